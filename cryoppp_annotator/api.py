@@ -1,0 +1,127 @@
+"""What plugins may import: the nouns and protocols of the doors. Everything else may change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from .errors import AnnotatorError, Cancelled, EngineError, FormatError, ProjectError
+from .model.candidates import Candidates
+from .model.context import JobContext
+from .model.coordinates import Anchor, Orientation, SourceFrame
+from .model.curation import Decision, Reason
+from .model.micrograph import Micrograph, MicrographState
+from .model.particles import Particles
+from .model.pickfile import CoordinateFormat, FilePicks, Issue, MicrographPicks, PickFile, WriteOptions
+from .model.picture import Picture
+
+
+class Denoiser(Protocol):
+    """The door every denoiser comes through (entry-point group ``cryoppp_annotator.denoisers``)."""
+
+    name: str
+    title: str
+
+    def denoise(
+        self,
+        image: NDArray[Any],
+        *,
+        pixel_size_A: float | None,
+        diameter_A: float | None,
+        max_side: int,
+        context: JobContext,
+    ) -> Picture:
+        """Make the display picture of a raw micrograph.
+
+        Parameters
+        ----------
+        image : (h, w) array of any real dtype, yx, full resolution; not modified
+        pixel_size_A : float or None
+        diameter_A : float or None
+            Particle diameter the filter is adapted to; None = not known yet.
+        max_side : int
+            Longest side of the picture, px; larger images are Fourier-cropped.
+        context : JobContext
+
+        Raises
+        ------
+        Cancelled
+        """
+        ...
+
+
+class Picker(Protocol):
+    """The door every picker comes through (entry-point group ``cryoppp_annotator.pickers``).
+
+    A picker proposes, it never edits. ``testing.check_picker`` tells whether one keeps to what is said here.
+    """
+
+    name: str
+    title: str
+
+    def propose(
+        self,
+        image: NDArray[Any],
+        *,
+        pixel_size_A: float,
+        diameter_A: float,
+        parameters: Mapping[str, Any],
+        context: JobContext,
+    ) -> Candidates:
+        """Propose particles of one micrograph.
+
+        Parameters
+        ----------
+        image : (h, w) array of any real dtype, yx, full resolution; not modified
+            NaN and infinities are legal.
+        pixel_size_A : float
+            Angstrom per pixel, positive.
+        diameter_A : float
+            Particle diameter, angstrom, positive.
+        parameters : mapping
+            The picker's own; what is missing takes its default.
+        context : JobContext
+            The same image, parameters and seed give the same candidates.
+
+        Returns
+        -------
+        Candidates
+            Best first, all inside the image; none where the image is constant or smaller than a particle.
+
+        Raises
+        ------
+        EngineError
+            Impossible parameters; an image that is empty or not 2-D.
+        Cancelled
+        """
+        ...
+
+
+__all__ = [
+    "Anchor",
+    "AnnotatorError",
+    "Cancelled",
+    "Candidates",
+    "CoordinateFormat",
+    "Decision",
+    "Denoiser",
+    "EngineError",
+    "FilePicks",
+    "FormatError",
+    "Issue",
+    "JobContext",
+    "Micrograph",
+    "MicrographPicks",
+    "MicrographState",
+    "Orientation",
+    "Particles",
+    "PickFile",
+    "Picker",
+    "Picture",
+    "ProjectError",
+    "Reason",
+    "SourceFrame",
+    "WriteOptions",
+]

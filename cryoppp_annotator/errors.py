@@ -1,0 +1,50 @@
+"""The errors this program raises on purpose. Each says what happened, where, and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class AnnotatorError(Exception):
+    """Base of every error a user may be shown as one sentence without a traceback."""
+
+
+class FormatError(AnnotatorError):
+    """A file is not what its name or its place promises.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong and what was expected.
+    path : Path, optional
+        The file; put in front of the message.
+    line : int, optional
+        1-based line of the first bad row.
+    """
+
+    def __init__(self, message: str, path: Path | str | None = None, line: int | None = None) -> None:
+        self.path = None if path is None else Path(path)
+        self.line = line
+        self.detail = message
+        where = "" if path is None else f"{path}{'' if line is None else f', line {line}'}: "
+        super().__init__(where + message)
+
+
+class ProjectError(AnnotatorError):
+    """The project database cannot be read or written; what was confirmed before is safe."""
+
+
+class ConflictError(ProjectError):
+    """Someone else changed the same particles since; the step cannot be undone or redone."""
+
+
+class EngineError(AnnotatorError):
+    """An outside engine or a plugin failed."""
+
+
+class Cancelled(AnnotatorError):
+    """The user cancelled a job. Not a failure."""
+
+
+class Refused(AnnotatorError):
+    """An edit that would make no sense (a pick on top of another); nothing was changed."""

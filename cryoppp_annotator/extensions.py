@@ -1,0 +1,85 @@
+"""Formats, denoisers and pickers found by entry point. A broken plugin is reported, never fatal."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, cast
+
+from .api import CoordinateFormat, Denoiser, Picker
+from .errors import EngineError
+
+log = logging.getLogger(__name__)
+
+FORMATS = "cryoppp_annotator.formats"
+DENOISERS = "cryoppp_annotator.denoisers"
+PICKERS = "cryoppp_annotator.pickers"
+WINDOWS = "cryoppp_annotator.windows"
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A plugin that could not be loaded, and why."""
+
+    name: str
+    distribution: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What an entry-point group holds."""
+
+    items: dict[str, Any]
+    broken: tuple[Broken, ...]
+
+
+@cache
+def find(group: str) -> Found:
+    """Load every entry point of ``group``; those that fail are listed with their reason."""
+    items: dict[str, Any] = {}
+    broken: list[Broken] = []
+    for point in entry_points(group=group):
+        try:
+            items[point.name] = point.load()
+        except Exception as error:
+            log.warning("plugin %s (%s) is broken", point.name, _distribution(point), exc_info=True)
+            broken.append(Broken(point.name, _distribution(point), f"{type(error).__name__}: {error}"))
+    return Found(items, tuple(broken))
+
+
+def _distribution(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else "unknown"
+
+
+def formats() -> dict[str, CoordinateFormat]:
+    """Coordinate formats by name."""
+    return cast("dict[str, CoordinateFormat]", find(FORMATS).items)
+
+
+def denoisers() -> dict[str, Denoiser]:
+    """Denoisers by name."""
+    return cast("dict[str, Denoiser]", find(DENOISERS).items)
+
+
+def pickers() -> dict[str, Picker]:
+    """Pickers by name."""
+    return cast("dict[str, Picker]", find(PICKERS).items)
+
+
+def window() -> Callable[..., int]:
+    """The program's window, which the command line starts without knowing it.
+
+    Raises
+    ------
+    EngineError
+        Qt or napari is missing.
+    """
+    found = find(WINDOWS)
+    if not found.items:
+        why = "; ".join(f"{b.name}: {b.reason}" for b in found.broken) or "it is not installed"
+        raise EngineError(f"the window cannot start ({why}); pip install 'cryoppp-annotator[pyqt5]'")
+    return cast("Callable[..., int]", next(iter(found.items.values())))

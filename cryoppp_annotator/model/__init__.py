@@ -1,0 +1,1 @@
+"""Nouns: frozen dataclasses and pure functions. No file, no thread, no Qt."""

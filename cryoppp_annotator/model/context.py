@@ -1,0 +1,54 @@
+"""What a long function is handed: a way to report, to be cancelled, and its seed. Knows no thread and no Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..errors import Cancelled
+
+
+def _silent(_done: float, _total: float, _message: str) -> None:
+    """Report nothing."""
+
+
+def _never() -> bool:
+    return False
+
+
+def _no_log(_message: str) -> None:
+    """Log nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobContext:
+    """Progress, cancel, log and seed of one job.
+
+    Call :meth:`check` in every inner loop (at least twice a second) and :meth:`progress` at least once a second.
+    The default context reports nothing and is never cancelled, so every engine also runs from a notebook.
+    """
+
+    on_progress: Callable[[float, float, str], None] = field(default=_silent)
+    is_cancelled: Callable[[], bool] = field(default=_never)
+    on_log: Callable[[str], None] = field(default=_no_log)
+    seed: int = 0
+
+    def progress(self, done: float, total: float, message: str = "") -> None:
+        """Report that ``done`` of ``total`` units are finished; also a cancel point."""
+        self.check()
+        self.on_progress(done, total, message)
+
+    def check(self) -> None:
+        """Raise :class:`~cryoppp_annotator.errors.Cancelled` where the user has cancelled."""
+        if self.is_cancelled():
+            raise Cancelled("cancelled")
+
+    def log(self, message: str) -> None:
+        """Write one line to the job's log."""
+        self.on_log(message)
+
+    def rng(self) -> np.random.Generator:
+        """A fresh generator from the job's seed: the same seed gives the same result."""
+        return np.random.default_rng(self.seed)

@@ -1,0 +1,191 @@
+"""What a curator decides, and a change as an invertible value.
+
+A :class:`Change` is a list of :class:`Delta`. A delta inserts, deletes or updates rows of one table and carries
+the affected columns before and after, so that its inverse is a swap. Arrays of length 1 stand for a constant.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+AnyArray: TypeAlias = NDArray[Any]
+
+
+class Decision(IntEnum):
+    """What is known of a particle. Rejecting is not deleting: a rejected particle is training data."""
+
+    UNDECIDED = 0
+    ACCEPTED = 1
+    REJECTED = 2
+
+
+class Reason(IntEnum):
+    """Why a particle was rejected; the numbers 1 to 9 are also the keys."""
+
+    NONE = 0
+    CARBON = 1
+    ICE = 2
+    AGGREGATE = 3
+    OVERLAP = 4
+    EDGE = 5
+    OFF_CENTRE = 6
+    WRONG_SPECIES = 7
+    NOT_A_PARTICLE = 8
+    OTHER = 9
+
+    @property
+    def label(self) -> str:
+        """The words a curator reads."""
+        return self.name.lower().replace("_", " ").replace("off centre", "off-centre")
+
+
+class Table(StrEnum):
+    """Tables a change can touch."""
+
+    PARTICLE = "particle"
+    MICROGRAPH = "micrograph"
+    PICK_SET = "pick_set"
+    SETTING = "setting"
+
+
+class Kind(StrEnum):
+    """What a delta does to rows."""
+
+    INSERT = "insert"
+    DELETE = "delete"
+    UPDATE = "update"
+
+
+_INVERSE = {Kind.INSERT: Kind.DELETE, Kind.DELETE: Kind.INSERT, Kind.UPDATE: Kind.UPDATE}
+
+
+@dataclass(frozen=True, eq=False)
+class Delta:
+    """Rows of one table before and after.
+
+    Attributes
+    ----------
+    table, kind : Table, Kind
+    ids : (n,) int64
+        Row ids; negative ids of an insert are replaced by fresh ones when it is first committed. Settings have keys
+        (columns ``key`` and ``value``), their ids mean nothing.
+    micrograph : (n,) or (1,) int64
+        For particles: the micrograph of every row.
+    before, after : mapping of column name to (n,) or (1,) array
+        ``before`` is empty for an insert, ``after`` for a delete.
+    """
+
+    table: Table
+    kind: Kind
+    ids: NDArray[np.int64]
+    before: Mapping[str, AnyArray] = field(default_factory=dict)
+    after: Mapping[str, AnyArray] = field(default_factory=dict)
+    micrograph: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def inverse(self) -> Delta:
+        """The delta that takes this one back."""
+        return Delta(self.table, _INVERSE[self.kind], self.ids, self.after, self.before, self.micrograph)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """One user action: one transaction, one undo step, one announcement.
+
+    Attributes
+    ----------
+    verb : str
+        Stable machine name (``add``, ``move``, ``decide``, ``import`` ...).
+    title : str
+        What a person reads in the menu and the history ("reject 12 as carbon on 14_33_35_0").
+    deltas : tuple of Delta
+        Applied in order; the inverse applies the inverses in reverse order.
+    micrograph : int or None
+        The micrograph it is about, where there is exactly one.
+    """
+
+    verb: str
+    title: str
+    deltas: tuple[Delta, ...]
+    micrograph: int | None = None
+
+    def inverse(self) -> Change:
+        """The change that takes this one back."""
+        return Change(self.verb, self.title, tuple(d.inverse() for d in reversed(self.deltas)), self.micrograph)
+
+    def n_rows(self, table: Table = Table.PARTICLE) -> int:
+        """Rows of ``table`` this change touches."""
+        return sum(len(d) for d in self.deltas if d.table is table)
+
+
+def pack(deltas: tuple[Delta, ...]) -> bytes:
+    """Serialise deltas to a compact blob without pickles (a zip of ``.npy`` members and one JSON head)."""
+    buffer = io.BytesIO()
+    big = sum(len(d) for d in deltas) > 200
+    mode = zipfile.ZIP_DEFLATED if big else zipfile.ZIP_STORED
+    head: list[dict[str, Any]] = []
+    with zipfile.ZipFile(buffer, "w", mode, compresslevel=1 if big else None) as archive:
+
+        def put(name: str, array: AnyArray) -> None:
+            member = io.BytesIO()
+            np.save(member, np.asarray(array), allow_pickle=False)
+            archive.writestr(name, member.getvalue())
+
+        for i, delta in enumerate(deltas):
+            put(f"{i}/ids", delta.ids)
+            put(f"{i}/micrograph", delta.micrograph)
+            for side, columns in (("before", delta.before), ("after", delta.after)):
+                for name, column in columns.items():
+                    put(f"{i}/{side}/{name}", column)
+            head.append(
+                {
+                    "table": delta.table.value,
+                    "kind": delta.kind.value,
+                    "before": list(delta.before),
+                    "after": list(delta.after),
+                }
+            )
+        archive.writestr("head.json", json.dumps(head))
+    return buffer.getvalue()
+
+
+#: What zipfile, zlib and numpy raise on damaged bytes.
+_DAMAGE = (KeyError, ValueError, EOFError, OSError, RuntimeError, struct.error, zipfile.BadZipFile, zlib.error)
+
+
+def unpack(blob: bytes) -> tuple[Delta, ...]:
+    """Inverse of :func:`pack`. Raises ValueError on a damaged blob."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(blob)) as archive:
+
+            def get(name: str) -> AnyArray:
+                array: AnyArray = np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
+                return array
+
+            head = json.loads(archive.read("head.json"))
+            return tuple(
+                Delta(
+                    Table(entry["table"]),
+                    Kind(entry["kind"]),
+                    get(f"{i}/ids"),
+                    {name: get(f"{i}/before/{name}") for name in entry["before"]},
+                    {name: get(f"{i}/after/{name}") for name in entry["after"]},
+                    get(f"{i}/micrograph"),
+                )
+                for i, entry in enumerate(head)
+            )
+    except _DAMAGE as error:
+        raise ValueError(f"damaged change record: {error}") from error

@@ -1,0 +1,95 @@
+"""A micrograph as the project knows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class MicrographState(StrEnum):
+    """How far the curator has come. *Empty* (looked at, nothing there) is a statement; *unseen* is its absence."""
+
+    UNSEEN = "unseen"
+    IN_PROGRESS = "in progress"
+    COMPLETE = "complete"
+    EMPTY = "empty"
+    UNUSABLE = "unusable"
+
+
+#: States that say: a person has finished with this micrograph.
+FINISHED_STATES = frozenset({MicrographState.COMPLETE, MicrographState.EMPTY, MicrographState.UNUSABLE})
+
+
+@dataclass(frozen=True, slots=True)
+class Micrograph:
+    """One micrograph of a project.
+
+    Attributes
+    ----------
+    id : int
+        Never reused.
+    name : str
+        File stem, the name coordinate files use.
+    path : str
+        POSIX path relative to the project's data root (absolute where it lies elsewhere).
+    width, height : int
+        Columns and rows of the stored array, px; 0 where the file could not be read.
+    header_pixel_size_A : float or None
+        What the file's header says, unquestioned.
+    own_pixel_size_A : float or None
+        The curator's override for this micrograph.
+    n_frames : int
+        Images in the file; a micrograph made of several is averaged or one frame is chosen.
+    frame : int
+        The frame shown; -1 = average of all.
+    fingerprint : str
+        Identifies the file's content when it moves.
+    state : MicrographState
+    state_by : str
+        Who set the state.
+    problem : str
+        Why the file cannot be used, empty where it can.
+    n_accepted, n_undecided, n_rejected : int
+        Particles by decision.
+    """
+
+    id: int
+    name: str
+    path: str
+    width: int = 0
+    height: int = 0
+    header_pixel_size_A: float | None = None
+    own_pixel_size_A: float | None = None
+    n_frames: int = 1
+    frame: int = -1
+    fingerprint: str = ""
+    state: MicrographState = MicrographState.UNSEEN
+    state_by: str = ""
+    problem: str = ""
+    n_accepted: int = 0
+    n_undecided: int = 0
+    n_rejected: int = 0
+
+    @property
+    def n_particles(self) -> int:
+        """All particles, whatever was decided."""
+        return self.n_accepted + self.n_undecided + self.n_rejected
+
+
+def pixel_size_doubt(pixel_size_A: float | None) -> str:
+    """Say why a header's pixel size should be questioned; empty where it is plausible.
+
+    Parameters
+    ----------
+    pixel_size_A : float or None
+        Angstrom per pixel.
+    """
+    if pixel_size_A is None or pixel_size_A == 0:
+        return "the header gives no pixel size"
+    if not pixel_size_A > 0:
+        return f"the header gives an impossible pixel size ({pixel_size_A:g} A/px)"
+    if pixel_size_A == 1.0:
+        return "the header says exactly 1 A/px, which is what programs write when they do not know"
+    if not 0.1 <= pixel_size_A <= 20:
+        return f"{pixel_size_A:g} A/px is not a pixel size of a cryo-EM micrograph"
+    return ""
