@@ -1,0 +1,1 @@
+"""Layer 1: bytes <-> model. One file per format: sniff, read, write."""
