@@ -1,0 +1,1 @@
+"""2D classification: polar transform, engine, metrics, selection."""

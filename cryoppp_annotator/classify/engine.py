@@ -1,0 +1,288 @@
+"""Maximum a posteriori 2D classification in the polar Fourier domain.
+
+Regularised expectation maximisation after Scheres (2012, doi:10.1016/j.jmb.2011.11.010), with rotations and shifts
+marginalised, every image turned by a phase (:mod:`.polar`). Two of the classes are not averages but models of what
+is no particle: *empty* (noise alone) and *outlier* (random structure with its own power spectrum). Between rounds, two
+classes of one view are merged and a class of two views is split, where that raises the likelihood (:mod:`.exchange`):
+plain expectation maximisation stays in the first local optimum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from ..errors import EngineError
+from ..imaging.ctf import Optics, ctf_1d
+from ..imaging.filters import fft_workers
+from ..model.context import JobContext
+from .exchange import exchange
+from .expectation import Assignment, Partition
+from .iteration import OBJECT, ClassModel, iterate, split, take
+from .polar import PolarGrid, angles_needed, ring_power, to_polar
+
+_QUIET = JobContext()
+#: Fewer classes than this are all averages; from here on two of them model what is no particle.
+MIN_FOR_MODELS = 6
+#: Radius of the mask as a share of the box, where the particle's size is not known.
+MASK = 0.47
+_MIN_PARTICLES = 10
+_PER_CLASS = 5
+_CHUNK = 256
+#: Rings, step of the shifts (px), iterations, whether classes are exchanged after them, whether they weigh the same.
+_STAGES: tuple[tuple[int, float, int, bool, bool], ...] = (
+    (8, 1.5, 10, True, True), (8, 1.5, 6, True, True), (8, 1.5, 6, True, True), (10, 1.5, 6, True, False),
+    (10, 1.5, 5, True, False), (12, 1.5, 6, False, False), (18, 1.0, 3, False, False),
+)  # fmt: skip
+_WARM_STAGES = ((18, 1.0, 1, False, False),)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to classify.
+
+    Attributes
+    ----------
+    n_classes : int
+        Classes in all; from six on, two of them are the empty and the outlier model.
+    shift_px : float
+        Largest shift searched, px of the stack.
+    max_rings : int
+        Finest ring of the transform: resolution ``box / max_rings`` px.
+    subset : int
+        So many particles (at least 60 for each class) are classified first; the rest is then assigned.
+    """
+
+    n_classes: int = 16
+    shift_px: float = 3.0
+    max_rings: int = 18
+    subset: int = 5000
+
+
+@dataclass(frozen=True, eq=False)
+class Classification:
+    """Outcome of a run.
+
+    Attributes
+    ----------
+    model : ClassModel
+    posterior : (n, k + 2) float32
+        0 throughout for images that could not be used.
+    label : (n,) int32
+        Column of the largest posterior; -1 where the image could not be used.
+    angle_deg : (n,) float32
+        Rotation of the average in the image, from x towards y.
+    offset_px : (n, 2) float32, yx
+        Centre of the particle in the image, from the centre of the box.
+    evidence : (n,) float32
+        Log likelihood against pure noise; NaN where the image could not be used.
+    notes : tuple of str
+        What to tell the user.
+    """
+
+    model: ClassModel
+    posterior: NDArray[np.float32]
+    label: NDArray[np.int32]
+    angle_deg: NDArray[np.float32]
+    offset_px: NDArray[np.float32]
+    evidence: NDArray[np.float32]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A stack in polar coefficients, without the images that cannot be used."""
+
+    particles: Partition
+    usable: NDArray[np.intp]
+    grid: PolarGrid
+    dof: float
+    n_images: int
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Leave the cores to our own threads: the library's spin, which costs seconds on a busy machine."""
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
+
+
+def prepare(
+    stack: NDArray[np.float32],
+    *,
+    defocus_A: NDArray[np.float64] | None = None,
+    pixel_size_A: float | None = None,
+    optics: Optics | None = None,
+    max_rings: int = 18,
+    mask_radius: float = MASK,
+    context: JobContext = _QUIET,
+) -> Prepared:
+    """Normalise, mask and transform a stack.
+
+    Parameters
+    ----------
+    stack : (n, box, box) real array, yx, particles white
+        May be a memory map; it is read in pieces. Images with NaN or without contrast are left out.
+    defocus_A : (n,) float64, optional
+        Mean defocus of each image, underfocus positive; without it the CTF is taken as 1. NaN = not known.
+    pixel_size_A : float, optional
+        Needed for the CTF.
+    optics : Optics, optional
+    mask_radius : float
+        Of the soft mask, as a share of the box; a tighter one keeps neighbours out.
+
+    Raises
+    ------
+    EngineError
+        The stack is not one of square images of at least 16 px, or has too few that can be used.
+    Cancelled
+    """
+    if stack.ndim != 3 or stack.shape[1] != stack.shape[2] or stack.shape[1] < 16:
+        raise EngineError(f"a stack of square boxes of at least 16 px was expected, not an array of {stack.shape}")
+    box = stack.shape[1]
+    rings = min(max_rings, box // 2 - 1)
+    grid = PolarGrid(box, rings, angles_needed(rings, box, OBJECT * box))
+    yy, xx = np.indices((box, box)) - box // 2
+    radius = np.hypot(yy, xx)
+    mask = np.clip((box * mask_radius - radius) / 3.0 + 0.5, 0.0, 1.0).astype(np.float32)
+    outside = radius > MASK * box
+    orders: list[NDArray[np.complex64]] = []
+    usable: list[NDArray[np.intp]] = []
+    for start in range(0, len(stack), _CHUNK):
+        context.check()
+        images = np.asarray(stack[start : start + _CHUNK], np.float32)
+        with np.errstate(invalid="ignore", over="ignore"):
+            background = images[:, outside]
+            mean, sd = background.mean(axis=1), background.std(axis=1)
+            good = np.isfinite(images).all(axis=(1, 2)) & (sd > 1e-6 * (1e-30 + np.abs(images).max(axis=(1, 2))))
+        if not good.any():
+            continue
+        usable.append(start + np.flatnonzero(good))
+        images = (images[good] - mean[good, None, None]) / sd[good, None, None]
+        orders.append(to_polar(images * mask, grid) / np.float32(box))
+    n = sum(map(len, usable))
+    if n < _MIN_PARTICLES:
+        raise EngineError(
+            f"{n} usable particles (of {len(stack)}) are too few to classify; {_MIN_PARTICLES} are needed"
+        )
+    rows = np.concatenate(usable)
+    coefficients = np.concatenate(orders, axis=1)
+    del orders
+    power = ring_power(coefficients)
+    ctf = np.ones((n, rings), np.float32)
+    if defocus_A is not None and pixel_size_A:
+        k = grid.radii / (box * pixel_size_A)
+        known = np.isfinite(defocus_A[rows])
+        for i in np.flatnonzero(known):  # one row of a few rings each
+            ctf[i] = ctf_1d(k, float(defocus_A[rows[i]]), optics or Optics())
+    coefficients *= ctf
+    half = np.arange(n) % 2 == 1
+    return Prepared(Partition(coefficients, power, ctf**2, half), rows, grid, float((mask**2).mean()), len(stack))
+
+
+def first_model(ready: Prepared, n_averages: int, models: bool, rng: np.random.Generator) -> ClassModel:
+    """Start from single particles, filtered."""
+    particles = ready.particles
+    noise = particles.power.mean(axis=0)
+    floor = float(np.median(particles.power[:, -3:]))
+    signal = np.maximum(noise - floor, 0.03 * floor) / np.maximum(particles.ctf2.mean(axis=0), 1e-3)
+    rows = np.sort(rng.choice(len(particles), n_averages, replace=False))
+    filtered = (particles.orders[:, rows] / (particles.ctf2[rows] + noise / signal)).astype(np.complex64)
+    share = np.full(n_averages + 2, 1.0)
+    share[n_averages:] = float(models)
+    frc = np.zeros((n_averages, len(noise)), np.float32)
+    return ClassModel(filtered, share / share.sum(), noise, (0.3 * signal).astype(np.float32), frc, ready.grid)
+
+
+def classify(
+    ready: Prepared,
+    settings: Settings,
+    *,
+    start: ClassModel | None = None,
+    on_averages: Callable[[ClassModel], None] | None = None,
+    context: JobContext = _QUIET,
+) -> Classification:
+    """Classify prepared particles.
+
+    Parameters
+    ----------
+    ready : Prepared
+    settings : Settings
+    start : ClassModel, optional
+        Of an earlier run on a stack of the same box: a few iterations then do.
+    on_averages : callable, optional
+        Gets the model after every iteration (:meth:`ClassModel.images` draws it).
+    context : JobContext
+        Gives the seed: the same seed and particles give the same classes.
+
+    Raises
+    ------
+    Cancelled
+    """
+    rng = context.rng()
+    notes: list[str] = []
+    n = len(ready.particles)
+    wanted = min(settings.n_classes, max(1, n // _PER_CLASS))
+    if wanted < settings.n_classes:
+        notes.append(f"{n} particles are too few for {settings.n_classes} classes; {wanted} are made")
+    models = wanted >= MIN_FOR_MODELS
+    n_averages = wanted - 2 if models else wanted
+    stages = _STAGES
+    if start is not None and start.grid == ready.grid:
+        model, stages = start, _WARM_STAGES
+        n_averages = model.orders.shape[1]
+    else:
+        model = first_model(ready, n_averages, models, rng)
+    n_first = max(settings.subset, 60 * wanted)
+    chosen = np.arange(n) if n <= n_first * 1.2 else np.sort(rng.choice(n, n_first, replace=False))
+    subset = take(ready.particles, chosen) if len(chosen) < n else ready.particles
+    total = sum(stage[2] for stage in stages) + 2
+    done = 0
+    reach = settings.shift_px
+    with one_blas_thread(), ThreadPoolExecutor(fft_workers(), thread_name_prefix="classify") as pool:
+        parts = split(subset)
+        for rings, step, iterations, trade, equal in stages:
+            for _ in range(iterations):
+                model, sums, assignment = iterate(
+                    parts, model, ready.dof, (rings, reach, step), equal=equal, pool=pool, context=context
+                )
+                done += 1
+                context.progress(done, total, f"{wanted} classes, ring {min(rings, ready.grid.n_rings)}")
+                if on_averages is not None:
+                    on_averages(model)
+            if trade and n_averages > 1:
+                model = exchange(
+                    subset, model, sums, assignment, ready.dof, (rings, reach, 1.5), rng, pool=pool, context=context
+                )
+        finest = (stages[-1][0], reach, stages[-1][1])
+        parts = split(ready.particles)
+        for _ in range(2 if len(chosen) < n and stages is _STAGES else 1):
+            model, sums, assignment = iterate(parts, model, ready.dof, finest, pool=pool, context=context)
+            if on_averages is not None:
+                on_averages(model)
+    context.progress(total, total, "classified")
+    return _outcome(ready, model, assignment, notes)
+
+
+def _outcome(ready: Prepared, model: ClassModel, assignment: Assignment, notes: list[str]) -> Classification:
+    n = ready.n_images
+    k = assignment.posterior.shape[1]
+    posterior = np.zeros((n, k), np.float32)
+    label = np.full(n, -1, np.int32)
+    angle, offset = np.zeros(n, np.float32), np.zeros((n, 2), np.float32)
+    evidence = np.full(n, np.nan, np.float32)
+    rows = ready.usable
+    posterior[rows] = assignment.posterior
+    label[rows] = assignment.posterior.argmax(axis=1)
+    angle[rows], evidence[rows] = assignment.angle_deg, assignment.evidence
+    turn = np.deg2rad(assignment.angle_deg)
+    y, x = assignment.shift.T
+    offset[rows, 0] = x * np.sin(turn) + y * np.cos(turn)
+    offset[rows, 1] = x * np.cos(turn) - y * np.sin(turn)
+    return Classification(model, posterior, label, angle, offset, evidence, tuple(notes))

@@ -1,0 +1,179 @@
+"""One iteration: expectation over partitions, maximisation of the averages, shares and spectra."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import reduce
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..model.context import JobContext
+from .expectation import Assignment, Partition, References, Sums, expect
+from .polar import PolarGrid, angles_needed, from_polar, ring_power
+
+_QUIET = JobContext()
+#: Radius of what the angular sampling must resolve, as a share of the box.
+OBJECT = 0.4
+_PARTITIONS = 4
+_SHIFT_SD_PX = 2.5
+
+
+@dataclass(frozen=True, eq=False)
+class ClassModel:
+    """State of the classification between iterations; a later run can start from it.
+
+    Attributes
+    ----------
+    orders : (n_orders, k, n_rings) complex64
+        Class averages on the grid.
+    share : (k + 2,) float64
+        Prior of each class, of the empty and of the outlier model; sums to 1.
+    noise, outlier : (n_rings,) float32
+        Power of the noise, and of the outlier model's signal.
+    frc : (k, n_rings) float32
+        Fourier ring correlation of the averages of two halves of the members.
+    grid : PolarGrid
+    """
+
+    orders: NDArray[np.complex64]
+    share: NDArray[np.float64]
+    noise: NDArray[np.float32]
+    outlier: NDArray[np.float32]
+    frc: NDArray[np.float32]
+    grid: PolarGrid
+
+    def images(self) -> NDArray[np.float32]:
+        """(k, box, box) float32, yx, white on black: the averages."""
+        return from_polar(self.orders, self.grid) * np.float32(self.grid.box)
+
+
+def shift_grid(reach: float, step: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Shifts on a disc, (s, 2) float32, yx, px, and the log of their Gaussian prior, (s,) float32."""
+    line = np.arange(-int(reach / step), int(reach / step) + 1) * step
+    yy, xx = np.meshgrid(line, line, indexing="ij")
+    inside = np.hypot(yy, xx) <= reach + 1e-6
+    shifts = np.stack([yy[inside], xx[inside]], axis=1).astype(np.float32)
+    log_prior = -0.5 * (shifts**2).sum(axis=1) / _SHIFT_SD_PX**2
+    return shifts, (log_prior - np.log(np.exp(log_prior).sum())).astype(np.float32)
+
+
+def stage_grid(full: PolarGrid, n_rings: int) -> PolarGrid:
+    """The grid of a coarser stage: fewer rings, and only as many angles as those need."""
+    rings = min(n_rings, full.n_rings)
+    return PolarGrid(full.box, rings, min(full.n_angles, angles_needed(rings, full.box, OBJECT * full.box)))
+
+
+def iterate(
+    parts: list[Partition],
+    model: ClassModel,
+    dof: float,
+    stage: tuple[int, float, float],
+    *,
+    equal: bool = False,
+    keep_spectra: bool = False,
+    pool: ThreadPoolExecutor | None = None,
+    context: JobContext = _QUIET,
+) -> tuple[ClassModel, Sums, Assignment]:
+    """One expectation and one maximisation step.
+
+    Parameters
+    ----------
+    parts : list of Partition
+        The expectation step runs over each; only sums come together.
+    model : ClassModel
+    dof : float
+        Independent samples per Fourier pixel.
+    stage : (rings, largest shift in px, step of the shifts in px)
+    equal : bool
+        Give all averages the same prior, so that large classes do not swallow small ones early on.
+    keep_spectra : bool
+        Do not re-estimate noise and outlier power (to compare likelihoods).
+    pool : ThreadPoolExecutor, optional
+        Where partitions are worked on at the same time.
+
+    Raises
+    ------
+    Cancelled
+    """
+    grid = stage_grid(model.grid, stage[0])
+    shifts, log_shift = shift_grid(stage[1], stage[2])
+    rings = grid.n_rings
+    with np.errstate(divide="ignore"):
+        log_share = np.log(model.share).astype(np.float32)
+    references = References(
+        np.ascontiguousarray(model.orders[: grid.n_orders, :, :rings]), log_share, model.noise[:rings],
+        model.outlier[:rings], shifts, log_shift, dof,
+    )  # fmt: skip
+
+    def work(part: Partition) -> tuple[Sums, Assignment]:
+        return expect(part, references, grid, context=context)
+
+    done = [work(part) for part in parts] if pool is None else list(pool.map(work, parts))
+    sums = reduce(lambda a, b: a + b, (item[0] for item in done))
+    names = Assignment.__dataclass_fields__
+    assignment = Assignment(*(np.concatenate([getattr(item[1], name) for item in done]) for name in names))
+    return maximise(model, sums, equal=equal, keep_spectra=keep_spectra), sums, assignment
+
+
+def maximise(model: ClassModel, sums: Sums, *, equal: bool = False, keep_spectra: bool = False) -> ClassModel:
+    """New averages (Wiener-filtered by the spectrum all classes share), shares and spectra from the sums."""
+    n_orders, k, rings = sums.numerator.shape[1:]
+    numerator = sums.numerator.sum(axis=0)
+    ctf2 = sums.ctf2.sum(axis=0)
+    members = sums.members
+    noise, outlier = model.noise[:rings], model.outlier[:rings]
+    raw = ring_power(numerator / (ctf2 + np.float32(1e-3)))
+    of_class = (members[:k] / max(members[:k].sum(), 1e-9))[:, None]
+    signal = np.maximum(((raw - noise / (ctf2 + 1e-3)) * of_class).sum(axis=0), 0.02 * (raw * of_class).sum(axis=0))
+    orders = np.zeros_like(model.orders)
+    new = (numerator / (ctf2 + noise / (signal + 1e-6)).astype(np.float32)).astype(np.complex64)
+    orders[:n_orders, :, :rings] = new
+    noise, outlier = model.noise.copy(), model.outlier.copy()
+    if not keep_spectra:
+        product = (np.conj(new) * numerator).real
+        cross = 2.0 * product.sum(axis=0) - product[0]
+        residual = (sums.power[:k] - 2.0 * cross + ring_power(new) * ctf2).sum(axis=0)
+        residual = residual + sums.power[k] + sums.power[k + 1] - outlier[:rings] * sums.model_ctf2[k + 1]
+        noise[:rings] = np.maximum(residual / members.sum(), 1e-3)
+        if members[k + 1] > 3:
+            excess = sums.power[k + 1] - noise[:rings] * members[k + 1]
+            outlier[:rings] = np.maximum(excess / np.maximum(sums.model_ctf2[k + 1], 1e-9), 1e-4)
+    share = members + 1e-3
+    if equal:
+        share[:k] = share[:k].mean()
+    share = np.where(model.share > 0, share, 0.0)
+    frc = np.zeros_like(model.frc)
+    frc[:, :rings] = _frc(sums.numerator)
+    return ClassModel(orders, share / share.sum(), noise, outlier, frc, model.grid)
+
+
+def _frc(numerator: NDArray[np.complex64]) -> NDArray[np.float32]:
+    """Ring correlation of the two halves, (k, rings), from (2, n_orders, k, rings)."""
+    product = (np.conj(numerator[0]) * numerator[1]).real
+    cross = 2.0 * product.sum(axis=0) - product[0]
+    scale = np.sqrt(ring_power(numerator[0]) * ring_power(numerator[1]))
+    return np.asarray(cross / np.maximum(scale, 1e-20), np.float32)
+
+
+def take(particles: Partition, rows: NDArray[np.intp]) -> Partition:
+    """Some of the particles, copied."""
+    return Partition(
+        np.ascontiguousarray(particles.orders[:, rows]), particles.power[rows], particles.ctf2[rows],
+        particles.half[rows],
+    )  # fmt: skip
+
+
+def split(particles: Partition) -> list[Partition]:
+    """Views of consecutive rows: always as many, so that sums do not depend on the number of cores."""
+    edges = np.linspace(0, len(particles), _PARTITIONS + 1).astype(int)
+    return [
+        replace(
+            particles, orders=particles.orders[:, a:b], power=particles.power[a:b], ctf2=particles.ctf2[a:b],
+            half=particles.half[a:b],
+        )
+        for a, b in pairwise(edges.tolist())
+        if b > a
+    ]  # fmt: skip

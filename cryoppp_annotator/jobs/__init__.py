@@ -1,0 +1,1 @@
+"""Layer 2: long work with progress, cancel and a result."""

@@ -1,0 +1,1 @@
+"""Pickers propose particles, and are judged; they never edit."""

@@ -1,0 +1,324 @@
+"""The ``log`` picker: Laplacian of Gaussian, sharpened by what the particles of this micrograph look like on average.
+
+A Laplacian of Gaussian is a good detector of filled discs and a bad one of rings (apoferritin) and of what defocus
+makes of either. So it only makes the start: the radial average around its best peaks becomes the next filter, twice.
+Nothing is learned from labels, and the filter follows the shape and the defocus in each micrograph.
+
+Scale normalisation: T. Lindeberg, Int. J. Comput. Vis. 30 (1998) 79; as a particle picker: N. Voss et al., J. Struct.
+Biol. 166 (2009) 205.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter, uniform_filter
+
+from ..errors import EngineError
+from ..imaging.denoise import cleaned
+from ..imaging.filters import Padding, band_pass, fft_workers, find_padding
+from ..model.candidates import Candidates
+from ..model.context import JobContext
+from .suppress import in_polygons, inside, suppress
+
+FloatImage = NDArray[np.float32]
+
+#: The working copy: pixels per diameter, and the wavelengths let through, in diameters.
+_PX_PER_DIAMETER, _HIGH_PASS, _LOW_PASS = 16.0, 3.0, 0.1
+#: Beyond so many robust s.d. an image is no particle (ice).
+_CLIP = 4.0
+#: Bins of the radial spectrum, and the power of it that is divided out (1 = fully white).
+_BINS, _WHITENING = 60, 0.5
+#: Averaging: peaks per diameter squared of image, least and most of them, and the share of the strongest passed over.
+_DENSITY, _FEWEST, _MOST, _STRONGEST = 0.1, 20, 400, 0.02
+#: Radius of the averaged profile, diameters; rounds of averaging.
+_REACH, _ROUNDS = 0.75, 2
+#: Window of the local noise, diameters.
+_NOISE_WINDOW = 8.0
+#: Statistics of the working copy are taken from every so many pixels; odd, so that it drifts across the columns.
+_SPARSE = 5
+#: What is proposed at all, robust s.d.
+_LEAST_SCORE = 1.0
+#: Diameters tried over a range, ratio of one to the next at most.
+_SCALE_STEP = 1.25
+
+
+@dataclass(frozen=True, slots=True)
+class LogParameters:
+    """Parameters of the ``log`` picker.
+
+    Attributes
+    ----------
+    polarity : 'dark' or 'bright'
+        Whether particles are darker than their surroundings (unprocessed micrographs) or brighter.
+    diameter_max_A : float or None
+        Where given, particles from ``diameter_A`` to this size are looked for, and each gets its own diameter.
+    distance : float
+        Two candidates are at least this far apart, diameters.
+    edge_margin : float
+        Smallest distance of a candidate from the edge (or the padding), diameters.
+    threshold : float
+        Smallest score proposed, robust standard deviations of the response.
+    exclude : sequence of (k, 2) arrays
+        Polygons, xy, px, in which nothing is proposed.
+    """
+
+    polarity: str = "dark"
+    diameter_max_A: float | None = None
+    distance: float = 0.5
+    edge_margin: float = 0.0
+    threshold: float = _LEAST_SCORE
+    exclude: tuple[Any, ...] = ()
+
+
+@dataclass(slots=True)  # not frozen: the protocol declares plain attributes
+class LogPicker:
+    """An ``api.Picker``; see the module."""
+
+    name: str = "log"
+    title: str = "Laplacian of Gaussian, self-sharpened"
+
+    def propose(
+        self,
+        image: NDArray[Any],
+        *,
+        pixel_size_A: float,
+        diameter_A: float,
+        parameters: Mapping[str, Any],
+        context: JobContext,
+    ) -> Candidates:
+        """Propose particles; see :class:`cryoppp_annotator.api.Picker` and :class:`LogParameters`.
+
+        Returns
+        -------
+        Candidates
+            ``score``: the response in robust standard deviations of the micrograph's own (on carbon: of its
+            surroundings' where that is more).
+
+        Raises
+        ------
+        EngineError
+        Cancelled
+        """
+        wish = _parsed(parameters)
+        _check(image, pixel_size_A, diameter_A, wish)
+        context.check()
+        diameters = _diameters(diameter_A, wish.diameter_max_A)
+        if min(image.shape) < 2.0 * diameters[0] / pixel_size_A:
+            return Candidates.empty()
+        padding = find_padding(image)
+        clean = cleaned(image, padding, context)
+        if wish.polarity == "dark":
+            np.negative(clean, out=clean)
+        found = []
+        for i, one_A in enumerate(diameters):
+            context.progress(i, len(diameters), f"looking for particles of {one_A:.0f} A")
+            if min(image.shape) >= 2.0 * one_A / pixel_size_A:
+                found.append(_of_one_size(clean, padding, one_A, pixel_size_A, context))
+        x, y, score, size = (np.concatenate([columns[i] for columns in found]) for i in range(4))
+        good = (score >= wish.threshold) & np.isfinite(score)
+        good &= inside(x, y, image.shape, padding, wish.edge_margin * diameter_A / pixel_size_A)
+        if wish.exclude:
+            good &= ~in_polygons(x, y, [np.asarray(p, np.float64) for p in wish.exclude])
+        x, y, score, size = x[good], y[good], score[good], size[good]
+        kept = suppress(x, y, score, wish.distance * diameter_A / pixel_size_A)
+        context.progress(1, 1, "done")
+        return Candidates(x[kept], y[kept], score[kept], size[kept])
+
+
+#: The built-in picker (entry point ``log``).
+LOG = LogPicker()
+
+
+def _parsed(parameters: Mapping[str, Any]) -> LogParameters:
+    unknown = set(parameters) - set(LogParameters.__dataclass_fields__)
+    if unknown:
+        known = ", ".join(LogParameters.__dataclass_fields__)
+        raise EngineError(f"log has no parameter {', '.join(sorted(unknown))} (it has {known})")
+    return LogParameters(**parameters)
+
+
+def _check(image: NDArray[Any], pixel_size_A: float, diameter_A: float, wish: LogParameters) -> None:
+    if image.ndim != 2 or image.size == 0 or image.dtype.kind not in "biuf":
+        raise EngineError(f"expected a micrograph, not {image.dtype} of shape {image.shape}")
+    for what, value in (("pixel size", pixel_size_A), ("diameter", diameter_A)):
+        if not (math.isfinite(value) and value > 0):
+            raise EngineError(f"the {what} must be positive, not {value}")
+    if diameter_A < 4.0 * pixel_size_A:
+        raise EngineError(f"a diameter of {diameter_A / pixel_size_A:.1f} px is too small to pick; 4 px at least")
+    if wish.polarity not in ("dark", "bright"):
+        raise EngineError(f"particles are 'dark' or 'bright', not {wish.polarity!r}")
+    if wish.diameter_max_A is not None and not (diameter_A <= wish.diameter_max_A < math.inf):
+        raise EngineError(f"the largest diameter ({wish.diameter_max_A} A) is below the smallest ({diameter_A} A)")
+
+
+def _diameters(smallest: float, largest: float | None) -> list[float]:
+    if largest is None or largest <= smallest:
+        return [smallest]
+    n = 1 + math.ceil(math.log(largest / smallest) / math.log(_SCALE_STEP))
+    return [float(d) for d in np.geomspace(smallest, largest, n)]
+
+
+Columns = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+
+
+def _of_one_size(
+    clean: FloatImage, padding: Padding, diameter_A: float, pixel_size_A: float, context: JobContext
+) -> Columns:
+    """Peaks of particles of one diameter: x, y (px), score, diameter (A)."""
+    whole = diameter_A / pixel_size_A
+    step = max(1.0, math.floor(4.0 * whole / _PX_PER_DIAMETER) / 4.0)
+    small = band_pass(
+        clean, _HIGH_PASS * whole, max(_LOW_PASS * whole, 2.0 * step), step=step, padding=padding, context=context
+    )
+    spread = _robust_sd(small)
+    # of a constant image only rounding errors are left
+    if spread < 1e-5:
+        nothing = np.zeros(0)
+        return nothing, nothing, nothing, nothing
+    np.clip(small, -_CLIP * spread, _CLIP * spread, out=small)
+    small /= np.float32(spread)
+    inner = _inner_mask(small.shape, padding, step, clean.shape)
+    response = best_response(small, whole / step, inner, context)
+    y, x, score = _peaks(response, 0.25 * whole / step)
+    return x * step, y * step, score, np.full(len(x), diameter_A)
+
+
+def best_response(image: FloatImage, diameter: float, inner: NDArray[np.bool_], context: JobContext) -> FloatImage:
+    """Response of the detector, in robust standard deviations.
+
+    Parameters
+    ----------
+    image : (h, w) float32, yx
+        Band-passed; particles bright.
+    diameter : float
+        Of a particle, px of ``image``.
+    inner : (h, w) bool
+        Where there is image and no padding.
+    context : JobContext
+
+    Returns
+    -------
+    (h, w) float32
+    """
+    shape = tuple(int(scipy.fft.next_fast_len(side + int(2 * diameter), real=True)) for side in image.shape)
+    extended = np.pad(image, [(0, b - a) for a, b in zip(image.shape, shape, strict=True)], mode="symmetric")
+    spectrum = scipy.fft.rfft2(extended, workers=fft_workers())
+    frequency = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None]).astype(np.float32)
+    white = spectrum * _whitening(spectrum, frequency)
+    flat = _filtered(white, 1.0, shape, image.shape)
+    window = max(3, int(_NOISE_WINDOW * diameter))
+    response = _normalised(_filtered(spectrum, _laplacian(frequency, diameter), shape, image.shape), inner, window)
+    for _ in range(_ROUNDS):
+        context.check()
+        kernel = _kernel(_average(flat, response, inner, diameter), shape)
+        response = _normalised(_filtered(white, kernel, shape, image.shape), inner, window)
+    return response
+
+
+def _laplacian(frequency: FloatImage, diameter: float) -> FloatImage:
+    """Transfer function of the scale-normalised LoG that answers most to a disc of that diameter: sigma = d / 8^0.5."""
+    k2 = (2.0 * np.pi * frequency * (diameter / math.sqrt(8.0))) ** 2
+    return np.asarray(k2 * np.exp(-0.5 * k2), np.float32)
+
+
+def _whitening(spectrum: NDArray[np.complex64], frequency: FloatImage) -> FloatImage:
+    """Gain that takes part of the radial amplitude out of the spectrum."""
+    ring = np.minimum((frequency * (2 * _BINS)).astype(np.intp), _BINS - 1)
+    total = np.bincount(ring.ravel(), (np.abs(spectrum) ** 2).ravel(), _BINS)
+    power = total / np.maximum(1, np.bincount(ring.ravel(), minlength=_BINS))
+    gain = np.maximum(power, 1e-4 * power.max()) ** (-0.5 * _WHITENING)
+    return np.asarray((gain / gain.max()).astype(np.float32)[ring])
+
+
+def _filtered(
+    spectrum: NDArray[np.complex64], gain: FloatImage | float, full: tuple[int, ...], shape: tuple[int, ...]
+) -> FloatImage:
+    out = scipy.fft.irfft2(spectrum * gain, s=full, workers=fft_workers(), overwrite_x=True)
+    return np.asarray(out[: shape[0], : shape[1]], np.float32)
+
+
+def _robust_sd(values: NDArray[Any]) -> float:
+    sample = values.ravel()[:: max(1, values.size // 200_000)]
+    return 1.4826 * float(np.median(np.abs(sample - np.median(sample))))
+
+
+def _normalised(response: FloatImage, inner: NDArray[np.bool_], window: int) -> FloatImage:
+    """Response in units of its noise: the micrograph's robust s.d., or the neighbourhood's where that is more.
+
+    The neighbourhood's is taken from what is below the median, where particles are not.
+    """
+    values = response[inner][::_SPARSE]
+    response = response - np.float32(np.median(values))
+    overall = max(_robust_sd(values), 1e-12)
+    low = np.clip(response, -_CLIP * overall, 0.0) ** 2
+    low[~inner] = 0.0
+    weight = uniform_filter((inner & (response < 0)).astype(np.float32), window, mode="constant")
+    local = np.sqrt(uniform_filter(low, window, mode="constant") / np.maximum(weight, 1e-3))
+    usual = max(float(np.median(local[inner][::_SPARSE])), 1e-12)
+    return np.asarray(response / (np.float32(overall) * np.maximum(local / usual, 1.0)), np.float32)
+
+
+def _average(flat: FloatImage, response: FloatImage, inner: NDArray[np.bool_], diameter: float) -> FloatImage:
+    """Radial profile (radius 0, 1, 2 ... px) around the best peaks, fading to 0 at its end."""
+    reach = max(2, int(_REACH * diameter))
+    y, x, score = _peaks(response, 0.5 * diameter)
+    iy, ix = np.rint(y).astype(np.intp), np.rint(x).astype(np.intp)
+    whole = (iy >= reach) & (iy < flat.shape[0] - reach) & (ix >= reach) & (ix < flat.shape[1] - reach)
+    whole &= inner[iy, ix]
+    iy, ix, score = iy[whole], ix[whole], score[whole]
+    kept = np.argsort(-score, kind="stable")
+    skipped = int(_STRONGEST * len(kept))
+    n = int(np.clip(_DENSITY * flat.size / diameter**2, _FEWEST, _MOST))
+    chosen = kept[skipped : skipped + n]
+    offset = np.arange(-reach, reach + 1)
+    patches = flat[(iy[chosen, None] + offset)[:, :, None], (ix[chosen, None] + offset)[:, None, :]]
+    radius = np.rint(np.hypot(offset[:, None], offset[None])).astype(np.intp).ravel()
+    total = patches.sum(axis=0, dtype=np.float64).ravel()
+    profile = np.bincount(radius, total)[: reach + 1] / np.bincount(radius)[: reach + 1]
+    fade = np.clip((reach - np.arange(reach + 1)) / (0.3 * reach), 0.0, 1.0)
+    return np.asarray(profile * fade, np.float32)
+
+
+def _kernel(profile: FloatImage, shape: tuple[int, ...]) -> FloatImage:
+    """Transfer function of a radial profile."""
+    rows, columns = (np.fft.fftfreq(side, 1.0 / side) for side in shape)
+    reach = len(profile) - 1
+    kernel = np.zeros(shape, np.float32)
+    near_rows, near_columns = np.flatnonzero(np.abs(rows) <= reach), np.flatnonzero(np.abs(columns) <= reach)
+    radius = np.hypot(rows[near_rows, None], columns[None, near_columns])
+    kernel[np.ix_(near_rows, near_columns)] = np.interp(radius, np.arange(reach + 1), profile, right=0.0)
+    gain = np.ascontiguousarray(scipy.fft.rfft2(kernel, workers=fft_workers()).real, np.float32)
+    gain[0, 0] = 0.0
+    return gain
+
+
+def _peaks(response: FloatImage, distance: float) -> tuple[NDArray[np.float64], ...]:
+    """Local maxima above 0, with a parabola through their neighbours: y, x (px of the response), score."""
+    size = 2 * max(1, int(distance)) + 1
+    top = (response == maximum_filter(response, size=size)) & (response > 0)
+    top[[0, -1]] = top[:, [0, -1]] = False
+    y, x = np.nonzero(top)
+    score = response[y, x]
+    dy = _vertex(response[y - 1, x], score, response[y + 1, x])
+    dx = _vertex(response[y, x - 1], score, response[y, x + 1])
+    return y + dy, x + dx, score.astype(np.float64)
+
+
+def _vertex(before: FloatImage, at: FloatImage, after: FloatImage) -> NDArray[np.float64]:
+    bend = (before - 2.0 * at + after).astype(np.float64)
+    shift = 0.5 * (before.astype(np.float64) - after) / np.where(bend < 0, bend, 1.0)
+    return np.where(bend < 0, np.clip(shift, -0.5, 0.5), 0.0)
+
+
+def _inner_mask(shape: tuple[int, ...], padding: Padding, step: float, full: tuple[int, ...]) -> NDArray[np.bool_]:
+    top, bottom, left, right = padding
+    y, x = np.arange(shape[0]) * step, np.arange(shape[1]) * step
+    rows, columns = (y >= top) & (y < full[0] - bottom), (x >= left) & (x < full[1] - right)
+    return rows[:, None] & columns[None]
