@@ -1,0 +1,187 @@
+"""Changes inside a transaction: applied to the rows, given their ids, written into the history, read back."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass, replace
+
+import numpy as np
+from sqlalchemy import Connection, bindparam, func, insert, select, update
+
+from ..errors import ConflictError, ProjectError
+from ..model.curation import Change, Delta, Kind, Table, unpack
+from . import rows, schema
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One line of the history panel."""
+
+    id: int
+    at: str
+    curator: str
+    kind: str
+    state: str
+    verb: str
+    title: str
+    micrograph: int | None
+    n_particles: int
+    target: int | None
+
+
+def head(connection: Connection) -> int:
+    """The newest history line's id, 0 in an empty history."""
+    return int(connection.execute(select(func.max(schema.change.c.id))).scalar_one_or_none() or 0)
+
+
+def reserve(connection: Connection, name: str, n: int) -> int:
+    """Hand out ``n`` ids of table ``name``, the first of which is returned; none is ever handed out twice."""
+    counter = schema.id_counter
+    found = connection.execute(select(counter.c.next).where(counter.c.name == name)).scalar_one_or_none()
+    if found is None:
+        connection.execute(insert(counter).values(name=name, next=1 + n))
+        return 1
+    connection.execute(update(counter).where(counter.c.name == name).values(next=found + n))
+    return int(found)
+
+
+def with_ids(connection: Connection, change: Change) -> Change:
+    """Give the placeholders (negative ids) of new pick sets and particles their real ids."""
+    pick_sets: dict[int, int] = {}
+    deltas = []
+    for delta in change.deltas:
+        if delta.kind is Kind.INSERT and len(delta) and (delta.ids < 0).any():
+            first = reserve(connection, delta.table.value, len(delta))
+            ids = np.arange(first, first + len(delta), dtype=np.int64)
+            after = dict(delta.after)
+            if delta.table is Table.PICK_SET:
+                pick_sets.update(zip(delta.ids.tolist(), ids.tolist(), strict=True))
+            elif "pick_set" in after:
+                after["pick_set"] = np.array([pick_sets.get(int(s), int(s)) for s in after["pick_set"]], np.int64)
+            delta = replace(delta, ids=ids, after=after)
+        deltas.append(delta)
+    return replace(change, deltas=tuple(deltas))
+
+
+def apply(connection: Connection, change: Change) -> bool:
+    """Write a change; False (roll back then) where the rows are not what it says they were before."""
+    for delta in change.deltas:
+        if not len(delta):
+            continue
+        if delta.table is Table.SETTING:
+            for key, old, new in zip(delta.after["key"], delta.before["value"], delta.after["value"], strict=True):
+                if get_setting(connection, str(key)) != str(old):
+                    return False
+                put_setting(connection, str(key), str(new))
+            continue
+        table = getattr(schema, delta.table.value)
+        if rows.write_delta(connection, table, delta) != len(delta):
+            return False
+        if delta.table is Table.PARTICLE:
+            _keep_counts(connection, delta)
+    return True
+
+
+_COUNTS = ("n_undecided", "n_accepted", "n_rejected")  # by value of Decision
+
+
+def _keep_counts(connection: Connection, delta: Delta) -> None:
+    """Keep the numbers beside each micrograph true: they are read by every list and must not cost a scan."""
+    touched, row = np.unique(np.broadcast_to(delta.micrograph, (len(delta),)), return_inverse=True)
+    steps = np.zeros((len(touched), 3), np.int64)
+    for columns, sign in ((delta.before, -1), (delta.after, 1)):
+        if "decision" in columns:
+            decision = np.broadcast_to(columns["decision"], (len(delta),))
+            np.add.at(steps, (row, decision.astype(np.intp)), sign)
+    changed = steps.any(axis=1)
+    if not changed.any():
+        return
+    m = schema.micrograph
+    values = {name: m.c[name] + bindparam(f"d_{name}") for name in _COUNTS}
+    parameters = [
+        {"b_id": int(i), **{f"d_{name}": int(s) for name, s in zip(_COUNTS, step, strict=True)}}
+        for i, step in zip(touched[changed], steps[changed], strict=True)
+    ]
+    connection.execute(update(m).where(m.c.id == bindparam("b_id")).values(**values), parameters)
+
+
+def get_setting(connection: Connection, key: str) -> str:
+    """A setting as stored, JSON text; ``null`` where there is none."""
+    s = schema.setting.c
+    found = connection.execute(select(s.value).where(s.key == key)).scalar_one_or_none()
+    return "null" if found is None else str(found)
+
+
+def put_setting(connection: Connection, key: str, value: str) -> None:
+    """Store a setting, JSON text."""
+    s = schema.setting
+    if connection.execute(update(s).where(s.c.key == key).values(value=value)).rowcount == 0:
+        connection.execute(insert(s).values(key=key, value=value))
+
+
+def record(
+    connection: Connection,
+    change: Change,
+    curator: str,
+    *,
+    kind: str,
+    state: str,
+    target: int | None = None,
+    payload: bytes | None = None,
+) -> int:
+    """Append a line to the history and return its id."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+    result = connection.execute(
+        insert(schema.change).values(
+            at=now,
+            curator=curator,
+            kind=kind,
+            target=target,
+            state=state,
+            verb=change.verb,
+            title=change.title,
+            micrograph=change.micrograph,
+            n_particles=change.n_rows(),
+            payload=payload,
+        )
+    )
+    key = result.inserted_primary_key
+    assert key is not None  # a single-row insert has one
+    return int(key[0])
+
+
+def load(connection: Connection, change_id: int) -> Change:
+    """A stored change with its rows. Raises ProjectError where there is none or it is damaged."""
+    c = schema.change.c
+    query = select(c.verb, c.title, c.payload, c.micrograph).where(c.id == change_id)
+    row = connection.execute(query).first()
+    if row is None:
+        raise ProjectError(f"the history has no step {change_id}")
+    verb, title, payload, micrograph = row
+    return Change(verb, title, _unpacked(payload, title) if payload else (), micrograph)
+
+
+def _unpacked(payload: bytes, title: str) -> tuple[Delta, ...]:
+    try:
+        return unpack(payload)
+    except ValueError as error:
+        raise ProjectError(f"the history is damaged at “{title}” ({error}); the particles are not touched") from error
+
+
+def refuse_conflict(connection: Connection, entry: HistoryEntry, change: Change, curator: str) -> None:
+    """Refuse to revert rows that somebody else changed after the step."""
+    c = schema.change.c
+    query = select(c.payload, c.curator, c.title).where(
+        c.id > entry.id, c.kind == "do", c.state == "applied", c.curator != curator
+    )
+    for payload, other, title in connection.execute(query):
+        if any(_overlap(ours, theirs) for ours in change.deltas for theirs in _unpacked(payload, title)):
+            raise ConflictError(f"{other} has since changed the same data ({title}); “{entry.title}” stays as it is")
+
+
+def _overlap(a: Delta, b: Delta) -> bool:
+    if a.table is not b.table:
+        return False
+    if a.table is Table.SETTING:
+        return bool(set(map(str, a.after["key"])) & set(map(str, b.after["key"])))
+    return bool(np.isin(a.ids, b.ids).any())

@@ -1,0 +1,147 @@
+"""Opening the database: SQLite in WAL mode by default, every failure a sentence a curator can act on."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool
+
+from ..errors import ProjectError
+from . import schema
+
+#: Seconds an edit waits for another window's transaction before it is refused.
+LOCK_TIMEOUT_S = 3.0
+
+#: Alembic keeps the migration it runs in a global.
+_MIGRATING = threading.Lock()
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def make_engine(path: Path, *, read_only: bool = False, create: bool = False) -> Engine:
+    """An engine for the SQLite file ``path``; writes begin IMMEDIATE so that two windows queue instead of failing.
+
+    Parameters
+    ----------
+    path : Path
+    read_only : bool
+        Open without the right to write, also from a folder that cannot be written.
+    create : bool
+        Make the file; without it a file that is gone is an error, not an empty project.
+    """
+
+    def connect() -> sqlite3.Connection:
+        uri = path.resolve().as_uri()
+        if read_only:
+            wal = path.with_name(path.name + "-wal")
+            # what an earlier reader left beside it is empty, and a read-only disk lets nobody make it again
+            pending = wal.exists() and wal.stat().st_size > 0
+            still = not os.access(path.parent, os.W_OK) and not pending
+            uri += "?immutable=1" if still else "?mode=ro"
+        else:
+            uri += "?mode=rwc" if create else "?mode=rw"
+        connection = sqlite3.connect(
+            uri, uri=True, timeout=LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA cache_size=-65536")
+        if not read_only:
+            # Falls back to the rollback journal by itself on file systems without shared memory.
+            connection.execute("PRAGMA journal_mode=WAL")
+            # FULL: a confirmed edit survives a power cut, not only a crash.
+            connection.execute("PRAGMA synchronous=FULL")
+        return connection
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=4, max_overflow=8)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def migrate(engine: Engine, path: Path, *, read_only: bool = False) -> None:
+    """Bring the database to :data:`schema.HEAD`.
+
+    Raises
+    ------
+    ProjectError
+        It comes from a newer program, is something else, or would have to be changed and is read-only.
+    """
+    with engine.connect() as connection:
+        revision = current_revision(connection)
+        foreign = revision is None and bool(inspect(connection).get_table_names())
+    if revision == schema.HEAD:
+        return
+    if foreign:
+        raise ProjectError(f"{path} is a database, but not one of CryoPPP Annotator; it was left alone")
+    if revision is not None and revision not in _known_revisions():
+        raise ProjectError(
+            f"{path} was made by a newer CryoPPP Annotator (schema {revision}); update the program to open it"
+        )
+    if read_only:
+        raise ProjectError(
+            f"{path} has an older schema ({revision}) and is read-only; open it once where it can be written"
+        )
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        revision = current_revision(connection)
+        if revision == schema.HEAD:
+            return
+        config.attributes["connection"] = connection
+        with _MIGRATING:
+            command.upgrade(config, "head")
+
+
+def _known_revisions() -> set[str]:
+    return {script.revision for script in ScriptDirectory(str(_MIGRATIONS)).walk_revisions()}
+
+
+def current_revision(connection: Connection) -> str | None:
+    """The schema revision stored in the database; None in an empty one."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    row = connection.execute(text("SELECT version_num FROM alembic_version")).first()
+    return None if row is None else str(row[0])
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn a database failure into a :class:`ProjectError` that says what is safe and what to do."""
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        raise ProjectError(_explain(error, path)) from error
+
+
+def _explain(error: Exception, path: Path) -> str:
+    original: Any = getattr(error, "orig", None) or error
+    said = str(original)
+    low = said.lower()
+    safe = "Nothing was changed; everything confirmed before is safe."
+    if "locked" in low or "busy" in low:
+        return f"another program holds {path.name} ({path.parent}). {safe} Try again, or close the other window."
+    if "unable to open" in low and not path.exists():
+        return f"{path} has vanished (disk unplugged, folder moved?). {safe} Bring the folder back and repeat the step."
+    if "full" in low:
+        return f"the disk of {path.parent} is full. {safe} Free some space and repeat the step."
+    if "readonly" in low or "read-only" in low:
+        return f"{path} cannot be written. {safe} Make the folder writable, or use --project elsewhere."
+    if "not a database" in low or "malformed" in low:
+        return f"{path} is not a readable project database ({said}). Restore a backup; the images are untouched."
+    if isinstance(error, OperationalError | DatabaseError | sqlite3.Error):
+        return f"{path}: {said}. {safe} Check that the disk is still there."
+    return f"{path}: {said}. {safe}"

@@ -1,0 +1,379 @@
+"""The project database as the session uses it: rows in, rows out, one committed transaction per change."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, func, insert, select, true, update
+
+from ..errors import ConflictError, ProjectError
+from ..model.curation import Change, Decision, pack
+from ..model.micrograph import Micrograph, MicrographState
+from ..model.particles import COLUMNS, Particles
+from . import changes, rows, schema
+from .changes import HistoryEntry
+from .database import explained, make_engine, migrate
+
+DATABASE_NAME = "annotations.sqlite"
+
+
+class StaleError(ProjectError):
+    """Another window changed the project since this one last looked; look again and repeat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A change as it was stored: real ids, its place in the history."""
+
+    id: int
+    change: Change
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Which particles of the data set a bulk verb means; None = no restriction.
+
+    ``min_score`` is inclusive, ``below_score`` exclusive, so the two sides of one threshold share nothing.
+    """
+
+    micrograph: int | None = None
+    decisions: tuple[Decision, ...] | None = None
+    min_score: float | None = None
+    below_score: float | None = None
+    pick_set: int | None = None
+    class_ids: tuple[int, ...] | None = None
+
+    def where(self) -> ColumnElement[bool]:
+        """The SQL condition."""
+        p = schema.particle.c
+        terms: list[ColumnElement[bool]] = []
+        if self.micrograph is not None:
+            terms.append(p.micrograph == self.micrograph)
+        if self.decisions is not None:
+            terms.append(p.decision.in_([int(d) for d in self.decisions]))
+        if self.min_score is not None:
+            terms.append(p.score >= self.min_score)
+        if self.below_score is not None:
+            terms.append(p.score < self.below_score)
+        if self.pick_set is not None:
+            terms.append(p.pick_set == self.pick_set)
+        if self.class_ids is not None:
+            terms.append(p.class_id.in_(self.class_ids))
+        return and_(true(), *terms)
+
+
+class Store:
+    """One open project database.
+
+    Every write goes through :meth:`commit`, :meth:`revert` or :meth:`visit`, each one transaction that first checks
+    that nobody else wrote since ``head``.
+    """
+
+    def __init__(self, folder: Path, *, read_only: bool = False, create: bool = False) -> None:
+        self.folder = folder
+        self.path = folder / DATABASE_NAME
+        self.read_only = read_only
+        self._engine = make_engine(self.path, read_only=read_only, create=create)
+        try:
+            with explained(self.path):
+                migrate(self._engine, self.path, read_only=read_only)
+                self._inode = os.stat(self.path).st_ino
+                self.head = self._read_head()
+        except BaseException:
+            self._engine.dispose()
+            raise
+
+    @classmethod
+    def create(cls, folder: Path) -> Store:
+        """Make the folder and an empty database in it. Raises ProjectError where one exists or cannot be made."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ProjectError(f"cannot make the project folder {folder}: {error.strerror or error}") from error
+        if (folder / DATABASE_NAME).exists():
+            raise ProjectError(f"there is already a project in {folder}")
+        return cls(folder, create=True)
+
+    @classmethod
+    def open(cls, folder: Path, *, read_only: bool = False) -> Store:
+        """Open an existing project. Raises ProjectError where there is none."""
+        if not (folder / DATABASE_NAME).is_file():
+            raise ProjectError(f"there is no project in {folder} (no {DATABASE_NAME})")
+        return cls(folder, read_only=read_only)
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._engine.dispose()
+
+    # ------------------------------------------------------------------ reading
+
+    def _read_head(self) -> int:
+        with self._engine.connect() as connection:
+            return changes.head(connection)
+
+    def changed_elsewhere(self) -> bool:
+        """Whether another window wrote since this one last looked."""
+        with explained(self.path):
+            return self._read_head() != self.head
+
+    def newest(self) -> int:
+        """The number of the newest change, whoever made it; see :attr:`head`."""
+        with explained(self.path):
+            return self._read_head()
+
+    def settings(self) -> dict[str, Any]:
+        """Project settings, decoded."""
+        with explained(self.path), self._engine.connect() as connection:
+            found = connection.execute(select(schema.setting.c.key, schema.setting.c.value)).all()
+        return {key: json.loads(value) for key, value in found}
+
+    def micrographs(self) -> list[Micrograph]:
+        """All micrographs, ordered by id."""
+        names = [f.name for f in fields(Micrograph)]
+        query = select(*(schema.micrograph.c[name] for name in names)).order_by(schema.micrograph.c.id)
+        with explained(self.path), self._engine.connect() as connection:
+            found = connection.execute(query).all()
+        states = {state.value: state for state in MicrographState}
+        at = names.index("state")
+        make: Any = Micrograph
+        return [make(*row[:at], states[row[at]], *row[at + 1 :]) for row in found]
+
+    def particles(self, micrograph: int) -> Particles:
+        """The particles of one micrograph, ordered by id."""
+        with explained(self.path), self._engine.connect() as connection:
+            return self._particles(connection, schema.particle.c.micrograph == micrograph)
+
+    def particles_where(self, selector: Selector) -> Particles:
+        """The particles a selector means, ordered by id."""
+        with explained(self.path), self._engine.connect() as connection:
+            return self._particles(connection, selector.where())
+
+    @staticmethod
+    def _particles(connection: Connection, where: ColumnElement[bool]) -> Particles:
+        names = ["id", *COLUMNS]
+        query = select(*(schema.particle.c[name] for name in names)).where(where).order_by(schema.particle.c.id)
+        columns = rows.read_columns(connection, query, {"id": np.int64, **COLUMNS})
+        return Particles(**columns)
+
+    def extra(self, micrograph: int) -> dict[int, dict[str, str]]:
+        """Uninterpreted imported columns of a micrograph's particles, by particle id."""
+        p = schema.particle.c
+        query = select(p.id, p.extra).where(p.micrograph == micrograph, p.extra.is_not(None))
+        with explained(self.path), self._engine.connect() as connection:
+            return {i: json.loads(text) for i, text in connection.execute(query)}
+
+    def pick_sets(self) -> list[dict[str, Any]]:
+        """Pick sets as dictionaries of their columns, ordered by id."""
+        with explained(self.path), self._engine.connect() as connection:
+            found = connection.execute(select(schema.pick_set).order_by(schema.pick_set.c.id)).mappings().all()
+        return [dict(row) for row in found]
+
+    def count(self, selector: Selector) -> int:
+        """How many particles a selector means."""
+        with explained(self.path), self._engine.connect() as connection:
+            query = select(func.count()).select_from(schema.particle).where(selector.where())
+            return int(connection.execute(query).scalar_one())
+
+    def sample_scores(self, limit: int = 20_000) -> NDArray[np.float64]:
+        """Scores over the project, (n,) float64, at most about ``limit`` of them, evenly taken; NaN left out."""
+        p = schema.particle.c
+        with explained(self.path), self._engine.connect() as connection:
+            last = int(connection.execute(select(func.max(p.id))).scalar_one_or_none() or 0)
+            blocks = max(1, last // limit)
+            size = 200
+            if blocks == 1:
+                query = select(p.score).where(p.score.is_not(None))
+                return np.fromiter(connection.execute(query).scalars(), dtype=np.float64)
+            # runs of neighbouring ids: a scattered sample would read every page of a large table
+            starts = np.linspace(1, max(1, last - size), limit // size).astype(int).tolist()
+            query = select(p.score).where(p.id.between(bindparam("a"), bindparam("b")), p.score.is_not(None))
+            found = [list(connection.execute(query, {"a": a, "b": a + size - 1}).scalars()) for a in starts]
+        return np.array([score for run in found for score in run], dtype=np.float64)
+
+    def count_undecided(self, threshold: float | None, pick_set: int | None = None) -> tuple[int, int, int]:
+        """Undecided particles of the project (of one pick set): all, those at or above, and those below a score."""
+        p = schema.particle.c
+        where = Selector(decisions=(Decision.UNDECIDED,), pick_set=pick_set).where()
+        sides = [func.count()]
+        if threshold is not None:
+            sides += [func.count(case((p.score >= threshold, 1))), func.count(case((p.score < threshold, 1)))]
+        with explained(self.path), self._engine.connect() as connection:
+            found = connection.execute(select(*sides).select_from(schema.particle).where(where)).one()
+        return (int(found[0]), int(found[1]), int(found[2])) if threshold is not None else (int(found[0]), 0, 0)
+
+    def history(self, limit: int = 500, *, before: int | None = None) -> list[HistoryEntry]:
+        """The latest history lines, newest first."""
+        names = [f.name for f in fields(HistoryEntry)]
+        query = select(*(schema.change.c[n] for n in names)).order_by(schema.change.c.id.desc()).limit(limit)
+        if before is not None:
+            query = query.where(schema.change.c.id < before)
+        with explained(self.path), self._engine.connect() as connection:
+            return [HistoryEntry(*row) for row in connection.execute(query)]
+
+    def change(self, change_id: int) -> Change:
+        """A stored change with its rows."""
+        with explained(self.path), self._engine.connect() as connection:
+            return changes.load(connection, change_id)
+
+    def next_undo(self, curator: str) -> HistoryEntry | None:
+        """The step Ctrl+Z would take back: the curator's last applied one."""
+        return self._next(curator, "applied", schema.change.c.id.desc())
+
+    def next_redo(self, curator: str) -> HistoryEntry | None:
+        """The step Ctrl+Shift+Z would repeat: the curator's earliest undone one."""
+        return self._next(curator, "undone", schema.change.c.id.asc())
+
+    def _next(self, curator: str, state: str, order: Any) -> HistoryEntry | None:
+        names = [f.name for f in fields(HistoryEntry)]
+        c = schema.change.c
+        query = select(*(c[n] for n in names)).where(c.curator == curator, c.state == state, c.kind == "do")
+        with explained(self.path), self._engine.connect() as connection:
+            row = connection.execute(query.order_by(order).limit(1)).first()
+        return None if row is None else HistoryEntry(*row)
+
+    # ------------------------------------------------------------------ writing
+
+    def commit(self, change: Change, curator: str) -> Committed:
+        """Apply a change and store it with its inverse, in one transaction.
+
+        Raises
+        ------
+        StaleError
+            Another window wrote since; nothing was changed.
+        ProjectError
+            The database refused (full, locked, vanished, read-only); nothing was changed.
+        """
+        return self.commit_built(lambda _store, _connection: change, curator)
+
+    def commit_built(self, build: Callable[[Store, Connection], Change | None], curator: str) -> Committed:
+        """As :meth:`commit`, with the change built inside the transaction (bulk verbs read and write at once).
+
+        ``build`` may return None, which commits nothing and returns an empty change with id 0.
+        """
+        with self._transaction() as connection:
+            change = build(self, connection)
+            if change is None:
+                return Committed(0, Change("nothing", "nothing to do", ()), "do")
+            change = changes.with_ids(connection, change)
+            if not changes.apply(connection, change):
+                raise StaleError("the project is not what this window shows; it is read again")
+            c = schema.change
+            connection.execute(update(c).where(c.c.curator == curator, c.c.state == "undone").values(state="abandoned"))
+            number = changes.record(
+                connection, change, curator, kind="do", state="applied", payload=pack(change.deltas)
+            )
+        self.head = number
+        return Committed(number, change, "do")
+
+    def revert(self, curator: str, *, redo: bool = False) -> Committed | None:
+        """Undo the curator's last step, or redo the last undone one; None where there is none.
+
+        Raises
+        ------
+        ConflictError
+            Somebody else changed the same rows since; nothing was changed.
+        """
+        entry = self.next_redo(curator) if redo else self.next_undo(curator)
+        if entry is None:
+            return None
+        with self._transaction() as connection:
+            change = changes.load(connection, entry.id)
+            if not redo:
+                change = change.inverse()
+            changes.refuse_conflict(connection, entry, change, curator)
+            if not changes.apply(connection, change):
+                raise ConflictError(f"the data were changed since; “{entry.title}” stays as it is")
+            c = schema.change
+            connection.execute(update(c).where(c.c.id == entry.id).values(state="applied" if redo else "undone"))
+            kind = "redo" if redo else "undo"
+            number = changes.record(connection, change, curator, kind=kind, state="", target=entry.id)
+        self.head = number
+        return Committed(number, change, kind)
+
+    def visit(self, micrograph: int, curator: str) -> None:
+        """Note that an unseen micrograph was looked at. Attributed, but not a step to undo."""
+        with self._transaction() as connection:
+            m = schema.micrograph
+            unseen = and_(m.c.id == micrograph, m.c.state == MicrographState.UNSEEN.value)
+            values = {"state": MicrographState.IN_PROGRESS.value, "state_by": curator}
+            if connection.execute(update(m).where(unseen).values(**values)).rowcount == 0:
+                return
+            look = Change("visit", "looked at", (), micrograph)
+            number = changes.record(connection, look, curator, kind="visit", state="")
+        self.head = number
+
+    def add_micrographs(self, new: Iterable[Micrograph], curator: str) -> int:
+        """Register micrographs (their ids are ignored); those whose path is known already are left alone."""
+        names = [f.name for f in fields(Micrograph) if f.name not in ("id", "n_accepted", "n_undecided", "n_rejected")]
+        with self._transaction() as connection:
+            known = set(connection.execute(select(schema.micrograph.c.path)).scalars())
+            fresh = [m for m in new if m.path not in known]
+            if not fresh:
+                return 0
+            first = changes.reserve(connection, "micrograph", len(fresh))
+            values = [{"id": first + i, **{n: getattr(m, n) for n in names}} for i, m in enumerate(fresh)]
+            connection.execute(insert(schema.micrograph), [{**v, "state": str(v["state"])} for v in values])
+            title = f"add {len(fresh):,} micrographs"
+            number = changes.record(connection, Change("add-micrographs", title, ()), curator, kind="visit", state="")
+        self.head = number
+        return len(fresh)
+
+    def refresh_micrograph(self, micrograph: Micrograph, curator: str) -> None:
+        """Store what the file says now (size, header, problem); not a step to undo."""
+        names = ("path", "width", "height", "header_pixel_size_A", "n_frames", "fingerprint", "problem")
+        with self._transaction() as connection:
+            values = {n: getattr(micrograph, n) for n in names}
+            m = schema.micrograph
+            connection.execute(update(m).where(m.c.id == micrograph.id).values(**values))
+            note = Change("re-read", f"re-read {micrograph.name}", (), micrograph.id)
+            number = changes.record(connection, note, curator, kind="visit", state="")
+        self.head = number
+
+    def set_setting(self, key: str, value: Any, curator: str) -> None:
+        """Store a setting that is bookkeeping (data root, window); not a step to undo."""
+        with self._transaction() as connection:
+            changes.put_setting(connection, key, json.dumps(value))
+            number = changes.record(connection, Change("note", f"set {key}", ()), curator, kind="visit", state="")
+        self.head = number
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """A write transaction that starts from the state the caller knows."""
+        if self.read_only:
+            raise ProjectError(f"the project in {self.folder} was opened read-only; the edit was refused")
+        self._refuse_vanished()
+        with (
+            explained(self.path),
+            self._engine.connect().execution_options(writes=True) as connection,
+            connection.begin(),
+        ):
+            if changes.head(connection) != self.head:
+                raise StaleError("the project was changed in another window; it is read again")
+            yield connection
+
+    def _refuse_vanished(self) -> None:
+        # SQLite would go on writing into an unlinked file for as long as it is open.
+        try:
+            inode = os.stat(self.path).st_ino
+        except OSError:
+            self._engine.dispose()  # what is open leads to the file that is gone
+            raise ProjectError(
+                f"{self.path} has vanished (disk unplugged, folder moved?). The edit was refused; "
+                "bring the folder back and repeat the step."
+            ) from None
+        if inode != self._inode:
+            # Another file is there, perhaps a copy that was put back: nothing known of the old one holds.
+            self._engine.dispose()
+            with explained(self.path):
+                migrate(self._engine, self.path, read_only=self.read_only)
+            self._inode = inode
+            raise StaleError(f"{self.path} is not the file it was; it is read again")
