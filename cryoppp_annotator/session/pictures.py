@@ -1,0 +1,245 @@
+"""Pictures of micrographs for the screen: prepared in the background, kept in memory and in the project's cache."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import os
+import tempfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..api import Denoiser
+from ..errors import FormatError
+from ..formats import images
+from ..imaging import denoise
+from ..jobs.runner import Job, JobState, Runner
+from ..model.context import JobContext
+from ..model.micrograph import Micrograph
+from ..model.picture import Picture
+from .session import Session
+
+#: Longest side of a denoised picture, px.
+MAX_SIDE = 2048
+#: Pictures kept in memory, bytes.
+MEMORY_LIMIT = 400_000_000
+#: Pictures kept in ``cache/``, bytes.
+DISK_LIMIT = 8_000_000_000
+
+
+class View(StrEnum):
+    """Which picture of a micrograph."""
+
+    RAW = "raw"
+    DENOISED = "denoised"
+
+
+Key = tuple[int, View, str]
+
+
+class Pictures:
+    """Makes and keeps the pictures of a session's micrographs.
+
+    Parameters
+    ----------
+    session : Session
+    runner : Runner
+    denoiser : Denoiser
+    """
+
+    def __init__(self, session: Session, runner: Runner, denoiser: Denoiser) -> None:
+        self._session = session
+        self._runner = runner
+        self.denoiser = denoiser
+        self._memory: OrderedDict[Key, Picture] = OrderedDict()
+        self._jobs: dict[Key, Job] = {}
+        self._waiting: dict[Key, list[Callable[[Picture], None]]] = {}
+        self.cache = session.store.folder / "cache"
+        #: What should be said of a micrograph's file ("old-style header", "average of 38 frames"), by id.
+        self.notes: dict[int, tuple[str, ...]] = {}
+
+    def key(self, micrograph: Micrograph, view: View) -> Key:
+        """What makes a picture this one and no other."""
+        if view is View.RAW:
+            return micrograph.id, view, f"{micrograph.fingerprint}-{micrograph.frame}"
+        size, diameter = self._session.pixel_size_A(micrograph), self._session.diameter_A
+        # The filter follows the diameter in steps of 10 %: moving the slider must not redo every picture.
+        step = round(math.log(diameter) / math.log(1.1))
+        said = f"{micrograph.fingerprint}-{micrograph.frame}-{self.denoiser.name}-{size:.5g}-{step}-{MAX_SIDE}"
+        return micrograph.id, view, hashlib.sha256(said.encode()).hexdigest()[:20]
+
+    def ready(self, micrograph: Micrograph, view: View) -> Picture | None:
+        """The picture, where it is in memory."""
+        key = self.key(micrograph, view)
+        found = self._memory.get(key)
+        if found is not None:
+            self._memory.move_to_end(key)
+        return found
+
+    def request(
+        self,
+        micrograph: Micrograph,
+        view: View,
+        on_ready: Callable[[Picture], None] | None = None,
+        on_failed: Callable[[str], None] | None = None,
+        *,
+        quiet: bool = True,
+    ) -> Job | None:
+        """Have a picture made; ``on_ready`` gets it on the main thread (at once where it is in memory)."""
+        found = self.ready(micrograph, view)
+        if found is not None:
+            if on_ready is not None:
+                on_ready(found)
+            return None
+        key = self.key(micrograph, view)
+        if on_ready is not None:
+            self._waiting.setdefault(key, []).append(on_ready)
+        # also one that has ended and is not delivered yet
+        if (running := self._jobs.get(key)) is not None and running.state is not JobState.CANCELLED:
+            return running
+
+        def done(picture: Picture) -> None:
+            self._jobs.pop(key, None)
+            self._keep(key, picture)
+            for tell in self._waiting.pop(key, []):
+                tell(picture)
+
+        def failed(job: Job) -> None:
+            self._jobs.pop(key, None)
+            self._waiting.pop(key, None)
+            if on_failed is not None:
+                error = job.error
+                on_failed(error.detail if isinstance(error, FormatError) else str(error))
+
+        title = f"{'denoise' if view is View.DENOISED else 'read'} {micrograph.name}"
+        job = self._runner.submit(
+            self._make, micrograph, view, key, title=title, on_done=done, on_failed=failed, quiet=quiet
+        )
+        self._jobs[key] = job
+        return job
+
+    def prepare(self, micrographs: Iterable[Micrograph], view: View) -> None:
+        """Have the pictures of the likely next micrographs made; what is no longer likely is cancelled."""
+        wanted = [m for m in micrographs if not m.problem]
+        keys = {self.key(m, view) for m in wanted}
+        for key, job in list(self._jobs.items()):
+            if key not in keys and key not in self._waiting:
+                job.cancel()
+                self._jobs.pop(key, None)
+        for micrograph in wanted:
+            self.request(micrograph, view)
+
+    def forget_waiting(self) -> None:
+        """Nobody waits for what was asked so far (the micrograph on the screen changed)."""
+        self._waiting.clear()
+
+    def denoise_all(self, micrographs: Iterable[Micrograph]) -> Job:
+        """Fill the cache for many micrographs as one job; a failing one is logged and skipped."""
+        wanted = [(m, self.key(m, View.DENOISED)) for m in micrographs if not m.problem]
+
+        def work(context: JobContext) -> int:
+            failed = 0
+            for i, (micrograph, key) in enumerate(wanted):
+                context.progress(i, len(wanted), f"{i}/{len(wanted)}")
+                if self._file(key).exists():
+                    continue
+                try:
+                    self._make(micrograph, View.DENOISED, key, context=_inner(context))
+                except FormatError as error:
+                    failed += 1
+                    context.log(str(error))
+            context.progress(len(wanted), len(wanted), f"{len(wanted) - failed} denoised, {failed} failed")
+            return failed
+
+        return self._runner.submit(work, title=f"denoise {len(wanted)} micrographs")
+
+    def raw_value(self, micrograph: Micrograph) -> NDArray[Any]:
+        """The micrograph's own array (memory-mapped where possible)."""
+        return images.read(self._session.path_of(micrograph), micrograph.frame)
+
+    # ------------------------------------------------------------------ in a worker thread
+
+    def _make(self, micrograph: Micrograph, view: View, key: Key, context: JobContext) -> Picture:
+        path = self._session.path_of(micrograph)
+        if micrograph.id not in self.notes:
+            self.notes[micrograph.id] = images.probe(path).notes
+        if view is View.DENOISED and (cached := _load(self._file(key))) is not None:
+            return cached
+        image = images.read(path, micrograph.frame, check=context.check)
+        if view is View.RAW:
+            return denoise.raw_picture(image)
+        picture = self.denoiser.denoise(
+            image,
+            pixel_size_A=self._session.pixel_size_A(micrograph),
+            diameter_A=self._session.diameter_A,
+            max_side=MAX_SIDE,
+            context=context,
+        )
+        with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
+            _save(self._file(key), picture)
+        return picture
+
+    def _file(self, key: Key) -> Path:
+        return self.cache / f"{key[2]}.npz"
+
+    def _keep(self, key: Key, picture: Picture) -> None:
+        self._memory[key] = picture
+        self._memory.move_to_end(key)
+        total = sum(p.pixels.nbytes for p in self._memory.values())
+        while total > MEMORY_LIMIT and len(self._memory) > 3:
+            _, dropped = self._memory.popitem(last=False)
+            total -= dropped.pixels.nbytes
+
+    def trim_cache(self, *, context: JobContext | None = None) -> None:
+        """Delete the oldest cached pictures beyond :data:`DISK_LIMIT`."""
+        try:
+            found = sorted((f.stat().st_mtime, f.stat().st_size, f) for f in self.cache.glob("*.npz"))
+        except OSError:
+            return
+        total = sum(size for _, size, _ in found)
+        for _, size, file in found:
+            if total <= DISK_LIMIT:
+                return
+            with contextlib.suppress(OSError):
+                file.unlink()
+            total -= size
+
+
+def _inner(context: JobContext) -> JobContext:
+    """The same cancel, without the inner job's own progress."""
+    return JobContext(is_cancelled=context.is_cancelled, on_log=context.on_log, seed=context.seed)
+
+
+def _save(file: Path, picture: Picture) -> None:
+    file.parent.mkdir(exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=file.parent, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as out:
+            # float16 keeps three digits of a picture that is looked at, in half the room.
+            np.savez(out, pixels=picture.pixels.astype(np.float16), step=picture.step, limits=picture.limits)
+        os.replace(name, file)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def _load(file: Path) -> Picture | None:
+    try:
+        with np.load(file, allow_pickle=False) as found:
+            step, limits = found["step"], found["limits"]
+            pixels = found["pixels"].astype(np.float32)
+        return Picture(pixels, (float(step[0]), float(step[1])), (float(limits[0]), float(limits[1])))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError):
+        with contextlib.suppress(OSError):
+            file.unlink()
+        return None
