@@ -1,0 +1,86 @@
+"""``convert``: coordinate files into another format, without a project."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import (
+    FORMATS_HELP,
+    Frame,
+    JsonOption,
+    ListFormatsOption,
+    PixelSizeOption,
+    ScaleOption,
+    TemplateOption,
+    parse_diameter,
+)
+
+EXAMPLE = """  cryoppp-annotator convert labels/*.csv -o picks --to relion --micrographs movies
+  cryoppp-annotator convert particles.star -o dataset --to cryoppp --micrographs movies --diameter 191
+  cryoppp-annotator convert topaz.txt -o picks --to relion --micrographs movies --scale 8"""
+
+
+def convert(
+    sources: Annotated[list[Path], typer.Argument(metavar="SRC...", help="Coordinate files or CryoPPP folders.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DST", help="Folder; or, for one micrograph or particles, a file.")
+    ],
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help=FORMATS_HELP)],
+    from_format: Annotated[
+        str | None, typer.Option("--from", metavar="FORMAT", help="Format of the sources; recognised by default.")
+    ] = None,
+    micrographs: Annotated[
+        str | None,
+        typer.Option("--micrographs", metavar="DIR", help="Micrographs, for their height, pixel size and full names."),
+    ] = None,
+    frame: Annotated[
+        Frame, typer.Option("--frame", help="How the sources' axes lie; auto = as the format declares.")
+    ] = Frame.AUTO,
+    scale: ScaleOption = None,
+    pixel_size: PixelSizeOption = None,
+    box_size: Annotated[
+        float | None, typer.Option("--box-size", metavar="PX", help="For formats that write a box.")
+    ] = None,
+    diameter: Annotated[
+        str | None,
+        typer.Option(
+            "--diameter", metavar="A", help="Where the sources give none: in angstrom, or 108px.", show_default=False
+        ),
+    ] = None,
+    template: TemplateOption = None,
+    permissive: Annotated[bool, typer.Option("--permissive", help="Leave bad rows out, and list them.")] = False,
+    as_json: JsonOption = False,
+    list_formats: ListFormatsOption = False,
+) -> None:
+    """Convert coordinate files.
+
+    Without a project, and without a look at the images: what tests the frame on them is `import`.
+    """
+    from ..session import conversion
+    from .progress import run_job
+
+    diameter_A, diameter_px = parse_diameter(diameter)
+    wish = conversion.Conversion(
+        to=to, from_format=from_format, micrographs=micrographs, orientation=frame.orientation,
+        pixel_size_A=pixel_size, box_size_px=box_size, diameter_A=diameter_A, diameter_px=diameter_px,
+        permissive=permissive, scale=scale, template=template,
+    )  # fmt: skip
+    report = run_job(lambda context: conversion.convert(sources, out, wish, context=context), title="Converting")
+    for note in report.notes:
+        print(f"note: {note}", file=sys.stderr)
+    told = {
+        "format": to,
+        "picks": report.n_picks,
+        "micrographs": report.n_micrographs,
+        "files": [str(file) for file in report.files],
+        "notes": list(report.notes),
+    }
+    said = (
+        f"wrote {report.n_picks:,} picks of {report.n_micrographs:,} micrographs to {out} ({len(report.files)} files)"
+    )
+    typer.echo(json.dumps(told, indent=2) if as_json else said)

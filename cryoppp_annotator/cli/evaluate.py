@@ -1,0 +1,87 @@
+"""``evaluate``: picks against a truth."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .options import Frame, JsonOption, PixelSizeOption, parse_diameter
+
+if TYPE_CHECKING:
+    from ..picking.evaluate import Quality
+
+EXAMPLE = """  cryoppp-annotator evaluate picks --truth ground_truth/particle_coordinates --micrographs micrographs
+  cryoppp-annotator evaluate picks.star --truth manual.star --micrographs movies --diameter 191 --json"""
+
+
+def evaluate(
+    picks: Annotated[Path, typer.Argument(metavar="PICKS", help="Coordinate file, or folder of such.")],
+    truth: Annotated[Path, typer.Option("--truth", metavar="TRUTH", help="The same, of the true particles.")],
+    micrographs: Annotated[str, typer.Option("--micrographs", metavar="DIR", help="Folder or pattern of images.")],
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", metavar="SHARE", help="Largest distance of a match, of the diameter.")
+    ] = 0.3,
+    diameter: Annotated[
+        str | None,
+        typer.Option("--diameter", metavar="A", help="In angstrom, or 108px; what the truth says by default."),
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", metavar="T", help="Leave picks with a lower score out.")
+    ] = None,
+    frame: Annotated[Frame, typer.Option("--frame", help="How the axes of PICKS lie.")] = Frame.AUTO,
+    truth_frame: Annotated[Frame, typer.Option("--truth-frame", help="How the axes of TRUTH lie.")] = Frame.AUTO,
+    pixel_size: PixelSizeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare picks with true particles.
+
+    One-to-one, from the best score down: precision, recall, F1, average precision, centring error, and the threshold
+    at which F1 would be best, for each micrograph and in all.
+    """
+    from ..session.evaluation import EvaluationWish
+    from ..session.evaluation import evaluate as compare
+    from .progress import run_job
+
+    diameter_A, diameter_px = parse_diameter(diameter)
+    wish = EvaluationWish(
+        micrographs, tolerance, diameter_A, diameter_px, pixel_size,
+        frame.orientation, truth_frame.orientation, threshold,
+    )  # fmt: skip
+    report = run_job(lambda context: compare(picks, truth, wish, context=context), title="Matching")
+    for note in report.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if as_json:
+        each = {name: _as_json(one) for name, one in report.per_micrograph.items()}
+        told = {**_as_json(report.total), "tolerance": tolerance, "per_micrograph": each, "notes": list(report.notes)}
+        typer.echo(json.dumps(told, indent=2))
+        return
+    rows = {**report.per_micrograph, "all": report.total}
+    width = max(map(len, rows))
+    typer.echo(f"{'':{width}}  picks  truth  matched  precision  recall     F1     AP  centring  best F1 at")
+    for name, one in rows.items():
+        typer.echo(f"{name:{width}}  {_as_text(one)}")
+
+
+def _as_json(told: Quality) -> dict[str, Any]:
+    names = (
+        "precision", "recall", "f1", "matched", "picks", "truth", "centring_error_px", "average_precision",
+        "best_threshold", "best_f1",
+    )  # fmt: skip
+    values = {name: getattr(told, name) for name in names}
+    # JSON has no NaN
+    return {name: None if isinstance(v, float) and math.isnan(v) else v for name, v in values.items()}
+
+
+def _as_text(told: Quality) -> str:
+    best = "-" if math.isnan(told.best_f1) else f"{told.best_f1:.3f} at {told.best_threshold:.3g}"
+    ap = "    -" if math.isnan(told.average_precision) else f"{told.average_precision:.3f}"
+    centring = "-" if math.isnan(told.centring_error_px) else f"{told.centring_error_px:.1f} px"
+    return (
+        f"{told.picks:5}  {told.truth:5}  {told.matched:7}  {told.precision:9.3f}  {told.recall:6.3f}  {told.f1:.3f}"
+        f"  {ap}  {centring:>8}  {best}"
+    )

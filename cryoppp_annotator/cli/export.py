@@ -1,0 +1,115 @@
+"""``export``: a project's picks as coordinate files."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import FORMATS_HELP, Frame, JsonOption, ScaleOption, TemplateOption, find_project
+
+if TYPE_CHECKING:
+    from ..model.context import JobContext
+    from ..session.exports import ExportReport
+    from ..session.session import Session
+
+AS_IMPORTED = "as-imported"
+
+EXAMPLE = """  cryoppp-annotator export my-project -o picks --to relion
+  cryoppp-annotator export my-project -o dataset --to cryoppp --decision accepted+rejected
+  cryoppp-annotator export my-project -o picks --to as-imported"""
+
+
+class Wanted(StrEnum):
+    """Which picks; the words of ``session.exports.DECISIONS``."""
+
+    ACCEPTED = "accepted"
+    UNDECIDED = "undecided"
+    REJECTED = "rejected"
+    ACCEPTED_UNDECIDED = "accepted+undecided"
+    ACCEPTED_REJECTED = "accepted+rejected"
+    ALL = "all"
+
+
+def export(
+    project: Annotated[
+        Path, typer.Argument(metavar="PROJECT", help="The project, or the folder of micrographs it lies in.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder to write into; it is made.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="FORMAT",
+            help=f"{FORMATS_HELP} Or as-imported: the imported files with only the edited rows changed.",
+        ),
+    ],
+    decision: Annotated[Wanted, typer.Option("--decision", help="Which picks.")] = Wanted.ACCEPTED,
+    frame: Annotated[
+        Frame, typer.Option("--frame", help="How the axes are written; auto = as the format declares.")
+    ] = Frame.AUTO,
+    scale: ScaleOption = None,
+    suffix: Annotated[
+        str | None, typer.Option("--suffix", help="Put behind each micrograph's name (RELION: _manualpick).")
+    ] = None,
+    box_size: Annotated[
+        float | None, typer.Option("--box-size", metavar="PX", help="For formats that write a box.")
+    ] = None,
+    template: TemplateOption = None,
+    pick_set: Annotated[
+        int | None, typer.Option("--pick-set", metavar="N", help="Which import, for as-imported (see status --json).")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write picks as coordinate files.
+
+    Micrographs marked unusable are left out; those without picks are written only where they are complete or empty.
+    """
+    from ..session import exports
+    from ..session.project import open_project
+    from ..session.writeback import write_back
+    from .progress import run_job
+
+    session = open_project(find_project(project), read_only=True)
+
+    def work(context: JobContext) -> ExportReport:
+        if to == AS_IMPORTED:
+            number = _the_import(session) if pick_set is None else pick_set
+            return write_back(session, number, out, context=context)
+        return exports.export(
+            session, out, to, decisions=exports.DECISIONS[decision.value], orientation=frame.orientation,
+            scale=scale, suffix=suffix, box_size_px=box_size, template=template, context=context,
+        )  # fmt: skip
+
+    try:
+        report = run_job(work, title="Exporting")
+    finally:
+        session.close()
+    for note in report.notes:
+        print(f"note: {note}", file=sys.stderr)
+    told = {
+        "format": to,
+        "picks": report.n_picks,
+        "micrographs": report.n_micrographs,
+        "files": [str(file) for file in report.files],
+        "notes": list(report.notes),
+    }
+    said = (
+        f"wrote {report.n_picks:,} picks of {report.n_micrographs:,} micrographs into {out} ({len(report.files)} files)"
+    )
+    typer.echo(json.dumps(told, indent=2) if as_json else said)
+
+
+def _the_import(session: Session) -> int:
+    """The project's one import."""
+    from ..errors import Refused
+
+    found = [number for number, told in session.pick_sets.items() if told["kind"] == "import"]
+    if len(found) != 1:
+        listed = ", ".join(f"{number} ({session.pick_sets[number]['name']})" for number in found) or "none"
+        raise Refused(f"the project has {len(found)} imported pick sets: {listed}; say which with --pick-set")
+    return found[0]

@@ -1,0 +1,198 @@
+"""``import``: micrographs and coordinate files into a project."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .options import CuratorOption, ImportFrame, JsonOption, PixelSizeOption, ScaleOption
+
+if TYPE_CHECKING:
+    from ..model.context import JobContext
+    from ..session.imports import ImportPlan
+    from ..session.session import Session
+
+EXAMPLE = """  cryoppp-annotator import my-project --micrographs data/10017 --coords data/10017
+  cryoppp-annotator import my-project --micrographs 'movies/*.mrc' --coords picks/*_autopick.star"""
+
+
+class Implied(StrEnum):
+    """What is decided of picks about which the file says nothing."""
+
+    UNDECIDED = "undecided"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+
+
+def import_(
+    project: Annotated[
+        Path, typer.Argument(metavar="PROJECT", help="The project's folder; it is made where there is none.")
+    ],
+    micrographs: Annotated[
+        list[str] | None,
+        typer.Option("--micrographs", metavar="DIR|GLOB...", help="Micrographs to add: a folder, pattern or files."),
+    ] = None,
+    coords: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--coords", metavar="FILE...", help="Coordinate files or CryoPPP folders, several after one another."
+        ),
+    ] = None,
+    format_name: Annotated[
+        str | None, typer.Option("--format", metavar="NAME", help="Format of the files; recognised by default.")
+    ] = None,
+    frame: Annotated[
+        ImportFrame,
+        typer.Option(
+            "--frame", help="How the axes lie; auto = as the format declares, tested on the image; image = as it says."
+        ),
+    ] = ImportFrame.AUTO,
+    scale: ScaleOption = None,
+    pixel_size: PixelSizeOption = None,
+    decision: Annotated[
+        Implied, typer.Option("--decision", help="Given to picks about which the file says nothing.")
+    ] = Implied.UNDECIDED,
+    permissive: Annotated[
+        bool, typer.Option("--permissive", help="Leave bad rows and files out, and list them.")
+    ] = False,
+    curator: CuratorOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Add micrographs and picks to a project.
+
+    Files that belong together are one step to undo. Where the images contradict the frame a file declares, nothing
+    is imported: say the right one with --frame.
+    """
+    from ..errors import Refused
+    from ..model.curation import Decision
+    from ..session import imports
+    from .progress import run_job
+
+    session = run_job(lambda context: _open(project, micrographs or [], curator, context), title="Reading headers")
+    try:
+        if pixel_size is not None and session.settings.get("pixel_size_A") != pixel_size:
+            session.set_pixel_size(pixel_size)
+        plans: list[ImportPlan] = []
+        if coords:
+            plans = run_job(
+                lambda context: imports.read_many(
+                    session, [path.expanduser() for path in coords], format=format_name,
+                    orientation=frame.orientation, scale=scale, permissive=permissive, context=context,
+                ),
+                title="Reading coordinates",
+            )  # fmt: skip
+        if frame is ImportFrame.IMAGE:
+            plans = [_as_the_image_says(plan) for plan in plans]
+        for plan in plans:
+            if plan.contradiction:
+                raise Refused(plan.contradiction)
+        told = [imports.enter(session, plan, decision=Decision[decision.name]) for plan in plans]
+        _warn(plans)
+        summary = _summary(session, plans)
+    finally:
+        session.close()
+    if as_json:
+        typer.echo(json.dumps(summary, indent=2))
+        return
+    typer.echo("\n".join([*told, _as_text(summary)]))
+
+
+def _as_the_image_says(plan: ImportPlan) -> ImportPlan:
+    from ..errors import Refused
+
+    if plan.verdict.frame is None:
+        raise Refused(
+            f"{plan.file.path.name}: the images cannot tell its frame ({plan.verdict.reason}); say it with --frame"
+        )
+    return plan.as_imaged()
+
+
+def _open(project: Path, wanted: list[str], curator: str | None, context: JobContext) -> Session:
+    """The project, made where it is new, with the micrographs that were named."""
+    from ..errors import ProjectError
+    from ..session.project import Plan, open_plan, open_project
+    from ..store.store import DATABASE_NAME
+
+    project = project.expanduser().absolute()
+    if project.name == DATABASE_NAME:
+        project = project.parent
+    exists = (project / DATABASE_NAME).is_file()
+    if not wanted:
+        if not exists:
+            raise ProjectError(f"there is no project in {project}; say what to make one of with --micrographs")
+        return open_project(project, curator=curator)
+    found, root = _find(wanted)
+    return open_plan(Plan(project, root, tuple(found), exists), curator=curator, context=context)
+
+
+def _find(wanted: list[str]) -> tuple[list[Path], Path]:
+    """Images, and the folder their paths are kept relative to."""
+    import os
+
+    from ..errors import ProjectError
+    from ..formats.images import find_micrographs
+
+    found: list[Path] = []
+    for source in wanted:
+        here = [path.absolute() for path in find_micrographs(source)]
+        if not here:
+            raise ProjectError(
+                f"{source} holds no micrographs (looked for .mrc, .mrcs, .tif, .png, .jpg, also compressed)"
+            )
+        found += here
+    found = list(dict.fromkeys(found))
+    folders = [Path(source).expanduser().absolute() for source in wanted]
+    if len(folders) == 1 and folders[0].is_dir():
+        return found, folders[0]
+    return found, Path(os.path.commonpath([path.parent for path in found]))
+
+
+def _warn(plans: list[ImportPlan]) -> None:
+    for plan in plans:
+        for name in plan.unmatched:
+            print(f"unmatched: {name} is no micrograph of the project", file=sys.stderr)
+        for name, candidates in plan.ambiguous.items():
+            print(f"ambiguous: {name} could be {' or '.join(candidates)}", file=sys.stderr)
+        for issue in plan.file.issues:
+            where = (
+                "" if issue.path is None else f"{issue.path}{'' if issue.line is None else f', line {issue.line}'}: "
+            )
+            print(f"left out: {where}{issue.message}", file=sys.stderr)
+
+
+def _summary(session: Session, plans: list[ImportPlan]) -> dict[str, Any]:
+    return {
+        "project": str(session.store.folder),
+        "micrographs": len(session.micrographs),
+        "particles": session.counts(),
+        "imports": [
+            {
+                "source": str(plan.file.path),
+                "format": plan.file.format,
+                "picks": plan.n_picks,
+                "micrographs": len({m.id for m, _ in plan.placeable}),
+                "frame": plan.frame.orientation.value,
+                "anchor": plan.frame.anchor.value,
+                "scale": plan.frame.scale,
+                "verdict": "undecided" if plan.verdict.orientation is None else plan.verdict.orientation.value,
+                "margin_se": round(plan.verdict.margin_se, 2),
+                "unmatched": list(plan.unmatched),
+                "ambiguous": {name: list(found) for name, found in plan.ambiguous.items()},
+                "left_out": [
+                    {"file": None if i.path is None else str(i.path), "line": i.line, "message": i.message}
+                    for i in plan.file.issues
+                ],
+            }
+            for plan in plans
+        ],
+    }
+
+
+def _as_text(summary: dict[str, Any]) -> str:
+    particles = ", ".join(f"{n:,} {decision}" for decision, n in summary["particles"].items())
+    return f"{summary['project']}: {summary['micrographs']:,} micrographs, particles: {particles}"

@@ -1,0 +1,148 @@
+"""The command ``cryoppp-annotator``: what every sub-command shares, above all how it ends.
+
+Exit codes: 0 done, 1 the work failed or found problems, 2 wrong usage, 130 cancelled. Nothing heavy is imported here
+or at the top of a sub-command's file, so that ``--help`` and ``--version`` answer at once and without Qt.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from typer.exceptions import Abort, TyperException
+
+from .. import __version__
+from ..errors import AnnotatorError, Cancelled
+from . import (
+    annotate,
+    check_frame,
+    classify,
+    convert,
+    demo,
+    evaluate,
+    export,
+    extract,
+    import_,
+    lint,
+    pick,
+    simulate,
+    status,
+)
+from .options import spread
+
+PROGRAM = "cryoppp-annotator"
+CANCELLED = 130
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="\b\nExample:\n  cryoppp-annotator demo",
+)
+
+for _name, _module, _function in (
+    ("annotate", annotate, annotate.annotate),
+    ("demo", demo, demo.demo),
+    ("import", import_, import_.import_),
+    ("status", status, status.status),
+    ("convert", convert, convert.convert),
+    ("export", export, export.export),
+    ("check-frame", check_frame, check_frame.check_frame),
+    ("lint", lint, lint.lint),
+    ("pick", pick, pick.pick),
+    ("evaluate", evaluate, evaluate.evaluate),
+    ("extract", extract, extract.extract),
+    ("classify", classify, classify.classify),
+    ("simulate", simulate, simulate.simulate),
+):
+    app.command(_name, epilog=f"\b\nExample:\n{_module.EXAMPLE}")(_function)
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"{PROGRAM} {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Label protein particles in cryo-EM micrographs."""
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Without the program's name; ``sys.argv`` by default.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    # wherever it stands: who sees an error repeats the command with --debug at its end
+    given = [argument for argument in given if argument != "--debug"] or ["--help"]
+    if debug:
+        given.insert(0, "--debug")
+    _log_to_stderr(debug)
+    try:
+        code = _run(spread(given), debug)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # the reader has seen enough; nothing may be written there any more, not even when Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
+def _run(arguments: list[str], debug: bool) -> int:
+    try:
+        code = app(arguments, prog_name=PROGRAM, standalone_mode=False)
+    except SystemExit as end:  # how typer ends on a broken pipe
+        code = end.code if isinstance(end.code, int) else 1
+    except (KeyboardInterrupt, Abort, Cancelled):
+        code = CANCELLED
+    except TyperException as error:
+        command = getattr(getattr(error, "ctx", None), "command_path", PROGRAM)
+        return _fail(f"{error.format_message().rstrip('.')} (see {command} --help)", error.exit_code)
+    except BrokenPipeError:
+        raise
+    except (AnnotatorError, OSError) as error:
+        if debug:
+            traceback.print_exc()
+        return _fail(str(error), 1)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        return _fail(f"unexpected {type(error).__name__}: {error} (--debug shows where)", 1)
+    if code == CANCELLED:
+        print("cancelled; what was finished is kept", file=sys.stderr)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+class _OneLine(logging.Formatter):
+    """A warning is one line; its traceback is for ``--debug``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Level and first line."""
+        return f"{record.levelname.lower()}: {record.getMessage()}".split("\n", 1)[0]
+
+
+def _log_to_stderr(debug: bool) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s") if debug else _OneLine())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

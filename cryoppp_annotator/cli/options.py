@@ -1,0 +1,153 @@
+"""What several sub-commands ask for in the same words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ..model.coordinates import Orientation
+
+#: Options of which each takes all the words that follow it, as a shell's pattern makes them.
+_GREEDY = {"import": ("--coords", "--micrographs")}
+
+
+class Frame(StrEnum):
+    """The orientation of a source's axes; ``auto`` = what the format declares."""
+
+    AUTO = "auto"
+    AS_STORED = "as-stored"
+    FLIP_Y = "flip-y"
+    SWAP_XY = "swap-xy"
+    SWAP_FLIP_Y = "swap-flip-y"
+
+    @property
+    def orientation(self) -> Orientation | None:
+        """What the person says of it; None where the choice is left to the format."""
+        from ..model.coordinates import Orientation
+
+        return None if self is Frame.AUTO else Orientation(self.value)
+
+
+class ImportFrame(StrEnum):
+    """:class:`Frame`, or what the images say where they are sure."""
+
+    AUTO = "auto"
+    IMAGE = "image"
+    AS_STORED = "as-stored"
+    FLIP_Y = "flip-y"
+    SWAP_XY = "swap-xy"
+    SWAP_FLIP_Y = "swap-flip-y"
+
+    @property
+    def orientation(self) -> Orientation | None:
+        """What the person says of it; None where the choice is left to the format or the images."""
+        return None if self is ImportFrame.IMAGE else Frame(self.value).orientation
+
+
+def list_formats(wanted: bool) -> None:
+    """Print what formats there are, and end (``--list-formats``)."""
+    if not wanted:
+        return
+    from ..extensions import formats
+
+    known = formats()
+    width = max(map(len, known))
+    for name, fmt in known.items():
+        ways = "reads, writes" if fmt.can_read and fmt.can_write else "reads" if fmt.can_read else "writes"
+        print(f"{name:{width}}  {ways:13}  {fmt.title}")
+    raise typer.Exit
+
+
+#: What ``--to`` says of the formats there are.
+FORMATS_HELP = "relion, cryoppp, box, topaz, ...: see convert --list-formats, or docs/formats.md."
+ListFormatsOption = Annotated[
+    bool,
+    typer.Option("--list-formats", is_eager=True, callback=list_formats, help="Show the coordinate formats, and end."),
+]
+ScaleOption = Annotated[
+    float | None,
+    typer.Option(
+        "--scale",
+        metavar="S",
+        min=1e-3,
+        help="Micrograph px per px of the coordinates: Topaz's -s, the binning of the images they were made on.",
+    ),
+]
+TemplateOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--template",
+        metavar="FILE",
+        help="For formats that fill a copy of a file (cryosparc): that file; what was read from by default.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object for scripts.")]
+CuratorOption = Annotated[
+    str | None, typer.Option("--curator", metavar="NAME", help="Who decides; your login name by default.")
+]
+PixelSizeOption = Annotated[
+    float | None,
+    typer.Option("--pixel-size", metavar="A", help="Angstrom per pixel, instead of what the headers say."),
+]
+ScreenshotOption = Annotated[
+    Path | None, typer.Option("--screenshot", metavar="FILE", help="Save a picture of the window once it is drawn.")
+]
+QuitOption = Annotated[bool, typer.Option("--quit", help="Quit once the window is drawn (after the screenshot).")]
+
+
+def parse_diameter(text: str | None) -> tuple[float | None, float | None]:
+    """Angstrom and px: ``191`` and ``191A`` are angstrom, ``108px`` is px."""
+    if text is None:
+        return None, None
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*(A|px)?\s*", text)
+    if found is None or not float(found[1]) > 0:
+        raise typer.BadParameter(f"{text!r} is no diameter: write 191 (angstrom) or 108px", param_hint="--diameter")
+    value = float(found[1])
+    return (None, value) if found[2] == "px" else (value, None)
+
+
+def spread(arguments: Sequence[str]) -> list[str]:
+    """Give each word after a greedy option the option's name: ``--coords a b`` becomes ``--coords a --coords b``."""
+    out: list[str] = []
+    greedy: tuple[str, ...] = ()
+    current = ""
+    fresh = False
+    for place, word in enumerate(arguments):
+        if word == "--":
+            return [*out, *arguments[place:]]
+        if word in _GREEDY and not any(w in _GREEDY for w in out):
+            greedy = _GREEDY[word]
+        if word.startswith("-") and word != "-":
+            current, fresh = (word, True) if word in greedy else ("", False)
+        elif current and not fresh:
+            out.append(current)
+        else:
+            fresh = False
+        out.append(word)
+    return out
+
+
+def find_project(path: Path) -> Path:
+    """The project a path means: its folder, its database, or the folder of micrographs it was made beside.
+
+    Raises
+    ------
+    ProjectError
+        There is none.
+    """
+    from ..errors import ProjectError
+    from ..session.project import FOLDER_NAME
+    from ..store.store import DATABASE_NAME
+
+    path = path.expanduser()
+    folders = (path.parent if path.name == DATABASE_NAME else path, path / FOLDER_NAME)
+    for folder in folders:
+        if (folder / DATABASE_NAME).is_file():
+            return folder
+    raise ProjectError(f"there is no project in {path} (no {DATABASE_NAME})")

@@ -1,0 +1,76 @@
+"""``pick``: candidates on many micrographs, without a project."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import FORMATS_HELP, JsonOption, PixelSizeOption, parse_diameter
+
+EXAMPLE = """  cryoppp-annotator pick movies/*.mrc -o picks --diameter 191
+  cryoppp-annotator pick movies -o picks --diameter 108px --threshold 3 --to box --box-size 180"""
+
+
+def pick(
+    micrographs: Annotated[
+        list[str], typer.Argument(metavar="MICROGRAPH...", help="Image files, folders of such, or patterns.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for <stem>.star.")],
+    diameter: Annotated[str, typer.Option("--diameter", metavar="A", help="Of the particle: in angstrom, or 108px.")],
+    picker: Annotated[str, typer.Option("--picker", metavar="NAME", help="What picks.")] = "log",
+    to: Annotated[
+        str, typer.Option("--to", metavar="FORMAT", help="Written beside the STARs. " + FORMATS_HELP)
+    ] = "relion",
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold",
+            metavar="T",
+            help="Smallest score written (log: standard deviations, often 2.5 to 4); all that is proposed by default.",
+        ),
+    ] = None,
+    bright: Annotated[
+        bool, typer.Option("--bright", help="Particles are brighter than their surroundings (log picker).")
+    ] = False,
+    pixel_size: PixelSizeOption = None,
+    box_size: Annotated[
+        float | None, typer.Option("--box-size", metavar="PX", help="For formats that write a box.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Propose particles on micrographs.
+
+    Writes DIR/<stem>.star with rlnAutopickFigureOfMerit for each micrograph. What fails is reported and the others
+    finish (exit code 1); a second start goes on where the first stopped, and picks again what has changed.
+    """
+    from ..session.picking import PickWish, pick_all
+    from .progress import run_job
+
+    diameter_A, diameter_px = parse_diameter(diameter)
+    wish = PickWish(
+        diameter_A=diameter_A, diameter_px=diameter_px, picker=picker, threshold=threshold, to=to,
+        parameters={"polarity": "bright"} if bright else {}, pixel_size_A=pixel_size, box_size_px=box_size,
+    )  # fmt: skip
+    report = run_job(lambda context: pick_all(micrographs, out, wish, context=context), title="Picking")
+    for path, reason in report.failed.items():
+        said = reason if path in reason else f"{path}: {reason}"
+        print(f"failed: {' '.join(said.split())}", file=sys.stderr)
+    told = {
+        "picker": picker,
+        "picks": report.n_picks,
+        "micrographs": report.n_picked + report.n_kept,
+        "picked_now": report.n_picked,
+        "kept": report.n_kept,
+        "failed": [{"micrograph": path, "reason": reason} for path, reason in report.failed.items()],
+        "files": [str(file) for file in report.files],
+        "seconds": round(report.seconds, 3),
+    }
+    kept = f" ({report.n_kept:,} were done before)" if report.n_kept else ""
+    said = f"{report.n_picks:,} candidates on {report.n_picked + report.n_kept:,} micrographs{kept} in {out}"
+    typer.echo(json.dumps(told, indent=2) if as_json else said)
+    if report.failed:
+        raise typer.Exit(1)

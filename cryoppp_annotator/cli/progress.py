@@ -1,0 +1,67 @@
+"""Runs a job from the command line: a bar on the terminal, and Ctrl-C reaches the job."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from ..jobs.runner import Job
+
+T = TypeVar("T")
+
+_TICK_S = 0.1
+
+
+def run_job(work: Callable[..., T], *, title: str) -> T:
+    """Run ``work(context=JobContext)`` as a job and return its result.
+
+    A progress bar is drawn on stderr where that is a terminal. Ctrl-C cancels the job, waits until it has stopped
+    and then raises KeyboardInterrupt; a second Ctrl-C does not wait.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        It was cancelled.
+    Exception
+        What the job raised.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from ..jobs.runner import Runner
+
+    # what fails is told once, by whoever called
+    logging.getLogger("cryoppp_annotator.jobs.runner").setLevel(logging.CRITICAL)
+    runner = Runner(ThreadPoolExecutor(max_workers=1, thread_name_prefix="job"))
+    job = runner.submit(work, title=title)
+    try:
+        _watch(job)
+    except KeyboardInterrupt:
+        job.cancel()
+        job.wait()
+        raise
+    finally:
+        runner.close()
+    if job.error is not None:
+        raise job.error
+    result: T = job.result
+    return result
+
+
+def _watch(job: Job) -> None:
+    if not sys.stderr.isatty():
+        while not job.wait(_TICK_S):
+            pass
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns: tuple[Any, ...] = (
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"), TimeRemainingColumn()
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(job.title, total=None, said="")
+        while not job.wait(_TICK_S):
+            bar.update(task, completed=job.done, total=job.total or None, said=job.message)

@@ -1,0 +1,83 @@
+"""``status``: how far a project is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .options import JsonOption, find_project
+
+if TYPE_CHECKING:
+    from ..session.session import Session
+
+EXAMPLE = """  cryoppp-annotator status data/10017/annotator-project
+  cryoppp-annotator status my-project --json"""
+
+
+def status(
+    project: Annotated[
+        Path, typer.Argument(metavar="PROJECT", help="The project, or the folder of micrographs it lies in.")
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Say how far a project is.
+
+    Micrographs by state, particles by decision, pick sets. Changes nothing.
+    """
+    from ..session.project import open_project
+
+    session = open_project(find_project(project), read_only=True)
+    try:
+        told = describe(session)
+    finally:
+        session.close()
+    typer.echo(json.dumps(told, indent=2) if as_json else _as_text(told))
+
+
+def describe(session: Session) -> dict[str, Any]:
+    """What ``status --json`` prints."""
+    from ..model.micrograph import MicrographState
+    from ..store.store import Selector
+
+    states = {state.value: 0 for state in MicrographState}
+    for micrograph in session.micrographs:
+        states[micrograph.state.value] += 1
+    sets = [
+        {
+            "name": s["name"],
+            "kind": s["kind"],
+            "curator": s["curator"],
+            "source": s["source"],
+            "particles": session.store.count(Selector(pick_set=number)),
+        }
+        for number, s in session.pick_sets.items()
+    ]
+    return {
+        "project": str(session.store.folder.absolute()),
+        "data_root": str(session.data_root),
+        "micrographs": len(session.micrographs),
+        "states": states,
+        "finished": session.n_finished(),
+        "problems": {m.name: m.problem for m in session.micrographs if m.problem},
+        "particles": session.counts(),
+        "diameter_A": session.diameter_A if session.diameter_is_set else None,
+        "pick_sets": sets,
+    }
+
+
+def _as_text(told: dict[str, Any]) -> str:
+    states = ", ".join(f"{n} {state}" for state, n in told["states"].items() if n) or "none"
+    particles = ", ".join(f"{n:,} {decision}" for decision, n in told["particles"].items())
+    diameter = "not set" if told["diameter_A"] is None else f"{told['diameter_A']:.4g} A"
+    lines = [
+        f"project      {told['project']}",
+        f"micrographs  {told['micrographs']:,}: {states}; {told['finished']:,} finished",
+        f"particles    {particles}",
+        f"diameter     {diameter}",
+    ]
+    lines += [f"pick set     {s['name']}: {s['particles']:,} ({s['kind']}, {s['curator']})" for s in told["pick_sets"]]
+    lines += [f"problem      {name}: {problem}" for name, problem in told["problems"].items()]
+    return "\n".join(lines)
