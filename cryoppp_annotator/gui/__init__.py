@@ -1,0 +1,1 @@
+"""Layer 4: everything that knows Qt or napari."""

@@ -1,0 +1,422 @@
+"""The widget in napari's Plugins menu, which is the whole application: it opens a project into a viewer."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from napari import Viewer
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QMainWindow,
+    QMenu,
+    QMessageBox,
+    QPushButton,
+    QSizePolicy,
+    QStackedWidget,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from .. import extensions
+from ..errors import AnnotatorError, FormatError
+from ..jobs.runner import Job, Runner
+from ..model.context import JobContext
+from ..session import demo, project
+from ..session.session import Session
+from .bridge import Bridge
+from .widgets.check import CheckPanel
+from .widgets.exporting import ExportDialog
+from .widgets.help import HelpDialog
+from .widgets.history import HistoryPanel
+from .widgets.importing import ImportDialog, start_import
+from .widgets.jobs import JobsPanel
+from .widgets.micrographs import MicrographsPanel
+from .widgets.pick import PickPanel
+from .widgets.status import StatusLine
+from .workbench import Workbench, is_alive, viewer_widgets
+
+log = logging.getLogger(__name__)
+
+MICROGRAPHS, STATUS = "Micrographs", "Status"
+
+
+class Annotator(QWidget):
+    """Start page, then the panels of one open project.
+
+    Parameters
+    ----------
+    napari_viewer : Viewer
+        Its other layers are left alone; closing the widget leaves the viewer as it was.
+    """
+
+    opened = Signal()
+    ready = Signal()  # the first micrograph and its picks are on the screen
+    failed = Signal(str)
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        super().__init__()
+        # napari hands plugins a proxy that warns of what it has no public name for, and whose layers are proxies too
+        self.viewer: Viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self.bench: Workbench | None = None
+        self.runner = Runner()
+        self.bridge = Bridge(self.runner)
+        self._docks: list[QWidget] = []
+        self._panels: list[QWidget] = []
+        self._menu: QMenu | None = None
+        self._docked = False
+        self._awaiting = {"picture", "import"}
+        self._stack = QStackedWidget()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._stack)
+        self._start_message = QLabel()
+        self._stack.addWidget(self._start_page())
+        self.setMinimumWidth(385)
+        # else napari puts a stretch below and the panel stays short
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+        self.setAcceptDrops(True)
+        self.destroyed.connect(_Closer(self))
+        self._watched = viewer_widgets(self.viewer)
+        for watched in self._watched:
+            watched.installEventFilter(self)
+
+    # ------------------------------------------------------------------ start page
+
+    def _start_page(self) -> QWidget:
+        page = QWidget()
+        layout = QVBoxLayout(page)
+        title = QLabel("<h2>CryoPPP Annotator</h2>Label protein particles in cryo-EM micrographs.")
+        title.setWordWrap(True)
+        layout.addWidget(title)
+        for text, tip, run in (
+            ("Open a folder of micrographs…", "Also a CryoPPP data set or an existing project", self._on_open_folder),
+            ("Open one micrograph…", "MRC, TIFF, PNG or JPEG", self._on_open_file),
+            ("Try the demo", "Six simulated micrographs whose truth is known", self._on_demo),
+        ):
+            button = QPushButton(text)
+            button.setToolTip(tip)
+            button.clicked.connect(run)
+            layout.addWidget(button)
+        self._start_message.setWordWrap(True)
+        self._start_message.setText(
+            "Or drop a folder here. Images are never changed; what you do is saved as you do it."
+        )
+        layout.addWidget(self._start_message)
+        layout.addStretch(1)
+        return page
+
+    def _on_open_folder(self) -> None:
+        chosen = QFileDialog.getExistingDirectory(self, "Folder of micrographs, data set or project")
+        if chosen:
+            self.open_path(Path(chosen))
+
+    def _on_open_file(self) -> None:
+        chosen, _ = QFileDialog.getOpenFileName(self, "Micrograph")
+        if chosen:
+            self.open_path(Path(chosen))
+
+    def _on_demo(self) -> None:
+        self._start_message.setText("making six simulated micrographs …")
+        self.runner.submit(
+            lambda context: demo.build(context=context),
+            title="make the demo",
+            on_done=lambda made: self.open_path(made.project),
+            on_failed=self._on_open_failed,
+        )
+        self.bridge.ticked.emit()
+
+    def dragEnterEvent(self, event: object) -> None:
+        """Take files and folders."""
+        if event.mimeData().hasUrls():  # type: ignore[attr-defined]
+            event.acceptProposedAction()  # type: ignore[attr-defined]
+
+    def dropEvent(self, event: object) -> None:
+        """Open what is dropped; onto an open project, coordinate files are imported."""
+        paths = [Path(url.toLocalFile()) for url in event.mimeData().urls()]  # type: ignore[attr-defined]
+        if self.bench is None:
+            self.open_path(paths[0])
+        else:
+            self._show(ImportDialog(self.bench, self.bench.window, paths))
+
+    # ------------------------------------------------------------------ opening
+
+    def open_path(self, path: Path, *, project_folder: Path | None = None, curator: str | None = None) -> None:
+        """Open a folder, a data set, a project or an image, in the background."""
+        self.close_project()
+
+        def work(context: JobContext) -> tuple[Session, project.Plan]:
+            plan = project.plan(path, project_folder)
+            return project.open_plan(plan, curator=curator, context=context), plan
+
+        self._start_message.setText(f"opening {path} …")
+        self.runner.submit(
+            work,
+            title=f"open {path.name}",
+            on_done=lambda found: self._on_opened(*found),
+            on_failed=self._on_open_failed,
+        )
+        self.bridge.ticked.emit()
+
+    def _on_open_failed(self, job: Job) -> None:
+        text = str(job.error)
+        self._start_message.setText(text)
+        self.failed.emit(text)
+
+    def _on_opened(self, session: Session, plan: project.Plan) -> None:
+        try:
+            self.bench = bench = Workbench(self.viewer, session, self.runner, self.bridge)
+        except AnnotatorError as error:
+            session.close()
+            self._start_message.setText(str(error))
+            self.failed.emit(str(error))
+            return
+        self._build(bench)
+        missing = project.missing(session)
+        if missing and len(missing) == len(session.micrographs[:20]):
+            QTimer.singleShot(0, self._ask_root)
+        self._awaiting = {"picture", "import"}
+        bench.picture_shown.connect(lambda _kind: self._arrived("picture"))
+        bench.imported.connect(lambda: self._arrived("import"))
+        first = self._where_to_start(session)
+        if first is not None:
+            bench.guarded(lambda: session.go(first))
+        else:
+            self._awaiting.discard("picture")
+        if plan.note:
+            bench.say(plan.note, "warning")
+        labels = None if plan.exists or plan.data_root is None else self._labels(plan.data_root)
+        if labels is not None:
+            start_import(bench, labels)
+        else:
+            self._arrived("import")
+        self.opened.emit()
+
+    def _arrived(self, what: str) -> None:
+        if what in self._awaiting:
+            self._awaiting.discard(what)
+            if not self._awaiting:
+                self.ready.emit()
+
+    @staticmethod
+    def _labels(data_root: Path) -> Path | None:
+        """A CryoPPP data set brings its labels along."""
+        found = extensions.formats().get("cryoppp")
+        try:
+            return data_root if found is not None and found.sniff(data_root, b"") > 0.9 else None
+        except (OSError, FormatError):
+            return None
+
+    @staticmethod
+    def _where_to_start(session: Session) -> int | None:
+        """Where the curator left off, else the first micrograph."""
+        known = {m.id for m in session.micrographs}
+        for entry in session.history(50):
+            if entry.micrograph in known:
+                return entry.micrograph
+        readable = [m.id for m in session.micrographs if not m.problem]
+        return readable[0] if readable else (session.micrographs[0].id if session.micrographs else None)
+
+    def _ask_root(self) -> None:
+        """The micrographs have moved: only a person knows where to."""
+        if self.bench is None:
+            return
+        session = self.bench.session
+        box = QMessageBox(self.bench.window)
+        box.setIcon(QMessageBox.Icon.Question)
+        box.setWindowTitle("Where are the micrographs?")
+        box.setText(f"They are not in {session.data_root} any more. All picks are safe.")
+        find = box.addButton("Show me the folder…", QMessageBox.ButtonRole.AcceptRole)
+        box.addButton("Go on without images", QMessageBox.ButtonRole.RejectRole)
+        box.exec_()
+        if box.clickedButton() is not find:
+            return
+        chosen = QFileDialog.getExistingDirectory(self, "Folder of the micrographs")
+        bench = self.bench
+        if chosen and bench.guarded(lambda: session.move_data_root(project.find_moved(session, Path(chosen)))):
+            bench.look_again()
+
+    # ------------------------------------------------------------------ panels
+
+    def _build(self, bench: Workbench) -> None:
+        page = QWidget()
+        layout = QVBoxLayout(page)
+        layout.setContentsMargins(2, 10, 2, 2)  # napari's title bar covers the first few pixels
+        layout.addLayout(self._top_row(bench))
+        tabs = QTabWidget()
+        pick, check, history, jobs = PickPanel(bench), CheckPanel(bench), HistoryPanel(bench), JobsPanel(bench)
+        tabs.addTab(pick, "Pick")
+        tabs.addTab(check, "Check")
+        tabs.addTab(history, "History")
+        tabs.addTab(jobs, "Jobs")
+        layout.addWidget(tabs, 1)
+        micrographs, status = MicrographsPanel(bench), StatusLine(bench)
+        window = self.viewer.window
+        self._docks = [
+            window.add_dock_widget(micrographs, area="left", name=MICROGRAPHS),
+            window.add_dock_widget(status, area="bottom", name=STATUS),
+        ]
+        # a line of text needs no title bar
+        self._docks[1].setTitleBarWidget(QWidget())
+        self._docks[1].setFixedHeight(status.height() + 6)
+        self._panels = [pick, check, history, micrographs]
+        self.pick, self.check, self.history, self.jobs = pick, check, history, jobs
+        self.micrographs, self.status = micrographs, status
+        self._stack.addWidget(page)
+        self._stack.setCurrentWidget(page)
+        self._menu = self._make_menu(bench)
+        bench.help_requested.connect(self.show_help)
+        bench.export_requested.connect(self.show_export)
+
+    def _top_row(self, bench: Workbench) -> QHBoxLayout:
+        row = QHBoxLayout()
+        for text, tip, run in (
+            ("Import…", "Read a coordinate file into this project", self.show_import),
+            ("Export…", "Write coordinate files (Ctrl+S)", self.show_export),
+            ("Keys ?", "All keys and gestures", self.show_help),
+            ("Close", "Close the project; everything is saved", self.close_project),
+        ):
+            button = QPushButton(text)
+            button.setToolTip(tip)
+            button.clicked.connect(run)
+            row.addWidget(button)
+        return row
+
+    def _make_menu(self, bench: Workbench) -> QMenu | None:
+        bar = bench.window.menuBar()  # type: ignore[attr-defined]
+        menu = bar.addMenu("&Annotate")
+        menu.setToolTipsVisible(True)
+        menu.aboutToShow.connect(lambda: self._fill_menu(menu, bench))
+        self._fill_menu(menu, bench)
+        return menu
+
+    def _fill_menu(self, menu: QMenu, bench: Workbench) -> None:
+        menu.clear()
+        group = ""
+        reasons: QMenu | None = None
+        for command in bench.commands.values():
+            if command.group != group:
+                group = command.group
+                menu.addSection(group)
+            why = command.why_not(bench.focus)
+            into = menu
+            if command.id.startswith("reject-") and command.id != "reject-rest":
+                # nine lines fewer: else the menu is higher than a small screen
+                reasons = into = reasons or menu.addMenu("Reject as")
+                into.setToolTipsVisible(True)
+            action = into.addAction(self._menu_text(command.id, bench))
+            action.setEnabled(not why)
+            action.setToolTip(why or command.about or command.title)
+            action.triggered.connect(lambda _checked=False, name=command.id: bench.give(name))
+
+    @staticmethod
+    def _menu_text(name: str, bench: Workbench) -> str:
+        title = bench.commands[name].title
+        entry = None
+        if name == "undo":
+            entry = bench.session.next_undo()
+        elif name == "redo":
+            entry = bench.session.next_redo()
+        if entry is not None:
+            title = f"{title}: {entry.title}"
+        keys = bench.keys_of(name)
+        return f"{title}\t{keys[0]}" if keys else title
+
+    def show_help(self) -> None:
+        """The page of keys."""
+        if self.bench is not None:
+            self._show(HelpDialog(self.bench, self.bench.window))
+
+    def show_import(self) -> None:
+        """The import dialog."""
+        if self.bench is not None:
+            self._show(ImportDialog(self.bench, self.bench.window))
+
+    def show_export(self) -> None:
+        """The export dialog."""
+        if self.bench is not None:
+            self._show(ExportDialog(self.bench, self.bench.window))
+
+    @staticmethod
+    def _show(dialog: QWidget) -> None:
+        """Dialogs stand beside the work; nothing is blocked."""
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.show()
+        dialog.raise_()
+        dialog.activateWindow()
+
+    # ------------------------------------------------------------------ closing
+
+    def close_project(self) -> None:
+        """Put the panels and layers away; the viewer and its other layers stay."""
+        bench, self.bench = self.bench, None
+        if bench is None:
+            return
+        for panel in self._panels:
+            panel.close_panel()  # type: ignore[attr-defined]
+        bench.close()
+        if is_alive(self) and is_alive(bench.window):
+            self._take_down()
+        self._docks, self._panels, self._menu = [], [], None
+
+    def _take_down(self) -> None:
+        for dock in self._docks:
+            self.viewer.window.remove_dock_widget(dock)
+        if self._menu is not None:
+            self._menu.menuAction().setVisible(False)
+            self._menu.deleteLater()
+        while self._stack.count() > 1:
+            page = self._stack.widget(1)
+            self._stack.removeWidget(page)
+            page.deleteLater()
+        self._start_message.setText("Closed; everything is saved.")
+
+    def shut_down(self) -> None:
+        """Close the project and stop the workers."""
+        self.close_project()
+        for watched in self._watched:
+            if is_alive(watched):
+                watched.removeEventFilter(self)
+        self._watched = ()
+        self.bridge.close()
+        self.runner.close()
+
+    def event(self, event: QEvent) -> bool:
+        """napari's ✕ takes the widget out of its dock without closing it: that is closing."""
+        if event.type() == QEvent.Type.ParentChange:
+            if self.parentWidget() is not None:
+                self._docked = True
+            elif self._docked:
+                QTimer.singleShot(0, self._on_undocked)
+        return super().event(event)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """The whole viewer closes: from a script (its canvas goes first), or by a person (its window goes as one)."""
+        end = QEvent.Type.DeferredDelete if isinstance(watched, QMainWindow) else QEvent.Type.Close
+        if event.type() == end:
+            self.shut_down()
+        return False
+
+    def _on_undocked(self) -> None:
+        if is_alive(self) and self.parentWidget() is None:
+            self.shut_down()
+            self.deleteLater()
+
+    def closeEvent(self, event: object) -> None:
+        """The dock was closed."""
+        self.shut_down()
+        super().closeEvent(event)
+
+
+class _Closer:
+    """Stops the workers when Qt destroys the widget without closing it."""
+
+    def __init__(self, annotator: Annotator) -> None:
+        self._runner = annotator.runner
+
+    def __call__(self, *_: object) -> None:
+        self._runner.close()

@@ -1,0 +1,145 @@
+"""The program of its own: a napari window with the annotator in it and napari's panels folded away."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from types import TracebackType
+
+from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtWidgets import QApplication, QWidget
+
+log = logging.getLogger(__name__)
+
+#: Give up on a screenshot after this long, ms.
+_SCREENSHOT_LIMIT_MS = 120_000
+
+
+def main(
+    path: Path | None,
+    *,
+    project: Path | None = None,
+    curator: str | None = None,
+    screenshot: Path | None = None,
+    quit_after: bool = False,
+    debug: bool = False,
+) -> int:
+    """Open the window and run it.
+
+    Parameters
+    ----------
+    path : Path or None
+        Folder, data set, project or image; None = the start page.
+    project : Path, optional
+        Project folder, where it is not to be beside the data.
+    curator : str, optional
+    screenshot : Path, optional
+        Save a picture of the window there once the first micrograph and its picks are drawn.
+    quit_after : bool
+        Quit after that.
+    debug : bool
+        Let exceptions end the program.
+
+    Returns
+    -------
+    int
+        Exit code: 1 where the path could not be opened and the window was to quit by itself.
+    """
+    warnings.filterwarnings("ignore", message="System theme detection")
+    from napari import Viewer, run
+    from napari._qt import qt_main_window
+    from napari.utils.notifications import notification_manager
+
+    from .annotator import Annotator
+
+    # napari's note to developers about PyQt5 would cover the curator's scale bar at every start
+    qt_main_window.SHOW_QT_WARNING = False
+    viewer = Viewer(title="CryoPPP Annotator", show=False)
+    window = viewer.window._qt_window
+    fold_napari(viewer)
+    unasked = close_unasked(window)
+    annotator = Annotator(viewer)
+    viewer.window.add_dock_widget(annotator, area="right", name="CryoPPP Annotator")
+    viewer.show()
+    size_window(window)
+    outcome = {"code": 0}
+    if not debug:
+        sys.excepthook = _log_exception
+    if screenshot is not None or quit_after:
+        _plan_ending(annotator, window, screenshot, quit_after, outcome)
+    app = QApplication.instance()
+    app.aboutToQuit.connect(annotator.shut_down)
+    if path is not None:
+        annotator.open_path(path, project_folder=project, curator=curator)
+    with notification_manager:
+        run()
+    annotator.shut_down()
+    unasked.deleteLater()
+    return outcome["code"]
+
+
+def fold_napari(viewer: object) -> None:
+    """Hide napari's layer list and controls; the Window menu brings them back."""
+    qt_viewer = viewer.window._qt_viewer  # type: ignore[attr-defined]
+    for dock in (qt_viewer.dockLayerList, qt_viewer.dockLayerControls):
+        dock.setVisible(False)
+
+
+class _Unasked(QObject):
+    """Turns the window manager's *close* into the program's own, which asks nothing."""
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Take over a close that came from outside."""
+        if event.type() != QEvent.Type.Close or not event.spontaneous():
+            return False
+        event.ignore()
+        QTimer.singleShot(0, watched.close)
+        return True
+
+
+def close_unasked(window: QWidget) -> QObject:
+    """Let the window close without napari's question: everything is saved. Keep what is returned."""
+    unasked = _Unasked()
+    window.installEventFilter(unasked)
+    # File > Exit and File > Close window (napari has no public switch but the user's own settings)
+    window._is_close_dialog = {False: False, True: False}  # type: ignore[attr-defined]
+    return unasked
+
+
+def size_window(window: QWidget) -> None:
+    """As large as the screen allows, up to 1720 x 1050."""
+    room = QApplication.primaryScreen().availableGeometry()
+    window.resize(min(1720, room.width()), min(1050, room.height()))
+    window.move(room.topLeft())
+
+
+def _plan_ending(
+    annotator: object, window: QWidget, screenshot: Path | None, quit_after: bool, outcome: dict[str, int]
+) -> None:
+    def finish() -> None:
+        if screenshot is not None:
+            screenshot.parent.mkdir(parents=True, exist_ok=True)
+            if not window.grab().save(str(screenshot)):
+                print(f"error: cannot write {screenshot}", file=sys.stderr)
+                outcome["code"] = 1
+        if quit_after:
+            window.close()
+
+    def give_up(text: str) -> None:
+        print(f"error: {text}", file=sys.stderr)
+        outcome["code"] = 1
+        if quit_after:
+            window.close()
+
+    # two frames after the news, so that the canvas has drawn what it was told
+    annotator.ready.connect(lambda: QTimer.singleShot(1200, finish))  # type: ignore[attr-defined]
+    annotator.failed.connect(give_up)  # type: ignore[attr-defined]
+    QTimer.singleShot(_SCREENSHOT_LIMIT_MS, lambda: give_up("nothing was drawn within two minutes"))
+
+
+def _log_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A bug must not take the window down: what was confirmed is in the database."""
+    log.error("unexpected", exc_info=(kind, error, trace))
+    print(f"error: {kind.__name__}: {error} (details with --debug); everything confirmed is saved", file=sys.stderr)

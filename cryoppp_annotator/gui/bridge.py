@@ -1,0 +1,49 @@
+"""Carries news from worker threads to Qt's thread."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from ..jobs.runner import Runner
+
+
+class Bridge(QObject):
+    """Lets a :class:`Runner` wake the window, and the window show progress ten times a second while it matters.
+
+    Parameters
+    ----------
+    runner : Runner
+    """
+
+    ticked = Signal()
+    _woken = Signal()
+
+    def __init__(self, runner: Runner) -> None:
+        super().__init__()  # no Qt parent: it must outlive a window that is being destroyed
+        self._runner = runner
+        self._timer = QTimer(self)
+        self._timer.setInterval(100)
+        self._timer.timeout.connect(self._on_tick)
+        # emitted in a worker, received here: Qt queues it
+        self._woken.connect(self._on_woken)
+        runner.wake = self._wake
+
+    def _wake(self) -> None:
+        self._woken.emit()
+
+    def _on_woken(self) -> None:
+        self._runner.deliver()
+        if self._runner.active():
+            self._timer.start()
+        self.ticked.emit()
+
+    def _on_tick(self) -> None:
+        self._runner.deliver()
+        if not self._runner.active():
+            self._timer.stop()
+        self.ticked.emit()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._timer.stop()
+        self._runner.wake = lambda: None

@@ -1,0 +1,175 @@
+"""Keys: ours win while our layers or panels are active, napari's come back when the panel is closed.
+
+One event filter, because napari resolves keys by active layer first and Qt's menus before both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from qtpy import sip
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtGui import QKeyEvent, QKeySequence
+from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QApplication,
+    QComboBox,
+    QKeySequenceEdit,
+    QLineEdit,
+    QPlainTextEdit,
+    QTextEdit,
+    QWidget,
+)
+
+from ..session.project import home
+
+_TYPING = (QLineEdit, QAbstractSpinBox, QTextEdit, QPlainTextEdit, QKeySequenceEdit)
+_MODIFIER_KEYS = (Qt.Key.Key_Shift, Qt.Key.Key_Control, Qt.Key.Key_Alt, Qt.Key.Key_Meta, Qt.Key.Key_AltGr)
+
+
+def key_text(event: QKeyEvent) -> str:
+    """A key event in Qt's portable spelling (``Ctrl+Shift+Z``)."""
+    key = Qt.Key(event.key())
+    if key in _MODIFIER_KEYS:
+        return ""
+    parts = []
+    held = event.modifiers()
+    for modifier, name in (
+        (Qt.KeyboardModifier.ControlModifier, "Ctrl"),
+        (Qt.KeyboardModifier.AltModifier, "Alt"),
+        (Qt.KeyboardModifier.ShiftModifier, "Shift"),
+        (Qt.KeyboardModifier.MetaModifier, "Meta"),
+    ):
+        if held & modifier:
+            parts.append(name)
+    name = QKeySequence(int(event.key())).toString(QKeySequence.SequenceFormat.PortableText)
+    # The shift that makes a sign ("?", "{") is part of the sign.
+    if len(name) == 1 and not name.isalnum() and "Shift" in parts and event.text() == name:
+        parts.remove("Shift")
+    return "+".join([*parts, name])
+
+
+def spelled(key: str) -> str:
+    """A key as a person may write it, in Qt's portable spelling."""
+    return QKeySequence(key).toString(QKeySequence.SequenceFormat.PortableText) or key
+
+
+def as_key_event(event: QEvent) -> QKeyEvent:
+    """The same event with the right Python type.
+
+    sip may hand out the wrapper of an earlier mouse event, which vispy keeps, where Qt puts a key event at the same
+    place in memory.
+    """
+    if isinstance(event, QKeyEvent):
+        return event
+    return sip.wrapinstance(sip.unwrapinstance(event), QKeyEvent)
+
+
+class Keys(QObject):
+    """Routes keys to commands.
+
+    Parameters
+    ----------
+    window : QWidget
+        The main window; keys of other windows and of dialogs are left alone.
+    active : callable
+        Whether our layers have the keyboard.
+    """
+
+    def __init__(self, window: QWidget, active: Callable[[], bool]) -> None:
+        super().__init__()  # no Qt parent: it must outlive a window that is being destroyed
+        self._window = window
+        self._active = active
+        self._press: dict[str, Callable[[], object]] = {}
+        self._hold: dict[str, Callable[[bool], None]] = {}
+        self._held: set[str] = set()
+        QApplication.instance().installEventFilter(self)
+
+    def close(self) -> None:
+        """Give the keyboard back."""
+        app = QApplication.instance()
+        if app is not None:
+            app.removeEventFilter(self)
+        self._release_all()
+
+    def bind(self, press: Mapping[str, Callable[[], object]], hold: Mapping[str, Callable[[bool], None]]) -> None:
+        """Set what keys do: ``press`` once a press, ``hold`` gets True on press and False on release."""
+        # "Delete" and "Escape" are "Del" and "Esc" where Qt spells them
+        self._press = {spelled(key): run for key, run in press.items()}
+        self._hold = {spelled(key): run for key, run in hold.items()}
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Take our keys, leave the rest."""
+        kind = event.type()
+        if kind == QEvent.Type.KeyRelease:
+            return self._released(as_key_event(event))
+        if kind in (QEvent.Type.WindowDeactivate, QEvent.Type.ApplicationDeactivate) and watched is self._window:
+            self._release_all()
+            return False
+        if kind not in (QEvent.Type.ShortcutOverride, QEvent.Type.KeyPress) or not isinstance(watched, QWidget):
+            return False
+        if not self._ours(watched):
+            return False
+        pressed = as_key_event(event)
+        text = key_text(pressed)
+        if text not in self._press and text not in self._hold:
+            return False
+        pressed.accept()
+        if kind == QEvent.Type.ShortcutOverride:
+            return True  # claims the key from Qt's menus; the key press follows
+        if text in self._hold:
+            if not pressed.isAutoRepeat() and text not in self._held:
+                self._held.add(text)
+                self._hold[text](True)
+        else:
+            self._press[text]()
+        return True
+
+    def _ours(self, watched: QWidget) -> bool:
+        app = QApplication.instance()
+        if app.activeModalWidget() is not None or app.activePopupWidget() is not None:
+            return False
+        if watched.window() is not self._window:
+            return False
+        focus = app.focusWidget()
+        if isinstance(focus, _TYPING) or (isinstance(focus, QComboBox) and focus.isEditable()):
+            return False
+        return self._active()
+
+    def _released(self, event: QKeyEvent) -> bool:
+        if event.isAutoRepeat():
+            return key_text(event) in self._held
+        name = QKeySequence(int(event.key())).toString(QKeySequence.SequenceFormat.PortableText)
+        if name not in self._held:
+            return False
+        self._held.discard(name)
+        self._hold[name](False)
+        return True
+
+    def _release_all(self) -> None:
+        for name in list(self._held):
+            self._held.discard(name)
+            self._hold[name](False)
+
+
+def own_keys() -> dict[str, tuple[str, ...]]:
+    """Keys a person chose, by command id."""
+    try:
+        found = json.loads(_file().read_text(encoding="utf-8"))
+        return {str(k): tuple(str(key) for key in v) for k, v in found.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def keep_own_keys(keys: Mapping[str, tuple[str, ...]]) -> None:
+    """Remember chosen keys for the next start."""
+    with contextlib.suppress(OSError):
+        _file().parent.mkdir(parents=True, exist_ok=True)
+        _file().write_text(json.dumps({k: list(v) for k, v in keys.items()}, indent=1), encoding="utf-8")
+
+
+def _file() -> Path:
+    return home() / "keys.json"

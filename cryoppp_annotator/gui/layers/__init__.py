@@ -1,0 +1,1 @@
+"""The store drawn as napari layers."""

@@ -1,0 +1,474 @@
+"""Files to napari layers and back, for napari without our panel.
+
+Points are canonical (pixels of the stored micrograph, row 0 = first row of the file, ``(row, column)``); a layer's
+scale makes nanometres of them where the pixel size is believed. CryoPPP counts y from the last row, so that its files
+are read and written only where the micrograph's height is certain: picks are never mirrored by a guess.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import napari
+import numpy as np
+from napari.layers import Image, Points
+from napari.utils.notifications import show_info
+
+from ... import extensions
+from ...errors import FormatError
+from ...formats import images, registry
+from ...formats.atomic import write_text
+from ...imaging.contrast import robust_limits
+from ...imaging.simulate import SimulationParameters, simulate_micrograph, views_for
+from ...model.coordinates import Orientation, SourceFrame, to_yx
+from ...model.curation import Decision
+from ...model.micrograph import Micrograph, pixel_size_doubt
+from ...model.pickfile import FilePicks, MicrographPicks, PickFile, WriteOptions
+from .styles import HEX, WIDTH, WORDS
+
+#: Key of what we note in ``layer.metadata``.
+NOTE = "cryoppp_annotator"
+#: A file with more micrographs than this is for the panel, not for a pile of layers.
+MOST_LAYERS = 40
+
+_PICTURES = (".png", ".jpg", ".jpeg")
+_SIMULATED = SimulationParameters(size=(1024, 1024), pixel_size_A=3.54, structure="shell", n_particles=60, n_views=48,
+                                  carbon_probability=0.0, snr=0.5, seed=17)  # fmt: skip
+
+LayerData = tuple[Any, dict[str, Any], str]
+
+
+# --- micrographs ---------------------------------------------------------------------------------------------------
+
+
+def micrograph_layer(path: Path) -> LayerData:
+    """One MRC file as an Image layer.
+
+    A single image is read into memory, a stack is memory-mapped, ``(frame, row, column)``.
+
+    Raises
+    ------
+    FormatError
+    """
+    info = images.probe(path)
+    pixels = np.array(images.read(path)) if info.n_frames == 1 else _stack(info)
+    scale, units = _world(info.pixel_size_A)
+    ahead = pixels.ndim - 2
+    middle = pixels[len(pixels) // 2] if ahead else pixels
+    described = {
+        "name": images.micrograph_name(path),
+        "scale": (1.0,) * ahead + (scale, scale),
+        "units": ("pixel",) * ahead + (units, units),
+        "contrast_limits": robust_limits(middle),
+        "colormap": "gray",
+        "rgb": False,
+        "metadata": {NOTE: _note(path, info.width, info.height, info.pixel_size_A)},
+    }
+    return pixels, described, "image"
+
+
+def _stack(info: images.ImageInfo) -> np.ndarray[Any, Any]:
+    first = images.read(info.path, 0)
+    if isinstance(first, np.memmap) and info.kind == "mrc":
+        shape = (info.n_frames, info.height, info.width)
+        return np.memmap(info.path, first.dtype, "r", first.offset, shape)
+    return np.stack([first, *(images.read(info.path, frame) for frame in range(1, info.n_frames))])
+
+
+def _world(pixel_size_A: float | None) -> tuple[float, str]:
+    """World units per pixel: nanometres where the pixel size is believed, else pixels."""
+    if pixel_size_A is None or pixel_size_doubt(pixel_size_A):
+        return 1.0, "pixel"
+    return pixel_size_A / 10.0, "nm"
+
+
+def _note(path: Path | None, width: int, height: int, pixel_size_A: float | None) -> dict[str, Any]:
+    return {
+        "path": "" if path is None else str(path),
+        "width": width,
+        "height": height,
+        "pixel_size_A": pixel_size_A,
+        "pixel_size_doubt": pixel_size_doubt(pixel_size_A),
+    }
+
+
+# --- coordinate files to layers --------------------------------------------------------------------------------------
+
+
+def is_coordinate_file(path: str | Sequence[str]) -> bool:
+    """Whether a path is one file that a coordinate format knows; an empty CSV is nobody's."""
+    if not isinstance(path, str):
+        return False
+    try:
+        found = registry.sniff(Path(path), extensions.formats().values())
+    except FormatError:
+        return False
+    return bool(found) and (found[0][0] > 0.5 or Path(path).suffix.lower() == ".star")
+
+
+def points_layers(path: Path) -> list[Points]:
+    """One Points layer for each micrograph of a coordinate file; all but the first hidden.
+
+    Layers, not layer data: a point added by hand must not inherit the score of the one selected before it.
+
+    Raises
+    ------
+    FormatError
+        The file is bad, is of too many micrographs, or counts y from the last row of a micrograph whose height
+        nobody knows.
+    """
+    found = registry.read_any(path, list(extensions.formats().values()))
+    if len(found.picks) > MOST_LAYERS:
+        raise FormatError(
+            f"is of {len(found.picks)} micrographs; open the micrographs with Plugins > Annotator (CryoPPP Annotator) "
+            "and import it there",
+            path,
+        )
+    merged: dict[str, list[FilePicks]] = {}
+    for picks in found.picks:
+        merged.setdefault(picks.micrograph, []).append(picks)
+    layers = [_points(found, picks) for group in merged.values() for picks in group]
+    for layer in layers[1:]:
+        layer.visible = False
+    return layers
+
+
+@dataclass(frozen=True)
+class _Place:
+    """The micrograph picks belong to, as far as it is known."""
+
+    path: Path | None = None
+    width: int = 0
+    height: int = 0
+    pixel_size_A: float | None = None
+    scale: float = 1.0
+    units: str = "pixel"
+
+
+def _points(found: PickFile, picks: FilePicks) -> Points:
+    place = _place(found, picks)
+    box = 0.0 if picks.box_size_px is None else picks.box_size_px
+    x, y = found.frame.to_canonical(picks.x, picks.y, height=place.height, box_size=box)
+    diameter = _diameters(picks, place) * found.frame.scale
+    features = _features(picks)
+    decision = np.broadcast_to(np.asarray(picks.decision, np.int8), (len(picks),))
+    note = _note(place.path, place.width, place.height, place.pixel_size_A)
+    note |= {"format": found.format, "micrograph": picks.micrograph, "orientation": found.frame.orientation.value}
+    rejected = len(decision) > 0 and bool((decision == Decision.REJECTED).all())
+    name = f"{registry.micrograph_key(picks.micrograph)} {'rejected' if rejected else 'particles'}"
+    layer = Points(
+        to_yx(x, y),
+        ndim=2,
+        name=name,
+        size=diameter if len(diameter) else _usual_diameter(place),
+        features=features,
+        border_color=[HEX[Decision(int(d))] for d in decision] if len(decision) else HEX[Decision.ACCEPTED],
+        border_width=WIDTH,
+        face_color="transparent",
+        scale=(place.scale, place.scale),
+        units=(place.units, place.units),
+        metadata={NOTE: note},
+    )
+    layer.events.data.connect(_forget_inherited)
+    return layer
+
+
+def _features(picks: FilePicks) -> dict[str, np.ndarray[Any, Any]]:
+    """Columns of the features table; ``row`` is the row in the file, NaN for a point added since."""
+    n = len(picks)
+    decision = np.broadcast_to(np.asarray(picks.decision, np.int8), (n,))
+    features: dict[str, np.ndarray[Any, Any]] = {
+        "row": np.arange(n, dtype=np.float64),
+        "decision": np.array([WORDS[Decision(int(d))] for d in decision], dtype=object),
+        "score": np.full(n, np.nan) if picks.score is None else np.asarray(picks.score, np.float64),
+        "class": np.zeros(n, np.int64) if picks.class_id is None else picks.class_id.astype(np.int64),
+    }
+    return features | {name: column.astype(object) for name, column in picks.extra.items() if name not in features}
+
+
+_BLANK: dict[str, Any] = {"row": np.nan, "decision": WORDS[Decision.ACCEPTED], "score": np.nan, "class": 0}
+
+
+def _forget_inherited(event: Any) -> None:
+    """A point added by hand got every feature of the point selected before it: give it none."""
+    if str(getattr(event.action, "value", event.action)) != "added":
+        return
+    layer = event.source
+    table = layer.features.copy()
+    for index in event.data_indices:
+        row = len(table) + index if index < 0 else index
+        for name in table.columns:
+            table.iloc[row, table.columns.get_loc(name)] = _BLANK.get(name, "")
+    layer.features = table
+
+
+def _diameters(picks: FilePicks, place: _Place) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """(n,) float64 source px: the file's diameter, else its box, else a usual one."""
+    n = len(picks)
+    for column in (picks.diameter_px, picks.box_size_px):
+        if column is not None:
+            return np.where(np.isfinite(column) & (column > 0), column, _usual_diameter(place))
+    return np.full(n, _usual_diameter(place))
+
+
+def _usual_diameter(place: _Place) -> float:
+    """150 A where the pixel size is believed, else 100 px."""
+    return 15.0 / place.scale if place.units == "nm" else 100.0
+
+
+# --- which micrograph ------------------------------------------------------------------------------------------------
+
+
+def _place(found: PickFile, picks: FilePicks) -> _Place:
+    """The micrograph of picks: a file beside them, else an open layer. Raises where a height is needed and unknown."""
+    path = picks.source or found.path
+    layer = _open_image(picks.micrograph)
+    file = _file_near(path, picks.micrograph)
+    flipped = found.frame.orientation in (Orientation.FLIP_Y, Orientation.SWAP_FLIP_Y)
+    place = _Place()
+    if file is not None and not (flipped and file.suffix.lower() in _PICTURES):
+        info = images.probe(file)
+        place = _Place(file, info.width, info.height, info.pixel_size_A, *_world(info.pixel_size_A))
+    elif layer is not None:
+        place = _place_of(layer)
+    elif found.pixel_size_A is not None:
+        place = _Place(None, 0, 0, found.pixel_size_A, *_world(found.pixel_size_A))
+    if layer is not None and place.height in (0, layer.data.shape[-2]):
+        # on top of what is open, whatever its header says
+        place = replace(place, scale=float(layer.scale[-1]), units=str(layer.units[-1]))
+    if flipped and len(picks) and not place.height:
+        raise FormatError(
+            f"counts y from the last row, and the height of its micrograph {picks.micrograph} is not known: put the "
+            "MRC into ../../micrographs beside it, or open the MRC first",
+            path,
+        )
+    return place
+
+
+def _place_of(layer: Image) -> _Place:
+    note = layer.metadata.get(NOTE, {})
+    height, width = layer.data.shape[-2:]
+    path = note.get("path") or layer.source.path
+    return _Place(
+        Path(path) if path else None, int(width), int(height), note.get("pixel_size_A"),
+        float(layer.scale[-1]), str(layer.units[-1]),
+    )  # fmt: skip
+
+
+def _file_near(path: Path, micrograph: str) -> Path | None:
+    """The image a name means: as a path below a folder above the file, or in a ``micrographs`` folder near by."""
+    above = list(path.absolute().parents)[:4]
+    for folder in above:
+        if ("/" in micrograph or Path(micrograph).suffix) and (folder / micrograph).is_file():
+            return folder / micrograph
+    for folder in (path.absolute().parent, *(up / "micrographs" for up in above)):
+        if not folder.is_dir():
+            continue
+        here = [str(file) for file in folder.iterdir() if images.micrograph_name(file) != file.name]
+        match = registry.match_micrographs([micrograph], here).matches
+        if micrograph in match:
+            return Path(match[micrograph])
+    return None
+
+
+def _open_image(micrograph: str) -> Image | None:
+    """The one open Image layer that shows a micrograph (an MRC, or an array under its name; no picture of it)."""
+    viewer = napari.current_viewer()
+    candidates: dict[str, Image] = {}
+    for layer in () if viewer is None else viewer.layers:
+        if not isinstance(layer, Image) or layer.rgb or layer.multiscale:
+            continue
+        source = layer.metadata.get(NOTE, {}).get("path") or layer.source.path
+        if source and Path(source).suffix.lower() in _PICTURES:
+            continue
+        candidates[source or layer.name] = layer
+    match = registry.match_micrographs([micrograph], candidates).matches
+    return candidates[match[micrograph]] if micrograph in match else None
+
+
+# --- layers to coordinate files --------------------------------------------------------------------------------------
+
+
+def write_points(path: Path, layers: Sequence[LayerData], format: str) -> list[Path]:
+    """Write one Points layer, with the Image layer it lies on if that is saved with it.
+
+    Returns
+    -------
+    list of Path
+        The file, and for CryoPPP ``<stem>_false_positives.csv`` where points are rejected.
+
+    Raises
+    ------
+    FormatError
+        The micrograph's height is not certain, or points are not in its pixels.
+    """
+    (data, points) = next((data, meta) for data, meta, kind in layers if kind == "points")
+    image = next(((data, meta) for data, meta, kind in layers if kind == "image"), None)
+    if np.shape(data)[-1] != 2:
+        raise FormatError(f"the layer {points['name']!r} has {np.shape(data)[-1]} dimensions; a micrograph has two")
+    note = _micrograph_of(points, image)
+    if format == "relion" and note.get("orientation") == Orientation.AS_STORED and note.get("format") == "cryoppp":
+        raise FormatError(
+            f"the points of {points['name']!r} lie on a CryoPPP_Lite picture, which is upside down against the MRC "
+            "that RELION will read; open the MRC's data set instead"
+        )
+    picks = _picks(np.asarray(data, np.float64), points, note, path)
+    return _write(path, picks, note, format)
+
+
+def _micrograph_of(points: Mapping[str, Any], image: tuple[Any, Mapping[str, Any]] | None) -> dict[str, Any]:
+    """What is known for certain of the micrograph under the points."""
+    own = dict(points.get("metadata", {}).get(NOTE, {}))
+    if image is not None:
+        under = _note_of_image(*image)
+        _require_same_pixels(points, image[1])
+    elif own.get("height"):
+        _require_unmoved(points)
+        return own
+    else:
+        under = _note_in_viewer(points)
+    if own.get("height") and own["height"] != under["height"]:
+        raise FormatError(
+            f"the points of {points['name']!r} belong to a micrograph of {own['height']} rows, not {under['height']}"
+        )
+    return {**under, **own, "height": under["height"], "width": under["width"]}
+
+
+def _note_of_image(data: Any, meta: Mapping[str, Any]) -> dict[str, Any]:
+    note = meta.get("metadata", {}).get(NOTE)
+    if note is None:
+        viewer = napari.current_viewer()
+        source = None
+        if viewer is not None and meta["name"] in viewer.layers:
+            source = viewer.layers[meta["name"]].source.path
+        if source and Path(source).suffix.lower() in _PICTURES:
+            raise FormatError(
+                f"{meta['name']!r} is a picture, whose rows need not be those of the micrograph; open the MRC instead"
+            )
+        if meta.get("rgb") or meta.get("multiscale") or np.ndim(data) != 2:
+            raise FormatError(f"{meta['name']!r} is not one grey image, so that its height is not certain")
+        note = _note(None, int(np.shape(data)[1]), int(np.shape(data)[0]), None)
+    return {**note, "micrograph": meta["name"]}
+
+
+def _note_in_viewer(points: Mapping[str, Any]) -> dict[str, Any]:
+    """The one open image that our reader brought, where the points lie in its pixels."""
+    viewer = napari.current_viewer()
+    found = [] if viewer is None else [im for im in viewer.layers if isinstance(im, Image) and NOTE in im.metadata]
+    if len(found) != 1:
+        raise FormatError(
+            f"of which micrograph the points of {points['name']!r} are is not certain, and so is its height: select "
+            "its image layer too and save both, or open one MRC only (a project is exported in the Annotator panel)"
+        )
+    data, meta, _ = found[0].as_layer_data_tuple()
+    _require_same_pixels(points, meta)
+    return _note_of_image(data, meta)
+
+
+_TRANSFORM = ("scale", "translate", "rotate", "shear", "affine")
+
+
+def _require_same_pixels(points: Mapping[str, Any], image: Mapping[str, Any]) -> None:
+    """Refuse where a point's numbers are not pixels of the image."""
+    for name in _TRANSFORM:
+        a, b = (np.asarray(meta.get(name, 0.0), np.float64) for meta in (points, image))
+        if a.shape != b.shape or not np.allclose(a, b, rtol=1e-6, atol=1e-9):
+            raise FormatError(
+                f"{points['name']!r} and {image['name']!r} differ in {name}: the points are not in pixels of that image"
+            )
+
+
+def _require_unmoved(points: Mapping[str, Any]) -> None:
+    affine = np.asarray(points.get("affine", np.eye(3)))
+    moved = (
+        np.any(np.asarray(points.get("translate", 0.0)))
+        or not np.allclose(points.get("rotate", np.eye(2)), np.eye(2))
+        or np.any(np.asarray(points.get("shear", 0.0)))
+        or not np.allclose(affine, np.eye(len(affine)))
+    )
+    if moved:
+        raise FormatError(f"the layer {points['name']!r} was moved or turned against its micrograph")
+
+
+def _picks(
+    data: np.ndarray[Any, Any], points: Mapping[str, Any], note: Mapping[str, Any], path: Path
+) -> MicrographPicks:
+    n = len(data)
+    table = points.get("features")
+    columns = {} if table is None else {str(name): np.asarray(table[name]) for name in table.columns}
+    words = {word: decision for decision, word in WORDS.items()}
+    told = columns.get("decision", np.full(n, ""))
+    unknown = sorted({str(word) for word in told.tolist()} - {*words, ""})
+    if unknown:
+        raise FormatError(f"{unknown[0]!r} in the column 'decision' is none of {', '.join(words)}")
+    own = ("row", "decision", "score", "class")
+    extra = {
+        name: column.astype(str)
+        for name, column in columns.items()
+        if "row" in columns and name not in own and all(str(value) for value in column.tolist())
+    }
+    pixel = note.get("pixel_size_A")
+    micrograph = Micrograph(
+        1, path.stem.removesuffix("_manualpick"), Path(str(note.get("path") or note["micrograph"])).name,
+        int(note["width"]), int(note["height"]), pixel,
+    )  # fmt: skip
+    return MicrographPicks(
+        micrograph,
+        pixel if pixel and pixel > 0 else None,
+        data[:, 1],
+        data[:, 0],
+        np.broadcast_to(np.asarray(points["size"], np.float64), (n,)),
+        np.asarray(columns.get("score", np.full(n, np.nan)), np.float64),
+        np.array([words.get(str(word), Decision.ACCEPTED) for word in told.tolist()], np.int8).reshape(n),
+        np.nan_to_num(np.asarray(columns.get("class", np.zeros(n)), np.float64)).astype(np.int32),
+        extra,
+    )
+
+
+def _write(path: Path, picks: MicrographPicks, note: Mapping[str, Any], format: str) -> list[Path]:
+    """Through the format's own writer, in a folder of its own, then the one file to where it was asked for."""
+    fmt = extensions.formats()[format]
+    frame = None
+    if format == "cryoppp" and note.get("format") == "cryoppp":
+        frame = SourceFrame(Orientation(note["orientation"]))
+    rejected = picks.decision == Decision.REJECTED
+    if format == "relion" and rejected.any():
+        show_info(f"{int(rejected.sum())} rejected points left out: a RELION STAR has no place for them")
+        picks = picks.take(~rejected)
+    with tempfile.TemporaryDirectory(prefix="cryoppp-annotator-") as folder:
+        written = fmt.write(Path(folder), [picks], WriteOptions(frame=frame))
+        texts = {file.name: file.read_text(encoding="utf-8") for file in written}
+    name = picks.micrograph.name
+    if format == "relion":
+        return [write_text(path, texts[f"{name}_manualpick.star"])]
+    files = [write_text(path, texts[f"{name}.csv"])]
+    false = texts.get(f"{name}_false_positives.csv")
+    if false is not None:
+        files.append(write_text(path.with_name(f"{name}_false_positives.csv"), false))
+    return files
+
+
+# --- sample data -----------------------------------------------------------------------------------------------------
+
+
+def sample() -> list[LayerData]:
+    """A simulated micrograph as an Image layer and its true particles as a Points layer."""
+    made = simulate_micrograph(_SIMULATED, 0, views_for(_SIMULATED))
+    height, width = made.image.shape
+    note = _note(None, width, height, made.pixel_size_A) | {"micrograph": "simulated"}
+    scale, units = _world(made.pixel_size_A)
+    common = {"scale": (scale, scale), "units": (units, units), "metadata": {NOTE: note}}
+    picture = {"name": "simulated", "contrast_limits": robust_limits(made.image), "colormap": "gray", "rgb": False}
+    truth = {
+        "name": "simulated truth",
+        "ndim": 2,
+        "size": made.diameter_px,
+        "border_color": HEX[Decision.ACCEPTED],
+        "border_width": WIDTH,
+        "face_color": "transparent",
+    }
+    return [(made.image, picture | common, "image"), (to_yx(made.x, made.y), truth | common, "points")]

@@ -1,0 +1,348 @@
+"""The mouse on the canvas: one mode in which a click adds, a drag moves, a right click rejects.
+
+========================  ====================================================
+click on empty ice        add a pick (Alt: also close to another)
+click on a pick           select it (Ctrl: add to or take from the selection)
+drag a pick               move it, and the selection it belongs to
+drag empty ice            pan (napari's own)
+right click               reject the pick
+Shift + drag              select with a lasso
+Ctrl + drag               select with a rectangle
+B held + drag             brush: reject what it sweeps over, one step
+O, then drag              measure a particle from its centre: sets the diameter
+========================  ====================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+from napari.components import ViewerModel
+from numpy.typing import NDArray
+
+from ...errors import AnnotatorError
+from ...model.curation import Decision
+from ...session.focus import Focus
+from .particles import ParticlesLayer
+
+#: A press that moved less than this many canvas pixels is a click.
+CLICK_PX = 5.0
+#: Brush radius as a share of the particle diameter.
+BRUSH = 0.75
+
+
+class Canvas(Protocol):
+    """What gestures draw on."""
+
+    def draw(self, polygon: Any = (), circles: Any = (), label: str = "") -> None:
+        """Draw a polygon and circles in canvas px."""
+
+    def clear(self) -> None:
+        """Draw nothing."""
+
+
+class Gestures:
+    """Mouse callbacks of a viewer turned into verbs.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    layer : ParticlesLayer
+    focus : Focus
+    canvas : Canvas
+    active : callable
+        Whether our layers have the mouse.
+    on_error, on_hover, on_brush_end : callable
+        Told why an edit was refused, what the pointer is over.
+    """
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        layer: ParticlesLayer,
+        focus: Focus,
+        canvas: Canvas,
+        active: Callable[[], bool],
+        on_error: Callable[[str], None],
+        on_hover: Callable[[float, float], None],
+    ) -> None:
+        self._viewer, self._layer, self._focus, self._canvas = viewer, layer, focus, canvas
+        self._session = focus.session
+        self._active, self._on_error, self._tell_hover = active, on_error, on_hover
+        self.brushing = False
+        self.measuring = False
+        self._pointer: tuple[float, float] | None = None
+        self._pointer_canvas = (0.0, 0.0)
+        viewer.mouse_drag_callbacks.insert(0, self._on_drag)
+        viewer.mouse_move_callbacks.append(self._on_move)
+        # napari would zoom on a double click, and the second of two quick clicks would be lost
+        self._napari_double_click = list(viewer.mouse_double_click_callbacks)
+        viewer.mouse_double_click_callbacks[:] = [self._on_double_click]
+        self._session.changed.connect(self._on_changed)
+
+    def close(self) -> None:
+        """Give the mouse back to napari."""
+        for callbacks, ours in (
+            (self._viewer.mouse_drag_callbacks, self._on_drag),
+            (self._viewer.mouse_move_callbacks, self._on_move),
+        ):
+            if ours in callbacks:
+                callbacks.remove(ours)
+        double = self._viewer.mouse_double_click_callbacks
+        others = [callback for callback in double if callback != self._on_double_click]
+        double[:] = self._napari_double_click + others
+        self._session.changed.disconnect(self._on_changed)
+
+    # ------------------------------------------------------------------ where
+
+    def xy(self, event: Any) -> tuple[float, float]:
+        """Canonical px of a mouse event."""
+        y, x = self._layer.layer.world_to_data(event.position)[-2:]
+        return float(x), float(y)
+
+    def canvas_per_px(self) -> float:
+        """Canvas pixels per micrograph pixel."""
+        return float(self._viewer.scene.camera.zoom * self._layer.layer.scale[-1])
+
+    def brush_radius(self) -> float:
+        """Micrograph px."""
+        return BRUSH * self._ring_radius() * 2
+
+    def _ring_radius(self) -> float:
+        current = self._session.current
+        return 0.5 * self._session.diameter_A / (1.0 if current is None else self._session.pixel_size_A(current))
+
+    # ------------------------------------------------------------------ callbacks
+
+    def _on_changed(self, _announcement: object) -> None:
+        if self._pointer is not None:
+            self._focus.hovered = self._focus.at(*self._pointer)
+
+    def _on_move(self, _viewer: Any, event: Any) -> None:
+        if not self._active():
+            return
+        self._pointer = self.xy(event)
+        self._pointer_canvas = (float(event.pos[0]), float(event.pos[1]))
+        self._focus.hovered = self._focus.at(*self._pointer)
+        if self.brushing:
+            self.show_brush()
+        self._tell_hover(*self._pointer)
+
+    def show_brush(self) -> None:
+        """Draw the brush at the pointer (or take it away)."""
+        if self.brushing:
+            x, y = self._pointer_canvas
+            self._canvas.draw(circles=[(x, y, self.brush_radius() * self.canvas_per_px())])
+        else:
+            self._canvas.clear()
+
+    def _on_double_click(self, viewer: Any, event: Any) -> None:
+        if not self._active():
+            for callback in self._napari_double_click:
+                callback(viewer, event)
+            return
+        event.handled = True
+        self._click(event, self.xy(event))
+
+    def _on_drag(self, _viewer: Any, event: Any) -> Iterator[None]:
+        if not self._active() or self._session.current is None:
+            return
+        if event.button == 2:
+            yield from self._right(event)
+        elif event.button == 1:
+            gesture = self._choose(event)
+            yield from gesture(event)
+
+    def _choose(self, event: Any) -> Callable[[Any], Iterator[None]]:
+        if self.measuring:
+            return self._measure
+        if self.brushing:
+            return self._brush
+        if "Shift" in event.modifiers:
+            return self._lasso
+        if "Control" in event.modifiers:
+            return self._rectangle
+        return self._pick_or_pan
+
+    # ------------------------------------------------------------------ gestures
+
+    def _pick_or_pan(self, event: Any) -> Iterator[None]:
+        start, at = np.array(event.pos, float), self.xy(event)
+        held = self._focus.at(*at)
+        event.handled = held is not None
+        yield
+        moved = False
+        while event.type == "mouse_move":
+            moved = moved or float(np.hypot(*(np.array(event.pos) - start))) >= CLICK_PX
+            if held is not None:
+                event.handled = True
+                if moved:
+                    self._draw_moved(event, held, at)
+            yield
+        self._canvas.clear()
+        if not moved:
+            self._click(event, at)
+        elif held is not None:
+            event.handled = True
+            x, y = self.xy(event)
+            self._try(lambda: self._move(held, x - at[0], y - at[1]))
+
+    def _click(self, event: Any, at: tuple[float, float]) -> None:
+        anyway = "Alt" in event.modifiers
+        on = None if anyway else self._focus.at(*at)
+        if on is not None:
+            self._focus.select([on])
+        elif len(self._focus.selected) > 1 and not anyway:
+            # a click beside a large selection means: let go of it
+            self._focus.select(())
+        else:
+            self._focus.select(())
+            hidden = None if anyway else self._focus.hidden_at(*at)
+            if hidden is not None:
+                # the machine saw it too, only less sure than the threshold: a click says yes to that candidate
+                self._try(lambda: self._session.decide([hidden], Decision.ACCEPTED))
+            else:
+                self._try(lambda: self._session.add(*at, anyway=anyway))
+
+    def _moving(self, held: int) -> NDArray[np.int64]:
+        return self._focus.selected if held in self._focus.selected else np.array([held], np.int64)
+
+    def canvas_circle(self, row: int) -> tuple[float, float, float]:
+        """Where a pick is drawn, (x, y, radius) in canvas px."""
+        p = self._session.particles
+        return (
+            self._circles(np.array([row]), self._pointer or (0.0, 0.0), self._pointer_canvas)[0]
+            if len(p)
+            else (0, 0, 0)
+        )
+
+    def _circles(
+        self, rows: NDArray[np.intp], at: tuple[float, float], on_canvas: tuple[float, float]
+    ) -> list[tuple[float, float, float]]:
+        """Rings of picks as they lie around a position whose place on the canvas is known."""
+        current = self._session.current
+        if current is None:
+            return []
+        p, zoom = self._session.particles, self.canvas_per_px()
+        up = self._viewer.scene.camera.orientation2d
+        signs = (1 if str(up[1].value) == "right" else -1, 1 if str(up[0].value) == "down" else -1)
+        radius = 0.5 * self._session.diameters_A()[rows] / self._session.pixel_size_A(current)
+        return [
+            (on_canvas[0] + signs[0] * dx * zoom, on_canvas[1] + signs[1] * dy * zoom, r * zoom)
+            for dx, dy, r in zip(p.x[rows] - at[0], p.y[rows] - at[1], radius, strict=True)
+        ]
+
+    def _draw_moved(self, event: Any, held: int, start: tuple[float, float]) -> None:
+        rows = self._session.particles.rows_of(self._moving(held))[:300]
+        self._canvas.draw(circles=self._circles(rows, start, (float(event.pos[0]), float(event.pos[1]))))
+
+    def _move(self, held: int, dx: float, dy: float) -> None:
+        ids = self._moving(held)
+        rows = self._session.particles.rows_of(ids)
+        p = self._session.particles
+        self._session.move(ids, p.x[rows] + dx, p.y[rows] + dy)
+
+    def _right(self, event: Any) -> Iterator[None]:
+        start, at = np.array(event.pos, float), self.xy(event)
+        yield
+        moved = False
+        while event.type == "mouse_move":
+            moved = moved or float(np.hypot(*(np.array(event.pos) - start))) >= CLICK_PX
+            yield
+        if not moved and (on := self._focus.at(*at)) is not None:
+            event.handled = True
+            self._try(lambda: self._session.decide([on], Decision.REJECTED))
+
+    def _lasso(self, event: Any) -> Iterator[None]:
+        yield from self._region(event, rectangle=False)
+
+    def _rectangle(self, event: Any) -> Iterator[None]:
+        yield from self._region(event, rectangle=True)
+
+    def _region(self, event: Any, *, rectangle: bool) -> Iterator[None]:
+        start = np.array(event.pos, float)
+        on_canvas, corners = [tuple(start)], [self.xy(event)]
+        event.handled = True
+        yield
+        while event.type == "mouse_move":
+            event.handled = True
+            on_canvas.append((float(event.pos[0]), float(event.pos[1])))
+            corners.append(self.xy(event))
+            self._canvas.draw(polygon=_box(on_canvas) if rectangle else on_canvas)
+            yield
+        event.handled = True
+        self._canvas.clear()
+        if float(np.ptp(np.array(on_canvas), axis=0).max()) < CLICK_PX:
+            if (on := self._focus.at(*corners[0])) is not None:
+                self._focus.toggle([on])
+            return
+        polygon = np.array(_box(corners) if rectangle else corners, dtype=np.float64)
+        self._focus.select(self._focus.inside(polygon).tolist())
+        n = len(self._focus.selected)
+        self._session.said.emit(f"{n} selected: A accepts, X or 1-9 rejects, Delete removes, Escape lets go", "info")
+
+    def _brush(self, event: Any) -> Iterator[None]:
+        swept: set[int] = set()
+        event.handled = True
+        previous = self.xy(event)
+        self._sweep(swept, previous, previous)
+        yield
+        while event.type == "mouse_move":
+            event.handled = True
+            here = self.xy(event)
+            self._pointer_canvas = (float(event.pos[0]), float(event.pos[1]))
+            self._sweep(swept, previous, here)
+            previous = here
+            self.show_brush()
+            yield
+        event.handled = True
+        p = self._session.particles
+        ids = [i for i in swept if p.decision[p.rows_of(np.array([i]))[0]] != Decision.REJECTED]
+        if ids:
+            self._try(lambda: self._session.decide(ids, Decision.REJECTED))
+        else:
+            self._layer.mark_selected()
+        self.show_brush()
+
+    def _sweep(self, swept: set[int], start: tuple[float, float], end: tuple[float, float]) -> None:
+        radius = self.brush_radius()
+        steps = max(1, int(np.hypot(end[0] - start[0], end[1] - start[1]) / radius * 2))
+        before = len(swept)
+        for share in np.linspace(0, 1, steps + 1):
+            x, y = start[0] + share * (end[0] - start[0]), start[1] + share * (end[1] - start[1])
+            swept.update(self._focus.within(x, y, radius).tolist())
+        if len(swept) != before:
+            self._layer.preview(np.fromiter(swept, dtype=np.int64))
+
+    def _measure(self, event: Any) -> Iterator[None]:
+        centre, on_canvas = self.xy(event), np.array(event.pos, float)
+        pixel = self._session.pixel_size_A(self._session.current)  # type: ignore[arg-type]
+        event.handled = True
+        diameter = 0.0
+        yield
+        while event.type == "mouse_move":
+            event.handled = True
+            x, y = self.xy(event)
+            radius = float(np.hypot(x - centre[0], y - centre[1]))
+            diameter = 2 * radius * pixel
+            circle = (on_canvas[0], on_canvas[1], radius * self.canvas_per_px())
+            self._canvas.draw(circles=[circle], label=f"{diameter:.0f} Å  ({2 * radius:.0f} px)")
+            yield
+        event.handled = True
+        self._canvas.clear()
+        self.measuring = False
+        if diameter:
+            self._try(lambda: self._session.set_diameter(diameter))
+
+    def _try(self, edit: Callable[[], Any]) -> None:
+        try:
+            edit()
+        except AnnotatorError as error:
+            self._on_error(str(error))
+
+
+def _box(points: list[Any]) -> list[tuple[float, float]]:
+    (x0, y0), (x1, y1) = points[0], points[-1]
+    return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]

@@ -1,0 +1,134 @@
+"""What runs in the background: progress, time left, cancel, and why something failed."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ...jobs.runner import Job, JobState
+from ..workbench import Workbench
+
+
+def time_left(seconds: float | None) -> str:
+    """``2 min left``."""
+    if seconds is None:
+        return ""
+    if seconds < 90:
+        return f"{seconds:.0f} s left"
+    return f"{seconds / 60:.0f} min left"
+
+
+class JobRow(QFrame):
+    """One job."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__()
+        self.job = job
+        self._title = QLabel(job.title)
+        self._title.setWordWrap(True)
+        self._bar = QProgressBar()
+        self._bar.setTextVisible(False)
+        self._bar.setMaximumHeight(10)
+        self._note = QLabel()
+        self._note.setWordWrap(True)
+        self._cancel = QToolButton()
+        self._cancel.setText("✕")
+        self._cancel.setToolTip("Cancel; what is done is kept")
+        self._cancel.clicked.connect(job.cancel)
+        self._details = QPushButton("details")
+        self._details.setCheckable(True)
+        self._details.setToolTip("What the job wrote, for a report")
+        self._details.hide()
+        self._text = QLabel()
+        self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._text.setWordWrap(True)
+        self._text.hide()
+        self._details.toggled.connect(self._text.setVisible)
+        top = QHBoxLayout()
+        top.addWidget(self._title, 1)
+        top.addWidget(self._details)
+        top.addWidget(self._cancel)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 4, 4, 4)
+        layout.addLayout(top)
+        layout.addWidget(self._bar)
+        layout.addWidget(self._note)
+        layout.addWidget(self._text)
+        self.show_state()
+
+    def show_state(self) -> None:
+        """Follow the job."""
+        job = self.job
+        self._bar.setVisible(not job.over)
+        self._cancel.setVisible(not job.over)
+        if job.fraction is None:
+            self._bar.setRange(0, 0)
+        else:
+            self._bar.setRange(0, 1000)
+            self._bar.setValue(int(1000 * job.fraction))
+        if job.state is JobState.FAILED:
+            self._note.setText(f"failed: {job.error}")
+            self._text.setText(job.details)
+            self._details.show()
+        else:
+            words = [job.state.value, job.message, time_left(job.time_left_s())]
+            self._note.setText(" · ".join(w for w in words if w))
+            if job.lines:
+                self._text.setText("\n".join(job.lines[-50:]))
+                self._details.setText(f"log ({len(job.lines)})")
+                self._details.show()
+
+
+class JobsPanel(QWidget):
+    """All jobs of this window that are worth listing, the newest first.
+
+    Parameters
+    ----------
+    bench : Workbench
+    """
+
+    def __init__(self, bench: Workbench) -> None:
+        super().__init__()
+        self._bench = bench
+        self._rows: dict[int, JobRow] = {}
+        self._denoise = QPushButton("Denoise all micrographs ahead")
+        self._denoise.setToolTip("Fills the project's cache, so that every micrograph opens denoised at once")
+        self._denoise.clicked.connect(self._on_denoise_all)
+        self._empty = QLabel("Nothing runs. Pictures of the next micrographs are prepared by themselves.")
+        self._empty.setWordWrap(True)
+        inner = QWidget()
+        self._list = QVBoxLayout(inner)
+        self._list.addStretch(1)
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setWidget(inner)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 4, 4, 4)
+        layout.addWidget(self._denoise)
+        layout.addWidget(self._empty)
+        layout.addWidget(area, 1)
+        bench.bridge.ticked.connect(self.refresh)
+
+    def refresh(self) -> None:
+        """Follow the runner."""
+        listed = [j for j in self._bench.runner.jobs if not j.quiet or j.state is JobState.FAILED]
+        self._empty.setVisible(not listed)
+        for job in listed:
+            if job.id not in self._rows:
+                self._rows[job.id] = JobRow(job)
+                self._list.insertWidget(0, self._rows[job.id])
+            self._rows[job.id].show_state()
+
+    def _on_denoise_all(self) -> None:
+        self._bench.pictures.denoise_all(self._bench.session.micrographs)
+        self.refresh()

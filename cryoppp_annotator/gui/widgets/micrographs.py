@@ -1,0 +1,168 @@
+"""The list of micrographs: state, counts, filter, sort, progress."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import QItemSelectionModel, QModelIndex, Qt
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QComboBox,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QLineEdit,
+    QMenu,
+    QProgressBar,
+    QSizePolicy,
+    QTableView,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ...errors import AnnotatorError
+from ...model.micrograph import MicrographState
+from ...session.session import Announcement
+from ..models.micrograph_table import FILTERS, MicrographTable
+from ..workbench import Workbench
+
+_ONLY = QItemSelectionModel.SelectionFlag.ClearAndSelect | QItemSelectionModel.SelectionFlag.Rows
+
+
+class MicrographsPanel(QWidget):
+    """The left panel.
+
+    Parameters
+    ----------
+    bench : Workbench
+    """
+
+    def __init__(self, bench: Workbench) -> None:
+        super().__init__()
+        self._bench = bench
+        self._session = bench.session
+        self.model = MicrographTable(bench.session, bench.ink)
+        self._progress = QProgressBar()
+        self._progress.setTextVisible(True)
+        self._states = QComboBox()
+        self._states.addItems(FILTERS)
+        self._states.setToolTip("Show only micrographs of this state; Next and Previous follow the list")
+        self._search = QLineEdit()
+        self._search.setPlaceholderText("filter by name")
+        self._search.setClearButtonEnabled(True)
+        self._count = QLabel()
+        self.table = self._make_table()
+        top = QHBoxLayout()
+        top.addWidget(self._states, 1)
+        top.addWidget(self._search, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 10, 4, 4)  # napari's title bar covers the first few pixels
+        layout.addWidget(self._progress)
+        layout.addLayout(top)
+        layout.addWidget(self.table, 1)
+        layout.addWidget(self._count)
+        kept = QLabel(f"kept in …/{bench.session.store.folder.parent.name}/{bench.session.store.folder.name}")
+        kept.setToolTip(f"Every step is saved in {bench.session.store.folder}")
+        kept.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        layout.addWidget(kept)
+        self._states.currentTextChanged.connect(self._on_filter)
+        self._search.textChanged.connect(self._on_filter)
+        self._search.returnPressed.connect(self.table.setFocus)
+        self.model.order_changed.connect(self._on_order)
+        bench.session.changed.connect(self._on_changed)
+        bench.session.current_changed.connect(self._on_current)
+        self._on_order()
+        self._show_counts()
+
+    def close_panel(self) -> None:
+        """Stop following the session."""
+        self.model.close()
+        self._session.changed.disconnect(self._on_changed)
+        self._session.current_changed.disconnect(self._on_current)
+
+    def _make_table(self) -> QTableView:
+        table = QTableView()
+        table.setModel(self.model)
+        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        table.setShowGrid(False)
+        table.setWordWrap(False)
+        table.setTextElideMode(Qt.TextElideMode.ElideLeft)
+        table.verticalHeader().hide()
+        table.verticalHeader().setDefaultSectionSize(22)
+        head = table.horizontalHeader()
+        head.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
+        head.setStretchLastSection(True)
+        head.setMinimumSectionSize(22)
+        for column, width in ((0, 24), (1, 112), (2, 42), (3, 42), (4, 42), (5, 46), (6, 160)):
+            table.setColumnWidth(column, width)
+        head.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
+        table.setSortingEnabled(True)
+        table.setColumnHidden(6, not any(m.problem for m in self._session.micrographs))
+        table.clicked.connect(self._on_clicked)
+        table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        table.customContextMenuRequested.connect(self._on_menu)
+        return table
+
+    def chosen(self) -> list[int]:
+        """Ids of the micrographs marked in the list."""
+        return [self.model.rows[index.row()] for index in self.table.selectionModel().selectedRows()]
+
+    # ------------------------------------------------------------------ slots
+
+    def _on_filter(self, _text: str = "") -> None:
+        self.model.set_filter(self._states.currentText(), self._search.text())
+
+    def _on_order(self) -> None:
+        self._bench.focus.order = list(self.model.rows)
+        n, total = len(self.model.rows), len(self._session.micrographs)
+        if not total:
+            self._count.setText("no micrographs yet: File › Import, or open a folder")
+        elif n == total:
+            self._count.setText(f"{total:,} micrographs")
+        else:
+            self._count.setText(f"{n:,} of {total:,} micrographs shown")
+        self._on_current()
+
+    def _on_clicked(self, index: QModelIndex) -> None:
+        modifiers_mark_only = len(self.table.selectionModel().selectedRows()) > 1
+        if modifiers_mark_only:
+            return
+        wanted = self.model.rows[index.row()]
+        if wanted != self._session.current_id:
+            try:
+                self._session.go(wanted)
+            except AnnotatorError as error:
+                self._bench.say(str(error), "error")
+
+    def _on_current(self) -> None:
+        row = self.model.row_of(self._session.current_id)
+        if row >= 0:
+            # not selectRow(): it adds to what is marked while Ctrl is held, as it is in Ctrl+Z
+            index, marks = self.model.index(row, 0), self.table.selectionModel()
+            marks.setCurrentIndex(index, _ONLY)
+            self.table.scrollTo(index)
+        self._show_counts()
+
+    def _on_changed(self, _announcement: Announcement) -> None:
+        self._show_counts()
+        self.table.setColumnHidden(6, not any(m.problem for m in self._session.micrographs))
+
+    def _show_counts(self) -> None:
+        done, total = self._session.n_finished(), len(self._session.micrographs)
+        self._progress.setMaximum(max(total, 1))
+        self._progress.setValue(done)
+        self._progress.setFormat(f"{done:,} of {total:,} complete")
+
+    def _on_menu(self, position: object) -> None:
+        chosen = self.chosen()
+        if not chosen:
+            return
+        menu = QMenu(self)
+        for state in MicrographState:
+            if state is MicrographState.UNSEEN:
+                continue
+            action = menu.addAction(f"Mark {state.value}")
+            action.triggered.connect(
+                lambda _checked=False, s=state: self._bench.guarded(lambda: self._session.set_state(chosen, s))
+            )
+        menu.exec_(self.table.viewport().mapToGlobal(position))

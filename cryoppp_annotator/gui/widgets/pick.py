@@ -1,0 +1,454 @@
+"""Picking and deciding: diameter, colours, contrast, thresholds, bulk decisions."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QSignalBlocker, Qt, QTimer
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QGridLayout,
+    QGroupBox,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+from skimage.filters import threshold_otsu
+from superqt import QRangeSlider
+
+from ...model.curation import Decision, Reason, Table
+from ...session.pictures import View
+from ...session.session import Announcement
+from ...store.store import Selector
+from ..layers.styles import HEX, WORDS, ColourBy
+from ..workbench import Workbench
+from .particle import ParticleBox
+from .propose import ProposeBox
+from .threshold import ThresholdSlider
+
+HERE, EVERYWHERE = "this micrograph", "all micrographs"
+
+
+class PickPanel(QScrollArea):
+    """The *Pick* tab.
+
+    Parameters
+    ----------
+    bench : Workbench
+    """
+
+    def __init__(self, bench: Workbench) -> None:
+        super().__init__()
+        self._bench = bench
+        self._threshold_chosen = False
+        self._targets_shown: tuple[bool, dict[str, tuple[str, ...]]] | None = None
+        self._closed = False
+        self._session = bench.session
+        inner = QWidget()
+        layout = QVBoxLayout(inner)
+        layout.setContentsMargins(6, 6, 6, 6)
+        self.propose = ProposeBox(bench)
+        self.particle = ParticleBox(bench)
+        for box in (self.particle, self._view_box(), self.propose, self._decide_box(), self._score_box()):
+            layout.addWidget(box)
+        layout.addStretch(1)
+        for box in inner.findChildren(QGroupBox):
+            box.layout().setContentsMargins(6, 4, 6, 6)
+        for combo in inner.findChildren(QComboBox):
+            combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+            combo.setMinimumContentsLength(5)
+        for button in inner.findChildren(QPushButton):
+            button.setMinimumWidth(10)
+            button.setStyleSheet("padding: 3px 1px;")
+        self.setWidget(inner)
+        self.setWidgetResizable(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        bench.session.changed.connect(self._on_changed)
+        bench.session.current_changed.connect(self.refresh)
+        bench.view_changed.connect(self._show_view)
+        bench.focus.selection_changed.connect(self._show_selection)
+        bench.hovered_changed.connect(self._show_selection)
+        self._sides: tuple[tuple[int, float | None, int | None], tuple[int, int, int]] = ((-1, 0.0, None), (0, 0, 0))
+        self._asked: tuple[int, float | None, int | None] | None = None
+        self._count_timer = QTimer(self)
+        self._count_timer.setSingleShot(True)
+        self._count_timer.setInterval(150)
+        self._count_timer.timeout.connect(self._show_counts)
+        self._read_scores()
+        self.refresh()
+
+    def close_panel(self) -> None:
+        """Stop following the session."""
+        self._closed = True
+        self._count_timer.stop()
+        self.propose.close_panel()
+        self._session.changed.disconnect(self._on_changed)
+        self._session.current_changed.disconnect(self.refresh)
+
+    # ------------------------------------------------------------------ building
+
+    def _view_box(self) -> QGroupBox:
+        box = QGroupBox("View")
+        form = QFormLayout(box)
+        self._raw = QPushButton("raw")
+        self._denoised = QPushButton("denoised")
+        row = QHBoxLayout()
+        for button, view in ((self._raw, View.RAW), (self._denoised, View.DENOISED)):
+            button.setCheckable(True)
+            button.setToolTip("D toggles")
+            button.clicked.connect(lambda _checked=False, v=view: self._bench.set_view(v))
+            row.addWidget(button)
+        self._fit = QPushButton("fit")
+        self._fit.setToolTip("Show the whole micrograph (F)")
+        self._fit.clicked.connect(lambda: self._bench.give("fit"))
+        row.addWidget(self._fit)
+        self.contrast = QRangeSlider(Qt.Orientation.Horizontal)
+        self.contrast.setRange(-100, 200)
+        self.contrast.setValue((0, 100))
+        self.contrast.setToolTip("Black and white points; the middle third is the automatic range")
+        self._auto = QPushButton("auto")
+        self._auto.setToolTip("Contrast from the picture's percentiles, border and hot pixels left out")
+        contrast = QHBoxLayout()
+        contrast.addWidget(self.contrast, 1)
+        contrast.addWidget(self._auto)
+        self._colour_by = QComboBox()
+        self._colour_by.addItems([by.value for by in ColourBy])
+        self._colour_by.setToolTip("What the colour of a ring says: the decision, the score or the class")
+        self._rejected = QCheckBox("rejected")
+        self._rejected.setToolTip("Show rejected picks (H)")
+        colours = QHBoxLayout()
+        colours.addWidget(self._colour_by, 1)
+        colours.addWidget(self._rejected)
+        self._set = QComboBox()
+        self._set.setToolTip("Draw one pick set only (and your own picks); bulk decisions then act on that set")
+        self._set_label = QLabel("Pick set")
+        self._up = QComboBox()
+        self._up.addItem("first row on top", "down")
+        self._up.addItem("first row at the bottom", "up")
+        self._up.setCurrentIndex(self._up.findData(self._bench.up))
+        self._up.setToolTip(
+            "RELION and napari show the first row on top; IMOD, EMAN2 and cryoSPARC at the bottom.\n"
+            "Only the view turns; images and coordinates stay as stored"
+        )
+        self._legend = QLabel()
+        self._legend.setTextFormat(Qt.TextFormat.RichText)
+        self._legend.setWordWrap(True)
+        form.addRow("Picture", row)
+        form.addRow("Contrast", contrast)
+        form.addRow("Rings by", colours)
+        form.addRow(self._legend)
+        form.addRow(self._set_label, self._set)
+        form.addRow("Up", self._up)
+        self.contrast.valueChanged.connect(self._on_contrast)
+        self._auto.clicked.connect(lambda: self.contrast.setValue((0, 100)))
+        self._colour_by.currentTextChanged.connect(lambda text: self._bench.set_colour_by(ColourBy(text)))
+        self._rejected.clicked.connect(lambda: self._bench.give("show-rejected"))
+        self._up.activated.connect(self._on_up)
+        self._set.activated.connect(self._on_set)
+        return box
+
+    def _decide_box(self) -> QGroupBox:
+        box = QGroupBox("Decide")
+        layout = QVBoxLayout(box)
+        self._selection = QLabel()
+        self._selection.setWordWrap(True)
+        row = QHBoxLayout()
+        self._target_buttons: list[tuple[QPushButton, str]] = []
+        for name, text in (("accept", "Accept"), ("reject", "Reject"), ("undecide", "Undecide"), ("remove", "Remove")):
+            row.addWidget(self._command_button(name, text))
+        grid = QGridLayout()
+        grid.setSpacing(3)
+        for reason in Reason:
+            if reason is not Reason.NONE:
+                k = int(reason) - 1
+                button = self._command_button(f"reject-{int(reason)}", f"{int(reason)} {reason.label}")
+                grid.addWidget(button, k // 3, k % 3)
+        rest = QHBoxLayout()
+        self._scope = QComboBox()
+        self._scope.addItems([HERE, EVERYWHERE])
+        self._scope.setToolTip("Where the buttons of this row and the score buttons below act; one step, one undo")
+        self._accept_all = QPushButton("Accept undecided")
+        self._reject_all = QPushButton("Reject undecided")
+        for button in (self._accept_all, self._reject_all):
+            button.setToolTip("One step, one undo")
+        self._accept_all.clicked.connect(lambda: self._on_all(Decision.ACCEPTED))
+        self._reject_all.clicked.connect(lambda: self._on_all(Decision.REJECTED))
+        rest.addWidget(self._accept_all)
+        rest.addWidget(self._reject_all)
+        self.go_on = QCheckBox("go on after A / X, while walking with N")
+        self.go_on.setToolTip("A decision about the pick that N came to selects the next undecided one")
+        self.go_on.setChecked(self._bench.focus.go_on)
+        self.go_on.toggled.connect(self._bench.set_go_on)
+        layout.addWidget(self._selection)
+        layout.addLayout(row)
+        layout.addLayout(grid)
+        layout.addWidget(self.go_on)
+        scope = QHBoxLayout()
+        scope.addWidget(QLabel("On"))
+        scope.addWidget(self._scope, 1)
+        layout.addLayout(scope)
+        layout.addLayout(rest)
+        self._scope.currentTextChanged.connect(lambda _text: self._show_counts())
+        return box
+
+    def _command_button(self, name: str, text: str) -> QPushButton:
+        button = QPushButton(text)
+        button.clicked.connect(lambda _checked=False: self._bench.give(name))
+        self._target_buttons.append((button, name))
+        return button
+
+    def _score_box(self) -> QGroupBox:
+        self._score_group = QGroupBox("Score threshold")
+        layout = QVBoxLayout(self._score_group)
+        self.threshold = ThresholdSlider()
+        self._score = QDoubleSpinBox()
+        self._score.setDecimals(4)
+        self._score.setRange(-1e12, 1e12)
+        self._score.setKeyboardTracking(False)
+        self._counts = QLabel()
+        self._counts.setWordWrap(True)
+        top = QHBoxLayout()
+        top.addWidget(QLabel("score"))
+        top.addWidget(self._score)
+        top.addStretch(1)
+        buttons = QHBoxLayout()
+        self._above = QPushButton("Accept above")
+        self._below = QPushButton("Reject below")
+        for button in (self._above, self._below):
+            button.setToolTip("Undecided picks only; decided ones stay as they are. One step, one undo.")
+            buttons.addWidget(button)
+        layout.addWidget(self.threshold)
+        layout.addLayout(top)
+        layout.addWidget(self._counts)
+        layout.addLayout(buttons)
+        self.threshold.changed.connect(self._on_threshold_moved)
+        self.threshold.changed.connect(self._bench.preview_threshold)
+        self.threshold.released.connect(lambda: self._bench.preview_threshold(None))
+        self._score.valueChanged.connect(self._on_score_typed)
+        # keys go back to the commands after a number was typed
+        self._score.editingFinished.connect(self._bench.canvas.setFocus)
+        self._above.clicked.connect(lambda: self._on_side(above=True))
+        self._below.clicked.connect(lambda: self._on_side(above=False))
+        return self._score_group
+
+    # ------------------------------------------------------------------ view
+
+    def _on_contrast(self, value: tuple[int, int]) -> None:
+        self._bench.picture_layer.set_contrast(value[0] / 100, value[1] / 100)
+
+    def _on_up(self, _index: int) -> None:
+        self._bench.set_up(self._up.currentData())
+
+    def _on_set(self, _index: int) -> None:
+        self._bench.focus.pick_set = self._set.currentData()
+        self._bench.particles_layer.redraw()
+        self.refresh()
+
+    def _show_sets(self) -> None:
+        sets = self._session.pick_sets
+        for widget in (self._set, self._set_label):
+            widget.setVisible(len(sets) > 1)
+        shown = [None, *(i for i, told in sets.items() if told["kind"] != "hand")]
+        if [self._set.itemData(k) for k in range(self._set.count())] != shown:
+            self._set.clear()
+            for i in shown:
+                self._set.addItem("all" if i is None else sets[i]["name"], i)
+        self._set.setCurrentIndex(max(0, self._set.findData(self._bench.focus.pick_set)))
+
+    def _show_view(self) -> None:
+        self._raw.setChecked(self._bench.view is View.RAW)
+        self._denoised.setChecked(self._bench.view is View.DENOISED)
+        with QSignalBlocker(self._rejected):
+            self._rejected.setChecked(self._bench.focus.show_rejected)
+        self._legend.setText(_legend(self._bench.particles_layer.colour_by))
+
+    # ------------------------------------------------------------------ bulk
+
+    def _selector(self, **terms: object) -> Selector:
+        one = self._session.current_id if self._scope.currentText() == HERE else None
+        only = self._bench.focus.pick_set
+        return Selector(micrograph=one, decisions=(Decision.UNDECIDED,), pick_set=only, **terms)  # type: ignore[arg-type]
+
+    def _on_all(self, decision: Decision) -> None:
+        if self._scope.currentText() == HERE:
+            self._bench.give("accept-rest" if decision is Decision.ACCEPTED else "reject-rest")
+        else:
+            self._bulk(self._selector(), decision, "")
+
+    def _on_side(self, *, above: bool) -> None:
+        value = self.threshold.value
+        if value is None:
+            return
+        if above:
+            self._bulk(self._selector(min_score=value), Decision.ACCEPTED, f"above score {value:.4g}")
+        else:
+            self._bulk(self._selector(below_score=value), Decision.REJECTED, f"below score {value:.4g}")
+
+    def _bulk(self, selector: Selector, decision: Decision, what: str) -> None:
+        def edit() -> None:
+            if self._session.decide_where(selector, decision, what=what) == 0:
+                self._bench.say("nothing undecided is there", "info")
+
+        self._bench.guarded(edit)
+
+    def _on_threshold_moved(self, value: float) -> None:
+        self._threshold_chosen = True
+        self._on_threshold(value)
+
+    def _on_threshold(self, value: float) -> None:
+        self._bench.focus.threshold = value
+        with QSignalBlocker(self._score):
+            self._score.setValue(value)
+        self._count_timer.start()
+
+    def _on_score_typed(self, value: float) -> None:
+        self.threshold.set_value(value)
+        self._on_threshold_moved(value)
+        self._bench.preview_threshold(None)
+
+    # ------------------------------------------------------------------ following
+
+    def _on_changed(self, announcement: Announcement) -> None:
+        change = announcement.change
+        if change is None or any(d.table is Table.PICK_SET for d in change.deltas):
+            self._read_scores()
+        self.refresh()
+
+    def _read_scores(self) -> None:
+        """Scores of the whole project for the histogram (a sample of a large one)."""
+        self._bench.guarded(self._take_scores)
+
+    def _take_scores(self) -> None:
+        scores = self._session.store.sample_scores()
+        self._score_group.setVisible(bool(len(scores)))
+        self.threshold.set_scores(scores)
+        if not len(scores):
+            self._bench.focus.threshold = None
+            return
+        self._score.setSingleStep(float(np.ptp(scores)) / 100 or 0.01)
+        if not self._threshold_chosen:
+            value = suggested_threshold(scores)
+            self.threshold.set_value(value)
+            self._on_threshold(value)
+            self._bench.preview_threshold(None)  # draws what the threshold leaves
+
+    def refresh(self) -> None:
+        """Show the session's numbers."""
+        self.particle.refresh()
+        self._show_sets()
+        self._show_view()
+        self._show_selection()
+        self._count_timer.start()
+
+    def _show_selection(self) -> None:
+        n = len(self._bench.focus.selected)
+        p = self._session.particles
+        hovered = self._bench.focus.hovered
+        if n == 1:
+            text = self._describe(int(self._bench.focus.selected[0]))
+        elif n:
+            text = f"{n:,} selected"
+        elif hovered is not None:
+            text = self._describe(hovered)
+        else:
+            text = f"{len(p):,} picks here · none selected"
+        self._selection.setText(text)
+        # thirteen tooltips are not made anew for every pick
+        shown = (bool(n), self._bench.chosen_keys)
+        if shown == self._targets_shown:
+            return
+        self._targets_shown = shown
+        for button, name in self._target_buttons:
+            command = self._bench.commands[name]
+            keys = ", ".join(self._bench.keys_of(name))
+            # a button needs a selection: the pointer is on the button, not on a pick
+            button.setEnabled(bool(n))
+            button.setToolTip(f"{command.title} ({keys})" + ("" if n else "\nselect some picks first"))
+
+    def _describe(self, particle: int) -> str:
+        p = self._session.particles
+        row = int(p.rows_of(np.array([particle]))[0])
+        if row < 0:
+            return ""
+        decision = WORDS[Decision(int(p.decision[row]))]
+        reason = Reason(int(p.reason[row]))
+        because = f" as {reason.label}" if reason is not Reason.NONE else ""
+        score = f" · score {p.score[row]:.4g}" if np.isfinite(p.score[row]) else ""
+        origin = self._session.pick_sets.get(int(p.pick_set[row]), {}).get("name", "?")
+        return f"pick {particle}: {decision}{because}{score} · {origin}"
+
+    def _show_counts(self) -> None:
+        """Counts for the bulk buttons."""
+        p, focus = self._session.particles, self._bench.focus
+        undecided = (p.decision == Decision.UNDECIDED) & focus.of_set()
+        value = self.threshold.value
+        everywhere = self._everywhere(value)
+        here = self._scope.currentText() == HERE
+        self._show_rest(self._accept_all, "Accept", int((undecided & focus.shown()).sum()) if here else everywhere[0])
+        self._show_rest(self._reject_all, "Reject", int(undecided.sum()) if here else everywhere[0])
+        if not here and focus.proposed_sets():
+            self._accept_all.setEnabled(False)
+            self._accept_all.setToolTip("candidates below the threshold are not drawn: use Accept above")
+        if value is None or self._score_group.isHidden():
+            return
+        with np.errstate(invalid="ignore"):
+            above, below = int((undecided & (p.score >= value)).sum()), int((undecided & (p.score < value)).sum())
+        text = f"undecided here: {above:,} above, {below:,} below"
+        text += f"\nall micrographs: {everywhere[1]:,} above, {everywhere[2]:,} below"
+        if self._scope.currentText() == EVERYWHERE:
+            above, below = everywhere[1:]
+        self._counts.setText(text)
+        self._above.setText(f"Accept {above:,} above")
+        self._below.setText(f"Reject {below:,} below")
+        self._above.setEnabled(above > 0)
+        self._below.setEnabled(below > 0)
+
+    @staticmethod
+    def _show_rest(button: QPushButton, word: str, n: int) -> None:
+        button.setText(f"{word} {n:,} undecided")
+        button.setEnabled(n > 0)
+        button.setToolTip("One step, one undo" if n else "nothing is undecided there")
+
+    def _everywhere(self, value: float | None) -> tuple[int, int, int]:
+        """Undecided picks of the project: all, above, below; counted in the background, the last known until then."""
+        only = self._bench.focus.pick_set
+        key = (self._session.store.head, value, only)
+        if self._sides[0] != key and self._asked != key:
+            self._asked = key
+            self._bench.runner.submit(
+                lambda context: self._session.store.count_undecided(value, only),
+                title="count undecided picks",
+                on_done=lambda sides: self._on_sides(key, sides),
+                quiet=True,
+            )
+        if only is None:
+            return (sum(m.n_undecided for m in self._session.micrographs), *self._sides[1][1:])
+        return self._sides[1]
+
+    def _on_sides(self, key: tuple[int, float | None, int | None], sides: tuple[int, int, int]) -> None:
+        self._sides = (key, sides)
+        if not self._closed:  # else this came with the last of the project
+            self._show_counts()
+
+
+def suggested_threshold(scores: NDArray[np.float64]) -> float:
+    """Between the two humps of a distribution of scores (n,), where it has two."""
+    if np.ptp(scores) <= 0:
+        return float(scores[0])
+    return float(threshold_otsu(scores))
+
+
+def _legend(by: ColourBy) -> str:
+    if by is ColourBy.DECISION:
+        rings = [f"<span style='color:{HEX[d]}; background:#262930; font-size:large'>◯</span> {WORDS[d]}" for d in
+                 (Decision.ACCEPTED, Decision.UNDECIDED, Decision.REJECTED)]  # fmt: skip
+        return " &nbsp; ".join(rings)
+    if by is ColourBy.SCORE:
+        return "dark blue = lowest score here, yellow = highest, grey = none"
+    return "one colour a class, grey = not classified"

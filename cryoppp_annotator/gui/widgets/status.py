@@ -1,0 +1,93 @@
+"""The line at the bottom: what just happened, what runs, and a way to stop it."""
+
+from __future__ import annotations
+
+import re
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QSizePolicy, QToolButton, QWidget
+
+from ..workbench import Workbench
+from .jobs import time_left
+
+#: A word longer than this (a micrograph's name) loses its beginning, which is the same for all of them.
+_LONG_WORD = 22
+
+
+def shortened(text: str) -> str:
+    """A message with long names cut from the left; paths are left whole."""
+    return re.sub(r"(?<!\S)[^\s/\\]+(?!\S)", lambda found: _tail(found[0]), text)
+
+
+def _tail(word: str) -> str:
+    return word if len(word) <= _LONG_WORD else f"…{word[-_LONG_WORD + 1 :]}"
+
+
+class StatusLine(QWidget):
+    """Message, progress of the first job, cancel.
+
+    Parameters
+    ----------
+    bench : Workbench
+    """
+
+    def __init__(self, bench: Workbench) -> None:
+        super().__init__()
+        self._bench = bench
+        self.message = QLabel()
+        self.message.setTextFormat(Qt.TextFormat.PlainText)
+        self.message.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._job = QLabel()
+        self._bar = QProgressBar()
+        self._bar.setMaximumWidth(140)
+        self._bar.setMaximumHeight(12)
+        self._bar.setTextVisible(False)
+        self._cancel = QToolButton()
+        self._cancel.setText("✕")
+        self._cancel.setToolTip("Cancel this job; what is done is kept")
+        self._cancel.clicked.connect(self._on_cancel)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(8, 0, 8, 0)
+        self.setFixedHeight(26)
+        layout.addWidget(self.message, 1)
+        for widget in (self._job, self._bar, self._cancel):
+            layout.addWidget(widget)
+        bench.said.connect(self.show_message)
+        bench.bridge.ticked.connect(self.refresh)
+        bench.themed.connect(self._colour)
+        self._level = "info"
+        self.refresh()
+
+    def show_message(self, text: str, level: str = "info") -> None:
+        """Say what just happened; the tooltip has it in full."""
+        self._level = level
+        self._colour()
+        self.message.setText(shortened(text))
+        self.message.setToolTip(text)
+
+    def _colour(self) -> None:
+        colour = self._bench.ink(self._level)
+        self.message.setStyleSheet(f"color: {colour};" if colour else "")
+
+    def refresh(self) -> None:
+        """Follow the jobs."""
+        active = self._bench.runner.active()
+        listed = [job for job in active if not job.quiet]
+        for widget in (self._bar, self._cancel):
+            widget.setVisible(bool(listed))
+        if not listed:
+            self._job.setText(f"preparing {len(active)} pictures…" if active else "")
+            return
+        job = listed[0]
+        more = f" (+{len(listed) - 1})" if len(listed) > 1 else ""
+        left = time_left(job.time_left_s())
+        self._job.setText(" · ".join(w for w in (f"{job.title}{more}", job.message, left) if w))
+        self._bar.setRange(0, 0 if job.fraction is None else 1000)
+        self._bar.setValue(int(1000 * (job.fraction or 0)))
+
+    def _on_cancel(self) -> None:
+        for job in self._bench.runner.active():
+            if not job.quiet:
+                job.cancel()
+                return

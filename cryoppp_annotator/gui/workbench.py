@@ -1,0 +1,596 @@
+"""One open session in one viewer: layers, mouse, keys and the commands that belong to looking."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+from napari import Viewer
+from napari.layers import Layer
+from napari.utils.theme import get_theme
+from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtWidgets import QWidget
+
+from .. import extensions
+from ..errors import AnnotatorError, EngineError, Refused
+from ..jobs.runner import Job, Runner
+from ..model.context import JobContext
+from ..model.curation import Table
+from ..model.micrograph import Micrograph
+from ..model.picture import Picture
+from ..session import project
+from ..session.commands import Command, session_commands
+from ..session.focus import Focus
+from ..session.pictures import Pictures, View
+from ..session.session import Announcement, Session
+from .bridge import Bridge
+from .keys import Keys, own_keys
+from .layers.gestures import Gestures
+from .layers.particles import ParticlesLayer
+from .layers.picture import PictureLayer
+from .layers.styles import ColourBy, ink
+from .preferences import keep_preference, preference
+from .widgets.overlay import Overlay
+
+log = logging.getLogger(__name__)
+
+LOOKING = "Looking"
+#: A ring smaller than this on the screen is too small to decide about.
+_JUDGED_PX = 40.0
+WELCOME = (
+    "Click adds a pick, drag moves it, right click or X rejects, A accepts, Ctrl+Z undoes.\n"
+    "PgDn goes on to the next micrograph; every step is saved as you make it.\n"
+    "?  shows all keys."
+)
+
+
+class Workbench(QObject):
+    """Joins a session to a viewer.
+
+    Parameters
+    ----------
+    viewer : Viewer
+    session : Session
+    runner : Runner
+    bridge : Bridge
+        Delivers what the runner brings.
+    """
+
+    said = Signal(str, str)
+    view_changed = Signal()
+    themed = Signal()  # napari's theme was changed
+    picture_shown = Signal(str)  # "raw" or "denoised"
+    diameter_previewed = Signal(float)
+    help_requested = Signal()
+    hovered_changed = Signal()
+    export_requested = Signal()
+    imported = Signal()
+    exported = Signal()
+
+    def __init__(self, viewer: Viewer, session: Session, runner: Runner, bridge: Bridge) -> None:
+        super().__init__()
+        self.viewer, self.session, self.runner = viewer, session, runner
+        self.focus = Focus(session)
+        self.bridge = bridge
+        self.pictures = Pictures(session, runner, _denoiser())
+        self.view = View.DENOISED
+        self.problem = ""
+        self._hovered: int | None = None
+        self._preview = QTimer(self)
+        self._preview.setSingleShot(True)
+        self._preview.setInterval(30)
+        self._preview.timeout.connect(self._on_preview)
+        self._rechecked: set[int] = set()
+        self._shown_shape: tuple[int, int] | None = None
+        self._welcome = not session.history(1) or len(session.history(3)) < 3
+        self._closed = False
+        window, canvas = _window_of(viewer)
+        self.window, self.canvas = window, canvas
+        self.overlay = Overlay(canvas)
+        self._fitted: tuple[float, ...] = ()  # the camera as fit() left it
+        self._refit = QTimer(self)
+        self._refit.setSingleShot(True)
+        self._refit.setInterval(0)
+        self._refit.timeout.connect(self.fit)
+        self.overlay.resized.connect(self._on_resized)
+        # napari draws layers of different units as if they had none
+        others = [layer for layer in viewer.layers if str(layer.units[-1]) not in ("nm", "nanometer")]
+        self._units = "pixel" if others else "nm"
+        self.picture_layer = PictureLayer(viewer, self._units)
+        self.particles_layer = ParticlesLayer(viewer, self.focus, self.warn, self._units)
+        self.gestures = Gestures(
+            viewer, self.particles_layer, self.focus, self.overlay, self.mouse_is_ours, self.warn, self._on_hover
+        )
+        self.commands = {c.id: c for c in [*session_commands(), *self._view_commands()]}
+        self.focus.go_on = preference("go on after a decision", True)
+        self.keys = Keys(window, self.keys_are_ours)
+        self.bind_keys()
+        viewer.layers.selection.active = self.particles_layer.layer
+        self._had_scale_bar = bool(viewer.canvas.overlays.scale_bar.visible)
+        camera = viewer.scene.camera
+        self._had_camera = (camera.center, camera.zoom) if self._others() else None
+        self._had_up = self.up
+        self.set_up(preference("up", "down"), keep=False)
+        for event in (camera.events.zoom, camera.events.center):
+            event.connect(self._on_camera)
+        session.changed.connect(self._on_changed)
+        session.current_changed.connect(self._on_current)
+        session.said.connect(self._on_said)
+        self.focus.selection_changed.connect(self._on_selection)
+        viewer.layers.events.removed.connect(self._on_layer_removed)
+        viewer.events.theme.connect(self._on_theme)
+        self._poll = QTimer(self)
+        self._poll.setInterval(2000)
+        self._poll.timeout.connect(self._on_poll)
+        self._poll.start()
+
+    def close(self) -> None:
+        """Leave the viewer as it was found; the other layers are not touched."""
+        if self._closed:
+            return
+        self._closed = True
+        self._poll.stop()
+        self._preview.stop()
+        self._refit.stop()
+        self.keys.close()
+        self.gestures.close()
+        self.session.changed.disconnect(self._on_changed)
+        self.session.current_changed.disconnect(self._on_current)
+        self.session.said.disconnect(self._on_said)
+        self.viewer.layers.events.removed.disconnect(self._on_layer_removed)
+        self.viewer.events.theme.disconnect(self._on_theme)
+        if is_alive(self.canvas):
+            self._leave_viewer()
+        for job in self.runner.active():
+            job.cancel()
+        self.runner.wait(5.0)
+        self.session.close()
+
+    def _leave_viewer(self) -> None:
+        for event in (self.viewer.scene.camera.events.zoom, self.viewer.scene.camera.events.center):
+            event.disconnect(self._on_camera)
+        for layer in (self.particles_layer, self.picture_layer):
+            layer.close()
+        self.viewer.canvas.overlays.scale_bar.visible = self._had_scale_bar
+        if self._had_camera is not None:
+            self.viewer.scene.camera.center, self.viewer.scene.camera.zoom = self._had_camera
+        self.set_up(self._had_up, keep=False)
+        self.overlay.hide()
+        self.overlay.deleteLater()
+
+    def _others(self) -> list[Layer]:
+        """The layers of somebody else."""
+        ours = (self.picture_layer.layer, self.particles_layer.layer)
+        return [layer for layer in self.viewer.layers if layer not in ours]
+
+    # ------------------------------------------------------------------ commands
+
+    def _view_commands(self) -> list[Command]:
+        def view(run: Callable[[], object]) -> Callable[[Focus], None]:
+            def give(_focus: Focus) -> None:
+                run()
+
+            return give
+
+        return [
+            Command("toggle-raw", "Raw / denoised", ("D",), LOOKING, view(self.toggle_view)),
+            Command("fit", "Fit the micrograph", ("F",), LOOKING, view(self.fit)),
+            Command("hide-rings", "Hide the rings while held", ("Space",), LOOKING, view(lambda: None)),
+            Command("brush", "Brush while held: drag to reject", ("B",), LOOKING, view(lambda: None)),
+            Command("show-rejected", "Show or hide rejected picks", ("H",), LOOKING, view(self.toggle_rejected)),
+            Command("measure", "Measure a particle: drag from its centre", ("O",), LOOKING, view(self.measure)),
+            Command("export", "Export (everything is saved already)", ("Ctrl+S",), LOOKING, view(self._export)),
+            Command("help", "All keys", ("?", "F1"), LOOKING, view(self.help_requested.emit)),
+        ]
+
+    def keys_of(self, command_id: str) -> tuple[str, ...]:
+        """Keys of a command, as the person set them."""
+        return self.chosen_keys.get(command_id, self.commands[command_id].keys)
+
+    def bind_keys(self) -> None:
+        """(Re)read which key does what."""
+        self.chosen_keys = own_keys()
+        press: dict[str, Callable[[], object]] = {}
+        hold: dict[str, Callable[[bool], None]] = {}
+        for command in self.commands.values():
+            for key in self.keys_of(command.id):
+                if command.id == "hide-rings":
+                    hold[key] = self.hide_rings
+                elif command.id == "brush":
+                    hold[key] = self.hold_brush
+                else:
+                    press[key] = partial(self.give, command.id)
+        self.keys.bind(press, hold)
+
+    def give(self, command_id: str) -> bool:
+        """Give a command; a refusal is said, not raised. Returns whether it was done."""
+        command, walked = self.commands[command_id], self.focus.walked
+        try:
+            command.run(self.focus)
+        except Refused as refusal:
+            self.say(str(refusal), "info")
+            return False
+        except AnnotatorError as error:
+            self.say(str(error), "error")
+            return False
+        if self.focus.walking() and (self.focus.walked != walked or command.id.endswith("-undecided")):
+            self.centre_on_selection()
+        elif command.id in ("next", "previous") and (current := self.session.current) is not None:
+            self.say(
+                f"{current.name} · {current.n_accepted:,} accepted, {current.n_undecided:,} undecided, "
+                f"{current.n_rejected:,} rejected"
+            )
+        return True
+
+    def guarded(self, edit: Callable[[], object]) -> bool:
+        """Do an edit from a panel; a refusal or a failure is said. Returns whether it was done."""
+        try:
+            edit()
+        except Refused as refusal:
+            self.say(str(refusal), "info")
+        except AnnotatorError as error:
+            self.say(str(error), "error")
+        else:
+            return True
+        return False
+
+    def say(self, text: str, level: str = "info") -> None:
+        """Put a line into the status bar."""
+        self.said.emit(text, level)
+
+    def warn(self, text: str) -> None:
+        """Say that something was refused."""
+        self.say(text, "warning")
+
+    # ------------------------------------------------------------------ looking
+
+    def mouse_is_ours(self) -> bool:
+        """Whether a click on the canvas is an edit: our layer is active and napari's own tools are put away."""
+        active = self.viewer.layers.selection.active
+        if active is self.particles_layer.layer:
+            return str(active.mode) == "pan_zoom"
+        return active is self.picture_layer.layer
+
+    def keys_are_ours(self) -> bool:
+        """Whether keys go to our commands: one of our layers is active."""
+        active = self.viewer.layers.selection.active
+        return active in (self.particles_layer.layer, self.picture_layer.layer)
+
+    def toggle_view(self) -> None:
+        """Raw instead of denoised, and back."""
+        self.set_view(View.RAW if self.view is View.DENOISED else View.DENOISED)
+
+    def set_view(self, view: View) -> None:
+        """Choose which picture is shown."""
+        self.view = view
+        self._show_picture()
+        self.view_changed.emit()
+
+    def set_colour_by(self, by: ColourBy) -> None:
+        """Choose what the rings' colour says."""
+        self.particles_layer.colour_by = by
+        self.particles_layer.redraw()
+        self.view_changed.emit()
+
+    def toggle_rejected(self) -> None:
+        """Show or hide rejected picks."""
+        self.focus.show_rejected = not self.focus.show_rejected
+        self.particles_layer.redraw()
+        self.view_changed.emit()
+
+    def hide_rings(self, held: bool) -> None:
+        """Look under the rings while a key is held."""
+        self.particles_layer.layer.visible = not held
+
+    def hold_brush(self, held: bool) -> None:
+        """The pointer is a brush while a key is held."""
+        self.gestures.brushing = held
+        self.gestures.show_brush()
+
+    def measure(self) -> None:
+        """The next drag measures a particle."""
+        if self.session.current is None:
+            raise Refused("open a micrograph first")
+        self.gestures.measuring = True
+        self.say("drag from the centre of a particle to its rim: this sets the diameter", "info")
+
+    def preview_diameter(self, diameter_A: float) -> None:
+        """Show rings of another diameter without storing it (a slider that moves)."""
+        self.particles_layer.redraw(diameter_A=diameter_A)
+        self.diameter_previewed.emit(diameter_A)
+
+    def fit(self) -> None:
+        """Show the whole micrograph."""
+        current = self.session.current
+        if current is None or not current.width:
+            return
+        scale = float(self.particles_layer.layer.scale[-1])
+        height, width = current.height * scale, current.width * scale
+        size = self.canvas.size()
+        self.viewer.scene.camera.center = (0.0, height / 2, width / 2)
+        self.viewer.scene.camera.zoom = 0.97 * min(size.width() / width, size.height() / height)
+        self._fitted = self._camera()
+
+    def _camera(self) -> tuple[float, ...]:
+        camera = self.viewer.scene.camera
+        return (*camera.center, camera.zoom)
+
+    def _on_resized(self) -> None:
+        """A micrograph that is seen whole stays so while the window or a panel changes its size."""
+        as_fitted = bool(self._fitted) and np.allclose(self._fitted, self._camera(), rtol=1e-3)
+        if not self._closed and (as_fitted or self._refit.isActive()):
+            self._refit.start()
+
+    def centre_on_selection(self) -> None:
+        """Bring the selected pick to the middle of the canvas, large enough to be judged."""
+        p = self.session.particles
+        rows = p.rows_of(self.focus.selected)
+        rows = rows[rows >= 0]
+        current = self.session.current
+        if len(rows) and current is not None:
+            scale = float(self.particles_layer.layer.scale[-1])
+            ring = float(self.session.diameters_A()[rows[0]]) / self.session.pixel_size_A(current) * scale
+            if ring * self.viewer.scene.camera.zoom < _JUDGED_PX:
+                self.viewer.scene.camera.zoom = 2 * _JUDGED_PX / ring
+            self.viewer.scene.camera.center = (0.0, float(p.y[rows].mean()) * scale, float(p.x[rows].mean()) * scale)
+
+    @property
+    def up(self) -> str:
+        """Which way row numbers grow on the screen: ``down`` (row 0 on top) or ``up``."""
+        return str(self.viewer.scene.camera.orientation2d[0].value)
+
+    def set_up(self, up: str, *, keep: bool = True) -> None:
+        """Turn the view, see :attr:`up`; data are never flipped. ``keep`` it for the next start."""
+        if self.up != up:
+            self.viewer.scene.camera.orientation2d = (up, "right")
+        if keep:
+            keep_preference("up", up)
+
+    def set_go_on(self, go_on: bool) -> None:
+        """Whether a decision while walking by need goes on to the next pick."""
+        self.focus.go_on = go_on
+        keep_preference("go on after a decision", go_on)
+
+    def ink(self, level: str) -> str:
+        """Colour of a message, readable on napari's present theme."""
+        return ink(level, light=get_theme(self.viewer.theme).background.as_hsl_tuple()[2] > 0.5)
+
+    # ------------------------------------------------------------------ following the session
+
+    def _on_current(self) -> None:
+        self._rechecked.clear()
+        self.gestures.show_brush()
+        self.pictures.forget_waiting()
+        self._show_picture()
+        self._show_particles()
+        self._prepare_neighbours()
+
+    def _show_particles(self) -> None:
+        scale, units = self._world()
+        self.particles_layer.place(scale, units)
+        self.particles_layer.redraw()
+
+    def _world(self) -> tuple[float, str]:
+        """World units per micrograph px: nanometres, or pixels beside layers of somebody else."""
+        current = self.session.current
+        if current is None or self._units != "nm":
+            return 1.0, self._units
+        return self.session.pixel_size_A(current) / 10.0, self._units
+
+    def _show_picture(self) -> None:
+        current = self.session.current
+        if current is None:
+            return
+        self.problem = current.problem
+        if current.problem:
+            self._show_problem(current)
+            return
+        here = current.id
+        wanted = self.pictures.ready(current, self.view)
+        if wanted is not None:
+            self._draw(wanted, self.view)
+            return
+        other = self.pictures.ready(current, View.RAW)
+        if other is not None:
+            self._draw(other, View.RAW)
+        elif self.view is View.DENOISED:
+            self.pictures.request(current, View.RAW, lambda p: self._stand_in(here, p), self._failed(here))
+        self.pictures.request(current, self.view, lambda p: self._arrived(here, p), self._failed(here))
+
+    def _show_problem(self, current: Micrograph) -> None:
+        """Say why a micrograph cannot be shown, and look again: the file may have come back."""
+        self.picture_layer.blank()
+        self.overlay.write(f"{current.name} cannot be shown: {current.problem}")
+        self.picture_shown.emit("problem")
+        if current.id in self._rechecked:
+            return
+        self._rechecked.add(current.id)
+        path = self.session.path_of(current)
+
+        def look(context: JobContext) -> Micrograph:
+            context.check()
+            return project.describe(path, current.path)
+
+        self.runner.submit(
+            look, title=f"look again at {current.name}", on_done=partial(self._on_looked, current), quiet=True
+        )
+
+    def look_again(self) -> None:
+        """Try the micrograph on the screen anew, where it could not be read."""
+        self._rechecked.clear()
+        self._show_picture()
+
+    def _on_looked(self, before: Micrograph, now: Micrograph) -> None:
+        if now.problem == before.problem:
+            return
+        facts = ("width", "height", "header_pixel_size_A", "n_frames", "fingerprint", "problem")
+        present = self.session.micrograph(before.id)
+        self._note_file(replace(present, **{name: getattr(now, name) for name in facts}))
+
+    def _note_file(self, micrograph: Micrograph) -> None:
+        """Store what became of a file, so that the list says it."""
+        self.guarded(lambda: self.session.update_micrograph(micrograph))
+
+    def _stand_in(self, micrograph_id: int, picture: Picture) -> None:
+        """The raw image shows while the denoised one is prepared."""
+        current = self.session.current
+        if current is not None and current.id == micrograph_id and not self.pictures.ready(current, self.view):
+            self._draw(picture, View.RAW)
+
+    def _arrived(self, micrograph_id: int, picture: Picture) -> None:
+        if self.session.current_id == micrograph_id:
+            self._draw(picture, self.view)
+
+    def _failed(self, micrograph_id: int) -> Callable[[str], None]:
+        def tell(why: str) -> None:
+            self._rechecked.add(micrograph_id)  # or a file whose header is fine would be tried for ever
+            self._note_file(replace(self.session.micrograph(micrograph_id), problem=why))
+            if self.session.current_id == micrograph_id:
+                self.picture_layer.blank()
+                self.problem = why
+                name = self.session.micrograph(micrograph_id).name
+                self.overlay.write(f"{name} cannot be shown: {why}")
+                self.say(f"{name}: {why}", "error")
+                self.picture_shown.emit("problem")
+
+        return tell
+
+    def _draw(self, picture: Picture, view: View) -> None:
+        current = self.session.current
+        if current is None:
+            return
+        scale, units = self._world()
+        # a bar in nanometres is only shown where the pixel size is believed
+        self.viewer.canvas.overlays.scale_bar.visible = not self.session.pixel_size_doubt(current)
+        self.picture_layer.show(picture, current, scale, units)
+        shape = (current.height, current.width)
+        if shape != self._shown_shape:
+            self._shown_shape = shape
+            self.fit()
+        if self._welcome:
+            self.overlay.write(WELCOME)
+        else:
+            self.overlay.write("")
+        self.picture_shown.emit(view.value)
+
+    def _prepare_neighbours(self) -> None:
+        current = self.session.current
+        near = [self.focus.neighbour(step) for step in (1, 2, -1)]
+        wanted = [self.session.micrograph(i) for i in near if i is not None]
+        # what is on the screen is asked for first and must not be cancelled
+        ahead = [current, *wanted] if current is not None else wanted
+        self.pictures.prepare(ahead, self.view)
+
+    def _on_changed(self, announcement: Announcement) -> None:
+        if announcement.kind == "refresh":
+            self._show_picture()
+            self._show_particles()
+        elif announcement.touches(Table.SETTING) or announcement.touches(Table.MICROGRAPH):
+            # diameter, pixel size or frame: the filter, the scale and the rings follow
+            self._show_picture()
+            self._show_particles()
+        elif announcement.touches(Table.PARTICLE):
+            self.particles_layer.redraw()
+        # an import comes by itself with a data set: nothing the welcome explains has been done yet
+        if announcement.change is not None and announcement.change.verb != "import":
+            self._welcome = False
+            if not self.problem:
+                self.overlay.write("")
+        self._mark_hovered()
+        self.say(announcement.message, "info")
+
+    def _on_camera(self, _event: object = None) -> None:
+        self.overlay.mark(None)
+
+    def _on_theme(self, _event: object = None) -> None:
+        self.themed.emit()
+
+    def _on_selection(self) -> None:
+        self.particles_layer.mark_selected()
+
+    def _on_said(self, text: str, level: str) -> None:
+        self.say(text, level)
+
+    def _on_hover(self, _x: float, _y: float) -> None:
+        """Mark what X would reject, and say what it is."""
+        hovered = self.focus.hovered
+        if hovered != self._hovered:
+            self._hovered = hovered
+            self.hovered_changed.emit()
+        self._mark_hovered()
+
+    def _mark_hovered(self) -> None:
+        row = -1
+        if self._hovered is not None:
+            row = int(self.session.particles.rows_of(np.array([self._hovered]))[0])
+        shown = row >= 0 and not self.gestures.brushing
+        self.overlay.mark(self.gestures.canvas_circle(row) if shown else None)
+
+    def _on_preview(self) -> None:
+        self.particles_layer.redraw()
+
+    def preview_threshold(self, value: float | None) -> None:
+        """Let undecided picks below a score fade while a threshold moves; None when it has come to rest."""
+        self.particles_layer.dim_below = value
+        self._preview.start()
+
+    def _on_poll(self) -> None:
+        try:
+            self.session.poll()
+        except AnnotatorError as error:
+            self.say(str(error), "error")
+
+    def _on_layer_removed(self, event: object) -> None:
+        """A person deleted one of our layers in napari's list: it comes back, nothing is lost."""
+        if self._closed or (self.particles_layer.alive and self.picture_layer.alive):
+            return
+        self.say("that layer is a picture of the project, which keeps everything; close the panel to leave", "warning")
+        QTimer.singleShot(0, self._restore_layers)
+
+    def _restore_layers(self) -> None:
+        if self._closed:
+            return
+        layers = self.viewer.layers
+        if not self.picture_layer.alive:
+            below = layers.index(self.particles_layer.layer) if self.particles_layer.alive else len(layers)
+            layers.insert(below, self.picture_layer.layer)
+        if not self.particles_layer.alive:
+            layers.append(self.particles_layer.layer)
+        self.viewer.layers.selection.active = self.particles_layer.layer
+
+    def _export(self) -> None:
+        self.say("everything is saved already; this writes coordinate files", "info")
+        self.export_requested.emit()
+
+    def job_failed(self, job: Job) -> None:
+        """Say why a background job failed."""
+        self.say(f"{job.title}: {job.error}", "error")
+
+
+def _denoiser():  # type: ignore[no-untyped-def]
+    found = extensions.denoisers()
+    if "band-pass" not in found:
+        raise EngineError("the built-in denoiser is missing; install cryoppp-annotator again")
+    return found["band-pass"]
+
+
+def is_alive(widget: QWidget) -> bool:
+    """Whether Qt has not destroyed a widget yet (a window that is closing takes its children with it)."""
+    try:
+        widget.objectName()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _window_of(viewer: Viewer) -> tuple[QWidget, QWidget]:
+    """napari's main window and the widget it draws in (napari has no public name for the canvas)."""
+    return viewer.window._qt_window, viewer.window._qt_viewer.canvas.native
+
+
+def viewer_widgets(viewer: Viewer) -> tuple[QWidget, ...]:
+    """napari's main window and the widget with the canvas in it, which a script closes first."""
+    return viewer.window._qt_window, viewer.window._qt_viewer
