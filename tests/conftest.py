@@ -1,0 +1,95 @@
+"""What every test gets: no file of the user's is touched, real data where it is there, windows on a virtual display."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+# Before anything imports napari, Qt or platformdirs: a test run must never read or write the user's own settings.
+_HOME = Path(tempfile.mkdtemp(prefix="cryoppp-annotator-tests-"))
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
+for _variable in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "CRYOPPP_ANNOTATOR_HOME"):
+    _folder = _HOME / _variable.lower()
+    _folder.mkdir()
+    os.environ[_variable] = str(_folder)
+os.environ["NAPARI_CONFIG"] = str(_HOME / "napari-settings.yaml")
+os.environ.setdefault("QT_API", "pyqt5")
+os.environ["PYTEST_QT_API"] = os.environ["QT_API"]
+# The tests' windows are X11's (pytest-xvfb starts the server), also on a desktop that runs Wayland.
+if sys.platform.startswith("linux"):
+    os.environ.pop("WAYLAND_DISPLAY", None)
+    os.environ["QT_QPA_PLATFORM"] = "xcb"
+    if "XDG_RUNTIME_DIR" not in os.environ:
+        os.environ["XDG_RUNTIME_DIR"] = str(_HOME)
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+# The same examples each time, so that a change is judged by what it did; `thorough` is for searching.
+hypothesis.settings.register_profile(
+    "ci",
+    derandomize=True,
+    deadline=None,
+    max_examples=50,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=1000, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def _data_folder() -> Path:
+    return Path(os.environ.get("CRYOPPP_TEST_DATA", REPOSITORY.parent / "shared" / "data")).resolve()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A data folder that was named must be there: a typing error must not skip the tests."""
+    if "CRYOPPP_TEST_DATA" in os.environ and not _data_folder().is_dir():
+        raise pytest.UsageError(f"CRYOPPP_TEST_DATA: no such folder: {_data_folder()}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what lies in tests/gui, and skip what needs something that this machine lacks."""
+    no_data = pytest.mark.skip(reason=f"no real data: {_data_folder()} does not exist (see CRYOPPP_TEST_DATA)")
+    no_relion = pytest.mark.skip(reason="RELION is not installed (Debian: apt-get install relion)")
+    data_here = _data_folder().is_dir()
+    # In CI the set-up has installed it, so that a missing one is a failure.
+    relion_here = shutil.which("relion_star_handler") is not None or "CI" in os.environ
+    for item in items:
+        if item.path.is_relative_to(REPOSITORY / "tests" / "gui"):
+            item.add_marker("gui")
+        if not data_here and item.get_closest_marker("realdata"):
+            item.add_marker(no_data)
+        if not relion_here and item.get_closest_marker("relion"):
+            item.add_marker(no_relion)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Fail where a window cannot be opened: Qt would abort the whole process, and a skip would go unseen."""
+    no_display = sys.platform.startswith("linux") and "DISPLAY" not in os.environ
+    if no_display and item.get_closest_marker("gui"):
+        pytest.fail("no display, and Xvfb is not installed (Debian: apt-get install xvfb xauth)", pytrace=False)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name what `make test` checked before the suite, so that a failure up there is seen down here."""
+    report = os.environ.get("CRYOPPP_CHECKS_REPORT")
+    if report and Path(report).is_file():
+        terminalreporter.section("checks before the test suite")
+        for line in Path(report).read_text().splitlines():
+            terminalreporter.write_line(line, red=line.startswith("FAILED"))
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real micrographs; its README says what is in it."""
+    folder = _data_folder()
+    if not folder.is_dir():
+        pytest.skip(f"no real data: {folder} does not exist (see CRYOPPP_TEST_DATA)")
+    return folder

@@ -1,0 +1,429 @@
+"""Full, vanished, locked, read-only and damaged disks: an edit is refused, and nothing is shown that is not saved."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from project_tools import check_memory, import_change, integrity, new_project, open_session, query, shown, state
+
+from cryoppp_annotator.errors import ProjectError
+from cryoppp_annotator.model.curation import Decision, Reason
+from cryoppp_annotator.model.micrograph import MicrographState
+from cryoppp_annotator.session.session import Session
+from cryoppp_annotator.store import database
+from cryoppp_annotator.store.store import DATABASE_NAME, Selector, Store
+
+VERBS: dict[str, Callable[[Session], object]] = {
+    "add": lambda s: s.add(1000, 1000, anyway=True),
+    "move": lambda s: s.move([1, 2], [5.0, 6.0], [7.0, 8.0]),
+    "decide": lambda s: s.decide([1, 2, 3], Decision.REJECTED, Reason.ICE),
+    "decide_where": lambda s: s.decide_where(Selector(min_score=0.5), Decision.ACCEPTED),
+    "remove": lambda s: s.remove(s.particles.id),
+    "state": lambda s: s.set_state([1, 2], MicrographState.COMPLETE),
+    "diameter": lambda s: s.set_diameter(123),
+    "pixel size": lambda s: s.set_pixel_size(2.0, 1),
+    "import": lambda s: s.insert(import_change([1] * 500, range(500), range(500), [1.0] * 500)),
+    "undo": lambda s: s.undo(),
+    "redo": lambda s: s.redo(),
+}
+
+
+def prepare(folder: Path) -> Path:
+    """A project with imported picks, a hand pick, and something to undo and to redo."""
+    session = open_session(new_project(folder))
+    session.go(1)
+    session.insert(import_change([1, 1, 1, 2], [10, 50, 90, 10], [10, 50, 90, 10], [0.1, 0.6, 0.9, 0.7]))
+    session.add(500, 500)
+    session.decide([1], Decision.ACCEPTED)
+    session.undo()
+    session.close()
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return prepare(tmp_path / "project")
+
+
+@pytest.fixture
+def session(project: Path) -> Iterator[Session]:
+    session = open_session(project)
+    session.go(1)
+    yield session
+    session.close()
+
+
+def everything(session: Session) -> list[object]:
+    """What a window shows."""
+    return [
+        shown(session),
+        session.counts(),
+        list(session.micrographs),
+        dict(session.settings),
+        dict(session.pick_sets),
+    ]
+
+
+def refuse_all(session: Session, message: str) -> None:
+    """Every verb is refused with a helpful sentence, and the screen goes on showing what was there."""
+    before = everything(session)
+    told: list[object] = []
+    session.changed.connect(told.append)
+    try:
+        for name, verb in VERBS.items():
+            with pytest.raises(ProjectError, match=message) as caught:
+                verb(session)
+            assert type(caught.value) is ProjectError, name
+    finally:
+        session.changed.disconnect(told.append)
+    assert everything(session) == before
+    assert told == []
+
+
+def all_work(session: Session) -> None:
+    """Once the cause is gone the same verbs work in the same session, and what is shown is saved."""
+    for name in ("redo", "undo", *(name for name in VERBS if name not in ("undo", "redo"))):
+        VERBS[name](session)
+        check_memory(session)
+    assert integrity(session.store.folder) == "ok"
+
+
+def work(project: Path) -> None:
+    """Open a project and use every verb."""
+    with closing(open_session(project)) as session:
+        session.go(1)
+        for verb in VERBS.values():
+            verb(session)
+
+
+# ---------------------------------------------------------------------- full
+
+
+@contextmanager
+def mounted(*arguments: str, on: Path) -> Iterator[Path]:
+    """A real file system of its own; skips where this user or this container may not mount."""
+    on.mkdir(exist_ok=True)
+    done = subprocess.run(["mount", *arguments, str(on)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"cannot mount here: {done.stderr.strip()}")
+    try:
+        yield on
+    finally:
+        subprocess.run(["umount", "--lazy", str(on)], check=True)
+
+
+def fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(b"x" * 512)
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("only root may mount a small disk")
+    with mounted("-t", "tmpfs", "-o", "size=2m", "none", on=tmp_path / "disk") as disk:
+        session = open_session(prepare(disk / "project"))
+        session.go(1)
+        held = state(disk / "project")
+        filler = disk / "filler"
+        fill(filler)
+        refuse_all(session, "full.*everything confirmed before is safe.*Free some space")
+        assert state(disk / "project") == held
+        filler.unlink()
+        all_work(session)
+        session.close()
+        again = open_session(disk / "project")
+        check_memory(again)
+        again.close()
+
+
+def test_a_disk_that_takes_no_more_bytes(session: Session) -> None:
+    """The same without a mount: the kernel lets no file grow."""
+    folder = session.store.folder
+    held = state(folder)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (os.stat(folder / f"{DATABASE_NAME}-wal").st_size, limits[1]))
+    try:
+        refuse_all(session, "everything confirmed before is safe")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert state(folder) == held
+    all_work(session)
+
+
+def test_a_full_disk_makes_no_half_project(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(ProjectError):
+            new_project(tmp_path / "project")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    store = Store.open(tmp_path / "project")  # what is left is empty, and is made whole
+    assert store.micrographs() == []
+    store.close()
+
+
+# ---------------------------------------------------------------------- vanished
+
+
+def test_a_folder_that_is_away_for_a_while(session: Session) -> None:
+    folder = session.store.folder
+    held = state(folder)
+    away = folder.rename(folder.with_name("away"))
+    refuse_all(session, "vanished.*[Bb]ring the folder back")
+    assert not folder.exists()
+    assert state(away) == held
+    away.rename(folder)
+    all_work(session)
+
+
+def test_a_folder_that_is_deleted_and_restored(session: Session) -> None:
+    folder = session.store.folder
+    backup = folder.with_name("backup")
+    with closing(sqlite3.connect(folder / DATABASE_NAME)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    shutil.copytree(folder, backup)
+    session.add(2000, 2000)  # is in no backup
+    shutil.rmtree(folder)
+    refuse_all(session, "vanished")
+    assert not folder.exists()
+    shutil.copytree(backup, folder)
+    all_work(session)
+    assert not (session.particles.x == 2000).any()
+
+
+def test_a_file_that_is_deleted_is_not_replaced_by_an_empty_one(session: Session) -> None:
+    folder = session.store.folder
+    (folder / DATABASE_NAME).unlink()
+    refuse_all(session, "vanished")
+    with pytest.raises(ProjectError):
+        session.go(2)
+    assert session.current_id == 1
+    assert not (folder / DATABASE_NAME).exists()
+
+
+def test_another_project_in_its_place_is_read_before_it_is_written(session: Session) -> None:
+    folder = session.store.folder
+    shutil.rmtree(folder)
+    new_project(folder)
+    session.set_diameter(200)
+    check_memory(session)
+    assert len(session.particles) == 0
+
+
+def test_rubbish_in_its_place_is_left_alone(session: Session) -> None:
+    path = session.store.folder / DATABASE_NAME
+    shutil.rmtree(session.store.folder)
+    path.parent.mkdir()
+    path.write_bytes(b"a text of more than a hundred bytes, " * 5)
+    refuse_all(session, "not a readable project database")
+    assert path.read_bytes() == b"a text of more than a hundred bytes, " * 5
+
+
+# ---------------------------------------------------------------------- locked
+
+
+@contextmanager
+def held_by_another(folder: Path) -> Iterator[None]:
+    with closing(sqlite3.connect(folder / DATABASE_NAME, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+def test_a_locked_database(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "LOCK_TIMEOUT_S", 0.05)
+    session = open_session(project)
+    session.go(1)
+    with held_by_another(project):
+        refuse_all(session, "another program holds.*close the other window")
+    all_work(session)
+    session.close()
+
+
+def test_an_edit_waits_for_a_lock_as_long_as_it_says(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "LOCK_TIMEOUT_S", 0.5)
+    session = open_session(project)
+    session.go(1)
+    with held_by_another(project):
+        begun = time.monotonic()
+        with pytest.raises(ProjectError, match="holds"):
+            session.set_diameter(321)
+        assert 0.4 < time.monotonic() - begun < 2
+    session.close()
+
+
+def test_looking_goes_on_while_the_database_is_locked(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "LOCK_TIMEOUT_S", 0.05)
+    session = open_session(project)
+    said: list[tuple[str, str]] = []
+    session.said.connect(lambda text, level: said.append((text, level)))
+    with held_by_another(project):
+        session.go(2)
+        assert session.current_id == 2
+        assert len(session.particles) == 1
+        assert session.micrograph(2).state is MicrographState.UNSEEN
+        assert [level for _, level in said] == ["warning"]
+        check_memory(session)
+    session.go(2)
+    assert session.micrograph(2).state is MicrographState.IN_PROGRESS
+    check_memory(session)
+    session.close()
+
+
+def test_a_refresh_that_fails_half_way_spoils_no_count(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another window wrote, and reading that failed: the next edit must not be built on the old state."""
+    monkeypatch.setattr(database, "LOCK_TIMEOUT_S", 0.05)
+    session, other = open_session(project), open_session(project, "bob")
+    session.go(1)
+    other.go(1)
+    other.decide([1, 2], Decision.REJECTED, Reason.ICE)
+    read = session.store.micrographs
+
+    def broken() -> list[object]:
+        raise ProjectError("the disk hiccupped")
+
+    session.store.micrographs = broken  # type: ignore[assignment]
+    with pytest.raises(ProjectError, match="hiccup"):
+        session.decide([1], Decision.ACCEPTED)
+    session.store.micrographs = read  # type: ignore[method-assign]
+    session.decide([1], Decision.ACCEPTED)
+    check_memory(session)
+    session.close()
+    other.close()
+
+
+# ---------------------------------------------------------------------- read-only
+
+
+def test_a_project_opened_to_read(project: Path) -> None:
+    session = open_session(project, read_only=True)
+    session.go(1)
+    check_memory(session)
+    refuse_all(session, "read-only; the edit was refused")
+    said: list[str] = []
+    session.said.connect(lambda text, _level: said.append(text))
+    session.go(2)
+    assert len(session.particles) == 1
+    assert "read-only" in said[0]
+    session.close()
+
+
+def test_a_read_only_mount(project: Path, tmp_path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("only root may mount")
+    held = state(project)
+    with mounted("--bind", str(project), on=tmp_path / "mounted") as folder:
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(folder)], check=True)
+        with pytest.raises(ProjectError):
+            Store.open(folder)
+        session = open_session(folder, read_only=True)
+        session.go(1)
+        assert len(session.particles) == 4
+        assert session.counts() == {"accepted": 1, "undecided": 4, "rejected": 0}
+        refuse_all(session, "read-only")
+        session.close()
+    assert state(project) == held
+    assert sorted(p.name for p in project.iterdir()) == [DATABASE_NAME]
+
+
+def test_a_file_that_may_not_be_written(project: Path) -> None:
+    path = project / DATABASE_NAME
+    if os.geteuid() or subprocess.run(["chattr", "+i", str(path)], capture_output=True, check=False).returncode:
+        pytest.skip("this user or file system knows no immutable files")
+    try:
+        with pytest.raises(ProjectError, match=r"cannot be written.*Make the folder writable|disk is still there"):
+            work(project)
+        session = open_session(project, read_only=True)
+        session.go(1)
+        assert len(session.particles) == 4
+        session.close()
+    finally:
+        subprocess.run(["chattr", "-i", str(path)], check=True)
+    session = open_session(project)
+    session.go(1)
+    all_work(session)
+    session.close()
+
+
+# ---------------------------------------------------------------------- damaged, or something else
+
+
+def test_a_file_that_is_no_database(project: Path) -> None:
+    text = b"# a STAR file, or whatever else somebody called so\n" * 20
+    (project / DATABASE_NAME).write_bytes(text)
+    for read_only in (False, True):
+        with pytest.raises(ProjectError, match=r"not a readable project database.*images are untouched"):
+            Store.open(project, read_only=read_only)
+    assert (project / DATABASE_NAME).read_bytes() == text
+
+
+@pytest.mark.parametrize("keep", [0.1, 0.5, 0.9])
+def test_a_truncated_database(project: Path, keep: float) -> None:
+    path = project / DATABASE_NAME
+    os.truncate(path, int(path.stat().st_size * keep))
+    with pytest.raises(ProjectError):
+        work(project)
+
+
+def test_pages_of_rubbish(project: Path) -> None:
+    path = project / DATABASE_NAME
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + b"\xa5" * (len(whole) - 4096))
+    with pytest.raises(ProjectError, match=r"malformed|not a readable"):
+        open_session(project)
+
+
+def test_a_step_of_the_history_that_is_damaged(session: Session) -> None:
+    last = session.next_undo()
+    assert last is not None
+    with closing(sqlite3.connect(session.store.path)) as connection, connection:
+        connection.execute("UPDATE change SET payload = substr(payload, 1, 100) WHERE id = ?", (last.id,))
+    held = state(session.store.folder)
+    with pytest.raises(ProjectError, match="history is damaged"):
+        session.undo()
+    assert state(session.store.folder) == held
+    check_memory(session)
+    session.set_diameter(99)
+    assert session.undo() is not None
+
+
+def test_a_project_of_a_newer_program(project: Path) -> None:
+    with closing(sqlite3.connect(project / DATABASE_NAME)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    before = (project / DATABASE_NAME).read_bytes()
+    for read_only in (False, True):
+        with pytest.raises(ProjectError, match=r"newer CryoPPP Annotator \(schema 9999\).*update the program"):
+            Store.open(project, read_only=read_only)
+    assert (project / DATABASE_NAME).read_bytes() == before
+
+
+def test_somebody_elses_database(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / DATABASE_NAME)) as connection, connection:
+        connection.execute("CREATE TABLE recipes (name TEXT)")
+    for read_only in (False, True):
+        with pytest.raises(ProjectError, match=r"not one of CryoPPP Annotator.*left alone"):
+            Store.open(tmp_path, read_only=read_only)
+    assert query(tmp_path, "SELECT name FROM sqlite_master") == [{"name": "recipes"}]
+
+
+def test_where_there_is_no_project(tmp_path: Path) -> None:
+    with pytest.raises(ProjectError, match="there is no project in"):
+        Store.open(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ProjectError, match="cannot make the project folder"):
+        Store.create(tmp_path / "file" / "project")
+    new_project(tmp_path / "project")
+    with pytest.raises(ProjectError, match="there is already a project"):
+        Store.create(tmp_path / "project")

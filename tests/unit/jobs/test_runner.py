@@ -1,0 +1,301 @@
+"""Jobs: how far they are, how they are stopped, what comes of them, and on which thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from cryoppp_annotator.errors import Cancelled, EngineError
+from cryoppp_annotator.jobs.runner import Job, JobState, Runner
+from cryoppp_annotator.model.context import JobContext
+
+
+class Synchronous(Executor):
+    """Runs at once on the caller's thread, and knows no ``cancel_futures``, as Dask's executor does not."""
+
+    def submit(self, fn: Callable[..., Any], /, *arguments: Any, **more: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*arguments, **more))
+        except BaseException as error:  # as every executor does
+            future.set_exception(error)
+        return future
+
+    def shutdown(self, wait: bool = True) -> None:  # type: ignore[override]
+        pass
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """What blocked jobs wait for; open at the end, so that no test leaves a thread behind."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+@pytest.fixture(params=["own pool", "one thread", "synchronous"])
+def runner(request: pytest.FixtureRequest) -> Iterator[Runner]:
+    executors = {"own pool": lambda: None, "one thread": lambda: ThreadPoolExecutor(1), "synchronous": Synchronous}
+    runner = Runner(executors[request.param]())
+    yield runner
+    runner.close()
+
+
+@pytest.fixture
+def narrow(gate: threading.Event) -> Iterator[Runner]:
+    """A runner with a single thread, which can be blocked."""
+    runner = Runner(ThreadPoolExecutor(1))
+    yield runner
+    gate.set()
+    runner.close()
+
+
+class Blocked:
+    """A job that says when it runs, then waits for the gate or until it is cancelled."""
+
+    def __init__(self, gate: threading.Event) -> None:
+        self.gate = gate
+        self.running = threading.Event()
+
+    def __call__(self, *, context: JobContext) -> str:
+        self.running.set()
+        while not self.gate.wait(0.02):
+            context.check()
+        return "through"
+
+
+def add(a: int, b: int, *, context: JobContext) -> int:
+    context.progress(1, 2, "adding")
+    context.log("a line")
+    return a + b
+
+
+def fail(*, context: JobContext) -> None:
+    raise EngineError("no such map")
+
+
+def test_a_result_is_delivered_on_the_thread_that_asks(runner: Runner) -> None:
+    got: list[tuple[int, threading.Thread]] = []
+    job = runner.submit(add, 2, 3, title="add", on_done=lambda n: got.append((n, threading.current_thread())))
+    assert job.wait(10)
+    assert got == []
+    assert runner.deliver() == 1
+    assert got == [(5, threading.current_thread())]
+    assert runner.deliver() == 0
+    assert job.state is JobState.DONE
+    assert job.over
+    assert (job.done, job.total, job.message, job.fraction) == (1, 2, "adding", 0.5)
+    assert job.lines == ["a line"]
+    assert job.started is not None
+    assert job.ended is not None
+    assert job.ended >= job.started
+    assert job.time_left_s() is None
+
+
+def test_a_failure_is_told_with_its_traceback(runner: Runner) -> None:
+    failed: list[Job] = []
+    job = runner.submit(fail, title="fail", on_done=failed.append, on_failed=failed.append)
+    assert runner.wait(10)
+    assert failed == [job]
+    assert job.state is JobState.FAILED
+    assert str(job.error) == "no such map"
+    assert "in fail" in job.details
+    assert "EngineError: no such map" in job.details
+
+
+def test_a_failed_quiet_job_stays_on_the_list(runner: Runner) -> None:
+    bad = runner.submit(fail, title="fail", quiet=True)
+    good = runner.submit(add, 1, 1, title="add", quiet=True)
+    assert runner.wait(10)
+    runner.submit(add, 1, 1, title="the next")
+    assert bad in runner.jobs
+    assert good not in runner.jobs
+    assert runner.wait(10)
+
+
+def test_the_seed_and_the_wake_up(runner: Runner) -> None:
+    woken = threading.Event()
+    runner.wake = woken.set
+    draws: list[float] = []
+
+    def draw(*, context: JobContext) -> float:
+        return float(context.rng().random())
+
+    for seed in (7, 7, 8):
+        runner.submit(draw, title="draw", seed=seed, on_done=draws.append).wait(10)
+        assert woken.wait(10)
+        woken.clear()
+        runner.deliver()
+    assert draws[0] == draws[1] != draws[2]
+
+
+def test_a_job_submitted_by_a_delivery_is_waited_for_too(runner: Runner) -> None:
+    got: list[int] = []
+
+    def then(n: int) -> None:
+        got.append(n)
+        if n < 4:
+            runner.submit(add, n, 1, title="add", on_done=then)
+
+    runner.submit(add, 0, 1, title="add", on_done=then)
+    assert runner.wait(10)
+    assert got == [1, 2, 3, 4]
+
+
+def test_wait_delivers_everything_every_time() -> None:
+    """A job is over a moment before its result can be delivered."""
+    runner = Runner()
+    for k in range(500):
+        got: list[int] = []
+        runner.submit(add, k, 0, title="add", quiet=True, on_done=got.append)
+        assert runner.wait(10)
+        assert got == [k]
+    runner.close()
+
+
+def test_a_listener_that_fails_costs_no_other_its_result(runner: Runner) -> None:
+    got: list[int] = []
+
+    def bad(_n: int) -> None:
+        raise RuntimeError("a slot failed")
+
+    first = runner.submit(add, 1, 1, title="add", on_done=bad)
+    first.wait(10)
+    runner.submit(add, 2, 2, title="add", on_done=got.append).wait(10)
+    with pytest.raises(RuntimeError, match="a slot failed"):
+        runner.deliver()
+    assert runner.deliver() == 1
+    assert got == [4]
+
+
+def test_a_running_job_is_cancelled_within_a_second(narrow: Runner, gate: threading.Event) -> None:
+    told: list[Any] = []
+    work = Blocked(gate)
+    job = narrow.submit(work, title="long", on_done=told.append, on_failed=told.append)
+    assert work.running.wait(10)
+    assert job.state is JobState.RUNNING
+    assert narrow.active() == [job]
+    begun = time.monotonic()
+    job.cancel()
+    assert job.wait(10)
+    assert time.monotonic() - begun < 1
+    assert narrow.deliver() == 1
+    assert job.state is JobState.CANCELLED
+    assert told == []
+
+
+def test_a_queued_job_is_cancelled_at_once_though_another_runs(narrow: Runner, gate: threading.Event) -> None:
+    work = Blocked(gate)
+    first = narrow.submit(work, title="long")
+    assert work.running.wait(10)
+    never = Blocked(gate)
+    queued = narrow.submit(never, title="queued")
+    assert queued.state is JobState.QUEUED
+    queued.cancel()
+    assert queued.wait(1)
+    assert queued.state is JobState.CANCELLED
+    assert first.state is JobState.RUNNING
+    gate.set()
+    assert narrow.wait(10)
+    assert first.state is JobState.DONE
+    assert not never.running.is_set()
+
+
+def test_a_job_that_cannot_hear_keeps_its_result_to_itself(narrow: Runner, gate: threading.Event) -> None:
+    """It was cancelled and finished all the same: its result is not wanted any more."""
+    told: list[Any] = []
+    running = threading.Event()
+
+    def deaf(*, context: JobContext) -> int:
+        running.set()
+        gate.wait()
+        return 1
+
+    job = narrow.submit(deaf, title="deaf", on_done=told.append)
+    assert running.wait(10)
+    job.cancel()
+    gate.set()
+    assert narrow.wait(10)
+    assert job.state is JobState.CANCELLED
+    assert told == []
+
+
+def test_many_queued_jobs_are_all_kept(narrow: Runner, gate: threading.Event) -> None:
+    got: list[int] = []
+    work = Blocked(gate)
+    narrow.submit(work, title="long")
+    assert work.running.wait(10)
+    jobs = [narrow.submit(add, k, 0, title="add", on_done=got.append) for k in range(300)]
+    assert len(narrow.active()) == 301
+    gate.set()
+    assert narrow.wait(30)
+    assert got == list(range(300))
+    assert all(job.state is JobState.DONE for job in jobs)
+    narrow.submit(add, 0, 0, title="the next")
+    assert len(narrow.jobs) <= 201  # old ones are forgotten
+
+
+def test_closing_stops_what_runs_and_what_waits(gate: threading.Event) -> None:
+    runner = Runner(ThreadPoolExecutor(1))
+    work, never = Blocked(gate), Blocked(gate)
+    running, queued = runner.submit(work, title="long"), runner.submit(never, title="queued")
+    assert work.running.wait(10)
+    begun = time.monotonic()
+    runner.close()
+    assert time.monotonic() - begun < 1
+    assert (running.state, queued.state) == (JobState.CANCELLED, JobState.CANCELLED)
+    assert not never.running.is_set()
+    runner.close()
+
+
+def test_closing_does_not_wait_for_ever_for_a_deaf_job(gate: threading.Event) -> None:
+    runner = Runner(ThreadPoolExecutor(1))
+    job = runner.submit(lambda context: gate.wait(), title="deaf")
+    runner.close(timeout_s=0.05)
+    assert not job.over
+    gate.set()
+    assert job.wait(10)
+
+
+def test_a_closed_runner_takes_no_more(runner: Runner) -> None:
+    runner.close()
+    job = runner.submit(add, 1, 1, title="late")
+    assert job.state is JobState.CANCELLED
+    assert job.wait(0)
+    assert runner.active() == []
+
+
+def test_waiting_has_an_end(narrow: Runner, gate: threading.Event) -> None:
+    narrow.submit(Blocked(gate), title="long")
+    assert not narrow.wait(0.05)
+    assert len(narrow.active()) == 1
+
+
+def test_an_executor_that_refuses_leaves_no_job_behind() -> None:
+    executor = ThreadPoolExecutor(1)
+    executor.shutdown()
+    runner = Runner(executor)
+    with pytest.raises(RuntimeError):
+        runner.submit(add, 1, 1, title="add")
+    assert runner.active() == []
+
+
+def test_how_long_it_will_take() -> None:
+    job = Job(1, "work")
+    assert job.fraction is None
+    assert job.time_left_s() is None
+    job.started, job.done, job.total, job.state = 100.0, 1, 4, JobState.RUNNING
+    assert job.time_left_s(now=110.0) == pytest.approx(30.0)
+    job.done = 9
+    assert job.fraction == 1.0
+
+
+def test_the_default_context_runs_anything() -> None:
+    assert add(1, 2, context=JobContext()) == 3
+    with pytest.raises(Cancelled):
+        JobContext(is_cancelled=lambda: True).progress(1, 2)

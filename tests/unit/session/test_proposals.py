@@ -1,0 +1,91 @@
+"""Candidates enter as one step, never touch what a person decided, and make room for the next proposal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+
+from cryoppp_annotator.imaging.simulate import SimulationParameters, simulate_micrograph, views_for
+from cryoppp_annotator.model.candidates import Candidates
+from cryoppp_annotator.model.curation import Decision
+from cryoppp_annotator.session import project, proposals
+from cryoppp_annotator.session.focus import Focus
+
+PARAMETERS = SimulationParameters(
+    size=(900, 900), structure="blob", n_particles=30, n_views=20, carbon_probability=0, n_contaminants=0, snr=0.3
+)
+
+
+@pytest.fixture
+def session(tmp_path: Path):
+    views = views_for(PARAMETERS)
+    truths = [simulate_micrograph(PARAMETERS, i, views) for i in range(2)]
+    for i, truth in enumerate(truths):
+        with mrcfile.new(tmp_path / f"m{i}.mrc") as mrc:
+            mrc.set_data(truth.image)
+            mrc.voxel_size = truth.pixel_size_A
+    opened = project.open_plan(project.plan(tmp_path, tmp_path / "project"), curator="me")
+    opened.set_diameter(truths[0].diameter_A)
+    opened.truths = truths
+    opened.go(opened.micrographs[0].id)
+    yield opened
+    opened.close()
+
+
+def test_a_picker_finds_the_particles_and_undo_takes_them_back(session):
+    proposal = proposals.propose(session, "log", session.micrographs)
+    assert "proposes" in proposals.enter(session, proposal)
+    truth, p = session.truths[0], session.particles
+    assert (p.decision == Decision.UNDECIDED).all()
+    near = [np.hypot(p.x - x, p.y - y).min() < 0.3 * truth.diameter_px for x, y in zip(truth.x, truth.y, strict=True)]
+    assert np.mean(near) > 0.9
+    assert session.micrographs[1].n_undecided > 20
+    session.undo()
+    assert session.counts() == {"accepted": 0, "undecided": 0, "rejected": 0}
+
+
+def test_decided_picks_stay_and_older_candidates_make_room(session):
+    first = session.micrographs[0]
+    found = Candidates(*(np.array(v, float) for v in ([100, 400, 700], [100, 400, 700], [3, 2, 1], [200] * 3)))
+    proposal = proposals.Proposal("log", session.diameter_A, {}, ((first.id, found),))
+    mine = session.add(100, 110)
+    proposals.enter(session, proposal)
+    assert sorted(session.particles.x) == [100, 400, 700]
+    assert mine in session.particles.id
+    accepted, undecided = (
+        session.particles.id[session.particles.x == 400],
+        session.particles.id[session.particles.x == 700],
+    )
+    session.decide(accepted, Decision.ACCEPTED)
+    again = Candidates(*(np.array(v, float) for v in ([405, 600], [405, 200], [5, 4], [200] * 2)))
+    said = proposals.enter(session, proposals.Proposal("log", session.diameter_A, {}, ((first.id, again),)))
+    assert "made room" in said
+    assert sorted(session.particles.x) == [100, 400, 600]
+    assert undecided[0] not in session.particles.id
+    session.undo()
+    assert sorted(session.particles.x) == [100, 400, 700]
+
+
+def test_candidates_below_the_threshold_are_hidden_and_a_click_there_accepts(session):
+    first = session.micrographs[0]
+    found = Candidates(*(np.array(v, float) for v in ([100, 400], [100, 400], [3, 1], [200] * 2)))
+    proposals.enter(session, proposals.Proposal("log", session.diameter_A, {}, ((first.id, found),)))
+    focus = Focus(session)
+    assert focus.shown().all()
+    focus.threshold = 2.0
+    assert focus.shown().tolist() == [True, False]
+    assert focus.at(400, 400) is None
+    hidden = focus.hidden_at(405, 400)
+    assert hidden == session.particles.id[1]
+    session.decide([hidden], Decision.ACCEPTED)
+    assert focus.shown().all()
+
+
+def test_a_broken_micrograph_is_told_and_the_others_go_on(session):
+    session.path_of(session.micrographs[0]).write_bytes(b"nothing")
+    proposal = proposals.propose(session, "log", session.micrographs)
+    assert [name for name, _ in proposal.failed] == ["m0"]
+    assert len(proposal.found) == 1
