@@ -1,0 +1,139 @@
+"""Makes the pictures of the README: drives the real window on a virtual display over simulated micrographs.
+
+``.venv/bin/python docs/make_screenshots.py [FOLDER]`` (default: docs/images). Needs Debian's xvfb, openbox, xdotool and
+imagemagick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from cryoppp_annotator.model.curation import Decision, Reason
+from cryoppp_annotator.session import imports
+from cryoppp_annotator.session.demo import CONTAMINATION_CLASS, build
+from cryoppp_annotator.session.project import open_plan, plan
+from cryoppp_annotator.store.store import Selector
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "tests" / "integration"))
+
+from desk import Desk, Program, missing_tools, wait_until  # noqa: E402
+
+#: Scores above are accepted, below are rejected; the rest is left to the curator.
+ACCEPT, REJECT = 0.62, 0.33
+_UNDECIDED = (Decision.UNDECIDED,)
+
+
+def prepare(folder: Path) -> Path:
+    """A project of the demo's micrographs with a picker's candidates only, half decided."""
+    data = build(folder / "data", n_micrographs=6, seed=4).folder
+    session = open_plan(plan(data, folder / "annotator-project"), curator="ada")
+    try:
+        session.set_diameter(171)
+        found = imports.read(session, data / "candidates.star", format="relion-particles")
+        imports.enter(session, found, name="picker")
+        first, second = session.micrographs[:2]
+        session.go(second.id)
+        for micrograph in (first, second):
+            junk = Selector(micrograph=micrograph.id, class_ids=(CONTAMINATION_CLASS,))
+            session.decide_where(junk, Decision.REJECTED, Reason.ICE)
+            here = {"micrograph": micrograph.id, "decisions": _UNDECIDED}
+            session.decide_where(Selector(min_score=ACCEPT, **here), Decision.ACCEPTED)  # type: ignore[arg-type]
+            session.decide_where(Selector(below_score=REJECT, **here), Decision.REJECTED)  # type: ignore[arg-type]
+    finally:
+        session.close()
+    return folder / "annotator-project"
+
+
+def take(folder: Path, work: Path) -> None:
+    """Start the window and take the pictures."""
+    # nobody's own settings are read or shown
+    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "CRYOPPP_ANNOTATOR_HOME"):
+        os.environ[name] = str(work / name.lower())
+    os.environ["NAPARI_CONFIG"] = str(work / "napari.yaml")
+    os.environ["XDG_RUNTIME_DIR"] = str(work)
+    project = prepare(work / "simulated")
+    desk = Desk(1600, 1000)
+    program = Program(desk, "annotate", project, "--curator", "ada")
+    try:
+        wait_until(program.shown, "the micrograph is drawn", 90)
+        name = program.ask("b.session.micrographs[1].name")
+        wait_until(lambda: program.ask("b.session.current.name") == name, "the second micrograph")
+        for key in ("Prior", "Next"):
+            desk.key(key)
+            wait_until(lambda: program.shown() and program.ask("b.pictures._jobs == {}"), "the neighbour is drawn")
+        wait_until(lambda: program.ask("b.session.current.name") == name, "back on the second micrograph")
+        desk.key("f")
+        desk.point(program.ask("middle(a.micrographs)"))
+        desk.picture(folder / "window.png")
+
+        desk.key("question")
+        box = wait_until(lambda: program.ask(f"{_HELP} and box({_HELP})"), "the page of keys")
+        desk.picture(folder / "help.png", _crop(box))
+        desk.key("Escape")
+        wait_until(lambda: program.ask("b.window.isActiveWindow()"), "the window has the keyboard again")
+
+        left, top = program.at(0, 0)
+        right, bottom = program.at(*program.ask("[b.session.current.width, b.session.current.height]"))
+        square = _crop((left + 2, top + 2, (right - left) * 0.62, (bottom - top) * 0.62))
+        desk.hands("keydown", "space")
+        wait_until(lambda: not program.ask("b.particles_layer.layer.visible"), "the rings are hidden")
+        desk.picture(folder / "denoised.png", square)
+        desk.hands("keyup", "space")
+        desk.key("d")
+        wait_until(lambda: program.ask("str(b.view)") == "raw" and program.shown(), "the raw image")
+        desk.hands("keydown", "space")
+        wait_until(lambda: not program.ask("b.particles_layer.layer.visible"), "the rings are hidden")
+        desk.picture(folder / "raw.png", square)
+        desk.hands("keyup", "space")
+    finally:
+        program.kill()
+        desk.close()
+    _side_by_side(folder / "raw.png", folder / "denoised.png", folder / "raw-denoised.png")
+    for file in folder.glob("*.png"):
+        _shrink(file)
+
+
+_HELP = "next((w for w in QApplication.topLevelWidgets() if type(w).__name__ == 'HelpDialog' and w.isVisible()), None)"
+
+
+def _crop(box: tuple[float, float, float, float]) -> str:
+    left, top, width, height = (round(value) for value in box)
+    return f"{width}x{height}+{left}+{top}"
+
+
+def _side_by_side(first: Path, second: Path, out: Path) -> None:
+    pictures = [Image.open(file).convert("RGB") for file in (first, second)]
+    width, height = pictures[0].size
+    both = Image.new("RGB", (2 * width + 8, height), "white")
+    for k, picture in enumerate(pictures):
+        both.paste(picture, (k * (width + 8), 0))
+    both.save(out)
+    first.unlink()
+    second.unlink()
+
+
+def _shrink(file: Path) -> None:
+    """256 colours are enough here, and a third of the bytes."""
+    picture = Image.open(file).convert("RGB")
+    picture.quantize(256, dither=Image.Dither.NONE).save(file, optimize=True)
+
+
+def main() -> None:
+    """Make them all."""
+    if missing := missing_tools():
+        sys.exit(f"not installed: {', '.join(missing)}")
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "images"
+    with tempfile.TemporaryDirectory() as work:
+        take(folder, Path(work))
+    for file in sorted(folder.glob("*.png")):
+        print(f"{file}  {file.stat().st_size // 1000} kB")
+
+
+if __name__ == "__main__":
+    main()
