@@ -33,13 +33,12 @@ from .layers.particles import ParticlesLayer
 from .layers.picture import PictureLayer
 from .layers.styles import ColourBy, ink
 from .preferences import keep_preference, preference
+from .viewport import Viewport
 from .widgets.overlay import Overlay
 
 log = logging.getLogger(__name__)
 
 LOOKING = "Looking"
-#: A ring smaller than this on the screen is too small to decide about.
-_JUDGED_PX = 40.0
 WELCOME = (
     "Click adds a pick, drag moves it, right click or X rejects, A accepts, Ctrl+Z undoes.\n"
     "PgDn goes on to the next micrograph; every step is saved as you make it.\n"
@@ -90,12 +89,6 @@ class Workbench(QObject):
         window, canvas = _window_of(viewer)
         self.window, self.canvas = window, canvas
         self.overlay = Overlay(canvas)
-        self._fitted: tuple[float, ...] = ()  # the camera as fit() left it
-        self._refit = QTimer(self)
-        self._refit.setSingleShot(True)
-        self._refit.setInterval(0)
-        self._refit.timeout.connect(self.fit)
-        self.overlay.resized.connect(self._on_resized)
         # napari draws layers of different units as if they had none
         others = [layer for layer in viewer.layers if str(layer.units[-1]) not in ("nm", "nanometer")]
         self._units = "pixel" if others else "nm"
@@ -110,12 +103,7 @@ class Workbench(QObject):
         self.bind_keys()
         viewer.layers.selection.active = self.particles_layer.layer
         self._had_scale_bar = bool(viewer.canvas.overlays.scale_bar.visible)
-        camera = viewer.scene.camera
-        self._had_camera = (camera.center, camera.zoom) if self._others() else None
-        self._had_up = self.up
-        self.set_up(preference("up", "down"), keep=False)
-        for event in (camera.events.zoom, camera.events.center):
-            event.connect(self._on_camera)
+        self.viewport = Viewport(viewer, session, canvas, self.overlay, self._scale, had_layers=bool(self._others()))
         session.changed.connect(self._on_changed)
         session.current_changed.connect(self._on_current)
         session.said.connect(self._on_said)
@@ -134,7 +122,7 @@ class Workbench(QObject):
         self._closed = True
         self._poll.stop()
         self._preview.stop()
-        self._refit.stop()
+        self.viewport.stop()
         self.keys.close()
         self.gestures.close()
         self.session.changed.disconnect(self._on_changed)
@@ -150,14 +138,11 @@ class Workbench(QObject):
         self.session.close()
 
     def _leave_viewer(self) -> None:
-        for event in (self.viewer.scene.camera.events.zoom, self.viewer.scene.camera.events.center):
-            event.disconnect(self._on_camera)
+        self.viewport.close()
         for layer in (self.particles_layer, self.picture_layer):
             layer.close()
         self.viewer.canvas.overlays.scale_bar.visible = self._had_scale_bar
-        if self._had_camera is not None:
-            self.viewer.scene.camera.center, self.viewer.scene.camera.zoom = self._had_camera
-        self.set_up(self._had_up, keep=False)
+        self.viewport.restore()
         self.overlay.hide()
         self.overlay.deleteLater()
 
@@ -177,7 +162,7 @@ class Workbench(QObject):
 
         return [
             Command("toggle-raw", "Raw / denoised", ("D",), LOOKING, view(self.toggle_view)),
-            Command("fit", "Fit the micrograph", ("F",), LOOKING, view(self.fit)),
+            Command("fit", "Fit the micrograph", ("F",), LOOKING, view(self.viewport.fit)),
             Command("hide-rings", "Hide the rings while held", ("Space",), LOOKING, view(lambda: None)),
             Command("brush", "Brush while held: drag to reject", ("B",), LOOKING, view(lambda: None)),
             Command("show-rejected", "Show or hide rejected picks", ("H",), LOOKING, view(self.toggle_rejected)),
@@ -217,7 +202,7 @@ class Workbench(QObject):
             self.say(str(error), "error")
             return False
         if self.focus.walking() and (self.focus.walked != walked or command.id.endswith("-undecided")):
-            self.centre_on_selection()
+            self.viewport.centre_on(self.focus.selected)
         elif command.id in ("next", "previous") and (current := self.session.current) is not None:
             self.say(
                 f"{current.name} · {current.n_accepted:,} accepted, {current.n_undecided:,} undecided, "
@@ -302,53 +287,6 @@ class Workbench(QObject):
         self.particles_layer.redraw(diameter_A=diameter_A)
         self.diameter_previewed.emit(diameter_A)
 
-    def fit(self) -> None:
-        """Show the whole micrograph."""
-        current = self.session.current
-        if current is None or not current.width:
-            return
-        scale = float(self.particles_layer.layer.scale[-1])
-        height, width = current.height * scale, current.width * scale
-        size = self.canvas.size()
-        self.viewer.scene.camera.center = (0.0, height / 2, width / 2)
-        self.viewer.scene.camera.zoom = 0.97 * min(size.width() / width, size.height() / height)
-        self._fitted = self._camera()
-
-    def _camera(self) -> tuple[float, ...]:
-        camera = self.viewer.scene.camera
-        return (*camera.center, camera.zoom)
-
-    def _on_resized(self) -> None:
-        """A micrograph that is seen whole stays so while the window or a panel changes its size."""
-        as_fitted = bool(self._fitted) and np.allclose(self._fitted, self._camera(), rtol=1e-3)
-        if not self._closed and (as_fitted or self._refit.isActive()):
-            self._refit.start()
-
-    def centre_on_selection(self) -> None:
-        """Bring the selected pick to the middle of the canvas, large enough to be judged."""
-        p = self.session.particles
-        rows = p.rows_of(self.focus.selected)
-        rows = rows[rows >= 0]
-        current = self.session.current
-        if len(rows) and current is not None:
-            scale = float(self.particles_layer.layer.scale[-1])
-            ring = float(self.session.diameters_A()[rows[0]]) / self.session.pixel_size_A(current) * scale
-            if ring * self.viewer.scene.camera.zoom < _JUDGED_PX:
-                self.viewer.scene.camera.zoom = 2 * _JUDGED_PX / ring
-            self.viewer.scene.camera.center = (0.0, float(p.y[rows].mean()) * scale, float(p.x[rows].mean()) * scale)
-
-    @property
-    def up(self) -> str:
-        """Which way row numbers grow on the screen: ``down`` (row 0 on top) or ``up``."""
-        return str(self.viewer.scene.camera.orientation2d[0].value)
-
-    def set_up(self, up: str, *, keep: bool = True) -> None:
-        """Turn the view, see :attr:`up`; data are never flipped. ``keep`` it for the next start."""
-        if self.up != up:
-            self.viewer.scene.camera.orientation2d = (up, "right")
-        if keep:
-            keep_preference("up", up)
-
     def set_go_on(self, go_on: bool) -> None:
         """Whether a decision while walking by need goes on to the next pick."""
         self.focus.go_on = go_on
@@ -367,6 +305,9 @@ class Workbench(QObject):
         self._show_picture()
         self._show_particles()
         self._prepare_neighbours()
+
+    def _scale(self) -> float:
+        return float(self.particles_layer.layer.scale[-1])
 
     def _show_particles(self) -> None:
         scale, units = self._world()
@@ -469,7 +410,7 @@ class Workbench(QObject):
         shape = (current.height, current.width)
         if shape != self._shown_shape:
             self._shown_shape = shape
-            self.fit()
+            self.viewport.fit()
         if self._welcome:
             self.overlay.write(WELCOME)
         else:
@@ -501,9 +442,6 @@ class Workbench(QObject):
                 self.overlay.write("")
         self._mark_hovered()
         self.say(announcement.message, "info")
-
-    def _on_camera(self, _event: object = None) -> None:
-        self.overlay.mark(None)
 
     def _on_theme(self, _event: object = None) -> None:
         self.themed.emit()

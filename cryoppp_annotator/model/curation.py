@@ -56,6 +56,7 @@ class Table(StrEnum):
     PARTICLE = "particle"
     MICROGRAPH = "micrograph"
     PICK_SET = "pick_set"
+    REGION = "region"
     SETTING = "setting"
 
 

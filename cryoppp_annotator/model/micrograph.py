@@ -49,6 +49,12 @@ class Micrograph:
         Who set the state.
     problem : str
         Why the file cannot be used, empty where it can.
+    optics : str
+        JSON with ``voltage_kV, cs_mm, amplitude_contrast, defocus_u_A, defocus_v_A, defocus_angle_deg``; empty
+        where nobody said.
+    picture : str
+        JSON with ``path`` (POSIX, relative to the data root where it lies below) and ``scale`` (micrograph px per
+        picture px): a picture made elsewhere that is shown instead of ours. Coordinates stay the micrograph's.
     n_accepted, n_undecided, n_rejected : int
         Particles by decision.
     """
@@ -66,6 +72,8 @@ class Micrograph:
     state: MicrographState = MicrographState.UNSEEN
     state_by: str = ""
     problem: str = ""
+    optics: str = ""
+    picture: str = ""
     n_accepted: int = 0
     n_undecided: int = 0
     n_rejected: int = 0

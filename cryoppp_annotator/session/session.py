@@ -29,7 +29,9 @@ from . import edits
 T = TypeVar("T")
 
 #: What the project says of a micrograph, not its file.
-_CURATED = ("own_pixel_size_A", "frame", "state", "state_by", "n_accepted", "n_undecided", "n_rejected")
+_CURATED = (
+    "own_pixel_size_A", "frame", "state", "state_by", "optics", "picture", "n_accepted", "n_undecided", "n_rejected",
+)  # fmt: skip
 
 #: Times a verb is built anew where another window keeps writing first.
 _TRIES = 30
@@ -446,7 +448,7 @@ class Session:
             elif delta.table is Table.SETTING:
                 for key, value in zip(delta.after["key"], delta.after["value"], strict=True):
                     self.settings[str(key)] = json.loads(str(value))
-            else:
+            elif delta.table is Table.PICK_SET:
                 self._absorb_pick_sets(delta)
         title = committed.change.title
         said = {"do": edits.past(title), "undo": f"undid: {title}", "redo": f"redid: {title}"}[committed.kind]

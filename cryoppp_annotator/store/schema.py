@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 #: Alembic revision of this schema.
-HEAD = "0001"
+HEAD = "0002"
 
 metadata = MetaData()
 
@@ -55,6 +55,8 @@ micrograph = Table(
     Column("state", String(16), nullable=False, server_default="unseen"),
     Column("state_by", String(64), nullable=False, server_default=""),
     Column("problem", Text, nullable=False, server_default=""),
+    Column("optics", Text, nullable=False, server_default=""),  # JSON, see model.micrograph.Micrograph
+    Column("picture", Text, nullable=False, server_default=""),
     Column("n_accepted", Integer, nullable=False, server_default="0"),
     Column("n_undecided", Integer, nullable=False, server_default="0"),
     Column("n_rejected", Integer, nullable=False, server_default="0"),
@@ -105,4 +107,61 @@ change = Table(
     Column("n_particles", Integer, nullable=False, server_default="0"),
     Column("payload", LargeBinary),
     Index("change_by_state", "curator", "state", "id"),
+)
+
+#: Polygons drawn or found on a micrograph, where there is nothing to pick.
+region = Table(
+    "region",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("micrograph", Integer, ForeignKey("micrograph.id"), nullable=False),
+    Column("reason", SmallInteger, nullable=False, server_default="0"),
+    Column("origin", String(16), nullable=False),  # hand, found
+    Column("vertices", Text, nullable=False),  # JSON, [[y, x], ...], canonical px
+    Column("curator", String(64), nullable=False, server_default=""),
+    Column("created", String(32), nullable=False, server_default=""),
+    Index("region_by_micrograph", "micrograph"),
+)
+
+#: Provenance of a job whose result is kept.
+record = Table(
+    "record",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("kind", String(32), nullable=False),  # classify, propose, ...
+    Column("engine", String(64), nullable=False),
+    Column("version", String(32), nullable=False, server_default=""),
+    Column("parameters", Text, nullable=False, server_default="{}"),
+    Column("inputs", Text, nullable=False, server_default="{}"),
+    Column("counts", Text, nullable=False, server_default="{}"),
+    Column("seed", Integer),
+    Column("curator", String(64), nullable=False, server_default=""),
+    Column("started", String(32), nullable=False, server_default=""),
+    Column("seconds", Float(53)),
+)
+
+#: A 2D classification: made here, or brought from another program.
+class_run = Table(
+    "class_run",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("record", Integer, ForeignKey("record.id"), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("head", Integer, nullable=False, server_default="0"),  # history line up to which picks were seen
+    Column("pixel_size_A", Float(53), nullable=False),  # of the averages
+    Column("folder", Text, nullable=False),  # of the averages, relative to the project
+    Column("summary", Text, nullable=False, server_default="[]"),  # JSON, one object a class
+)
+
+class_member = Table(
+    "class_member",
+    metadata,
+    Column("run", Integer, ForeignKey("class_run.id"), primary_key=True),
+    Column("particle", Integer, primary_key=True, autoincrement=False),  # may be deleted meanwhile, and come back
+    Column("number", Integer, nullable=False),  # of the class, from 1
+    Column("posterior", Float(53)),
+    Column("shift_x", Float(53)),  # from the pick to the class's centre, canonical px
+    Column("shift_y", Float(53)),
+    Column("angle_deg", Float(53)),
+    Index("class_member_by_class", "run", "number"),
 )

@@ -316,5 +316,5 @@ def test_up_turns_the_view_and_nothing_else(window, new_window, micrographs):
     # a preference: the next window has it too
     window.annotator.close_project()
     again = new_window().open(micrographs)
-    assert again.bench.up == "up"
+    assert again.bench.viewport.up == "up"
     assert again.annotator.pick._up.currentData() == "up"

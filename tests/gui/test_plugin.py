@@ -619,7 +619,7 @@ def bench(make_napari_viewer, qtbot, folder):
         widget.open_path(folder)
     widget.bench.session.set_diameter(100.0)  # 20 px
     qtbot.wait(200)
-    widget.bench.fit()
+    widget.bench.viewport.fit()
     return weakref.proxy(widget.bench)  # pytest keeps what a fixture gave
 
 

@@ -210,7 +210,7 @@ class Window:
         """Where a micrograph's pixel is on the canvas."""
         camera, scale = self.viewer.scene.camera, self.layer.scale[-1]
         size = self.bench.canvas.size()
-        down = 1 if self.bench.up == "down" else -1
+        down = 1 if self.bench.viewport.up == "down" else -1
         column = size.width() / 2 + (x * scale - camera.center[-1]) * camera.zoom
         row = size.height() / 2 + down * (y * scale - camera.center[-2]) * camera.zoom
         return QPoint(round(column), round(row))

@@ -131,7 +131,7 @@ class PickPanel(QScrollArea):
         self._up = QComboBox()
         self._up.addItem("first row on top", "down")
         self._up.addItem("first row at the bottom", "up")
-        self._up.setCurrentIndex(self._up.findData(self._bench.up))
+        self._up.setCurrentIndex(self._up.findData(self._bench.viewport.up))
         self._up.setToolTip(
             "RELION and napari show the first row on top; IMOD, EMAN2 and cryoSPARC at the bottom.\n"
             "Only the view turns; images and coordinates stay as stored"
@@ -243,7 +243,7 @@ class PickPanel(QScrollArea):
         self._bench.picture_layer.set_contrast(value[0] / 100, value[1] / 100)
 
     def _on_up(self, _index: int) -> None:
-        self._bench.set_up(self._up.currentData())
+        self._bench.viewport.set_up(self._up.currentData())
 
     def _on_set(self, _index: int) -> None:
         self._bench.focus.pick_set = self._set.currentData()
