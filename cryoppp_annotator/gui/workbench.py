@@ -97,13 +97,13 @@ class Workbench(QObject):
         self.gestures = Gestures(
             viewer, self.particles_layer, self.focus, self.overlay, self.mouse_is_ours, self.warn, self._on_hover
         )
+        self.viewport = Viewport(viewer, session, canvas, self.overlay, self._scale, had_layers=bool(self._others()))
         self.commands = {c.id: c for c in [*session_commands(), *self._view_commands()]}
         self.focus.go_on = preference("go on after a decision", True)
         self.keys = Keys(window, self.keys_are_ours)
         self.bind_keys()
         viewer.layers.selection.active = self.particles_layer.layer
         self._had_scale_bar = bool(viewer.canvas.overlays.scale_bar.visible)
-        self.viewport = Viewport(viewer, session, canvas, self.overlay, self._scale, had_layers=bool(self._others()))
         session.changed.connect(self._on_changed)
         session.current_changed.connect(self._on_current)
         session.said.connect(self._on_said)
