@@ -121,7 +121,7 @@ class ParticlesLayer:
                 self.ids = shown.id
                 self._dress(shown)
             self._tell_napari()
-            layer.refresh()
+            layer.refresh(thumbnail=False)  # a tenth of the time, for rings too small to be seen
         finally:
             self._updating = False
 
@@ -159,7 +159,7 @@ class ParticlesLayer:
             ):
                 self._dress(self._session.particles.take(self._focus.shown()), ids)
             self._tell_napari()
-            layer.refresh()
+            layer.refresh(thumbnail=False)
         finally:
             self._updating = False
 

@@ -57,12 +57,14 @@ class StatusLine(QWidget):
         bench.bridge.ticked.connect(self.refresh)
         bench.themed.connect(self._colour)
         self._level = "info"
+        self._colour()
         self.refresh()
 
     def show_message(self, text: str, level: str = "info") -> None:
         """Say what just happened; the tooltip has it in full."""
-        self._level = level
-        self._colour()
+        if level != self._level:  # a style sheet costs as much as a commit
+            self._level = level
+            self._colour()
         self.message.setText(shortened(text))
         self.message.setToolTip(text)
 
