@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from psygnal import Signal
 from sqlalchemy import Connection
 
-from ..errors import AnnotatorError, Refused
+from ..errors import AnnotatorError, ConflictError, Refused
 from ..model.curation import Change, Decision, Delta, Kind, Reason, Table
 from ..model.micrograph import FINISHED_STATES, Micrograph, MicrographState, pixel_size_doubt
 from ..model.particles import Particles, apply_delta
@@ -85,6 +85,7 @@ class Session:
         self.data_root = data_root
         self.current_id: int | None = None
         self.particles = Particles.empty()
+        self._stays: tuple[int, frozenset[int]] = (0, frozenset())
         self._load()
 
     def _load(self) -> None:
@@ -169,7 +170,7 @@ class Session:
 
     def next_undo(self) -> HistoryEntry | None:
         """What Ctrl+Z would take back."""
-        return self.store.next_undo(self.curator)
+        return self.store.next_undo(self.curator, self._staying())
 
     def next_redo(self) -> HistoryEntry | None:
         """What Ctrl+Shift+Z would repeat."""
@@ -189,7 +190,7 @@ class Session:
 
     def _visit(self, micrograph: Micrograph) -> None:
         try:
-            self._retried(lambda: self.store.visit(micrograph.id, self.curator))
+            self.retried(lambda: self.store.visit(micrograph.id, self.curator))
         except AnnotatorError as error:
             # Looking must go on when writing cannot; the next edit says it again.
             self.said.emit(str(error), "warning")
@@ -296,7 +297,11 @@ class Session:
             found = store._particles(connection, selector.where())
             return edits.decide(found, decision, reason, f"{what} {where}".strip(), one)
 
-        committed = self._retried(lambda: self.store.commit_built(build, self.curator))
+        return self.commit_over(build)
+
+    def commit_over(self, build: Callable[[Store, Connection], Change | None]) -> int:
+        """Commit what ``build`` makes of rows that it reads in the same transaction. Returns how many picks changed."""
+        committed = self.retried(lambda: self.store.commit_built(build, self.curator))
         if committed.id == 0:
             return 0
         self._absorb(committed)
@@ -348,7 +353,7 @@ class Session:
     def add_micrographs(self, found: Iterable[Micrograph]) -> int:
         """Register micrographs; those already known by path are left alone. Returns how many are new."""
         wanted = list(found)
-        added = self._retried(lambda: self.store.add_micrographs(wanted, self.curator))
+        added = self.retried(lambda: self.store.add_micrographs(wanted, self.curator))
         if added:
             self._load()
             self.changed.emit(Announcement("refresh", None, f"added {edits.count_of(added, 'micrograph')}"))
@@ -356,7 +361,7 @@ class Session:
 
     def update_micrograph(self, micrograph: Micrograph) -> None:
         """Store what the file says now (size, header, problem); not a step to undo."""
-        self._retried(lambda: self.store.refresh_micrograph(micrograph, self.curator))
+        self.retried(lambda: self.store.refresh_micrograph(micrograph, self.curator))
         # The counts and the state may have changed since the file was looked at.
         now = self.micrograph(micrograph.id)
         self._put(replace(micrograph, **{name: getattr(now, name) for name in _CURATED}))
@@ -364,7 +369,7 @@ class Session:
 
     def move_data_root(self, root: Path) -> None:
         """Say where the micrographs are now."""
-        self._retried(lambda: self.store.set_setting("data_root", str(root), self.curator))
+        self.retried(lambda: self.store.set_setting("data_root", str(root), self.curator))
         self.data_root = root
         self._load()
         self.changed.emit(Announcement("refresh", None, f"micrographs are now read from {root}"))
@@ -378,7 +383,13 @@ class Session:
         return self._do(build)
 
     def undo(self) -> str | None:
-        """Take the last step back, wherever it was. Returns its title, None where there is nothing."""
+        """Take the last step back, wherever it was. Returns its title, None where there is nothing.
+
+        Raises
+        ------
+        ConflictError
+            Somebody else changed the same since: the step stays, and the next undo takes back the one before it.
+        """
         return self._revert(redo=False)
 
     def redo(self) -> str | None:
@@ -386,14 +397,32 @@ class Session:
         return self._revert(redo=True)
 
     def _revert(self, *, redo: bool) -> str | None:
-        committed = self._retried(lambda: self.store.revert(self.curator, redo=redo))
+        passed: frozenset[int] = frozenset()
+
+        def attempt() -> Committed | None:
+            nonlocal passed
+            passed = frozenset() if redo else self._staying()
+            return self.store.revert(self.curator, redo=redo, passed=passed)
+
+        try:
+            committed = self.retried(attempt)
+        except ConflictError as conflict:
+            if redo or not conflict.step:
+                raise
+            self._stays = (self.store.head, passed | {conflict.step})
+            raise ConflictError(f"{conflict}; undo again takes back the step before it", conflict.step) from None
         if committed is None:
             return None
         self._absorb(committed)
         elsewhere = committed.change.micrograph
         if elsewhere is not None and elsewhere != self.current_id and self.current_id is not None:
             self.go(elsewhere)
+        self._stays = (self.store.head, passed)
         return committed.change.title
+
+    def _staying(self) -> frozenset[int]:
+        """Steps that undo has been refused for and passes over, until somebody edits something."""
+        return self._stays[1] if self._stays[0] == self.store.head else frozenset()
 
     # ------------------------------------------------------------------ inside
 
@@ -423,12 +452,13 @@ class Session:
                 change = build()
             return None if change is None else self.store.commit(change, self.curator)
 
-        committed = self._retried(attempt)
+        committed = self.retried(attempt)
         if committed is not None:
             self._absorb(committed)
         return committed
 
-    def _retried(self, attempt: Callable[[], T]) -> T:
+    def retried(self, attempt: Callable[[], T]) -> T:
+        """Try something anew, after reading everything again, where another window has written meanwhile."""
         for _ in range(_TRIES):
             try:
                 return attempt()

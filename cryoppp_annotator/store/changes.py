@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
 
 from ..errors import ConflictError, ProjectError
 from ..model.curation import Change, Delta, Kind, Table, unpack
@@ -168,15 +169,19 @@ def _unpacked(payload: bytes, title: str) -> tuple[Delta, ...]:
         raise ProjectError(f"the history is damaged at “{title}” ({error}); the particles are not touched") from error
 
 
-def refuse_conflict(connection: Connection, entry: HistoryEntry, change: Change, curator: str) -> None:
-    """Refuse to revert rows that somebody else changed after the step."""
+def refuse_conflict(
+    connection: Connection, entry: HistoryEntry, change: Change, curator: str, passed: Collection[int] = ()
+) -> None:
+    """Refuse to revert rows that somebody else, or a later step that was ``passed`` over, changed after the step."""
     c = schema.change.c
     query = select(c.payload, c.curator, c.title).where(
-        c.id > entry.id, c.kind == "do", c.state == "applied", c.curator != curator
+        c.id > entry.id, c.kind == "do", c.state == "applied", or_(c.curator != curator, c.id.in_(passed))
     )
     for payload, other, title in connection.execute(query):
         if any(_overlap(ours, theirs) for ours in change.deltas for theirs in _unpacked(payload, title)):
-            raise ConflictError(f"{other} has since changed the same data ({title}); “{entry.title}” stays as it is")
+            raise ConflictError(
+                f"{other} has since changed the same data ({title}); “{entry.title}” stays as it is", entry.id
+            )
 
 
 def _overlap(a: Delta, b: Delta) -> bool:

@@ -47,13 +47,14 @@ def write_delta(connection: Connection, table: Table, delta: Delta) -> int:
         columns = {"b_id": delta.ids}
         columns.update({f"w_{name}": column for name, column in delta.before.items()})
         columns.update({f"v_{name}": column for name, column in delta.after.items()})
-    for parameters in _parameters(columns, len(delta)):
-        result = connection.execute(statement, parameters)
-        n += len(parameters) if delta.kind is Kind.INSERT else result.rowcount
+    for piece in parameters(columns, len(delta)):
+        result = connection.execute(statement, piece)
+        n += len(piece) if delta.kind is Kind.INSERT else result.rowcount
     return n
 
 
-def _parameters(columns: Mapping[str, NDArray[Any]], n: int) -> Iterator[list[dict[str, Any]]]:
+def parameters(columns: Mapping[str, NDArray[Any]], n: int) -> Iterator[list[dict[str, Any]]]:
+    """Columns of ``n`` rows ((1,) ones are repeated) as the driver takes them, at most :data:`CHUNK` at once."""
     names = list(columns)
     for start in range(0, n, CHUNK):
         stop = min(start + CHUNK, n)

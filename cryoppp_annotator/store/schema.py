@@ -158,10 +158,12 @@ class_member = Table(
     metadata,
     Column("run", Integer, ForeignKey("class_run.id"), primary_key=True),
     Column("particle", Integer, primary_key=True, autoincrement=False),  # may be deleted meanwhile, and come back
-    Column("number", Integer, nullable=False),  # of the class, from 1
+    Column("number", Integer, nullable=False),  # of the class, from 1; 0 = could not be classified
     Column("posterior", Float(53)),
     Column("shift_x", Float(53)),  # from the pick to the class's centre, canonical px
     Column("shift_y", Float(53)),
     Column("angle_deg", Float(53)),
+    Column("x", Float(53), nullable=False),  # where the pick lay then: it may have been moved since
+    Column("y", Float(53), nullable=False),
     Index("class_member_by_class", "run", "number"),
 )

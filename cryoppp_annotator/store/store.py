@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ from .changes import HistoryEntry
 from .database import explained, make_engine, migrate
 
 DATABASE_NAME = "annotations.sqlite"
+
+T = TypeVar("T")
 
 
 class StaleError(ProjectError):
@@ -224,18 +226,20 @@ class Store:
         with explained(self.path), self._engine.connect() as connection:
             return changes.load(connection, change_id)
 
-    def next_undo(self, curator: str) -> HistoryEntry | None:
-        """The step Ctrl+Z would take back: the curator's last applied one."""
-        return self._next(curator, "applied", schema.change.c.id.desc())
+    def next_undo(self, curator: str, passed: Collection[int] = ()) -> HistoryEntry | None:
+        """The step Ctrl+Z would take back: the curator's last applied one that is not ``passed`` over."""
+        return self._next(curator, "applied", schema.change.c.id.desc(), passed)
 
     def next_redo(self, curator: str) -> HistoryEntry | None:
         """The step Ctrl+Shift+Z would repeat: the curator's earliest undone one."""
         return self._next(curator, "undone", schema.change.c.id.asc())
 
-    def _next(self, curator: str, state: str, order: Any) -> HistoryEntry | None:
+    def _next(self, curator: str, state: str, order: Any, passed: Collection[int] = ()) -> HistoryEntry | None:
         names = [f.name for f in fields(HistoryEntry)]
         c = schema.change.c
-        query = select(*(c[n] for n in names)).where(c.curator == curator, c.state == state, c.kind == "do")
+        query = select(*(c[n] for n in names)).where(
+            c.curator == curator, c.state == state, c.kind == "do", c.id.not_in(passed)
+        )
         with explained(self.path), self._engine.connect() as connection:
             row = connection.execute(query.order_by(order).limit(1)).first()
         return None if row is None else HistoryEntry(*row)
@@ -274,24 +278,29 @@ class Store:
         self.head = number
         return Committed(number, change, "do")
 
-    def revert(self, curator: str, *, redo: bool = False) -> Committed | None:
+    def revert(self, curator: str, *, redo: bool = False, passed: Collection[int] = ()) -> Committed | None:
         """Undo the curator's last step, or redo the last undone one; None where there is none.
+
+        Parameters
+        ----------
+        passed : collection of int
+            Steps that stay as they are: undo takes back the one before them, where it has no rows in common.
 
         Raises
         ------
         ConflictError
-            Somebody else changed the same rows since; nothing was changed.
+            Somebody else changed the same rows since; nothing was changed. Its ``step`` is the one that stays.
         """
-        entry = self.next_redo(curator) if redo else self.next_undo(curator)
+        entry = self.next_redo(curator) if redo else self.next_undo(curator, passed)
         if entry is None:
             return None
         with self._transaction() as connection:
             change = changes.load(connection, entry.id)
             if not redo:
                 change = change.inverse()
-            changes.refuse_conflict(connection, entry, change, curator)
+            changes.refuse_conflict(connection, entry, change, curator, passed)
             if not changes.apply(connection, change):
-                raise ConflictError(f"the data were changed since; “{entry.title}” stays as it is")
+                raise ConflictError(f"the data were changed since; “{entry.title}” stays as it is", entry.id)
             c = schema.change
             connection.execute(update(c).where(c.c.id == entry.id).values(state="applied" if redo else "undone"))
             kind = "redo" if redo else "undo"
@@ -345,17 +354,40 @@ class Store:
             number = changes.record(connection, Change("note", f"set {key}", ()), curator, kind="visit", state="")
         self.head = number
 
+    def note(self, change: Change, curator: str, work: Callable[[Connection], T]) -> T:
+        """Do ``work`` and put a line about it into the history; not a step to undo."""
+        with self._transaction() as connection:
+            done = work(connection)
+            number = changes.record(connection, change, curator, kind="visit", state="")
+        self.head = number
+        return done
+
     @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        """A write transaction that starts from the state the caller knows."""
-        if self.read_only:
-            raise ProjectError(f"the project in {self.folder} was opened read-only; the edit was refused")
+    def reading(self) -> Iterator[Connection]:
+        """A connection to read with, from any thread."""
+        with explained(self.path), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A write transaction, from any thread, over rows that nobody else reads yet: they make no history."""
+        self._refuse_read_only()
         self._refuse_vanished()
         with (
             explained(self.path),
             self._engine.connect().execution_options(writes=True) as connection,
             connection.begin(),
         ):
+            yield connection
+
+    def _refuse_read_only(self) -> None:
+        if self.read_only:
+            raise ProjectError(f"the project in {self.folder} was opened read-only; the edit was refused")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """A write transaction that starts from the state the caller knows."""
+        with self.writing() as connection:
             if changes.head(connection) != self.head:
                 raise StaleError("the project was changed in another window; it is read again")
             yield connection

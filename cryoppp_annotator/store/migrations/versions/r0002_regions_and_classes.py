@@ -57,6 +57,8 @@ def upgrade() -> None:
         sa.Column("shift_x", sa.Float(53)),
         sa.Column("shift_y", sa.Float(53)),
         sa.Column("angle_deg", sa.Float(53)),
+        sa.Column("x", sa.Float(53), nullable=False),
+        sa.Column("y", sa.Float(53), nullable=False),
     )
     op.create_index("class_member_by_class", "class_member", ["run", "number"])
 
