@@ -35,7 +35,11 @@ class ProjectError(AnnotatorError):
 
 
 class ConflictError(ProjectError):
-    """Someone else changed the same particles since; the step cannot be undone or redone."""
+    """Someone else changed the same rows since; the step (its id in the history, 0 unknown) stays as it is."""
+
+    def __init__(self, message: str, step: int = 0) -> None:
+        self.step = step
+        super().__init__(message)
 
 
 class EngineError(AnnotatorError):

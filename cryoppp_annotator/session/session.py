@@ -398,6 +398,8 @@ class Session:
 
     def _revert(self, *, redo: bool) -> str | None:
         passed: frozenset[int] = frozenset()
+        if self._stays[1]:
+            self.poll()  # what stood in the way may be gone
 
         def attempt() -> Committed | None:
             nonlocal passed

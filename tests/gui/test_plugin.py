@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 import weakref
 from pathlib import Path
 
@@ -333,9 +332,7 @@ def test_plain_saving_stays_naparis(make_napari_viewer, tmp_path):
 
 def test_sample(make_napari_viewer):
     viewer = make_napari_viewer(show=False)
-    start = time.monotonic()
     image, truth = viewer.open_sample(PLUGIN, "simulated")
-    assert time.monotonic() - start < 20  # 0.3 s on an idle machine
     np.testing.assert_array_equal(image.scale, truth.scale)
     assert isinstance(truth, Points)
     assert len(truth.data) >= 40

@@ -680,10 +680,8 @@ def test_relion_projects_the_same_view_at_our_angles(data_dir: Path, tmp_path: P
 
 def test_demo_is_made_once_and_found_again(cli: Cli, opened: Any, window: list[Any], tmp_path: Path) -> None:
     folder = tmp_path / "demo"
-    started = time.monotonic()
     result = cli("demo", "--dir", folder, "--quit")
     assert result.code == 0, result.err
-    assert time.monotonic() - started < 30
     assert window[0][0] == folder / "annotator-project"
     session = opened(folder / "annotator-project", curator="ada")
     assert [m.state.value for m in session.micrographs] == ["complete", "in progress", *["unseen"] * 4]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
+from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,24 +96,32 @@ class Model:
             return row is not None and row[column] == before
         return (row is None) == (before is None)
 
-    def revert(self, curator: str, *, redo: bool) -> Step | None:
-        """Raises ConflictError as the session must."""
-        wanted = [s for s in self.steps if s.curator == curator and s.state == ("undone" if redo else "applied")]
+    def revert(self, curator: str, *, redo: bool, passed: Container[int] = ()) -> Step | None:
+        """Raises ConflictError as the session must, with the number of the step that stays."""
+        wanted = [
+            s
+            for s in self.steps
+            if s.curator == curator and s.state == ("undone" if redo else "applied") and s.number not in passed
+        ]
         if not wanted:
             return None
         step = wanted[0] if redo else wanted[-1]
-        others = [s for s in self.steps[step.number + 1 :] if s.curator != curator and s.state == "applied"]
+        others = [
+            s
+            for s in self.steps[step.number + 1 :]
+            if s.state == "applied" and (s.curator != curator or s.number in passed)
+        ]
         if any(step.rows() & other.rows() for other in others):
-            raise ConflictError("somebody else changed the same")
+            raise ConflictError("somebody else changed the same", step.number)
         writes = step.writes
         if not redo:
             writes = [(name, key, column, after, before) for name, key, column, before, after in reversed(writes)]
         if not all(self._fits(write) for write in writes if write[2]):
-            raise ConflictError("not what it was")
+            raise ConflictError("not what it was", step.number)
         # A row that the step made is gone, or back, only with another step that was taken back in between.
         there = {(name, key) for name, key, column, _, after in writes if not column and after is not None}
         if not all(self._fits(w) for w in writes if not w[2] and (w[0], w[1]) not in there):
-            raise ConflictError("gone")
+            raise ConflictError("gone", step.number)
         for write in writes:
             self._write(write)
         step.state = "applied" if redo else "undone"
@@ -153,6 +162,7 @@ class Curation(RuleBasedStateMachine):
             self.model.micrograph[i] = {"state": "unseen", "state_by": "", "own_pixel_size_A": None}
         self.windows = {name: open_session(self.folder, curator) for name, curator in WINDOWS.items()}
         self.here: dict[str, int] = {}
+        self.passed: dict[str, tuple[int, set[int]]] = {}
         self.used: set[int] = set()
         for name in WINDOWS:
             self._show(name, 1)
@@ -363,11 +373,16 @@ class Curation(RuleBasedStateMachine):
         session, curator = self.windows[name], WINDOWS[name]
         for _ in range(times):
             verb = session.redo if redo else session.undo
+            # what stays is passed over until anybody writes anything
+            head, passed = self.passed.get(name, (0, set()))
+            passed = passed if head == session.store.newest() and not redo else set()
             try:
-                step = self.model.revert(curator, redo=redo)
-            except ConflictError:
+                step = self.model.revert(curator, redo=redo, passed=passed)
+            except ConflictError as conflict:
                 with pytest.raises(ConflictError):
                     verb()
+                if not redo:
+                    self.passed[name] = (session.store.newest(), passed | {conflict.step})
                 return
             title = verb()
             assert (title is None) == (step is None)
@@ -375,6 +390,7 @@ class Curation(RuleBasedStateMachine):
                 return
             if step.micrograph is not None and step.micrograph != self.here[name]:
                 self._arrived(name, step.micrograph)
+            self.passed[name] = (session.store.newest(), passed)
 
     @rule(name=window, micrograph=st.integers(1, N_MICROGRAPHS))
     def go(self, name: str, micrograph: int) -> None:
@@ -382,6 +398,7 @@ class Curation(RuleBasedStateMachine):
 
     @rule(name=window)
     def restart(self, name: str) -> None:
+        self.passed.pop(name, None)
         self.windows[name].close()
         self.windows[name] = open_session(self.folder, WINDOWS[name])
         self._show(name, self.here[name])

@@ -166,6 +166,29 @@ def test_what_the_other_changed_is_not_undone(ann: Session, bob: Session) -> Non
     check_memory(ann)
 
 
+def test_a_step_that_stays_does_not_block_the_ones_before_it(ann: Session, bob: Session) -> None:
+    ann.decide([4], Decision.ACCEPTED)
+    ann.decide([1], Decision.ACCEPTED)
+    ann.decide([1, 2], Decision.REJECTED, Reason.ICE)
+    ann.decide([5], Decision.ACCEPTED)
+    bob.decide([2], Decision.ACCEPTED)
+    assert ann.undo() == "accept 1 pick on m0"
+    with pytest.raises(ConflictError, match="undo again takes back the step before it"):
+        ann.undo()
+    with pytest.raises(ConflictError):  # that one is of a pick which the step that stays has rejected
+        ann.undo()
+    assert decisions(ann) == {1: 2, 2: 1, 3: 0, 4: 1, 5: 0, 6: 0}
+    assert ann.undo() is not None
+    assert decisions(ann) == {1: 2, 2: 1, 3: 0, 4: 0, 5: 0, 6: 0}
+    assert ann.undo() is None
+    check_memory(ann)
+    assert ann.redo() is not None
+    bob.undo()  # now nothing stands in the way of what stayed
+    assert [ann.undo() for _ in range(4)].count(None) == 1
+    assert set(decisions(ann).values()) == {0}
+    check_memory(ann)
+
+
 def test_a_step_is_not_repeated_on_something_else(ann: Session, bob: Session) -> None:
     """Bob's rejection was of a particle that ann had accepted; she took that back before he repeats his."""
     ann.decide([1], Decision.ACCEPTED)

@@ -154,11 +154,12 @@ def test_a_stack_or_complex_numbers_are_refused() -> None:
 
 def test_cancel_is_heard_in_a_large_micrograph() -> None:
     image = np.random.default_rng(0).normal(size=(4096, 4096)).astype(np.float32)
-    started = time.monotonic()
+    # of this process: what else the machine does is not the picker's
+    started, spent = time.monotonic(), time.process_time()
     context = JobContext(is_cancelled=lambda: time.monotonic() - started > 0.05)
     with pytest.raises(Cancelled):
         LOG.propose(image, pixel_size_A=1.0, diameter_A=100.0, parameters={}, context=context)
-    assert time.monotonic() - started < 1.05
+    assert time.process_time() - spent < 1.5
 
 
 @pytest.mark.realdata
