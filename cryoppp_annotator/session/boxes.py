@@ -1,156 +1,344 @@
-"""Boxes around the project's picks, cut from its micrographs one at a time."""
+"""Boxes around the project's picks, cut from its micrographs one at a time and kept in the project's cache.
+
+One file a micrograph (``cache/boxes``): a pick that is added or moved later costs reading its own micrograph only,
+and what is in memory does not grow with the data set.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import contextlib
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import AnnotatorError, Refused
+from ..errors import AnnotatorError, EngineError, Refused
 from ..formats import images
+from ..formats.atomic import replacing
 from ..imaging.ctf import Optics
 from ..imaging.patches import PatchOptions, box_for, extract_patches
 from ..model.context import JobContext
 from ..model.micrograph import Micrograph
+from .defocus import defocus_of
 from .session import Session
 
 _QUIET = JobContext()
 #: Side of the boxes that are classified, px.
 SIDE_PX = 64
+#: Boxes cut between two looks at whether the job was cancelled.
+_BATCH = 128
+#: A micrograph of coarser pixels than the others sets the pixel size of all boxes only where it has such a share.
+_NOTABLE = 0.05
+#: Bytes of boxes kept for later runs.
+DISK_LIMIT = 12 * 2**30
+_NAMED = 5
 
 
-@dataclass(frozen=True, eq=False)
-class Boxes:
-    """Boxes of those picks that have one.
+class BoxStack:
+    """Boxes of many micrographs as one (n, side, side) array that stays on the disk.
+
+    Slices and integer arrays give float32 copies; that is all an engine needs of it. No file is held open.
+    """
+
+    ndim = 3
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, side: int) -> None:
+        self._side = side
+        self._parts: list[tuple[Path | NDArray[Any], NDArray[np.intp]]] = []
+        self._starts = np.zeros(1, np.intp)
+        self._order: NDArray[np.intp] | None = None
+
+    def append(self, records: Path | NDArray[Any], rows: NDArray[np.intp]) -> None:
+        """Add rows of an array of records with a field ``image``, in memory or in a ``.npy`` file."""
+        self._parts.append((records, rows))
+        self._starts = np.append(self._starts, self._starts[-1] + len(rows))
+
+    def take(self, rows: NDArray[np.intp]) -> BoxStack:
+        """Some of the boxes, in this order; nothing is read yet."""
+        other = BoxStack(self._side)
+        other._parts, other._starts = list(self._parts), self._starts
+        other._order = rows if self._order is None else self._order[rows]
+        return other
+
+    def __len__(self) -> int:
+        return int(self._starts[-1]) if self._order is None else len(self._order)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n, side, side)."""
+        return len(self), self._side, self._side
+
+    def __getitem__(self, index: slice | NDArray[np.intp]) -> NDArray[np.float32]:
+        order = np.arange(len(self)) if self._order is None else self._order
+        wanted = order[index]
+        out = np.empty((len(wanted), self._side, self._side), np.float32)
+        part = np.searchsorted(self._starts, wanted, side="right") - 1
+        for number in np.unique(part).tolist():
+            mine = np.flatnonzero(part == number)
+            source, rows = self._parts[number]
+            records = _opened(source, self._side) if isinstance(source, Path) else source
+            out[mine] = records["image"][rows[wanted[mine] - self._starts[number]]]
+        return out
+
+
+def _opened(path: Path, side: int) -> NDArray[Any]:
+    found = _load(path, side)
+    if found is None:
+        raise EngineError(f"{path} has vanished or is damaged: run again, it is made anew")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """How the boxes of one run are cut.
 
     Attributes
     ----------
-    images : (n, side, side) array, yx, white
-    rows : (n,) intp
-        Which pick each is of.
+    side : int
+        Of the boxes, px.
     pixel_size_A : float
         Of the boxes.
-    scale : (n,) float64
-        Micrograph px per box px.
-    defocus_A : (n,) float64 or None
-        Mean of u and v; NaN = not known.
-    optics : Optics
-    box_px : int
-        Side in the (first) micrograph, px.
     diameter_A : float
-    notes : tuple of str
-        What was left out.
+    invert : bool
+        Particles are dark in the micrographs.
     """
 
-    images: NDArray[Any]
-    rows: NDArray[np.intp]
+    side: int
     pixel_size_A: float
-    scale: NDArray[np.float64]
-    defocus_A: NDArray[np.float64] | None
-    optics: Optics
-    box_px: int
     diameter_A: float
-    notes: tuple[str, ...]
+    invert: bool
+
+    def box_px(self, pixel_size_A: float) -> int:
+        """Side of the box in a micrograph of this pixel size, px, even."""
+        return 2 * round(self.pixel_size_A * self.side / pixel_size_A / 2.0)
+
+
+@dataclass(eq=False)
+class Boxes:
+    """Boxes of those picks that have one; it grows as micrographs are cut.
+
+    Attributes
+    ----------
+    images : BoxStack
+        White particles.
+    geometry : Geometry
+    rows : (n,) intp
+        Which pick each box is of.
+    scale : (n,) float64
+        Micrograph px per box px.
+    defocus_A : (n,) float64
+        Mean of u and v; NaN = not known.
+    optics : Optics
+        The microscope, as the first micrograph that says it.
+    skipped : list of str
+        Micrographs that could not be read, and why.
+    problem : str
+        Why boxes are not kept in the cache; empty where they are.
+    """
+
+    images: BoxStack
+    geometry: Geometry
+    rows: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
+    scale: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    defocus_A: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    optics: Optics | None = None
+    skipped: list[str] = field(default_factory=list)
+    problem: str = ""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True, eq=False)
+class Picks:
+    """Picks to cut boxes around, ordered by micrograph.
+
+    Attributes
+    ----------
+    id, micrograph : (n,) int64
+    x, y : (n,) float64, canonical px
+    diameter_A : (n,) float64
+        NaN = the project's.
+    """
+
+    id: NDArray[np.int64]
+    micrograph: NDArray[np.int64]
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    diameter_A: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def by_micrograph(self) -> dict[int, slice]:
+        """Where the picks of each micrograph stand."""
+        numbers, starts = np.unique(self.micrograph, return_index=True)
+        ends = [*starts[1:].tolist(), len(self)]
+        return {n: slice(a, b) for n, a, b in zip(numbers.tolist(), starts.tolist(), ends, strict=True)}
+
+
+def plan(session: Session, picks: Picks, invert: bool = True) -> Geometry:
+    """Boxes of 1.5 diameters, of one pixel size that all micrographs of note can give."""
+    known = {m.id: session.pixel_size_A(m) for m in list(session.micrographs)}
+    where = picks.by_micrograph()
+    sizes = np.array([known[number] for number in where])
+    weight = np.array([part.stop - part.start for part in where.values()])
+    coarsest = max(size for size in np.unique(sizes) if weight[sizes >= size].sum() >= _NOTABLE * len(picks))
+    own = picks.diameter_A[np.isfinite(picks.diameter_A)]
+    diameter_A = session.diameter_A if session.diameter_is_set or not len(own) else float(np.median(own))
+    box = box_for(diameter_A / coarsest)
+    side = min(SIDE_PX, box)
+    return Geometry(side, float(coarsest) * box / side, diameter_A, invert)
 
 
 def cut_out(
-    session: Session, picks: Mapping[str, NDArray[Any]], invert: bool = True, *, context: JobContext = _QUIET
-) -> Boxes:
-    """Cut boxes of 1.5 diameters around picks, Fourier-cropped to one pixel size.
+    session: Session, picks: Picks, boxes: Boxes, micrographs: Sequence[int], *, context: JobContext = _QUIET
+) -> None:
+    """Add the boxes of the picks on some micrographs, from the cache where they are there.
 
-    Parameters
-    ----------
-    picks : mapping of ``id, micrograph, x, y, diameter_A`` to (n,) arrays
-        Ordered by micrograph.
+    A micrograph that cannot be read is noted and passed over. The order of ``micrographs`` is that of the boxes.
 
     Raises
     ------
-    Refused
-        Not one has its whole box on a readable micrograph.
     Cancelled
+        What was cut is in the cache.
     """
     known = {m.id: m for m in list(session.micrographs)}
-    diameter_A = _diameter(session, picks["diameter_A"])
-    numbers, starts = np.unique(picks["micrograph"], return_index=True)
-    ends = [*starts[1:].tolist(), len(picks["id"])]
-    first = session.pixel_size_A(known[int(numbers[0])])
-    box = box_for(diameter_A / first)
-    side = min(SIDE_PX, box)
-    target_A = first * box / side
-    kept: list[NDArray[np.float32]] = []
-    rows: list[NDArray[np.intp]] = []
-    scales: list[NDArray[np.float64]] = []
-    defocus: list[NDArray[np.float64]] = []
-    notes: list[str] = []
-    optics = None
-    for i, (number, start, end) in enumerate(zip(numbers.tolist(), starts.tolist(), ends, strict=True)):
-        micrograph = known[number]
-        context.progress(i, 2 * len(numbers), f"cutting out {micrograph.name}")
+    where = picks.by_micrograph()
+    rows, scale, depth = [boxes.rows], [boxes.scale], [boxes.defocus_A]
+    for i, number in enumerate(micrographs):
+        micrograph, part = known[number], where[number]
+        context.progress(i, len(micrographs), f"cutting out {micrograph.name}, {len(boxes):,} picks")
         try:
-            cut, of = _cut(session, micrograph, picks, slice(start, end), target_A, side, invert, context)
+            source, records = _records(session, micrograph, picks, part, boxes, context)
         except AnnotatorError as error:
             context.check()
-            notes.append(f"skipped {micrograph.name}: {error}")
+            boxes.skipped.append(f"{micrograph.name}: {error}")
             continue
-        told = _optics(micrograph)
-        optics = optics or told[1]
-        kept.append(cut)
-        rows.append(start + of)
-        scales.append(np.full(len(of), target_A / session.pixel_size_A(micrograph)))
-        defocus.append(np.full(len(of), told[0]))
-    n = sum(map(len, rows))
-    if not n:
-        detail = f" ({notes[0]})" if notes else ""
-        raise Refused(
-            f"none of {len(picks['id']):,} picks has its whole box of {box} px on a readable micrograph{detail}"
-        )
-    if n < len(picks["id"]):
-        notes.append(
-            f"left out: {len(picks['id']) - n:,} of {len(picks['id']):,} picks, off the edge or without contrast"
-        )
-    depths = np.concatenate(defocus)
-    return Boxes(
-        np.concatenate(kept), np.concatenate(rows), target_A, np.concatenate(scales),
-        depths if np.isfinite(depths).any() else None, optics or Optics(), box, diameter_A, tuple(notes),
-    )  # fmt: skip
+        at = np.searchsorted(records["particle"], picks.id[part])
+        usable = np.asarray(records["usable"][at], np.bool_)
+        told = defocus_of(session, micrograph)
+        boxes.optics = boxes.optics or told.optics
+        boxes.images.append(source, at[usable])
+        rows.append(part.start + np.flatnonzero(usable))
+        n = int(usable.sum())
+        scale.append(np.full(n, boxes.geometry.pixel_size_A / session.pixel_size_A(micrograph)))
+        depth.append(np.full(n, told.mean_A))
+    boxes.rows, boxes.scale, boxes.defocus_A = np.concatenate(rows), np.concatenate(scale), np.concatenate(depth)
+    context.progress(len(micrographs), len(micrographs), f"{len(boxes):,} picks")
 
 
-def _diameter(session: Session, of_picks: NDArray[np.float64]) -> float:
-    if session.diameter_is_set or not np.isfinite(of_picks).any():
-        return session.diameter_A
-    return float(np.nanmedian(of_picks))
+def notes_of(boxes: Boxes, n_picks: int) -> list[str]:
+    """What a person should know of the boxes that were cut of ``n_picks``."""
+    notes = [f"skipped {text}" for text in boxes.skipped[:_NAMED]]
+    if len(boxes.skipped) > _NAMED:
+        notes.append(f"skipped {len(boxes.skipped) - _NAMED:,} more micrographs")
+    if (missing := n_picks - len(boxes)) > 0:
+        why = "off the edge, without contrast" + (" or on skipped micrographs" if boxes.skipped else "")
+        notes.append(f"left out: {missing:,} of {n_picks:,} picks, {why}")
+    if boxes.problem:
+        notes.append(boxes.problem)
+    return notes
+
+
+# ---------------------------------------------------------------------- one micrograph
+
+
+def _dtype(side: int) -> np.dtype[Any]:
+    # float16 keeps three digits of a box whose noise is 1, in half the room
+    return np.dtype([("particle", "<i8"), ("x", "<f8"), ("y", "<f8"), ("usable", "?"), ("image", "<f2", (side, side))])
+
+
+def _records(
+    session: Session, micrograph: Micrograph, picks: Picks, part: slice, boxes: Boxes, context: JobContext
+) -> tuple[Path | NDArray[Any], NDArray[Any]]:
+    """Records, ordered by particle, that hold at least the wanted picks as they are now; where they lie, and them."""
+    geometry = boxes.geometry
+    path = _file(session, micrograph, geometry)
+    there = _load(path, geometry.side)
+    ids, x, y = picks.id[part], picks.x[part], picks.y[part]
+    new = np.ones(len(ids), np.bool_)
+    if there is not None and len(there):
+        at = np.minimum(np.searchsorted(there["particle"], ids), len(there) - 1)
+        new = (there["particle"][at] != ids) | (there["x"][at] != x) | (there["y"][at] != y)
+        if not new.any():
+            return path, there
+    cut = np.zeros(int(new.sum()), _dtype(geometry.side))
+    cut["particle"], cut["x"], cut["y"] = ids[new], x[new], y[new]
+    _cut(session, micrograph, cut, geometry, context)
+    if there is not None:
+        cut = np.concatenate([np.asarray(there)[~np.isin(there["particle"], ids[new])], cut])
+    cut = cut[np.argsort(cut["particle"], kind="stable")]
+    if boxes.problem:
+        return cut, cut
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as stream:
+            np.save(stream, cut)
+    except OSError as error:
+        boxes.problem = f"boxes are held in memory: the cache cannot be written ({error.strerror or error})"
+        return cut, cut
+    return path, cut
 
 
 def _cut(
-    session: Session,
-    micrograph: Micrograph,
-    picks: Mapping[str, NDArray[Any]],
-    which: slice,
-    target_A: float,
-    side: int,
-    invert: bool,
-    context: JobContext,
-) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    session: Session, micrograph: Micrograph, records: NDArray[Any], geometry: Geometry, context: JobContext
+) -> None:
     pixel = session.pixel_size_A(micrograph)
-    box = 2 * round(target_A * side / pixel / 2.0)
-    if box < side:
-        raise Refused(f"its pixel size of {pixel:g} A is coarser than that of the others")
+    box = geometry.box_px(pixel)
+    if box < geometry.side:
+        raise Refused(f"its pixels of {pixel:g} A are coarser than those of the boxes ({geometry.pixel_size_A:.3g} A)")
+    if micrograph.problem:
+        raise Refused(micrograph.problem)
     image = images.read(session.path_of(micrograph), micrograph.frame, check=context.check)
-    options = PatchOptions(box, side, invert=invert)
-    return extract_patches(image, picks["x"][which], picks["y"][which], options)
+    options = PatchOptions(box, geometry.side, invert=geometry.invert)
+    for start in range(0, len(records), _BATCH):
+        context.check()
+        batch = records[start : start + _BATCH]
+        patches, rows = extract_patches(image, batch["x"], batch["y"], options)
+        with np.errstate(over="ignore"):
+            batch["image"][rows] = patches
+        batch["usable"][rows] = np.isfinite(batch["image"][rows]).all(axis=(1, 2))
 
 
-def _optics(micrograph: Micrograph) -> tuple[float, Optics | None]:
-    """Mean defocus, angstrom (NaN = not known), and the microscope of a micrograph."""
-    if not micrograph.optics:
-        return np.nan, None
-    told = json.loads(micrograph.optics)
-    u, v = told.get("defocus_u_A"), told.get("defocus_v_A")
-    depth = np.nan if u is None else (float(u) + float(u if v is None else v)) / 2.0
-    default = Optics()
-    values = {n: told.get(n) for n in ("voltage_kV", "cs_mm", "amplitude_contrast")}
-    return depth, Optics(*(getattr(default, n) if v is None else float(v) for n, v in values.items()))
+def _file(session: Session, micrograph: Micrograph, geometry: Geometry) -> Path:
+    """Where boxes of a micrograph are kept: another name where anything that they depend on is another."""
+    told = (
+        micrograph.path, micrograph.fingerprint, micrograph.frame, session.pixel_size_A(micrograph), geometry.side,
+        geometry.pixel_size_A, geometry.invert,
+    )  # fmt: skip
+    tag = hashlib.sha256(repr(told).encode()).hexdigest()[:12]
+    return session.store.folder / "cache" / "boxes" / f"{micrograph.id}-{tag}.npy"
+
+
+def _load(path: Path, side: int) -> NDArray[Any] | None:
+    try:
+        found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, EOFError):
+        with contextlib.suppress(OSError):
+            path.unlink()
+        return None
+    return found if found.dtype == _dtype(side) and found.ndim == 1 else None
+
+
+def trim_cache(session: Session, limit: int = DISK_LIMIT) -> None:
+    """Delete the boxes that have lain longest beyond ``limit`` bytes."""
+    try:
+        files = (session.store.folder / "cache" / "boxes").glob("*.npy")
+        found = sorted((f.stat().st_mtime, f.stat().st_size, f) for f in files)
+    except OSError:
+        return
+    total = sum(size for _, size, _ in found)
+    for _, size, file in found:
+        if total <= limit:
+            return
+        with contextlib.suppress(OSError):
+            file.unlink()
+        total -= size

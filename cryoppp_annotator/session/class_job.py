@@ -7,18 +7,15 @@ import datetime
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement
 
 from .. import __version__
-from ..classify.engine import Classification, Settings, classify, prepare
 from ..classify.iteration import ClassModel
-from ..classify.metrics import measure
 from ..classify.selection import Suggestion, suggest
 from ..errors import AnnotatorError, ProjectError, Refused
 from ..formats.stacks import write_stack
@@ -27,87 +24,17 @@ from ..model.context import JobContext
 from ..model.curation import Decision
 from ..store import classes as table
 from . import class_model
-from .boxes import Boxes, cut_out
+from .boxes import Picks, trim_cache
+from .boxes import notes_of as boxes_notes
+from .class_options import RunOptions, picks_where
+from .class_work import Outcome, Preview, within, work_out
 from .session import Session
+
+__all__ = ["AVERAGES", "Preview", "RunOptions", "RunResult", "classify_project", "picks_where", "save"]
 
 _QUIET = JobContext()
 #: File of the averages in a run's folder.
 AVERAGES = "classes.mrcs"
-#: Mask of picks in boxes of 1.5 diameters: the particle's own radius and 15 % more, as a share of the box.
-MASK_OF_PICKS = 1.15 / 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """Which picks are classified, and how.
-
-    Attributes
-    ----------
-    n_classes : int
-        From six on, two of them model what is no particle.
-    decisions : tuple of Decision
-        Picks so decided take part.
-    pick_sets, micrographs : tuple of int, optional
-        Only of these; None = all.
-    min_score : float, optional
-        Undecided picks below are left out.
-    subset : int
-        So many are classified first, for the first picture.
-    use_ctf : bool
-        Where the defocus of the micrographs is known.
-    invert : bool
-        Particles are dark in the micrographs, as in raw ones.
-    start_from : int, optional
-        Run whose averages it starts from.
-    of_run, of_numbers : int and tuple of int, optional
-        Only members of these classes of a run.
-    name : str
-        Empty = named after picks and classes.
-    """
-
-    n_classes: int = 50
-    decisions: tuple[Decision, ...] = (Decision.UNDECIDED, Decision.ACCEPTED)
-    pick_sets: tuple[int, ...] | None = None
-    micrographs: tuple[int, ...] | None = None
-    min_score: float | None = None
-    subset: int = 2000
-    use_ctf: bool = True
-    invert: bool = True
-    start_from: int | None = None
-    of_run: int | None = None
-    of_numbers: tuple[int, ...] = ()
-    name: str = ""
-
-    @staticmethod
-    def from_json(told: Mapping[str, Any]) -> RunOptions:
-        """As a run's record keeps them; keys nobody knows are passed over."""
-        known = {name: value for name, value in told.items() if name in RunOptions.__dataclass_fields__}
-        for name in ("pick_sets", "micrographs", "of_numbers"):
-            if known.get(name) is not None:
-                known[name] = tuple(known[name])
-        known["decisions"] = tuple(Decision(d) for d in known.get("decisions", (0, 1)))
-        return RunOptions(**known)
-
-
-@dataclass(frozen=True, eq=False)
-class Preview:
-    """Averages while a run goes on.
-
-    Attributes
-    ----------
-    averages : (k, side, side) float32, yx, white
-    share : (k,) float64
-        Of the picks, as of now.
-    n_picks : int
-        Picks that these averages are made of.
-    iteration : int
-        From 1.
-    """
-
-    averages: NDArray[np.float32]
-    share: NDArray[np.float64]
-    n_picks: int
-    iteration: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,30 +76,6 @@ class RunResult:
         return summaries_as_json(self.run.summaries)
 
 
-def picks_where(options: RunOptions) -> ColumnElement[bool]:
-    """The SQL condition of the picks a run is made of."""
-    of_run = None if options.of_run is None else (options.of_run, options.of_numbers)
-    return table.wanted_picks(
-        [int(d) for d in options.decisions], pick_sets=options.pick_sets, micrographs=options.micrographs,
-        min_score=options.min_score, of_run=of_run,
-    )  # fmt: skip
-
-
-@dataclass(slots=True)
-class _Watch:
-    """Hands averages on after every iteration."""
-
-    on_iteration: Callable[[Preview], None] | None
-    n_picks: int = 0
-    iteration: int = field(default=0)
-
-    def __call__(self, model: ClassModel) -> None:
-        self.iteration += 1
-        if self.on_iteration is not None:
-            k = model.orders.shape[1]
-            self.on_iteration(Preview(model.images(), model.share[:k], self.n_picks, self.iteration))
-
-
 def classify_project(
     session: Session,
     options: RunOptions,
@@ -202,88 +105,64 @@ def classify_project(
     begun = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     head = session.store.newest()
     with session.store.reading() as connection:
-        picks = table.picks_of(connection, picks_where(options))
-    if not len(picks["id"]):
+        found = table.picks_of(connection, picks_where(options))
+    picks = Picks(**found)
+    if not len(picks):
         raise Refused("there are no picks to classify: none is accepted or undecided")
-    context.progress(0, 1, f"{len(picks['id']):,} picks")
-    boxes = cut_out(session, picks, options.invert, context=context)
-    notes = list(boxes.notes)
-    watch = _Watch(on_iteration, len(boxes.images))
-    result = _classified(session, boxes, options, watch, context)
-    notes += result.notes
-    summaries, members = _summarised(result, boxes, picks)
+    outcome = work_out(session, options, picks, context=within(context, 0.0, 0.95), on_iteration=on_iteration)
+    boxes = outcome.boxes
+    notes = [*boxes_notes(boxes, len(picks)), *outcome.notes]
+    summaries, members = _summarised(outcome, picks)
     verdict = judge(summaries)
-    counts = {"picks": len(picks["id"]), "classified": int((members["number"] > 0).sum()), "verdict": verdict}
+    classified = int((members["number"] > 0).sum())
+    geometry = boxes.geometry
     record = {
         "kind": "classify", "engine": "cryoppp-annotator", "version": __version__, "parameters": asdict(options),
-        "inputs": {"picks": len(picks["id"]), "box_px": boxes.box_px, "diameter_A": boxes.diameter_A, "notes": notes},
-        "counts": counts, "seed": context.seed, "curator": session.curator, "started": begun,
+        "inputs": {
+            "picks": len(picks), "diameter_A": geometry.diameter_A, "side_px": geometry.side,
+            "columns": outcome.columns, "notes": notes,
+        },
+        "counts": {"picks": len(picks), "classified": classified, "verdict": verdict},
+        "seed": context.seed, "curator": session.curator, "started": begun,
         "seconds": round(time.monotonic() - started, 2),
     }  # fmt: skip
-    name = options.name or f"{counts['classified']:,} picks, {len(summaries)} classes"
-    run = ClassRun(0, name, "here", boxes.pixel_size_A, "", head, summaries, verdict, record)
-    averages = _averages(result, boxes, summaries)
-    return save(session, RunResult(run, averages, members, result.model, tuple(notes)), context=context, quiet=True)
+    name = options.name or f"{classified:,} picks, {len(summaries)} classes"
+    run = ClassRun(0, name, "here", geometry.pixel_size_A, "", head, summaries, verdict, record)
+    result = RunResult(run, outcome.averages(), members, outcome.model, tuple(notes))
+    trim_cache(session)
+    return save(session, result, context=within(context, 0.95, 1.0), quiet=True)
 
 
-def _classified(
-    session: Session, boxes: Boxes, options: RunOptions, watch: _Watch, context: JobContext
-) -> Classification:
-    defocus = boxes.defocus_A if options.use_ctf else None
-    ready = prepare(
-        boxes.images, defocus_A=defocus, pixel_size_A=boxes.pixel_size_A, optics=boxes.optics,
-        mask_radius=MASK_OF_PICKS, context=context,
-    )  # fmt: skip
-    start = None if options.start_from is None else class_model.load(session.store.folder, options.start_from)
-    settings = Settings(options.n_classes)
-    return classify(ready, settings, start=start, on_averages=watch, context=context)
-
-
-def _summarised(
-    result: Classification, boxes: Boxes, picks: Mapping[str, NDArray[Any]]
-) -> tuple[tuple[ClassSummary, ...], dict[str, NDArray[Any]]]:
+def _summarised(outcome: Outcome, picks: Picks) -> tuple[tuple[ClassSummary, ...], dict[str, NDArray[Any]]]:
     """Classes in the order of their numbers, and a member row for every pick."""
-    found = measure(result, boxes.pixel_size_A)
-    number_of = np.zeros(result.posterior.shape[1] + 1, np.int32)  # the last one is -1: not usable
-    for item in found:
-        number_of[item.column] = item.id
-    n = len(picks["id"])
-    number = np.zeros(n, np.int32)
-    members: dict[str, NDArray[Any]] = {"particle": picks["id"], "number": number, "x": picks["x"], "y": picks["y"]}
-    number[boxes.rows] = number_of[result.label]
-    scale = boxes.scale
-    values = {
-        "posterior": result.posterior.max(axis=1), "shift_x": result.offset_px[:, 1] * scale,
-        "shift_y": result.offset_px[:, 0] * scale, "angle_deg": result.angle_deg,
-    }  # fmt: skip
-    for name, value in values.items():
+    number = outcome.numbers()
+    columns = {"posterior": outcome.posterior, "angle_deg": outcome.angle_deg, **outcome.shifts()}
+    n = len(picks)
+    of_pick = np.zeros(n, np.int32)
+    of_pick[outcome.boxes.rows] = number
+    members: dict[str, NDArray[Any]] = {"particle": picks.id, "number": of_pick, "x": picks.x, "y": picks.y}
+    for name, values in columns.items():
         column = np.full(n, np.nan)
-        column[boxes.rows] = value
-        column[number == 0] = np.nan
+        column[outcome.boxes.rows] = values
+        column[of_pick == 0] = np.nan
+        if name != "posterior":
+            column[of_pick > outcome.n_averages] = np.nan  # what is no particle lies nowhere in particular
         members[name] = column
-    even = spread(picks["micrograph"], number, len(found))
+    found = outcome.classes
+    even = spread(picks.micrograph, of_pick, len(found))
+    total = max(1, int((of_pick > 0).sum()))
     summaries = []
-    for item in found:
-        n_micrographs = len(np.unique(picks["micrograph"][number == item.id]))
+    for place, item in enumerate(found, 1):
+        mine = of_pick == place
+        count = int(mine.sum())
         told = ClassSummary(
-            item.id, item.count, item.share, item.resolution_A, item.mean_posterior, item.centring_px,
-            float(even[item.id - 1]), item.quality,
-            Decision.ACCEPTED if suggest(item) is Suggestion.ACCEPT else Decision.REJECTED, item.kind.value,
+            place, count, count / total, item.resolution_A,
+            float(members["posterior"][mine].mean()) if count else float("nan"), item.centring_px,
+            float(even[place - 1]), item.quality if count else 0.0,
+            Decision.ACCEPTED if suggest(item) is Suggestion.ACCEPT and count else Decision.REJECTED, item.kind.value,
         )  # fmt: skip
-        summaries.append(replace(told, note=note_for(told, n_micrographs)))
+        summaries.append(replace(told, note=note_for(told, len(np.unique(picks.micrograph[mine])))))
     return tuple(summaries), members
-
-
-def _averages(result: Classification, boxes: Boxes, summaries: tuple[ClassSummary, ...]) -> NDArray[np.float32]:
-    """(n, side, side) float32 in the order of the numbers; of the two models, the plain mean of their members."""
-    drawn = result.model.images()
-    out = np.zeros((len(summaries), *drawn.shape[1:]), np.float32)
-    for place, item in enumerate(measure(result, boxes.pixel_size_A)):
-        if item.column < len(drawn):
-            out[place] = drawn[item.column]
-        elif len(mine := np.flatnonzero(result.label == item.column)[:2000]):
-            out[place] = np.mean(boxes.images[mine], axis=0, dtype=np.float64)
-    return out
 
 
 def save(session: Session, result: RunResult, *, context: JobContext = _QUIET, quiet: bool = False) -> RunResult:

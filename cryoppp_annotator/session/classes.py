@@ -24,7 +24,9 @@ from ..model.curation import Change, Decision, Delta, Kind, Reason, Table
 from ..store import classes as table
 from ..store.store import Store
 from . import edits
-from .class_job import AVERAGES, Preview, RunOptions, RunResult, classify_project, picks_where, save
+from .class_job import AVERAGES, RunResult, classify_project, save
+from .class_options import RunOptions, picks_where
+from .class_work import Preview
 from .session import Session
 from .templates import list_templates, load_template, save_averages
 

@@ -203,6 +203,14 @@ def picks_of(connection: Connection, where: ColumnElement[bool]) -> dict[str, ND
     return rows.read_columns(connection, query, wanted)
 
 
+def some_extra(store: Store, micrograph: int, limit: int = 16) -> list[dict[str, str]]:
+    """Uninterpreted imported columns of a few picks of a micrograph; empty where none has any."""
+    p = schema.particle.c
+    query = select(p.extra).where(p.micrograph == micrograph, p.extra.is_not(None)).limit(limit)
+    with store.reading() as connection:
+        return [json.loads(text) for text in connection.execute(query).scalars()]
+
+
 def wanted_picks(
     decisions: Sequence[int],
     *,
