@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from qtpy.QtCore import Qt
@@ -12,6 +17,7 @@ from window import RIGHT, answer, button, held_by_another, scored, write_star
 from cryoppp_annotator.model.curation import Decision
 from cryoppp_annotator.model.micrograph import MicrographState
 from cryoppp_annotator.store import database
+from cryoppp_annotator.store.store import DATABASE_NAME
 
 Key = Qt.Key
 
@@ -44,16 +50,33 @@ def test_a_read_only_data_folder(new_window, micrographs, tmp_path):
         micrographs.chmod(0o755)
 
 
-def test_a_locked_database_refuses_and_nothing_looks_kept(new_window, micrographs, tmp_path, monkeypatch):
+@contextmanager
+def no_room(project: Path) -> Iterator[None]:
+    """The disk takes no more bytes: the kernel lets no file grow."""
+    now, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (os.stat(project / f"{DATABASE_NAME}-wal").st_size, most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (now, most))
+
+
+@pytest.mark.parametrize(
+    ("trouble", "told"),
+    [(held_by_another, "another program holds"), (no_room, "everything confirmed before is safe")],
+    ids=["locked", "full disk"],
+)
+def test_an_edit_that_is_refused_does_not_look_kept(new_window, micrographs, tmp_path, monkeypatch, trouble, told):
     monkeypatch.setattr(database, "LOCK_TIMEOUT_S", 0.05)
     window = new_window().open(micrographs)
     window.enter(write_star(tmp_path / "picker.star", scored("ab")))
     drawn = window.layer.data.copy(), window.layer.border_color.copy()
     x, y = (float(v) for v in window.session.particles.yx[5][::-1])
-    with held_by_another(window.project()):
+    with trouble(window.project()):
         window.click(20, 300)
         assert window.said[-1][1] in ("warning", "error")
-        assert "another program holds" in window.status
+        assert told in window.said[-1][0]
+        assert window.status
         window.click(x, y, RIGHT)
         window.bench.focus.select(window.session.particles.id.tolist())
         window.key(Key.Key_X)
