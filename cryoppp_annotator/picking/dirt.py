@@ -1,0 +1,305 @@
+"""Finding carbon, ice and contamination on a micrograph, from a copy with some eight pixels to a particle.
+
+What is much darker than the field it lies in, at the scale of a particle and of half a particle, and not one of many
+alike (those are the particles), is outlined at its steepest edge. What a dark rim cuts off from the field belongs to
+it: in micrographs without low frequencies (denoised ones) carbon is dark along its edge only.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage import measure, segmentation
+
+from ..errors import EngineError
+from ..imaging.contrast import interior, robust_location, sample_pixels
+from ..imaging.denoise import diameter_px
+from ..imaging.filters import box_reduce, find_padding
+from ..model.context import JobContext
+from ..model.coordinates import FloatArray
+from ..model.curation import Reason
+from ..model.region import Region
+
+FloatImage = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+_QUIET = JobContext()
+# scikit-image has no types
+_measure: Any = measure
+_segmentation: Any = segmentation
+#: Working pixels per particle diameter, and most of them along a side.
+_PER_DIAMETER, _MOST_SIDE = 12.0, 512
+#: Smoothing, diameters: for the outline, for small and for large things.
+_FINE, _SMALL, _LARGE = 0.12, 0.25, 0.5
+#: So far below the field, in robust s.d. of what is brighter than it, lies no particle: small and large things.
+_SMALL_DEPTH, _LARGE_DEPTH = 12.0, 11.0
+#: A thing goes on where it is at least so dark, as a share of its darkest nearby and in robust s.d.
+_RIM_SHARE, _RIM_DEPTH = 0.35, 5.0
+#: What is at most so far below the field is field for sure.
+_FIELD_SMALL, _FIELD_LARGE = 3.0, 2.5
+#: Working pixels along the edge that are not looked at: cameras have dark lines there.
+_TRIM = 2
+#: Regions reach so much further than what was seen, diameters.
+_GROW = 0.15
+#: So many things of like size and darkness (ratios) are particles, whatever diameter was told; their clusters too.
+_ALIKE, _LIKENESS, _LARGEST_PARTICLE, _CLUSTER = 4, 0.6, 5.0, 4.0
+#: Nothing is dirt that is not so many times darker than what most dark spots (percentile) are.
+_DARKER, _MOST = 2.5, 50
+#: A thing of the edge whose visible outline bends round itself with less than this radius (longest sides) is ice.
+_ICE_RADIUS = 0.5
+#: Longest deviation of the polygon from the outline, working pixels; area below which a thing is noise, diameters^2.
+_DEVIATION, _LEAST_AREA = 0.8, 0.04
+
+
+def find_regions(
+    image: NDArray[Any],
+    *,
+    pixel_size_A: float | None,
+    diameter_A: float | None,
+    bright: bool = False,
+    context: JobContext = _QUIET,
+) -> list[Region]:
+    """Carbon, ice and contamination.
+
+    Parameters
+    ----------
+    image : (h, w) array of any real dtype, yx
+        Raw or denoised; not modified. NaN is taken for field.
+    pixel_size_A, diameter_A : float or None
+        What the particles measure; a usual size where either is not known.
+    bright : bool
+        Particles, and so carbon and ice, are brighter than their surroundings.
+    context : JobContext
+
+    Returns
+    -------
+    list of Region
+        Largest first, apart from one another; ``CARBON`` or ``ICE`` (which stands for all that is compact: crystals,
+        contamination). Polygons of at most some hundred corners, reaching to the image's edge where they are cut by
+        it.
+
+    Raises
+    ------
+    EngineError
+        The image is empty or not 2-D.
+    Cancelled
+    """
+    if image.ndim != 2 or image.size == 0 or image.dtype.kind not in "biuf":
+        raise EngineError(f"expected a micrograph, not {image.dtype} of shape {image.shape}")
+    context.check()
+    diameter = diameter_px(max(image.shape), pixel_size_A, diameter_A)
+    padding = find_padding(image)
+    top, bottom, left, right = padding
+    inner = interior(image, padding)
+    if inner.shape != (image.shape[0] - top - bottom, image.shape[1] - left - right):
+        top = left = 0
+    factor = max(1, round(diameter / _PER_DIAMETER), math.ceil(max(inner.shape) / _MOST_SIDE))
+    small = _reduced(inner, factor, bright)
+    context.check()
+    if min(small.shape) < 24 + 2 * _TRIM:
+        return []
+    small = small[_TRIM:-_TRIM, _TRIM:-_TRIM]
+    mask = _dirt(small, diameter / factor)
+    context.check()
+    limits = (top - 0.5, left - 0.5, top + inner.shape[0] - 0.5, left + inner.shape[1] - 0.5)
+    first = (top + _TRIM * factor, left + _TRIM * factor)
+    found = [
+        region
+        for part, reason in _parts(mask, diameter / factor)
+        if (region := _region(part, reason, factor, first, limits)) is not None
+    ]
+    return sorted(found, key=lambda region: -region.area)
+
+
+def _reduced(image: NDArray[Any], factor: int, bright: bool) -> FloatImage:
+    """Shrunk copy without hot pixels and NaN, dark things dark."""
+    values = sample_pixels(image)
+    median, spread = robust_location(values)
+    low, high = np.percentile(values, (0.05, 99.95)) if values.size else (0.0, 1.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        pixels = image.astype(np.float32)
+        np.clip(pixels, min(low, median - 8 * spread), max(high, median + 8 * spread), out=pixels)
+    if image.dtype.kind == "f":
+        np.nan_to_num(pixels, copy=False, nan=median)
+    small = box_reduce(np.ascontiguousarray(pixels), factor)
+    return -small if bright else small
+
+
+def _dirt(small: FloatImage, diameter: float) -> Mask:
+    """Where there is something that is no field and no particle; ``diameter`` in px of ``small``."""
+    nothing = np.zeros(small.shape, bool)
+    fine, medium, coarse = (
+        below_field(ndimage.gaussian_filter(small, share * diameter)) for share in (_FINE, _SMALL, _LARGE)
+    )
+    seed = (medium < -_limit(medium, _SMALL_DEPTH, diameter)) | (coarse < -_limit(coarse, _LARGE_DEPTH, diameter))
+    if not seed.any():
+        return nothing
+    # the inside of each thing: darker than half of the darkest nearby, so that its halo does not count
+    deepest = ndimage.minimum_filter(medium, size=2 * round(0.75 * diameter) + 1)
+    core = (medium < 0.5 * deepest) & (medium < -_FIELD_SMALL) & _grown(seed, 0.5 * diameter)
+    core = _touching(core, seed)
+    # on along a rim that is darker here and fainter there
+    core |= _touching((medium < _RIM_SHARE * deepest) & (coarse < -_RIM_DEPTH), core)
+    if not core.any():
+        return nothing
+    field = (coarse > -_FIELD_LARGE) & (medium > -_FIELD_SMALL) & ~core
+    steepness = ndimage.gaussian_gradient_magnitude(fine, max(0.5, 0.1 * diameter))
+    dirt = _segmentation.watershed(steepness, np.where(core, 2, np.where(field, 1, 0))) == 2
+    dirt = _without_particles(dirt, medium, diameter)
+    return _with_what_is_cut_off(dirt, diameter) if dirt.any() else nothing
+
+
+def _limit(below: FloatImage, least: float, diameter: float) -> float:
+    """Darkness that no particle reaches, robust s.d.: from the dark spots there are, most of which are particles."""
+    spots = below[below == ndimage.minimum_filter(below, size=2 * round(0.4 * diameter) + 1)]
+    return max(least, _DARKER * -float(np.percentile(spots, 100 - _MOST))) if len(spots) > 20 else least
+
+
+def below_field(smooth: FloatImage) -> FloatImage:
+    """How far each pixel is above its field, in robust standard deviations of what is brighter than the field.
+
+    Parameters
+    ----------
+    smooth : (h, w) float32
+        The field is a parabola through the brighter part, whatever share of the image is dark.
+
+    Returns
+    -------
+    (h, w) float32, negative on dark things
+    """
+    step = max(1, int(math.sqrt(smooth.size / 6000)))
+    sample = smooth[::step, ::step].astype(np.float64)
+    y, x = np.linspace(-1, 1, sample.shape[0])[:, None], np.linspace(-1, 1, sample.shape[1])[None]
+    terms = np.stack([np.broadcast_to(t, sample.shape).ravel() for t in (1.0, x, y, x * x, x * y, y * y)], 1)
+    values = sample.ravel()
+    weight = (values > np.percentile(values, 30)).astype(np.float64)
+    spread = 0.0
+    factors = np.zeros(6)
+    for _ in range(12):
+        weighted = terms * weight[:, None]
+        factors = np.linalg.lstsq(weighted.T @ terms, weighted.T @ values, rcond=None)[0]
+        rest = values - terms @ factors
+        above = rest[rest > 0]
+        spread = float(np.median(above)) / 0.6745 if len(above) else 0.0
+        if spread <= 1e-6 * max(1e-30, float(np.abs(values).max())):
+            return np.zeros_like(smooth)
+        weight = np.where(
+            rest > 0, 1.0 / np.maximum(1.0, rest / (2 * spread)), np.clip(1.0 - (rest / (4 * spread)) ** 2, 0, 1) ** 2
+        )
+    # the sample's first and last line lie where its grid says, not at the image's edge
+    y = (np.arange(smooth.shape[0]) / (step * max(1, sample.shape[0] - 1)) * 2 - 1)[:, None]
+    x = (np.arange(smooth.shape[1]) / (step * max(1, sample.shape[1] - 1)) * 2 - 1)[None]
+    a, b, c, d, e, f = factors
+    return np.asarray((smooth - (a + b * x + c * y + d * x * x + e * x * y + f * y * y)) / spread, np.float32)
+
+
+def _without_particles(dirt: Mask, medium: FloatImage, diameter: float) -> Mask:
+    """Spare things of like size and like darkness, and clusters of them: those are dark particles, few or many."""
+    label, n = ndimage.label(dirt)
+    numbers = np.arange(1, n + 1)
+    size = np.sqrt(np.atleast_1d(ndimage.sum_labels(dirt, label, numbers)))
+    depth = -np.atleast_1d(ndimage.minimum(medium, label, numbers))
+    alike = np.ones((n, n), bool)
+    for value in (size, depth):
+        ratio = value[:, None] / value[None]
+        alike &= (ratio > _LIKENESS) & (ratio < 1.0 / _LIKENESS)
+    group = (alike.sum(axis=1) >= _ALIKE) & (size < _LARGEST_PARTICLE * diameter)
+    if not group.any():
+        return dirt
+    spared = (depth < np.median(depth[group]) / _LIKENESS) & (size < _CLUSTER * np.median(size[group]))
+    return np.asarray(dirt & ~np.isin(label, numbers[spared]))
+
+
+def _with_what_is_cut_off(dirt: Mask, diameter: float) -> Mask:
+    """Add what dark rims cut off from the field, and holes; smooth the outline and grow it a little."""
+    margin = round(3 * diameter)
+    wide = np.pad(dirt, margin, mode="edge")
+    wide = ~_grown(~_grown(wide, 0.5 * diameter), 0.5 * diameter)
+    closed = wide[margin:-margin, margin:-margin] | dirt
+    label, n = ndimage.label(~closed)
+    if n > 1:
+        size = np.bincount(label.ravel())
+        size[0] = 0
+        closed = closed | (label != size.argmax())
+    opened = _grown(~_grown(~closed, 0.1 * diameter), 0.1 * diameter) if diameter >= 10 else closed
+    return _grown(opened, _GROW * diameter)
+
+
+def _grown(mask: Mask, reach: float) -> Mask:
+    if not mask.any():
+        return mask
+    return np.asarray(ndimage.distance_transform_edt(~mask) <= reach)
+
+
+def _touching(mask: Mask, seed: Mask) -> Mask:
+    """The connected parts of ``mask`` that hold a pixel of ``seed``."""
+    label, n = ndimage.label(mask)
+    wanted = np.zeros(n + 1, bool)
+    wanted[label[mask & seed]] = True
+    wanted[0] = False
+    return np.asarray(wanted[label])
+
+
+def _parts(mask: Mask, diameter: float) -> list[tuple[Mask, Reason]]:
+    """Connected parts and what each is."""
+    label, n = ndimage.label(mask)
+    parts = []
+    for number in range(1, n + 1):
+        part = np.asarray(label == number)
+        if part.sum() >= _LEAST_AREA * diameter**2:
+            parts.append((part, _kind(part, diameter)))
+    return parts
+
+
+def _kind(part: Mask, diameter: float) -> Reason:
+    """Carbon comes from the edge of the image and bends round the hole; all else is ice or dirt."""
+    frame = np.zeros_like(part)
+    frame[[0, -1]] = frame[:, [0, -1]] = True
+    on_edge = part & frame
+    if on_edge.sum() < 1.5 * diameter:
+        return Reason.ICE
+    if part[:: part.shape[0] - 1, :: part.shape[1] - 1].any() and on_edge.sum() > 4.0 * diameter:
+        return Reason.CARBON  # a corner of the image
+    rim = part & ~ndimage.binary_erosion(part, border_value=1)
+    y, x = np.nonzero(rim)
+    if len(y) < 8:  # all of the image
+        return Reason.CARBON
+    centre_y, centre_x, radius = _circle(y.astype(np.float64), x.astype(np.float64))
+    if radius > _ICE_RADIUS * max(part.shape):
+        return Reason.CARBON
+    # the circle's centre lies on the thing itself: a ball; in the field: the hole in the carbon
+    inside_y, inside_x = (float(np.mean(v)) for v in np.nonzero(part))
+    rim_y, rim_x = float(y.mean()), float(x.mean())
+    towards = (centre_y - rim_y) * (inside_y - rim_y) + (centre_x - rim_x) * (inside_x - rim_x)
+    return Reason.ICE if towards > 0 else Reason.CARBON
+
+
+def _circle(y: FloatArray, x: FloatArray) -> tuple[float, float, float]:
+    """Circle through points (n,) by least squares (I. Kasa, IEEE Trans. Instrum. Meas. 25 (1976) 8)."""
+    my, mx = y.mean(), x.mean()
+    terms = np.column_stack([y - my, x - mx, np.ones(len(y))])
+    a, b, c = np.linalg.lstsq(terms, (y - my) ** 2 + (x - mx) ** 2, rcond=None)[0]
+    radius = math.sqrt(max(0.0, c + (a / 2) ** 2 + (b / 2) ** 2))
+    return my + a / 2, mx + b / 2, radius
+
+
+def _region(
+    part: Mask, reason: Reason, factor: int, first: tuple[int, int], limits: tuple[float, float, float, float]
+) -> Region | None:
+    """The outline of one part in canonical px; ``first``: centre of its first pixel, ``limits``: the image's edges."""
+    outlines = _measure.find_contours(np.pad(part, 1).astype(np.float32), 0.5)
+    if not outlines:
+        return None
+    outline = _measure.approximate_polygon(max(outlines, key=len), _DEVIATION)[:-1] - 1.0
+    if len(outline) < 3:
+        return None
+    vertices = outline * factor + first
+    for axis in (0, 1):
+        low, high, last = limits[axis], limits[axis + 2], part.shape[axis] - 1
+        vertices[outline[:, axis] <= 0.0, axis] = low
+        vertices[outline[:, axis] >= last, axis] = high
+    return Region(reason, vertices)
