@@ -30,6 +30,7 @@ from ..session import demo, project
 from ..session.session import Session
 from .bridge import Bridge
 from .widgets.check import CheckPanel
+from .widgets.classes import ClassesPanel
 from .widgets.exporting import ExportDialog
 from .widgets.help import HelpDialog
 from .widgets.history import HistoryPanel
@@ -249,7 +250,9 @@ class Annotator(QWidget):
         layout.addLayout(self._top_row(bench))
         tabs = QTabWidget()
         pick, check, history, jobs = PickPanel(bench), CheckPanel(bench), HistoryPanel(bench), JobsPanel(bench)
+        self.classes = ClassesPanel(bench)
         tabs.addTab(pick, "Pick")
+        tabs.addTab(self.classes, "Classes")
         tabs.addTab(check, "Check")
         tabs.addTab(history, "History")
         tabs.addTab(jobs, "Jobs")
@@ -263,7 +266,7 @@ class Annotator(QWidget):
         # a line of text needs no title bar
         self._docks[1].setTitleBarWidget(QWidget())
         self._docks[1].setFixedHeight(status.height() + 6)
-        self._panels = [pick, check, history, micrographs]
+        self._panels = [pick, self.classes, check, history, micrographs]
         self.pick, self.check, self.history, self.jobs = pick, check, history, jobs
         self.micrographs, self.status = micrographs, status
         self._stack.addWidget(page)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 from napari import Viewer
@@ -46,6 +47,16 @@ WELCOME = (
 )
 
 
+class Taker(Protocol):
+    """A panel for which commands mean what is chosen in it while it has the keyboard."""
+
+    def has_keyboard(self) -> bool:
+        """Whether keys are its own now."""
+
+    def take(self, command: str) -> bool:
+        """Do a command. Returns False where it is not about what the panel shows."""
+
+
 class Workbench(QObject):
     """Joins a session to a viewer.
 
@@ -72,6 +83,7 @@ class Workbench(QObject):
     def __init__(self, viewer: Viewer, session: Session, runner: Runner, bridge: Bridge) -> None:
         super().__init__()
         self.viewer, self.session, self.runner = viewer, session, runner
+        self.takers: list[Taker] = []
         self.focus = Focus(session)
         self.bridge = bridge
         self.pictures = Pictures(session, runner, _denoiser())
@@ -192,6 +204,8 @@ class Workbench(QObject):
 
     def give(self, command_id: str) -> bool:
         """Give a command; a refusal is said, not raised. Returns whether it was done."""
+        if any(taker.has_keyboard() and taker.take(command_id) for taker in self.takers):
+            return True
         command, walked = self.commands[command_id], self.focus.walked
         try:
             command.run(self.focus)
@@ -242,7 +256,8 @@ class Workbench(QObject):
     def keys_are_ours(self) -> bool:
         """Whether keys go to our commands: one of our layers is active."""
         active = self.viewer.layers.selection.active
-        return active in (self.particles_layer.layer, self.picture_layer.layer)
+        ours = active in (self.particles_layer.layer, self.picture_layer.layer)
+        return ours or any(taker.has_keyboard() for taker in self.takers)
 
     def toggle_view(self) -> None:
         """Raw instead of denoised, and back."""

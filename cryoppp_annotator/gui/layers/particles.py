@@ -7,6 +7,7 @@ Works with a ``ViewerModel``, without Qt.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,8 @@ from ...session.focus import Focus
 from .styles import ColourBy, colours, fills, silence, widths
 
 NAME = "particles"
-#: Opacity of picks that a moving threshold leaves below.
-DIMMED = 0.13
+#: Opacity of picks that a moving threshold leaves below, and of those that are not of the chosen classes.
+DIMMED, UNLIT = 0.13, 0.3
 
 
 class ParticlesLayer:
@@ -48,6 +49,10 @@ class ParticlesLayer:
         self.colour_by = ColourBy.DECISION
         #: While a threshold moves: undecided picks with a lower score fade.
         self.dim_below: float | None = None
+        #: Classes of picks (m,) in the run a panel shows, 0 = none; None (or no such panel) = as imported.
+        self.class_of: Callable[[Particles], NDArray[np.int32] | None] | None = None
+        #: Classes whose picks stand out.
+        self.lit: frozenset[int] = frozenset()
         #: Ids in the order of the layer's points.
         self.ids: NDArray[np.int64] = np.zeros(0, np.int64)
         self._updating = False
@@ -125,12 +130,29 @@ class ParticlesLayer:
         finally:
             self._updating = False
 
+    def light(self, classes: frozenset[int]) -> None:
+        """Let the picks of classes stand out; of none, all are drawn alike."""
+        if classes != self.lit:
+            self.lit = classes
+            self.redraw()
+
+    def _numbers(self, shown: Particles) -> NDArray[np.int32]:
+        found = None if self.class_of is None else self.class_of(shown)
+        return shown.class_id if found is None else found
+
     def _colours(self, shown: Particles) -> NDArray[np.float64]:
+        if self.colour_by is ColourBy.CLASS:
+            shown = replace(shown, class_id=self._numbers(shown))
         found = colours(shown, self.colour_by)
+        if self.lit:
+            found[~self._is_lit(shown), 3] = UNLIT
         if self.dim_below is not None:
             with np.errstate(invalid="ignore"):
                 found[(shown.decision == Decision.UNDECIDED) & (shown.score < self.dim_below), 3] = DIMMED
         return found
+
+    def _is_lit(self, shown: Particles) -> NDArray[np.bool_]:
+        return np.isin(self._numbers(shown), list(self.lit))
 
     def place(self, scale: float, units: str) -> None:
         """Set world units per micrograph pixel."""
@@ -170,7 +192,8 @@ class ParticlesLayer:
         self._drawn_zoom = float(self._viewer.scene.camera.zoom)
         selected = np.isin(shown.id, self._focus.selected if marked is None else marked)
         ring_px = self.layer.size * float(self.layer.scale[-1]) * self._drawn_zoom
-        self.layer.border_width = widths(shown, ring_px, selected)
+        stand_out = selected | self._is_lit(shown) if self.lit else selected
+        self.layer.border_width = widths(shown, ring_px, stand_out)
         self.layer.face_color = fills(ring_px, selected)
 
     def _tell_napari(self) -> None:

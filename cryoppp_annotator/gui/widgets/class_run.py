@@ -1,0 +1,420 @@
+"""Start a 2D classification, follow it, and choose which of the stored ones is shown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from qtpy.QtCore import QObject, QSignalBlocker, QTimer, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QSizePolicy,
+    QSpinBox,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ...errors import AnnotatorError
+from ...jobs.runner import Job, JobState
+from ...model.classes import ClassRun
+from ...model.context import JobContext
+from ...model.curation import Table
+from ...session import classes
+from ...session.class_view import as_greys, n_classes_for
+from ...session.classes import Preview, RunOptions, RunResult
+from ...session.edits import count_of
+from ...session.session import Announcement
+from ..workbench import Workbench
+from .jobs import time_left
+
+#: Fewest picks that can be classified.
+_FEWEST = 20
+
+
+class _Post(QObject):
+    """Carries averages from the job's thread to the window."""
+
+    arrived = Signal(object)
+
+
+class RunBox(QWidget):
+    """The top of the *Classes* tab.
+
+    Parameters
+    ----------
+    bench : Workbench
+    """
+
+    preview = Signal(object, object, int, int)  # greys, shares, picks, iteration
+    chosen = Signal(object)  # the ClassRun to show; None = none
+
+    def __init__(self, bench: Workbench) -> None:
+        super().__init__()
+        self._bench = bench
+        self._session = bench.session
+        self._job: Job | None = None
+        self._iteration = 0
+        self._unsaved: RunResult | None = None
+        self.runs: list[ClassRun] = []
+        self.shown: ClassRun | None = None
+        self._post = _Post()
+        self._post.arrived.connect(self._on_preview)
+        self.start = QPushButton("Classify")
+        self.number = QSpinBox()
+        self.number.setRange(0, 200)
+        self.number.setSpecialValueText("auto")
+        self.number.setKeyboardTracking(False)
+        self.number.valueChanged.connect(lambda _value: self.refresh())
+        self.number.editingFinished.connect(bench.canvas.setFocus)
+        self.picks = QComboBox()
+        self.picks.setToolTip("Which picks are classified: accepted and undecided ones of this set")
+        self.picks.activated.connect(lambda _row: self.refresh())
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(False)
+        self.bar.setMaximumHeight(8)
+        self.cancel = QToolButton()
+        self.cancel.setText("✕")
+        self.cancel.setToolTip("Cancel this classification; earlier ones stay")
+        self.told = QLabel()
+        self.told.setWordWrap(True)
+        self.list = QComboBox()
+        self.list.setToolTip("Classifications of this project; choosing one computes nothing")
+        self.more = QPushButton("More")
+        self.more.setToolTip("Re-centre, templates, classify again, import, export")
+        self.update_run = QPushButton("Update")
+        self.update_run.setToolTip("Classifies the picks as they are now, starting from these averages: quicker")
+        self.outdated = QLabel()
+        self.outdated.setWordWrap(True)
+        for combo in (self.picks, self.list):
+            combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+            combo.setMinimumContentsLength(6)
+            combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self._lay_out()
+        self.start.clicked.connect(lambda: self.classify())
+        self.cancel.clicked.connect(self._on_cancel)
+        self.update_run.clicked.connect(self._on_update)
+        self.list.activated.connect(self._on_list)
+        self._look = QTimer(self)
+        self._look.setSingleShot(True)
+        self._look.setInterval(1200)
+        self._look.timeout.connect(self._look_whether_outdated)
+        bench.bridge.ticked.connect(self._on_tick)
+        bench.session.changed.connect(self._on_changed)
+        bench.themed.connect(self.refresh)
+
+    def _lay_out(self) -> None:
+        top = QHBoxLayout()
+        top.addWidget(self.start)
+        top.addWidget(self.picks, 1)
+        top.addWidget(QLabel("into"))
+        top.addWidget(self.number)
+        self._progress = QWidget()
+        progress = QHBoxLayout(self._progress)
+        progress.setContentsMargins(0, 0, 0, 0)
+        progress.addWidget(self.bar, 1)
+        progress.addWidget(self.cancel)
+        shown = QHBoxLayout()
+        shown.addWidget(self.list, 1)
+        shown.addWidget(self.more)
+        self._old = QWidget()
+        old = QHBoxLayout(self._old)
+        old.setContentsMargins(0, 0, 0, 0)
+        old.addWidget(self.outdated, 1)
+        old.addWidget(self.update_run)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(top)
+        layout.addWidget(self._progress)
+        layout.addWidget(self.told)
+        layout.addLayout(shown)
+        layout.addWidget(self._old)
+        self._progress.hide()
+        self._old.hide()
+
+    def close_panel(self) -> None:
+        """Stop following the session."""
+        self._look.stop()
+        self._bench.bridge.ticked.disconnect(self._on_tick)
+        self._session.changed.disconnect(self._on_changed)
+
+    # ------------------------------------------------------------------ what can be done
+
+    @property
+    def running(self) -> bool:
+        """Whether a classification goes on."""
+        return self._job is not None and not self._job.over
+
+    def why_not(self) -> str:
+        """Why nothing can be classified now; empty where it can."""
+        if self.running:
+            return "a classification is running: cancel it first"
+        if self._session.store.read_only:
+            return "the project was opened read-only"
+        if (n := self.n_picks()) < _FEWEST:
+            return f"at least {_FEWEST} picks that are not rejected are needed; there are {n}"
+        return ""
+
+    def n_picks(self) -> int:
+        """Accepted and undecided picks of the project."""
+        counts = self._session.counts()
+        return counts["accepted"] + counts["undecided"]
+
+    def options(self) -> RunOptions:
+        """What *Classify* would do."""
+        chosen = self.picks.currentData()
+        base = RunOptions(
+            n_classes=self.number.value() or n_classes_for(self.n_picks()),
+            pick_sets=None if chosen is None else (int(chosen),),
+        )
+        focus = self._bench.focus
+        # candidates that are not drawn are not classified
+        return replace(base, min_score=focus.threshold) if focus.proposed_sets() else base
+
+    def refresh(self) -> None:
+        """Say what can be done now."""
+        self._fill_picks()
+        why = self.why_not()
+        self.start.setEnabled(not why)
+        n = self.n_picks()
+        self.start.setToolTip(
+            why or f"Sorts {n:,} accepted and undecided picks by what they look like, in the background"
+        )
+        size = self._session.diameter_A
+        self.number.setToolTip(
+            f"How many classes; auto: about sixty picks each, now {n_classes_for(n)}.\n"
+            f"Boxes are 1.5 diameters wide ({1.5 * size:.0f} Å, at most 64 px after cropping): the diameter sets them"
+        )
+        self._progress.setVisible(self.running)
+        if why and not self.running and not self.runs:
+            self._tell(f"{why[0].upper()}{why[1:]}.", "note")
+        elif not self.running and not self.runs and not self._unsaved:
+            self._tell("No classes yet. Classify shows what the picks look like on average.", "note")
+        self._colour_outdated()
+
+    def _fill_picks(self) -> None:
+        sets = self._session.pick_sets
+        wanted = [("all picks", None), *((str(told["name"]), number) for number, told in sets.items())]
+        present = [(self.picks.itemText(k), self.picks.itemData(k)) for k in range(self.picks.count())]
+        if wanted == present:
+            return
+        kept = self.picks.currentData()
+        with QSignalBlocker(self.picks):
+            self.picks.clear()
+            for text, number in wanted:
+                self.picks.addItem(text, number)
+            self.picks.setCurrentIndex(max(0, self.picks.findData(kept)) if kept is not None else 0)
+        self.picks.setVisible(True)
+
+    def _tell(self, text: str, level: str = "info") -> None:
+        self.told.setText(text)
+        self.told.setVisible(bool(text))
+        colour = self._bench.ink(level)
+        self.told.setStyleSheet(f"color: {colour};" if colour else "")
+
+    # ------------------------------------------------------------------ a run
+
+    def classify(self, options: RunOptions | None = None) -> None:
+        """Start a classification in the background."""
+        if why := self.why_not():
+            self._bench.say(why, "info")
+            return
+        wanted = self.options() if options is None else options
+        session, post = self._session, self._post
+        self._iteration = 0
+        self._unsaved = None
+
+        def hand_on(preview: Preview) -> None:
+            post.arrived.emit((as_greys(preview.averages), preview.share, preview.n_picks, preview.iteration))
+
+        def work(context: JobContext) -> RunResult:
+            return classes.classify_project(session, wanted, context=context, on_iteration=hand_on)
+
+        self._job = self._bench.runner.submit(
+            work, title="classify picks", on_done=self._on_done, on_failed=self._on_failed
+        )
+        self._fill_list()
+        self.list.setCurrentIndex(0)
+        self._tell("starting …")
+        self.refresh()
+        self._bench.bridge.ticked.emit()
+
+    def _on_cancel(self) -> None:
+        if self._job is not None:
+            self._job.cancel()
+            self._tell("cancelling …")
+
+    def _on_tick(self) -> None:
+        job = self._job
+        if job is None:
+            return
+        if job.state is JobState.CANCELLED:
+            self._ended("cancelled; nothing was changed")
+            self.choose(self.shown)
+        elif not job.over:
+            self.bar.setRange(0, 0 if job.fraction is None else 1000)
+            self.bar.setValue(int(1000 * (job.fraction or 0)))
+            words = [job.message or "starting", time_left(job.time_left_s())]
+            self._tell(" · ".join(w for w in words if w))
+
+    def _on_preview(self, arrived: tuple[object, object, int, int]) -> None:
+        if not self.running:
+            return  # it was cancelled meanwhile
+        greys, share, n, iteration = arrived
+        self._iteration = iteration
+        if self.shows_running():
+            self.list.setItemText(0, f"now: iteration {iteration}, {n:,} picks")
+            self.preview.emit(greys, share, n, iteration)
+
+    def shows_running(self) -> bool:
+        """Whether the run that goes on is what is shown."""
+        return self.running and self.list.currentIndex() == 0
+
+    def _ended(self, text: str, level: str = "info") -> None:
+        self._job = None
+        self._progress.hide()
+        self._fill_list()
+        self._tell(text, level)
+        self.refresh()
+
+    def _on_failed(self, job: Job) -> None:
+        self._ended(str(job.error), "error")
+        self.choose(self.shown)
+        self._bench.job_failed(job)
+
+    def _on_done(self, result: RunResult) -> None:
+        seeing = self.list.currentIndex() == 0
+        try:
+            run = classes.enter_run(self._session, result)
+        except AnnotatorError as error:
+            self._unsaved = result
+            self._ended(str(error), "error")
+            self._bench.say(str(error), "error")
+            self._offer_saving()
+            return
+        self.take(run, show=seeing, notes=result.notes)
+
+    def _offer_saving(self) -> None:
+        self.outdated.setText("These classes are not saved yet.")
+        self.update_run.setText("Save again")
+        self._old.show()
+
+    def take(self, run: ClassRun, *, show: bool = True, notes: tuple[str, ...] = ()) -> None:
+        """A run has come into the project."""
+        self._unsaved = None
+        self.runs = classes.list_runs(self._session)
+        self._ended(" · ".join(notes), "note")
+        told = f"{run.name}: {run.verdict}" if run.verdict else run.name
+        self._bench.say(told)
+        self.choose(run if show else self.shown)
+
+    # ------------------------------------------------------------------ stored runs
+
+    def reread(self) -> None:
+        """Read the list of runs again."""
+        self.runs = classes.list_runs(self._session)
+        known = {run.id: run for run in self.runs}
+        if self.shown is None or self.shown.id not in known:
+            self._fill_list()
+            self.choose(self.runs[-1] if self.runs else None)
+        else:
+            self._fill_list()
+        self.refresh()
+
+    def _fill_list(self) -> None:
+        with QSignalBlocker(self.list):
+            kept = self.list.currentData()
+            self.list.clear()
+            if self.running:
+                self.list.addItem("now: starting", -1)
+            for run in reversed(self.runs):
+                self.list.addItem(_label(run), run.id)
+            row = self.list.findData(kept)
+            self.list.setCurrentIndex(row if row >= 0 else 0 if self.list.count() else -1)
+        self.list.setEnabled(self.list.count() > 0)
+        self.list.setToolTip(
+            "Classifications of this project; choosing one computes nothing" if self.list.count() else "none yet"
+        )
+
+    def choose(self, run: ClassRun | None) -> None:
+        """Show a stored run."""
+        self.shown = run
+        with QSignalBlocker(self.list):
+            if run is not None:
+                self.list.setCurrentIndex(self.list.findData(run.id))
+        self.chosen.emit(run)
+        self._old.hide()
+        self._look.start()
+
+    def forget(self, run: ClassRun) -> None:
+        """A run was taken out of the project."""
+        if self.shown is not None and self.shown.id == run.id:
+            self.shown = None
+        self.reread()
+
+    def _on_list(self, row: int) -> None:
+        number = self.list.itemData(row)
+        if number == -1:
+            self._old.hide()
+            return  # the next iteration draws it
+        self.choose(next(run for run in self.runs if run.id == number))
+
+    # ------------------------------------------------------------------ out of date
+
+    def _on_changed(self, announcement: Announcement) -> None:
+        if announcement.kind == "refresh":
+            self.reread()
+        if announcement.touches(Table.PARTICLE) or announcement.touches(Table.PICK_SET):
+            self._look.start()
+        self.refresh()
+
+    def _look_whether_outdated(self) -> None:
+        run, session = self.shown, self._session
+        if run is None or self.running or not self.isVisible():
+            return
+
+        def look(context: JobContext) -> tuple[int, int, int]:
+            return classes.changed_since(session, run)
+
+        self._bench.runner.submit(
+            look, title="compare the classes with the picks", quiet=True,
+            on_done=lambda found: self._on_looked(run, found),
+        )  # fmt: skip
+
+    def _on_looked(self, run: ClassRun, found: tuple[int, int, int]) -> None:
+        if self.shown is not run or self.running or self._unsaved is not None:
+            return
+        n = sum(found)
+        added, removed, moved = found
+        words = [f"{k:,} {what}" for k, what in ((added, "new"), (removed, "removed"), (moved, "moved")) if k]
+        self.outdated.setText(f"Out of date: {count_of(n)} changed since ({', '.join(words)})" if n else "")
+        self.update_run.setText("Update")
+        self._old.setVisible(n > 0)
+        self._colour_outdated()
+
+    def _colour_outdated(self) -> None:
+        self.outdated.setStyleSheet(f"color: {self._bench.ink('warning')};")
+        self.update_run.setEnabled(not self.running)
+
+    def _on_update(self) -> None:
+        if (unsaved := self._unsaved) is not None:
+            self._on_done(unsaved)
+        elif (run := self.shown) is not None:
+            self._bench.guarded(lambda: self.classify(classes.update_of(run)))
+
+    def showEvent(self, event: object) -> None:
+        """Look again whether the shown run is out of date."""
+        super().showEvent(event)
+        self._look.start()
+
+
+def _label(run: ClassRun) -> str:
+    at = str(run.record.get("started", ""))[:16].replace("T", " ")
+    source = "" if run.source == "here" else f" ({run.source})"
+    seconds = run.record.get("seconds")
+    took = f" in {seconds:.0f} s" if seconds and run.source == "here" else ""
+    return f"{run.name}{source}{took} · {at}" if at else f"{run.name}{source}"
