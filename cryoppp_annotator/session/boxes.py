@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -175,6 +174,10 @@ class Picks:
     def __len__(self) -> int:
         return len(self.id)
 
+    def take(self, rows: NDArray[np.intp]) -> Picks:
+        """Some of them, in ascending order."""
+        return Picks(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
     def by_micrograph(self) -> dict[int, slice]:
         """Where the picks of each micrograph stand."""
         numbers, starts = np.unique(self.micrograph, return_index=True)
@@ -196,12 +199,10 @@ def plan(session: Session, picks: Picks, invert: bool = True) -> Geometry:
     return Geometry(side, float(coarsest) * box / side, diameter_A, invert)
 
 
-def cut_out(
-    session: Session, picks: Picks, boxes: Boxes, micrographs: Sequence[int], *, context: JobContext = _QUIET
-) -> None:
-    """Add the boxes of the picks on some micrographs, from the cache where they are there.
+def cut_out(session: Session, picks: Picks, boxes: Boxes, *, context: JobContext = _QUIET) -> None:
+    """Add the boxes of picks to ``boxes``, from the cache where they are there.
 
-    A micrograph that cannot be read is noted and passed over. The order of ``micrographs`` is that of the boxes.
+    A micrograph that cannot be read is noted and passed over.
 
     Raises
     ------
@@ -211,9 +212,9 @@ def cut_out(
     known = {m.id: m for m in list(session.micrographs)}
     where = picks.by_micrograph()
     rows, scale, depth = [boxes.rows], [boxes.scale], [boxes.defocus_A]
-    for i, number in enumerate(micrographs):
-        micrograph, part = known[number], where[number]
-        context.progress(i, len(micrographs), f"cutting out {micrograph.name}, {len(boxes):,} picks")
+    for i, (number, part) in enumerate(where.items()):
+        micrograph = known[number]
+        context.progress(i, len(where), f"cutting out {micrograph.name}, {len(boxes):,} picks")
         try:
             source, records = _records(session, micrograph, picks, part, boxes, context)
         except AnnotatorError as error:
@@ -230,7 +231,7 @@ def cut_out(
         scale.append(np.full(n, boxes.geometry.pixel_size_A / session.pixel_size_A(micrograph)))
         depth.append(np.full(n, told.mean_A))
     boxes.rows, boxes.scale, boxes.defocus_A = np.concatenate(rows), np.concatenate(scale), np.concatenate(depth)
-    context.progress(len(micrographs), len(micrographs), f"{len(boxes):,} picks")
+    context.progress(1, 1, f"{len(boxes):,} picks")
 
 
 def notes_of(boxes: Boxes, n_picks: int) -> list[str]:

@@ -6,7 +6,7 @@ are assigned to them piece by piece.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -33,7 +33,9 @@ TRAINED = 20_000
 #: Mask of picks in boxes of 1.5 diameters: the particle's own radius and 15 % more, as a share of the box.
 MASK_OF_PICKS = 1.15 / 3.0
 #: Micrographs that the first picks come from, at least.
-_FIRST_MICROGRAPHS = 4
+_FIRST_MICROGRAPHS = 6
+#: So many more picks are cut first than are wanted: some have no box.
+_SPARE = 1.1
 _PER_CLASS = 60
 _MODEL_MEMBERS = 2000
 #: Step of the shifts in the last stage, px.
@@ -170,16 +172,15 @@ def work_out(
     start = None if before is None else before.model
     work = _Work(boxes, options.use_ctf, Settings(options.n_classes), _Watch(on_iteration))
     rng = context.rng()
-    order: list[int] = rng.permutation(list(picks.by_micrograph())).tolist()
     wanted = max(options.subset, _PER_CLASS * options.n_classes)
     if start is None and len(picks) > 1.2 * wanted:
-        n = _enough(picks, order, wanted)
-        cut_out(session, picks, boxes, order[:n], context=within(context, 0.0, 0.1))
-        order = order[n:]
-        if len(boxes) > wanted // 2:
-            some = np.sort(rng.permutation(len(boxes))[:wanted])
-            start = work.classify(some, None, within(context, 0.1, 0.4, f"first {len(some):,} picks, ")).model
-    cut_out(session, picks, boxes, order, context=within(context, 0.4, 0.7))
+        some = picks.take(_first(picks, wanted, rng))
+        first = replace(work, boxes=Boxes(BoxStack(geometry.side), geometry))
+        cut_out(session, some, first.boxes, context=within(context, 0.0, 0.1))
+        if len(first.boxes) > wanted // 2:
+            inner = within(context, 0.1, 0.4, f"first {len(first.boxes):,} picks, ")
+            start = first.classify(np.arange(len(first.boxes)), None, inner).model
+    cut_out(session, picks, boxes, context=within(context, 0.4, 0.7))
     if not len(boxes):
         raise Refused("; ".join(["not one pick has its whole box on a micrograph", *notes_of(boxes, len(picks))[:3]]))
     if len(boxes) <= TRAINED:
@@ -198,11 +199,18 @@ def work_out(
     return work.outcome(result, labels)
 
 
-def _enough(picks: Picks, order: Sequence[int], wanted: int) -> int:
-    """How many micrographs of ``order`` hold the first picks, with some to spare for those without a box."""
+def _first(picks: Picks, wanted: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Picks that are classified first: of few micrographs, because reading them takes the time."""
     where = picks.by_micrograph()
-    held = np.cumsum([where[number].stop - where[number].start for number in order])
-    return max(_FIRST_MICROGRAPHS, int(np.searchsorted(held, 1.15 * wanted)) + 1)
+    parts = [where[number] for number in rng.permutation(list(where)).tolist()]
+    wanted = round(_SPARE * wanted)
+    held = np.cumsum([part.stop - part.start for part in parts])
+    n = max(_FIRST_MICROGRAPHS, int(np.searchsorted(held, wanted)) + 1)
+    quota = max(wanted // min(n, len(parts)), 1)
+    drawn = [part.start + rng.permutation(part.stop - part.start) for part in parts[:n]]
+    rows = np.concatenate([rows[:quota] for rows in drawn])
+    spare = np.concatenate([rows[quota:] for rows in drawn])
+    return np.sort(np.concatenate([rows, spare[: max(0, wanted - len(rows))]]))
 
 
 def _chosen(new: NDArray[np.intp], n: int, rng: np.random.Generator) -> NDArray[np.intp]:
