@@ -46,9 +46,11 @@ _TRIM = 2
 #: Regions reach so much further than what was seen, diameters.
 _GROW = 0.15
 #: So many things of like size and darkness (ratios) are particles, whatever diameter was told; their clusters too.
-_ALIKE, _LIKENESS, _LARGEST_PARTICLE, _CLUSTER = 4, 0.6, 5.0, 4.0
+_ALIKE, _LIKENESS, _LARGEST_PARTICLE, _CLUSTER, _CLUSTER_LIKENESS = 5, 0.72, 5.0, 4.0, 0.5
 #: Nothing is dirt that is not so many times darker than what most dark spots (percentile) are.
-_DARKER, _MOST = 2.5, 50
+_DARKER, _MOST = 2.0, 85
+#: What is larger (diameters^2) is no such spot.
+_WIDE = 4.0
 #: A thing of the edge whose visible outline bends round itself with less than this radius (longest sides) is ice.
 _ICE_RADIUS = 0.5
 #: Longest deviation of the polygon from the outline, working pixels; area below which a thing is noise, diameters^2.
@@ -135,7 +137,10 @@ def _dirt(small: FloatImage, diameter: float) -> Mask:
     fine, medium, coarse = (
         below_field(ndimage.gaussian_filter(small, share * diameter)) for share in (_FINE, _SMALL, _LARGE)
     )
-    seed = (medium < -_limit(medium, _SMALL_DEPTH, diameter)) | (coarse < -_limit(coarse, _LARGE_DEPTH, diameter))
+    label, _ = ndimage.label(coarse < -_RIM_DEPTH)
+    wide = np.isin(label, np.flatnonzero(np.bincount(label.ravel()) > _WIDE * diameter**2)) & (label > 0)
+    seed = medium < -_limit(medium, _SMALL_DEPTH, wide, diameter)
+    seed |= coarse < -_limit(coarse, _LARGE_DEPTH, wide, diameter)
     if not seed.any():
         return nothing
     # the inside of each thing: darker than half of the darkest nearby, so that its halo does not count
@@ -153,9 +158,9 @@ def _dirt(small: FloatImage, diameter: float) -> Mask:
     return _with_what_is_cut_off(dirt, diameter) if dirt.any() else nothing
 
 
-def _limit(below: FloatImage, least: float, diameter: float) -> float:
-    """Darkness that no particle reaches, robust s.d.: from the dark spots there are, most of which are particles."""
-    spots = below[below == ndimage.minimum_filter(below, size=2 * round(0.4 * diameter) + 1)]
+def _limit(below: FloatImage, least: float, wide: Mask, diameter: float) -> float:
+    """Darkness that no particle reaches, robust s.d.: by the dark spots there are, most of which are particles."""
+    spots = below[(below == ndimage.minimum_filter(below, size=2 * round(0.4 * diameter) + 1)) & ~wide]
     return max(least, _DARKER * -float(np.percentile(spots, 100 - _MOST))) if len(spots) > 20 else least
 
 
@@ -210,7 +215,7 @@ def _without_particles(dirt: Mask, medium: FloatImage, diameter: float) -> Mask:
     group = (alike.sum(axis=1) >= _ALIKE) & (size < _LARGEST_PARTICLE * diameter)
     if not group.any():
         return dirt
-    spared = (depth < np.median(depth[group]) / _LIKENESS) & (size < _CLUSTER * np.median(size[group]))
+    spared = (depth < np.median(depth[group]) / _CLUSTER_LIKENESS) & (size < _CLUSTER * np.median(size[group]))
     return np.asarray(dirt & ~np.isin(label, numbers[spared]))
 
 

@@ -18,7 +18,8 @@ from ..errors import ConflictError, ProjectError
 from ..model.curation import Change, Decision, pack
 from ..model.micrograph import Micrograph, MicrographState
 from ..model.particles import COLUMNS, Particles
-from . import changes, rows, schema
+from ..model.region import Region
+from . import changes, regions, rows, schema
 from .changes import HistoryEntry
 from .database import explained, make_engine, migrate
 
@@ -178,6 +179,16 @@ class Store:
         with explained(self.path), self._engine.connect() as connection:
             found = connection.execute(select(schema.pick_set).order_by(schema.pick_set.c.id)).mappings().all()
         return [dict(row) for row in found]
+
+    def regions(self, micrograph: int | None = None) -> list[Region]:
+        """Regions of one micrograph, or of the project, also those a person dismissed; ordered by id."""
+        with explained(self.path), self._engine.connect() as connection:
+            return regions.read(connection, micrograph)
+
+    def micrographs_with_regions(self) -> list[int]:
+        """Ids of the micrographs that have a region which counts, in order."""
+        with explained(self.path), self._engine.connect() as connection:
+            return regions.micrographs_with(connection)
 
     def count(self, selector: Selector) -> int:
         """How many particles a selector means."""
