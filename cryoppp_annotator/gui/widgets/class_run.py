@@ -98,6 +98,7 @@ class RunBox(QWidget):
         self.cancel.clicked.connect(self._on_cancel)
         self.update_run.clicked.connect(self._on_update)
         self.list.activated.connect(self._on_list)
+        #: Looks whether the shown run is out of date, when edits pause.
         self._look = QTimer(self)
         self._look.setSingleShot(True)
         self._look.setInterval(1200)
@@ -401,8 +402,12 @@ class RunBox(QWidget):
         self.update_run.setEnabled(not self.running)
 
     def _on_update(self) -> None:
+        session = self._session
         if (unsaved := self._unsaved) is not None:
-            self._on_done(unsaved)
+            self._bench.runner.submit(
+                lambda context: classes.save(session, unsaved, context=context), title="save the classes",
+                on_done=self._on_done, on_failed=self._bench.job_failed,
+            )  # fmt: skip
         elif (run := self.shown) is not None:
             self._bench.guarded(lambda: self.classify(classes.update_of(run)))
 

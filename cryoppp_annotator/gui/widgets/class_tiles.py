@@ -261,6 +261,10 @@ class TileView(QListView):
         room = self.viewport().width() - 2
         return max(self._columns, room // self._wanted)
 
+    def has_keyboard(self) -> bool:
+        """Whether keys typed in its window are for it."""
+        return self.isVisible() and self.window().focusWidget() is self
+
     def rows_in_sight(self, *, ahead: int = 0) -> range:
         """Rows that are drawn, and so many screens of them ahead."""
         model = self.model()

@@ -132,6 +132,7 @@ class ClassesPanel(QWidget):
         self.sort.addItems(list(_SORTS))
         self.sort.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.sort.setMinimumContentsLength(8)
+        self.sort.setMaximumWidth(self.sort.fontMetrics().horizontalAdvance("resolution, worst") + 30)
         self.sort.setToolTip("Which classes come first: by picks, quality or resolution")
         self.threshold = QSlider(Qt.Orientation.Horizontal)
         self.threshold.setRange(0, 100)
@@ -273,7 +274,7 @@ class ClassesPanel(QWidget):
         numbers = self._pictures.members.numbers_of(self._bench.focus.selected)
         marked = Counter(numbers[numbers > 0].tolist())
         self.model.set_marked(marked)
-        if marked and not self.gallery.hasFocus():
+        if marked and not self.gallery.has_keyboard():
             row = self.model.row_of(marked.most_common(1)[0][0])
             if row >= 0:
                 self.gallery.scrollTo(self.model.index(row))
@@ -384,7 +385,7 @@ class ClassesPanel(QWidget):
 
     def has_keyboard(self) -> bool:
         """Whether keys mean the chosen classes."""
-        return self.gallery.isVisible() and self.gallery.hasFocus()
+        return self.gallery.has_keyboard()
 
     def take(self, command: str) -> bool:
         """Do a command about the chosen classes. Returns whether it was one."""

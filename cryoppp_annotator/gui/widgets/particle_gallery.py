@@ -207,8 +207,7 @@ class ParticleGallery(QWidget):
         rejected = int((self._members.decision[self._members.of_classes(self.numbers)] == Decision.REJECTED).sum())
         self.title.setText(f"<b>{what}</b>: {count_of(n)}")
         self.hint.setText(
-            f"{rejected:,} rejected. A click rejects or restores, a double click goes there; "
-            "Ctrl or Shift chooses several for A and X."
+            f"{rejected:,} rejected · click: reject or restore; double click: go there; Ctrl, Shift: choose for A, X"
         )
 
     # ------------------------------------------------------------------ pictures
@@ -294,7 +293,7 @@ class ParticleGallery(QWidget):
 
     def has_keyboard(self) -> bool:
         """Whether keys mean picks of this gallery."""
-        return self.view.isVisible() and self.view.hasFocus()
+        return self.view.has_keyboard()
 
     def take(self, command: str) -> bool:
         """Do a command about the chosen picks. Returns whether it was one."""

@@ -1,0 +1,457 @@
+"""The Classes tab: run, gallery, decisions about classes, links with the canvas, particles of a class."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication, QTabWidget
+from window import CTRL, DIAMETER, LEFT, PLAIN, RIGHT, SHIFT, choose, let_go, scored, slide, write_star
+
+from cryoppp_annotator.gui.layers.particles import UNLIT
+from cryoppp_annotator.model.classes import ClassRun, ClassSummary, judge
+from cryoppp_annotator.model.curation import Decision, Reason
+from cryoppp_annotator.session import classes
+from cryoppp_annotator.store.store import Selector
+
+Key = Qt.Key
+NAMES = "abcd"
+#: Of three classes: quality, resolution, what is suggested.
+KNOWN = ((0.8, 20.0, Decision.ACCEPTED), (0.5, 12.0, Decision.ACCEPTED), (0.1, 40.0, Decision.REJECTED))
+
+
+def everything(window):
+    return window.session.store.particles_where(Selector())
+
+
+def decisions(window) -> list[list[int]]:
+    """Undecided, accepted and rejected picks of each imported class."""
+    found = everything(window)
+    return [np.bincount(found.decision[found.class_id == k], minlength=3).tolist() for k in (1, 2, 3)]
+
+
+def store_run(session, name: str = "made by hand") -> ClassRun:
+    """A run whose classes are those of the imported file: 56, 52 and 52 picks on four micrographs."""
+    picks = session.store.particles_where(Selector())
+    summaries = tuple(
+        ClassSummary(
+            k, int((picks.class_id == k).sum()), float((picks.class_id == k).mean()), resolution, 0.9, 0.5, 1.0,
+            quality, suggestion,
+        )
+        for k, (quality, resolution, suggestion) in enumerate(KNOWN, 1)
+    )  # fmt: skip
+    rows, columns = np.mgrid[:32, :32] - 16
+    averages = np.stack([np.hypot(rows, columns) < 4 * k for k in (1, 2, 3)]).astype(np.float32)
+    n = len(picks)
+    members = {
+        "particle": picks.id, "number": picks.class_id, "posterior": np.linspace(0.2, 1.0, n),
+        "shift_x": np.full(n, 1.5), "shift_y": np.full(n, -2.0), "angle_deg": np.zeros(n), "x": picks.x, "y": picks.y,
+    }  # fmt: skip
+    record = {
+        "kind": "classify", "engine": "cryoppp-annotator", "version": "0", "parameters": {}, "inputs": {},
+        "counts": {"verdict": judge(summaries)}, "seed": 0, "curator": "ann", "started": "2026-01-01T00:00:00+00:00",
+        "seconds": 3.0,
+    }  # fmt: skip
+    run = ClassRun(0, name, "here", 10.0, "", session.store.newest(), summaries, judge(summaries), record)
+    return classes.enter_run(session, classes.RunResult(run, averages, members))
+
+
+@pytest.fixture
+def picked(window, tmp_path):
+    """160 undecided picks on four micrographs."""
+    window.enter(write_star(tmp_path / "picks.star", scored(NAMES)))
+    return window
+
+
+@pytest.fixture
+def classed(picked):
+    """With a stored run of three classes, and its tab open."""
+    store_run(picked.session)
+    picked.annotator.classes.run.reread()
+    open_tab(picked)
+    picked.until(lambda: picked.annotator.classes.shown)
+    return picked
+
+
+def open_tab(window):
+    tabs = window.annotator.findChild(QTabWidget)
+    tabs.setCurrentWidget(window.annotator.classes)
+    QApplication.processEvents()
+    return window.annotator.classes
+
+
+def middle(view, row: int) -> QPoint:
+    return view.visualRect(view.model().index(row, 0)).center()
+
+
+def click_tile(view, row: int, held=PLAIN, button=LEFT) -> None:
+    QTest.mouseClick(view.viewport(), button, held, middle(view, row))
+    QApplication.processEvents()
+
+
+def double_click(view, row: int) -> None:
+    """As a mouse does: press, release, double click, release."""
+    QTest.mouseClick(view.viewport(), LEFT, PLAIN, middle(view, row))
+    QTest.mouseDClick(view.viewport(), LEFT, PLAIN, middle(view, row))
+    QApplication.processEvents()
+
+
+def press(view, key, held=PLAIN) -> None:
+    QTest.keyClick(view, key, held)
+    QApplication.processEvents()
+
+
+def click_class(window, number: int, held=PLAIN) -> None:
+    panel = window.annotator.classes
+    click_tile(panel.gallery, panel.model.row_of(number), held)
+
+
+# --- a run -----------------------------------------------------------------------------------------------------------
+
+
+def test_one_button_classifies_while_picking_goes_on(picked):
+    window, panel = picked, open_tab(picked)
+    assert panel.run.start.isEnabled()
+    seen = []
+    panel.run.preview.connect(lambda greys, share, n, iteration: seen.append((iteration, len(greys), n)))
+    panel.run.number.setValue(4)
+    panel.run.start.click()
+    assert not panel.run.start.isEnabled()
+    assert "running" in panel.run.start.toolTip()
+    window.until(lambda: seen)
+    assert panel.model.is_live
+    assert panel.model.rowCount() == seen[-1][1]
+    assert panel.gallery.chosen() == [], "nothing can be decided about averages that will be others"
+    window.click(10, 300)
+    assert window.session.counts()["accepted"] == 1, "a pick was added meanwhile"
+    window.until(lambda: panel.shown, 120_000)
+    iterations = [iteration for iteration, _, _ in seen]
+    assert iterations == sorted(iterations)
+    assert len(iterations) > 3
+    tiles = [panel.model.tile(number) for number in panel.model.numbers]
+    assert sum(sum(tile.counts) for tile in tiles) == sum(item.count for item in panel.shown.summaries)
+    assert panel.verdict.text() == f"{panel.shown.verdict}."
+    assert panel.run.list.currentText().startswith(panel.shown.name)
+
+
+def test_stored_classes_are_read_again_without_computing(classed, new_window):
+    project = classed.project()
+    classed.annotator.close_project()
+    with classed.qtbot.waitSignal(classed.annotator.ready, timeout=30_000):
+        classed.annotator.open_path(project, curator="ann")
+    panel = open_tab(classed)
+    classed.until(lambda: panel.shown)
+    assert panel.run.list.currentText().startswith("made by hand in 3 s · 2026-01-01")
+    assert [panel.model.tile(k).counts for k in (1, 2, 3)] == [(56, 0, 0), (52, 0, 0), (52, 0, 0)]
+    assert not [job for job in classed.bench.runner.jobs if "classify" in job.title]
+
+
+def test_a_cancelled_run_leaves_what_was_shown(classed):
+    panel = classed.annotator.classes
+    panel.run.start.click()
+    panel.run.cancel.click()
+    classed.until(lambda: not panel.run.running and panel.run.start.isEnabled())
+    classed.until(lambda: panel.shown)
+    assert panel.shown.name == "made by hand"
+    assert panel.run.list.count() == 1
+    assert "cancelled" in panel.run.told.text()
+
+
+def test_too_few_picks_say_so(window):
+    panel = open_tab(window)
+    assert not panel.run.start.isEnabled()
+    assert "at least 20 picks" in panel.run.start.toolTip()
+    assert "At least 20 picks" in panel.run.told.text()
+    assert not panel.reject.isEnabled()
+    assert panel.reject.toolTip() == "there are no classes yet"
+
+
+def test_an_old_run_says_so_and_can_be_updated(classed):
+    window, panel = classed, classed.annotator.classes
+    window.click(10, 300)
+    window.click(390, 10)
+    window.session.move(window.session.particles.id[:1], [200.0], [160.0])
+    window.until(lambda: panel.run.outdated.isVisible())
+    assert panel.run.outdated.text() == "Out of date: 3 picks changed since (2 new, 1 moved)"
+    panel.run.update_run.click()
+    assert panel.run.running
+    panel.run.cancel.click()
+    window.until(lambda: not panel.run.running)
+
+
+# --- deciding about classes ------------------------------------------------------------------------------------------
+
+
+def test_x_rejects_the_picks_of_chosen_classes_on_every_micrograph(classed):
+    window, panel = classed, classed.annotator.classes
+    steps = window.steps()
+    click_class(window, 2)
+    click_class(window, 3, CTRL)
+    assert sorted(panel.gallery.chosen()) == [2, 3]
+    press(panel.gallery, Key.Key_X)
+    assert decisions(window) == [[56, 0, 0], [0, 0, 52], [0, 0, 52]]
+    found = everything(window)
+    assert set(found.reason[found.decision == Decision.REJECTED].tolist()) == {Reason.NOT_A_PARTICLE}
+    assert window.steps() == steps + 1
+    assert [panel.model.tile(k).state for k in (1, 2, 3)] == [0, 2, 2], "the tiles follow"
+    assert "Ctrl+Z" in window.status
+    press(panel.gallery, Key.Key_Z, CTRL)
+    assert decisions(window) == [[56, 0, 0], [52, 0, 0], [52, 0, 0]]
+    assert [panel.model.tile(k).counts for k in (2, 3)] == [(52, 0, 0), (52, 0, 0)]
+
+
+def test_a_accepts_and_a_number_gives_the_reason(classed):
+    window, panel = classed, classed.annotator.classes
+    click_class(window, 1)
+    press(panel.gallery, Key.Key_2)
+    found = everything(window)
+    assert set(found.reason[found.class_id == 1].tolist()) == {Reason.ICE}
+    press(panel.gallery, Key.Key_Right)
+    assert panel.gallery.chosen() == [2]
+    press(panel.gallery, Key.Key_A)
+    assert decisions(window) == [[0, 0, 56], [0, 52, 0], [52, 0, 0]]
+    press(panel.gallery, Key.Key_Escape)
+    press(panel.gallery, Key.Key_X)
+    assert decisions(window) == [[0, 0, 56], [0, 52, 0], [52, 0, 0]]
+    assert "choose classes first" in window.status
+
+
+def test_keys_mean_the_canvas_again_after_a_click_on_it(classed):
+    window, panel = classed, classed.annotator.classes
+    click_class(window, 1)
+    p = window.session.particles
+    window.click(p.x[0], p.y[0])
+    window.key(Key.Key_X)
+    assert np.flatnonzero(window.session.particles.decision == Decision.REJECTED).tolist() == [0]
+    assert len(everything(window)) == 160
+    assert (everything(window).decision == Decision.REJECTED).sum() == 1
+    assert panel.gallery.chosen() == [1]
+
+
+def test_what_is_suggested_is_done_in_one_step_each(classed):
+    window, panel = classed, classed.annotator.classes
+    assert panel.accept_suggested.text() == "Accept 2 suggested"
+    assert panel.reject_suggested.text() == "Reject 1 suggested"
+    steps = window.steps()
+    panel.reject_suggested.click()
+    panel.accept_suggested.click()
+    assert decisions(window) == [[0, 56, 0], [0, 52, 0], [0, 0, 52]]
+    assert window.steps() == steps + 2
+    assert not panel.accept_suggested.isEnabled()
+    assert panel.accept_suggested.toolTip() == "nothing is suggested"
+
+
+def test_the_threshold_moves_the_suggestion(classed):
+    panel = classed.annotator.classes
+    assert panel.threshold.value() == 30, "half-way between the worst kept and the best dropped"
+    slide(panel.threshold, 60)
+    assert [panel.model.tile(k).suggestion for k in (1, 2, 3)] == [1, 2, 2]
+    assert panel.reject_suggested.text() == "Reject 2 suggested"
+    slide(panel.threshold, 5)
+    assert [panel.model.tile(k).suggestion for k in (1, 2, 3)] == [1, 1, 1]
+    let_go(panel.threshold)
+    panel.automatic.click()
+    assert [panel.model.tile(k).suggestion for k in (1, 2, 3)] == [1, 1, 2]
+    assert panel.threshold.value() == 30
+
+
+def test_classes_are_sorted(classed):
+    panel = classed.annotator.classes
+    orders = {
+        "largest": [1, 2, 3], "best quality": [1, 2, 3], "worst quality": [3, 2, 1], "finest": [2, 1, 3],
+        "coarsest": [3, 1, 2],
+    }  # fmt: skip
+    click_class(classed, 3)
+    for text, numbers in orders.items():
+        choose(panel.sort, text)
+        assert panel.model.numbers == numbers, text
+        assert panel.gallery.chosen() == [3], "what is chosen stays chosen"
+
+
+# --- linked with the canvas ------------------------------------------------------------------------------------------
+
+
+def test_a_chosen_class_lights_its_picks(classed):
+    window = classed
+    bench, mine = window.bench, window.session.particles.class_id == 2
+    assert (window.layer.border_color[:, 3] == 1).all()
+    click_class(window, 2)
+    np.testing.assert_allclose(window.layer.border_color[:, 3], np.where(mine, 1.0, UNLIT), atol=1e-3)
+    widths = window.layer.border_width
+    assert widths[mine].min() > widths[~mine].max()
+    assert len(bench.focus.selected) == 0, "what is selected is another matter"
+    window.go("b")
+    mine = window.session.particles.class_id == 2
+    np.testing.assert_allclose(window.layer.border_color[:, 3], np.where(mine, 1.0, UNLIT), atol=1e-3)
+    window.annotator.findChild(QTabWidget).setCurrentWidget(window.annotator.pick)
+    assert (window.layer.border_color[:, 3] == 1).all(), "not while another tab is open"
+
+
+def test_where_the_others_are(classed):
+    window, panel = classed, classed.annotator.classes
+    click_class(window, 1)
+    assert panel.where_title.text() == "Class 1, 56 picks: 14 here, on 4 micrographs"
+    assert [panel.where.item(k).text() for k in range(4)] == [f"14  ·  {name}" for name in NAMES]
+    place = panel.where.visualItemRect(panel.where.item(2)).center()
+    QTest.mouseClick(panel.where.viewport(), LEFT, PLAIN, place)
+    assert window.session.current.name == "c"
+    assert panel.gallery.chosen() == [1]
+
+
+def test_picks_chosen_on_the_canvas_mark_their_classes(classed):
+    window, panel = classed, classed.annotator.classes
+    p = window.session.particles
+    window.bench.focus.select(p.id[:4].tolist())
+    assert [panel.model.tile(k).marked for k in (1, 2, 3)] == [2, 1, 1]
+    window.bench.focus.clear()
+    assert [panel.model.tile(k).marked for k in (1, 2, 3)] == [0, 0, 0]
+
+
+def test_rings_by_class_are_those_of_the_run(classed):
+    window = classed
+    everywhere = everything(window)
+    # a second run that has put them the other way round
+    session = window.session
+    choose(window.annotator.pick._colour_by, "class")
+    before = window.layer.border_color.copy()
+    assert len(np.unique(before.round(3), axis=0)) == 3
+    added = session.add(5.0, 5.0)
+    row = int(np.flatnonzero(window.bench.particles_layer.ids == added)[0])
+    grey = window.layer.border_color[row]
+    assert not (np.isclose(before, grey).all(axis=1)).any(), "it is in no class"
+    assert len(everything(window)) == len(everywhere) + 1
+
+
+# --- the particles of a class ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def opened(classed):
+    """The particles of class 1."""
+    panel = classed.annotator.classes
+    double_click(panel.gallery, panel.model.row_of(1))
+    classed.until(lambda: panel.particles.isVisible())
+    QApplication.processEvents()
+    return classed
+
+
+def test_a_class_opens_as_its_particles(opened):
+    window, gallery = opened, opened.annotator.classes.particles
+    found = everything(window)
+    sure = np.linspace(0.2, 1.0, 160)[found.class_id == 1]
+    assert gallery.model.ids.tolist() == found.id[found.class_id == 1][np.argsort(-sure)].tolist(), "best first"
+    window.until(lambda: not len(gallery.model.missing(gallery.view.rows_in_sight())))
+    from cryoppp_annotator.gui.models.class_model import TILE
+
+    tile = gallery.model.index(0).data(TILE)
+    side = tile.image.width()
+    assert side >= 1.4 * DIAMETER
+    centre, corner = (tile.image.pixelColor(k, k).value() for k in (side // 2, 1))
+    assert centre > corner + 60, "a particle is white, in the middle"
+    choose(gallery.order, "worst first")
+    assert gallery.model.ids.tolist() == found.id[found.class_id == 1][np.argsort(sure)].tolist()
+    press(gallery.view, Key.Key_Escape)
+    assert not gallery.isVisible()
+    assert opened.annotator.classes.gallery.has_keyboard()
+
+
+def test_a_click_rejects_one_and_another_restores_it(opened):
+    window, gallery = opened, opened.annotator.classes.particles
+    steps, particle = window.steps(), int(gallery.model.ids[2])
+
+    def decision() -> int:
+        found = everything(window)
+        return int(found.decision[found.id == particle][0])
+
+    click_tile(gallery.view, 2)
+    assert gallery.model.decision(2) is Decision.REJECTED, "seen at once"
+    window.until(lambda: decision() == Decision.REJECTED)
+    assert window.steps() == steps + 1
+    assert "1 rejected" in gallery.hint.text()
+    click_tile(gallery.view, 2)
+    window.until(lambda: decision() == Decision.UNDECIDED)
+    press(gallery.view, Key.Key_Z, CTRL)
+    press(gallery.view, Key.Key_Z, CTRL)
+    assert decision() == Decision.UNDECIDED
+    assert window.steps() == steps + 2
+    click_tile(gallery.view, 2, button=RIGHT)
+    assert decision() == Decision.REJECTED
+
+
+def test_several_are_decided_by_key(opened):
+    window, gallery = opened, opened.annotator.classes.particles
+    click_tile(gallery.view, 1, CTRL)
+    click_tile(gallery.view, 6, SHIFT)
+    press(gallery.view, Key.Key_1)
+    found = everything(window)
+    rejected = found.take(found.decision == Decision.REJECTED)
+    assert sorted(rejected.id.tolist()) == sorted(gallery.model.ids[1:7].tolist())
+    assert set(rejected.reason.tolist()) == {Reason.CARBON}
+    assert len(np.unique(rejected.micrograph)) == 2 or len(rejected) == 6
+    assert opened.annotator.classes.model.tile(1).counts == (50, 0, 6)
+
+
+def test_a_double_click_goes_there_and_decides_nothing(opened):
+    window, gallery = opened, opened.annotator.classes.particles
+    steps, particle = window.steps(), int(gallery.model.ids[3])
+    double_click(gallery.view, 3)
+    found = everything(window).take(everything(window).id == particle)
+    assert window.session.current_id == int(found.micrograph[0])
+    assert window.bench.focus.selected.tolist() == [particle]
+    scale = window.layer.scale[-1]
+    np.testing.assert_allclose(window.viewer.scene.camera.center[-2:], (found.y[0] * scale, found.x[0] * scale))
+    window.qtbot.wait(QApplication.doubleClickInterval() + 50)
+    assert window.steps() == steps
+    assert gallery.model.decision(3) is Decision.UNDECIDED
+
+
+# --- what else can be done -------------------------------------------------------------------------------------------
+
+
+def menu_action(panel, text: str):
+    panel.menu.aboutToShow.emit()
+    (found,) = [action for action in panel.menu.actions() if action.text().startswith(text)]
+    return found
+
+
+def test_picks_move_to_the_centres_of_their_classes(classed):
+    window, panel = classed, classed.annotator.classes
+    before = everything(window)
+    click_class(window, 2)
+    menu_action(panel, "Re-centre").trigger()
+    after = everything(window)
+    mine = before.class_id == 2
+    np.testing.assert_allclose(after.x - before.x, np.where(mine, 1.5, 0.0), atol=1e-9)
+    np.testing.assert_allclose(after.y - before.y, np.where(mine, -2.0, 0.0), atol=1e-9)
+    window.key(Key.Key_Z, CTRL)
+    np.testing.assert_array_equal(everything(window).x, before.x)
+
+
+def test_averages_become_templates(classed):
+    panel = classed.annotator.classes
+    assert not menu_action(panel, "Use as templates").isEnabled()
+    click_class(classed, 1)
+    click_class(classed, 2, CTRL)
+    menu_action(panel, "Use as templates").trigger()
+    (found,) = classes.list_templates(classed.session)
+    assert found.numbers == (1, 2)
+    assert "kept 2 templates" in classed.status
+
+
+def test_a_forgotten_run_is_gone_and_its_decisions_stay(classed):
+    window, panel = classed, classed.annotator.classes
+    panel.reject_suggested.click()
+    menu_action(panel, "Forget this run").trigger()
+    window.until(lambda: panel.model.rowCount() == 0)
+    assert panel.run.list.count() == 0
+    assert decisions(window) == [[56, 0, 0], [52, 0, 0], [0, 0, 52]]
+
+
+def test_averages_that_vanished_are_told_of(classed):
+    window, panel = classed, classed.annotator.classes
+    (window.project() / panel.shown.folder / "classes.mrcs").unlink()
+    panel.run.choose(panel.shown)
+    window.until(lambda: "cannot be shown" in panel.verdict.text())
+    assert panel.model.rowCount() == 0
+    assert not panel.accept_suggested.isEnabled()
