@@ -8,11 +8,13 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from .errors import AnnotatorError, Cancelled, EngineError, FormatError, ProjectError
+from .imaging.ctf import Ctf, Defocus, Optics
 from .model.candidates import Candidates
 from .model.context import JobContext
 from .model.coordinates import Anchor, Orientation, SourceFrame
 from .model.curation import Decision, Reason
 from .model.micrograph import Micrograph, MicrographState
+from .model.parameter import Parameter
 from .model.particles import Particles
 from .model.pickfile import CoordinateFormat, FilePicks, Issue, MicrographPicks, PickFile, WriteOptions
 from .model.picture import Picture
@@ -47,6 +49,43 @@ class Denoiser(Protocol):
 
         Raises
         ------
+        Cancelled
+        """
+        ...
+
+
+class TunableDenoiser(Denoiser, Protocol):
+    """A denoiser with numbers to choose, which is also told the micrograph's CTF where it is known.
+
+    One without ``parameters`` is a plain :class:`Denoiser` and is called without the last two arguments.
+    """
+
+    parameters: tuple[Parameter, ...]
+
+    def denoise(
+        self,
+        image: NDArray[Any],
+        *,
+        pixel_size_A: float | None,
+        diameter_A: float | None,
+        max_side: int,
+        context: JobContext,
+        parameters: Mapping[str, Any] = ...,
+        ctf: Ctf | None = None,
+    ) -> Picture:
+        """Make the display picture of a raw micrograph; see :meth:`Denoiser.denoise`.
+
+        Parameters
+        ----------
+        parameters : mapping of name to number
+            As declared; what is missing takes its default.
+        ctf : Ctf or None
+            None = nobody knows the defocus.
+
+        Raises
+        ------
+        EngineError
+            An unknown parameter, or one out of range.
         Cancelled
         """
         ...
@@ -105,7 +144,9 @@ __all__ = [
     "Cancelled",
     "Candidates",
     "CoordinateFormat",
+    "Ctf",
     "Decision",
+    "Defocus",
     "Denoiser",
     "EngineError",
     "FilePicks",
@@ -115,7 +156,9 @@ __all__ = [
     "Micrograph",
     "MicrographPicks",
     "MicrographState",
+    "Optics",
     "Orientation",
+    "Parameter",
     "Particles",
     "PickFile",
     "Picker",
@@ -123,5 +166,6 @@ __all__ = [
     "ProjectError",
     "Reason",
     "SourceFrame",
+    "TunableDenoiser",
     "WriteOptions",
 ]

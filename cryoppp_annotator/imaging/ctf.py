@@ -23,12 +23,15 @@ class Optics:
         Share of amplitude contrast, 0 .. 1.
     b_factor_A2 : float
         Envelope ``exp(-B k^2 / 4)``, A^2; 0 = none.
+    phase_shift_deg : float
+        Of a phase plate, degrees.
     """
 
     voltage_kV: float = 300.0
     cs_mm: float = 2.7
     amplitude_contrast: float = 0.1
     b_factor_A2: float = 0.0
+    phase_shift_deg: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +51,22 @@ class Defocus:
     angle_deg: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Ctf:
+    """All that is known of how a micrograph was imaged: the microscope, and this exposure's defocus."""
+
+    defocus: Defocus
+    optics: Optics = Optics()
+
+
 def electron_wavelength_A(voltage_kV: float) -> float:
     """Relativistic electron wavelength, angstrom: ``12.2643 / sqrt(V + 0.978466e-6 V^2)``, V in volt."""
     volts = 1e3 * voltage_kV
     return 12.2643247 / math.sqrt(volts + 0.978466e-6 * volts * volts)
+
+
+def _constant_phase(optics: Optics) -> float:
+    return math.asin(optics.amplitude_contrast) + math.radians(optics.phase_shift_deg)
 
 
 def ctf_1d(k: ArrayLike, defocus_A: float, optics: Optics) -> NDArray[np.float64]:
@@ -59,7 +74,7 @@ def ctf_1d(k: ArrayLike, defocus_A: float, optics: Optics) -> NDArray[np.float64
     k2 = np.asarray(k, np.float64) ** 2
     wavelength = electron_wavelength_A(optics.voltage_kV)
     phase = math.pi * wavelength * (defocus_A - 0.5e7 * optics.cs_mm * wavelength**2 * k2) * k2
-    return np.asarray(np.sin(phase + math.asin(optics.amplitude_contrast)) * np.exp(-0.25 * optics.b_factor_A2 * k2))
+    return np.asarray(np.sin(phase + _constant_phase(optics)) * np.exp(-0.25 * optics.b_factor_A2 * k2))
 
 
 def ctf_2d(shape: tuple[int, int], pixel_size_A: float, defocus: Defocus, optics: Optics) -> NDArray[np.float32]:
@@ -94,7 +109,7 @@ def ctf_2d(shape: tuple[int, int], pixel_size_A: float, defocus: Defocus, optics
         phase += np.float32(2.0 * half * math.sin(twice)) * (kx * ky)
     phase *= np.float32(math.pi * wavelength)
     phase -= np.float32(0.5e7 * math.pi * optics.cs_mm * wavelength**3) * (k2 * k2)
-    phase += np.float32(math.asin(optics.amplitude_contrast))
+    phase += np.float32(_constant_phase(optics))
     np.sin(phase, out=phase)
     if optics.b_factor_A2:
         k2 *= np.float32(-0.25 * optics.b_factor_A2)

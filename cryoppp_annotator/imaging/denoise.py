@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,12 +13,16 @@ from numpy.typing import NDArray
 
 from ..errors import EngineError
 from ..model.context import JobContext
+from ..model.parameter import Parameter, with_defaults
 from ..model.picture import Picture
 from .contrast import interior, robust_limits, robust_location, sample_pixels
+from .ctf import Ctf
 from .filters import Padding, band_pass, box_reduce, find_padding
 
 #: Clip this many robust s.d. from the median: far beyond any particle, far below a hot pixel.
 _CLIP_SD = 6.0
+#: No parameter was chosen.
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 #: Diameter assumed where none is known, angstrom, and as a share of the longest side where no pixel size is either.
 _USUAL_DIAMETER_A, _USUAL_SHARE = 150.0, 1 / 28
 
@@ -42,7 +48,7 @@ def raw_picture(image: NDArray[Any], max_side: int = 8192) -> Picture:
     EngineError
         Where the image is empty or not 2-D.
     """
-    _check_image(image)
+    check_image(image)
     with np.errstate(over="ignore"):
         pixels = image.astype(np.float32)
     if image.dtype.kind == "f":
@@ -54,20 +60,30 @@ def raw_picture(image: NDArray[Any], max_side: int = 8192) -> Picture:
 
 @dataclass(slots=True)  # not frozen: the protocol declares plain attributes
 class BandPassDenoiser:
-    """Band-pass filter adapted to the particle: what is much larger or much finer than a particle is removed.
+    """Band-pass filter: what is much larger or much finer than a particle is removed.
 
     Attributes
     ----------
     high_pass_diameters : float
-        Wavelength of the high-pass (gain 1/2), particle diameters.
+        Wavelength of the high-pass (gain 1/2) where none is chosen, particle diameters.
     low_pass_diameters : float
-        Wavelength of the low-pass (gain 1/2), particle diameters.
+        Wavelength of the low-pass (gain 1/2) where none is chosen, particle diameters.
     """
 
     name: str = "band-pass"
     title: str = "Band-pass"
     high_pass_diameters: float = 2.5
     low_pass_diameters: float = 1 / 8
+    parameters: tuple[Parameter, ...] = (
+        Parameter(
+            "longest_A", "Longest", 0.0, 20.0, 5000.0, "A",
+            "Larger structures are removed (half left at this wavelength)", "2.5 diameters",
+        ),
+        Parameter(
+            "shortest_A", "Shortest", 0.0, 2.0, 500.0, "A",
+            "Finer structures are removed (half left at this wavelength)", "1/8 diameter",
+        ),
+    )  # fmt: skip
 
     def denoise(
         self,
@@ -77,8 +93,10 @@ class BandPassDenoiser:
         diameter_A: float | None,
         max_side: int,
         context: JobContext,
+        parameters: Mapping[str, Any] = NOTHING,
+        ctf: Ctf | None = None,
     ) -> Picture:
-        """Make the display picture; see :class:`cryoppp_annotator.api.Denoiser`.
+        """Make the display picture; see :class:`cryoppp_annotator.api.TunableDenoiser`. The CTF is not used.
 
         Returns
         -------
@@ -91,31 +109,38 @@ class BandPassDenoiser:
         ------
         Cancelled
         EngineError
-            Where the image is empty or not 2-D.
+            Where the image is empty or not 2-D, or a parameter is impossible.
         """
-        _check_image(image)
+        check_image(image)
+        chosen = with_defaults(self.parameters, parameters)
         context.check()
-        step = max(1.0, math.ceil(4.0 * max(image.shape) / max(1, max_side)) / 4.0)
+        step = picture_step(image.shape, max_side)
         diameter = diameter_px(max(image.shape), pixel_size_A, diameter_A)
+        pixel = pixel_size_A if _positive(pixel_size_A) else None
+        longest, shortest = (
+            size / pixel if size and pixel else share * diameter
+            for size, share in (
+                (chosen["longest_A"], self.high_pass_diameters),
+                (chosen["shortest_A"], self.low_pass_diameters),
+            )
+        )
         padding = find_padding(image)
         clean = cleaned(image, padding, context)
-        pixels = band_pass(
-            clean,
-            self.high_pass_diameters * diameter,
-            max(self.low_pass_diameters * diameter, 2.0 * step),
-            step=step,
-            padding=padding,
-            context=context,
-        )
+        pixels = band_pass(clean, longest, max(shortest, 2.0 * step), step=step, padding=padding, context=context)
         del clean
         context.check()
-        small = _scaled_padding(padding, step, image.shape, pixels.shape)
-        _normalise(pixels, small)
-        return Picture(pixels, (step, step), _display_limits(pixels, small))
+        small = scaled_padding(padding, step, image.shape, pixels.shape)
+        normalise(pixels, small)
+        return Picture(pixels, (step, step), display_limits(pixels, small))
 
 
-#: The built-in denoiser (entry point ``band-pass``); an ``api.Denoiser``.
+#: The plainest of the built-in denoisers (entry point ``band-pass``); an ``api.TunableDenoiser``.
 BAND_PASS = BandPassDenoiser()
+
+
+def picture_step(shape: tuple[int, ...], max_side: int) -> float:
+    """Micrograph px per picture px: the smallest multiple of 1/4, at least 1, that gives at most ``max_side`` px."""
+    return max(1.0, math.ceil(4.0 * max(shape) / max(1, max_side)) / 4.0)
 
 
 def diameter_px(side: int, pixel_size_A: float | None, diameter_A: float | None) -> float:
@@ -142,7 +167,8 @@ def _positive(value: float | None) -> bool:
     return value is not None and math.isfinite(value) and value > 0.0
 
 
-def _check_image(image: NDArray[Any]) -> None:
+def check_image(image: NDArray[Any]) -> None:
+    """Raise EngineError where this is no image of real numbers with rows and columns."""
     if image.ndim != 2 or image.size == 0:
         raise EngineError(f"expected a micrograph with rows and columns, not an array of shape {image.shape}")
     if image.dtype.kind not in "biuf":
@@ -223,7 +249,7 @@ def _subtract_plane(image: NDArray[np.float32], padding: Padding) -> None:
     image -= columns.astype(np.float32)[None]
 
 
-def _display_limits(pixels: NDArray[np.float32], padding: Padding) -> tuple[float, float]:
+def display_limits(pixels: NDArray[np.float32], padding: Padding) -> tuple[float, float]:
     """Percentile limits, drawn in where ice or carbon would take all the contrast from the particles."""
     lo, hi = robust_limits(pixels, 0.2, 99.8, padding)
     median, spread = robust_location(sample_pixels(pixels, padding))
@@ -231,7 +257,7 @@ def _display_limits(pixels: NDArray[np.float32], padding: Padding) -> tuple[floa
     return drawn if drawn[0] < drawn[1] else (lo, hi)
 
 
-def _scaled_padding(padding: Padding, step: float, full: tuple[int, ...], small: tuple[int, ...]) -> Padding:
+def scaled_padding(padding: Padding, step: float, full: tuple[int, ...], small: tuple[int, ...]) -> Padding:
     """Padding in picture pixels: every picture pixel centred on padding belongs to it."""
     top, bottom, left, right = padding
     return (
@@ -242,7 +268,7 @@ def _scaled_padding(padding: Padding, step: float, full: tuple[int, ...], small:
     )
 
 
-def _normalise(pixels: NDArray[np.float32], padding: Padding) -> None:
+def normalise(pixels: NDArray[np.float32], padding: Padding) -> None:
     """Mean 0 and s.d. 1 inside the padding, 0 on it; in place. Filtered rounding errors of a constant stay 0."""
     inner = interior(pixels, padding)
     mean = float(inner.mean(dtype=np.float64))

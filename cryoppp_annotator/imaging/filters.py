@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from ..model.context import JobContext
 
 Padding: TypeAlias = tuple[int, int, int, int]
+Gain: TypeAlias = Callable[[NDArray[np.complex64], tuple[int, int], tuple[int, int]], NDArray[np.float32]]
 NO_PADDING: Padding = (0, 0, 0, 0)
 _QUIET = JobContext()
 
@@ -210,20 +212,64 @@ def band_pass(
     ValueError
         Where ``step`` is not a multiple of 1/4 or below 1.
     """
-    if step < 1.0 or (4.0 * step) % 1.0:
-        raise ValueError(f"step must be a multiple of 1/4 and at least 1, not {step}")
     # The high-pass has sigma 0.19 wavelengths in real space: 0.6 of one on either side is three sigma.
     margin = 0.6 * (high_pass_px if high_pass_px is not None else 4.0 * (low_pass_px or 0.0))
-    small = (_fast_size(image.shape[0], margin, step), _fast_size(image.shape[1], margin, step))
+    return filtered(
+        image,
+        lambda _spectrum, _full, small: band_gain(small, step, high_pass_px, low_pass_px),
+        margin_px=margin,
+        step=step,
+        padding=padding,
+        context=context,
+    )
+
+
+def filtered(
+    image: NDArray[Any],
+    gain: Gain,
+    *,
+    margin_px: float,
+    step: float = 1.0,
+    padding: Padding = NO_PADDING,
+    context: JobContext = _QUIET,
+) -> NDArray[np.float32]:
+    """Filter and Fourier-crop in one real FFT pair; edges are mirrored, so nothing rings or wraps around.
+
+    Parameters
+    ----------
+    image : (h, w) real array, yx, finite
+    gain : callable
+        ``gain(spectrum, full, small)`` is handed the half spectrum of the mirrored image of shape ``full`` and gives
+        the factors, ``(small[0], small[1] // 2 + 1)`` float32, on the half spectrum of the picture of shape ``small``.
+    margin_px : float
+        How far the filter reaches, input px: so much is mirrored.
+    step, padding, context
+        As in :func:`band_pass`.
+
+    Returns
+    -------
+    (ceil(h / step), ceil(w / step)) float32
+        Pixel ``(i, j)`` is centred at ``(i * step, j * step)`` exactly.
+
+    Raises
+    ------
+    Cancelled
+    ValueError
+        Where ``step`` is not a multiple of 1/4 or below 1.
+    """
+    if step < 1.0 or (4.0 * step) % 1.0:
+        raise ValueError(f"step must be a multiple of 1/4 and at least 1, not {step}")
+    small = (_fast_size(image.shape[0], margin_px, step), _fast_size(image.shape[1], margin_px, step))
     full = (round(small[0] * step), round(small[1] * step))
     extended = extend_mirrored(image, full, padding)
     context.check()
     spectrum = scipy.fft.rfft2(extended, workers=fft_workers(), overwrite_x=True)
     del extended
     context.check()
+    factors = gain(spectrum, full, small)
     small_spectrum = crop_spectrum(spectrum, full, small)
     del spectrum
-    small_spectrum *= band_gain(small, step, high_pass_px, low_pass_px)
+    small_spectrum *= factors
     context.check()
     out = scipy.fft.irfft2(small_spectrum, s=small, workers=fft_workers(), overwrite_x=True)
     return np.ascontiguousarray(out[: math.ceil(image.shape[0] / step), : math.ceil(image.shape[1] / step)], np.float32)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from cryoppp_annotator.api import Denoiser
+from cryoppp_annotator.api import TunableDenoiser
 from cryoppp_annotator.errors import Cancelled, EngineError
 from cryoppp_annotator.imaging.denoise import BAND_PASS, diameter_px, raw_picture
 from cryoppp_annotator.model.context import JobContext
@@ -40,9 +40,9 @@ def planted(shape, points, sigma=8.0, depth=3.0):
 
 
 def test_it_walks_through_the_door():
-    denoiser: Denoiser = BAND_PASS
+    denoiser: TunableDenoiser = BAND_PASS
     assert inspect.signature(denoiser.denoise).parameters.keys() == (
-        inspect.signature(Denoiser.denoise).parameters.keys() - {"self"}
+        inspect.signature(TunableDenoiser.denoise).parameters.keys() - {"self"}
     )
     assert BAND_PASS.name == "band-pass"
     assert BAND_PASS.title == "Band-pass"
@@ -186,6 +186,24 @@ def test_cancel_reaches_the_inside(calls):
 
     with pytest.raises(Cancelled):
         denoise(noise((100, 100)), context=JobContext(is_cancelled=is_cancelled))
+
+
+def test_the_band_can_be_said_in_angstrom():
+    image = noise((400, 400))
+    usual = BAND_PASS.denoise(image, pixel_size_A=2.0, diameter_A=80.0, max_side=2048, context=JobContext())
+
+    def chosen(**parameters):
+        return BAND_PASS.denoise(
+            image, pixel_size_A=2.0, diameter_A=80.0, max_side=2048, context=JobContext(), parameters=parameters
+        ).pixels
+
+    np.testing.assert_array_equal(chosen(longest_A=200.0, shortest_A=10.0), usual.pixels)
+    np.testing.assert_array_equal(chosen(longest_A=0), usual.pixels)
+    power = np.abs(np.fft.rfft2(chosen(shortest_A=40.0)))  # 20 px
+    assert power[0, 60:].max() < 0.02 * power[0, 4:16].max()
+    for wrong in ({"longest_A": -3}, {"shortest_A": 1e9}, {"shortest_A": "fine"}, {"sharpness": 1}):
+        with pytest.raises(EngineError):
+            chosen(**wrong)
 
 
 def test_the_diameter_falls_back_on_something_sensible():
