@@ -40,6 +40,9 @@ def pick(
     box_size: Annotated[
         float | None, typer.Option("--box-size", metavar="PX", help="For formats that write a box.")
     ] = None,
+    keep_dirt: Annotated[
+        bool, typer.Option("--keep-dirt", help="Also what lies on carbon, ice or the padding border.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Propose particles on micrographs.
@@ -47,6 +50,7 @@ def pick(
     Writes DIR/<stem>.star with rlnAutopickFigureOfMerit for each micrograph. What fails is reported and the others
     finish (exit code 1); a second start goes on where the first stopped, and picks again what has changed.
     """
+    from ..picking.regions import told as told_of
     from ..session.picking import PickWish, pick_all
     from .progress import run_job
 
@@ -54,6 +58,7 @@ def pick(
     wish = PickWish(
         diameter_A=diameter_A, diameter_px=diameter_px, picker=picker, threshold=threshold, to=to,
         parameters={"polarity": "bright"} if bright else {}, pixel_size_A=pixel_size, box_size_px=box_size,
+        avoid=not keep_dirt,
     )  # fmt: skip
     report = run_job(lambda context: pick_all(micrographs, out, wish, context=context), title="Picking")
     for path, reason in report.failed.items():
@@ -67,10 +72,13 @@ def pick(
         "kept": report.n_kept,
         "failed": [{"micrograph": path, "reason": reason} for path, reason in report.failed.items()],
         "files": [str(file) for file in report.files],
+        "left_out": {reason.label: n for reason, n in report.left_out.items()},
         "seconds": round(report.seconds, 3),
     }
     kept = f" ({report.n_kept:,} were done before)" if report.n_kept else ""
     said = f"{report.n_picks:,} candidates on {report.n_picked + report.n_kept:,} micrographs{kept} in {out}"
+    if left := told_of(report.left_out):
+        said += f" ({left}; --keep-dirt keeps them)"
     typer.echo(json.dumps(told, indent=2) if as_json else said)
     if report.failed:
         raise typer.Exit(1)

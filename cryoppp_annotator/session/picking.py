@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -25,9 +26,10 @@ from ..formats.star import format_star, number_text
 from ..imaging.filters import fft_workers
 from ..model.candidates import Candidates
 from ..model.context import JobContext
-from ..model.curation import Decision
+from ..model.curation import Decision, Reason
 from ..model.micrograph import Micrograph, pixel_size_doubt
 from ..model.pickfile import CoordinateFormat, MicrographPicks, WriteOptions
+from ..picking.dirt import avoided
 from .exports import writable
 
 log = logging.getLogger(__name__)
@@ -56,6 +58,8 @@ class PickWish:
         Coordinate format written beside the STARs; ``relion`` = the STARs alone.
     box_size_px : float or None
         For formats that write a box.
+    avoid : bool
+        Leave out what lies on carbon, ice or the padding border.
     """
 
     diameter_A: float | None = None
@@ -66,6 +70,7 @@ class PickWish:
     pixel_size_A: float | None = None
     to: str = "relion"
     box_size_px: float | None = None
+    avoid: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,7 @@ class PickReport:
     n_kept: int
     failed: Mapping[str, str]
     seconds: float
+    left_out: Mapping[Reason, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +158,13 @@ def pick_all(
         else:
             counts[task.star] = done
             n_kept += 1
-    counts |= _run(tasks, picker, wish, record, failed, context)
+    left_out: Counter[Reason] = Counter()
+    counts |= _run(tasks, picker, wish, record, failed, left_out, context)
     files = [star for path in paths if (star := _star_of(path, out)) in counts]
     if target is not None and files:
         files += _rewritten(target, paths, counts, out, wish, context)
     return PickReport(
-        sum(counts.values()), tuple(files), len(counts) - n_kept, n_kept, failed, time.monotonic() - started
+        sum(counts.values()), tuple(files), len(counts) - n_kept, n_kept, failed, time.monotonic() - started, left_out
     )
 
 
@@ -207,6 +214,7 @@ def _task(path: Path, out: Path, wish: PickWish) -> _Task:
         "micrograph": str(path.absolute()), "fingerprint": images.fingerprint(path), "picker": wish.picker,
         "program": __version__, "parameters": json.loads(json.dumps(dict(wish.parameters), default=str)),
         "threshold": wish.threshold, "pixel_size_A": pixel, "diameter_A": diameter,
+        "avoid": wish.avoid,
     }  # fmt: skip
     return _Task(path, _star_of(path, out), key, pixel, diameter)
 
@@ -244,25 +252,32 @@ class _Record:
 
 
 def _run(
-    tasks: Sequence[_Task], picker: Picker, wish: PickWish, record: _Record, failed: dict[str, str], context: JobContext
-) -> dict[Path, int]:
+    tasks: Sequence[_Task], picker: Picker, wish: PickWish, record: _Record, failed: dict[str, str],
+    left_out: Counter[Reason], context: JobContext,
+) -> dict[Path, int]:  # fmt: skip
     """One micrograph a thread: numpy and the FFT leave the interpreter alone. Returns picks per STAR."""
     stop = False
     inner = JobContext(is_cancelled=lambda: stop or context.is_cancelled(), on_log=context.on_log, seed=context.seed)
 
-    def one(task: _Task) -> int:
+    def one(task: _Task) -> tuple[int, Mapping[Reason, int]]:
         image = images.read(task.path, check=inner.check)
         found = picker.propose(
             image, pixel_size_A=task.pixel_size_A, diameter_A=task.diameter_A, parameters=wish.parameters, context=inner
         )
         if wish.threshold is not None:
             found = found.take(found.score >= wish.threshold)
+        out: Mapping[Reason, int] = {}
+        if wish.avoid:
+            bright = wish.parameters.get("polarity") == "bright"
+            found, out = avoided(image, found, task.pixel_size_A, task.diameter_A, bright=bright, context=inner)
         write_text(task.star, _star_text(found))
-        return len(found)
+        return len(found), out
 
     counts: dict[Path, int] = {}
     with ThreadPoolExecutor(max(1, min(len(tasks), fft_workers())), thread_name_prefix="pick") as pool:
-        pending: dict[Future[int], _Task] = {pool.submit(one, task): task for task in tasks}
+        pending: dict[Future[tuple[int, Mapping[Reason, int]]], _Task] = {
+            pool.submit(one, task): task for task in tasks
+        }
         try:
             while pending:
                 n_over = len(tasks) - len(pending)
@@ -270,7 +285,8 @@ def _run(
                 for future in wait(pending, timeout=0.3, return_when=FIRST_COMPLETED).done:
                     task = pending.pop(future)
                     try:
-                        counts[task.star] = future.result()
+                        counts[task.star], out = future.result()
+                        left_out.update(out)
                         record.add(task, counts[task.star])
                     except Cancelled:
                         raise

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,12 @@ from ..extensions import pickers
 from ..formats import images
 from ..model.candidates import Candidates
 from ..model.context import JobContext
-from ..model.curation import Change, Decision, Delta, Kind, Table
+from ..model.curation import Change, Decision, Delta, Kind, Reason, Table
 from ..model.micrograph import Micrograph
 from ..model.particles import Particles
-from . import edits
+from ..model.region import Region
+from ..picking.regions import told
+from . import edits, regions
 from .session import Session
 
 _QUIET = JobContext()
@@ -43,6 +46,10 @@ class Proposal:
     parameters: Mapping[str, Any]
     found: tuple[tuple[int, Candidates], ...]
     failed: tuple[tuple[str, str], ...] = ()
+    #: Carbon and ice that were found on the way, by micrograph id; entered too.
+    regions: tuple[tuple[int, tuple[Region, ...]], ...] = ()
+    #: Candidates left out because of where they lie.
+    left_out: Mapping[Reason, int] = field(default_factory=dict)
 
 
 def propose(
@@ -51,9 +58,15 @@ def propose(
     micrographs: Sequence[Micrograph],
     *,
     parameters: Mapping[str, Any] | None = None,
+    avoid: bool = True,
     context: JobContext = _QUIET,
 ) -> Proposal:
     """Run a picker on micrographs; one that cannot be read or fails is told and passed over.
+
+    Parameters
+    ----------
+    avoid : bool
+        Leave out candidates in drawn regions, on carbon and ice (found on the way) and on the padding border.
 
     Raises
     ------
@@ -67,6 +80,8 @@ def propose(
     given = dict(parameters or {})
     found: list[tuple[int, Candidates]] = []
     failed: list[tuple[str, str]] = []
+    areas: list[tuple[int, tuple[Region, ...]]] = []
+    left_out: Counter[Reason] = Counter()
     inner = JobContext(is_cancelled=context.is_cancelled, on_log=context.on_log, seed=context.seed)
     for i, micrograph in enumerate(micrographs):
         context.progress(i, len(micrographs), f"{i}/{len(micrographs)}")
@@ -82,14 +97,21 @@ def propose(
                 parameters=given,
                 context=inner,
             )
+            screened = regions.screen(
+                session, micrograph, image, candidates, bright=given.get("polarity") == "bright", avoid=avoid,
+                context=context,
+            )  # fmt: skip
+            candidates = screened.excluded.kept
         except (EngineError, AnnotatorError) as error:
             context.check()
             failed.append((micrograph.name, str(error)))
             context.log(f"{micrograph.name}: {error}")
             continue
         found.append((micrograph.id, candidates))
+        areas.append((micrograph.id, screened.found))
+        left_out.update(screened.excluded.counts)
     context.progress(len(micrographs), len(micrographs), f"{len(found)}/{len(micrographs)}")
-    return Proposal(picker, session.diameter_A, given, tuple(found), tuple(failed))
+    return Proposal(picker, session.diameter_A, given, tuple(found), tuple(failed), tuple(areas), left_out)
 
 
 def enter(session: Session, proposal: Proposal) -> str:
@@ -115,13 +137,16 @@ def enter(session: Session, proposal: Proposal) -> str:
                 inserts.append(_columns(number, new))
         counted["new"] = sum(len(c["x"]) for c in inserts)
         counted["old"] = sum(map(len, deletes))
-        if not inserts and not deletes:
+        areas = regions.found_deltas(session, proposal.regions)
+        if not inserts and not deletes and not areas:
             return None
-        return _change(session, proposal, inserts, deletes)
+        return _change(session, proposal, inserts, deletes, areas)
 
     session.insert_built(build)
     n, where = edits.count_of(counted["new"], "candidate"), edits.count_of(len(proposal.found), "micrograph")
     words = [f"{proposal.picker} proposes {n} on {where}"]
+    if said := told(proposal.left_out):
+        words.append(said)
     if counted["old"]:
         words.append(f"{edits.count_of(counted['old'])} of earlier proposals made room")
     if proposal.failed:
@@ -151,11 +176,14 @@ def _columns(micrograph: int, new: Candidates) -> dict[str, NDArray[Any]]:
 
 
 def _change(
-    session: Session, proposal: Proposal, inserts: Sequence[Mapping[str, NDArray[Any]]], deletes: Sequence[Particles]
+    session: Session,
+    proposal: Proposal,
+    inserts: Sequence[Mapping[str, NDArray[Any]]],
+    deletes: Sequence[Particles],
+    areas: Sequence[Delta],
 ) -> Change:
-    deltas: list[Delta] = [
-        Delta(Table.PARTICLE, Kind.DELETE, old.id, old.columns(), {}, old.micrograph) for old in deletes
-    ]
+    deltas: list[Delta] = [*areas]
+    deltas += [Delta(Table.PARTICLE, Kind.DELETE, old.id, old.columns(), {}, old.micrograph) for old in deletes]
     n = sum(len(columns["x"]) for columns in inserts)
     if n:
         joined = {name: np.concatenate([columns[name] for columns in inserts]) for name in inserts[0]}

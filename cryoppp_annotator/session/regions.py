@@ -278,6 +278,7 @@ def screen(
     candidates: Candidates,
     *,
     bright: bool = False,
+    avoid: bool = True,
     context: JobContext = _QUIET,
 ) -> Screened:
     """Leave out candidates in regions (a person's, and what is found now) and on the padding border.
@@ -286,7 +287,11 @@ def screen(
     ----------
     image : (h, w) array of any real dtype, yx
         The micrograph.
+    avoid : bool
+        False keeps all candidates.
     """
+    if not avoid:
+        return Screened(Excluded(candidates, {}), ())
     there = session.store.regions(micrograph.id)
     found = _wanted(_found_on(session, micrograph, image, bright, context), there)
     drawn = [region for region in there if region.origin is Origin.HAND]
