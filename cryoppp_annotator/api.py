@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from .errors import AnnotatorError, Cancelled, EngineError, FormatError, ProjectError
+from .formats.images import find_micrographs, micrograph_name
+from .formats.images import read as read_micrograph
 from .imaging.ctf import Ctf, Defocus, Optics
+from .imaging.filters import fourier_crop
+from .imaging.handover import plain_image
+from .jobs.process import Ran, find_program, run_process
 from .model.candidates import Candidates
 from .model.context import JobContext
 from .model.coordinates import Anchor, Orientation, SourceFrame
@@ -18,6 +24,42 @@ from .model.parameter import Parameter
 from .model.particles import Particles
 from .model.pickfile import CoordinateFormat, FilePicks, Issue, MicrographPicks, PickFile, WriteOptions
 from .model.picture import Picture
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """Whether a program outside this one is there, as ``doctor`` tells it.
+
+    Attributes
+    ----------
+    title : str
+        ``RELION``.
+    found : bool
+    where : str
+        Path of its program.
+    version : str
+    problem : str
+        Why it is not there or does not start.
+    mend : str
+        One line: what to do about it.
+    """
+
+    title: str
+    found: bool
+    where: str = ""
+    version: str = ""
+    problem: str = ""
+    mend: str = ""
+
+
+class Engine(Protocol):
+    """The door by which ``doctor`` asks a plugin for its program (entry-point group ``cryoppp_annotator.engines``)."""
+
+    name: str
+
+    def status(self) -> EngineStatus:
+        """Look for the program and ask for its version; takes a few seconds at most and raises nothing."""
+        ...
 
 
 class Denoiser(Protocol):
@@ -148,7 +190,9 @@ __all__ = [
     "Decision",
     "Defocus",
     "Denoiser",
+    "Engine",
     "EngineError",
+    "EngineStatus",
     "FilePicks",
     "FormatError",
     "Issue",
@@ -164,8 +208,16 @@ __all__ = [
     "Picker",
     "Picture",
     "ProjectError",
+    "Ran",
     "Reason",
     "SourceFrame",
     "TunableDenoiser",
     "WriteOptions",
+    "find_micrographs",
+    "find_program",
+    "fourier_crop",
+    "micrograph_name",
+    "plain_image",
+    "read_micrograph",
+    "run_process",
 ]

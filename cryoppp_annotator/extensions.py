@@ -9,7 +9,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
-from .api import CoordinateFormat, Denoiser, Picker
+from .api import CoordinateFormat, Denoiser, Engine, Picker
 from .errors import EngineError
 
 log = logging.getLogger(__name__)
@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 FORMATS = "cryoppp_annotator.formats"
 DENOISERS = "cryoppp_annotator.denoisers"
 PICKERS = "cryoppp_annotator.pickers"
+ENGINES = "cryoppp_annotator.engines"
 WINDOWS = "cryoppp_annotator.windows"
 
 
@@ -68,6 +69,11 @@ def denoisers() -> dict[str, Denoiser]:
 def pickers() -> dict[str, Picker]:
     """Pickers by name."""
     return cast("dict[str, Picker]", find(PICKERS).items)
+
+
+def engines() -> dict[str, Engine]:
+    """Outside programs that plugins start, by name."""
+    return cast("dict[str, Engine]", find(ENGINES).items)
 
 
 def window() -> Callable[..., int]:

@@ -14,6 +14,7 @@ from .api import Cancelled, Candidates, EngineError, JobContext, Picker
 
 #: Seconds after which a cancelled picker must have stopped.
 CANCEL_S = 1.0
+_CANCEL_TRIES = 3
 _PIXEL_A, _DIAMETER_A = 2.0, 60.0
 
 
@@ -133,24 +134,40 @@ def _check_odd_images(picker: Picker, image: NDArray[np.float32], parameters: Ma
 
 
 def _check_cancel(picker: Picker, image: NDArray[np.float32], parameters: Mapping[str, Any]) -> None:
-    cancel = threading.Event()
-    context = JobContext(is_cancelled=cancel.is_set)
     large = np.tile(image, (5, 5))[:2048, :2048]
     for delay in (0.0, 0.05):
-        cancel.clear()
-        timer = threading.Timer(delay, cancel.set)
-        if delay:
-            timer.start()
-        else:
-            cancel.set()
-        started = time.monotonic()
-        try:
-            picker.propose(large, pixel_size_A=_PIXEL_A, diameter_A=_DIAMETER_A, parameters=parameters, context=context)
-        except Cancelled:
-            pass
-        else:
-            assert delay, "a cancelled picker must raise Cancelled"
-        finally:
-            timer.cancel()
-        # one that was done before the cancel reached it is as good; what may not be is a long silence after it
-        assert time.monotonic() - started < delay + CANCEL_S or not cancel.is_set(), "cancel took over a second"
+        # the best of a few: on a machine with much to do a second may pass without the picker having had it
+        took = float("inf")
+        for _ in range(_CANCEL_TRIES):
+            took = min(took, _silence(picker, large, parameters, delay))
+            if took < CANCEL_S:
+                break
+        assert took < CANCEL_S, f"cancel took {took:.1f} s"
+
+
+def _silence(picker: Picker, image: NDArray[Any], parameters: Mapping[str, Any], delay: float) -> float:
+    """Seconds from a cancel, ``delay`` s after the start, to the end of the picker's work; 0 = it was done before."""
+    asked: list[float] = []
+    cancel = threading.Event()
+
+    def ask() -> None:
+        asked.append(time.monotonic())
+        cancel.set()
+
+    timer = threading.Timer(delay, ask)
+    if delay:
+        timer.start()
+    else:
+        ask()
+    try:
+        picker.propose(
+            image, pixel_size_A=_PIXEL_A, diameter_A=_DIAMETER_A, parameters=parameters,
+            context=JobContext(is_cancelled=cancel.is_set),
+        )  # fmt: skip
+    except Cancelled:
+        pass
+    else:
+        assert delay, "a cancelled picker must raise Cancelled"
+    ended = time.monotonic()
+    timer.cancel()
+    return ended - asked[0] if asked else 0.0

@@ -1,0 +1,354 @@
+"""Tasks of a job on local threads, or on the workers of a Dask cluster: the same functions, the same futures.
+
+Everything goes through :class:`concurrent.futures.Executor`. A cancel reaches tasks that run elsewhere by an event the
+scheduler keeps, which they ask for twice a second; a task whose worker dies is run again by the scheduler.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from threadpoolctl import threadpool_limits
+
+from ..errors import Cancelled, EngineError
+from ..model.context import JobContext
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+log = logging.getLogger(__name__)
+
+#: Seconds between looks at the cancel flag: here, and (a question to the scheduler) on a worker.
+_TICK_S, _REMOTE_TICK_S = 0.2, 0.5
+_CONNECT_S = 10.0
+_TRIES = 4
+
+
+def each(
+    function: Callable[..., R],
+    items: Sequence[T],
+    *,
+    threads: int,
+    scheduler: str | None = None,
+    what: str = "micrographs",
+    context: JobContext,
+) -> Iterator[tuple[T, R | BaseException]]:
+    """Do ``function(item, context=JobContext)`` for every item, and yield them as they finish.
+
+    Parameters
+    ----------
+    function : callable
+        On a cluster it and what it brings must be picklable: a function of a module, or a ``partial`` of one.
+    items : sequence
+    threads : int
+        Local threads.
+    scheduler : str, optional
+        Address (``tcp://host:8786``) or scheduler file of a Dask cluster whose workers have this package and see the
+        same files; None = here.
+    what : str
+        What the items are called in the progress.
+    context : JobContext
+        Gets the progress. Its cancel reaches every running task.
+
+    Yields
+    ------
+    (item, result or exception)
+        :class:`Cancelled` of a task among the exceptions only where that task alone was stopped.
+
+    Raises
+    ------
+    Cancelled
+        The job was cancelled; running tasks have been told.
+    EngineError
+        There is no such cluster, or the connection to it was lost.
+    """
+    if not items:
+        return
+    with _place(threads, len(items), scheduler, context) as (executor, inner):
+        done: queue.SimpleQueue[Future[R]] = queue.SimpleQueue()
+        of: dict[Future[R], T] = {}
+        for item in items:
+            future = executor.submit(_task, function, item, inner)
+            of[future] = item
+            future.add_done_callback(done.put)
+        try:
+            while of:
+                n_over = len(items) - len(of)
+                context.progress(n_over, len(items), f"{n_over}/{len(items)} {what}")
+                try:
+                    future = done.get(timeout=_TICK_S)
+                except queue.Empty:
+                    continue
+                yield of.pop(future), _outcome(future, scheduler)
+        except BaseException:
+            inner.is_cancelled()  # on a cluster: raises the event
+            for future in of:
+                future.cancel()
+            raise
+
+
+def _outcome(future: Future[R], scheduler: str | None) -> R | BaseException:
+    if future.cancelled():  # nobody here did: the scheduler is gone
+        raise EngineError(f"the scheduler {scheduler} was lost; what is finished is kept, start again to go on")
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if type(error).__name__ == "KilledWorker":
+        return EngineError(f"its worker died {_TRIES} times on it (memory?)")
+    return error
+
+
+def _task(function: Callable[..., R], item: Any, context: JobContext) -> R:
+    context.check()  # also: in the task's own thread, where the worker is known
+    return function(item, context=context)
+
+
+@contextmanager
+def _place(threads: int, n: int, scheduler: str | None, context: JobContext) -> Iterator[tuple[Executor, JobContext]]:
+    """An executor, and the context its tasks get: it reports nothing, and is cancelled when they are abandoned."""
+    if scheduler is None:
+        stop = _Stop(context)
+        inner = JobContext(is_cancelled=stop, on_log=context.on_log, seed=context.seed)
+        pool = ThreadPoolExecutor(max(1, min(threads, n)), thread_name_prefix="task")
+        try:
+            yield pool, inner
+        except BaseException:
+            stop.stopped = True
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+        return
+    with Cluster(scheduler) as cluster:
+        yield cluster.executor(), cluster.shipped(context)
+
+
+class _Stop:
+    """A local flag: cancelled from outside, or abandoned."""
+
+    def __init__(self, context: JobContext) -> None:
+        self._asked = context.is_cancelled
+        self.stopped = False
+
+    def __call__(self) -> bool:
+        return self.stopped or self._asked()
+
+
+class Cluster:
+    """A connection to a Dask scheduler.
+
+    Parameters
+    ----------
+    address : str
+        ``tcp://host:8786``, or the path of a scheduler file.
+
+    Raises
+    ------
+    EngineError
+        Dask's ``distributed`` is not installed, nobody answers, or the workers lack this package.
+    """
+
+    def __init__(self, address: str) -> None:
+        try:
+            from distributed import Client, Event
+        except ImportError as error:
+            raise EngineError("a cluster needs Dask: pip install 'cryoppp-annotator[cluster]'") from error
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        self.address = address
+        where: dict[str, Any] = {"scheduler_file": address} if Path(address).is_file() else {"address": address}
+        try:
+            self.client: Any = Client(**where, timeout=_CONNECT_S, set_as_default=False, name="cryoppp-annotator")
+        except (OSError, TimeoutError, ValueError) as error:
+            said = str(error).split("\n", 1)[0] or type(error).__name__
+            raise EngineError(
+                f"no Dask scheduler answers at {address} ({said}); start one with `dask scheduler`, and on each "
+                "machine `dask worker ADDRESS`"
+            ) from error
+        self._token = f"cryoppp-cancel-{uuid.uuid4().hex}"
+        self._event: Any = Event(self._token, client=self.client)
+        try:
+            self._check_workers()
+        except BaseException:
+            self.close()
+            raise
+
+    def _check_workers(self) -> None:
+        """Told at once, not once a micrograph. Workers may also come later."""
+        from .. import __version__
+
+        try:
+            told = self.client.run(_version, on_error="return")
+        except Exception as error:  # what a worker of another Python raises on unpickling is anything
+            raise EngineError(f"the workers of {self.address} cannot be asked ({error})") from error
+        for worker, version in told.items():
+            if version != __version__:
+                raise EngineError(
+                    f"worker {worker} has not this program, version {__version__} ({version}); install it there"
+                )
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *_what: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the cluster; what was not finished is forgotten by it."""
+        self.client.close(timeout=2)
+
+    def executor(self) -> Executor:
+        """The cluster as an executor."""
+        executor: Executor = self.client.get_executor(pure=False, retries=0)
+        return executor
+
+    def shipped(self, context: JobContext) -> JobContext:
+        """A context that can be pickled: cancelled on the workers when ``context`` is here, silent there."""
+        return JobContext(
+            _Here(context.on_progress), _Flag(context.is_cancelled, self._event, self._token), _Here(context.on_log),
+            context.seed,
+        )  # fmt: skip
+
+    def holding(self) -> HoldingPool:
+        """An executor whose workers keep what they are handed."""
+        return HoldingPool(self.client)
+
+
+def _version() -> str:
+    from .. import __version__
+
+    return __version__
+
+
+class _Here:
+    """A callable that does nothing where it is unpickled."""
+
+    def __init__(self, function: Callable[..., None] | None = None) -> None:
+        self._function = function
+
+    def __call__(self, *arguments: Any) -> None:
+        if self._function is not None:
+            self._function(*arguments)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Here, ()
+
+
+class _Flag:
+    """Cancelled? Here: asks the job, and passes a yes on to the cluster."""
+
+    def __init__(self, asked: Callable[[], bool], event: Any, token: str) -> None:
+        self._asked, self._event, self._token = asked, event, token
+        self._passed = False
+
+    def __call__(self) -> bool:
+        if not self._asked():
+            return False
+        if not self._passed:
+            self._passed = True
+            try:
+                self._event.set()
+            except Exception:  # the scheduler is gone, and its tasks with it
+                log.debug("the cancel could not be passed on", exc_info=True)
+        return True
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _RemoteFlag, (self._token,)
+
+
+class _RemoteFlag:
+    """Cancelled? On a worker: asks the scheduler, twice a second at most."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+        self._event: Any = None
+        self._asked = -_REMOTE_TICK_S
+        self._set = False
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if self._set or now - self._asked < _REMOTE_TICK_S:
+            return self._set
+        self._asked = now
+        try:
+            if self._event is None:
+                from distributed import Event, get_client
+
+                self._event = Event(self._token, client=get_client())
+            self._set = bool(self._event.is_set())
+        except Exception:  # a thread of the task's own before the task asked, or the scheduler is being lost
+            log.debug("the scheduler could not be asked", exc_info=True)
+        return self._set
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _RemoteFlag, (self._token,)
+
+
+class HoldingPool(Executor):
+    """An executor for work that goes over the same items again and again: each lies on a worker from the first time.
+
+    What a worker held when it died is sent to another one.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._held: dict[int, tuple[Any, Any]] = {}
+
+    def submit(self, function: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
+        """One call, nothing held."""
+        future: Future[R] = self._client.get_executor(pure=False).submit(function, *args, **kwargs)
+        return future
+
+    def map(
+        self, function: Callable[..., R], *iterables: Iterable[Any], timeout: float | None = None, chunksize: int = 1
+    ) -> Iterator[R]:
+        """``function(item)`` of each item, in their order, each where the item lies."""
+        (items,) = (list(iterable) for iterable in iterables)
+        self._held = {id(item): self._held[id(item)] for item in items if id(item) in self._held}
+        out: list[Any] = [None] * len(items)
+        missing = list(range(len(items)))
+        for _ in range(_TRIES):
+            asked = {
+                i: self._client.submit(_with_one_thread, function, self._holder(items[i]), pure=False) for i in missing
+            }
+            missing = []
+            for i, future in asked.items():
+                try:
+                    out[i] = future.result()
+                except Exception as error:
+                    if not _is_loss(error):
+                        raise
+                    self._held.pop(id(items[i]), None)
+                    missing.append(i)
+            if not missing:
+                return iter(out)
+        raise EngineError(f"workers died {_TRIES} times on the same work (memory?)")
+
+    def _holder(self, item: Any) -> Any:
+        known = self._held.get(id(item))
+        if known is None or known[1].status in ("cancelled", "lost", "error"):
+            # the item is kept: its id stands for it
+            known = self._held[id(item)] = (item, self._client.scatter(item, hash=False))
+        return known[1]
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Forget what is held."""
+        self._held.clear()
+
+
+def _is_loss(error: BaseException) -> bool:
+    """Whether a worker was lost, not the work wrong."""
+    lost = ("KilledWorker", "FutureCancelledError", "FuturesCancelledError", "CommClosedError", "CancelledError")
+    return not isinstance(error, Cancelled) and (isinstance(error, CancelledError) or type(error).__name__ in lost)
+
+
+def _with_one_thread(function: Callable[..., R], item: Any) -> R:
+    """A worker's cores are its tasks': the linear algebra library's own threads would fight for them."""
+    with threadpool_limits(limits=1, user_api="blas"):
+        return function(item)
