@@ -1,29 +1,39 @@
-"""``classify``: 2D class averages of a stack or of picks."""
+"""``classify``: 2D class averages of a stack, of picks, or of a project's picks."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import Frame, JsonOption, PixelSizeOption, parse_diameter
+from .options import CuratorOption, Frame, JsonOption, PixelSizeOption, find_project, parse_diameter
 
 if TYPE_CHECKING:
     from ..model.context import JobContext
+    from ..session.classes import RunResult
     from ..session.classification import ClassificationReport
+    from ..session.extraction import ExtractionWish
+    from ..session.session import Session
 
 EXAMPLE = """  cryoppp-annotator classify particles.star -o classes -k 16 --json
-  cryoppp-annotator classify picks/ --micrographs data/micrographs -o classes -k 16 --diameter 191"""
+  cryoppp-annotator classify picks/ --micrographs data/micrographs -o classes -k 16 --diameter 191
+  cryoppp-annotator classify my-project -k 50"""
 
 
 def classify(
     sources: Annotated[
-        list[Path], typer.Argument(metavar="PICKS|STACK...", help="A .mrcs, a STAR with images, or coordinate files.")
+        list[Path],
+        typer.Argument(
+            metavar="PICKS|STACK|PROJECT...", help="A .mrcs, a STAR with images, coordinate files, or a project."
+        ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder to write into; it is made.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="Folder to write into; it is made. A project needs none."),
+    ] = None,
     n_classes: Annotated[
         int, typer.Option("-k", "--classes", metavar="N", min=1, max=500, help="Classes; from six on, two model junk.")
     ] = 16,
@@ -40,47 +50,135 @@ def classify(
     ctf: Annotated[bool, typer.Option("--ctf/--no-ctf", help="Use the defocus where it is known.")] = True,
     frame: Annotated[Frame, typer.Option("--frame", help="How the axes of the picks lie.")] = Frame.AUTO,
     pixel_size: PixelSizeOption = None,
+    start_from: Annotated[
+        int | None, typer.Option("--start-from", metavar="RUN", help="Of a project: begin with this run's averages.")
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="Of a project: what the run is called.")] = "",
+    curator: CuratorOption = None,
     seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same classes.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Sort particles into class averages, and say which look like particles.
 
     Writes classes.mrcs, particles.star (with rlnClassNumber), summary.csv and gallery.png. Particles of a stack must
-    be white, as RELION's are.
+    be white, as RELION's are. Of a project the undecided and accepted picks are classified, and the classes are kept
+    in it; with -o they are written as files too.
     """
-    from dataclasses import replace
-
-    from ..classify.engine import Settings
-    from ..session import classification
-    from ..session.extraction import ExtractionWish
-    from .progress import run_job
-
     diameter_A, diameter_px = parse_diameter(diameter)
     if diameter_px is not None:
         raise typer.BadParameter("give the diameter in angstrom", param_hint="--diameter")
+    if micrographs is None and (project := _project(sources)) is not None:
+        given = {"--diameter": diameter, "--box-size": box_size, "--pixel-size": pixel_size}
+        if wrong := [option for option, value in given.items() if value is not None]:
+            raise typer.BadParameter("a project knows this itself", param_hint=wrong[0])
+        _classify_project(project, out, n_classes, white, ctf, start_from, name, curator, seed, as_json)
+        return
+    if out is None:
+        raise typer.BadParameter("say where to write the classes", param_hint="--out")
+    if start_from is not None or name:
+        raise typer.BadParameter("only of a project", param_hint="--name" if name else "--start-from")
     wish = None
     if micrographs is not None:
+        from ..session.extraction import ExtractionWish
+
         wish = ExtractionWish(
             micrographs, box_size, invert=not white, orientation=frame.orientation, pixel_size_A=pixel_size,
             diameter_A=diameter_A,
         )  # fmt: skip
+    _classify_files(sources, out, n_classes, wish, ctf, seed, as_json)
+
+
+def _project(sources: list[Path]) -> Path | None:
+    """The project that the one source is; None where it is something else."""
+    from ..errors import ProjectError
+
+    if len(sources) != 1:
+        return None
+    try:
+        return find_project(sources[0])
+    except ProjectError:
+        return None
+
+
+def _classify_files(
+    sources: list[Path],
+    out: Path,
+    n_classes: int,
+    wish: ExtractionWish | None,
+    ctf: bool,
+    seed: int,
+    as_json: bool,
+) -> None:
+    from dataclasses import replace
+
+    from ..classify.engine import Settings
+    from ..session import classification
+    from ..session.class_report import as_summary
+    from .progress import run_job
 
     def work(context: JobContext) -> ClassificationReport:
         settings, seeded = Settings(n_classes), replace(context, seed=seed)
         return classification.classify_files(sources, out, settings, wish=wish, use_ctf=ctf, context=seeded)
 
     report = run_job(work, title="Classifying")
-    for note in report.notes:
+    told = {"files": [str(file) for file in report.files]}
+    classes = [as_summary(item) for item in report.classes]
+    _say(classes, report.seconds, report.verdict, report.notes, told, str(out), as_json)
+
+
+def _classify_project(
+    path: Path,
+    out: Path | None,
+    n_classes: int,
+    white: bool,
+    ctf: bool,
+    start_from: int | None,
+    name: str,
+    curator: str | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    from dataclasses import replace
+
+    from ..session import classes
+    from ..session.class_export import export_run
+    from ..session.project import open_project
+    from .progress import run_job
+
+    session: Session = open_project(path, curator=curator)
+    try:
+        options = classes.RunOptions(
+            n_classes, use_ctf=ctf, invert=not white, start_from=start_from, name=name
+        )  # fmt: skip
+
+        def work(context: JobContext) -> RunResult:
+            return classes.classify_project(session, options, context=replace(context, seed=seed))
+
+        result = run_job(work, title="Classifying")
+        run = classes.enter_run(session, result)
+        told: dict[str, Any] = {"run": run.id}
+        if out is not None:
+            told["files"] = [str(file) for file in export_run(session, run, out)]
+        seconds = float(run.record["seconds"])
+        _say(run.summaries, seconds, run.verdict, result.notes, told, f"run {run.id} of {path}", as_json)
+    finally:
+        session.close()
+
+
+def _say(
+    classes: Any, seconds: float, verdict: str, notes: Any, more: dict[str, Any], where: str, as_json: bool
+) -> None:
+    from ..session.class_report import as_dict, as_line
+
+    for note in notes:
         print(f"note: {note}", file=sys.stderr)
     if as_json:
         told = {
-            "classes": [classification.as_dict(item) for item in report.classes], "seconds": round(report.seconds, 2),
-            "verdict": report.verdict, "files": [str(file) for file in report.files], "notes": list(report.notes),
+            "classes": [as_dict(item) for item in classes], "seconds": round(seconds, 2), "verdict": verdict,
+            "notes": list(notes), **more,
         }  # fmt: skip
         typer.echo(json.dumps(told, indent=2))
         return
-    for item in report.classes:
-        told = classification.as_dict(item)
-        seen = "-" if told["resolution_A"] is None else f"{told['resolution_A']:.1f} A"
-        typer.echo(f"{item.id:4} {item.count:7,} {item.quality:5.2f} {seen:>9} {told['decision']:7} {item.kind.value}")
-    typer.echo(f"{report.verdict} ({report.seconds:.1f} s, {out})")
+    for item in classes:
+        typer.echo(as_line(item))
+    typer.echo(f"{verdict} ({seconds:.1f} s, {where})")

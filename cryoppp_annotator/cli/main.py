@@ -26,8 +26,10 @@ from . import (
     demo,
     evaluate,
     export,
+    export_classes,
     extract,
     import_,
+    import_classes,
     lint,
     pick,
     simulate,
@@ -58,6 +60,8 @@ for _name, _module, _function in (
     ("evaluate", evaluate, evaluate.evaluate),
     ("extract", extract, extract.extract),
     ("classify", classify, classify.classify),
+    ("import-classes", import_classes, import_classes.import_classes),
+    ("export-classes", export_classes, export_classes.export_classes),
     ("simulate", simulate, simulate.simulate),
 ):
     app.command(_name, epilog=f"\b\nExample:\n{_module.EXAMPLE}")(_function)

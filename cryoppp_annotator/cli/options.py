@@ -87,6 +87,9 @@ TemplateOption = Annotated[
         help="For formats that fill a copy of a file (cryosparc): that file; what was read from by default.",
     ),
 ]
+ProjectArgument = Annotated[
+    Path, typer.Argument(metavar="PROJECT", help="The project, or the folder of micrographs it lies in.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object for scripts.")]
 CuratorOption = Annotated[
     str | None, typer.Option("--curator", metavar="NAME", help="Who decides; your login name by default.")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,19 +10,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
 from ..classify.engine import MASK, Classification, Settings, classify, prepare
 from ..classify.metrics import ClassMetrics, Kind, measure
-from ..classify.selection import Suggestion, suggest, verdict
+from ..classify.selection import verdict
 from ..errors import FormatError, Refused
-from ..formats.atomic import replacing, write_text
+from ..formats.atomic import write_text
 from ..formats.images import MRC_EXTENSIONS
-from ..formats.stacks import read_named_images, read_stack, write_stack
+from ..formats.stacks import read_named_images, read_stack
 from ..formats.star import ColumnReader, StarFile, StarTable, format_star, read_star
 from ..imaging.ctf import Optics
 from ..imaging.patches import shrink
 from ..model.context import JobContext
+from .class_report import as_summary, write_report
 from .extraction import ExtractionWish, extract
 
 _QUIET = JobContext()
@@ -32,7 +30,6 @@ _QUIET = JobContext()
 SIDE_PX = 64
 #: Mask of picks in boxes of 1.5 diameters: the particle's own radius and 15 % more, as a share of the box.
 _MASK_OF_PICKS = 1.15 / 3.0
-_TILE, _COLUMNS = 128, 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +194,7 @@ def _write(
     classes: Sequence[ClassMetrics],
 ) -> tuple[Path, ...]:
     averages = _averages(images, result, classes)
-    files = [write_stack(out / "classes.mrcs", averages, pixel)]
+    files = list(write_report(out, averages, [as_summary(item) for item in classes], pixel))
     number = np.zeros(result.posterior.shape[1] + 1, np.int64)
     for item in classes:
         number[item.column] = item.id
@@ -211,11 +208,7 @@ def _write(
     if stack.optics_table is not None:
         blocks.insert(0, ("optics", stack.optics_table))
     files.append(write_text(out / "particles.star", format_star(blocks, version="30001")))
-    files.append(write_text(out / "summary.csv", _summary(classes)))
-    gallery = out / "gallery.png"
-    with replacing(gallery) as stream:
-        draw_gallery(averages, classes).save(stream, "PNG")
-    return (*files, gallery)
+    return tuple(files)
 
 
 def _averages(images: NDArray[Any], result: Classification, classes: Sequence[ClassMetrics]) -> NDArray[np.float32]:
@@ -229,47 +222,3 @@ def _averages(images: NDArray[Any], result: Classification, classes: Sequence[Cl
         elif len(members):
             out[place] = np.mean(images[members], axis=0, dtype=np.float64)
     return out
-
-
-def as_dict(item: ClassMetrics) -> dict[str, Any]:
-    """A class as ``--json`` prints it; what is not known is None."""
-    known = np.isfinite(item.resolution_A)
-    return {
-        "id": item.id,
-        "count": item.count,
-        "quality": round(item.quality, 4),
-        "resolution_A": round(item.resolution_A, 2) if known else None,
-        "decision": suggest(item).value,
-        "kind": item.kind.value,
-        "share": round(item.share, 4),
-        "mean_posterior": round(item.mean_posterior, 4),
-        "centring_px": round(item.centring_px, 2),
-    }
-
-
-def _summary(classes: Sequence[ClassMetrics]) -> str:
-    text = io.StringIO()
-    rows = [as_dict(item) for item in classes]
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def draw_gallery(averages: NDArray[np.float32], classes: Sequence[ClassMetrics]) -> Image.Image:
-    """Class averages as tiles, framed green (accept) or red (reject), with count and resolution."""
-    rows = -(-len(classes) // _COLUMNS)
-    height = _TILE + 16
-    sheet = Image.new("RGB", (_COLUMNS * _TILE, max(1, rows) * height), "black")
-    pen = ImageDraw.Draw(sheet)
-    for place, (average, item) in enumerate(zip(averages, classes, strict=True)):
-        low, high = np.percentile(average, (0.5, 99.5))
-        grey = np.clip((average - low) / (high - low if high > low else 1.0), 0.0, 1.0) * 255.0
-        tile = Image.fromarray(grey.astype(np.uint8)).resize((_TILE - 4, _TILE - 4), Image.Resampling.BICUBIC)
-        x, y = place % _COLUMNS * _TILE, place // _COLUMNS * height
-        colour = "#2e9e44" if suggest(item) is Suggestion.ACCEPT else "#c0392b"
-        pen.rectangle((x, y, x + _TILE - 1, y + _TILE - 1), fill=colour)
-        sheet.paste(tile, (x + 2, y + 2))
-        said = item.kind.value if item.kind is not Kind.STRUCTURE else f"q {item.quality:.2f}"
-        pen.text((x + 3, y + _TILE + 2), f"{item.id}: {item.count:,}  {said}", fill="white")
-    return sheet
