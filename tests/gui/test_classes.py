@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QTabWidget
-from window import CTRL, DIAMETER, LEFT, PLAIN, RIGHT, SHIFT, choose, let_go, scored, slide, write_star
+from qtpy.QtWidgets import QApplication, QMessageBox, QTabWidget
+from window import CTRL, DIAMETER, LEFT, PLAIN, RIGHT, SHIFT, answer, choose, let_go, scored, slide, write_star
 
+from cryoppp_annotator.formats.stacks import write_stack
 from cryoppp_annotator.gui.layers.particles import UNLIT
 from cryoppp_annotator.model.classes import ClassRun, ClassSummary, judge
 from cryoppp_annotator.model.curation import Decision, Reason
@@ -410,7 +411,7 @@ def test_a_double_click_goes_there_and_decides_nothing(opened):
 
 
 def menu_action(panel, text: str):
-    panel.menu.aboutToShow.emit()
+    panel.menu.fill()
     (found,) = [action for action in panel.menu.actions() if action.text().startswith(text)]
     return found
 
@@ -439,9 +440,33 @@ def test_averages_become_templates(classed):
     assert "kept 2 templates" in classed.status
 
 
+def test_classes_of_another_program_come_in(picked, tmp_path):
+    window, panel = picked, open_tab(picked)
+    folder = tmp_path / "Class2D"
+    folder.mkdir()
+    rows = [(name, x, y, score, 1 + k % 3) for name, x, y, score, k in scored("ab")]
+    write_star(folder / "run_it025_data.star", rows)
+    write_stack(folder / "run_it025_classes.mrcs", np.random.default_rng(0).random((3, 32, 32), np.float32), 10.0)
+    panel.menu.import_files([folder / "run_it025_data.star"])
+    window.until(lambda: panel.shown)
+    assert panel.shown.source == "relion"
+    assert "(relion)" in panel.run.list.currentText()
+    assert sum(panel.model.tile(number).counts[0] for number in panel.model.numbers) == 80
+    p = window.session.particles
+    assert (panel.model.tile(2).counts[0], int((p.class_id == 1).sum())) == (28, 14), "1 became 2 on both"
+    click_class(window, 2)
+    press(panel.gallery, Key.Key_X)
+    found = everything(window)
+    assert set(found.class_id[found.decision == Decision.REJECTED].tolist()) == {1}
+
+
 def test_a_forgotten_run_is_gone_and_its_decisions_stay(classed):
     window, panel = classed, classed.annotator.classes
     panel.reject_suggested.click()
+    answer(
+        lambda: QApplication.activeModalWidget(),
+        lambda box: box.button(QMessageBox.StandardButton.Yes).click(),
+    )
     menu_action(panel, "Forget this run").trigger()
     window.until(lambda: panel.model.rowCount() == 0)
     assert panel.run.list.count() == 0

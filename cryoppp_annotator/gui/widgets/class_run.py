@@ -276,10 +276,12 @@ class RunBox(QWidget):
         return self.running and self.list.currentIndex() == 0
 
     def _ended(self, text: str, level: str = "info") -> None:
-        self._job = None
-        self._progress.hide()
+        if not self.running:
+            self._job = None
+            self._tell(text, level)
+        elif text:
+            self._bench.say(text, level)
         self._fill_list()
-        self._tell(text, level)
         self.refresh()
 
     def _on_failed(self, job: Job) -> None:
@@ -288,7 +290,10 @@ class RunBox(QWidget):
         self._bench.job_failed(job)
 
     def _on_done(self, result: RunResult) -> None:
-        seeing = self.list.currentIndex() == 0
+        self.enter(result, show=self.list.currentIndex() == 0)
+
+    def enter(self, result: RunResult, *, show: bool = True) -> None:
+        """Make what a job brought the project's, and show it."""
         try:
             run = classes.enter_run(self._session, result)
         except AnnotatorError as error:
@@ -297,15 +302,14 @@ class RunBox(QWidget):
             self._bench.say(str(error), "error")
             self._offer_saving()
             return
-        self.take(run, show=seeing, notes=result.notes)
+        self._take(run, show=show, notes=result.notes)
 
     def _offer_saving(self) -> None:
         self.outdated.setText("These classes are not saved yet.")
         self.update_run.setText("Save again")
         self._old.show()
 
-    def take(self, run: ClassRun, *, show: bool = True, notes: tuple[str, ...] = ()) -> None:
-        """A run has come into the project."""
+    def _take(self, run: ClassRun, *, show: bool, notes: tuple[str, ...]) -> None:
         self._unsaved = None
         self.runs = classes.list_runs(self._session)
         self._ended(" · ".join(notes), "note")
@@ -406,7 +410,7 @@ class RunBox(QWidget):
         if (unsaved := self._unsaved) is not None:
             self._bench.runner.submit(
                 lambda context: classes.save(session, unsaved, context=context), title="save the classes",
-                on_done=self._on_done, on_failed=self._bench.job_failed,
+                on_done=self.enter, on_failed=self._bench.job_failed,
             )  # fmt: skip
         elif (run := self.shown) is not None:
             self._bench.guarded(lambda: self.classify(classes.update_of(run)))

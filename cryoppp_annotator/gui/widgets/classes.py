@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,6 @@ from qtpy.QtWidgets import (
     QLabel,
     QListWidget,
     QListWidgetItem,
-    QMenu,
     QPushButton,
     QSlider,
     QSplitter,
@@ -35,6 +35,7 @@ from ...session.edits import count_of
 from ...session.session import Announcement
 from ..models.class_model import ClassModel
 from ..workbench import Workbench
+from .class_menu import SUFFIXES, ClassMenu
 from .class_run import RunBox
 from .class_tiles import ClassGallery
 from .particle_gallery import ParticleGallery, decision_of
@@ -91,11 +92,9 @@ class ClassesPanel(QWidget):
         bench.session.changed.connect(self._on_changed)
         bench.session.current_changed.connect(self._show_where)
         bench.focus.selection_changed.connect(self._mark)
-        menu = self.menu = QMenu(self)
-        menu.setToolTipsVisible(True)
-        menu.aboutToShow.connect(self._fill_menu)
-        self.run.more.setMenu(menu)
-        self._fill_menu()
+        self.menu = ClassMenu(bench, self)
+        self.run.more.setMenu(self.menu)
+        self.setAcceptDrops(True)
         self.run.reread()
         self._show_actions()
 
@@ -436,58 +435,15 @@ class ClassesPanel(QWidget):
             self.verdict.setText("")
         self.verdict.setVisible(bool(self.verdict.text()))
 
-    # ------------------------------------------------------------------ more
+    # ------------------------------------------------------------------ classes made elsewhere
 
-    def _fill_menu(self) -> None:
-        menu = self.menu
-        menu.clear()
-        run, chosen = self.shown, self.gallery.chosen()
-        no_run = "" if run is not None else "no finished classes are shown"
-        none = no_run or ("" if chosen else "choose classes first")
-        some = f"of {classes_of(len(chosen))}" if chosen else "of all classes"
-        entries = (
-            (f"Re-centre the picks {some}", no_run, self._on_recentre,
-             "Moves picks to the centres found; those you moved since stay. One step, one undo."),
-            ("Use as templates", none, self._on_templates, "Keeps the chosen averages for a template picker"),
-            ("Re-classify these only", none or self.run.why_not(), self._on_reclassify,
-             "A new classification of the picks of the chosen classes"),
-            ("Set undecided again", none, lambda: self.decide(self.gallery.chosen(), Decision.UNDECIDED), "The key 0"),
-            ("", "", None, ""),
-            ("Forget this run", no_run, self._on_forget, "Picks and decisions stay; cannot be undone"),
-        )  # fmt: skip
-        for text, why, run_it, tip in entries:
-            if run_it is None:
-                menu.addSeparator()
-                continue
-            action = menu.addAction(text)
-            action.setEnabled(not why)
-            action.setToolTip(why or tip)
-            action.triggered.connect(lambda _checked=False, do=run_it: do())
+    def dragEnterEvent(self, event: object) -> None:
+        """Take files of classes."""
+        urls = event.mimeData().urls()  # type: ignore[attr-defined]
+        if urls and all(url.toLocalFile().endswith(SUFFIXES) for url in urls):
+            event.acceptProposedAction()  # type: ignore[attr-defined]
 
-    def _on_recentre(self) -> None:
-        run, chosen = self.shown, self.gallery.chosen()
-        if run is not None:
-            self._bench.guarded(lambda: self._recentre(run, chosen))
-
-    def _recentre(self, run: ClassRun, chosen: Sequence[int]) -> None:
-        if classes.recentre(self._session, run.id, chosen or None) == 0:
-            self._bench.say("every pick is at the centre of its class, or was moved by you", "info")
-
-    def _on_templates(self) -> None:
-        run, chosen = self.shown, self.gallery.chosen()
-        if run is not None:
-            self._bench.guarded(lambda: self._keep_templates(run, chosen))
-
-    def _keep_templates(self, run: ClassRun, chosen: Sequence[int]) -> None:
-        path = classes.save_templates(self._session, run.id, chosen)
-        self._bench.say(f"kept {count_of(len(chosen), 'template')} in {path}")
-
-    def _on_reclassify(self) -> None:
-        run, chosen = self.shown, self.gallery.chosen()
-        if run is not None:
-            self._bench.guarded(lambda: self.run.classify(classes.reclassify(run, chosen)))
-
-    def _on_forget(self) -> None:
-        run = self.shown
-        if run is not None and self._bench.guarded(lambda: classes.forget_run(self._session, run)):
-            self.run.forget(run)
+    def dropEvent(self, event: object) -> None:
+        """Import what is dropped."""
+        urls = event.mimeData().urls()  # type: ignore[attr-defined]
+        self.menu.import_files([Path(url.toLocalFile()) for url in urls])
