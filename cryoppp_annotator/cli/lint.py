@@ -38,7 +38,7 @@ def lint(
     look: Annotated[bool, typer.Option("--look/--no-look", help="Also read the images.")] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """List duplicates, picks beside their particle or off the edge, doubtful sizes, and unusual counts.
+    """List duplicates, picks beside their particle, off the edge or in regions, doubtful sizes, and unusual counts.
 
     Nothing is changed. The exit code is 1 where an error or a warning was found.
     """

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from ..model.curation import Decision
+from ..model.curation import Decision, Reason
 from ..model.micrograph import FINISHED_STATES, pixel_size_doubt
 from ..model.pickfile import MicrographPicks
+from ..model.region import Region, holds
 
 #: Padding border of an image: rows on top, at the bottom, columns left, right, px.
 Padding = tuple[int, int, int, int]
@@ -38,6 +39,19 @@ class Mend(StrEnum):
     NONE = ""
     REJECT_OVERLAP = "reject as overlap"
     REJECT_EDGE = "reject as edge"
+    REJECT_CARBON = "reject as carbon"
+    REJECT_ICE = "reject as ice"
+    REJECT_AGGREGATE = "reject as aggregate"
+    REJECT_OTHER = "reject as other"
+
+
+#: Mend of the picks in a region of each reason.
+IN_REGION = {
+    Reason.CARBON: Mend.REJECT_CARBON,
+    Reason.ICE: Mend.REJECT_ICE,
+    Reason.AGGREGATE: Mend.REJECT_AGGREGATE,
+    Reason.OTHER: Mend.REJECT_OTHER,
+}
 
 
 @dataclass(frozen=True)
@@ -71,6 +85,7 @@ def lint_micrograph(
     density: NDArray[np.float32] | None = None,
     step: float = 1.0,
     box_size_px: float | None = None,
+    regions: Sequence[Region] = (),
 ) -> list[Finding]:
     """Findings about one micrograph.
 
@@ -85,6 +100,8 @@ def lint_micrograph(
         Micrograph pixels per pixel of ``density``.
     box_size_px : float, optional
         Box of the later extraction; the particle's diameter by default.
+    regions : sequence of Region
+        Where there is nothing to pick.
     """
     kept = np.flatnonzero(picks.decision != Decision.REJECTED)
     chosen = picks.take(kept)
@@ -93,6 +110,7 @@ def lint_micrograph(
         *_outside(chosen),
         *_clipped(chosen, padding, box_size_px),
         *_off_centre(chosen, density, step),
+        *_in_regions(chosen, regions),
     ]
     return [
         Finding(f.rule, f.severity, f.micrograph, tuple(kept[list(f.rows)].tolist()), f.message, f.mend) for f in found
@@ -193,6 +211,24 @@ def _off_centre(picks: MicrographPicks, density: NDArray[np.float32] | None, ste
         far = "more than a quarter diameter beside"
         text = _sentence(len(rows), f"pick lies {far} its particle", f"picks lie {far} their particles")
         yield Finding("off-centre", Severity.WARNING, picks.micrograph.name, tuple(rows.tolist()), text)
+
+
+def _in_regions(picks: MicrographPicks, regions: Sequence[Region]) -> Iterable[Finding]:
+    """Undecided picks can be rejected for the region's reason; about accepted ones a person has to think again."""
+    for reason, mend in IN_REGION.items():
+        inside = np.zeros(len(picks), bool)
+        for region in regions:
+            if region.reason is reason:
+                inside |= holds(region.vertices, picks.y, picks.x)
+        what = f"in a region marked {reason.label}"
+        undecided = picks.decision == Decision.UNDECIDED
+        for rows, words, safe in (
+            (np.flatnonzero(inside & undecided), ("pick lies", "picks lie"), mend),
+            (np.flatnonzero(inside & ~undecided), ("accepted pick lies", "accepted picks lie"), Mend.NONE),
+        ):
+            if len(rows):
+                text = f"{_sentence(len(rows), *words)} {what}"
+                yield Finding("in-region", Severity.WARNING, picks.micrograph.name, tuple(rows.tolist()), text, safe)
 
 
 def centroid_offsets(

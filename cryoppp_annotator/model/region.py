@@ -76,7 +76,10 @@ def unpack_vertices(text: str) -> FloatArray:
 
 def as_polygon(vertices: ArrayLike) -> FloatArray:
     """A list of corners as a polygon, (n, 2) float64, yx. Raises ValueError where it is none."""
-    polygon = np.asarray(vertices, np.float64)
+    try:
+        polygon = np.asarray(vertices, np.float64)
+    except (TypeError, ValueError):
+        polygon = np.zeros(0)
     if polygon.ndim != 2 or polygon.shape[1] != 2 or len(polygon) < 3 or not np.isfinite(polygon).all():
         raise ValueError("a region is a polygon of at least three corners")
     return polygon

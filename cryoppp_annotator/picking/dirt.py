@@ -53,6 +53,8 @@ _ALIKE, _LIKENESS, _LARGEST_PARTICLE, _CLUSTER, _CLUSTER_LIKENESS = 5, 0.72, 5.0
 _DARKER, _MOST = 2.0, 85
 #: What is larger (diameters^2) is no such spot.
 _WIDE = 4.0
+#: Carbon is cut by the image's edge over so many diameters.
+_CARBON_EDGE = 4.0
 #: A thing of the edge whose visible outline bends round itself with less than this radius (longest sides) is ice.
 _ICE_RADIUS = 0.5
 #: Longest deviation of the polygon from the outline, working pixels; area below which a thing is noise, diameters^2.
@@ -281,9 +283,9 @@ def _kind(part: Mask, diameter: float) -> Reason:
     frame = np.zeros_like(part)
     frame[[0, -1]] = frame[:, [0, -1]] = True
     on_edge = part & frame
-    if on_edge.sum() < 1.5 * diameter:
+    if on_edge.sum() < _CARBON_EDGE * diameter:
         return Reason.ICE
-    if part[:: part.shape[0] - 1, :: part.shape[1] - 1].any() and on_edge.sum() > 4.0 * diameter:
+    if part[:: part.shape[0] - 1, :: part.shape[1] - 1].any():
         return Reason.CARBON  # a corner of the image
     rim = part & ~ndimage.binary_erosion(part, border_value=1)
     y, x = np.nonzero(rim)

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from ..errors import AnnotatorError
 from ..formats import images
-from ..formats.lint import Finding, Mend, Severity, lint_micrograph, lint_set
+from ..formats.lint import IN_REGION, Finding, Mend, Severity, lint_micrograph, lint_set
 from ..imaging import filters
 from ..model.context import JobContext
 from ..model.curation import Change, Decision, Delta, Kind, Reason, Table
 from ..model.micrograph import Micrograph, MicrographState
 from ..model.particles import Particles
 from ..model.pickfile import MicrographPicks
+from . import regions
 from .edits import count_of
 from .exports import gather
 from .session import Session
@@ -27,7 +28,11 @@ _QUIET = JobContext()
 #: Longest side of the picture that off-centre picks are looked for in, px.
 _SIDE = 1024
 
-REASONS = {Mend.REJECT_OVERLAP: Reason.OVERLAP, Mend.REJECT_EDGE: Reason.EDGE}
+REASONS = {
+    Mend.REJECT_OVERLAP: Reason.OVERLAP,
+    Mend.REJECT_EDGE: Reason.EDGE,
+    **{mend: reason for reason, mend in IN_REGION.items()},
+}
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,10 @@ def lint(
         particles = session.store.particles(micrograph.id)
         ids = particles.id[np.isin(particles.decision, wanted)]
         density, step, padding = _seen(session, micrograph, picks) if look else (None, 1.0, (0, 0, 0, 0))
-        for finding in lint_micrograph(picks, padding=padding, density=density, step=step, box_size_px=box_size_px):
+        marked = regions.of(session, micrograph.id)
+        for finding in lint_micrograph(
+            picks, padding=padding, density=density, step=step, box_size_px=box_size_px, regions=marked
+        ):
             found.append(ProjectFinding(finding, micrograph.id, tuple(ids[list(finding.rows)].tolist())))
     for finding in lint_set(everything):
         found.append(ProjectFinding(finding, by_name.get(finding.micrograph), ()))
@@ -146,6 +154,11 @@ def _rejection(particles: Particles, ids: Sequence[int], wanted: dict[int, tuple
     rows = particles.rows_of(np.array(sorted(ids), np.int64))
     rows = rows[rows >= 0]
     rows = rows[particles.decision[rows] != Decision.REJECTED]
+    if not len(rows):
+        return None
+    # what was accepted since the look stays: a region says less of a pick than the person who looked at it
+    by_region = np.array([wanted[i][1] in IN_REGION for i in particles.id[rows].tolist()], bool)
+    rows = rows[~by_region | (particles.decision[rows] == Decision.UNDECIDED)]
     if not len(rows):
         return None
     chosen = particles.take(rows)

@@ -40,7 +40,9 @@ class CheckPanel(QWidget):
         self._found: list[ProjectFinding] = []
         self._head = -1
         self.look = QPushButton("Look for problems")
-        self.look.setToolTip("Duplicates, picks beside their particle or off the edge, doubtful sizes, unusual counts")
+        self.look.setToolTip(
+            "Duplicates, picks beside their particle, off the edge or on carbon, doubtful sizes, unusual counts"
+        )
         self._images = QCheckBox("also look at the images")
         self._images.setChecked(True)
         self._images.setToolTip("Finds padding borders and picks beside their particle; reads every micrograph once")
@@ -133,7 +135,8 @@ class CheckPanel(QWidget):
         self.mend.setEnabled(n > 0)
         self.mend.setText(f"Mend: reject {count_of(n)}" if n else "Mend")
         self.mend.setToolTip(
-            "Rejects duplicates as overlap and cut ones as edge; one step, Ctrl+Z undoes"
+            "Rejects duplicates as overlap, cut ones as edge, undecided ones in a region for its reason; one step, "
+            "Ctrl+Z undoes"
             if n
             else "none of these findings has a safe mend"
         )

@@ -1,0 +1,225 @@
+"""Regions in a project: drawn, found, dismissed; every step undoable, in every window; a person's word stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+
+from cryoppp_annotator.errors import Refused
+from cryoppp_annotator.formats.lint import Mend
+from cryoppp_annotator.imaging.simulate import SimulationParameters, simulate_micrograph, views_for
+from cryoppp_annotator.model.curation import Decision, Reason, Table
+from cryoppp_annotator.model.region import Origin, Region, overlap
+from cryoppp_annotator.session import linting, project, proposals, regions
+
+PARAMETERS = SimulationParameters(
+    size=(1000, 1000), pixel_size_A=3.0, structure="blob", n_particles=40, n_views=20, carbon_probability=1.0,
+    n_contaminants=2, snr=0.3, seed=3,
+)  # fmt: skip
+SQUARE = [(100, 100), (100, 300), (300, 300), (300, 100)]
+
+
+@pytest.fixture(scope="module")
+def truths():
+    views = views_for(PARAMETERS)
+    return [simulate_micrograph(PARAMETERS, i, views) for i in range(2)]
+
+
+@pytest.fixture
+def session(tmp_path: Path, truths):
+    for i, truth in enumerate(truths):
+        with mrcfile.new(tmp_path / f"m{i}.mrc") as mrc:
+            mrc.set_data(truth.image)
+            mrc.voxel_size = truth.pixel_size_A
+    opened = project.open_plan(project.plan(tmp_path, tmp_path / "project"), curator="me")
+    opened.set_diameter(truths[0].diameter_A)
+    opened.go(opened.micrographs[0].id)
+    yield opened
+    opened.close()
+
+
+def here(session) -> list[Region]:
+    return regions.of(session, session.current_id)
+
+
+def on_dirt(truth, x, y) -> np.ndarray:
+    dirt = truth.carbon.contains(x, y)
+    for cx, cy, radius in truth.contamination:
+        dirt |= np.hypot(x - cx, y - cy) < radius
+    return dirt
+
+
+def found_by_hand(session) -> regions.Found:
+    """As if the machine had found two squares on the micrograph that is open."""
+    two = tuple(Region(Reason.ICE, np.add(SQUARE, shift).astype(float)) for shift in (0, 400))
+    return regions.Found(((session.current_id, two),))
+
+
+def test_a_drawn_region_is_one_step_and_outlives_the_program(session):
+    outline = [(100 + 150 * np.sin(a), 400 + 150 * np.cos(a)) for a in np.linspace(0, 6.2, 400)]
+    number = regions.draw(session, outline, Reason.CARBON)
+    (region,) = here(session)
+    assert (region.id, region.reason, region.origin, region.curator) == (number, Reason.CARBON, Origin.HAND, "me")
+    assert len(region.vertices) < 40  # of four hundred
+    assert region.vertices.min() >= -0.5  # the hand went past the edge
+    assert overlap(region.vertices, np.clip(outline, -0.5, None)) > 0.97
+    assert session.undo() is not None
+    assert here(session) == []
+    session.redo()
+    folder = session.store.folder
+    session.close()
+    again = project.open_project(folder, curator="me")
+    try:
+        (kept,) = regions.of(again, region.micrograph)
+        assert kept.id == number
+        np.testing.assert_array_equal(kept.vertices, np.round(region.vertices, 2))
+        again.undo()
+        assert regions.of(again, region.micrograph) == []
+    finally:
+        again.close()
+
+
+@pytest.mark.parametrize(
+    "outline", [[], [(1, 1), (2, 2)], [(5, 5), (5, 5), (5, 5)], [(0, 0), (0, 9), (np.nan, 3)], np.add(SQUARE, 5000)]
+)
+def test_an_outline_that_holds_nothing_is_refused(session, outline):
+    with pytest.raises(Refused):
+        regions.draw(session, outline, Reason.CARBON)
+    with pytest.raises(Refused):
+        regions.draw(session, SQUARE, Reason.OVERLAP)
+    assert here(session) == []
+
+
+def test_another_window_sees_a_region_and_both_undo_their_own(session):
+    other = project.open_project(session.store.folder, curator="bob")
+    number = regions.draw(session, SQUARE, Reason.ICE)
+    regions.set_reason(other, [number], Reason.CARBON)
+    heard = []
+    session.changed.connect(heard.append)
+    assert session.poll()
+    assert heard[-1].touches(Table.REGION)
+    assert [r.reason for r in here(session)] == [Reason.CARBON]
+    assert other.undo() is not None
+    session.poll()
+    assert [r.reason for r in here(session)] == [Reason.ICE]
+    session.undo()
+    assert here(session) == []
+    other.close()
+
+
+def test_what_a_person_took_away_is_not_found_again(session):
+    regions.enter_found(session, found_by_hand(session))
+    first, second = here(session)
+    assert {r.origin for r in (first, second)} == {Origin.FOUND}
+    assert regions.remove(session, [first.id]) == 1
+    assert [r.id for r in here(session)] == [second.id]
+    head = session.store.head
+    assert "taken away by a person" in regions.enter_found(session, found_by_hand(session))
+    assert session.store.head == head  # nothing was written
+    assert [r.id for r in here(session)] == [second.id]
+    session.undo()
+    assert [r.id for r in here(session)] == [first.id, second.id]
+
+
+def test_the_machine_leaves_a_persons_regions_alone(session):
+    drawn = regions.draw(session, np.add(SQUARE, 10), Reason.AGGREGATE)
+    regions.enter_found(session, found_by_hand(session))
+    kept, found = here(session)
+    assert (kept.id, kept.reason) == (drawn, Reason.AGGREGATE)
+    assert found.vertices.min() > 400  # the other of the two
+    regions.set_reason(session, [found.id], Reason.CARBON)
+    regions.enter_found(session, regions.Found(((session.current_id, ()),)))  # nothing is found any more
+    assert [(r.id, r.origin) for r in here(session)] == [(drawn, Origin.HAND), (found.id, Origin.HAND)]
+    regions.reshape(session, found.id, np.add(SQUARE, 450))
+    assert here(session)[1].vertices.min() == 550
+    session.undo()
+    session.undo()  # the reason: the region is the machine's again
+    assert here(session)[1].origin is Origin.FOUND
+    regions.enter_found(session, regions.Found(((session.current_id, ()),)))
+    assert [r.id for r in here(session)] == [drawn]
+
+
+def test_carbon_and_ice_are_found_on_all_micrographs_as_one_step(session):
+    found = regions.find(session, session.micrographs)
+    assert "new region" in regions.enter_found(session, found)
+    for micrograph in session.micrographs:
+        there = regions.of(session, micrograph.id)
+        assert Reason.CARBON in {r.reason for r in there}
+        assert all(((r.vertices >= -0.5) & (r.vertices <= 999.5)).all() for r in there)
+    assert "nothing new" in regions.enter_found(session, regions.find(session, session.micrographs))
+    session.undo()
+    assert not session.store.regions()
+
+
+def test_candidates_keep_off_carbon_and_ice(session, truths):
+    everything = proposals.propose(session, "log", session.micrographs, avoid=False)
+    proposal = proposals.propose(session, "log", session.micrographs)
+    said = proposals.enter(session, proposal)
+    assert "left out" in said
+    assert "on carbon" in said
+    for (number, kept), (_, before), truth in zip(proposal.found, everything.found, truths, strict=True):
+        assert on_dirt(truth, before.x, before.y).sum() > 3
+        assert on_dirt(truth, kept.x, kept.y).mean() < 0.01
+        near = [np.hypot(kept.x - x, kept.y - y).min() for x, y in zip(truth.x, truth.y, strict=True)]
+        assert np.mean(np.array(near) < 0.3 * truth.diameter_px) > 0.9
+        assert regions.of(session, number)  # they are there to be seen
+    session.undo()  # candidates and regions were one step
+    assert session.counts()["undecided"] == 0
+    assert not session.store.regions()
+
+
+def test_a_region_rejects_the_undecided_in_it_and_nobody_elses(session):
+    mine = session.add(150, 150)
+    no = session.add(260, 150)
+    session.decide([no], Decision.REJECTED, Reason.OVERLAP)
+    inside = session.add(200, 250)
+    session.decide([inside], Decision.UNDECIDED)
+    outside = session.add(500, 500)
+    session.decide([outside], Decision.UNDECIDED)
+    regions.draw(session, SQUARE, Reason.ICE)
+    found = regions.picks_inside(session)
+    assert found.ids.tolist() == [inside]
+    steps = len(session.history())
+    assert regions.reject_inside(session, found) == 1
+    assert len(session.history()) == steps + 1
+    p = session.particles
+    assert [(Decision(int(p.decision[p.rows_of(np.array([i]))[0]]))) for i in (mine, no, inside, outside)] == [
+        Decision.ACCEPTED, Decision.REJECTED, Decision.REJECTED, Decision.UNDECIDED,
+    ]  # fmt: skip
+    assert Reason(int(p.reason[p.rows_of(np.array([inside]))[0]])) is Reason.ICE
+    assert Reason(int(p.reason[p.rows_of(np.array([no]))[0]])) is Reason.OVERLAP
+    session.undo()
+    # decided by somebody between the look and the step: it stays
+    other = project.open_project(session.store.folder, curator="bob")
+    other.go(session.current_id)
+    other.decide([inside], Decision.ACCEPTED)
+    other.close()
+    assert regions.reject_inside(session, found) == 0
+    session.poll()
+    assert session.particles.count(Decision.ACCEPTED) == 2
+
+
+def test_lint_tells_of_picks_in_regions_and_mends_the_undecided(session):
+    accepted = session.add(150, 150)
+    undecided = session.add(250, 250)
+    session.decide([undecided], Decision.UNDECIDED)
+    regions.draw(session, SQUARE, Reason.ICE)
+    found = [f for f in linting.lint(session, look=False) if f.finding.rule == "in-region"]
+    assert {(f.ids, f.finding.mend) for f in found} == {
+        ((undecided,), Mend.REJECT_ICE),
+        ((accepted,), Mend.NONE),
+    }
+    assert all("ice" in f.finding.message for f in found)
+    assert linting.mend(session, found) == 1
+    p = session.particles
+    row = int(p.rows_of(np.array([undecided]))[0])
+    assert (p.decision[row], p.reason[row]) == (Decision.REJECTED, Reason.ICE)
+    session.undo()
+    session.decide([undecided], Decision.ACCEPTED)  # since the look
+    assert linting.mend(session, found) == 0
+    (region,) = here(session)
+    regions.remove(session, [region.id])
+    assert not [f for f in linting.lint(session, look=False) if f.finding.rule == "in-region"]
