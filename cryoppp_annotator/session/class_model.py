@@ -26,7 +26,8 @@ def write(folder: Path, model: ClassModel) -> None:
 def load(project: Path, run: int) -> ClassModel | None:
     """The model of a run; None where there is none that can be read: a run then starts anew."""
     try:
-        with np.load(project / "classes" / f"run-{run:04d}" / FILE, allow_pickle=False) as found:
+        path = project / "classes" / f"run-{run:04d}" / FILE
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as found:
             arrays = {name: found[name] for name in _ARRAYS}
             return ClassModel(grid=PolarGrid(*(int(value) for value in found["grid"])), **arrays)
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
