@@ -12,34 +12,36 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from ..errors import EngineError
-from ..imaging.ctf import Optics, ctf_1d
 from ..imaging.filters import fft_workers
 from ..model.context import JobContext
+from .doubt import why_not
 from .exchange import exchange
 from .expectation import Assignment, Partition
-from .iteration import OBJECT, ClassModel, iterate, split, take
-from .polar import PolarGrid, angles_needed, ring_power, to_polar
+from .iteration import ClassModel, floored, iterate, split, support
+from .particles import MASK, Prepared, prepare
+from .polar import PolarGrid
+
+__all__ = ["MASK", "Classification", "Prepared", "Settings", "classify", "one_blas_thread", "prepare"]
 
 _QUIET = JobContext()
 #: Fewer classes than this are all averages; from here on two of them model what is no particle.
 MIN_FOR_MODELS = 6
-#: Radius of the mask as a share of the box, where the particle's size is not known.
-MASK = 0.47
-_MIN_PARTICLES = 10
+#: Least signal of the averages as a share of that of all particles.
+_LEAST_SIGNAL = np.float32(0.25)
 _PER_CLASS = 5
-_CHUNK = 256
 #: Rings, step of the shifts (px), iterations, whether classes are exchanged after them, whether they weigh the same.
 _STAGES: tuple[tuple[int, float, int, bool, bool], ...] = (
     (8, 1.5, 10, True, True), (8, 1.5, 6, True, True), (8, 1.5, 6, True, True), (10, 1.5, 6, True, False),
     (10, 1.5, 5, True, False), (12, 1.5, 6, False, False), (18, 1.0, 3, False, False),
 )  # fmt: skip
+#: Rings and step of the shifts (px) at which the halves are held against each other.
+_SUPPORT_RINGS, _SUPPORT_STEP = 12, 1.5
 _WARM_STAGES = ((18, 1.0, 1, False, False),)
 
 
@@ -84,6 +86,11 @@ class Classification:
         Log likelihood against pure noise; NaN where the image could not be used.
     notes : tuple of str
         What to tell the user.
+    mask_radius : float
+        As a share of the box.
+    support : (n,) float32, or (0,) where it was not looked at
+        Log likelihood against pure noise under averages of the half of the data that the image is not in; NaN where
+        the image could not be used.
     """
 
     model: ClassModel
@@ -93,17 +100,8 @@ class Classification:
     offset_px: NDArray[np.float32]
     evidence: NDArray[np.float32]
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """A stack in polar coefficients, without the images that cannot be used."""
-
-    particles: Partition
-    usable: NDArray[np.intp]
-    grid: PolarGrid
-    dof: float
-    n_images: int
+    mask_radius: float = MASK
+    support: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
 @contextmanager
@@ -113,83 +111,11 @@ def one_blas_thread() -> Iterator[None]:
         yield
 
 
-def prepare(
-    stack: NDArray[np.float32],
-    *,
-    defocus_A: NDArray[np.float64] | None = None,
-    pixel_size_A: float | None = None,
-    optics: Optics | None = None,
-    max_rings: int = 18,
-    mask_radius: float = MASK,
-    context: JobContext = _QUIET,
-) -> Prepared:
-    """Normalise, mask and transform a stack.
-
-    Parameters
-    ----------
-    stack : (n, box, box) real array, yx, particles white
-        May be a memory map; it is read in pieces. Images with NaN or without contrast are left out.
-    defocus_A : (n,) float64, optional
-        Mean defocus of each image, underfocus positive; without it the CTF is taken as 1. NaN = not known.
-    pixel_size_A : float, optional
-        Needed for the CTF.
-    optics : Optics, optional
-    mask_radius : float
-        Of the soft mask, as a share of the box; a tighter one keeps neighbours out.
-
-    Raises
-    ------
-    EngineError
-        The stack is not one of square images of at least 16 px, or has too few that can be used.
-    Cancelled
-    """
-    if stack.ndim != 3 or stack.shape[1] != stack.shape[2] or stack.shape[1] < 16:
-        raise EngineError(f"a stack of square boxes of at least 16 px was expected, not an array of {stack.shape}")
-    box = stack.shape[1]
-    rings = min(max_rings, box // 2 - 1)
-    grid = PolarGrid(box, rings, angles_needed(rings, box, OBJECT * box))
-    yy, xx = np.indices((box, box)) - box // 2
-    radius = np.hypot(yy, xx)
-    mask = np.clip((box * mask_radius - radius) / 3.0 + 0.5, 0.0, 1.0).astype(np.float32)
-    outside = radius > MASK * box
-    orders: list[NDArray[np.complex64]] = []
-    usable: list[NDArray[np.intp]] = []
-    for start in range(0, len(stack), _CHUNK):
-        context.check()
-        images = np.asarray(stack[start : start + _CHUNK], np.float32)
-        with np.errstate(invalid="ignore", over="ignore"):
-            background = images[:, outside]
-            mean, sd = background.mean(axis=1), background.std(axis=1)
-            good = np.isfinite(images).all(axis=(1, 2)) & (sd > 1e-6 * (1e-30 + np.abs(images).max(axis=(1, 2))))
-        if not good.any():
-            continue
-        usable.append(start + np.flatnonzero(good))
-        images = (images[good] - mean[good, None, None]) / sd[good, None, None]
-        orders.append(to_polar(images * mask, grid) / np.float32(box))
-    n = sum(map(len, usable))
-    if n < _MIN_PARTICLES:
-        raise EngineError(
-            f"{n} usable particles (of {len(stack)}) are too few to classify; {_MIN_PARTICLES} are needed"
-        )
-    rows = np.concatenate(usable)
-    coefficients = np.concatenate(orders, axis=1)
-    del orders
-    power = ring_power(coefficients)
-    ctf = np.ones((n, rings), np.float32)
-    if defocus_A is not None and pixel_size_A:
-        k = grid.radii / (box * pixel_size_A)
-        known = np.isfinite(defocus_A[rows])
-        for i in np.flatnonzero(known):  # one row of a few rings each
-            ctf[i] = ctf_1d(k, float(defocus_A[rows[i]]), optics or Optics())
-    coefficients *= ctf
-    half = np.arange(n) % 2 == 1
-    return Prepared(Partition(coefficients, power, ctf**2, half), rows, grid, float((mask**2).mean()), len(stack))
-
-
-def first_model(ready: Prepared, n_averages: int, models: bool, rng: np.random.Generator) -> ClassModel:
+def first_model(
+    particles: Partition, grid: PolarGrid, n_averages: int, models: bool, rng: np.random.Generator
+) -> ClassModel:
     """Start from single particles, filtered."""
-    particles = ready.particles
-    noise = particles.power.mean(axis=0)
+    noise = floored(particles.power.mean(axis=0))
     floor = float(np.median(particles.power[:, -3:]))
     signal = np.maximum(noise - floor, 0.03 * floor) / np.maximum(particles.ctf2.mean(axis=0), 1e-3)
     rows = np.sort(rng.choice(len(particles), n_averages, replace=False))
@@ -197,7 +123,9 @@ def first_model(ready: Prepared, n_averages: int, models: bool, rng: np.random.G
     share = np.full(n_averages + 2, 1.0)
     share[n_averages:] = float(models)
     frc = np.zeros((n_averages, len(noise)), np.float32)
-    return ClassModel(filtered, share / share.sum(), noise, (0.3 * signal).astype(np.float32), frc, ready.grid)
+    signal = signal.astype(np.float32)
+    outlier = np.float32(0.3) * signal
+    return ClassModel(filtered, share / share.sum(), noise, outlier, frc, grid, _LEAST_SIGNAL * signal)
 
 
 def classify(
@@ -227,21 +155,21 @@ def classify(
     """
     rng = context.rng()
     notes: list[str] = []
-    n = len(ready.particles)
+    n = len(ready)
     wanted = min(settings.n_classes, max(1, n // _PER_CLASS))
     if wanted < settings.n_classes:
         notes.append(f"{n} particles are too few for {settings.n_classes} classes; {wanted} are made")
     models = wanted >= MIN_FOR_MODELS
     n_averages = wanted - 2 if models else wanted
+    n_first = max(settings.subset, 60 * wanted)
+    chosen = np.arange(n) if n <= n_first * 1.2 else np.sort(rng.choice(n, n_first, replace=False))
+    subset = ready.load(chosen, context)
     stages = _STAGES
     if start is not None and start.grid == ready.grid:
         model, stages = start, _WARM_STAGES
         n_averages = model.orders.shape[1]
     else:
-        model = first_model(ready, n_averages, models, rng)
-    n_first = max(settings.subset, 60 * wanted)
-    chosen = np.arange(n) if n <= n_first * 1.2 else np.sort(rng.choice(n, n_first, replace=False))
-    subset = take(ready.particles, chosen) if len(chosen) < n else ready.particles
+        model = first_model(subset, ready.grid, n_averages, models, rng)
     total = sum(stage[2] for stage in stages) + 2
     done = 0
     reach = settings.shift_px
@@ -261,28 +189,38 @@ def classify(
                     subset, model, sums, assignment, ready.dof, (rings, reach, 1.5), rng, pool=pool, context=context
                 )
         finest = (stages[-1][0], reach, stages[-1][1])
-        parts = split(ready.particles)
+        everything = ready.parts()
         for _ in range(2 if len(chosen) < n and stages is _STAGES else 1):
-            model, sums, assignment = iterate(parts, model, ready.dof, finest, pool=pool, context=context)
+            model, sums, assignment = iterate(everything, model, ready.dof, finest, pool=pool, context=context)
             if on_averages is not None:
                 on_averages(model)
+        backed = support(
+            everything, model, sums, ready.dof, (_SUPPORT_RINGS, reach, _SUPPORT_STEP), pool=pool, context=context
+        )
     context.progress(total, total, "classified")
-    return _outcome(ready, model, assignment, notes)
+    return _outcome(ready, model, assignment, backed, notes)
 
 
-def _outcome(ready: Prepared, model: ClassModel, assignment: Assignment, notes: list[str]) -> Classification:
+def _outcome(
+    ready: Prepared, model: ClassModel, assignment: Assignment, backed: NDArray[np.float32], notes: list[str]
+) -> Classification:
     n = ready.n_images
     k = assignment.posterior.shape[1]
     posterior = np.zeros((n, k), np.float32)
     label = np.full(n, -1, np.int32)
     angle, offset = np.zeros(n, np.float32), np.zeros((n, 2), np.float32)
-    evidence = np.full(n, np.nan, np.float32)
+    evidence, supported = np.full(n, np.nan, np.float32), np.full(n, np.nan, np.float32)
     rows = ready.usable
     posterior[rows] = assignment.posterior
     label[rows] = assignment.posterior.argmax(axis=1)
     angle[rows], evidence[rows] = assignment.angle_deg, assignment.evidence
+    supported[rows] = backed
     turn = np.deg2rad(assignment.angle_deg)
     y, x = assignment.shift.T
     offset[rows, 0] = x * np.sin(turn) + y * np.cos(turn)
     offset[rows, 1] = x * np.cos(turn) - y * np.sin(turn)
-    return Classification(model, posterior, label, angle, offset, evidence, tuple(notes))
+    counts = np.bincount(label[rows], minlength=k)
+    medians = [float(np.median(supported[label == c])) if counts[c] else 0.0 for c in range(k - 2)]
+    doubt = why_not(counts[: k - 2].tolist(), medians, len(rows))
+    notes = [*notes, doubt] if doubt else notes
+    return Classification(model, posterior, label, angle, offset, evidence, tuple(notes), ready.mask_radius, supported)

@@ -48,7 +48,7 @@ class References:
 
 @dataclass(frozen=True, eq=False)
 class Partition:
-    """Particles as the expectation step takes them.
+    """Particles as the expectation step takes them; :meth:`to` moves them to another array library.
 
     Attributes
     ----------
@@ -68,7 +68,11 @@ class Partition:
     half: NDArray[np.bool_]
 
     def __len__(self) -> int:
-        return len(self.power)
+        return int(self.power.shape[0])
+
+    def to(self, xp: Any) -> Partition:
+        """With arrays of ``xp``, any library of the array API."""
+        return Partition(*(xp.asarray(getattr(self, name)) for name in self.__dataclass_fields__))
 
 
 @dataclass(eq=False)
@@ -124,19 +128,25 @@ class Assignment:
     evidence: NDArray[np.float32]
 
 
+def expectation(particles: Partition, references: References, grid: PolarGrid, *, context: JobContext = _QUIET) -> Sums:
+    """The sums of one partition: a pure function of what can be pickled, for a worker anywhere; see :func:`expect`."""
+    return expect(particles, references, grid, context=context)[0]
+
+
 def expect(
     particles: Partition, references: References, grid: PolarGrid, *, context: JobContext = _QUIET
 ) -> tuple[Sums, Assignment]:
     """Compare every particle with every reference at all rotations and shifts.
 
     For each angular frequency one product over rings, for all rotations one product with :func:`rotation_table`;
-    the sums are the same two products run backwards.
+    the sums are the same two products run backwards. The particles may be arrays of any library of the array API
+    (a GPU's): all that grows with their number is done by it. What comes back is NumPy's.
 
     Parameters
     ----------
     particles : Partition
     references : References
-        May have fewer orders and rings than the particles: the rest is not looked at.
+        NumPy's. May have fewer orders and rings than the particles: the rest is not looked at.
     grid : PolarGrid
         Grid of the references.
     context : JobContext
@@ -147,65 +157,122 @@ def expect(
     Cancelled
     """
     n_orders, k, n_rings = references.orders.shape
-    n_angles, n_shifts = grid.n_angles, len(references.shifts)
-    table = rotation_table(n_orders, n_angles)
-    back = table.copy()
-    back[:, 1:n_orders] /= 2.0
-    back[:, n_orders + 1 :] /= 2.0
+    n_shifts = len(references.shifts)
     radii = np.arange(1, n_rings + 1, dtype=np.float32)
     weight = np.float32(2.0 * np.pi * references.dof) * radii / references.noise
-    moved = shift_references(references.orders * weight, references.shifts, grid)
-    moved = moved.reshape(n_orders, k * n_shifts, n_rings)
-    of_real = np.ascontiguousarray(moved.view(np.float32).swapaxes(1, 2))
-    of_imag = np.ascontiguousarray((moved * np.complex64(-1j)).view(np.float32).swapaxes(1, 2))
+    compare = _Comparison.of(particles.orders.__array_namespace__(), references, weight, grid)
     fixed = 0.5 * weight * ring_power(references.orders)  # (k, rings): times ctf2 it is the model's energy
-    prior = (references.log_share[:k, None] + references.log_shift - np.log(np.float32(n_angles))).ravel()
-    step = max(1, _BLOCK // (n_angles * k * n_shifts))
-    sums: list[NDArray[np.float32]] = [np.zeros((2, n_orders, 2 * n_rings, k * n_shifts), np.float32) for _ in range(2)]
-    n = len(particles)
-    posterior = np.empty((n, k + 2), np.float32)
-    best = np.empty(n, np.intp)
-    evidence = np.empty(n, np.float32)
-    ctf2 = np.ascontiguousarray(particles.ctf2[:, :n_rings])
-    power = np.ascontiguousarray(particles.power[:, :n_rings])
+    prior = references.log_share[:k, None] + references.log_shift - np.log(np.float32(grid.n_angles))
+    ctf2 = np.ascontiguousarray(to_numpy(particles.ctf2)[:, :n_rings])
+    power = np.ascontiguousarray(to_numpy(particles.power)[:, :n_rings])
+    half = to_numpy(particles.half)
     models = _models(power, ctf2, references, radii)
-    for members in (np.flatnonzero(~particles.half), np.flatnonzero(particles.half)):
-        which = int(particles.half[members[0]]) if len(members) else 0
+    step = max(1, _BLOCK // (grid.n_angles * k * n_shifts))
+    sums = [np.zeros((2, n_orders, 2 * n_rings, k * n_shifts), np.float32) for _ in range(2)]
+    n = len(power)
+    posterior = np.empty((n, k + 2), np.float32)
+    angle, column = np.empty(n, np.intp), np.empty(n, np.intp)
+    evidence = np.empty(n, np.float32)
+    for which in range(2):
+        members = np.flatnonzero(half == bool(which))
         for start in range(0, len(members), step):
             context.check()
             rows = members[start : start + step]
-            image = particles.orders[:n_orders, rows, :n_rings].view(np.float32)
-            wave = np.empty((2 * n_orders, len(rows), k * n_shifts), np.float32)
-            np.matmul(image, of_real, out=wave[:n_orders])
-            np.matmul(image, of_imag, out=wave[n_orders:])
-            score = (table @ wave.reshape(2 * n_orders, -1)).reshape(n_angles, len(rows), -1)
-            energy = np.repeat(ctf2[rows] @ fixed.T, n_shifts, axis=1)
-            score += prior - energy
-            peak = np.maximum(score.max(axis=(0, 2)), models[rows].max(axis=1))
-            best[rows] = score.transpose(1, 0, 2).reshape(len(rows), -1).argmax(axis=1)
-            score -= peak[:, None]
-            np.exp(score, out=score)
-            other = np.exp(models[rows] - peak[:, None])
-            of_class = score.sum(axis=0).reshape(len(rows), k, n_shifts).sum(axis=2)
-            total = of_class.sum(axis=1) + other.sum(axis=1)
-            evidence[rows] = peak + np.log(total)
-            score /= total[:, None]
-            posterior[rows, :k] = of_class / total[:, None]
-            posterior[rows, k:] = other / total[:, None]
-            turned = (back.T @ score.reshape(n_angles, -1)).reshape(2, n_orders, len(rows), -1)
-            transposed = image.swapaxes(1, 2)
-            sums[0][which] += transposed @ turned[0]
-            sums[1][which] += transposed @ turned[1]
-    numerator = _unmoved(sums, references, grid, k)
-    half = particles.half
+            known = prior.ravel() - np.repeat(ctf2[rows] @ fixed.T, n_shifts, axis=1)
+            found = [to_numpy(item) for item in compare(particles.orders, rows, known, models[rows])]
+            posterior[rows], angle[rows], column[rows], evidence[rows] = found[:4]
+            sums[0][which] += found[4]
+            sums[1][which] += found[5]
     by_half = np.stack([posterior[h, :k].T @ ctf2[h] for h in (~half, half)])
     total_sums = Sums(
-        numerator, by_half, posterior.sum(axis=0, dtype=np.float64),
+        _unmoved(sums, references, grid, k), by_half, posterior.sum(axis=0, dtype=np.float64),
         (posterior.T @ power).astype(np.float64), (posterior.T @ ctf2).astype(np.float64), float(evidence.sum()),
     )  # fmt: skip
-    angle, column = np.divmod(best, k * n_shifts)
-    angle_deg = (angle * (360.0 / n_angles)).astype(np.float32)
+    angle_deg = (angle * (360.0 / grid.n_angles)).astype(np.float32)
     return total_sums, Assignment(posterior, angle_deg, references.shifts[column % n_shifts], evidence)
+
+
+def to_numpy(values: Any) -> NDArray[Any]:
+    """An array of any library as NumPy's, copied from its device where it is on one."""
+    return values if isinstance(values, np.ndarray) else np.from_dlpack(values)
+
+
+@dataclass(frozen=True, eq=False)
+class _Comparison:
+    """Compares a block of particles with all references: what takes the time, in the array API and nothing else.
+
+    Attributes
+    ----------
+    xp : module
+        The array library; all other arrays are its.
+    table, back : (n_angles, 2 n_orders), (2 n_orders, n_angles) float32
+        Coefficients to rotations, and the way back.
+    of_real, of_imag : (n_orders, 2 n_rings, k s) float32
+        Give the two parts of conjugated image times reference from an image's real and imaginary parts.
+    n_classes : int
+    """
+
+    xp: Any
+    table: Any
+    back: Any
+    of_real: Any
+    of_imag: Any
+    n_classes: int
+
+    @staticmethod
+    def of(xp: Any, references: References, weight: NDArray[np.float32], grid: PolarGrid) -> _Comparison:
+        """Of weighted, moved references."""
+        n_orders, k, n_rings = references.orders.shape
+        table = rotation_table(n_orders, grid.n_angles)
+        back = table.copy()
+        back[:, 1:n_orders] /= 2.0
+        back[:, n_orders + 1 :] /= 2.0
+        moved = shift_references(references.orders * weight, references.shifts, grid)
+        moved = moved.reshape(n_orders, -1, n_rings).swapaxes(1, 2)
+        real = np.concatenate([moved.real, moved.imag], axis=1)
+        imag = np.concatenate([moved.imag, -moved.real], axis=1)
+        as_its = xp.asarray
+        return _Comparison(xp, as_its(table), as_its(back.T.copy()), as_its(real), as_its(imag), k)
+
+    def __call__(
+        self, orders: Any, rows: NDArray[np.intp], known: NDArray[np.float32], models: NDArray[np.float32]
+    ) -> tuple[Any, ...]:
+        """Posterior (b, k + 2), best rotation and column, evidence, and the two sums (n_orders, 2 n_rings, k s).
+
+        ``known`` (b, k s) is prior less the model's energy, ``models`` (b, 2) what the two models give.
+        """
+        xp, n = self.xp, len(rows)
+        n_orders, twice_rings, n_columns = self.of_real.shape
+        part = xp.take(orders[:n_orders, :, : twice_rings // 2], xp.asarray(rows), axis=1)
+        image = xp.concat([xp.real(part), xp.imag(part)], axis=2)
+        flat = xp.reshape(self._products(image), (2 * n_orders, n * n_columns))
+        score = xp.reshape(self.table @ flat, (-1, n, n_columns))
+        score += xp.asarray(known)
+        highest = xp.max(score, axis=0)
+        column = xp.argmax(highest, axis=1)
+        angle = xp.argmax(xp.take_along_axis(score, column[None, :, None], axis=2)[:, :, 0], axis=0)
+        models = xp.asarray(models)
+        peak = xp.maximum(xp.max(highest, axis=1), xp.max(models, axis=1))
+        score -= peak[:, None]
+        score = np.exp(score, out=score) if xp is np else xp.exp(score)
+        other = xp.exp(models - peak[:, None])
+        of_class = xp.sum(xp.reshape(xp.sum(score, axis=0), (n, self.n_classes, -1)), axis=2)
+        total = xp.sum(of_class, axis=1) + xp.sum(other, axis=1)
+        score /= total[:, None]
+        posterior = xp.concat([of_class, other], axis=1) / total[:, None]
+        turned = xp.reshape(self.back @ xp.reshape(score, (-1, n * n_columns)), (2, n_orders, n, n_columns))
+        across = xp.matrix_transpose(image)
+        return posterior, angle, column, peak + xp.log(total), across @ turned[0, ...], across @ turned[1, ...]
+
+    def _products(self, image: Any) -> Any:
+        """(2 n_orders, b, k s): over rings, the real parts and then the imaginary ones."""
+        if self.xp is not np:
+            return self.xp.concat([image @ self.of_real, image @ self.of_imag], axis=0)
+        n_orders, n = image.shape[:2]
+        out = np.empty((2 * n_orders, n, self.of_real.shape[2]), np.float32)
+        np.matmul(image, self.of_real, out=out[:n_orders])
+        np.matmul(image, self.of_imag, out=out[n_orders:])
+        return out
 
 
 def _models(
@@ -221,11 +288,11 @@ def _models(
 def _unmoved(sums: list[NDArray[np.float32]], references: References, grid: PolarGrid, k: int) -> NDArray[np.complex64]:
     """Sums over particles of coefficient times turned posterior, put back to the unmoved references."""
     cosine, sine = sums
-    n_shifts = len(references.shifts)
+    n_shifts, rings = len(references.shifts), references.orders.shape[2]
     out: list[NDArray[Any]] = []
     for half in range(2):
-        real = cosine[half, :, 0::2] - sine[half, :, 1::2]
-        imag = sine[half, :, 0::2] + cosine[half, :, 1::2]
+        real = cosine[half, :, :rings] - sine[half, :, rings:]
+        imag = sine[half, :, :rings] + cosine[half, :, rings:]
         moved = (real + 1j * imag).swapaxes(1, 2)  # (orders, k s, rings)
         shape = (len(moved), k, n_shifts, moved.shape[-1])
         out.append(shift_references(moved.reshape(shape).astype(np.complex64), references.shifts, grid, back=True))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from itertools import pairwise
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,9 @@ _QUIET = JobContext()
 OBJECT = 0.4
 _PARTITIONS = 4
 _SHIFT_SD_PX = 2.5
+#: Least noise of a ring as a share of the noisiest one. A mask spreads what a ring has over its neighbours, so that the
+#: rings that a denoiser has emptied repeat the full ones: taken at their word they make any ice a particle.
+NOISE_FLOOR = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +41,9 @@ class ClassModel:
     frc : (k, n_rings) float32
         Fourier ring correlation of the averages of two halves of the members.
     grid : PolarGrid
+    signal : (n_rings,) float32, or (0,)
+        Least signal power the averages are filtered with. Where the noise is strong, all averages otherwise fade to
+        one round blot that fits no particle: the less they show, the flatter the posteriors, the less they show.
     """
 
     orders: NDArray[np.complex64]
@@ -44,10 +52,23 @@ class ClassModel:
     outlier: NDArray[np.float32]
     frc: NDArray[np.float32]
     grid: PolarGrid
+    signal: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def images(self) -> NDArray[np.float32]:
         """(k, box, box) float32, yx, white on black: the averages."""
         return from_polar(self.orders, self.grid) * np.float32(self.grid.box)
+
+
+class Piece(Protocol):
+    """Particles that are loaded when they are needed."""
+
+    def load(self, context: JobContext) -> Partition:
+        """Read and transform them."""
+        ...
+
+
+def _loaded(part: Partition | Piece, context: JobContext) -> Partition:
+    return part if isinstance(part, Partition) else part.load(context)
 
 
 def shift_grid(reach: float, step: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -67,7 +88,7 @@ def stage_grid(full: PolarGrid, n_rings: int) -> PolarGrid:
 
 
 def iterate(
-    parts: list[Partition],
+    parts: Sequence[Partition | Piece],
     model: ClassModel,
     dof: float,
     stage: tuple[int, float, float],
@@ -81,8 +102,8 @@ def iterate(
 
     Parameters
     ----------
-    parts : list of Partition
-        The expectation step runs over each; only sums come together.
+    parts : sequence of Partition or Piece
+        The expectation step runs over each; only sums come together. A piece is loaded when its turn comes.
     model : ClassModel
     dof : float
         Independent samples per Fourier pixel.
@@ -98,24 +119,73 @@ def iterate(
     ------
     Cancelled
     """
-    grid = stage_grid(model.grid, stage[0])
-    shifts, log_shift = shift_grid(stage[1], stage[2])
-    rings = grid.n_rings
-    with np.errstate(divide="ignore"):
-        log_share = np.log(model.share).astype(np.float32)
-    references = References(
-        np.ascontiguousarray(model.orders[: grid.n_orders, :, :rings]), log_share, model.noise[:rings],
-        model.outlier[:rings], shifts, log_shift, dof,
-    )  # fmt: skip
+    references, grid = _references(model, dof, stage)
 
-    def work(part: Partition) -> tuple[Sums, Assignment]:
-        return expect(part, references, grid, context=context)
+    def work(part: Partition | Piece) -> tuple[Sums, Assignment]:
+        return expect(_loaded(part, context), references, grid, context=context)
 
     done = [work(part) for part in parts] if pool is None else list(pool.map(work, parts))
     sums = reduce(lambda a, b: a + b, (item[0] for item in done))
     names = Assignment.__dataclass_fields__
     assignment = Assignment(*(np.concatenate([getattr(item[1], name) for item in done]) for name in names))
     return maximise(model, sums, equal=equal, keep_spectra=keep_spectra), sums, assignment
+
+
+def _references(model: ClassModel, dof: float, stage: tuple[int, float, float]) -> tuple[References, PolarGrid]:
+    """What particles are compared with at a stage, and its grid."""
+    grid = stage_grid(model.grid, stage[0])
+    shifts, log_shift = shift_grid(stage[1], stage[2])
+    rings = grid.n_rings
+    with np.errstate(divide="ignore"):
+        log_share = np.log(model.share).astype(np.float32)
+    orders = np.ascontiguousarray(model.orders[: grid.n_orders, :, :rings])
+    return References(orders, log_share, model.noise[:rings], model.outlier[:rings], shifts, log_shift, dof), grid
+
+
+def support(
+    parts: Sequence[Partition | Piece],
+    model: ClassModel,
+    sums: Sums,
+    dof: float,
+    stage: tuple[int, float, float],
+    *,
+    pool: ThreadPoolExecutor | None = None,
+    context: JobContext = _QUIET,
+) -> NDArray[np.float32]:
+    """Log likelihood of each particle against noise under averages of the *other* half, (n,) float32, nats.
+
+    A particle agrees with an average it is part of, even where that is noise; with one it is no part of only where
+    the two show the same thing.
+
+    Parameters
+    ----------
+    parts, model, dof, stage, pool, context
+        As :func:`iterate` takes them.
+    sums : Sums
+        Of an iteration over the same particles.
+
+    Raises
+    ------
+    Cancelled
+    """
+    halves = []
+    for other in (1, 0):
+        only = np.array([other == 0, other == 1], np.float32)
+        numerator = sums.numerator * only[:, None, None, None]
+        cut = replace(sums, numerator=numerator, ctf2=sums.ctf2 * only[:, None, None])
+        halves.append(_references(maximise(model, cut, keep_spectra=True), dof, stage))
+
+    def work(piece: Partition | Piece) -> NDArray[np.float32]:
+        part = _loaded(piece, context)
+        found = np.empty(len(part), np.float32)
+        for which, (references, grid) in enumerate(halves):
+            rows = np.flatnonzero(part.half == bool(which))
+            if len(rows):
+                found[rows] = expect(take(part, rows), references, grid, context=context)[1].evidence
+        return found
+
+    out = [work(part) for part in parts] if pool is None else list(pool.map(work, parts))
+    return np.concatenate(out)
 
 
 def maximise(model: ClassModel, sums: Sums, *, equal: bool = False, keep_spectra: bool = False) -> ClassModel:
@@ -128,6 +198,8 @@ def maximise(model: ClassModel, sums: Sums, *, equal: bool = False, keep_spectra
     raw = ring_power(numerator / (ctf2 + np.float32(1e-3)))
     of_class = (members[:k] / max(members[:k].sum(), 1e-9))[:, None]
     signal = np.maximum(((raw - noise / (ctf2 + 1e-3)) * of_class).sum(axis=0), 0.02 * (raw * of_class).sum(axis=0))
+    if len(model.signal):
+        signal = np.maximum(signal, model.signal[:rings])
     orders = np.zeros_like(model.orders)
     new = (numerator / (ctf2 + noise / (signal + 1e-6)).astype(np.float32)).astype(np.complex64)
     orders[:n_orders, :, :rings] = new
@@ -137,7 +209,7 @@ def maximise(model: ClassModel, sums: Sums, *, equal: bool = False, keep_spectra
         cross = 2.0 * product.sum(axis=0) - product[0]
         residual = (sums.power[:k] - 2.0 * cross + ring_power(new) * ctf2).sum(axis=0)
         residual = residual + sums.power[k] + sums.power[k + 1] - outlier[:rings] * sums.model_ctf2[k + 1]
-        noise[:rings] = np.maximum(residual / members.sum(), 1e-3)
+        noise[:rings] = floored(residual / members.sum())
         if members[k + 1] > 3:
             excess = sums.power[k + 1] - noise[:rings] * members[k + 1]
             outlier[:rings] = np.maximum(excess / np.maximum(sums.model_ctf2[k + 1], 1e-9), 1e-4)
@@ -147,7 +219,12 @@ def maximise(model: ClassModel, sums: Sums, *, equal: bool = False, keep_spectra
     share = np.where(model.share > 0, share, 0.0)
     frc = np.zeros_like(model.frc)
     frc[:, :rings] = _frc(sums.numerator)
-    return ClassModel(orders, share / share.sum(), noise, outlier, frc, model.grid)
+    return ClassModel(orders, share / share.sum(), noise, outlier, frc, model.grid, model.signal)
+
+
+def floored(noise: NDArray[Any]) -> NDArray[np.float32]:
+    """Noise power (n_rings,) no lower than :data:`NOISE_FLOOR` allows; ring 1 (ramps, ice) does not raise the floor."""
+    return np.asarray(np.maximum(noise, max(1e-3, NOISE_FLOOR * float(noise[1:].max(initial=0.0)))), np.float32)
 
 
 def _frc(numerator: NDArray[np.complex64]) -> NDArray[np.float32]:

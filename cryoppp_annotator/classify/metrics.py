@@ -1,8 +1,9 @@
 """What can be said of each class: size, resolution, centring, structure, and whether it looks like particles.
 
-Measured on ``bench/class2d`` (three seeds): the variance of an average at the rim of the mask over that in its middle
-is 0.02 - 0.17 for views of a particle and 0.27 - 1.33 for edges, ice and mixtures; the FRC alone does not tell them
-apart, because an edge repeats as well as a particle does.
+Quality is the chance that most members of a class are particles, from three things measured on its members and its
+average: how much better it explains them than noise does (*structure*), how little of it goes on beyond the particle
+(*compactness*), and how near the middle it lies (*centring*). ``benchmarks/classify.py --quality`` measures each alone
+and all together on sets whose truth is known.
 """
 
 from __future__ import annotations
@@ -11,14 +12,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+import scipy.fft
 from numpy.typing import NDArray
+from scipy.special import expit
 
-from .engine import Classification
+from .doubt import LEAST_EVIDENCE
+from .engine import MASK, Classification
 
-#: Share of the rings over which the FRC is averaged: finer ones are mostly noise.
-_COARSE = 2 / 3
-#: Rim variance over that of the middle, and distance of the centre as a share of the box, that count as nothing good.
-_WORST_RIM, _WORST_OFFSET = 0.5, 0.3
+#: Log odds: constant, weight of asinh(evidence / 3 nats), of the rim, of the offset in mask radii.
+_WEIGHTS = (1.15, 3.20, -5.26, -15.9)
+#: The same for averages made elsewhere, whose evidence is not known: weight of the log of the share of fine detail.
+_WEIGHTS_OF_IMAGES = (11.0, 2.0, -5.26, -8.0)
+#: Frequencies from here on are fine detail, cycles per px.
+_DETAIL = 0.1
+_SECTORS = 24
 THRESHOLD_FRC = 0.143
 
 
@@ -52,7 +59,10 @@ class ClassMetrics:
     centring_px : float
         Distance of the average's centre of mass from the centre of the box.
     quality : float
-        0 .. 1: agreement of the halves, times compactness, times centring; 0 for the two models.
+        0 .. 1: chance that most of its members are particles; 0 for the two models.
+    evidence : float
+        Median over its members of the log likelihood against noise, nats; each member under averages of the half of
+        the data that it is not in.
     """
 
     id: int
@@ -64,6 +74,7 @@ class ClassMetrics:
     mean_posterior: float
     centring_px: float
     quality: float
+    evidence: float = 0.0
 
 
 def measure(result: Classification, pixel_size_A: float | None = None) -> tuple[ClassMetrics, ...]:
@@ -78,11 +89,10 @@ def measure(result: Classification, pixel_size_A: float | None = None) -> tuple[
     model = result.model
     k, box = len(model.frc), model.grid.box
     counts = np.bincount(result.label[result.label >= 0], minlength=k + 2)
-    rim, offset = rim_and_offset(model.images())
-    coarse = np.clip(model.frc[:, : max(1, round(_COARSE * model.grid.n_rings))], 0.0, 1.0).mean(axis=1)
-    compact = np.clip(1.0 - rim / _WORST_RIM, 0.0, 1.0)
-    centred = np.clip(1.0 - offset / (_WORST_OFFSET * box), 0.0, 1.0)
-    quality = np.where(counts[:k] > 0, coarse * compact * centred, 0.0)
+    rim, offset = rim_and_offset(model.images(), result.mask_radius)
+    backing = result.support if len(result.support) else result.evidence
+    evidence = np.array([np.median(backing[result.label == c]) if counts[c] else 0.0 for c in range(k + 2)], np.float64)
+    quality = np.where(counts[:k] > 0, quality_of(evidence[:k], rim, offset / (result.mask_radius * box)), 0.0)
     order = [*np.argsort(-counts[:k], kind="stable").tolist()]
     if model.share[k:].any():
         order += [k, k + 1]
@@ -102,6 +112,7 @@ def measure(result: Classification, pixel_size_A: float | None = None) -> tuple[
                 float(result.posterior[mine, column].mean()) if mine.any() else 0.0,
                 float(offset[column]) if average else 0.0,
                 float(quality[column]) if average else 0.0,
+                float(evidence[column]),
             )
         )
     return tuple(found)
@@ -114,28 +125,84 @@ def resolution(frc: NDArray[np.float32], box: int, pixel_size_A: float) -> float
     return float("nan") if ring == 0 else box * pixel_size_A / ring
 
 
-def rim_and_offset(images: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def quality_of(
+    evidence: NDArray[np.float64], rim: NDArray[np.float64], offset: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Quality of classes, (k,) 0 .. 1.
+
+    Parameters
+    ----------
+    evidence : (k,) float64, nats
+        Median of the members'.
+    rim : (k,) float64
+        As of :func:`rim_and_offset`.
+    offset : (k,) float64
+        Of the centre of mass, in radii of the mask.
+    """
+    constant, structure, compactness, centring = _WEIGHTS
+    odds = constant + structure * np.arcsinh(evidence / 3.0) + compactness * rim + centring * offset
+    return np.asarray(expit(odds) * np.clip(evidence / LEAST_EVIDENCE, 0.0, 1.0))
+
+
+def image_quality(images: NDArray[np.float32], mask_radius: float = MASK) -> NDArray[np.float64]:
+    """Quality of averages alone, (k,) 0 .. 1, for classes made elsewhere: detail, compactness, centring.
+
+    Parameters
+    ----------
+    images : (k, box, box) float32, yx, white object
+    mask_radius : float
+        What the averages were masked with, as a share of the box.
+    """
+    box = images.shape[1]
+    rim, offset = rim_and_offset(images, mask_radius)
+    constant, structure, compactness, centring = _WEIGHTS_OF_IMAGES
+    odds = constant + structure * np.log(detail(images, mask_radius)) + compactness * rim
+    return np.asarray(expit(odds + centring * offset / (mask_radius * box)))
+
+
+def detail(images: NDArray[np.float32], mask_radius: float = MASK) -> NDArray[np.float64]:
+    """Share of the power of averages (k, box, box) that lies at 0.1 to 0.3 cycles per px, (k,), above 0."""
+    box = images.shape[1]
+    yy, xx = np.indices((box, box)) - box // 2
+    radius = np.hypot(yy, xx)
+    window = np.clip((0.94 * mask_radius * box - radius) / 4.0 + 0.5, 0.0, 1.0).astype(np.float32)
+    level = images[:, radius > 0.94 * mask_radius * box].mean(axis=1)
+    power = np.abs(scipy.fft.fft2((images - level[:, None, None]) * window)) ** 2
+    frequency = np.hypot(scipy.fft.fftfreq(box)[:, None], scipy.fft.fftfreq(box))
+    whole = power[:, (frequency > 0) & (frequency < 0.3)].sum(axis=1)
+    fine = power[:, (frequency >= _DETAIL) & (frequency < 0.3)].sum(axis=1)
+    return np.asarray(np.maximum(fine / np.maximum(whole, 1e-30), 1e-6), np.float64)
+
+
+def rim_and_offset(
+    images: NDArray[np.float32], mask_radius: float = MASK
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """How far images are from a compact object in the middle.
 
     Parameters
     ----------
     images : (k, box, box) float32, yx, white object
+    mask_radius : float
+        What they were masked with, as a share of the box.
 
     Returns
     -------
     rim : (k,) float64
-        Variance between 0.40 and 0.47 of the box from its centre, over that within 0.30; infinite for a flat image.
+        Variance along the circle of what lies between 0.8 and 1 mask radius, over that of all within the mask. A round
+        particle as large as the mask has none, speckle and edges that go on beyond it have much. 1 for a flat image.
     offset : (k,) float64, px
         Of the centre of mass of what is brighter than the rim.
     """
     box = images.shape[1]
     yy, xx = np.indices((box, box)) - box // 2
-    radius = np.hypot(yy, xx)
-    outer, inner = (radius > 0.40 * box) & (radius < 0.47 * box), radius < 0.30 * box
-    around, middle = images[:, outer].astype(np.float64), images[:, inner].astype(np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        rim = np.nan_to_num(around.var(axis=1) / middle.var(axis=1), nan=np.inf)
+    radius = np.hypot(yy, xx) / (mask_radius * box)
+    within, along = radius < 1.0, (radius > 0.8) & (radius < 1.0)
+    sector = ((np.arctan2(yy, xx) / (2.0 * np.pi) + 0.5) * _SECTORS).astype(int) % _SECTORS
+    profile = np.stack([images[:, along & (sector == s)].mean(axis=1) for s in range(_SECTORS)], axis=1)
+    whole = images[:, within].astype(np.float64).var(axis=1)
+    rim = np.divide(profile.astype(np.float64).var(axis=1), whole, out=np.ones(len(images)), where=whole > 0)
+    around = images[:, (radius > 0.85) & within].astype(np.float64)
     level = around.mean(axis=1) + around.std(axis=1)
-    mass = np.clip(images - level[:, None, None], 0.0, None) * (radius < 0.47 * box)
+    mass = np.clip(images - level[:, None, None], 0.0, None) * within
     total = np.maximum(mass.sum(axis=(1, 2)), 1e-12)
     return rim, np.hypot((mass * yy).sum(axis=(1, 2)) / total, (mass * xx).sum(axis=(1, 2)) / total)

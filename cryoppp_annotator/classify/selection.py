@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 
+from .doubt import why_not
 from .metrics import ClassMetrics, Kind
 
-#: Classes below this quality are suggested for rejection: on ``bench/class2d`` (three seeds) views reach 0.42 and
-#: more, classes that are mostly junk 0.27 and less.
+#: Classes below this quality are suggested for rejection. Quality is a chance; a particle lost weighs more than junk
+#: kept, which the next round throws out. ``benchmarks/classify.py --quality`` prints what it keeps and drops.
 QUALITY_THRESHOLD = 0.35
 
 
@@ -26,9 +27,25 @@ def suggest(metrics: ClassMetrics, threshold: float = QUALITY_THRESHOLD) -> Sugg
 
 
 def verdict(classes: Sequence[ClassMetrics], threshold: float = QUALITY_THRESHOLD) -> str:
-    """One line about the data set: how many particles lie in classes that look like particles."""
+    """One line about the data set: how many particles lie in classes that look like particles, or why not to ask."""
     total = sum(item.count for item in classes)
+    warning = doubt(classes)
+    if warning:
+        return warning
     junk = sum(item.count for item in classes if suggest(item, threshold) is Suggestion.REJECT)
     good = sum(suggest(item, threshold) is Suggestion.ACCEPT for item in classes)
     share = 100.0 * junk / max(1, total)
     return f"{total - junk:,} of {total:,} picks lie in {good} classes that look like particles; {share:.0f} % junk"
+
+
+def junk_fraction(classes: Sequence[ClassMetrics], threshold: float = QUALITY_THRESHOLD) -> float:
+    """Share of the picks, 0 .. 1, that lie in classes suggested for rejection."""
+    total = sum(item.count for item in classes)
+    return sum(item.count for item in classes if suggest(item, threshold) is Suggestion.REJECT) / max(1, total)
+
+
+def doubt(classes: Sequence[ClassMetrics]) -> str:
+    """Why the suggestions are not to be relied on, one line; empty where nothing speaks against them."""
+    averages = [item for item in classes if item.kind is Kind.STRUCTURE]
+    total = sum(item.count for item in classes)
+    return why_not([item.count for item in averages], [item.evidence for item in averages], total)
