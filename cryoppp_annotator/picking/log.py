@@ -113,9 +113,7 @@ class LogPicker:
         if min(image.shape) < 2.0 * diameters[0] / pixel_size_A:
             return Candidates.empty()
         padding = find_padding(image)
-        clean = cleaned(image, padding, context)
-        if wish.polarity == "dark":
-            np.negative(clean, out=clean)
+        clean = _bright(image, padding, wish.polarity, context)
         found = []
         for i, one_A in enumerate(diameters):
             context.progress(i, len(diameters), f"looking for particles of {one_A:.0f} A")
@@ -168,11 +166,70 @@ def _diameters(smallest: float, largest: float | None) -> list[float]:
 Columns = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 
-def _of_one_size(
-    clean: FloatImage, padding: Padding, diameter_A: float, pixel_size_A: float, context: JobContext
-) -> Columns:
-    """Peaks of particles of one diameter: x, y (px), score, diameter (A)."""
-    whole = diameter_A / pixel_size_A
+def _bright(image: NDArray[Any], padding: Padding, polarity: str, context: JobContext) -> FloatImage:
+    """The cleaned micrograph with bright particles."""
+    clean = cleaned(image, padding, context)
+    if polarity == "dark":
+        np.negative(clean, out=clean)
+    return clean
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """A micrograph as the detector sees it.
+
+    Attributes
+    ----------
+    small : (h, w) float32
+        Band-passed working copy, particles bright, in robust standard deviations.
+    response : (h, w) float32
+        Of the detector, in robust standard deviations.
+    step : float
+        Micrograph pixels per pixel of these.
+    diameter : float
+        Of a particle, px of these.
+    padding : (top, bottom, left, right), micrograph px
+    """
+
+    small: FloatImage
+    response: FloatImage
+    step: float
+    diameter: float
+    padding: Padding
+
+    def peaks(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Local maxima of the response: x, y (micrograph px), score."""
+        y, x, score = _peaks(self.response, 0.25 * self.diameter)
+        return x * self.step, y * self.step, score
+
+
+def detect(
+    image: NDArray[Any], *, pixel_size_A: float, diameter_A: float, polarity: str, context: JobContext
+) -> Detection | None:
+    """The detector's view of a micrograph; None where the image is too small or holds nothing.
+
+    Parameters
+    ----------
+    image : (h, w) real array, yx
+    pixel_size_A, diameter_A : float
+    polarity : 'dark' or 'bright'
+    context : JobContext
+
+    Raises
+    ------
+    EngineError
+        Sizes or an image that make no sense.
+    Cancelled
+    """
+    _check(image, pixel_size_A, diameter_A, LogParameters(polarity))
+    context.check()
+    if min(image.shape) < 2.0 * diameter_A / pixel_size_A:
+        return None
+    padding = find_padding(image)
+    return _detected(_bright(image, padding, polarity, context), padding, diameter_A / pixel_size_A, context)
+
+
+def _detected(clean: FloatImage, padding: Padding, whole: float, context: JobContext) -> Detection | None:
     step = max(1.0, math.floor(4.0 * whole / _PX_PER_DIAMETER) / 4.0)
     small = band_pass(
         clean, _HIGH_PASS * whole, max(_LOW_PASS * whole, 2.0 * step), step=step, padding=padding, context=context
@@ -180,14 +237,23 @@ def _of_one_size(
     spread = _robust_sd(small)
     # of a constant image only rounding errors are left
     if spread < 1e-5:
-        nothing = np.zeros(0)
-        return nothing, nothing, nothing, nothing
+        return None
     np.clip(small, -_CLIP * spread, _CLIP * spread, out=small)
     small /= np.float32(spread)
     inner = _inner_mask(small.shape, padding, step, clean.shape)
-    response = best_response(small, whole / step, inner, context)
-    y, x, score = _peaks(response, 0.25 * whole / step)
-    return x * step, y * step, score, np.full(len(x), diameter_A)
+    return Detection(small, best_response(small, whole / step, inner, context), step, whole / step, padding)
+
+
+def _of_one_size(
+    clean: FloatImage, padding: Padding, diameter_A: float, pixel_size_A: float, context: JobContext
+) -> Columns:
+    """Peaks of particles of one diameter: x, y (px), score, diameter (A)."""
+    seen = _detected(clean, padding, diameter_A / pixel_size_A, context)
+    if seen is None:
+        nothing = np.zeros(0)
+        return nothing, nothing, nothing, nothing
+    x, y, score = seen.peaks()
+    return x, y, score, np.full(len(x), diameter_A)
 
 
 def best_response(image: FloatImage, diameter: float, inner: NDArray[np.bool_], context: JobContext) -> FloatImage:

@@ -1,0 +1,434 @@
+"""The ``learned`` picker: a curator's few decisions, and what the undecided picks around them look like.
+
+Places come from the ``log`` detector. Each is described by rotation-invariant numbers: the Fourier magnitudes, over
+the angle, of the image on rings around it. Fifty decisions are too few to learn a hundred numbers from. So the
+detector's score, calibrated by the decisions, says of each *undecided* place on the same micrographs how likely it is
+a particle; kernel ridge regression is fitted to these soft labels and to the decisions, which weigh more. The
+regression finds what its noisy teacher's good places have in common, and so becomes better than it. Last, a logistic
+function of its cross-validated output and of the distance from the edge, fitted to the decisions alone, makes it a
+probability. The numbers are standardised within each micrograph, which takes much of defocus and ice out of them.
+
+What this beats and what it does not was measured: docs/picking.md.
+
+Kernel expansion: C. Williams & M. Seeger, NIPS 13 (2001) 682. Calibration: J. Platt, Advances in Large Margin
+Classifiers (1999) 61.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates, maximum_filter
+from scipy.optimize import minimize
+from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
+from skimage import filters
+
+from ..errors import EngineError
+from ..model.candidates import Candidates
+from ..model.context import JobContext
+from ..model.coordinates import FloatArray
+from .log import detect
+from .model_file import Model, load_model
+from .suppress import in_polygons, inside, suppress
+
+# scikit-image has no types
+_filters: Any = filters
+#: Rings and angles of a description, its radius in diameters, and the angular frequencies kept.
+_RINGS, _ANGLES, _REACH, _HARMONICS = 14, 48, 0.9, 8
+#: Candidates: the least score of the detector, and their distance, diameters.
+_LEAST, _APART = 1.0, 0.4
+#: Weight of the detector's score among the numbers; how far a standardised number may stray.
+_SCORE_WEIGHT, _FAR = 0.25, 5.0
+#: Kernel width (of the squared distance a number), landmarks, ridge, weight of a decision beside an undecided place.
+_GAMMA, _LANDMARKS, _RIDGE, _DECIDED = 0.3, 400, 10.0, 5.0
+#: A decision is about the candidate within so many diameters; what is nearer to a pick than the second is it again.
+_SAME, _BESIDE = 0.3, 0.5
+#: How many decisions the parting of the scores by themselves counts as, and its slope.
+_PARTED, _PARTED_SLOPE = 20.0, 2.0
+#: Fewest candidates that a micrograph's numbers are standardised by.
+_OWN_STATISTICS = 40
+#: Of two proposed particles, least distance in diameters; smallest probability proposed.
+_DISTANCE, _LEAST_PROBABILITY = 0.5, 0.05
+#: Decisions without which nothing is learned.
+ENOUGH, ENOUGH_OF_EACH = 30, 3
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """Candidates of one micrograph, described.
+
+    Attributes
+    ----------
+    x, y : (n,) float64, canonical px
+    numbers : (n, k) float32
+        Not standardised; the first is the logarithm of the detector's score.
+    edge : (n,) float64
+        1 at the edge (or the padding) .. 0 a diameter and more away from it.
+    diameter : float
+        Micrograph px.
+    """
+
+    x: FloatArray
+    y: FloatArray
+    numbers: NDArray[np.float32]
+    edge: FloatArray
+    diameter: float
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """Decisions about picks of one micrograph.
+
+    Attributes
+    ----------
+    x, y : (n,) float64, canonical px
+    accepted : (n,) bool
+    """
+
+    x: FloatArray
+    y: FloatArray
+    accepted: NDArray[np.bool_]
+
+
+def describe(
+    image: NDArray[Any],
+    *,
+    pixel_size_A: float,
+    diameter_A: float,
+    polarity: str = "dark",
+    also: tuple[FloatArray, FloatArray] | None = None,
+    context: JobContext,
+) -> Seen:
+    """Find and describe candidates; the slow part of learning, the same for any decisions.
+
+    Parameters
+    ----------
+    image : (h, w) real array, yx
+    pixel_size_A, diameter_A : float
+    polarity : 'dark' or 'bright'
+    also : (x, y), optional
+        Places that are described where no candidate lies on them (picks by hand), canonical px.
+    context : JobContext
+
+    Raises
+    ------
+    EngineError
+    Cancelled
+    """
+    whole = diameter_A / pixel_size_A
+    seen = detect(image, pixel_size_A=pixel_size_A, diameter_A=diameter_A, polarity=polarity, context=context)
+    if seen is None:
+        nothing = np.zeros(0)
+        return Seen(nothing, nothing, np.zeros((0, 1), np.float32), nothing, whole)
+    x, y, score = seen.peaks()
+    good = (score >= _LEAST) & inside(x, y, image.shape, seen.padding)
+    x, y, score = x[good], y[good], score[good]
+    kept = suppress(x, y, score, _APART * whole)
+    x, y, score = x[kept], y[kept], score[kept]
+    if also is not None and len(also[0]):
+        more_x, more_y = _unseen(also, (x, y), _SAME * whole, image.shape)
+        near = maximum_filter(seen.response, size=2 * max(1, int(0.15 * seen.diameter)) + 1)
+        at = [more_y / seen.step, more_x / seen.step]
+        more = np.maximum(map_coordinates(near, at, order=0, mode="nearest"), 0.1)
+        x, y, score = np.r_[x, more_x], np.r_[y, more_y], np.r_[score, more]
+    context.check()
+    rings = _rings(seen.small, x / seen.step, y / seen.step, seen.diameter, context)
+    numbers = np.column_stack([np.log(np.maximum(score, 0.1)).astype(np.float32), score.astype(np.float32), rings])
+    top, bottom, left, right = seen.padding
+    h, w = image.shape
+    away = np.minimum.reduce([x - left, w - 1 - right - x, y - top, h - 1 - bottom - y]) / whole
+    return Seen(x, y, numbers, np.clip(1.0 - away, 0.0, 1.0), whole)
+
+
+def _unseen(
+    places: tuple[FloatArray, FloatArray], known: tuple[FloatArray, FloatArray], limit: float, shape: tuple[int, ...]
+) -> tuple[FloatArray, FloatArray]:
+    x, y = places
+    good = np.isfinite(x) & np.isfinite(y) & inside(x, y, shape)
+    if len(known[0]):
+        points = np.where(good[:, None], np.column_stack([x, y]), 0.0)
+        distance, _ = cKDTree(np.column_stack(known)).query(points)
+        good &= np.asarray(distance) > limit
+    return x[good], y[good]
+
+
+def _rings(
+    small: NDArray[np.float32], x: FloatArray, y: FloatArray, diameter: float, context: JobContext
+) -> NDArray[np.float32]:
+    """Mean and square roots of Fourier magnitudes over the angle, on rings around places, (n, rings * (1 + harmonics)).
+
+    ``x``, ``y`` and ``diameter`` are px of ``small``.
+    """
+    radius = ((np.arange(_RINGS) + 0.5) / _RINGS * _REACH * diameter)[:, None]
+    angle = np.arange(_ANGLES) * (2.0 * np.pi / _ANGLES)
+    dy, dx = radius * np.sin(angle), radius * np.cos(angle)
+    out = np.zeros((len(x), _RINGS * (1 + _HARMONICS)), np.float32)
+    for start in range(0, len(x), 500):
+        context.check()
+        some = slice(start, start + 500)
+        places = [y[some, None, None] + dy, x[some, None, None] + dx]
+        rings = map_coordinates(small, places, order=1, mode="reflect")
+        spectrum = np.fft.rfft(rings, axis=2)[:, :, : 1 + _HARMONICS] / _ANGLES
+        magnitude = np.sqrt(np.abs(spectrum[:, :, 1:])).transpose(0, 2, 1).reshape(len(spectrum), -1)
+        out[some] = np.concatenate([spectrum[:, :, 0].real, magnitude], axis=1)
+    return out
+
+
+def train(
+    seen: Sequence[Seen],
+    decided: Sequence[Example],
+    *,
+    diameter_A: float,
+    polarity: str = "dark",
+    context: JobContext,
+) -> Model:
+    """Learn from decisions.
+
+    Parameters
+    ----------
+    seen : sequence of Seen
+        Micrographs on which there are decisions.
+    decided : sequence of Example
+        Of the same micrographs.
+    diameter_A : float
+        That the micrographs were described with.
+    polarity : 'dark' or 'bright'
+    context : JobContext
+        The same decisions and seed give the same model.
+
+    Raises
+    ------
+    EngineError
+        Too few decisions.
+    Cancelled
+    """
+    n_accepted = sum(int(e.accepted.sum()) for e in decided)
+    n_rejected = sum(len(e.accepted) for e in decided) - n_accepted
+    if why := too_few(n_accepted, n_rejected):
+        raise EngineError(why)
+    label = np.concatenate([_labels(s, e) for s, e in zip(seen, decided, strict=True)])
+    raw = np.concatenate([s.numbers for s in seen])
+    if not np.isfinite(label).any():
+        raise EngineError("none of the decided picks lies on a micrograph where anything is seen")
+    mean, spread = raw.mean(axis=0), raw.std(axis=0) + 1e-6
+    scaled = np.concatenate([_scaled(s.numbers, mean, spread) for s in seen])
+    edge = np.concatenate([s.edge for s in seen])
+    context.check()
+    rng = context.rng()
+    chosen = np.sort(rng.choice(len(scaled), min(_LANDMARKS, len(scaled)), replace=False))
+    landmarks = scaled[chosen]
+    whiten = _whitener(landmarks)
+    context.progress(1, 3, "learning")
+    kernel = _kernel(scaled, landmarks) @ whiten
+    context.progress(2, 3, "learning")
+    bias, weights, held_out = _fitted(kernel, label, raw[:, 0].astype(np.float64))
+    known = np.isfinite(label)
+    slope, edge_slope, offset = _calibrated(held_out, edge[known], label[known])
+    return Model(
+        landmarks, (whiten @ weights).astype(np.float32), bias, mean, spread, slope, edge_slope, offset, diameter_A,
+        polarity, n_accepted, n_rejected,
+    )  # fmt: skip
+
+
+def too_few(n_accepted: int, n_rejected: int) -> str:
+    """Why so many decisions are not enough to learn from; empty where they are."""
+    missing = ENOUGH - n_accepted - n_rejected
+    if missing > 0:
+        return (
+            f"needs {ENOUGH} decided picks to learn from, {missing} more "
+            f"({n_accepted} accepted and {n_rejected} rejected so far)"
+        )
+    if n_accepted < ENOUGH_OF_EACH:
+        return f"needs at least {ENOUGH_OF_EACH} accepted picks to learn from ({n_accepted} so far)"
+    if n_rejected < ENOUGH_OF_EACH:
+        return f"needs at least {ENOUGH_OF_EACH} rejected picks to learn from ({n_rejected} so far): what is not one?"
+    return ""
+
+
+def _labels(seen: Seen, decided: Example) -> FloatArray:
+    """1, 0, or NaN (nobody decided) for each candidate; 0 for one that lies beside an accepted pick's candidate."""
+    out = np.full(len(seen), np.nan)
+    if not len(seen) or not len(decided.x):
+        return out
+    tree = cKDTree(np.column_stack([seen.x, seen.y]))
+    good = np.isfinite(decided.x) & np.isfinite(decided.y)
+    points = np.column_stack([decided.x[good], decided.y[good]])
+    accepted = decided.accepted[good]
+    near = tree.query(points)
+    distance, row = np.asarray(near[0]), np.asarray(near[1], np.intp)
+    for point in points[accepted]:
+        out[tree.query_ball_point(point, _BESIDE * seen.diameter)] = 0.0
+    for value in (False, True):  # where both were said of one place, accepted holds
+        out[row[(accepted == value) & (distance <= _SAME * seen.diameter)]] = float(value)
+    return out
+
+
+def _scaled(
+    numbers: NDArray[np.float32], mean: NDArray[np.float32], spread: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Numbers standardised within their micrograph (as in training, where it has few candidates), and weighted."""
+    if len(numbers) >= _OWN_STATISTICS:
+        mean, spread = numbers.mean(axis=0), numbers.std(axis=0) + 1e-6
+    out = np.clip((numbers - mean) / spread, -_FAR, _FAR)
+    weight = np.full(out.shape[1], 1.0 / math.sqrt(max(1, out.shape[1] - 2)))
+    weight[:2] = _SCORE_WEIGHT
+    return np.asarray(out * weight, np.float32)
+
+
+def _kernel(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.asarray(np.exp(-_GAMMA * cdist(a, b, "sqeuclidean")))
+
+
+def _whitener(landmarks: NDArray[np.float32]) -> NDArray[np.float64]:
+    """What makes of kernels with the landmarks coordinates whose scalar products are the kernel (Nystroem)."""
+    values, vectors = scipy.linalg.eigh(_kernel(landmarks, landmarks))
+    return np.asarray(vectors / np.sqrt(np.maximum(values, 1e-5)))
+
+
+def _fitted(kernel: NDArray[np.float64], label: FloatArray, score: FloatArray) -> tuple[float, FloatArray, FloatArray]:
+    """Ridge regression on decisions and, elsewhere, on what the detector's score makes likely.
+
+    Returns bias, weights, and for each decided place what would come out had nobody decided about it.
+    """
+    known = np.isfinite(label)
+    teacher = _teacher(score, label)
+    target = np.where(known, label, teacher)
+    weight = np.where(known, _DECIDED, 1.0)
+    bias = float(np.average(target, weights=weight))
+    product = (kernel * weight[:, None]).T
+    matrix = product @ kernel
+    matrix[np.diag_indices_from(matrix)] += _RIDGE
+    factor = scipy.linalg.cho_factor(matrix, lower=True)
+    weights = np.asarray(scipy.linalg.cho_solve(factor, product @ (target - bias)))
+    # a place that falls back from its decision to its teacher is a change of rank one
+    mine = kernel[known]
+    reach = np.einsum("ij,ji->i", mine, scipy.linalg.cho_solve(factor, mine.T))
+    pull = (teacher[known] - bias) - _DECIDED * (label[known] - bias)
+    held_out = bias + (mine @ weights + pull * reach) / (1.0 + (1.0 - _DECIDED) * reach)
+    return bias, weights, np.asarray(held_out)
+
+
+def _teacher(score: FloatArray, label: FloatArray) -> FloatArray:
+    """Probability of each place by the detector's score alone, (n,).
+
+    The decisions may be about the best places only, or about doubtful ones: where the scores part by themselves
+    counts as much as some decisions.
+    """
+    known = np.isfinite(label)
+    z = (score - score.mean()) / (score.std() + 1e-9)
+    parted = _probability(_PARTED_SLOPE * (z - float(_filters.threshold_otsu(z))))
+    target = np.where(known, label, parted)
+    weight = np.where(known, 1.0, _PARTED / max(1, int((~known).sum())))
+    a, b = _logistic(z[:, None], target, weight, np.array([_PARTED_SLOPE]), np.array([0.3]))
+    return _probability(a[0] * z + b)
+
+
+def _calibrated(output: FloatArray, edge: FloatArray, label: FloatArray) -> tuple[float, float, float]:
+    """Slope, slope of the nearness to the edge, offset of the logistic function."""
+    columns = np.column_stack([4.0 * (output - 0.5), edge])
+    n_yes = float((label > 0.5).sum())
+    yes, no = (n_yes + 1.0) / (n_yes + 2.0), 1.0 / (len(label) - n_yes + 2.0)  # Platt's: nobody is that sure
+    smooth = np.where(label > 0.5, yes, no)
+    slopes, offset = _logistic(columns, smooth, np.ones(len(label)), np.array([1.0, 0.0]), np.array([0.3, 1.0]))
+    slope = max(float(slopes[0]), 0.1)  # decisions that contradict the picture must not turn the order round
+    return 4.0 * slope, min(float(slopes[1]), 0.0), float(offset) - 2.0 * slope
+
+
+def _logistic(
+    columns: NDArray[np.float64], label: FloatArray, weight: FloatArray, prior: FloatArray, stiffness: FloatArray
+) -> tuple[FloatArray, float]:
+    """Logistic regression whose slopes are held near ``prior``: slopes (k,), offset."""
+
+    def loss(at: FloatArray) -> tuple[float, FloatArray]:
+        z = columns @ at[:-1] + at[-1]
+        off = at[:-1] - prior
+        error = weight * (_probability(z) - label)
+        value = float(weight @ (np.logaddexp(0.0, z) - label * z) + 0.5 * off @ (stiffness * off) + 0.005 * at[-1] ** 2)
+        return value, np.append(columns.T @ error + stiffness * off, error.sum() + 0.01 * at[-1])
+
+    found = minimize(loss, np.append(prior, 0.0), jac=True, method="L-BFGS-B")
+    return np.asarray(found.x[:-1]), float(found.x[-1])
+
+
+def _probability(z: FloatArray) -> FloatArray:
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(z, -50.0, 50.0))))
+
+
+def probability(model: Model, seen: Seen) -> FloatArray:
+    """Probability that each candidate is a particle the curator would accept, (n,) float64."""
+    if not len(seen):
+        return np.zeros(0)
+    output = model.bias + _kernel(_scaled(seen.numbers, model.mean, model.spread), model.landmarks) @ model.weights
+    return _probability(model.slope * output + model.edge_slope * seen.edge + model.offset)
+
+
+@dataclass(slots=True)  # not frozen: the protocol declares plain attributes
+class LearnedPicker:
+    """An ``api.Picker``; see the module.
+
+    Parameters it takes: ``model`` (path of a model file, needed), ``distance`` (diameters), ``threshold``
+    (probability), ``exclude`` (polygons).
+    """
+
+    name: str = "learned"
+    title: str = "Learned from your decisions"
+
+    def propose(
+        self,
+        image: NDArray[Any],
+        *,
+        pixel_size_A: float,
+        diameter_A: float,
+        parameters: Mapping[str, Any],
+        context: JobContext,
+    ) -> Candidates:
+        """Propose particles; see :class:`cryoppp_annotator.api.Picker`.
+
+        Returns
+        -------
+        Candidates
+            ``score``: the probability that the curator would accept it, 0 .. 1.
+
+        Raises
+        ------
+        EngineError
+            Without a model, too.
+        Cancelled
+        """
+        wish = dict(parameters)
+        given = wish.pop("model", None)
+        distance, least = wish.pop("distance", _DISTANCE), wish.pop("threshold", _LEAST_PROBABILITY)
+        exclude = wish.pop("exclude", ())
+        if wish:
+            raise EngineError(
+                f"learned has no parameter {', '.join(sorted(wish))} (it has model, distance, threshold, exclude)"
+            )
+        if given is None:
+            raise EngineError("learned needs a model: decide about some picks, and let it learn from them first")
+        model = given if isinstance(given, Model) else load_model(Path(given))
+        seen = describe(
+            image, pixel_size_A=pixel_size_A, diameter_A=diameter_A, polarity=model.polarity, context=context
+        )
+        score = probability(model, seen)
+        good = score >= least
+        if len(exclude):
+            good &= ~in_polygons(seen.x, seen.y, [np.asarray(p, np.float64) for p in exclude])
+        x, y, score = seen.x[good], seen.y[good], score[good]
+        kept = suppress(x, y, score, distance * seen.diameter)
+        context.progress(1, 1, "done")
+        return Candidates(x[kept], y[kept], score[kept], np.full(len(kept), float(diameter_A)))
+
+
+#: The built-in picker (entry point ``learned``).
+LEARNED = LearnedPicker()

@@ -1,0 +1,102 @@
+"""What the ``learned`` picker has learned, in memory and as a file (``.npz``, no pickle: a file of somebody else's
+cannot run anything)."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tempfile
+import zipfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import EngineError
+
+#: Raised when the numbers mean something else; an older file must be learned anew.
+VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """What was learned.
+
+    Attributes
+    ----------
+    landmarks : (m, k) float32
+        Standardised, weighted numbers that new ones are compared with.
+    weights : (m,) float32
+    bias : float
+    mean, spread : (k,) float32
+        Of the numbers in training; for micrographs with few candidates.
+    slope, edge_slope, offset : float
+        Of the logistic function that makes it a probability.
+    diameter_A : float
+        It was trained with.
+    polarity : 'dark' or 'bright'
+    n_accepted, n_rejected : int
+        Decisions it was trained on.
+    """
+
+    landmarks: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    bias: float
+    mean: NDArray[np.float32]
+    spread: NDArray[np.float32]
+    slope: float
+    edge_slope: float
+    offset: float
+    diameter_A: float
+    polarity: str
+    n_accepted: int
+    n_rejected: int
+
+    def digest(self) -> str:
+        """Twelve letters that differ where the model does."""
+        told = hashlib.sha256()
+        for field in fields(self):
+            value = getattr(self, field.name)
+            told.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
+        return told.hexdigest()[:12]
+
+
+def save_model(model: Model, path: Path) -> None:
+    """Write a model, at once and whole. Raises EngineError where that fails."""
+    buffer = io.BytesIO()
+    columns: dict[str, Any] = {field.name: np.asarray(getattr(model, field.name)) for field in fields(model)}
+    np.savez_compressed(buffer, version=np.asarray(VERSION), **columns)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(buffer.getvalue())
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise EngineError(f"the model could not be written to {path} ({error.strerror or error})") from error
+
+
+def load_model(path: Path) -> Model:
+    """Read a model. Raises EngineError where there is none, or it is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if int(file["version"]) != VERSION:
+                raise EngineError(f"{path} was learned by another version of this program; let it learn anew")
+            values = {field.name: file[field.name] for field in fields(Model)}
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise EngineError(f"{path} is no model of the learned picker ({error})") from error
+    arrays = ("landmarks", "weights", "mean", "spread")
+    plain = {name: value if name in arrays else value.item() for name, value in values.items()}
+    model = Model(**plain)
+    shapes = (model.landmarks.ndim, model.weights.shape, model.mean.shape, model.spread.shape)
+    k = model.landmarks.shape[-1]
+    if shapes != (2, (len(model.landmarks),), (k,), (k,)):
+        raise EngineError(f"{path} is no model of the learned picker (its arrays do not fit each other)")
+    return model

@@ -1,0 +1,137 @@
+"""The learned picker: protocol, real micrographs, damaged model files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cryoppp_annotator.errors import Cancelled, EngineError
+from cryoppp_annotator.formats import images
+from cryoppp_annotator.model.context import JobContext
+from cryoppp_annotator.picking.evaluate import match, quality
+from cryoppp_annotator.picking.learned import LEARNED, Example, describe, too_few, train
+from cryoppp_annotator.picking.log import LOG
+from cryoppp_annotator.picking.model_file import Model, load_model, save_model
+from cryoppp_annotator.testing import check_picker, planted
+
+QUIET = JobContext()
+SIZES = {"pixel_size_A": 2.0, "diameter_A": 60.0}
+
+
+def of_discs(seed: int = 3) -> Model:
+    """A model that accepts discs."""
+    image, x, y = planted(seed=seed)
+    found = LOG.propose(image, **SIZES, parameters={}, context=QUIET)
+    hit = match(found.x, found.y, found.score, x, y, 9.0).hit
+    seen = describe(image, **SIZES, context=QUIET)
+    return train([seen], [Example(found.x[:60], found.y[:60], hit[:60])], diameter_A=60.0, context=QUIET)
+
+
+def test_keeps_to_the_protocol_with_a_model_of_a_file(tmp_path: Path) -> None:
+    save_model(of_discs(), tmp_path / "model.npz")
+    check_picker(LEARNED, {"model": str(tmp_path / "model.npz")})
+
+
+def test_a_model_file_gives_the_same_picks_as_the_model(tmp_path: Path) -> None:
+    model = of_discs()
+    save_model(model, tmp_path / "a" / "model.npz")
+    again = load_model(tmp_path / "a" / "model.npz")
+    assert again.digest() == model.digest()
+    image, *_ = planted(seed=9)
+    one = LEARNED.propose(image, **SIZES, parameters={"model": model}, context=QUIET)
+    other = LEARNED.propose(image, **SIZES, parameters={"model": again}, context=QUIET)
+    assert np.array_equal(one.score, other.score)
+    assert of_discs().digest() == model.digest()
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    image, *_ = planted()
+    with pytest.raises(EngineError, match="needs a model"):
+        LEARNED.propose(image, **SIZES, parameters={}, context=QUIET)
+    with pytest.raises(EngineError, match="no parameter nonsense"):
+        LEARNED.propose(image, **SIZES, parameters={"nonsense": 1}, context=QUIET)
+    with pytest.raises(EngineError, match=r"gone\.npz"):
+        LEARNED.propose(image, **SIZES, parameters={"model": tmp_path / "gone.npz"}, context=QUIET)
+    assert "20 more" in too_few(6, 4)
+    assert "rejected" in too_few(40, 0)
+    assert too_few(25, 25) == ""
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04 cut"])
+def test_a_damaged_model_file_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "model.npz"
+    path.write_bytes(content)
+    with pytest.raises(EngineError, match=r"model\.npz"):
+        load_model(path)
+
+
+def test_a_file_of_other_arrays_and_of_another_version_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "other.npz", a=np.zeros(3))
+    with pytest.raises(EngineError, match="is no model"):
+        load_model(tmp_path / "other.npz")
+    np.savez(tmp_path / "future.npz", version=99)
+    with pytest.raises(EngineError, match="another version"):
+        load_model(tmp_path / "future.npz")
+
+
+def test_decisions_that_contradict_the_picture_do_not_turn_the_order_round() -> None:
+    image, x, y = planted()
+    found = LOG.propose(image, **SIZES, parameters={}, context=QUIET)
+    hit = match(found.x, found.y, found.score, x, y, 9.0).hit
+    seen = describe(image, **SIZES, context=QUIET)
+    model = train([seen], [Example(found.x[:60], found.y[:60], ~hit[:60])], diameter_A=60.0, context=QUIET)
+    assert model.slope > 0
+    assert np.isfinite(model.weights).all()
+
+
+def test_picks_by_hand_off_every_candidate_are_learned_from() -> None:
+    image, x, y = planted()
+    rng = np.random.default_rng(0)
+    far = rng.uniform(20, 380, (400, 2))
+    far = far[np.hypot(far[:, :1] - x, far[:, 1:] - y).min(axis=1) > 25][:25]
+    decided = Example(
+        np.r_[x, far[:, 0], np.nan], np.r_[y, far[:, 1], 5.0], np.r_[np.ones(25, bool), np.zeros(26, bool)]
+    )
+    seen = describe(image, **SIZES, also=(decided.x, decided.y), context=QUIET)
+    model = train([seen], [decided], diameter_A=60.0, context=QUIET)
+    other, ox, oy = planted(seed=5)
+    found = LEARNED.propose(other, **SIZES, parameters={"model": model}, context=QUIET)
+    kept = found.take(found.score >= 0.5)
+    assert quality([match(kept.x, kept.y, kept.score, ox, oy, 9.0)]).f1 > 0.9
+
+
+def test_cancel_is_heard_while_describing() -> None:
+    with pytest.raises(Cancelled):
+        describe(planted()[0], **SIZES, context=JobContext(is_cancelled=lambda: True))
+
+
+@pytest.mark.realdata
+def test_fifty_decisions_on_one_apoferritin_micrograph_serve_the_others(data_dir: Path) -> None:
+    folder = data_dir / "apoferritin_10146"
+    sizes = {"pixel_size_A": 1.5, "diameter_A": 120.0}
+    paths = sorted((folder / "micrographs").glob("*.mrc"))
+    model = None
+    matches = []
+    for path in paths:
+        image = np.array(images.read(path))
+        truth = pd.read_csv(folder / "labels_csv" / f"{path.stem}.csv")
+        tx, ty = truth.x.to_numpy(float), truth.y.to_numpy(float)
+        if model is None:
+            found = LOG.propose(image, **sizes, parameters={}, context=QUIET)
+            hit = match(found.x, found.y, found.score, tx, ty, 24.0).hit
+            chosen = np.random.default_rng(1).choice(len(hit), 50, replace=False)
+            seen = describe(image, **sizes, context=QUIET)
+            example = Example(found.x[chosen], found.y[chosen], hit[chosen])
+            model = train([seen], [example], diameter_A=120.0, context=QUIET)
+            continue
+        found = LEARNED.propose(image, **sizes, parameters={"model": model}, context=QUIET)
+        matches.append(match(found.x, found.y, found.score, tx, ty, 24.0))
+    told = quality(matches)
+    assert told.best_f1 > 0.92
+    # what is called sure is right, and as many are particles as was foretold
+    hit, score = np.concatenate([m.hit for m in matches]), np.concatenate([m.score for m in matches])
+    assert hit[score > 0.8].mean() > 0.9
+    assert abs(hit.mean() - score.mean()) < 0.15
