@@ -98,6 +98,14 @@ PixelSizeOption = Annotated[
     float | None,
     typer.Option("--pixel-size", metavar="A", help="Angstrom per pixel, instead of what the headers say."),
 ]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Work on a Dask cluster: tcp://host:8786 or its scheduler file. Its workers must see the same files.",
+    ),
+]
 ScreenshotOption = Annotated[
     Path | None, typer.Option("--screenshot", metavar="FILE", help="Save a picture of the window once it is drawn.")
 ]

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .options import FORMATS_HELP, JsonOption, PixelSizeOption, parse_diameter
+from .options import FORMATS_HELP, JsonOption, PixelSizeOption, SchedulerOption, parse_diameter
 
 EXAMPLE = """  cryoppp-annotator pick movies/*.mrc -o picks --diameter 191
   cryoppp-annotator pick movies -o picks --diameter 108px --threshold 3 --to box --box-size 180"""
@@ -43,6 +43,7 @@ def pick(
     keep_dirt: Annotated[
         bool, typer.Option("--keep-dirt", help="Also what lies on carbon, ice or the padding border.")
     ] = False,
+    scheduler: SchedulerOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Propose particles on micrographs.
@@ -60,7 +61,9 @@ def pick(
         parameters={"polarity": "bright"} if bright else {}, pixel_size_A=pixel_size, box_size_px=box_size,
         avoid=not keep_dirt,
     )  # fmt: skip
-    report = run_job(lambda context: pick_all(micrographs, out, wish, context=context), title="Picking")
+    report = run_job(
+        lambda context: pick_all(micrographs, out, wish, scheduler=scheduler, context=context), title="Picking"
+    )
     for path, reason in report.failed.items():
         said = reason if path in reason else f"{path}: {reason}"
         print(f"failed: {' '.join(said.split())}", file=sys.stderr)

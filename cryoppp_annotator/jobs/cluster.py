@@ -6,11 +6,12 @@ scheduler keeps, which they ask for twice a second; a task whose worker dies is 
 
 from __future__ import annotations
 
+import importlib
 import logging
 import queue
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,7 +41,7 @@ def each(
     scheduler: str | None = None,
     what: str = "micrographs",
     context: JobContext,
-) -> Iterator[tuple[T, R | BaseException]]:
+) -> Generator[tuple[T, R | BaseException], None, None]:
     """Do ``function(item, context=JobContext)`` for every item, and yield them as they finish.
 
     Parameters
@@ -95,7 +96,7 @@ def each(
             raise
 
 
-def _outcome(future: Future[R], scheduler: str | None) -> R | BaseException:
+def _outcome(future: Future[Any], scheduler: str | None) -> Any:
     if future.cancelled():  # nobody here did: the scheduler is gone
         raise EngineError(f"the scheduler {scheduler} was lost; what is finished is kept, start again to go on")
     error = future.exception()
@@ -157,14 +158,16 @@ class Cluster:
 
     def __init__(self, address: str) -> None:
         try:
-            from distributed import Client, Event
+            distributed: Any = importlib.import_module("distributed")
         except ImportError as error:
             raise EngineError("a cluster needs Dask: pip install 'cryoppp-annotator[cluster]'") from error
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         self.address = address
         where: dict[str, Any] = {"scheduler_file": address} if Path(address).is_file() else {"address": address}
         try:
-            self.client: Any = Client(**where, timeout=_CONNECT_S, set_as_default=False, name="cryoppp-annotator")
+            self.client: Any = distributed.Client(
+                **where, timeout=_CONNECT_S, set_as_default=False, name="cryoppp-annotator"
+            )
         except (OSError, TimeoutError, ValueError) as error:
             said = str(error).split("\n", 1)[0] or type(error).__name__
             raise EngineError(
@@ -172,26 +175,30 @@ class Cluster:
                 "machine `dask worker ADDRESS`"
             ) from error
         self._token = f"cryoppp-cancel-{uuid.uuid4().hex}"
-        self._event: Any = Event(self._token, client=self.client)
+        self._event: Any = distributed.Event(self._token, client=self.client)
         try:
-            self._check_workers()
+            self._check_versions()
         except BaseException:
             self.close()
             raise
 
-    def _check_workers(self) -> None:
-        """Told at once, not once a micrograph. Workers may also come later."""
+    def _check_versions(self) -> None:
+        """Told at once, not once a micrograph. Workers may also come later; the scheduler unpacks what is sent, too."""
         from .. import __version__
 
-        try:
-            told = self.client.run(_version, on_error="return")
-        except Exception as error:  # what a worker of another Python raises on unpickling is anything
-            raise EngineError(f"the workers of {self.address} cannot be asked ({error})") from error
-        for worker, version in told.items():
-            if version != __version__:
+        told: dict[str, object] = {}
+        for where, ask in (("the scheduler", self.client.run_on_scheduler), ("a worker", self.client.run)):
+            try:
+                answer = ask(_version)
+            except Exception as error:  # what another Python, or one without this program, raises is anything
                 raise EngineError(
-                    f"worker {worker} has not this program, version {__version__} ({version}); install it there"
-                )
+                    f"{where} of {self.address} cannot run this program ({' '.join(str(error).split())[:200]}); "
+                    f"install cryoppp-annotator {__version__} there"
+                ) from error
+            told |= answer if isinstance(answer, dict) else {where: answer}
+        for where, version in told.items():
+            if version != __version__:
+                raise EngineError(f"{where} has version {version} of this program, here it is {__version__}")
 
     def __enter__(self) -> Cluster:
         return self
@@ -215,9 +222,9 @@ class Cluster:
             context.seed,
         )  # fmt: skip
 
-    def holding(self) -> HoldingPool:
-        """An executor whose workers keep what they are handed."""
-        return HoldingPool(self.client)
+    def holding(self, context: JobContext) -> HoldingPool:
+        """An executor whose workers keep what they are handed; a cancel of ``context`` ends a wait for them."""
+        return HoldingPool(self.client, context.check)
 
 
 def _version() -> str:
@@ -278,9 +285,8 @@ class _RemoteFlag:
         self._asked = now
         try:
             if self._event is None:
-                from distributed import Event, get_client
-
-                self._event = Event(self._token, client=get_client())
+                distributed: Any = importlib.import_module("distributed")
+                self._event = distributed.Event(self._token, client=distributed.get_client())
             self._set = bool(self._event.is_set())
         except Exception:  # a thread of the task's own before the task asked, or the scheduler is being lost
             log.debug("the scheduler could not be asked", exc_info=True)
@@ -294,10 +300,17 @@ class HoldingPool(Executor):
     """An executor for work that goes over the same items again and again: each lies on a worker from the first time.
 
     What a worker held when it died is sent to another one.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    check : callable
+        Raises Cancelled where the job is; asked while a call waits.
     """
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, check: Callable[[], None]) -> None:
         self._client = client
+        self._check = check
         self._held: dict[int, tuple[Any, Any]] = {}
 
     def submit(self, function: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
@@ -308,27 +321,57 @@ class HoldingPool(Executor):
     def map(
         self, function: Callable[..., R], *iterables: Iterable[Any], timeout: float | None = None, chunksize: int = 1
     ) -> Iterator[R]:
-        """``function(item)`` of each item, in their order, each where the item lies."""
+        """``function(item)`` of each item, in their order, each where the item lies. All are over when it returns.
+
+        Raises
+        ------
+        Cancelled
+        EngineError
+            The same work was lost again and again.
+        """
         (items,) = (list(iterable) for iterable in iterables)
         self._held = {id(item): self._held[id(item)] for item in items if id(item) in self._held}
         out: list[Any] = [None] * len(items)
         missing = list(range(len(items)))
         for _ in range(_TRIES):
-            asked = {
-                i: self._client.submit(_with_one_thread, function, self._holder(items[i]), pure=False) for i in missing
-            }
-            missing = []
-            for i, future in asked.items():
-                try:
-                    out[i] = future.result()
-                except Exception as error:
-                    if not _is_loss(error):
-                        raise
-                    self._held.pop(id(items[i]), None)
-                    missing.append(i)
+            missing = self._ask(function, items, missing, out)
             if not missing:
                 return iter(out)
         raise EngineError(f"workers died {_TRIES} times on the same work (memory?)")
+
+    def _ask(
+        self, function: Callable[..., R], items: Sequence[Any], wanted: Sequence[int], out: list[Any]
+    ) -> list[int]:
+        """Fill ``out`` where wanted; the places whose worker was lost."""
+        done: queue.SimpleQueue[int] = queue.SimpleQueue()
+        asked: dict[int, Any] = {}
+        for i in wanted:
+            asked[i] = self._client.submit(_with_one_thread, function, self._holder(items[i]), pure=False)
+            asked[i].add_done_callback(lambda _future, place=i: done.put(place))
+        lost: list[int] = []
+        try:
+            for _ in wanted:
+                i = self._next(done)
+                try:
+                    out[i] = asked[i].result()
+                except Exception as error:
+                    if not _is_loss(error):
+                        raise
+                    log.info("a worker was lost; what it held is sent to another", exc_info=True)
+                    self._held.pop(id(items[i]), None)
+                    lost.append(i)
+        except BaseException:
+            self._client.cancel(list(asked.values()))
+            raise
+        return lost
+
+    def _next(self, done: queue.SimpleQueue[int]) -> int:
+        while True:
+            self._check()
+            try:
+                return done.get(timeout=_TICK_S)
+            except queue.Empty:
+                continue
 
     def _holder(self, item: Any) -> Any:
         known = self._held.get(id(item))

@@ -8,8 +8,9 @@ import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from ..formats.atomic import write_text
 from ..formats.registry import read_any
 from ..formats.star import format_star, number_text
 from ..imaging.filters import fft_workers
+from ..jobs.cluster import each
 from ..model.candidates import Candidates
 from ..model.context import JobContext
 from ..model.curation import Decision, Reason
@@ -98,8 +100,16 @@ class PickReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Task:
-    """A micrograph to pick: what identifies it, where it goes, and what its sizes are."""
+class PickTask:
+    """A micrograph to pick: what identifies it, where it goes, and what its sizes are.
+
+    Attributes
+    ----------
+    path, star : Path
+    key : mapping
+        All that its picks depend on; ``micrograph`` is the absolute path.
+    pixel_size_A, diameter_A : float
+    """
 
     path: Path
     star: Path
@@ -109,7 +119,12 @@ class _Task:
 
 
 def pick_all(
-    micrographs: Sequence[Path | str], out: Path, wish: PickWish, *, context: JobContext = _QUIET
+    micrographs: Sequence[Path | str],
+    out: Path,
+    wish: PickWish,
+    *,
+    scheduler: str | None = None,
+    context: JobContext = _QUIET,
 ) -> PickReport:
     """Pick every micrograph and write ``<stem>.star`` with ``rlnAutopickFigureOfMerit`` into a folder.
 
@@ -123,6 +138,8 @@ def pick_all(
     out : Path
         Folder.
     wish : PickWish
+    scheduler : str, optional
+        Of a Dask cluster whose workers see the same micrographs; what they find is written here.
     context : JobContext
 
     Raises
@@ -136,14 +153,14 @@ def pick_all(
     Cancelled
     """
     started = time.monotonic()
-    picker = named_picker(wish.picker)
+    named_picker(wish.picker)
     target = None if wish.to == "relion" else writable(wish.to)
     _refuse_nonsense(wish)
     paths = _found(micrographs)
     record = _Record(out)
     failed: dict[str, str] = {}
     counts: dict[Path, int] = {}
-    tasks: list[_Task] = []
+    tasks: list[PickTask] = []
     n_kept = 0
     for i, path in enumerate(paths):
         context.progress(i, len(paths), f"looking at {path.name}")
@@ -159,7 +176,7 @@ def pick_all(
             counts[task.star] = done
             n_kept += 1
     left_out: Counter[Reason] = Counter()
-    counts |= _run(tasks, picker, wish, record, failed, left_out, context)
+    counts |= _run(tasks, wish, record, failed, left_out, scheduler, context)
     files = [star for path in paths if (star := _star_of(path, out)) in counts]
     if target is not None and files:
         files += _rewritten(target, paths, counts, out, wish, context)
@@ -200,7 +217,7 @@ def _star_of(path: Path, out: Path) -> Path:
     return out / f"{images.micrograph_name(path)}.star"
 
 
-def _task(path: Path, out: Path, wish: PickWish) -> _Task:
+def _task(path: Path, out: Path, wish: PickWish) -> PickTask:
     """Raises FormatError or Refused where the micrograph cannot be picked."""
     info = images.probe(path)
     pixel = wish.pixel_size_A or (info.pixel_size_A if not pixel_size_doubt(info.pixel_size_A) else None)
@@ -216,7 +233,7 @@ def _task(path: Path, out: Path, wish: PickWish) -> _Task:
         "threshold": wish.threshold, "pixel_size_A": pixel, "diameter_A": diameter,
         "avoid": wish.avoid,
     }  # fmt: skip
-    return _Task(path, _star_of(path, out), key, pixel, diameter)
+    return PickTask(path, _star_of(path, out), key, pixel, diameter)
 
 
 class _Record:
@@ -237,68 +254,83 @@ class _Record:
             except (ValueError, KeyError, TypeError):
                 continue  # the last line of a start that was killed: its micrograph is picked again
 
-    def finished(self, task: _Task) -> int | None:
+    def finished(self, task: PickTask) -> int | None:
         """Number of picks of a micrograph that was finished with the same wish; None where it was not."""
         told = self._done.get(task.star.name)
         if told is None or not task.star.is_file() or told.get("key") != task.key:
             return None
         return int(told.get("picks", 0))
 
-    def add(self, task: _Task, n: int) -> None:
+    def add(self, task: PickTask, n: int) -> None:
         """Say that a micrograph is finished. A line of its own also after one that was cut off."""
         line = json.dumps({"star": task.star.name, "picks": n, "key": task.key})
         with self._path.open("a", encoding="utf-8") as stream:
             stream.write(f"\n{line}\n" if stream.tell() else f"{line}\n")
 
 
+def pick_one(
+    task: PickTask, *, wish: PickWish, context: JobContext = _QUIET
+) -> tuple[Candidates, Mapping[Reason, int]]:
+    """Pick one micrograph, wherever its file can be read: it writes nothing and needs nothing but its arguments.
+
+    Parameters
+    ----------
+    task : PickTask
+    wish : PickWish
+    context : JobContext
+
+    Returns
+    -------
+    Candidates
+        Those at or above the threshold, outside what is avoided.
+    mapping of Reason to int
+        How many were left out, and why.
+
+    Raises
+    ------
+    AnnotatorError
+        The file cannot be read, or the picker failed.
+    Cancelled
+    """
+    image = images.read(task.key["micrograph"], check=context.check)  # a worker runs in another folder
+    found = named_picker(wish.picker).propose(
+        image, pixel_size_A=task.pixel_size_A, diameter_A=task.diameter_A, parameters=wish.parameters, context=context
+    )
+    if wish.threshold is not None:
+        found = found.take(found.score >= wish.threshold)
+    out: Mapping[Reason, int] = {}
+    if wish.avoid:
+        bright = wish.parameters.get("polarity") == "bright"
+        found, out = avoided(image, found, task.pixel_size_A, task.diameter_A, bright=bright, context=context)
+    return found, out
+
+
 def _run(
-    tasks: Sequence[_Task], picker: Picker, wish: PickWish, record: _Record, failed: dict[str, str],
-    left_out: Counter[Reason], context: JobContext,
+    tasks: Sequence[PickTask], wish: PickWish, record: _Record, failed: dict[str, str], left_out: Counter[Reason],
+    scheduler: str | None, context: JobContext,
 ) -> dict[Path, int]:  # fmt: skip
-    """One micrograph a thread: numpy and the FFT leave the interpreter alone. Returns picks per STAR."""
-    stop = False
-    inner = JobContext(is_cancelled=lambda: stop or context.is_cancelled(), on_log=context.on_log, seed=context.seed)
-
-    def one(task: _Task) -> tuple[int, Mapping[Reason, int]]:
-        image = images.read(task.path, check=inner.check)
-        found = picker.propose(
-            image, pixel_size_A=task.pixel_size_A, diameter_A=task.diameter_A, parameters=wish.parameters, context=inner
-        )
-        if wish.threshold is not None:
-            found = found.take(found.score >= wish.threshold)
-        out: Mapping[Reason, int] = {}
-        if wish.avoid:
-            bright = wish.parameters.get("polarity") == "bright"
-            found, out = avoided(image, found, task.pixel_size_A, task.diameter_A, bright=bright, context=inner)
-        write_text(task.star, _star_text(found))
-        return len(found), out
-
+    """All of them; what is found is written here, whoever found it. Returns picks per STAR."""
     counts: dict[Path, int] = {}
-    with ThreadPoolExecutor(max(1, min(len(tasks), fft_workers())), thread_name_prefix="pick") as pool:
-        pending: dict[Future[tuple[int, Mapping[Reason, int]]], _Task] = {
-            pool.submit(one, task): task for task in tasks
-        }
-        try:
-            while pending:
-                n_over = len(tasks) - len(pending)
-                context.progress(n_over, len(tasks), f"{n_over}/{len(tasks)} micrographs")
-                for future in wait(pending, timeout=0.3, return_when=FIRST_COMPLETED).done:
-                    task = pending.pop(future)
-                    try:
-                        counts[task.star], out = future.result()
-                        left_out.update(out)
-                        record.add(task, counts[task.star])
-                    except Cancelled:
-                        raise
-                    except AnnotatorError as error:
-                        failed[str(task.path)] = str(error)
-                    except Exception as error:  # a plugin's mistake costs its micrograph, not the others
-                        log.debug("picking %s failed", task.path, exc_info=True)
-                        failed[str(task.path)] = f"{type(error).__name__}: {error}"
-        except BaseException:
-            stop = True
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    work = partial(pick_one, wish=wish)
+    with closing(each(work, tasks, threads=fft_workers(), scheduler=scheduler, context=context)) as results:
+        for task, got in results:
+            if isinstance(got, Cancelled):
+                raise got
+            if isinstance(got, AnnotatorError):
+                failed[str(task.path)] = str(got)
+            elif isinstance(got, BaseException):  # a plugin's mistake costs its micrograph, not the others
+                log.debug("picking %s failed", task.path, exc_info=got)
+                failed[str(task.path)] = f"{type(got).__name__}: {got}"
+            else:
+                found, out = got
+                try:
+                    write_text(task.star, _star_text(found))
+                except AnnotatorError as error:
+                    failed[str(task.path)] = str(error)
+                    continue
+                left_out.update(out)
+                record.add(task, len(found))
+                counts[task.star] = len(found)
     return counts
 
 

@@ -56,7 +56,8 @@ def test_the_denoiser_makes_a_clearer_picture_of_the_size_asked_for() -> None:
 @pytest.mark.topaz
 @needs_topaz
 def test_training_on_picks_gives_a_model_that_the_picker_uses(tmp_path: Path) -> None:
-    image, x, y = planted()
+    # large discs, which Topaz sees reduced
+    image, x, y = planted(n_per_side=3, spacing=120, diameter=56)
     (tmp_path / "micrographs").mkdir()
     with mrcfile.new(tmp_path / "micrographs" / "one.mrc") as file:
         file.set_data(image)
@@ -64,11 +65,11 @@ def test_training_on_picks_gives_a_model_that_the_picker_uses(tmp_path: Path) ->
     (tmp_path / "picks.txt").write_text("\n".join(["image_name\tx_coord\ty_coord", *rows]) + "\n")
     ran = command(
         "train", tmp_path / "picks.txt", "--micrographs", tmp_path / "micrographs", "-o", tmp_path / "mine.sav",
-        "--diameter", "60", "--pixel-size", "2", "--epochs", "1", "--epoch-size", "2",
+        "--diameter", "168", "--pixel-size", "2", "--epochs", "1", "--epoch-size", "2",
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     found = pickers()["topaz"].propose(
-        image, pixel_size_A=2.0, diameter_A=60.0, parameters={"model": str(tmp_path / "mine.sav"), "threshold": -100},
+        image, pixel_size_A=2.0, diameter_A=168.0, parameters={"model": str(tmp_path / "mine.sav"), "threshold": -20},
         context=JobContext(),
     )  # fmt: skip
     assert len(found) > 0

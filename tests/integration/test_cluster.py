@@ -1,0 +1,247 @@
+"""A Dask cluster: a real scheduler and two worker processes of their own, one of which is killed at work."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+
+from cryoppp_annotator.cli import main
+from cryoppp_annotator.errors import Cancelled, EngineError
+from cryoppp_annotator.jobs.cluster import Cluster, each
+from cryoppp_annotator.model.context import JobContext
+from cryoppp_annotator.session.picking import PickWish, pick_all
+from cryoppp_annotator.testing import planted
+
+pytest.importorskip("distributed")
+N_WORKERS = 2
+
+
+class Machines:
+    """A scheduler and its workers as separate programs, in a folder that is not the test's."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.file = folder / "scheduler.json"
+        quiet = ["--no-dashboard", "--interface", "lo"]
+        self.scheduler = self._start("scheduler", "--port", "0", "--scheduler-file", self.file, *quiet)
+        self.workers = [self.add() for _ in range(N_WORKERS)]
+
+    def add(self) -> subprocess.Popen[bytes]:
+        words = [
+            "--nthreads",
+            "1",
+            "--no-nanny",
+            "--no-dashboard",
+            "--memory-limit",
+            "0",
+            "--scheduler-file",
+            self.file,
+        ]
+        return self._start("worker", *words, "--local-directory", self._folder)
+
+    def _start(self, what: str, *words: object) -> subprocess.Popen[bytes]:
+        log = (self._folder / f"{what}.log").open("ab")
+        command = [sys.executable, "-m", f"distributed.cli.dask_{what}", *map(str, words)]
+        # they have what is installed, and this file's functions
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+        return subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder, env=environment)
+
+    def stop(self) -> None:
+        for process in (*self.workers, self.scheduler):
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+    started = Machines(tmp_path_factory.mktemp("cluster"))
+    try:
+        wait_until(started.file.exists)
+        yield started
+    finally:
+        started.stop()
+
+
+@pytest.fixture
+def cluster(machines: Machines) -> str:
+    """Address of a scheduler that has both its workers."""
+    for worker in [w for w in machines.workers if w.poll() is not None]:
+        machines.workers.remove(worker)
+        machines.workers.append(machines.add())
+    address: str = json.loads(machines.file.read_text())["address"]
+    with Cluster(address) as there:
+        there.client.wait_for_workers(N_WORKERS, timeout=60)
+    return address
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 30.0) -> None:
+    limit = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < limit, "waited in vain"
+        threading.Event().wait(0.02)
+
+
+@pytest.fixture
+def movies(tmp_path: Path) -> Path:
+    """Eight micrographs, one of them no image."""
+    folder = tmp_path / "movies"
+    folder.mkdir()
+    for seed in range(8):
+        with mrcfile.new(folder / f"m{seed}.mrc") as file:
+            file.set_data(planted(seed=seed)[0])
+            file.voxel_size = 2.0
+    (folder / "m3.mrc").write_bytes(b"no image at all")
+    return folder
+
+
+def stars(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.star")}
+
+
+def slowly(begun: Path, item: int, *, context: JobContext) -> int:
+    """Says that it runs and where, and works until somebody lets it end or cancels it."""
+    (begun / f"{item}-{os.getpid()}").touch()
+    while not (begun / "go").exists():
+        try:
+            context.check()
+        except Cancelled:
+            (begun / f"{item}-cancelled").touch()
+            raise
+        time.sleep(0.02)
+    return item * item
+
+
+def test_picking_on_a_cluster_gives_the_local_result_and_goes_on(
+    cluster: str, movies: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the command line, with relative paths: the workers run in another folder."""
+    monkeypatch.chdir(tmp_path)
+    here = pick_all(["movies"], Path("here"), PickWish(diameter_A=60.0))
+    arguments = ["pick", "movies", "-o", "there", "--diameter", "60", "--json", "--scheduler", cluster]
+    assert main.run(arguments) == 1
+    told = json.loads(capfd.readouterr().out)
+    assert [Path(item["micrograph"]).name for item in told["failed"]] == ["m3.mrc"]
+    assert told["picked_now"] == here.n_picked == 7
+    assert told["picks"] == here.n_picks > 0
+    assert stars(tmp_path / "there") == stars(tmp_path / "here")
+    (tmp_path / "there" / "m5.star").unlink()
+    assert main.run(arguments) == 1
+    told = json.loads(capfd.readouterr().out)
+    assert (told["picked_now"], told["kept"]) == (1, 6)
+    assert stars(tmp_path / "there") == stars(tmp_path / "here")
+
+
+def test_a_worker_killed_at_work_costs_nothing(cluster: str, machines: Machines, tmp_path: Path) -> None:
+    outcome: dict[int, object] = {}
+    work = partial(slowly, tmp_path)
+    victim = machines.workers[0]
+
+    def kill() -> None:
+        wait_until(lambda: any(tmp_path.glob(f"*-{victim.pid}")))
+        victim.send_signal(signal.SIGKILL)
+        victim.wait()
+        (tmp_path / "go").touch()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    for item, got in each(work, range(6), threads=1, scheduler=cluster, context=JobContext()):
+        outcome[item] = got
+    killer.join()
+    assert outcome == {i: i * i for i in range(6)}
+    began = {path.name for path in tmp_path.glob("*-*")}
+    lost = [name.split("-")[0] for name in began if name.endswith(f"-{victim.pid}")]
+    assert lost
+    for item in lost:  # it was begun once more elsewhere
+        assert sum(name.startswith(f"{item}-") for name in began) == 2
+
+
+def test_cancel_reaches_what_runs_elsewhere_and_ends_the_wait(cluster: str, tmp_path: Path) -> None:
+    cancel = threading.Event()
+    asked: list[float] = []
+
+    def ask() -> None:
+        wait_until(lambda: len(list(tmp_path.glob("?-[0-9]*"))) == N_WORKERS)
+        asked.append(time.monotonic())
+        cancel.set()
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    work = partial(slowly, tmp_path)
+    with pytest.raises(Cancelled):
+        list(each(work, range(6), threads=1, scheduler=cluster, context=JobContext(is_cancelled=cancel.is_set)))
+    asker.join()
+    wait_until(lambda: len(list(tmp_path.glob("?-cancelled"))) == N_WORKERS)
+    assert time.monotonic() - asked[0] < 10  # on an idle machine half a second
+    # those that had not begun never did
+    assert len(list(tmp_path.glob("?-[0-9]*"))) == N_WORKERS
+
+
+def invert(item: int, *, context: JobContext) -> float:
+    context.progress(1, 2)
+    context.log("on a worker nobody hears this")
+    assert context.seed == 3
+    return 1 / item
+
+
+def total(part: np.ndarray) -> tuple[float, int]:
+    return float(part.sum()), os.getpid()
+
+
+def test_a_failing_item_is_that_item_s_error(cluster: str) -> None:
+    got = dict(each(invert, [0, 1, 2], threads=1, scheduler=cluster, context=JobContext(seed=3)))
+    assert isinstance(got[0], ZeroDivisionError)
+    assert (got[1], got[2]) == (1.0, 0.5)
+
+
+def there_held(cluster: Cluster) -> list[str]:
+    """What the workers keep, results apart."""
+    keys = [key for keys in cluster.client.has_what().values() for key in keys]
+    return sorted(key for key in keys if key.startswith("ndarray"))
+
+
+def test_what_lies_on_a_killed_worker_is_sent_to_another(cluster: str, machines: Machines) -> None:
+    parts = [np.full(1000, float(i)) for i in range(4)]
+
+    with Cluster(cluster) as there:
+        pool = there.holding(JobContext())
+        first = list(pool.map(total, parts))
+        held = there_held(there)
+        assert len({pid for _, pid in first}) == N_WORKERS
+        list(pool.map(total, parts))
+        assert there_held(there) == held
+        assert len(held) == len(parts)
+        victim = next(w for w in machines.workers if w.pid == first[0][1])
+        victim.send_signal(signal.SIGKILL)
+        victim.wait()
+        after = list(pool.map(total, parts))
+    assert [sum_ for sum_, _ in after] == [sum_ for sum_, _ in first] == [0.0, 1000.0, 2000.0, 3000.0]
+    assert victim.pid not in {pid for _, pid in after}
+
+
+def test_nobody_at_the_address(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cryoppp_annotator.jobs.cluster._CONNECT_S", 0.5)
+    with mrcfile.new(tmp_path / "m.mrc") as file:
+        file.set_data(planted()[0])
+        file.voxel_size = 2.0
+    words = ["pick", str(tmp_path), "-o", str(tmp_path / "out"), "--diameter", "60", "--scheduler", "tcp://127.0.0.1:9"]
+    assert main.run(words) == 1
+    said = capfd.readouterr().err
+    assert "no Dask scheduler answers at tcp://127.0.0.1:9" in said
+    assert "dask worker" in said
+    assert "Traceback" not in said
+    with pytest.raises(EngineError, match="no Dask scheduler"):
+        Cluster("nonsense://x")
