@@ -15,11 +15,13 @@ from scipy.spatial import cKDTree
 from ..classify.metrics import rim_and_offset
 from ..errors import Refused
 from ..formats.class_files import ClassFiles, ClassRows, read_class_files
+from ..formats.frame import describe
 from ..model.classes import ClassRun, ClassSummary, judge, note_for, spread
 from ..model.context import JobContext
-from ..model.coordinates import Orientation
+from ..model.coordinates import Orientation, SourceFrame
 from ..model.curation import Decision
 from ..model.micrograph import Micrograph
+from ..model.particles import Particles
 from ..model.pickfile import FilePicks
 from ..picking.evaluate import match
 from . import imports
@@ -31,6 +33,7 @@ _QUIET = JobContext()
 REACH = 0.25
 #: Below this share of matches the positions are taken for those of other picks.
 _FEW = 0.02
+_HALF = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +92,11 @@ def import_run(
     names = ("particle", "micrograph", "number", "posterior", "shift_x", "shift_y", "angle_deg", "x", "y")
     members = {name: np.concatenate([part.columns[name] for part in parts]) for name in names}
     n, n_file = len(members["particle"]), found.file.n_picks
+    if n < _HALF * n_file and orientation is None and (better := _better_frame(session, plan, n)) is not None:
+        raise Refused(
+            f"{files[0].name}: as {describe(plan.frame)}, {n:,} of its {n_file:,} particles lie on a pick; "
+            f"{describe(better[0])}, {better[1]:,} do. Say which is right (--frame)"
+        )
     if n < max(1.0, _FEW * n_file):
         raise Refused(
             f"{files[0].name}: {n:,} of its {n_file:,} particles lie on a pick of this project; import its coordinates "
@@ -120,10 +128,9 @@ def _meet(
     to_x, to_y = frame.to_canonical(
         picks.x - origin[:, 0], picks.y - origin[:, 1], height=micrograph.height, box_size=box
     )
-    reach = REACH * float(np.median(session.diameters_A(here))) / pixel if len(here) else 0.0
     in_class = np.flatnonzero(rows.number > 0)
     distance = _nearest(x[in_class], y[in_class], here.x, here.y)
-    found = match(x[in_class], y[in_class], -distance, here.x, here.y, reach)
+    found = match(x[in_class], y[in_class], -distance, here.x, here.y, _reach(session, micrograph, here))
     file_rows, pick_rows = in_class[found.hit], found.truth_of[found.hit]
     return _Met(
         {
@@ -134,6 +141,30 @@ def _meet(
         },
         int(len(here) - len(pick_rows)),
     )  # fmt: skip
+
+
+def _better_frame(session: Session, plan: imports.ImportPlan, n: int) -> tuple[SourceFrame, int] | None:
+    """Another way the axes may lie in which at least twice as many particles, and half of all, lie on a pick."""
+    found: list[tuple[int, SourceFrame]] = []
+    for orientation in Orientation:
+        frame = replace(plan.frame, orientation=orientation)
+        near = 0
+        for micrograph, picks in replace(plan, frame=frame).placeable:
+            here = session.store.particles(micrograph.id)
+            box = 0.0 if picks.box_size_px is None else picks.box_size_px
+            x, y = frame.to_canonical(picks.x, picks.y, height=micrograph.height, box_size=box)
+            near += int((_nearest(x, y, here.x, here.y) <= _reach(session, micrograph, here)).sum())
+        found.append((near, frame))
+    most, frame = max(found, key=lambda pair: pair[0])
+    better = frame.orientation is not plan.frame.orientation and most > max(2 * n, _HALF * plan.file.n_picks)
+    return (frame, most) if better else None
+
+
+def _reach(session: Session, micrograph: Micrograph, here: Particles) -> float:
+    """Largest distance of a particle from its pick, px."""
+    if not len(here):
+        return 0.0
+    return REACH * float(np.median(session.diameters_A(here))) / session.pixel_size_A(micrograph)
 
 
 def _nearest(

@@ -16,7 +16,8 @@ from cryoppp_annotator.session.session import Session
 
 PIXEL_A, DIAMETER_A, SIDE = 2.5, 60.0, 420
 BAR, RING, NOTHING = 0, 1, 2
-_STEP, _ROWS = 56, 7
+#: Rows lie so that a flip puts them between themselves.
+_STEP_X, _STEP_Y, _ROWS = 56, 50, 7
 
 
 def _shape(kind: int, x: float, y: float, angle: float) -> NDArray[np.float32]:
@@ -36,8 +37,8 @@ def make_micrographs(folder: Path, n: int = 4) -> dict[str, NDArray[np.float64]]
     for number in range(n):
         image = rng.normal(10.0, 0.4, (SIDE, SIDE)).astype(np.float32)
         for place in range(_ROWS**2):
-            x = 42 + _STEP * (place % _ROWS) + rng.uniform(-2, 2)
-            y = 42 + _STEP * (place // _ROWS) + rng.uniform(-2, 2)
+            x = 42 + _STEP_X * (place % _ROWS) + rng.uniform(-2, 2)
+            y = 42 + _STEP_Y * (place // _ROWS) + rng.uniform(-2, 2)
             kind, angle = place % 5 % 3, rng.uniform(0, 2 * np.pi)
             if kind != NOTHING:
                 image -= 1.5 * _shape(kind, x, y, angle)

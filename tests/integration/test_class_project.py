@@ -335,7 +335,7 @@ def test_bad_picks_and_micrographs_are_skipped_and_told(bare: Session) -> None:
     assert not without[picks["micrograph"] == four.id].any()
     x, y = picks["x"], picks["y"]
     assert without[(x < 20) & (y < 20)].all()
-    middle = (picks["micrograph"] == two.id) & (np.abs(x - 210) < 15) & (np.abs(y - 210) < 15)
+    middle = (picks["micrograph"] == two.id) & (np.abs(x - 210) < 15) & (np.abs(y - 192) < 15)
     corner = (picks["micrograph"] == two.id) & (x < 80) & (y < 80)
     assert middle.any()
     assert without[middle].all()
