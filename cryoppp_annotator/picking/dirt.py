@@ -40,7 +40,7 @@ _FINE, _SMALL, _LARGE = 0.12, 0.25, 0.5
 #: So far below the field, in robust s.d. of what is brighter than it, lies no particle: small and large things.
 _SMALL_DEPTH, _LARGE_DEPTH = 12.0, 11.0
 #: A thing goes on where it is at least so dark, as a share of its darkest nearby and in robust s.d.
-_RIM_SHARE, _RIM_DEPTH = 0.35, 5.0
+_RIM_SHARE, _RIM_DEPTH = 0.3, 4.0
 #: What is at most so far below the field is field for sure.
 _FIELD_SMALL, _FIELD_LARGE = 3.0, 2.5
 #: Working pixels along the edge that are not looked at: cameras have dark lines there.
@@ -55,8 +55,8 @@ _DARKER, _MOST = 2.0, 85
 _WIDE = 4.0
 #: Carbon is cut by the image's edge over so many diameters.
 _CARBON_EDGE = 4.0
-#: A thing of the edge whose visible outline bends round itself with less than this radius (longest sides) is ice.
-_ICE_RADIUS = 0.5
+#: A ball cut by the edge: its outline bends with at most so many times the radius of a disc of its area.
+_BALL = 2.0
 #: Longest deviation of the polygon from the outline, working pixels; area below which a thing is noise, diameters^2.
 _DEVIATION, _LEAST_AREA = 0.8, 0.04
 
@@ -285,14 +285,12 @@ def _kind(part: Mask, diameter: float) -> Reason:
     on_edge = part & frame
     if on_edge.sum() < _CARBON_EDGE * diameter:
         return Reason.ICE
-    if part[:: part.shape[0] - 1, :: part.shape[1] - 1].any():
-        return Reason.CARBON  # a corner of the image
     rim = part & ~ndimage.binary_erosion(part, border_value=1)
     y, x = np.nonzero(rim)
     if len(y) < 8:  # all of the image
         return Reason.CARBON
     centre_y, centre_x, radius = _circle(y.astype(np.float64), x.astype(np.float64))
-    if radius > _ICE_RADIUS * max(part.shape):
+    if radius > _BALL * math.sqrt(part.sum() / math.pi):
         return Reason.CARBON
     # the circle's centre lies on the thing itself: a ball; in the field: the hole in the carbon
     inside_y, inside_x = (float(np.mean(v)) for v in np.nonzero(part))
