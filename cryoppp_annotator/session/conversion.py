@@ -130,6 +130,30 @@ def convert(sources: Sequence[Path], out: Path, wish: Conversion, *, context: Jo
     return ExportReport(tuple(files_written), sum(map(len, picks)), len(picks), tuple(notes))
 
 
+def read_picks(sources: Sequence[Path], wish: Conversion, notes: list[str]) -> list[MicrographPicks]:
+    """Picks of coordinate files with the micrographs they are of, one entry a micrograph, canonical frame.
+
+    Parameters
+    ----------
+    sources : sequence of Path
+    wish : Conversion
+        ``to`` says nothing here.
+    notes : list of str
+        What was left out is appended.
+
+    Raises
+    ------
+    FormatError, Refused
+    """
+    known = list(formats().values())
+    files = [
+        _as_said(registry.read_any(path.expanduser(), known, format=wish.from_format, permissive=wish.permissive), wish)
+        for path in sources
+    ]
+    notes += [_issue_text(issue) for file in files for issue in file.issues]
+    return _joined(_meet(files, wish, notes), wish)
+
+
 def _pictures(context: JobContext) -> Callable[[Micrograph], NDArray[np.uint8]]:
     """What makes the 8-bit picture that labels go with; here a micrograph's path is where it lies."""
 

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import AnnotatorError, Refused
-from ..extensions import formats
-from ..formats import images, registry
+from ..formats import images
 from ..formats.atomic import write_text
 from ..formats.stacks import write_stack
 from ..formats.star import format_star, number_text
@@ -21,9 +20,11 @@ from ..model.context import JobContext
 from ..model.coordinates import Orientation
 from ..model.curation import Decision
 from ..model.pickfile import MicrographPicks
-from .conversion import Conversion, _as_said, _joined, _meet
+from .conversion import Conversion, read_picks
 
 _QUIET = JobContext()
+#: Boxes cut between two looks at whether the job was cancelled.
+_BATCH = 256
 _DEFOCUS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")
 _OPTICS = {"rlnVoltage": "voltage_kV", "rlnSphericalAberration": "cs_mm", "rlnAmplitudeContrast": "amplitude_contrast"}
 
@@ -95,14 +96,14 @@ def extract(
     Cancelled
         Finished stacks are kept.
     """
-    picks = _picks(sources, wish)
+    notes: list[str] = []
+    picks = _picks(sources, wish, notes)
     box = wish.box_px or _box(picks)
     side = wish.out_px or 2 * round(box / wish.bin / 2)
     try:
         options = PatchOptions(box, min(side, box), wish.edge, invert=wish.invert)
     except ValueError as error:
         raise Refused(str(error)) from error
-    notes: list[str] = []
     table: dict[str, list[str]] = {}
     groups: dict[tuple[str, ...], int] = {}
     has_defocus = all(set(_DEFOCUS[:2]) <= set(pick.extra) for pick in picks)
@@ -114,7 +115,7 @@ def extract(
         wanted += len(pick)
         try:
             image = images.read(pick.micrograph.path, pick.micrograph.frame, check=context.check)
-            stack, rows = _cut(image, pick, options, wish)
+            stack, rows = _cut(image, pick, options, wish, context)
         except AnnotatorError as error:
             context.check()
             notes.append(f"skipped: {error}")
@@ -137,17 +138,13 @@ def extract(
     return ExtractionReport(star, n_particles, wanted - n_particles, box, options.out_px, tuple(notes))
 
 
-def _picks(sources: Sequence[Path], wish: ExtractionWish) -> list[MicrographPicks]:
+def _picks(sources: Sequence[Path], wish: ExtractionWish, notes: list[str]) -> list[MicrographPicks]:
     """The picks with their micrographs, without the rejected ones."""
-    known = list(formats().values())
     conversion = Conversion(
         "relion-particles", micrographs=wish.micrographs, orientation=wish.orientation,
         pixel_size_A=wish.pixel_size_A, diameter_A=wish.diameter_A,
     )  # fmt: skip
-    files = [_as_said(registry.read_any(path.expanduser(), known), conversion) for path in sources]
-    notes: list[str] = []
-    found = _joined(_meet(files, conversion, notes), conversion)
-    kept = [pick.take(pick.decision != Decision.REJECTED) for pick in found]
+    kept = [pick.take(pick.decision != Decision.REJECTED) for pick in read_picks(sources, conversion, notes)]
     kept = [pick for pick in kept if len(pick)]
     if not kept:
         raise Refused("there are no picks to extract")
@@ -173,14 +170,22 @@ def _box(picks: Sequence[MicrographPicks]) -> int:
 
 
 def _cut(
-    image: NDArray[np.generic], pick: MicrographPicks, options: PatchOptions, wish: ExtractionWish
+    image: NDArray[np.generic], pick: MicrographPicks, options: PatchOptions, wish: ExtractionWish, context: JobContext
 ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
     ctf = None
     if wish.phase_flip:
         u, v, angle = (_number(pick, label) for label in _DEFOCUS)
         values = {name: _number(pick, label) for label, name in _OPTICS.items() if label in pick.extra}
         ctf = phase_ctf(options.box_px, _pixel(pick), Defocus(u, v, angle), Optics(**values))
-    return extract_patches(image, pick.x, pick.y, options, ctf=ctf)
+    kept: list[NDArray[np.float32]] = [np.zeros((0, options.out_px, options.out_px), np.float32)]
+    of_rows: list[NDArray[np.intp]] = [np.zeros(0, np.intp)]
+    for start in range(0, len(pick), _BATCH):
+        context.check()
+        batch = slice(start, start + _BATCH)
+        patches, rows = extract_patches(image, pick.x[batch], pick.y[batch], options, ctf=ctf)
+        kept.append(patches)
+        of_rows.append(start + rows)
+    return np.concatenate(kept), np.concatenate(of_rows)
 
 
 def _number(pick: MicrographPicks, label: str) -> float:
