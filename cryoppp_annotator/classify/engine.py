@@ -10,7 +10,7 @@ plain expectation maximisation stays in the first local optimum.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -134,6 +134,7 @@ def classify(
     *,
     start: ClassModel | None = None,
     on_averages: Callable[[ClassModel], None] | None = None,
+    workers: Executor | None = None,
     context: JobContext = _QUIET,
 ) -> Classification:
     """Classify prepared particles.
@@ -146,6 +147,9 @@ def classify(
         Of an earlier run on a stack of the same box: a few iterations then do.
     on_averages : callable, optional
         Gets the model after every iteration (:meth:`ClassModel.images` draws it).
+    workers : Executor, optional
+        Whose ``map`` runs what goes over all particles (a cluster's, which keeps them on its workers); local threads
+        by default.
     context : JobContext
         Gives the seed: the same seed and particles give the same classes.
 
@@ -178,7 +182,7 @@ def classify(
         for rings, step, iterations, trade, equal in stages:
             for _ in range(iterations):
                 model, sums, assignment = iterate(
-                    parts, model, ready.dof, (rings, reach, step), equal=equal, pool=pool, context=context
+                    parts, model, ready.dof, (rings, reach, step), equal=equal, pool=workers or pool, context=context
                 )
                 done += 1
                 context.progress(done, total, f"{wanted} classes, ring {min(rings, ready.grid.n_rings)}")
@@ -191,12 +195,15 @@ def classify(
         finest = (stages[-1][0], reach, stages[-1][1])
         everything = ready.parts()
         for _ in range(2 if len(chosen) < n and stages is _STAGES else 1):
-            model, sums, assignment = iterate(everything, model, ready.dof, finest, pool=pool, context=context)
+            model, sums, assignment = iterate(
+                everything, model, ready.dof, finest, pool=workers or pool, context=context
+            )
             if on_averages is not None:
                 on_averages(model)
         backed = support(
-            everything, model, sums, ready.dof, (_SUPPORT_RINGS, reach, _SUPPORT_STEP), pool=pool, context=context
-        )
+            everything, model, sums, ready.dof, (_SUPPORT_RINGS, reach, _SUPPORT_STEP), pool=workers or pool,
+            context=context,
+        )  # fmt: skip
     context.progress(total, total, "classified")
     return _outcome(ready, model, assignment, backed, notes)
 

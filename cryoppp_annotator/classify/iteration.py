@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from itertools import pairwise
@@ -95,7 +95,7 @@ def iterate(
     *,
     equal: bool = False,
     keep_spectra: bool = False,
-    pool: ThreadPoolExecutor | None = None,
+    pool: Executor | None = None,
     context: JobContext = _QUIET,
 ) -> tuple[ClassModel, Sums, Assignment]:
     """One expectation and one maximisation step.
@@ -112,8 +112,8 @@ def iterate(
         Give all averages the same prior, so that large classes do not swallow small ones early on.
     keep_spectra : bool
         Do not re-estimate noise and outlier power (to compare likelihoods).
-    pool : ThreadPoolExecutor, optional
-        Where partitions are worked on at the same time.
+    pool : Executor, optional
+        Whose ``map`` works on the partitions at the same time; on a cluster it keeps them on its workers.
 
     Raises
     ------
@@ -149,7 +149,7 @@ def support(
     dof: float,
     stage: tuple[int, float, float],
     *,
-    pool: ThreadPoolExecutor | None = None,
+    pool: Executor | None = None,
     context: JobContext = _QUIET,
 ) -> NDArray[np.float32]:
     """Log likelihood of each particle against noise under averages of the *other* half, (n,) float32, nats.

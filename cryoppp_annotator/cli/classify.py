@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import CuratorOption, Frame, JsonOption, PixelSizeOption, find_project, parse_diameter
+from .options import (
+    CuratorOption,
+    Frame,
+    JsonOption,
+    PixelSizeOption,
+    SchedulerOption,
+    find_project,
+    parse_diameter,
+)
 
 if TYPE_CHECKING:
     from ..model.context import JobContext
@@ -55,6 +63,7 @@ def classify(
     ] = None,
     name: Annotated[str, typer.Option("--name", help="Of a project: what the run is called.")] = "",
     curator: CuratorOption = None,
+    scheduler: SchedulerOption = None,
     seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same classes.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -71,7 +80,7 @@ def classify(
         given = {"--diameter": diameter, "--box-size": box_size, "--pixel-size": pixel_size}
         if wrong := [option for option, value in given.items() if value is not None]:
             raise typer.BadParameter("a project knows this itself", param_hint=wrong[0])
-        _classify_project(project, out, n_classes, white, ctf, start_from, name, curator, seed, as_json)
+        _classify_project(project, out, n_classes, white, ctf, start_from, name, curator, scheduler, seed, as_json)
         return
     if out is None:
         raise typer.BadParameter("say where to write the classes", param_hint="--out")
@@ -85,7 +94,7 @@ def classify(
             micrographs, box_size, invert=not white, orientation=frame.orientation, pixel_size_A=pixel_size,
             diameter_A=diameter_A,
         )  # fmt: skip
-    _classify_files(sources, out, n_classes, wish, ctf, seed, as_json)
+    _classify_files(sources, out, n_classes, wish, ctf, scheduler, seed, as_json)
 
 
 def _project(sources: list[Path]) -> Path | None:
@@ -106,6 +115,7 @@ def _classify_files(
     n_classes: int,
     wish: ExtractionWish | None,
     ctf: bool,
+    scheduler: str | None,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -118,7 +128,9 @@ def _classify_files(
 
     def work(context: JobContext) -> ClassificationReport:
         settings, seeded = Settings(n_classes), replace(context, seed=seed)
-        return classification.classify_files(sources, out, settings, wish=wish, use_ctf=ctf, context=seeded)
+        return classification.classify_files(
+            sources, out, settings, wish=wish, use_ctf=ctf, scheduler=scheduler, context=seeded
+        )
 
     report = run_job(work, title="Classifying")
     told = {"files": [str(file) for file in report.files]}
@@ -135,6 +147,7 @@ def _classify_project(
     start_from: int | None,
     name: str,
     curator: str | None,
+    scheduler: str | None,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -152,7 +165,7 @@ def _classify_project(
         )  # fmt: skip
 
         def work(context: JobContext) -> RunResult:
-            return classes.classify_project(session, options, context=replace(context, seed=seed))
+            return classes.classify_project(session, options, context=replace(context, seed=seed), scheduler=scheduler)
 
         result = run_job(work, title="Classifying")
         run = classes.enter_run(session, result)

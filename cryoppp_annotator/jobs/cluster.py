@@ -222,9 +222,9 @@ class Cluster:
             context.seed,
         )  # fmt: skip
 
-    def holding(self, context: JobContext) -> HoldingPool:
+    def holding(self, context: JobContext, unpacked: Callable[[Any], Any] = lambda item: item) -> HoldingPool:
         """An executor whose workers keep what they are handed; a cancel of ``context`` ends a wait for them."""
-        return HoldingPool(self.client, context.check)
+        return HoldingPool(self.client, context.check, unpacked)
 
 
 def _version() -> str:
@@ -306,11 +306,14 @@ class HoldingPool(Executor):
     client : distributed.Client
     check : callable
         Raises Cancelled where the job is; asked while a call waits.
+    unpacked : callable
+        Makes of an item what the workers get, the first time it is sent.
     """
 
-    def __init__(self, client: Any, check: Callable[[], None]) -> None:
+    def __init__(self, client: Any, check: Callable[[], None], unpacked: Callable[[Any], Any]) -> None:
         self._client = client
         self._check = check
+        self._unpacked = unpacked
         self._held: dict[int, tuple[Any, Any]] = {}
 
     def submit(self, function: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
@@ -377,7 +380,7 @@ class HoldingPool(Executor):
         known = self._held.get(id(item))
         if known is None or known[1].status in ("cancelled", "lost", "error"):
             # the item is kept: its id stands for it
-            known = self._held[id(item)] = (item, self._client.scatter(item, hash=False))
+            known = self._held[id(item)] = (item, self._client.scatter(self._unpacked(item), hash=False))
         return known[1]
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .. import __version__
 from ..classify.iteration import ClassModel
-from ..classify.selection import Suggestion, suggest
+from ..classify.selection import Suggestion, doubt, suggest
 from ..errors import AnnotatorError, ProjectError, Refused
 from ..formats.stacks import write_stack
 from ..model.classes import ClassRun, ClassSummary, judge, note_for, spread, summaries_as_json
@@ -82,6 +82,7 @@ def classify_project(
     *,
     context: JobContext = _QUIET,
     on_iteration: Callable[[Preview], None] | None = None,
+    scheduler: str | None = None,
 ) -> RunResult:
     """Classify picks of the project: the body of a job. Nothing a person sees changes until ``enter_run``.
 
@@ -89,6 +90,8 @@ def classify_project(
     ----------
     on_iteration : callable, optional
         Gets a :class:`Preview` after every iteration, on the job's thread.
+    scheduler : str, optional
+        Of a Dask cluster that does the comparing.
 
     Returns
     -------
@@ -109,11 +112,13 @@ def classify_project(
     picks = Picks(**found)
     if not len(picks):
         raise Refused("there are no picks to classify: none is accepted or undecided")
-    outcome = work_out(session, options, picks, context=within(context, 0.0, 0.95), on_iteration=on_iteration)
+    outcome = work_out(
+        session, options, picks, context=within(context, 0.0, 0.95), on_iteration=on_iteration, scheduler=scheduler
+    )
     boxes = outcome.boxes
     notes = [*boxes_notes(boxes, len(picks)), *outcome.notes]
     summaries, members = _summarised(outcome, picks)
-    verdict = judge(summaries)
+    verdict = doubt(outcome.classes) or judge(summaries)
     classified = int((members["number"] > 0).sum())
     geometry = boxes.geometry
     record = {

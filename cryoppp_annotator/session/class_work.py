@@ -25,6 +25,7 @@ from ..store import classes as table
 from . import class_model
 from .boxes import Boxes, BoxStack, Geometry, Picks, cut_out, notes_of, plan
 from .class_options import RunOptions
+from .cluster import class_workers
 from .session import Session
 
 _QUIET = JobContext()
@@ -157,8 +158,9 @@ def work_out(
     *,
     context: JobContext = _QUIET,
     on_iteration: Callable[[Preview], None] | None = None,
+    scheduler: str | None = None,
 ) -> Outcome:
-    """Cut boxes around picks and classify them.
+    """Cut boxes around picks and classify them, the comparing on a Dask cluster where one is named.
 
     Raises
     ------
@@ -170,7 +172,7 @@ def work_out(
     boxes = Boxes(BoxStack(geometry.side), geometry)
     before = None if options.start_from is None else previous_run(session, options.start_from, geometry)
     start = None if before is None else before.model
-    work = _Work(boxes, options.use_ctf, Settings(options.n_classes), _Watch(on_iteration))
+    work = _Work(boxes, options.use_ctf, Settings(options.n_classes), _Watch(on_iteration), scheduler)
     rng = context.rng()
     wanted = max(options.subset, _PER_CLASS * options.n_classes)
     if start is None and len(picks) > 1.2 * wanted:
@@ -253,6 +255,7 @@ class _Work:
     use_ctf: bool
     settings: Settings
     watch: _Watch
+    scheduler: str | None
 
     def prepared(self, rows: NDArray[np.intp], context: JobContext) -> Prepared:
         stack = self.boxes.images if len(rows) == len(self.boxes) else self.boxes.images.take(rows)
@@ -267,7 +270,8 @@ class _Work:
     def classify(self, rows: NDArray[np.intp], start: ClassModel | None, context: JobContext) -> Classification:
         self.watch.n_picks = len(rows)
         ready = self.prepared(rows, context)
-        return classify(ready, self.settings, start=start, on_averages=self.watch, context=context)
+        with class_workers(self.scheduler, context) as (workers, inner):
+            return classify(ready, self.settings, start=start, on_averages=self.watch, workers=workers, context=inner)
 
     def assign(self, rows: NDArray[np.intp], model: ClassModel, context: JobContext) -> _Labels:
         """One expectation step: which class each box belongs to."""

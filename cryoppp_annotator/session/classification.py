@@ -23,6 +23,7 @@ from ..imaging.ctf import Optics
 from ..imaging.patches import shrink
 from ..model.context import JobContext
 from .class_report import as_summary, write_report
+from .cluster import class_workers
 from .extraction import ExtractionWish, extract
 
 _QUIET = JobContext()
@@ -124,6 +125,7 @@ def classify_files(
     *,
     wish: ExtractionWish | None = None,
     use_ctf: bool = True,
+    scheduler: str | None = None,
     context: JobContext = _QUIET,
 ) -> ClassificationReport:
     """Classify a particle stack, or picks that are extracted first.
@@ -140,6 +142,8 @@ def classify_files(
         How picks are extracted; their boxes are Fourier-cropped to at most 64 px.
     use_ctf : bool
         Use the defocus where it is known.
+    scheduler : str, optional
+        Of a Dask cluster that does the comparing; what is read and written is read and written here.
     context : JobContext
 
     Raises
@@ -170,7 +174,8 @@ def classify_files(
         images, defocus_A=defocus, pixel_size_A=pixel, optics=stack.optics, max_rings=settings.max_rings,
         mask_radius=_MASK_OF_PICKS if wish is not None and wish.box_px is None else MASK, context=context,
     )  # fmt: skip
-    result = classify(ready, settings, context=context)
+    with class_workers(scheduler, context) as (workers, inner):
+        result = classify(ready, settings, workers=workers, context=inner)
     notes += result.notes
     unusable = int((result.label < 0).sum())
     if unusable:

@@ -17,10 +17,12 @@ import mrcfile
 import numpy as np
 import pytest
 
+from cryoppp_annotator.classify.engine import Settings
 from cryoppp_annotator.cli import main
 from cryoppp_annotator.errors import Cancelled, EngineError
 from cryoppp_annotator.jobs.cluster import Cluster, each
 from cryoppp_annotator.model.context import JobContext
+from cryoppp_annotator.session.classification import classify_files
 from cryoppp_annotator.session.picking import PickWish, pick_all
 from cryoppp_annotator.testing import planted
 
@@ -132,7 +134,7 @@ def test_picking_on_a_cluster_gives_the_local_result_and_goes_on(
     arguments = ["pick", "movies", "-o", "there", "--diameter", "60", "--json", "--scheduler", cluster]
     assert main.run(arguments) == 1
     told = json.loads(capfd.readouterr().out)
-    assert [Path(item["micrograph"]).name for item in told["failed"]] == ["m3.mrc"]
+    assert [Path(item["micrograph"]).name for item in told["failed"]] == ["m3.mrc"], told["failed"]
     assert told["picked_now"] == here.n_picked == 7
     assert told["picks"] == here.n_picks > 0
     assert stars(tmp_path / "there") == stars(tmp_path / "here")
@@ -228,6 +230,70 @@ def test_what_lies_on_a_killed_worker_is_sent_to_another(cluster: str, machines:
         after = list(pool.map(total, parts))
     assert [sum_ for sum_, _ in after] == [sum_ for sum_, _ in first] == [0.0, 1000.0, 2000.0, 3000.0]
     assert victim.pid not in {pid for _, pid in after}
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Path:
+    """600 noisy images of four shapes, each turned."""
+    rng = np.random.default_rng(4)
+    rows, columns = np.indices((32, 32)) - 16.0
+    images = []
+    for i in range(600):
+        turn = rng.uniform(0, 2 * np.pi)
+        x, y = columns * np.cos(turn) + rows * np.sin(turn), rows * np.cos(turn) - columns * np.sin(turn)
+        wide, high = ((9, 3), (5, 5), (9, 9), (3, 3))[i % 4]
+        shape = (np.abs(x) < wide) & (np.abs(y) < high) & ~((i % 4 == 2) & (np.hypot(x, y) < 5))
+        images.append(shape + rng.normal(0, 1.0, (32, 32)))
+    path = tmp_path / "stack.mrcs"
+    with mrcfile.new(path) as file:
+        file.set_data(np.array(images, np.float32))
+        file.set_image_stack()
+        file.voxel_size = 3.0
+    return path
+
+
+def classified(folder: Path) -> dict[str, bytes]:
+    """What a run found: the averages, without the time in the header, and the table of particles."""
+    with mrcfile.open(folder / "classes.mrcs") as file:
+        averages = np.array(file.data).tobytes()
+    return {"averages": averages, "particles": (folder / "particles.star").read_bytes()}
+
+
+def test_classification_with_a_worker_killed_is_the_local_one(
+    cluster: str, machines: Machines, stack: Path, tmp_path: Path
+) -> None:
+    classify_files([stack], tmp_path / "here", Settings(4), context=JobContext(seed=1))
+    told: list[float] = []
+    victim = machines.workers[1]
+
+    def report(done: float, total: float, _message: str) -> None:
+        told.append(done / total)
+        if len(told) == 8:
+            victim.send_signal(signal.SIGKILL)
+            victim.wait()
+
+    report_there = JobContext(on_progress=report, seed=1)
+    classify_files([stack], tmp_path / "there", Settings(4), scheduler=cluster, context=report_there)
+    assert victim.poll() == -signal.SIGKILL
+    assert len(told) > 20  # progress, and on after the kill
+    assert told[-1] == 1.0
+    assert classified(tmp_path / "there") == classified(tmp_path / "here")
+
+
+def test_a_cancelled_classification_ends(cluster: str, stack: Path, tmp_path: Path) -> None:
+    cancel = threading.Event()
+    asked: list[float] = []
+
+    def report(_done: float, _total: float, _message: str) -> None:
+        if not asked:
+            asked.append(time.monotonic())
+            cancel.set()
+
+    context = JobContext(on_progress=report, is_cancelled=cancel.is_set)
+    with pytest.raises(Cancelled):
+        classify_files([stack], tmp_path / "there", Settings(4), scheduler=cluster, context=context)
+    assert time.monotonic() - asked[0] < 10
+    assert not (tmp_path / "there").exists()
 
 
 def test_nobody_at_the_address(
