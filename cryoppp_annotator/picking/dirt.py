@@ -39,7 +39,7 @@ _PER_DIAMETER, _MOST_SIDE = 12.0, 512
 _FINE, _SMALL, _LARGE = 0.12, 0.25, 0.5
 #: So far below the field, in robust s.d. of what is brighter than it, lies no particle: small and large things.
 _SMALL_DEPTH, _LARGE_DEPTH = 12.0, 11.0
-#: A thing goes on where it is at least so dark, as a share of its darkest nearby and in robust s.d.
+#: Between its pieces a thing goes on where it is so dark, as a share of its darkest nearby and in robust s.d.
 _RIM_SHARE, _RIM_DEPTH = 0.3, 4.0
 #: What is at most so far below the field is field for sure.
 _FIELD_SMALL, _FIELD_LARGE = 3.0, 2.5
@@ -165,8 +165,7 @@ def _dirt(small: FloatImage, diameter: float) -> Mask:
     deepest = ndimage.minimum_filter(medium, size=2 * round(0.75 * diameter) + 1)
     core = (medium < 0.5 * deepest) & (medium < -_FIELD_SMALL) & _grown(seed, 0.5 * diameter)
     core = _touching(core, seed)
-    # on along a rim that is darker here and fainter there
-    core |= _touching((medium < _RIM_SHARE * deepest) & (coarse < -_RIM_DEPTH), core)
+    core = _linked(core, (medium < _RIM_SHARE * deepest) & (coarse < -_RIM_DEPTH), diameter)
     if not core.any():
         return nothing
     field = (coarse > -_FIELD_LARGE) & (medium > -_FIELD_SMALL) & ~core
@@ -265,6 +264,18 @@ def _touching(mask: Mask, seed: Mask) -> Mask:
     wanted[label[mask & seed]] = True
     wanted[0] = False
     return np.asarray(wanted[label])
+
+
+def _linked(core: Mask, bridge: Mask, diameter: float) -> Mask:
+    """``core`` and what of ``bridge`` joins its pieces, or leads one of them to the image's edge: a rim that fades."""
+    pieces, _ = ndimage.label(core)
+    joined, n = ndimage.label(core | bridge)
+    pairs = np.unique(np.column_stack([joined[core], pieces[core]]), axis=0)
+    wanted = np.bincount(pairs[:, 0], minlength=n + 1) > 1
+    ends = bridge & ~_grown(core, diameter)
+    ends[1:-1, 1:-1] = False
+    wanted[np.intersect1d(joined[ends], pairs[:, 0])] = True
+    return np.asarray(core | wanted[joined])
 
 
 def _parts(mask: Mask, diameter: float) -> list[tuple[Mask, Reason]]:
