@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from ..classify.metrics import rim_and_offset
+from ..classify.engine import MASK
+from ..classify.metrics import image_quality, rim_and_offset
+from ..classify.selection import QUALITY_THRESHOLD
 from ..errors import Refused
 from ..formats.class_files import ClassFiles, ClassRows, read_class_files
 from ..formats.frame import describe
@@ -34,6 +36,8 @@ REACH = 0.25
 #: Below this share of matches the positions are taken for those of other picks.
 _FEW = 0.02
 _HALF = 0.5
+#: Averages are looked at within so much of the particle's radius, where they are at least so large.
+_AROUND, _SMALLEST_PX = 1.15, 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +190,7 @@ def _result(
     head: int,
     started: datetime.datetime,
 ) -> RunResult:
-    summaries = _summaries(found, members)
+    summaries = _summaries(found, members, session.diameter_A)
     verdict = judge(summaries)
     n = len(members["particle"])
     seconds = (datetime.datetime.now(datetime.UTC) - started).total_seconds()
@@ -205,11 +209,21 @@ def _result(
     return RunResult(run, found.averages, members, None, tuple(notes))
 
 
-def _summaries(found: ClassFiles, members: dict[str, NDArray[Any]]) -> tuple[ClassSummary, ...]:
+def _suggested(quality: float, count: int) -> Decision:
+    if not count or np.isnan(quality):
+        return Decision.UNDECIDED
+    return Decision.ACCEPTED if quality >= QUALITY_THRESHOLD else Decision.REJECTED
+
+
+def _summaries(found: ClassFiles, members: dict[str, NDArray[Any]], diameter_A: float) -> tuple[ClassSummary, ...]:
     k, number = len(found.averages), members["number"]
     even = spread(members["micrograph"], number, k)
     finite = np.nan_to_num(found.averages, nan=0.0, posinf=0.0, neginf=0.0)
-    _, offset = rim_and_offset(finite) if found.averages.shape[1] >= 16 else (None, np.full(k, np.nan))
+    offset, quality = np.full(k, np.nan), np.full(k, np.nan)
+    if finite.shape[1] >= _SMALLEST_PX:
+        radius = min(MASK, _AROUND * diameter_A / 2.0 / (finite.shape[1] * found.pixel_size_A))
+        offset, quality = rim_and_offset(finite, radius)[1], image_quality(finite, radius)
+        quality[~finite.any(axis=(1, 2))] = 0.0
     total = max(1, len(number))
     out = []
     for place in range(k):
@@ -220,8 +234,8 @@ def _summaries(found: ClassFiles, members: dict[str, NDArray[Any]]) -> tuple[Cla
         item = ClassSummary(
             place + 1, count, count / total, float(found.resolution_A[place]),
             float(known.mean()) if len(known) else float("nan"),
-            float(offset[place]) if finite[place].any() else float("nan"), float(even[place]), float("nan"),
-            Decision.UNDECIDED,
+            float(offset[place]) if finite[place].any() else float("nan"), float(even[place]), float(quality[place]),
+            _suggested(float(quality[place]), count),
         )  # fmt: skip
         out.append(replace(item, note=note_for(item, len(np.unique(members["micrograph"][mine])))))
     return tuple(out)

@@ -28,7 +28,7 @@ def load(project: Path, run: int) -> ClassModel | None:
     try:
         path = project / "classes" / f"run-{run:04d}" / FILE
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as found:
-            arrays = {name: found[name] for name in _ARRAYS}
+            arrays = {name: found[name] for name in _ARRAYS if name in found}
             return ClassModel(grid=PolarGrid(*(int(value) for value in found["grid"])), **arrays)
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
         return None

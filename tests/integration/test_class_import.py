@@ -75,7 +75,8 @@ def check(session: Session, files: list[Path], other: Truth, source: str, poster
     run = classes.enter_run(session, result)
     assert (run.source, len(run.summaries), run.pixel_size_A) == (source, 3, pytest.approx(pixel_A))
     assert [item.resolution_A for item in run.summaries] == pytest.approx([10.0, 11.0, 12.0])
-    assert {item.suggestion for item in run.summaries} == {Decision.UNDECIDED}
+    assert all(0 <= item.quality <= 1 for item in run.summaries)
+    assert all((item.quality >= 0.35) == (item.suggestion is Decision.ACCEPTED) for item in run.summaries)
     members = classes.members(session, run.id)
     assert np.array_equal(members.particle, other.id)
     assert np.array_equal(members.number, other.number)
