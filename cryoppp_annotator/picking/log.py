@@ -18,31 +18,22 @@ from typing import Any
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter, uniform_filter
 
 from ..errors import EngineError
-from ..imaging.denoise import cleaned
-from ..imaging.filters import Padding, band_pass, fft_workers, find_padding
+from ..imaging.filters import Padding, fft_workers, find_padding
 from ..model.candidates import Candidates
 from ..model.context import JobContext
+from .response import bright_copy, filtered, inner_mask, normalised, peaks, whitening, working_copy
 from .suppress import in_polygons, inside, suppress
 
 FloatImage = NDArray[np.float32]
 
-#: The working copy: pixels per diameter, and the wavelengths let through, in diameters.
-_PX_PER_DIAMETER, _HIGH_PASS, _LOW_PASS = 16.0, 3.0, 0.1
-#: Beyond so many robust s.d. an image is no particle (ice).
-_CLIP = 4.0
-#: Bins of the radial spectrum, and the power of it that is divided out (1 = fully white).
-_BINS, _WHITENING = 60, 0.5
 #: Averaging: peaks per diameter squared of image, least and most of them, and the share of the strongest passed over.
 _DENSITY, _FEWEST, _MOST, _STRONGEST = 0.1, 20, 400, 0.02
 #: Radius of the averaged profile, diameters; rounds of averaging.
 _REACH, _ROUNDS = 0.75, 2
 #: Window of the local noise, diameters.
 _NOISE_WINDOW = 8.0
-#: Statistics of the working copy are taken from every so many pixels; odd, so that it drifts across the columns.
-_SPARSE = 5
 #: What is proposed at all, robust s.d.
 _LEAST_SCORE = 1.0
 #: Diameters tried over a range, ratio of one to the next at most.
@@ -113,7 +104,7 @@ class LogPicker:
         if min(image.shape) < 2.0 * diameters[0] / pixel_size_A:
             return Candidates.empty()
         padding = find_padding(image)
-        clean = _bright(image, padding, wish.polarity, context)
+        clean = bright_copy(image, padding, wish.polarity, context)
         found = []
         for i, one_A in enumerate(diameters):
             context.progress(i, len(diameters), f"looking for particles of {one_A:.0f} A")
@@ -143,6 +134,13 @@ def _parsed(parameters: Mapping[str, Any]) -> LogParameters:
 
 
 def _check(image: NDArray[Any], pixel_size_A: float, diameter_A: float, wish: LogParameters) -> None:
+    check_image(image, pixel_size_A, diameter_A, wish.polarity)
+    if wish.diameter_max_A is not None and not (diameter_A <= wish.diameter_max_A < math.inf):
+        raise EngineError(f"the largest diameter ({wish.diameter_max_A} A) is below the smallest ({diameter_A} A)")
+
+
+def check_image(image: NDArray[Any], pixel_size_A: float, diameter_A: float, polarity: str) -> None:
+    """Refuse what no picker can work with. Raises EngineError."""
     if image.ndim != 2 or image.size == 0 or image.dtype.kind not in "biuf":
         raise EngineError(f"expected a micrograph, not {image.dtype} of shape {image.shape}")
     for what, value in (("pixel size", pixel_size_A), ("diameter", diameter_A)):
@@ -150,10 +148,8 @@ def _check(image: NDArray[Any], pixel_size_A: float, diameter_A: float, wish: Lo
             raise EngineError(f"the {what} must be positive, not {value}")
     if diameter_A < 4.0 * pixel_size_A:
         raise EngineError(f"a diameter of {diameter_A / pixel_size_A:.1f} px is too small to pick; 4 px at least")
-    if wish.polarity not in ("dark", "bright"):
-        raise EngineError(f"particles are 'dark' or 'bright', not {wish.polarity!r}")
-    if wish.diameter_max_A is not None and not (diameter_A <= wish.diameter_max_A < math.inf):
-        raise EngineError(f"the largest diameter ({wish.diameter_max_A} A) is below the smallest ({diameter_A} A)")
+    if polarity not in ("dark", "bright"):
+        raise EngineError(f"particles are 'dark' or 'bright', not {polarity!r}")
 
 
 def _diameters(smallest: float, largest: float | None) -> list[float]:
@@ -164,14 +160,6 @@ def _diameters(smallest: float, largest: float | None) -> list[float]:
 
 
 Columns = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
-
-
-def _bright(image: NDArray[Any], padding: Padding, polarity: str, context: JobContext) -> FloatImage:
-    """The cleaned micrograph with bright particles."""
-    clean = cleaned(image, padding, context)
-    if polarity == "dark":
-        np.negative(clean, out=clean)
-    return clean
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +187,7 @@ class Detection:
 
     def peaks(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Local maxima of the response: x, y (micrograph px), score."""
-        y, x, score = _peaks(self.response, 0.25 * self.diameter)
+        y, x, score = peaks(self.response, 0.25 * self.diameter)
         return x * self.step, y * self.step, score
 
 
@@ -226,21 +214,15 @@ def detect(
     if min(image.shape) < 2.0 * diameter_A / pixel_size_A:
         return None
     padding = find_padding(image)
-    return _detected(_bright(image, padding, polarity, context), padding, diameter_A / pixel_size_A, context)
+    return _detected(bright_copy(image, padding, polarity, context), padding, diameter_A / pixel_size_A, context)
 
 
 def _detected(clean: FloatImage, padding: Padding, whole: float, context: JobContext) -> Detection | None:
-    step = max(1.0, math.floor(4.0 * whole / _PX_PER_DIAMETER) / 4.0)
-    small = band_pass(
-        clean, _HIGH_PASS * whole, max(_LOW_PASS * whole, 2.0 * step), step=step, padding=padding, context=context
-    )
-    spread = _robust_sd(small)
-    # of a constant image only rounding errors are left
-    if spread < 1e-5:
+    copy = working_copy(clean, padding, whole, context)
+    if copy is None:
         return None
-    np.clip(small, -_CLIP * spread, _CLIP * spread, out=small)
-    small /= np.float32(spread)
-    inner = _inner_mask(small.shape, padding, step, clean.shape)
+    small, step = copy
+    inner = inner_mask(small.shape, padding, step, clean.shape)
     return Detection(small, best_response(small, whole / step, inner, context), step, whole / step, padding)
 
 
@@ -277,14 +259,14 @@ def best_response(image: FloatImage, diameter: float, inner: NDArray[np.bool_], 
     extended = np.pad(image, [(0, b - a) for a, b in zip(image.shape, shape, strict=True)], mode="symmetric")
     spectrum = scipy.fft.rfft2(extended, workers=fft_workers())
     frequency = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None]).astype(np.float32)
-    white = spectrum * _whitening(spectrum, frequency)
-    flat = _filtered(white, 1.0, shape, image.shape)
+    white = spectrum * whitening(spectrum, frequency)
+    flat = filtered(white, 1.0, shape, image.shape)
     window = max(3, int(_NOISE_WINDOW * diameter))
-    response = _normalised(_filtered(spectrum, _laplacian(frequency, diameter), shape, image.shape), inner, window)
+    response = normalised(filtered(spectrum, _laplacian(frequency, diameter), shape, image.shape), inner, window)
     for _ in range(_ROUNDS):
         context.check()
         kernel = _kernel(_average(flat, response, inner, diameter), shape)
-        response = _normalised(_filtered(white, kernel, shape, image.shape), inner, window)
+        response = normalised(filtered(white, kernel, shape, image.shape), inner, window)
     return response
 
 
@@ -294,47 +276,10 @@ def _laplacian(frequency: FloatImage, diameter: float) -> FloatImage:
     return np.asarray(k2 * np.exp(-0.5 * k2), np.float32)
 
 
-def _whitening(spectrum: NDArray[np.complex64], frequency: FloatImage) -> FloatImage:
-    """Gain that takes part of the radial amplitude out of the spectrum."""
-    ring = np.minimum((frequency * (2 * _BINS)).astype(np.intp), _BINS - 1)
-    total = np.bincount(ring.ravel(), (np.abs(spectrum) ** 2).ravel(), _BINS)
-    power = total / np.maximum(1, np.bincount(ring.ravel(), minlength=_BINS))
-    gain = np.maximum(power, 1e-4 * power.max()) ** (-0.5 * _WHITENING)
-    return np.asarray((gain / gain.max()).astype(np.float32)[ring])
-
-
-def _filtered(
-    spectrum: NDArray[np.complex64], gain: FloatImage | float, full: tuple[int, ...], shape: tuple[int, ...]
-) -> FloatImage:
-    out = scipy.fft.irfft2(spectrum * gain, s=full, workers=fft_workers(), overwrite_x=True)
-    return np.asarray(out[: shape[0], : shape[1]], np.float32)
-
-
-def _robust_sd(values: NDArray[Any]) -> float:
-    sample = values.ravel()[:: max(1, values.size // 200_000)]
-    return 1.4826 * float(np.median(np.abs(sample - np.median(sample))))
-
-
-def _normalised(response: FloatImage, inner: NDArray[np.bool_], window: int) -> FloatImage:
-    """Response in units of its noise: the micrograph's robust s.d., or the neighbourhood's where that is more.
-
-    The neighbourhood's is taken from what is below the median, where particles are not.
-    """
-    values = response[inner][::_SPARSE]
-    response = response - np.float32(np.median(values))
-    overall = max(_robust_sd(values), 1e-12)
-    low = np.clip(response, -_CLIP * overall, 0.0) ** 2
-    low[~inner] = 0.0
-    weight = uniform_filter((inner & (response < 0)).astype(np.float32), window, mode="constant")
-    local = np.sqrt(uniform_filter(low, window, mode="constant") / np.maximum(weight, 1e-3))
-    usual = max(float(np.median(local[inner][::_SPARSE])), 1e-12)
-    return np.asarray(response / (np.float32(overall) * np.maximum(local / usual, 1.0)), np.float32)
-
-
 def _average(flat: FloatImage, response: FloatImage, inner: NDArray[np.bool_], diameter: float) -> FloatImage:
     """Radial profile (radius 0, 1, 2 ... px) around the best peaks, fading to 0 at its end."""
     reach = max(2, int(_REACH * diameter))
-    y, x, score = _peaks(response, 0.5 * diameter)
+    y, x, score = peaks(response, 0.5 * diameter)
     iy, ix = np.rint(y).astype(np.intp), np.rint(x).astype(np.intp)
     whole = (iy >= reach) & (iy < flat.shape[0] - reach) & (ix >= reach) & (ix < flat.shape[1] - reach)
     whole &= inner[iy, ix]
@@ -363,28 +308,3 @@ def _kernel(profile: FloatImage, shape: tuple[int, ...]) -> FloatImage:
     gain = np.ascontiguousarray(scipy.fft.rfft2(kernel, workers=fft_workers()).real, np.float32)
     gain[0, 0] = 0.0
     return gain
-
-
-def _peaks(response: FloatImage, distance: float) -> tuple[NDArray[np.float64], ...]:
-    """Local maxima above 0, with a parabola through their neighbours: y, x (px of the response), score."""
-    size = 2 * max(1, int(distance)) + 1
-    top = (response == maximum_filter(response, size=size)) & (response > 0)
-    top[[0, -1]] = top[:, [0, -1]] = False
-    y, x = np.nonzero(top)
-    score = response[y, x]
-    dy = _vertex(response[y - 1, x], score, response[y + 1, x])
-    dx = _vertex(response[y, x - 1], score, response[y, x + 1])
-    return y + dy, x + dx, score.astype(np.float64)
-
-
-def _vertex(before: FloatImage, at: FloatImage, after: FloatImage) -> NDArray[np.float64]:
-    bend = (before - 2.0 * at + after).astype(np.float64)
-    shift = 0.5 * (before.astype(np.float64) - after) / np.where(bend < 0, bend, 1.0)
-    return np.where(bend < 0, np.clip(shift, -0.5, 0.5), 0.0)
-
-
-def _inner_mask(shape: tuple[int, ...], padding: Padding, step: float, full: tuple[int, ...]) -> NDArray[np.bool_]:
-    top, bottom, left, right = padding
-    y, x = np.arange(shape[0]) * step, np.arange(shape[1]) * step
-    rows, columns = (y >= top) & (y < full[0] - bottom), (x >= left) & (x < full[1] - right)
-    return rows[:, None] & columns[None]
