@@ -187,22 +187,30 @@ def save(session: Session, result: RunResult, *, context: JobContext = _QUIET, q
     store, number = session.store, None
     context.progress(0, 1, "saving")
     try:
+        _sweep(session)
         number = table.begin(store, result.run.record, head=result.run.head, pixel_size_A=result.run.pixel_size_A)
         saved = replace(result, saved=number, problem="")
         folder = store.folder / saved.folder
         _write(folder, saved)
         table.add_members(store, number, result.members, context.check)
     except (OSError, AnnotatorError) as error:
-        _clear_away(session, number)
+        clear_away(session, number)
         context.check()
         why = _why(error, store.folder)
         if not quiet:
             raise ProjectError(why) from error
         return replace(result, problem=why)
     except BaseException:
-        _clear_away(session, number)
+        clear_away(session, number)
         raise
     return saved
+
+
+def _sweep(session: Session) -> None:
+    """Take away what a process that died while saving has left: nobody works on a run for a day."""
+    yesterday = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+    for number in table.unpublished(session.store, yesterday.isoformat(timespec="seconds")):
+        clear_away(session, number)
 
 
 def _write(folder: Path, result: RunResult) -> None:
@@ -220,7 +228,7 @@ def _why(error: Exception, folder: Path) -> str:
     )
 
 
-def _clear_away(session: Session, number: int | None) -> None:
+def clear_away(session: Session, number: int | None) -> None:
     """Take back what a failed saving left; what cannot be taken back is not published and does no harm."""
     if number is None:
         return

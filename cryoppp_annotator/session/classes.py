@@ -24,7 +24,7 @@ from ..model.curation import Change, Decision, Delta, Kind, Reason, Table
 from ..store import classes as table
 from ..store.store import Store
 from . import edits
-from .class_job import AVERAGES, RunResult, classify_project, save
+from .class_job import AVERAGES, RunResult, classify_project, clear_away, save
 from .class_options import RunOptions, picks_where
 from .class_work import Preview
 from .session import Session
@@ -115,8 +115,18 @@ def enter_run(session: Session, result: RunResult) -> ClassRun:
     ProjectError
         It cannot be saved; ``result`` still holds everything, and this can be called again.
     """
-    if result.saved is None:
+    fresh = result.saved is None
+    if fresh:
         result = save(session, result)
+    try:
+        return _published(session, result)
+    except BaseException:
+        if fresh:
+            clear_away(session, result.saved)  # the caller's result does not know of it
+        raise
+
+
+def _published(session: Session, result: RunResult) -> ClassRun:
     run = replace(result.run, id=result.saved or 0)
     title = f"classify {edits.count_of(sum(item.count for item in run.summaries))} into {len(run.summaries)} classes"
     folder = result.folder

@@ -118,6 +118,14 @@ def drop(store: Store, run: int, *, title: str = "", curator: str = "") -> None:
                 return
 
 
+def unpublished(store: Store, before: str) -> list[int]:
+    """Runs that were begun before an ISO 8601 moment and never published: what a process that died has left."""
+    r, record = schema.class_run.c, schema.record.c
+    query = select(r.id).join(schema.record, record.id == r.record).where(r.summary == "", record.started < before)
+    with store.reading() as connection:
+        return [int(number) for number in connection.execute(query).scalars()]
+
+
 def members(
     store: Store, run: int, *, micrograph: int | None = None, numbers: Sequence[int] | None = None
 ) -> dict[str, NDArray[Any]]:

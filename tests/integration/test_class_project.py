@@ -423,4 +423,11 @@ def test_what_a_crash_left_is_no_run(session: Session) -> None:
     with closing(sqlite3.connect(session.store.folder / DATABASE_NAME)) as raw:
         (told,) = raw.execute("select summary from class_run where id = ?", (result.saved,)).fetchone()
         assert json.loads(told or "[]") == []
+        raw.execute("update record set started = '2020-01-01T00:00:00+00:00'")
+        raw.commit()
+    assert len(classes.list_runs(session)) == 1
+    folder = session.store.folder / "classes"
+    assert {path.name for path in folder.iterdir()} == {"run-0001", f"run-{result.saved:04d}"}
+    next_one = classes.classify_project(session, RunOptions(2))  # a day later its remains are taken away
+    assert {path.name for path in folder.iterdir()} == {"run-0001", f"run-{next_one.saved:04d}"}
     assert len(classes.list_runs(session)) == 1
