@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ..session.session import Session
 
 EXAMPLE = """  cryoppp-annotator import my-project --micrographs data/10017 --coords data/10017
-  cryoppp-annotator import my-project --micrographs 'movies/*.mrc' --coords picks/*_autopick.star"""
+  cryoppp-annotator import my-project --micrographs 'movies/*.mrc' --coords picks/*_autopick.star
+  cryoppp-annotator import my-project --ctf CtfFind/job003/micrographs_ctf.star --pictures denoised"""
 
 
 class Implied(StrEnum):
@@ -57,20 +58,30 @@ def import_(
     decision: Annotated[
         Implied, typer.Option("--decision", help="Given to picks about which the file says nothing.")
     ] = Implied.UNDECIDED,
+    ctf: Annotated[
+        Path | None,
+        typer.Option("--ctf", metavar="STAR", help="Defocus of each micrograph: micrographs_ctf.star of RELION."),
+    ] = None,
+    pictures: Annotated[
+        str | None,
+        typer.Option(
+            "--pictures", metavar="DIR|GLOB", help="Show these instead of ours: Topaz, Warp, *_denoised.mrc, binned."
+        ),
+    ] = None,
     permissive: Annotated[
         bool, typer.Option("--permissive", help="Leave bad rows and files out, and list them.")
     ] = False,
     curator: CuratorOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Add micrographs and picks to a project.
+    """Add micrographs, picks, defocus and pictures made elsewhere to a project.
 
     Files that belong together are one step to undo. Where the images contradict the frame a file declares, nothing
     is imported: say the right one with --frame.
     """
     from ..errors import Refused
     from ..model.curation import Decision
-    from ..session import imports
+    from ..session import attached, imports, optics
     from .progress import run_job
 
     session = run_job(lambda context: _open(project, micrographs or [], curator, context), title="Reading headers")
@@ -91,7 +102,18 @@ def import_(
         for plan in plans:
             if plan.contradiction:
                 raise Refused(plan.contradiction)
+        # both are read before anything is written, so that a mistake changes nothing
+        known = None if ctf is None else optics.read_optics(session, ctf.expanduser())
+        shown = None
+        if pictures is not None:
+            shown = run_job(lambda context: attached.find(session, pictures, context=context), title="Finding pictures")
         told = [imports.enter(session, plan, decision=Decision[decision.name]) for plan in plans]
+        if known is not None:
+            told.append(optics.enter(session, known))
+        if shown is not None:
+            told.append(attached.enter(session, shown))
+            for path, why in shown.refused.items():
+                print(f"left out: {path}: {why}", file=sys.stderr)
         _warn(plans)
         summary = _summary(session, plans)
     finally:
@@ -170,6 +192,8 @@ def _summary(session: Session, plans: list[ImportPlan]) -> dict[str, Any]:
         "project": str(session.store.folder),
         "micrographs": len(session.micrographs),
         "particles": session.counts(),
+        "with_defocus": sum(bool(m.optics) for m in session.micrographs),
+        "with_picture": sum(bool(m.picture) for m in session.micrographs),
         "imports": [
             {
                 "source": str(plan.file.path),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -15,17 +14,12 @@ from napari.utils.theme import get_theme
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
-from .. import extensions
-from ..errors import AnnotatorError, EngineError, Refused
+from ..errors import AnnotatorError, Refused
 from ..jobs.runner import Job, Runner
-from ..model.context import JobContext
 from ..model.curation import Table
-from ..model.micrograph import Micrograph
-from ..model.picture import Picture
-from ..session import project
 from ..session.commands import Command, session_commands
 from ..session.focus import Focus
-from ..session.pictures import Pictures, View
+from ..session.pictures import View
 from ..session.session import Announcement, Session
 from .bridge import Bridge
 from .keys import Keys, own_keys
@@ -34,17 +28,13 @@ from .layers.particles import ParticlesLayer
 from .layers.picture import PictureLayer
 from .layers.styles import ColourBy, ink
 from .preferences import keep_preference, preference
+from .show import Show
 from .viewport import Viewport
 from .widgets.overlay import Overlay
 
 log = logging.getLogger(__name__)
 
 LOOKING = "Looking"
-WELCOME = (
-    "Click adds a pick, drag moves it, right click or X rejects, A accepts, Ctrl+Z undoes.\n"
-    "PgDn goes on to the next micrograph; every step is saved as you make it.\n"
-    "?  shows all keys."
-)
 
 
 class Taker(Protocol):
@@ -86,17 +76,13 @@ class Workbench(QObject):
         self.takers: list[Taker] = []
         self.focus = Focus(session)
         self.bridge = bridge
-        self.pictures = Pictures(session, runner, _denoiser())
-        self.view = View.DENOISED
-        self.problem = ""
+        self.show = Show(self, welcome=not session.history(1) or len(session.history(3)) < 3)
+        self.pictures = self.show.pictures
         self._hovered: int | None = None
         self._preview = QTimer(self)
         self._preview.setSingleShot(True)
         self._preview.setInterval(30)
         self._preview.timeout.connect(self._on_preview)
-        self._rechecked: set[int] = set()
-        self._shown_shape: tuple[int, int] | None = None
-        self._welcome = not session.history(1) or len(session.history(3)) < 3
         self._closed = False
         window, canvas = _window_of(viewer)
         self.window, self.canvas = window, canvas
@@ -174,6 +160,7 @@ class Workbench(QObject):
 
         return [
             Command("toggle-raw", "Raw / denoised", ("D",), LOOKING, view(self.toggle_view)),
+            Command("split", "Raw left, denoised right of the pointer", ("S",), LOOKING, view(self.show.toggle_split)),
             Command("fit", "Fit the micrograph", ("F",), LOOKING, view(self.viewport.fit)),
             Command("hide-rings", "Hide the rings while held", ("Space",), LOOKING, view(lambda: None)),
             Command("brush", "Brush while held: drag to reject", ("B",), LOOKING, view(lambda: None)),
@@ -259,15 +246,23 @@ class Workbench(QObject):
         ours = active in (self.particles_layer.layer, self.picture_layer.layer)
         return ours or any(taker.has_keyboard() for taker in self.takers)
 
+    @property
+    def view(self) -> View:
+        """Which picture is wanted on the screen."""
+        return self.show.view
+
+    @property
+    def problem(self) -> str:
+        """Why the micrograph cannot be shown; empty where it can."""
+        return self.show.problem
+
     def toggle_view(self) -> None:
         """Raw instead of denoised, and back."""
-        self.set_view(View.RAW if self.view is View.DENOISED else View.DENOISED)
+        self.show.set_view(View.RAW if self.view is View.DENOISED else View.DENOISED)
 
     def set_view(self, view: View) -> None:
         """Choose which picture is shown."""
-        self.view = view
-        self._show_picture()
-        self.view_changed.emit()
+        self.show.set_view(view)
 
     def set_colour_by(self, by: ColourBy) -> None:
         """Choose what the rings' colour says."""
@@ -314,145 +309,43 @@ class Workbench(QObject):
     # ------------------------------------------------------------------ following the session
 
     def _on_current(self) -> None:
-        self._rechecked.clear()
         self.gestures.show_brush()
-        self.pictures.forget_waiting()
-        self._show_picture()
+        self.show.on_current()
         self._show_particles()
-        self._prepare_neighbours()
+        self.show.prepare_neighbours()
 
     def _scale(self) -> float:
         return float(self.particles_layer.layer.scale[-1])
 
     def _show_particles(self) -> None:
-        scale, units = self._world()
+        scale, units = self.world()
         self.particles_layer.place(scale, units)
         self.particles_layer.redraw()
 
-    def _world(self) -> tuple[float, str]:
+    def world(self) -> tuple[float, str]:
         """World units per micrograph px: nanometres, or pixels beside layers of somebody else."""
         current = self.session.current
         if current is None or self._units != "nm":
             return 1.0, self._units
         return self.session.pixel_size_A(current) / 10.0, self._units
 
-    def _show_picture(self) -> None:
-        current = self.session.current
-        if current is None:
-            return
-        self.problem = current.problem
-        if current.problem:
-            self._show_problem(current)
-            return
-        here = current.id
-        wanted = self.pictures.ready(current, self.view)
-        if wanted is not None:
-            self._draw(wanted, self.view)
-            return
-        other = self.pictures.ready(current, View.RAW)
-        if other is not None:
-            self._draw(other, View.RAW)
-        elif self.view is View.DENOISED:
-            self.pictures.request(current, View.RAW, lambda p: self._stand_in(here, p), self._failed(here))
-        self.pictures.request(current, self.view, lambda p: self._arrived(here, p), self._failed(here))
-
-    def _show_problem(self, current: Micrograph) -> None:
-        """Say why a micrograph cannot be shown, and look again: the file may have come back."""
-        self.picture_layer.blank()
-        self.overlay.write(f"{current.name} cannot be shown: {current.problem}")
-        self.picture_shown.emit("problem")
-        if current.id in self._rechecked:
-            return
-        self._rechecked.add(current.id)
-        path = self.session.path_of(current)
-
-        def look(context: JobContext) -> Micrograph:
-            context.check()
-            return project.describe(path, current.path)
-
-        self.runner.submit(
-            look, title=f"look again at {current.name}", on_done=partial(self._on_looked, current), quiet=True
-        )
-
     def look_again(self) -> None:
         """Try the micrograph on the screen anew, where it could not be read."""
-        self._rechecked.clear()
-        self._show_picture()
-
-    def _on_looked(self, before: Micrograph, now: Micrograph) -> None:
-        if now.problem == before.problem:
-            return
-        facts = ("width", "height", "header_pixel_size_A", "n_frames", "fingerprint", "problem")
-        present = self.session.micrograph(before.id)
-        self._note_file(replace(present, **{name: getattr(now, name) for name in facts}))
-
-    def _note_file(self, micrograph: Micrograph) -> None:
-        """Store what became of a file, so that the list says it."""
-        self.guarded(lambda: self.session.update_micrograph(micrograph))
-
-    def _stand_in(self, micrograph_id: int, picture: Picture) -> None:
-        """The raw image shows while the denoised one is prepared."""
-        current = self.session.current
-        if current is not None and current.id == micrograph_id and not self.pictures.ready(current, self.view):
-            self._draw(picture, View.RAW)
-
-    def _arrived(self, micrograph_id: int, picture: Picture) -> None:
-        if self.session.current_id == micrograph_id:
-            self._draw(picture, self.view)
-
-    def _failed(self, micrograph_id: int) -> Callable[[str], None]:
-        def tell(why: str) -> None:
-            self._rechecked.add(micrograph_id)  # or a file whose header is fine would be tried for ever
-            self._note_file(replace(self.session.micrograph(micrograph_id), problem=why))
-            if self.session.current_id == micrograph_id:
-                self.picture_layer.blank()
-                self.problem = why
-                name = self.session.micrograph(micrograph_id).name
-                self.overlay.write(f"{name} cannot be shown: {why}")
-                self.say(f"{name}: {why}", "error")
-                self.picture_shown.emit("problem")
-
-        return tell
-
-    def _draw(self, picture: Picture, view: View) -> None:
-        current = self.session.current
-        if current is None:
-            return
-        scale, units = self._world()
-        # a bar in nanometres is only shown where the pixel size is believed
-        self.viewer.canvas.overlays.scale_bar.visible = not self.session.pixel_size_doubt(current)
-        self.picture_layer.show(picture, current, scale, units)
-        shape = (current.height, current.width)
-        if shape != self._shown_shape:
-            self._shown_shape = shape
-            self.viewport.fit()
-        if self._welcome:
-            self.overlay.write(WELCOME)
-        else:
-            self.overlay.write("")
-        self.picture_shown.emit(view.value)
-
-    def _prepare_neighbours(self) -> None:
-        current = self.session.current
-        near = [self.focus.neighbour(step) for step in (1, 2, -1)]
-        wanted = [self.session.micrograph(i) for i in near if i is not None]
-        # what is on the screen is asked for first and must not be cancelled
-        ahead = [current, *wanted] if current is not None else wanted
-        self.pictures.prepare(ahead, self.view)
+        self.show.look_again()
 
     def _on_changed(self, announcement: Announcement) -> None:
         if announcement.kind == "refresh":
-            self._show_picture()
+            self.show.refresh()
             self._show_particles()
         elif announcement.touches(Table.SETTING) or announcement.touches(Table.MICROGRAPH):
             # diameter, pixel size or frame: the filter, the scale and the rings follow
-            self._show_picture()
+            self.show.refresh()
             self._show_particles()
         elif announcement.touches(Table.PARTICLE):
             self.particles_layer.redraw()
         # an import comes by itself with a data set: nothing the welcome explains has been done yet
         if announcement.change is not None and announcement.change.verb != "import":
-            self._welcome = False
+            self.show.welcome = False
             if not self.problem:
                 self.overlay.write("")
         self._mark_hovered()
@@ -521,13 +414,6 @@ class Workbench(QObject):
     def job_failed(self, job: Job) -> None:
         """Say why a background job failed."""
         self.say(f"{job.title}: {job.error}", "error")
-
-
-def _denoiser():  # type: ignore[no-untyped-def]
-    found = extensions.denoisers()
-    if "band-pass" not in found:
-        raise EngineError("the built-in denoiser is missing; install cryoppp-annotator again")
-    return found["band-pass"]
 
 
 def is_alive(widget: QWidget) -> bool:

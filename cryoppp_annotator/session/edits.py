@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ _PAST = {
     "show": "showing",
     **{
         word: f"{word.removesuffix('e')}ed"
-        for word in ("accept", "reject", "add", "move", "delete", "mark", "mend", "import")
+        for word in ("accept", "reject", "add", "move", "delete", "mark", "mend", "import", "attach", "detach")
     },
 }
 
@@ -182,6 +182,18 @@ def set_frame(micrograph: Micrograph, frame: int) -> Change | None:
     delta = _update_micrographs([micrograph], {"frame": [micrograph.frame]}, {"frame": [frame]})
     said = "the average" if frame < 0 else f"frame {frame + 1}"
     return Change("frame", f"show {said} of {micrograph.name}", (delta,), micrograph.id)
+
+
+def set_text(
+    micrographs: Iterable[Micrograph], column: str, after: Mapping[int, str], verb: str, title: str
+) -> Change | None:
+    """Set a text column of the micrographs whose ids ``after`` names. None where nothing changes."""
+    changed = [m for m in micrographs if m.id in after and getattr(m, column) != after[m.id]]
+    if not changed:
+        return None
+    before = {column: [getattr(m, column) for m in changed]}
+    delta = _update_micrographs(changed, before, {column: [after[m.id] for m in changed]})
+    return Change(verb, title, (delta,), changed[0].id if len(changed) == 1 else None)
 
 
 def set_setting(key: str, before: Any, after: Any, title: str) -> Change | None:

@@ -8,7 +8,7 @@ import math
 import os
 import tempfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -17,19 +17,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..api import Denoiser
-from ..errors import FormatError
+from ..errors import AnnotatorError, EngineError, FormatError
 from ..formats import images
 from ..imaging import denoise
 from ..jobs.runner import Job, JobState, Runner
 from ..model.context import JobContext
 from ..model.micrograph import Micrograph
 from ..model.picture import Picture
+from . import attached
+from .denoising import run_denoiser
+from .optics import ctf_of
 from .session import Session
 
 #: Longest side of a denoised picture, px.
 MAX_SIDE = 2048
 #: Pictures kept in memory, bytes.
 MEMORY_LIMIT = 400_000_000
+#: Counted up when a built-in denoiser gives other pictures than before, so that cached ones are made anew.
+_GENERATION = 2
 #: Pictures kept in ``cache/``, bytes.
 DISK_LIMIT = 8_000_000_000
 
@@ -42,6 +47,7 @@ class View(StrEnum):
 
 
 Key = tuple[int, View, str]
+_Method = tuple[Denoiser, dict[str, Any]]
 
 
 class Pictures:
@@ -52,28 +58,49 @@ class Pictures:
     session : Session
     runner : Runner
     denoiser : Denoiser
+    parameters : mapping, optional
+        The denoiser's own, as chosen.
     """
 
-    def __init__(self, session: Session, runner: Runner, denoiser: Denoiser) -> None:
+    def __init__(
+        self, session: Session, runner: Runner, denoiser: Denoiser, parameters: Mapping[str, Any] | None = None
+    ) -> None:
         self._session = session
         self._runner = runner
         self.denoiser = denoiser
+        self.parameters: dict[str, Any] = dict(parameters or {})
         self._memory: OrderedDict[Key, Picture] = OrderedDict()
         self._jobs: dict[Key, Job] = {}
         self._waiting: dict[Key, list[Callable[[Picture], None]]] = {}
         self.cache = session.store.folder / "cache"
         #: What should be said of a micrograph's file ("old-style header", "average of 38 frames"), by id.
         self.notes: dict[int, tuple[str, ...]] = {}
+        #: Why an attached picture could not be shown, so that ours is, by id.
+        self.lost: dict[int, str] = {}
 
     def key(self, micrograph: Micrograph, view: View) -> Key:
         """What makes a picture this one and no other."""
         if view is View.RAW:
             return micrograph.id, view, f"{micrograph.fingerprint}-{micrograph.frame}"
+        if micrograph.picture:
+            return micrograph.id, view, f"{micrograph.fingerprint}-{micrograph.picture}"
+        return micrograph.id, view, self._own_key(micrograph)
+
+    def _own_key(self, micrograph: Micrograph) -> str:
+        """What our own denoised picture follows."""
         size, diameter = self._session.pixel_size_A(micrograph), self._session.diameter_A
         # The filter follows the diameter in steps of 10 %: moving the slider must not redo every picture.
         step = round(math.log(diameter) / math.log(1.1))
-        said = f"{micrograph.fingerprint}-{micrograph.frame}-{self.denoiser.name}-{size:.5g}-{step}-{MAX_SIDE}"
-        return micrograph.id, view, hashlib.sha256(said.encode()).hexdigest()[:20]
+        chosen = ",".join(f"{name}={float(value):.6g}" for name, value in sorted(self.parameters.items()))
+        said = (
+            f"{_GENERATION}-{micrograph.fingerprint}-{micrograph.frame}-{self.denoiser.name}-{chosen}"
+            f"-{size:.5g}-{step}-{micrograph.optics}-{MAX_SIDE}"
+        )
+        return hashlib.sha256(said.encode()).hexdigest()[:20]
+
+    def choose(self, denoiser: Denoiser, parameters: Mapping[str, Any]) -> None:
+        """Another method from now on; what the old one made stays in the cache."""
+        self.denoiser, self.parameters = denoiser, dict(parameters)
 
     def ready(self, micrograph: Micrograph, view: View) -> Picture | None:
         """The picture, where it is in memory."""
@@ -90,9 +117,13 @@ class Pictures:
         on_ready: Callable[[Picture], None] | None = None,
         on_failed: Callable[[str], None] | None = None,
         *,
+        on_refused: Callable[[str], None] | None = None,
         quiet: bool = True,
     ) -> Job | None:
-        """Have a picture made; ``on_ready`` gets it on the main thread (at once where it is in memory)."""
+        """Have a picture made; ``on_ready`` gets it on the main thread (at once where it is in memory).
+
+        ``on_failed`` is told why the micrograph's file cannot be read, ``on_refused`` why the method cannot do it.
+        """
         found = self.ready(micrograph, view)
         if found is not None:
             if on_ready is not None:
@@ -114,14 +145,20 @@ class Pictures:
         def failed(job: Job) -> None:
             self._jobs.pop(key, None)
             self._waiting.pop(key, None)
-            if on_failed is not None:
-                error = job.error
-                on_failed(error.detail if isinstance(error, FormatError) else str(error))
+            error = job.error
+            if isinstance(error, FormatError | OSError):
+                if on_failed is not None:
+                    on_failed(error.detail if isinstance(error, FormatError) else str(error))
+            elif on_refused is not None:
+                on_refused(str(error) if isinstance(error, AnnotatorError) else f"{type(error).__name__}: {error}")
 
         title = f"{'denoise' if view is View.DENOISED else 'read'} {micrograph.name}"
+        method = self.denoiser, dict(self.parameters)  # as chosen now: the worker runs later
+        own_key = self._own_key(micrograph) if view is View.DENOISED else ""
         job = self._runner.submit(
-            self._make, micrograph, view, key, title=title, on_done=done, on_failed=failed, quiet=quiet
-        )
+            self._make, micrograph, view, key, method, own_key, title=title, on_done=done, on_failed=failed,
+            quiet=quiet,
+        )  # fmt: skip
         self._jobs[key] = job
         return job
 
@@ -142,19 +179,20 @@ class Pictures:
 
     def denoise_all(self, micrographs: Iterable[Micrograph]) -> Job:
         """Fill the cache for many micrographs as one job; a failing one is logged and skipped."""
-        wanted = [(m, self.key(m, View.DENOISED)) for m in micrographs if not m.problem]
+        wanted = [(m, self.key(m, View.DENOISED)) for m in micrographs if not m.problem and not m.picture]
+        method = self.denoiser, dict(self.parameters)
 
         def work(context: JobContext) -> int:
             failed = 0
             for i, (micrograph, key) in enumerate(wanted):
                 context.progress(i, len(wanted), f"{i}/{len(wanted)}")
-                if self._file(key).exists():
+                if self._file(key[2]).exists():
                     continue
                 try:
-                    self._make(micrograph, View.DENOISED, key, context=_inner(context))
-                except FormatError as error:
+                    self._denoise(micrograph, key[2], method, _inner(context))
+                except (FormatError, EngineError) as error:
                     failed += 1
-                    context.log(str(error))
+                    context.log(f"{micrograph.name}: {error}")
             context.progress(len(wanted), len(wanted), f"{len(wanted) - failed} denoised, {failed} failed")
             return failed
 
@@ -166,28 +204,50 @@ class Pictures:
 
     # ------------------------------------------------------------------ in a worker thread
 
-    def _make(self, micrograph: Micrograph, view: View, key: Key, context: JobContext) -> Picture:
+    def _make(
+        self, micrograph: Micrograph, view: View, key: Key, method: _Method, own_key: str, context: JobContext
+    ) -> Picture:
         path = self._session.path_of(micrograph)
         if micrograph.id not in self.notes:
             self.notes[micrograph.id] = images.probe(path).notes
-        if view is View.DENOISED and (cached := _load(self._file(key))) is not None:
-            return cached
-        image = images.read(path, micrograph.frame, check=context.check)
         if view is View.RAW:
-            return denoise.raw_picture(image)
-        picture = self.denoiser.denoise(
+            return denoise.raw_picture(images.read(path, micrograph.frame, check=context.check))
+        if micrograph.picture:
+            try:
+                return self._attached(micrograph, context)
+            except FormatError as error:
+                self.lost[micrograph.id] = str(error)
+        return self._denoise(micrograph, own_key, method, context)
+
+    def _attached(self, micrograph: Micrograph, context: JobContext) -> Picture:
+        """The picture made elsewhere. Raises FormatError where it is gone."""
+        found = attached.attached_to(self._session, micrograph)
+        if found is None:
+            raise FormatError("what the project says of the attached picture makes no sense", micrograph.name)
+        picture = attached.read(found, micrograph, context)
+        self.lost.pop(micrograph.id, None)
+        return picture
+
+    def _denoise(self, micrograph: Micrograph, key: str, method: _Method, context: JobContext) -> Picture:
+        if (cached := _load(self._file(key))) is not None:
+            return cached
+        image = images.read(self._session.path_of(micrograph), micrograph.frame, check=context.check)
+        picture = run_denoiser(
+            method[0],
             image,
             pixel_size_A=self._session.pixel_size_A(micrograph),
             diameter_A=self._session.diameter_A,
             max_side=MAX_SIDE,
+            parameters=method[1],
+            ctf=ctf_of(micrograph),
             context=context,
         )
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
             _save(self._file(key), picture)
         return picture
 
-    def _file(self, key: Key) -> Path:
-        return self.cache / f"{key[2]}.npz"
+    def _file(self, key: str) -> Path:
+        return self.cache / f"{key}.npz"
 
     def _keep(self, key: Key, picture: Picture) -> None:
         self._memory[key] = picture

@@ -314,7 +314,7 @@ def test_rings_by_class_are_those_of_the_run(classed):
     everywhere = everything(window)
     # a second run that has put them the other way round
     session = window.session
-    choose(window.annotator.pick._colour_by, "class")
+    choose(window.annotator.pick.view._colour_by, "class")
     before = window.layer.border_color.copy()
     assert len(np.unique(before.round(3), axis=0)) == 3
     added = session.add(5.0, 5.0)

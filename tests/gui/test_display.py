@@ -42,10 +42,10 @@ def test_d_toggles_raw_and_denoised(window):
     window.key(Key.Key_D)
     window.until(lambda: window.drawn() and shown == ["raw"])
     np.testing.assert_array_equal(window.image.data, discs(0))
-    assert (pick._raw.isChecked(), pick._denoised.isChecked()) == (True, False)
+    assert (pick.view._raw.isChecked(), pick.view._denoised.isChecked()) == (True, False)
     window.key(Key.Key_D)
     assert shown == ["raw", "denoised"], "it was kept in memory"
-    assert (pick._raw.isChecked(), pick._denoised.isChecked()) == (False, True)
+    assert (pick.view._raw.isChecked(), pick.view._denoised.isChecked()) == (False, True)
     assert window.steps() == 1, "looking is no step (one was the diameter)"
 
 
@@ -70,13 +70,13 @@ def test_hot_pixels_and_the_border_do_not_move_the_contrast(new_window, tmp_path
 def test_the_contrast_control_and_auto(window):
     pick, automatic = window.annotator.pick, window.image.contrast_limits
     width = automatic[1] - automatic[0]
-    pick.contrast.setValue((20, 60))
+    pick.view.contrast.setValue((20, 60))
     assert window.image.contrast_limits == pytest.approx([automatic[0] + 0.2 * width, automatic[0] + 0.6 * width])
     window.go("b")
     other = window.bench.picture_layer.picture.limits
     share = (np.array(window.image.contrast_limits) - other[0]) / (other[1] - other[0])
     assert share == pytest.approx([0.2, 0.6]), "what was chosen holds for the next micrograph"
-    pick._auto.click()
+    pick.view._auto.click()
     assert window.image.contrast_limits == pytest.approx(list(other))
 
 
@@ -211,11 +211,11 @@ def test_colours_by_decision_score_and_class(scored_window):
     wanted = [Decision.ACCEPTED] * 10 + [Decision.REJECTED] * 5 + [Decision.UNDECIDED] * 25
     np.testing.assert_allclose(layer.border_color, [rgba(HEX[d]) for d in wanted], atol=1e-6)
     assert (layer.border_width[10:15] < layer.border_width[:5]).all(), "rejected rings are also thinner"
-    choose(pick._colour_by, "score")
+    choose(pick.view._colour_by, "score")
     brightness = layer.border_color[:, :3].sum(axis=1)
     assert (np.diff(brightness) > 0).all(), "brighter with the score"
-    assert "score" in pick._legend.text()
-    choose(pick._colour_by, "class")
+    assert "score" in pick.view._legend.text()
+    choose(pick.view._colour_by, "class")
     found = [tuple(layer.border_color[k::3].round(4).tolist()[0]) for k in range(3)]
     assert len(set(found)) == 3
     for k in range(3):
@@ -232,10 +232,10 @@ def test_rejected_picks_can_be_hidden(scored_window):
     hidden = window.session.particles.take(np.arange(7)).yx[0]
     window.key(Key.Key_H)
     assert len(window.layer.data) == 33
-    assert not window.annotator.pick._rejected.isChecked()
+    assert not window.annotator.pick.view._rejected.isChecked()
     assert window.bench.focus.at(hidden[1], hidden[0]) is None, "what is not seen is not hit"
     assert window.session.current.n_rejected == 7
-    window.annotator.pick._rejected.click()
+    window.annotator.pick.view._rejected.click()
     assert len(window.layer.data) == 40
 
 
@@ -258,14 +258,14 @@ def test_one_pick_set_at_a_time(scored_window, tmp_path):
     window.click(30, 300)
     everything = len(window.session.particles)
     assert len(window.layer.data) == everything == 53
-    choose(pick._set, "second.star")
+    choose(pick.view._set, "second.star")
     assert len(window.layer.data) == 13, "that set and one's own"
     choose(pick._scope, "this micrograph")
     window.until(lambda: pick._accept_all.text() == "Accept 12 undecided")
     pick._accept_all.click()
     assert window.session.current.n_accepted == 13
     assert window.session.current.n_undecided == 40, "bulk decisions act on the set that is drawn"
-    choose(pick._set, "all")
+    choose(pick.view._set, "all")
     assert len(window.layer.data) == everything
 
 
@@ -298,7 +298,7 @@ def test_up_turns_the_view_and_nothing_else(window, new_window, micrographs):
     pick = window.annotator.pick
     before = window.image.data
     top = window.at(100, 40)
-    choose(pick._up, "first row at the bottom")
+    choose(pick.view._up, "first row at the bottom")
     assert window.image.data is before
     assert window.at(100, 40).y() > top.y() + 50, "row 40 is now below the middle"
     window.click(100, 40)
@@ -317,4 +317,4 @@ def test_up_turns_the_view_and_nothing_else(window, new_window, micrographs):
     window.annotator.close_project()
     again = new_window().open(micrographs)
     assert again.bench.viewport.up == "up"
-    assert again.annotator.pick._up.currentData() == "up"
+    assert again.annotator.pick.view._up.currentData() == "up"

@@ -56,7 +56,7 @@ def test_too_close_is_refused_and_alt_adds_all_the_same(window, tmp_path):
     window.click(207, 160, held=ALT)
     assert len(window.session.particles) == len(window.layer.data) == 4
     # one that is not drawn is in the way as well, and it is said
-    choose(window.annotator.pick._set, "other.star")
+    choose(window.annotator.pick.view._set, "other.star")
     before = window.steps()
     window.click(107, 100)
     assert window.said[-1][1] == "warning"

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image
+from numpy.typing import NDArray
 
 from ...model.micrograph import Micrograph
 from ...model.picture import Picture
 from .styles import silence
 
 NAME = "micrograph"
+#: Width of the line between raw and denoised, picture px.
+_DIVIDER = 2
 
 
 class PictureLayer:
@@ -34,9 +39,15 @@ class PictureLayer:
         self.contrast = (0.0, 1.0)
         self.picture: Picture | None = None
         self._shape = (0, 0)
+        self._raw: Picture | None = None
+        self._left: NDArray[np.float32] | None = None  # what the raw half looks like, beside the denoised pixels
+        self._split = 0  # column of the divider, picture px
+        viewer.mouse_move_callbacks.append(self._on_move)
 
     def close(self) -> None:
         """Take the layer out of the viewer."""
+        if self._on_move in self._viewer.mouse_move_callbacks:
+            self._viewer.mouse_move_callbacks.remove(self._on_move)
         if self.layer in self._viewer.layers:
             self._viewer.layers.remove(self.layer)
 
@@ -45,21 +56,27 @@ class PictureLayer:
         """Whether the layer is still in the viewer."""
         return self.layer in self._viewer.layers
 
-    def show(self, picture: Picture, micrograph: Micrograph, scale: float, units: str) -> None:
+    def show(
+        self, picture: Picture, micrograph: Micrograph, scale: float, units: str, raw: Picture | None = None
+    ) -> None:
         """Show a picture.
 
         Parameters
         ----------
         scale : float
             World units per micrograph pixel.
+        raw : Picture, optional
+            Shown to the left of a divider that follows the pointer, in the contrast of its own limits.
         """
         layer = self.layer
         step = (picture.step[0] * scale, picture.step[1] * scale)
-        if picture is self.picture and np.allclose(layer.scale, step) and layer.visible:
+        if picture is self.picture and raw is self._raw and np.allclose(layer.scale, step) and layer.visible:
             return
-        self.picture = picture
+        self.picture, self._raw = picture, raw
+        self._left = None if raw is None else _as_seen_beside(raw, picture)
+        self._split = min(self._split or picture.pixels.shape[1] // 2, picture.pixels.shape[1])
         with layer.events.blocker_all():
-            layer.data = picture.pixels
+            layer.data = picture.pixels if self._left is None else self._composed()
         low, high = picture.limits
         layer.contrast_limits_range = (low - (high - low), high + (high - low))
         self._apply_contrast()
@@ -72,9 +89,42 @@ class PictureLayer:
         layer.events.data(value=layer.data)
         self._shape = (micrograph.height, micrograph.width)
 
+    @property
+    def split(self) -> int | None:
+        """Column of the divider, picture px; None where there is none."""
+        return None if self._left is None else self._split
+
+    def move_split(self, column: int) -> None:
+        """Put the divider at a column (picture px): only what changes sides is copied."""
+        if self.picture is None or self._left is None:
+            return
+        data, pixels = self.layer.data, self.picture.pixels
+        column = int(np.clip(column, 0, pixels.shape[1]))
+        if column == self._split:
+            return
+        low, high = sorted((column, self._split))
+        between = slice(low, min(high + _DIVIDER, pixels.shape[1]))
+        data[:, between] = (self._left if column > self._split else pixels)[:, between]
+        data[:, high : high + _DIVIDER] = pixels[:, high : high + _DIVIDER]
+        self._split = column
+        data[:, column : column + _DIVIDER] = self.picture.limits[1]
+        self.layer.refresh()
+
+    def _composed(self) -> NDArray[np.float32]:
+        assert self.picture is not None
+        assert self._left is not None
+        data = self.picture.pixels.copy()
+        data[:, : self._split] = self._left[:, : self._split]
+        data[:, self._split : self._split + _DIVIDER] = self.picture.limits[1]
+        return data
+
+    def _on_move(self, _viewer: Any, event: Any) -> None:
+        if self._left is not None:
+            self.move_split(round(float(event.position[-1]) / float(self.layer.scale[-1])))
+
     def blank(self) -> None:
         """Show nothing (the micrograph cannot be read)."""
-        self.picture = None
+        self.picture = self._raw = self._left = None
         self.layer.visible = False
 
     def set_contrast(self, low: float, high: float) -> None:
@@ -90,3 +140,15 @@ class PictureLayer:
         limits = (low + self.contrast[0] * width, low + self.contrast[1] * width)
         if tuple(self.layer.contrast_limits) != limits:
             self.layer.contrast_limits = limits
+
+
+def _as_seen_beside(raw: Picture, other: Picture) -> NDArray[np.float32]:
+    """The raw picture at the pixels of another, its limits mapped on the other's so that one contrast serves both."""
+    rows, columns = (
+        np.clip(np.round(np.arange(n) * step / own).astype(np.intp), 0, limit - 1)
+        for n, step, own, limit in zip(other.pixels.shape, other.step, raw.step, raw.pixels.shape, strict=True)
+    )
+    pixels = raw.pixels[rows[:, None], columns[None]]
+    low, high = raw.limits
+    pixels = (pixels - np.float32(low)) * np.float32((other.limits[1] - other.limits[0]) / (high - low))
+    return np.asarray(pixels + np.float32(other.limits[0]), np.float32)

@@ -9,7 +9,6 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QDoubleSpinBox,
-    QFormLayout,
     QGridLayout,
     QGroupBox,
     QHBoxLayout,
@@ -20,17 +19,16 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 from skimage.filters import threshold_otsu
-from superqt import QRangeSlider
 
 from ...model.curation import Decision, Reason, Table
-from ...session.pictures import View
 from ...session.session import Announcement
 from ...store.store import Selector
-from ..layers.styles import HEX, WORDS, ColourBy
+from ..layers.styles import WORDS
 from ..workbench import Workbench
 from .particle import ParticleBox
 from .propose import ProposeBox
 from .threshold import ThresholdSlider
+from .view import ViewBox
 
 HERE, EVERYWHERE = "this micrograph", "all micrographs"
 
@@ -55,7 +53,9 @@ class PickPanel(QScrollArea):
         layout.setContentsMargins(6, 6, 6, 6)
         self.propose = ProposeBox(bench)
         self.particle = ParticleBox(bench)
-        for box in (self.particle, self._view_box(), self.propose, self._decide_box(), self._score_box()):
+        self.view = ViewBox(bench)
+        self.view.set_changed.connect(self.refresh)
+        for box in (self.particle, self.view, self.propose, self._decide_box(), self._score_box()):
             layout.addWidget(box)
         layout.addStretch(1)
         for box in inner.findChildren(QGroupBox):
@@ -71,7 +71,6 @@ class PickPanel(QScrollArea):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         bench.session.changed.connect(self._on_changed)
         bench.session.current_changed.connect(self.refresh)
-        bench.view_changed.connect(self._show_view)
         bench.focus.selection_changed.connect(self._show_selection)
         bench.hovered_changed.connect(self._show_selection)
         self._sides: tuple[tuple[int, float | None, int | None], tuple[int, int, int]] = ((-1, 0.0, None), (0, 0, 0))
@@ -92,66 +91,6 @@ class PickPanel(QScrollArea):
         self._session.current_changed.disconnect(self.refresh)
 
     # ------------------------------------------------------------------ building
-
-    def _view_box(self) -> QGroupBox:
-        box = QGroupBox("View")
-        form = QFormLayout(box)
-        self._raw = QPushButton("raw")
-        self._denoised = QPushButton("denoised")
-        row = QHBoxLayout()
-        for button, view in ((self._raw, View.RAW), (self._denoised, View.DENOISED)):
-            button.setCheckable(True)
-            button.setToolTip("D toggles")
-            button.clicked.connect(lambda _checked=False, v=view: self._bench.set_view(v))
-            row.addWidget(button)
-        self._fit = QPushButton("fit")
-        self._fit.setToolTip("Show the whole micrograph (F)")
-        self._fit.clicked.connect(lambda: self._bench.give("fit"))
-        row.addWidget(self._fit)
-        self.contrast = QRangeSlider(Qt.Orientation.Horizontal)
-        self.contrast.setRange(-100, 200)
-        self.contrast.setValue((0, 100))
-        self.contrast.setToolTip("Black and white points; the middle third is the automatic range")
-        self._auto = QPushButton("auto")
-        self._auto.setToolTip("Contrast from the picture's percentiles, border and hot pixels left out")
-        contrast = QHBoxLayout()
-        contrast.addWidget(self.contrast, 1)
-        contrast.addWidget(self._auto)
-        self._colour_by = QComboBox()
-        self._colour_by.addItems([by.value for by in ColourBy])
-        self._colour_by.setToolTip("What the colour of a ring says: the decision, the score or the class")
-        self._rejected = QCheckBox("rejected")
-        self._rejected.setToolTip("Show rejected picks (H)")
-        colours = QHBoxLayout()
-        colours.addWidget(self._colour_by, 1)
-        colours.addWidget(self._rejected)
-        self._set = QComboBox()
-        self._set.setToolTip("Draw one pick set only (and your own picks); bulk decisions then act on that set")
-        self._set_label = QLabel("Pick set")
-        self._up = QComboBox()
-        self._up.addItem("first row on top", "down")
-        self._up.addItem("first row at the bottom", "up")
-        self._up.setCurrentIndex(self._up.findData(self._bench.viewport.up))
-        self._up.setToolTip(
-            "RELION and napari show the first row on top; IMOD, EMAN2 and cryoSPARC at the bottom.\n"
-            "Only the view turns; images and coordinates stay as stored"
-        )
-        self._legend = QLabel()
-        self._legend.setTextFormat(Qt.TextFormat.RichText)
-        self._legend.setWordWrap(True)
-        form.addRow("Picture", row)
-        form.addRow("Contrast", contrast)
-        form.addRow("Rings by", colours)
-        form.addRow(self._legend)
-        form.addRow(self._set_label, self._set)
-        form.addRow("Up", self._up)
-        self.contrast.valueChanged.connect(self._on_contrast)
-        self._auto.clicked.connect(lambda: self.contrast.setValue((0, 100)))
-        self._colour_by.currentTextChanged.connect(lambda text: self._bench.set_colour_by(ColourBy(text)))
-        self._rejected.clicked.connect(lambda: self._bench.give("show-rejected"))
-        self._up.activated.connect(self._on_up)
-        self._set.activated.connect(self._on_set)
-        return box
 
     def _decide_box(self) -> QGroupBox:
         box = QGroupBox("Decide")
@@ -237,37 +176,6 @@ class PickPanel(QScrollArea):
         self._below.clicked.connect(lambda: self._on_side(above=False))
         return self._score_group
 
-    # ------------------------------------------------------------------ view
-
-    def _on_contrast(self, value: tuple[int, int]) -> None:
-        self._bench.picture_layer.set_contrast(value[0] / 100, value[1] / 100)
-
-    def _on_up(self, _index: int) -> None:
-        self._bench.viewport.set_up(self._up.currentData())
-
-    def _on_set(self, _index: int) -> None:
-        self._bench.focus.pick_set = self._set.currentData()
-        self._bench.particles_layer.redraw()
-        self.refresh()
-
-    def _show_sets(self) -> None:
-        sets = self._session.pick_sets
-        for widget in (self._set, self._set_label):
-            widget.setVisible(len(sets) > 1)
-        shown = [None, *(i for i, told in sets.items() if told["kind"] != "hand")]
-        if [self._set.itemData(k) for k in range(self._set.count())] != shown:
-            self._set.clear()
-            for i in shown:
-                self._set.addItem("all" if i is None else sets[i]["name"], i)
-        self._set.setCurrentIndex(max(0, self._set.findData(self._bench.focus.pick_set)))
-
-    def _show_view(self) -> None:
-        self._raw.setChecked(self._bench.view is View.RAW)
-        self._denoised.setChecked(self._bench.view is View.DENOISED)
-        with QSignalBlocker(self._rejected):
-            self._rejected.setChecked(self._bench.focus.show_rejected)
-        self._legend.setText(_legend(self._bench.particles_layer.colour_by))
-
     # ------------------------------------------------------------------ bulk
 
     def _selector(self, **terms: object) -> Selector:
@@ -341,8 +249,7 @@ class PickPanel(QScrollArea):
     def refresh(self) -> None:
         """Show the session's numbers."""
         self.particle.refresh()
-        self._show_sets()
-        self._show_view()
+        self.view.refresh()
         self._show_selection()
         self._count_timer.start()
 
@@ -442,13 +349,3 @@ def suggested_threshold(scores: NDArray[np.float64]) -> float:
     if np.ptp(scores) <= 0:
         return float(scores[0])
     return float(threshold_otsu(scores))
-
-
-def _legend(by: ColourBy) -> str:
-    if by is ColourBy.DECISION:
-        rings = [f"<span style='color:{HEX[d]}; background:#262930; font-size:large'>◯</span> {WORDS[d]}" for d in
-                 (Decision.ACCEPTED, Decision.UNDECIDED, Decision.REJECTED)]  # fmt: skip
-        return " &nbsp; ".join(rings)
-    if by is ColourBy.SCORE:
-        return "dark blue = lowest score here, yellow = highest, grey = none"
-    return "one colour a class, grey = not classified"

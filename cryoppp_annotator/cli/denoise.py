@@ -1,0 +1,106 @@
+"""``denoise``: pictures of many micrographs, without a project."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import JsonOption, PixelSizeOption, parse_diameter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EXAMPLE = """  cryoppp-annotator denoise movies/*.mrc -o denoised --bin 4
+  cryoppp-annotator denoise movies -o denoised --method band-pass --set shortest_A=30 --ctf micrographs_ctf.star"""
+
+
+def _list_methods(wanted: bool) -> None:
+    """Print what methods there are and what they let you choose, and end (``--list-methods``)."""
+    if not wanted:
+        return
+    from ..extensions import denoisers
+    from ..session.denoising import parameters_of
+
+    for name, denoiser in denoisers().items():
+        typer.echo(f"{name:12}  {denoiser.title}")
+        for p in parameters_of(denoiser):
+            unit = f" {p.unit}" if p.unit else ""
+            usual = f"by default {p.automatic}" if p.automatic and not p.default else f"by default {p.default:g}{unit}"
+            typer.echo(f"{'':12}  --set {p.name}=VALUE  {p.help} ({p.low:g} to {p.high:g}{unit}, {usual})")
+    raise typer.Exit
+
+
+def denoise(
+    micrographs: Annotated[
+        list[str], typer.Argument(metavar="MICROGRAPH...", help="Image files, folders of such, or patterns.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for <stem>.mrc.")],
+    method: Annotated[str, typer.Option("--method", metavar="NAME", help="How; see --list-methods.")] = "auto",
+    binning: Annotated[
+        float, typer.Option("--bin", metavar="N", help="Shrink N times in Fourier space; 4 does for a screen.")
+    ] = 1.0,
+    diameter: Annotated[
+        str | None,
+        typer.Option("--diameter", metavar="A", help="Of the particle, which most methods adapt to; 150 by default."),
+    ] = None,
+    chosen: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A number of the method; may be repeated.")
+    ] = None,
+    ctf: Annotated[
+        Path | None,
+        typer.Option("--ctf", metavar="STAR", help="Defocus of each micrograph (micrographs_ctf.star), for auto."),
+    ] = None,
+    pixel_size: PixelSizeOption = None,
+    as_json: JsonOption = False,
+    list_methods: Annotated[
+        bool, typer.Option("--list-methods", is_eager=True, callback=_list_methods, help="Show the methods, and end.")
+    ] = False,
+) -> None:
+    """Denoise micrographs for looking at.
+
+    Writes DIR/<stem>.mrc (float32, its pixel size in the header, pixel 0 in place). What fails is reported and the
+    others finish (exit code 1); a second start goes on where the first stopped, and does again what has changed.
+    """
+    from ..session.denoising import DenoiseWish, denoise_all
+    from .progress import run_job
+
+    diameter_A, diameter_px = parse_diameter(diameter)
+    if diameter_px is not None:
+        raise typer.BadParameter("give the diameter in angstrom", param_hint="--diameter")
+    wish = DenoiseWish(method, _parameters(chosen or ()), binning, pixel_size, diameter_A, ctf)
+    report = run_job(lambda context: denoise_all(micrographs, out, wish, context=context), title="Denoising")
+    for path, reason in report.failed.items():
+        said = reason if path in reason else f"{path}: {reason}"
+        print(f"failed: {' '.join(said.split())}", file=sys.stderr)
+    told = {
+        "method": method,
+        "micrographs": report.n_done + report.n_kept,
+        "denoised_now": report.n_done,
+        "kept": report.n_kept,
+        "failed": [{"micrograph": path, "reason": reason} for path, reason in report.failed.items()],
+        "files": [str(file) for file in report.files],
+        "seconds": round(report.seconds, 3),
+    }
+    kept = f" ({report.n_kept:,} were done before)" if report.n_kept else ""
+    typer.echo(
+        json.dumps(told, indent=2)
+        if as_json
+        else f"{report.n_done + report.n_kept:,} micrographs denoised{kept} in {out}, {report.seconds:.1f} s"
+    )
+    if report.failed:
+        raise typer.Exit(1)
+
+
+def _parameters(chosen: Sequence[str]) -> dict[str, float]:
+    found = {}
+    for text in chosen:
+        name, _, value = text.partition("=")
+        try:
+            found[name.strip()] = float(value)
+        except ValueError as error:
+            raise typer.BadParameter(f"{text!r} is not NAME=NUMBER", param_hint="--set") from error
+    return found

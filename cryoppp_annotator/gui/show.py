@@ -1,0 +1,252 @@
+"""Which picture of which micrograph is on the screen: asked for, awaited, drawn; the method that makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from .. import extensions
+from ..api import Denoiser
+from ..errors import EngineError
+from ..model.context import JobContext
+from ..model.micrograph import Micrograph
+from ..model.picture import Picture
+from ..session import project
+from ..session.denoising import DEFAULT, parameters_of
+from ..session.pictures import Key, Pictures, View
+from .preferences import keep_preference, preference
+
+if TYPE_CHECKING:
+    from .workbench import Workbench
+
+WELCOME = (
+    "Click adds a pick, drag moves it, right click or X rejects, A accepts, Ctrl+Z undoes.\n"
+    "PgDn goes on to the next micrograph; every step is saved as you make it.\n"
+    "?  shows all keys."
+)
+_METHOD, _NUMBERS = "denoiser", "denoiser parameters"
+#: What the file says of a micrograph, not the curator.
+_FACTS = ("width", "height", "header_pixel_size_A", "n_frames", "fingerprint", "problem")
+
+
+class Show:
+    """The picture flow of one workbench.
+
+    Parameters
+    ----------
+    bench : Workbench
+        Its signals are sent from here.
+    welcome : bool
+        Explain the window on the canvas until something was done.
+    """
+
+    def __init__(self, bench: Workbench, *, welcome: bool) -> None:
+        self._bench, self._session = bench, bench.session
+        self.methods = extensions.denoisers()
+        denoiser = _chosen(self.methods)
+        self.pictures = Pictures(bench.session, bench.runner, denoiser, kept_parameters(denoiser))
+        self.view = View.DENOISED
+        self.split = False
+        self.problem = ""
+        self.welcome = welcome
+        self._rechecked: set[int] = set()
+        self._refused: dict[Key, str] = {}
+        self._told_lost: set[int] = set()
+        self._shape: tuple[int, int] | None = None
+
+    # ------------------------------------------------------------------ choosing
+
+    def set_view(self, view: View) -> None:
+        """Choose which picture is shown."""
+        self.view, self.split = view, False
+        self.refresh()
+        self._bench.view_changed.emit()
+
+    def toggle_split(self) -> None:
+        """Raw to the left of the pointer and denoised to the right, and back."""
+        self.split = not self.split
+        if self.split:
+            self.view = View.DENOISED
+        self.refresh()
+        self._bench.view_changed.emit()
+
+    def choose_method(self, name: str, parameters: Mapping[str, Any]) -> None:
+        """Choose what denoises, for this and later starts; the raw picture stays until it is done."""
+        denoiser = self.methods[name]
+        keep_preference(_METHOD, name)
+        told = {k: v for k, v in preference(_NUMBERS, {}).items() if k != name}
+        keep_preference(_NUMBERS, {**told, name: dict(parameters)})
+        self.pictures.choose(denoiser, parameters)
+        self._refused.clear()
+        self.refresh()
+        self.prepare_neighbours()
+        self._bench.view_changed.emit()
+
+    @property
+    def refusal(self) -> str:
+        """Why the chosen method cannot do the micrograph on the screen; empty where it can."""
+        current = self._session.current
+        return "" if current is None else self._refused.get(self.pictures.key(current, View.DENOISED), "")
+
+    # ------------------------------------------------------------------ showing
+
+    def on_current(self) -> None:
+        """Another micrograph."""
+        self._rechecked.clear()
+        self.pictures.forget_waiting()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Draw what is there, and have made what is not."""
+        current = self._session.current
+        if current is None:
+            return
+        self.problem = current.problem
+        if current.problem:
+            self._show_problem(current)
+            return
+        here = current.id
+        raw = self.pictures.ready(current, View.RAW)
+        wanted = self.pictures.ready(current, self.view)
+        if wanted is not None:
+            self._draw(wanted, self.view)
+        elif raw is not None:
+            self._draw(raw, View.RAW)
+        if wanted is not None and (raw is not None or not self.split):
+            return
+        if raw is None and (self.split or self.view is View.DENOISED):
+            self.pictures.request(current, View.RAW, lambda p: self._stand_in(here, p), self._failed(here))
+        if wanted is None and self.pictures.key(current, self.view) not in self._refused:
+            self.pictures.request(
+                current, self.view, lambda p: self._arrived(here, p), self._failed(here),
+                on_refused=self._refusal(here, self.pictures.key(current, self.view)),
+            )  # fmt: skip
+
+    def prepare_neighbours(self) -> None:
+        """Have the pictures of the likely next micrographs made."""
+        current, focus = self._session.current, self._bench.focus
+        near = [focus.neighbour(step) for step in (1, 2, -1)]
+        wanted = [self._session.micrograph(i) for i in near if i is not None]
+        # what is on the screen is asked for first and must not be cancelled
+        ahead = [current, *wanted] if current is not None else wanted
+        self.pictures.prepare([m for m in ahead if self.pictures.key(m, self.view) not in self._refused], self.view)
+
+    def look_again(self) -> None:
+        """Try the micrograph on the screen anew, where it could not be read."""
+        self._rechecked.clear()
+        self.refresh()
+
+    def _show_problem(self, current: Micrograph) -> None:
+        """Say why a micrograph cannot be shown, and look again: the file may have come back."""
+        self._bench.picture_layer.blank()
+        self._bench.overlay.write(f"{current.name} cannot be shown: {current.problem}")
+        self._bench.picture_shown.emit("problem")
+        if current.id in self._rechecked:
+            return
+        self._rechecked.add(current.id)
+        path = self._session.path_of(current)
+
+        def look(context: JobContext) -> Micrograph:
+            context.check()
+            return project.describe(path, current.path)
+
+        self._bench.runner.submit(
+            look, title=f"look again at {current.name}", on_done=partial(self._on_looked, current), quiet=True
+        )
+
+    def _on_looked(self, before: Micrograph, now: Micrograph) -> None:
+        if now.problem == before.problem:
+            return
+        present = self._session.micrograph(before.id)
+        self._note_file(replace(present, **{name: getattr(now, name) for name in _FACTS}))
+
+    def _note_file(self, micrograph: Micrograph) -> None:
+        """Store what became of a file, so that the list says it."""
+        self._bench.guarded(lambda: self._session.update_micrograph(micrograph))
+
+    def _stand_in(self, micrograph_id: int, picture: Picture) -> None:
+        """The raw image shows while the denoised one is prepared."""
+        current = self._session.current
+        if current is None or current.id != micrograph_id:
+            return
+        wanted = self.pictures.ready(current, self.view)
+        if wanted is None:
+            self._draw(picture, View.RAW)
+        elif self.split:
+            self._draw(wanted, self.view)
+
+    def _arrived(self, micrograph_id: int, picture: Picture) -> None:
+        if self._session.current_id == micrograph_id:
+            self._draw(picture, self.view)
+            self._tell_lost(micrograph_id)
+
+    def _tell_lost(self, micrograph_id: int) -> None:
+        why = self.pictures.lost.get(micrograph_id)
+        if why and micrograph_id not in self._told_lost:
+            self._told_lost.add(micrograph_id)
+            self._bench.say(f"the attached picture cannot be shown ({why}); ours is", "warning")
+
+    def _failed(self, micrograph_id: int) -> Callable[[str], None]:
+        def tell(why: str) -> None:
+            self._rechecked.add(micrograph_id)  # or a file whose header is fine would be tried for ever
+            self._note_file(replace(self._session.micrograph(micrograph_id), problem=why))
+            if self._session.current_id == micrograph_id:
+                self._bench.picture_layer.blank()
+                self.problem = why
+                name = self._session.micrograph(micrograph_id).name
+                self._bench.overlay.write(f"{name} cannot be shown: {why}")
+                self._bench.say(f"{name}: {why}", "error")
+                self._bench.picture_shown.emit("problem")
+
+        return tell
+
+    def _refusal(self, micrograph_id: int, key: Key) -> Callable[[str], None]:
+        title = self.pictures.denoiser.title
+
+        def tell(why: str) -> None:
+            self._refused[key] = f"{title}: {why}"
+            if self._session.current_id == micrograph_id:
+                self._bench.say(f"{title}: {why} · the raw picture is shown", "error")
+                self._bench.view_changed.emit()
+
+        return tell
+
+    def _draw(self, picture: Picture, view: View) -> None:
+        current, bench = self._session.current, self._bench
+        if current is None:
+            return
+        scale, units = bench.world()
+        # a bar in nanometres is only shown where the pixel size is believed
+        bench.viewer.canvas.overlays.scale_bar.visible = not self._session.pixel_size_doubt(current)
+        raw = self.pictures.ready(current, View.RAW) if self.split and view is View.DENOISED else None
+        bench.picture_layer.show(picture, current, scale, units, raw=raw)
+        shape = (current.height, current.width)
+        if shape != self._shape:
+            self._shape = shape
+            bench.viewport.fit()
+        bench.overlay.write(WELCOME if self.welcome else "")
+        bench.picture_shown.emit(view.value)
+
+
+def _chosen(methods: Mapping[str, Denoiser]) -> Denoiser:
+    """The method of the last start, else the usual one, else any there is."""
+    if not methods:
+        raise EngineError("the built-in denoiser is missing; install cryoppp-annotator again")
+    for name in (preference(_METHOD, DEFAULT), DEFAULT):
+        if name in methods:
+            return methods[name]
+    return next(iter(methods.values()))
+
+
+def kept_parameters(denoiser: Denoiser) -> dict[str, float]:
+    """The numbers chosen for a method at some earlier time, those that it still has and allows."""
+    told = preference(_NUMBERS, {}).get(denoiser.name, {})
+    found = {}
+    for parameter in parameters_of(denoiser):
+        try:
+            found[parameter.name] = parameter.checked(told[parameter.name])
+        except (KeyError, TypeError, EngineError):
+            continue
+    return found
