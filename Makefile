@@ -58,8 +58,9 @@ system-test:
 
 # The environments are made anew where pyproject.toml (what to install) or the script that installs it has changed.
 # Order-only: the system's packages come first, because Debian's Python cannot make an environment without python3-venv.
-$(READY): pyproject.toml .ci/environment | system-run
+PLUGINS := $(wildcard plugins/*/pyproject.toml)
+$(READY): pyproject.toml $(PLUGINS) .ci/environment | system-run
 	@.ci/environment $(VENV) pyqt5,dev
 
-$(READY_PYQT6): pyproject.toml .ci/environment | system-run
+$(READY_PYQT6): pyproject.toml $(PLUGINS) .ci/environment | system-run
 	@.ci/environment .venv-pyqt6 pyqt6,dev
