@@ -25,6 +25,7 @@ from . import (
     convert,
     demo,
     denoise,
+    doctor,
     evaluate,
     export,
     export_classes,
@@ -51,6 +52,7 @@ app = typer.Typer(
 for _name, _module, _function in (
     ("annotate", annotate, annotate.annotate),
     ("demo", demo, demo.demo),
+    ("doctor", doctor, doctor.doctor),
     ("import", import_, import_.import_),
     ("status", status, status.status),
     ("convert", convert, convert.convert),

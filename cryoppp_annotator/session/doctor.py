@@ -1,0 +1,218 @@
+"""What is installed, what is missing, and how to mend each."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+from packaging.requirements import Requirement
+
+from .. import __version__, extensions
+from ..errors import AnnotatorError
+from ..imaging.filters import fft_workers
+from ..jobs.process import run_process
+from ..model.context import JobContext
+
+_QUIET = JobContext()
+_DISTRIBUTION = "cryoppp-annotator"
+_LEAST_FREE_GB, _LEAST_MEMORY_GB = 2.0, 4.0
+_BINDINGS = ("PyQt5", "PyQt6", "PySide6", "PySide2")
+_GROUPS = (extensions.FORMATS, extensions.PICKERS, extensions.DENOISERS, extensions.ENGINES, extensions.WINDOWS)
+#: Run in a process of its own: where a library is missing, Qt ends the whole process.
+_WINDOW = """
+from qtpy import API_NAME, QtCore
+from qtpy.QtGui import QGuiApplication, QOffscreenSurface, QOpenGLContext
+application = QGuiApplication([])
+surface = QOffscreenSurface()
+surface.create()
+context = QOpenGLContext()
+if not context.create() or not context.makeCurrent(surface):
+    raise SystemExit("no OpenGL context could be made")
+version = context.format()
+print("RESULT", API_NAME, QtCore.qVersion(), f"{version.majorVersion()}.{version.minorVersion()}", sep="|")
+"""
+
+
+class Level(StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    MISSING = "missing"  # and not needed for what is there to work
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes
+    ----------
+    name : str
+    level : Level
+    said : str
+        What was found.
+    mend : str
+        One line: what to do. Empty where nothing is to be done.
+    """
+
+    name: str
+    level: Level
+    said: str
+    mend: str = ""
+
+
+def examine(context: JobContext = _QUIET) -> list[Check]:
+    """Look at everything. Takes some seconds: outside programs are asked for their version.
+
+    Raises
+    ------
+    Cancelled
+    """
+    out: list[Check] = []
+    steps: Sequence[tuple[str, Callable[[JobContext], list[Check]]]] = (
+        ("machine", _machine), ("packages", _packages), ("window", _window), ("plugins", _plugins),
+        ("outside programs", _engines), ("cluster", _cluster),
+    )  # fmt: skip
+    for i, (title, step) in enumerate(steps):
+        context.progress(i, len(steps), title)
+        out += step(context)
+    return out
+
+
+def _machine(_context: JobContext) -> list[Check]:
+    out = [
+        Check("program", Level.OK, f"{_DISTRIBUTION} {__version__} in {Path(__file__).parents[1]}"),
+        Check("Python", Level.OK, f"{platform.python_version()}, {sys.executable}, {platform.platform()}"),
+    ]
+    memory = _memory_gb()
+    said = f"{fft_workers()} cores" + ("" if memory is None else f", {memory:.1f} GB of memory")
+    low = memory is not None and memory < _LEAST_MEMORY_GB
+    out.append(
+        Check("machine", Level.MISSING if low else Level.OK, said, "large micrographs may not fit" if low else "")
+    )
+    for name, folder in (("disk, temporary files", Path(tempfile.gettempdir())), ("disk, this folder", Path.cwd())):
+        free = shutil.disk_usage(folder).free / 1e9
+        full = free < _LEAST_FREE_GB
+        mend = "free some space: pictures, picks and what outside programs read are written there" if full else ""
+        out.append(Check(name, Level.BROKEN if full else Level.OK, f"{free:.1f} GB free in {folder}", mend))
+    return out
+
+
+def _memory_gb() -> float | None:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    except (AttributeError, ValueError, OSError):  # not everywhere
+        return None
+
+
+def _packages(_context: JobContext) -> list[Check]:
+    """The libraries this program says it needs, and their versions."""
+    try:
+        needed = [Requirement(text) for text in importlib.metadata.requires(_DISTRIBUTION) or ()]
+    except importlib.metadata.PackageNotFoundError:
+        return [Check("packages", Level.BROKEN, f"{_DISTRIBUTION} is not installed", f"pip install {_DISTRIBUTION}")]
+    wrong: list[str] = []
+    there = 0
+    for requirement in needed:
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            version = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            wrong.append(f"{requirement.name} is missing")
+            continue
+        there += 1
+        if not requirement.specifier.contains(version, prereleases=True):
+            wrong.append(f"{requirement.name} is {version}, needed is {requirement.specifier}")
+    out = [
+        Check("napari", Level.OK, importlib.metadata.version("napari"))
+        if "napari" not in " ".join(wrong)
+        else Check("napari", Level.BROKEN, "of another version, or missing", f"pip install -U {_DISTRIBUTION}")
+    ]
+    if wrong:
+        return [*out, Check("packages", Level.BROKEN, "; ".join(wrong), f"pip install -U {_DISTRIBUTION}")]
+    return [*out, Check("packages", Level.OK, f"{there} needed, all there; numpy {np.__version__}")]
+
+
+def _window(context: JobContext) -> list[Check]:
+    """Qt and OpenGL, tried out where there is a display."""
+    found = [name for name in _BINDINGS if importlib.util.find_spec(name) is not None]
+    if not found:
+        mend = f"for the window: pip install '{_DISTRIBUTION}[pyqt5]'; the command line works without"
+        return [Check("Qt", Level.MISSING, "no binding is installed", mend)]
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in found)
+        mend = "log in with a screen, or ssh -X; or xvfb-run -a cryoppp-annotator doctor"
+        return [Check("Qt", Level.OK, versions), Check("OpenGL", Level.MISSING, "not tried: no display", mend)]
+    mend = (
+        "install Qt's system libraries (Debian: apt-get install libgl1 libegl1 libxkbcommon-x11-0 libxcb-cursor0 "
+        "libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 libxcb-xinerama0)"
+    )
+    try:
+        ran = run_process([sys.executable, "-c", _WINDOW], context=context)
+        _, binding, qt, gl = next(line for line in ran.output if line.startswith("RESULT")).split("|")
+    except (AnnotatorError, StopIteration, ValueError) as error:
+        context.check()
+        return [Check("Qt and OpenGL", Level.BROKEN, str(error) or "no answer", mend)]
+    good = float(gl) >= 2.1
+    return [
+        Check("Qt", Level.OK, f"{binding}, Qt {qt}"),
+        Check("OpenGL", Level.OK if good else Level.BROKEN, gl, "" if good else "napari needs 2.1: update the driver"),
+    ]
+
+
+def _plugins(_context: JobContext) -> list[Check]:
+    """What came in by entry points, the built-in ones too."""
+    out: list[Check] = []
+    for group in _GROUPS:
+        found = extensions.find(group)
+        kind = group.rpartition(".")[2]
+        names = ", ".join(sorted(found.items))
+        if found.items or kind in ("engines", "windows"):
+            out.append(Check(kind, Level.OK, names or "none"))
+        else:
+            mend = f"pip install --force-reinstall --no-deps {_DISTRIBUTION}"
+            out.append(Check(kind, Level.BROKEN, "none is registered: the installation is not complete", mend))
+        for broken in found.broken:
+            said = f"{broken.name} of {broken.distribution}: {broken.reason}"
+            # the window without Qt is no fault, and was told above
+            level = Level.MISSING if kind == "windows" else Level.BROKEN
+            mend = f"pip install -U {broken.distribution}, or pip uninstall {broken.distribution}"
+            out.append(Check(f"{kind}: {broken.name}", level, said, "" if kind == "windows" else mend))
+    return out
+
+
+def _engines(context: JobContext) -> list[Check]:
+    out: list[Check] = []
+    for name, engine in sorted(extensions.engines().items()):
+        context.check()
+        try:
+            status = engine.status()
+        except Exception as error:  # a plugin's mistake
+            out.append(Check(name, Level.BROKEN, f"{type(error).__name__}: {error}", "tell the plugin's authors"))
+            continue
+        if status.found:
+            out.append(Check(status.title, Level.OK, f"{status.version}, {status.where}"))
+        else:
+            # one that is there and does not start is broken; one that is not there is not needed
+            level = Level.BROKEN if status.where else Level.MISSING
+            out.append(Check(status.title, level, status.problem, status.mend))
+    return out
+
+
+def _cluster(_context: JobContext) -> list[Check]:
+    try:
+        return [Check("Dask", Level.OK, importlib.metadata.version("distributed"))]
+    except importlib.metadata.PackageNotFoundError:
+        mend = f"for --scheduler: pip install '{_DISTRIBUTION}[cluster]'"
+        return [Check("Dask", Level.MISSING, "distributed is not installed", mend)]
