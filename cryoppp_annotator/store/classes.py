@@ -139,16 +139,19 @@ def members(
         Only of these classes; all but 0 by default.
     """
     p, m = schema.particle.c, schema.class_member.c
-    query = _joined(select(*(m[n] for n in _MEMBER), p.micrograph), run, numbers).order_by(m.particle)
+    columns = select(*(m[n] for n in _MEMBER), p.micrograph)
+    query = _joined(columns, run, numbers, few=micrograph is not None).order_by(p.id)
     if micrograph is not None:
         query = query.where(p.micrograph == micrograph)
     with store.reading() as connection:
         return rows.read_columns(connection, query, {**_MEMBER, "micrograph": np.int64})
 
 
-def _joined(query: Select[Any], run: int, numbers: Sequence[int] | None) -> Select[Any]:
+def _joined(query: Select[Any], run: int, numbers: Sequence[int] | None, *, few: bool = False) -> Select[Any]:
     p, m = schema.particle, schema.class_member
-    chosen = m.c.number > 0 if numbers is None else m.c.number.in_([int(n) for n in numbers])
+    # an expression takes no index: the few picks meant by other terms are looked up, not all members of a class
+    number = m.c.number + 0 if few or numbers is None else m.c.number
+    chosen = number > 0 if numbers is None else number.in_([int(n) for n in numbers])
     return query.select_from(m.join(p, p.c.id == m.c.particle)).where(m.c.run == run, chosen)
 
 
