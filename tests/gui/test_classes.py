@@ -460,6 +460,14 @@ def test_classes_of_another_program_come_in(picked, tmp_path):
     assert set(found.class_id[found.decision == Decision.REJECTED].tolist()) == {1}
 
 
+def test_classes_are_exported(classed, tmp_path):
+    window, panel = classed, classed.annotator.classes
+    panel.menu.export(panel.shown, tmp_path / "out")
+    window.idle()
+    assert (tmp_path / "out" / "classes.mrcs").is_file()
+    assert "particles.star" in window.status
+
+
 def test_a_forgotten_run_is_gone_and_its_decisions_stay(classed):
     window, panel = classed, classed.annotator.classes
     panel.reject_suggested.click()

@@ -12,6 +12,7 @@ from ...model.classes import ClassRun
 from ...model.context import JobContext
 from ...model.curation import Decision
 from ...session import classes
+from ...session.class_export import export_run
 from ...session.class_import import import_run
 from ...session.class_view import classes_of
 from ...session.edits import count_of
@@ -59,6 +60,7 @@ class ClassMenu(QMenu):
             ("Set undecided again", none, lambda: panel.decide(chosen, Decision.UNDECIDED), "The key 0"),
             ("Import classes…", "", self._on_import,
              "Made in RELION (run_it025_data.star) or cryoSPARC (.cs); or drop the files here"),
+            ("Export these classes…", no_run, self._on_export, "Averages, particles and a summary, into a folder"),
             ("Forget this run…", no_run, self._on_forget, "Picks and decisions stay"),
         )  # fmt: skip
         for text, why, run_it, tip in entries:
@@ -104,6 +106,25 @@ class ClassMenu(QMenu):
             lambda: classes.forget_run(self._session, run)
         ):
             self._panel.run.forget(run)
+
+    def _on_export(self) -> None:
+        run = self._panel.shown
+        chosen = QFileDialog.getExistingDirectory(self._panel, "Folder for the classes")
+        if chosen and run is not None:
+            self.export(run, Path(chosen))
+
+    def export(self, run: ClassRun, folder: Path) -> None:
+        """Write a run for other programs, in the background."""
+        session, bench = self._session, self._bench
+
+        def work(context: JobContext) -> tuple[Path, ...]:
+            return export_run(session, run, folder, context=context)
+
+        bench.runner.submit(
+            work, title=f"export classes to {folder.name}", on_failed=bench.job_failed,
+            on_done=lambda files: bench.say(f"wrote {', '.join(file.name for file in files)} to {folder}"),
+        )  # fmt: skip
+        bench.bridge.ticked.emit()
 
     def _on_import(self) -> None:
         chosen, _ = QFileDialog.getOpenFileNames(

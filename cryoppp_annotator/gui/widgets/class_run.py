@@ -57,7 +57,7 @@ class RunBox(QWidget):
         self._bench = bench
         self._session = bench.session
         self._job: Job | None = None
-        self._iteration = 0
+        self._level = "info"
         self._unsaved: RunResult | None = None
         self.runs: list[ClassRun] = []
         self.shown: ClassRun | None = None
@@ -105,7 +105,7 @@ class RunBox(QWidget):
         self._look.timeout.connect(self._look_whether_outdated)
         bench.bridge.ticked.connect(self._on_tick)
         bench.session.changed.connect(self._on_changed)
-        bench.themed.connect(self.refresh)
+        bench.themed.connect(self._colour)
 
     def _lay_out(self) -> None:
         top = QHBoxLayout()
@@ -195,7 +195,7 @@ class RunBox(QWidget):
             self._tell(f"{why[0].upper()}{why[1:]}.", "note")
         elif not self.running and not self.runs and not self._unsaved:
             self._tell("No classes yet. Classify shows what the picks look like on average.", "note")
-        self._colour_outdated()
+        self.update_run.setEnabled(not self.running)
 
     def _fill_picks(self) -> None:
         sets = self._session.pick_sets
@@ -212,9 +212,14 @@ class RunBox(QWidget):
         self.picks.setVisible(True)
 
     def _tell(self, text: str, level: str = "info") -> None:
+        self._level = level
         self.told.setText(text)
         self.told.setVisible(bool(text))
-        colour = self._bench.ink(level)
+        self._colour()
+
+    def _colour(self) -> None:
+        self.outdated.setStyleSheet(f"color: {self._bench.ink('warning')};")
+        colour = self._bench.ink(self._level)
         self.told.setStyleSheet(f"color: {colour};" if colour else "")
 
     # ------------------------------------------------------------------ a run
@@ -226,7 +231,6 @@ class RunBox(QWidget):
             return
         wanted = self.options() if options is None else options
         session, post = self._session, self._post
-        self._iteration = 0
         self._unsaved = None
 
         def hand_on(preview: Preview) -> None:
@@ -266,7 +270,6 @@ class RunBox(QWidget):
         if not self.running:
             return  # it was cancelled meanwhile
         greys, share, n, iteration = arrived
-        self._iteration = iteration
         if self.shows_running():
             self.list.setItemText(0, f"now: iteration {iteration}, {n:,} picks")
             self.preview.emit(greys, share, n, iteration)
@@ -312,9 +315,8 @@ class RunBox(QWidget):
     def _take(self, run: ClassRun, *, show: bool, notes: tuple[str, ...]) -> None:
         self._unsaved = None
         self.runs = classes.list_runs(self._session)
-        self._ended(" · ".join(notes), "note")
-        told = f"{run.name}: {run.verdict}" if run.verdict else run.name
-        self._bench.say(told)
+        self._ended("")
+        self._bench.say(" · ".join([f"{run.name}: {run.verdict}" if run.verdict else run.name, *notes]))
         self.choose(run if show else self.shown)
 
     # ------------------------------------------------------------------ stored runs
@@ -399,11 +401,6 @@ class RunBox(QWidget):
         self.outdated.setText(f"Out of date: {count_of(n)} changed since ({', '.join(words)})" if n else "")
         self.update_run.setText("Update")
         self._old.setVisible(n > 0)
-        self._colour_outdated()
-
-    def _colour_outdated(self) -> None:
-        self.outdated.setStyleSheet(f"color: {self._bench.ink('warning')};")
-        self.update_run.setEnabled(not self.running)
 
     def _on_update(self) -> None:
         session = self._session

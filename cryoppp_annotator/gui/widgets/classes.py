@@ -246,6 +246,7 @@ class ClassesPanel(QWidget):
     def _on_left(self) -> None:
         self._pages.setCurrentIndex(0)
         self.gallery.setFocus()
+        self._light()
 
     # ------------------------------------------------------------------ following the session
 
@@ -289,8 +290,9 @@ class ClassesPanel(QWidget):
         self._light()
 
     def _light(self) -> None:
-        chosen = frozenset(self.gallery.chosen()) if self.isVisible() else frozenset()
-        self._bench.particles_layer.light(chosen)
+        opened = self._pages.currentIndex() == 1
+        numbers = self.particles.numbers if opened else self.gallery.chosen()
+        self._bench.particles_layer.light(frozenset(numbers if self.isVisible() else ()))
 
     # ------------------------------------------------------------------ choosing
 
@@ -343,6 +345,7 @@ class ClassesPanel(QWidget):
         told = self._pictures.run.record.get("parameters", {})
         self._pages.setCurrentIndex(1)
         self.particles.open(self._pictures.members, numbers, invert=bool(told.get("invert", True)))
+        self._light()
 
     def _on_sort(self, text: str) -> None:
         by, ascending = _SORTS[text]
@@ -430,7 +433,9 @@ class ClassesPanel(QWidget):
         self.threshold.setToolTip(why or "Classes of lower quality are dimmed and suggested for rejection")
         self.automatic.setToolTip(why or "As the program suggests")
         if run is not None:
-            self.verdict.setText(f"{run.verdict}." if run.verdict else run.name)
+            notes = run.record.get("inputs", {}).get("notes", ())
+            self.verdict.setText(f"{run.verdict or run.name}.{' ⓘ' if notes else ''}")
+            self.verdict.setToolTip("\n".join(notes))
         elif not self.model.is_live:
             self.verdict.setText("")
         self.verdict.setVisible(bool(self.verdict.text()))
