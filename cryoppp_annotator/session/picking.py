@@ -10,16 +10,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import __version__
-from ..api import Picker
-from ..errors import AnnotatorError, Cancelled, EngineError, FormatError, Refused
-from ..extensions import formats, pickers
+from ..errors import AnnotatorError, Cancelled, FormatError, Refused
+from ..extensions import formats
 from ..formats import images
 from ..formats.atomic import write_text
 from ..formats.registry import read_any
@@ -31,8 +29,8 @@ from ..model.context import JobContext
 from ..model.curation import Decision, Reason
 from ..model.micrograph import Micrograph, pixel_size_doubt
 from ..model.pickfile import CoordinateFormat, MicrographPicks, WriteOptions
-from ..picking.dirt import avoided
 from .exports import writable
+from .one_pick import OnePick, named_picker, pick_micrograph
 
 log = logging.getLogger(__name__)
 
@@ -185,14 +183,6 @@ def pick_all(
     )
 
 
-def named_picker(name: str) -> Picker:
-    """The picker of that name. Raises EngineError, with those there are, where there is none."""
-    known = pickers()
-    if name not in known:
-        raise EngineError(f"there is no picker {name!r}; choose one of {', '.join(sorted(known))}")
-    return known[name]
-
-
 def _refuse_nonsense(wish: PickWish) -> None:
     if (wish.diameter_A is None) == (wish.diameter_px is None):
         raise Refused("say the particle's diameter, in angstrom or in px")
@@ -230,10 +220,19 @@ def _task(path: Path, out: Path, wish: PickWish) -> PickTask:
     key = {
         "micrograph": str(path.absolute()), "fingerprint": images.fingerprint(path), "picker": wish.picker,
         "program": __version__, "parameters": json.loads(json.dumps(dict(wish.parameters), default=str)),
-        "threshold": wish.threshold, "pixel_size_A": pixel, "diameter_A": diameter,
+        "files": _files(wish), "threshold": wish.threshold, "pixel_size_A": pixel, "diameter_A": diameter,
         "avoid": wish.avoid,
     }  # fmt: skip
     return PickTask(path, _star_of(path, out), key, pixel, diameter)
+
+
+def _files(wish: PickWish) -> dict[str, str]:
+    """Fingerprints of the files that parameters name (a model, templates): another file of that name counts."""
+    found = {}
+    for name, value in wish.parameters.items():
+        if isinstance(value, str | Path) and Path(value).is_file():
+            found[name] = images.fingerprint(Path(value))
+    return found
 
 
 class _Record:
@@ -268,41 +267,11 @@ class _Record:
             stream.write(f"\n{line}\n" if stream.tell() else f"{line}\n")
 
 
-def pick_one(
-    task: PickTask, *, wish: PickWish, context: JobContext = _QUIET
-) -> tuple[Candidates, Mapping[Reason, int]]:
-    """Pick one micrograph, wherever its file can be read: it writes nothing and needs nothing but its arguments.
-
-    Parameters
-    ----------
-    task : PickTask
-    wish : PickWish
-    context : JobContext
-
-    Returns
-    -------
-    Candidates
-        Those at or above the threshold, outside what is avoided.
-    mapping of Reason to int
-        How many were left out, and why.
-
-    Raises
-    ------
-    AnnotatorError
-        The file cannot be read, or the picker failed.
-    Cancelled
-    """
-    image = images.read(task.key["micrograph"], check=context.check)  # a worker runs in another folder
-    found = named_picker(wish.picker).propose(
-        image, pixel_size_A=task.pixel_size_A, diameter_A=task.diameter_A, parameters=wish.parameters, context=context
-    )
-    if wish.threshold is not None:
-        found = found.take(found.score >= wish.threshold)
-    out: Mapping[Reason, int] = {}
-    if wish.avoid:
-        bright = wish.parameters.get("polarity") == "bright"
-        found, out = avoided(image, found, task.pixel_size_A, task.diameter_A, bright=bright, context=context)
-    return found, out
+def _one(task: PickTask, wish: PickWish) -> OnePick:
+    return OnePick(
+        task.key["micrograph"], wish.picker, task.pixel_size_A, task.diameter_A, wish.parameters,
+        threshold=wish.threshold, avoid=wish.avoid, name=str(task.path),
+    )  # fmt: skip
 
 
 def _run(
@@ -311,9 +280,11 @@ def _run(
 ) -> dict[Path, int]:  # fmt: skip
     """All of them; what is found is written here, whoever found it. Returns picks per STAR."""
     counts: dict[Path, int] = {}
-    work = partial(pick_one, wish=wish)
-    with closing(each(work, tasks, threads=fft_workers(), scheduler=scheduler, context=context)) as results:
-        for task, got in results:
+    by_path = {str(task.path): task for task in tasks}
+    jobs = [_one(task, wish) for task in tasks]
+    with closing(each(pick_micrograph, jobs, threads=fft_workers(), scheduler=scheduler, context=context)) as results:
+        for one, got in results:
+            task = by_path[one.name]
             if isinstance(got, Cancelled):
                 raise got
             if isinstance(got, AnnotatorError):
@@ -322,13 +293,13 @@ def _run(
                 log.debug("picking %s failed", task.path, exc_info=got)
                 failed[str(task.path)] = f"{type(got).__name__}: {got}"
             else:
-                found, out = got
+                found = got.candidates
                 try:
                     write_text(task.star, _star_text(found))
                 except AnnotatorError as error:
                     failed[str(task.path)] = str(error)
                     continue
-                left_out.update(out)
+                left_out.update(got.left_out)
                 record.add(task, len(found))
                 counts[task.star] = len(found)
     return counts

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import json
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from ..errors import AnnotatorError, EngineError
-from ..extensions import pickers
-from ..formats import images
+from ..errors import AnnotatorError, Cancelled
+from ..imaging.filters import fft_workers
+from ..jobs.cluster import each
 from ..model.candidates import Candidates
 from ..model.context import JobContext
 from ..model.curation import Change, Decision, Delta, Kind, Reason, Table
@@ -23,7 +26,11 @@ from ..model.particles import Particles
 from ..model.region import Region
 from ..picking.regions import told
 from . import edits, regions
+from .one_pick import OnePick, Picked, named_picker, pick_micrograph
+from .optics import ctf_of
 from .session import Session
+
+log = logging.getLogger(__name__)
 
 _QUIET = JobContext()
 
@@ -59,14 +66,19 @@ def propose(
     *,
     parameters: Mapping[str, Any] | None = None,
     avoid: bool = True,
+    scheduler: str | None = None,
     context: JobContext = _QUIET,
 ) -> Proposal:
-    """Run a picker on micrographs; one that cannot be read or fails is told and passed over.
+    """Run a picker on micrographs, on all cores; one that cannot be read or fails is told and passed over.
 
     Parameters
     ----------
+    parameters : mapping
+        The picker's own. ``template`` is told the CTF of each micrograph where it is known and not given.
     avoid : bool
         Leave out candidates in drawn regions, on carbon and ice (found on the way) and on the padding border.
+    scheduler : str, optional
+        Of a Dask cluster whose workers see the same files.
 
     Raises
     ------
@@ -74,44 +86,54 @@ def propose(
         There is no such picker.
     Cancelled
     """
-    known = pickers()
-    if picker not in known:
-        raise EngineError(f"there is no picker {picker!r}; installed are {', '.join(known) or 'none'}")
+    named_picker(picker)
     given = dict(parameters or {})
-    found: list[tuple[int, Candidates]] = []
-    failed: list[tuple[str, str]] = []
-    areas: list[tuple[int, tuple[Region, ...]]] = []
-    left_out: Counter[Reason] = Counter()
-    inner = JobContext(is_cancelled=context.is_cancelled, on_log=context.on_log, seed=context.seed)
-    for i, micrograph in enumerate(micrographs):
-        context.progress(i, len(micrographs), f"{i}/{len(micrographs)}")
-        if micrograph.problem:
-            failed.append((micrograph.name, micrograph.problem))
+    told_ctf = picker == "template" and "ctf" not in given
+    jobs: list[OnePick] = []
+    failed = [(m.name, m.problem) for m in micrographs if m.problem]
+    for m in micrographs:
+        if m.problem:
             continue
-        try:
-            image = images.read(session.path_of(micrograph), micrograph.frame, check=context.check)
-            candidates = known[picker].propose(
-                image,
-                pixel_size_A=session.pixel_size_A(micrograph),
-                diameter_A=session.diameter_A,
-                parameters=given,
-                context=inner,
+        own = given
+        if told_ctf and (ctf := ctf_of(m)) is not None:
+            own = {**given, "ctf": ctf}
+        jobs.append(
+            OnePick(
+                str(session.path_of(m).absolute()),
+                picker,
+                session.pixel_size_A(m),
+                session.diameter_A,
+                own,
+                m.frame,
+                avoid=avoid,
+                regions=tuple(session.store.regions(m.id)) if avoid else (),
+                number=m.id,
+                name=m.name,
             )
-            screened = regions.screen(
-                session, micrograph, image, candidates, bright=given.get("polarity") == "bright", avoid=avoid,
-                context=context,
-            )  # fmt: skip
-            candidates = screened.excluded.kept
-        except (EngineError, AnnotatorError) as error:
-            context.check()
-            failed.append((micrograph.name, str(error)))
-            context.log(f"{micrograph.name}: {error}")
-            continue
-        found.append((micrograph.id, candidates))
-        areas.append((micrograph.id, screened.found))
-        left_out.update(screened.excluded.counts)
-    context.progress(len(micrographs), len(micrographs), f"{len(found)}/{len(micrographs)}")
-    return Proposal(picker, session.diameter_A, given, tuple(found), tuple(failed), tuple(areas), left_out)
+        )
+    got: dict[int, Picked] = {}
+    with closing(each(pick_micrograph, jobs, threads=fft_workers(), scheduler=scheduler, context=context)) as results:
+        for one, outcome in results:
+            if isinstance(outcome, Cancelled):
+                raise outcome
+            if isinstance(outcome, AnnotatorError):
+                failed.append((one.name, str(outcome)))
+            elif isinstance(outcome, BaseException):  # a plugin's mistake costs its micrograph, not the others
+                log.error("picking %s failed", one.name, exc_info=outcome)
+                failed.append((one.name, f"{type(outcome).__name__}: {outcome}"))
+            else:
+                got[one.number] = outcome
+                continue
+            context.log(": ".join(failed[-1]))
+    context.progress(len(micrographs), max(1, len(micrographs)), f"{len(got)}/{len(micrographs)} micrographs")
+    order = [one.number for one in jobs if one.number in got]
+    left_out: Counter[Reason] = Counter()
+    for number in order:
+        left_out.update(got[number].left_out)
+    return Proposal(
+        picker, session.diameter_A, given, tuple((n, got[n].candidates) for n in order), tuple(failed),
+        tuple((n, got[n].regions) for n in order), left_out,
+    )  # fmt: skip
 
 
 def enter(session: Session, proposal: Proposal) -> str:
@@ -190,7 +212,8 @@ def _change(
         joined["pick_set"] = np.array([-1], np.int64)
         joined["diameter_A"] = np.array([np.nan])
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        told = {"picker": proposal.picker, "diameter_A": proposal.diameter_A, **proposal.parameters}
+        given = json.loads(json.dumps(dict(proposal.parameters), default=str))
+        told = {"picker": proposal.picker, "diameter_A": proposal.diameter_A, **given}
         name = f"{proposal.picker}, {proposal.diameter_A:.0f} A"
         deltas += [
             edits.new_pick_set("picker", name, session.curator, parameters=told, created=now),

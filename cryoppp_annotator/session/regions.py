@@ -17,8 +17,6 @@ from skimage import measure
 
 from ..errors import AnnotatorError, Refused
 from ..formats import images
-from ..imaging.filters import find_padding
-from ..model.candidates import Candidates
 from ..model.context import JobContext
 from ..model.coordinates import FloatArray
 from ..model.curation import Change, Decision, Delta, Kind, Reason, Table
@@ -26,7 +24,7 @@ from ..model.micrograph import Micrograph
 from ..model.particles import Particles
 from ..model.region import REGION_REASONS, Origin, Region, area_of, as_polygon, overlap, pack_vertices
 from ..picking.dirt import find_regions
-from ..picking.regions import Excluded, exclude, reasons_at
+from ..picking.regions import reasons_at
 from . import edits
 from .session import Session
 
@@ -245,58 +243,26 @@ def found_deltas(session: Session, found: Sequence[tuple[int, Sequence[Region]]]
     """What entering found regions changes: old found ones out, new ones in; nothing of a person's."""
     new: list[Region] = []
     old: list[Region] = []
+    # one question for many micrographs, not many
+    every: dict[int, list[Region]] = {number: [] for number, _ in found}
+    for region in session.store.regions(found[0][0] if len(found) == 1 else None):
+        every.setdefault(region.micrograph, []).append(region)
     for number, regions in found:
-        there = session.store.regions(number)
+        there = every[number]
         machine = {pack_vertices(r.vertices): r for r in there if r.origin is Origin.FOUND}
-        wanted = {pack_vertices(r.vertices): r for r in _wanted(regions, there)}
+        wanted = {pack_vertices(r.vertices): r for r in not_dealt_with(regions, there)}
         new += [Region(r.reason, r.vertices, 0, number) for text, r in wanted.items() if text not in machine]
         old += [r for text, r in machine.items() if text not in wanted]
     return [*([_delete(old)] if old else []), *([_insert(session, new)] if new else [])]
 
 
-def _wanted(found: Sequence[Region], there: Sequence[Region]) -> list[Region]:
+def not_dealt_with(found: Sequence[Region], there: Sequence[Region]) -> list[Region]:
     """Found regions that are nothing a person dealt with."""
     persons = [r.vertices for r in there if r.origin is not Origin.FOUND]
     return [r for r in found if not any(overlap(r.vertices, other) > _SAME for other in persons)]
 
 
 # ---------------------------------------------------------------------- picks
-
-
-@dataclass(frozen=True, eq=False)
-class Screened:
-    """Candidates without those in regions and on the border; ``found``: the machine's regions, to be entered too."""
-
-    excluded: Excluded
-    found: tuple[Region, ...]
-
-
-def screen(
-    session: Session,
-    micrograph: Micrograph,
-    image: NDArray[Any],
-    candidates: Candidates,
-    *,
-    bright: bool = False,
-    avoid: bool = True,
-    context: JobContext = _QUIET,
-) -> Screened:
-    """Leave out candidates in regions (a person's, and what is found now) and on the padding border.
-
-    Parameters
-    ----------
-    image : (h, w) array of any real dtype, yx
-        The micrograph.
-    avoid : bool
-        False keeps all candidates.
-    """
-    if not avoid:
-        return Screened(Excluded(candidates, {}), ())
-    there = session.store.regions(micrograph.id)
-    found = _wanted(_found_on(session, micrograph, image, bright, context), there)
-    drawn = [region for region in there if region.origin is Origin.HAND]
-    left = exclude(candidates, [*drawn, *found], shape=image.shape, padding=find_padding(image))
-    return Screened(left, tuple(found))
 
 
 def undecided_in(particles: Particles, regions: Sequence[Region]) -> NDArray[np.int8]:

@@ -1,0 +1,102 @@
+"""The learned picker in a project: says what is missing, learns from decisions, proposes, survives damage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+
+from cryoppp_annotator.errors import EngineError
+from cryoppp_annotator.imaging.simulate import SimulationParameters, simulate_micrograph, views_for
+from cryoppp_annotator.model.curation import Decision
+from cryoppp_annotator.session import learning, project, proposals
+from cryoppp_annotator.session.picking import PickWish, pick_all
+
+PARAMETERS = SimulationParameters(
+    size=(900, 900), structure="blob", n_particles=30, n_views=20, carbon_probability=0, n_contaminants=0, snr=0.3
+)
+
+
+@pytest.fixture
+def session(tmp_path: Path):
+    views = views_for(PARAMETERS)
+    truths = [simulate_micrograph(PARAMETERS, i, views) for i in range(2)]
+    for i, truth in enumerate(truths):
+        with mrcfile.new(tmp_path / f"m{i}.mrc") as mrc:
+            mrc.set_data(truth.image)
+            mrc.voxel_size = truth.pixel_size_A
+    opened = project.open_plan(project.plan(tmp_path, tmp_path / "project"), curator="me")
+    opened.set_diameter(truths[0].diameter_A)
+    opened.truths = truths
+    opened.go(opened.micrographs[0].id)
+    yield opened
+    opened.close()
+
+
+def decide(session, n: int = 50) -> None:
+    """Decisions as a person makes them, on the first micrograph."""
+    first = session.micrographs[0]
+    proposals.enter(session, proposals.propose(session, "log", [first]))
+    p, truth = session.particles, session.truths[0]
+    away = np.array([np.hypot(truth.x - x, truth.y - y).min() for x, y in zip(p.x, p.y, strict=True)])
+    hit = away < 0.3 * truth.diameter_px
+    order = np.argsort(-p.score)[:n]
+    yes = np.zeros(len(p), bool)
+    yes[order] = True
+    session.decide(p.id[yes & hit], Decision.ACCEPTED)
+    session.decide(p.id[yes & ~hit], Decision.REJECTED)
+
+
+def test_it_says_what_is_missing_until_there_is_enough(session):
+    assert "30 more" in learning.why_not(session)
+    with pytest.raises(EngineError, match="30 more"):
+        learning.learn(session)
+    for x in np.linspace(100, 800, 4):
+        for y in np.linspace(100, 800, 8):
+            session.add(x, y)
+    assert "rejected" in learning.why_not(session)
+
+
+def test_decisions_on_one_micrograph_serve_the_other(session):
+    decide(session)
+    learned = learning.learn(session)
+    assert learned.path.is_file()
+    assert learned.path.parent.parent == session.store.folder
+    assert "accepted" in learned.told
+    assert learning.learn(session).path == learned.path  # the same decisions, the same model
+    proposal = proposals.propose(session, "learned", session.micrographs, parameters=learning.parameters_of(learned))
+    assert not proposal.failed
+    before = session.counts()
+    proposals.enter(session, proposal)
+    after = session.counts()
+    assert (after["accepted"], after["rejected"]) == (before["accepted"], before["rejected"])
+    second, truth = session.store.particles(session.micrographs[1].id), session.truths[1]
+    assert ((second.score >= 0) & (second.score <= 1)).all()
+    sure = second.score >= 0.5
+    near = [np.hypot(truth.x - x, truth.y - y).min() for x, y in zip(second.x[sure], second.y[sure], strict=True)]
+    assert np.mean(np.array(near) < 0.3 * truth.diameter_px) > 0.85
+    assert not learning.grown(session, learned.model)
+
+
+def test_without_its_model_the_picker_fails_on_each_micrograph_and_says_so(session, tmp_path: Path):
+    proposal = proposals.propose(session, "learned", session.micrographs, parameters={"model": str(tmp_path / "gone")})
+    assert not proposal.found
+    assert len(proposal.failed) == 2
+    assert "gone" in proposal.failed[0][1]
+
+
+def test_a_model_works_without_a_project_and_another_one_in_its_place_picks_again(session, tmp_path: Path):
+    decide(session)
+    learned = learning.learn(session)
+    model = tmp_path / "model.npz"
+    model.write_bytes(learned.path.read_bytes())
+    paths = [session.path_of(m) for m in session.micrographs]
+    wish = PickWish(diameter_A=session.diameter_A, picker="learned", parameters={"model": str(model)})
+    first = pick_all(paths, tmp_path / "out", wish)
+    assert (first.n_picked, first.n_kept, dict(first.failed)) == (2, 0, {})
+    assert pick_all(paths, tmp_path / "out", wish).n_kept == 2
+    session.decide(session.particles.id[:5], Decision.REJECTED)
+    model.write_bytes(learning.learn(session).path.read_bytes())
+    assert pick_all(paths, tmp_path / "out", wish).n_picked == 2
