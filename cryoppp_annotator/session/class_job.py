@@ -207,7 +207,7 @@ def save(session: Session, result: RunResult, *, context: JobContext = _QUIET, q
 
 
 def _sweep(session: Session) -> None:
-    """Take away what a process that died while saving has left: nobody works on a run for a day."""
+    """Take away forgotten runs, and what a process that died while saving has left: nobody saves for a day."""
     yesterday = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
     for number in table.unpublished(session.store, yesterday.isoformat(timespec="seconds")):
         clear_away(session, number)

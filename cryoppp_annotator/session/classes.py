@@ -138,9 +138,12 @@ def _published(session: Session, result: RunResult) -> ClassRun:
 
 
 def forget_run(session: Session, run: ClassRun) -> None:
-    """Take a run out of the project, its averages too. Picks and decisions stay. Cannot be undone."""
+    """Take a run out of the project, its averages too, in milliseconds. Picks and decisions stay. Cannot be undone.
+
+    Its rows go when the next run is saved.
+    """
     session.retried(
-        lambda: table.drop(session.store, run.id, title=f"forget the classes {run.name}", curator=session.curator)
+        lambda: table.hide(session.store, run.id, title=f"forget the classes {run.name}", curator=session.curator)
     )
     if run.folder:
         with contextlib.suppress(OSError):

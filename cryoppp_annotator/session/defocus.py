@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import numpy as np
 from ..imaging.ctf import Optics
 from ..model.micrograph import Micrograph
 from ..store import classes as table
+from .optics import ctf_of
 from .session import Session
 
 #: Imported columns that say it, of each pick.
@@ -28,12 +28,8 @@ class Told:
 
 def defocus_of(session: Session, micrograph: Micrograph) -> Told:
     """Mean of defocus u and v of a micrograph, and the microscope; from any thread."""
-    if micrograph.optics:
-        told = json.loads(micrograph.optics)
-        u = _number(told.get("defocus_u_A"))
-        v = _number(told.get("defocus_v_A"))
-        names = {name: _number(told.get(name)) for name in _OPTICS.values()}
-        return Told(u if math.isnan(v) else (u + v) / 2.0, _optics(names))
+    if (ctf := ctf_of(micrograph)) is not None:
+        return Told((ctf.defocus.u_A + ctf.defocus.v_A) / 2.0, ctf.optics)
     some = table.some_extra(session.store, micrograph.id)
     for u_name, v_name in _COLUMNS:
         pairs = [(_number(row.get(u_name)), _number(row.get(v_name))) for row in some if u_name in row]

@@ -30,6 +30,7 @@ _MEMBER = {
 _RECORD = (
     "kind", "engine", "version", "parameters", "inputs", "counts", "seed", "curator", "started", "seconds",
 )  # fmt: skip
+_FORGOTTEN = "forgotten"
 _JSON = ("parameters", "inputs", "counts")
 
 
@@ -101,12 +102,16 @@ def publish(
     store.note(Change("classify", title, ()), curator, work)
 
 
-def drop(store: Store, run: int, *, title: str = "", curator: str = "") -> None:
-    """Remove a run; with a title (a published one) other windows notice."""
+def hide(store: Store, run: int, *, title: str, curator: str) -> None:
+    """Take a run out of the project, which other windows notice; its rows are for :func:`drop`."""
+    r = schema.class_run
+    change = update(r).where(r.c.id == run).values(summary="", name=_FORGOTTEN)
+    store.note(Change("forget-run", title, ()), curator, lambda connection: connection.execute(change))
+
+
+def drop(store: Store, run: int) -> None:
+    """Remove the rows of a run that is not published, in pieces."""
     m, r = schema.class_member, schema.class_run
-    if title:
-        hide = update(r).where(r.c.id == run).values(summary="")
-        store.note(Change("forget-run", title, ()), curator, lambda connection: connection.execute(hide))
     while True:
         few = select(m.c.particle).where(m.c.run == run).limit(4 * _PIECE).scalar_subquery()
         with store.writing() as connection:
@@ -119,9 +124,10 @@ def drop(store: Store, run: int, *, title: str = "", curator: str = "") -> None:
 
 
 def unpublished(store: Store, before: str) -> list[int]:
-    """Runs that were begun before an ISO 8601 moment and never published: what a process that died has left."""
+    """Runs that may be dropped: forgotten ones, and those begun before an ISO 8601 moment that never were published."""
     r, record = schema.class_run.c, schema.record.c
-    query = select(r.id).join(schema.record, record.id == r.record).where(r.summary == "", record.started < before)
+    dead = or_(record.started < before, r.name == _FORGOTTEN)
+    query = select(r.id).join(schema.record, record.id == r.record).where(r.summary == "", dead)
     with store.reading() as connection:
         return [int(number) for number in connection.execute(query).scalars()]
 
