@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import JsonOption, PixelSizeOption, parse_diameter
+from .options import JsonOption, PixelSizeOption, SchedulerOption, parse_diameter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +55,7 @@ def denoise(
         typer.Option("--ctf", metavar="STAR", help="Defocus of each micrograph (micrographs_ctf.star), for auto."),
     ] = None,
     pixel_size: PixelSizeOption = None,
+    scheduler: SchedulerOption = None,
     as_json: JsonOption = False,
     list_methods: Annotated[
         bool, typer.Option("--list-methods", is_eager=True, callback=_list_methods, help="Show the methods, and end.")
@@ -72,7 +73,9 @@ def denoise(
     if diameter_px is not None:
         raise typer.BadParameter("give the diameter in angstrom", param_hint="--diameter")
     wish = DenoiseWish(method, _parameters(chosen or ()), binning, pixel_size, diameter_A, ctf)
-    report = run_job(lambda context: denoise_all(micrographs, out, wish, context=context), title="Denoising")
+    report = run_job(
+        lambda context: denoise_all(micrographs, out, wish, scheduler=scheduler, context=context), title="Denoising"
+    )
     for path, reason in report.failed.items():
         said = reason if path in reason else f"{path}: {reason}"
         print(f"failed: {' '.join(said.split())}", file=sys.stderr)

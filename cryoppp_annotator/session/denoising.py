@@ -9,8 +9,9 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +27,7 @@ from ..formats import images
 from ..formats.registry import match_micrographs
 from ..imaging.ctf import Ctf
 from ..imaging.filters import fft_workers
+from ..jobs.cluster import each
 from ..model.context import JobContext
 from ..model.micrograph import pixel_size_doubt
 from ..model.picture import Picture
@@ -129,6 +131,9 @@ class DenoiseReport:
 class _Task:
     path: Path
     out: Path
+    #: Both once more, absolute.
+    source: Path
+    target: Path
     key: dict[str, Any]
     pixel_size_A: float | None
     side: int
@@ -136,12 +141,18 @@ class _Task:
 
 
 def denoise_all(
-    micrographs: Sequence[Path | str], out: Path, wish: DenoiseWish, *, context: JobContext = _QUIET
+    micrographs: Sequence[Path | str],
+    out: Path,
+    wish: DenoiseWish,
+    *,
+    scheduler: str | None = None,
+    context: JobContext = _QUIET,
 ) -> DenoiseReport:
     """Denoise every micrograph and write ``<stem>.mrc`` (float32, pixel size in the header) into a folder.
 
     A micrograph that fails is reported and the others finish. One whose file, method and parameters are those of an
-    earlier start (``denoised.jsonl`` in ``out`` says so) and whose picture is there is not done again.
+    earlier start (``denoised.jsonl`` in ``out`` says so) and whose picture is there is not done again. With a
+    ``scheduler`` the workers of a Dask cluster do it; they read the micrographs and write the pictures themselves.
 
     Raises
     ------
@@ -179,7 +190,7 @@ def denoise_all(
         else:
             tasks.append(task)
     n_kept = len(done)
-    done |= _run(tasks, denoiser, wish, out, failed, context)
+    done |= _run(tasks, wish, out, failed, scheduler, context)
     files = tuple(file for path in paths if (file := _picture_of(path, out)) in done)
     return DenoiseReport(files, len(done) - n_kept, n_kept, failed, time.monotonic() - started)
 
@@ -242,7 +253,8 @@ def _task(path: Path, out: Path, wish: DenoiseWish, ctf: Ctf | None) -> _Task:
     }
     # the side that gives this step: see imaging.denoise.picture_step
     side = max(1, math.ceil(max(info.width, info.height) / wish.bin))
-    return _Task(path, _picture_of(path, out), key, pixel, side, ctf)
+    target = _picture_of(path, out)
+    return _Task(path, target, path.absolute(), target.absolute(), key, pixel, side, ctf)
 
 
 def _finished(out: Path) -> dict[str, Any]:
@@ -263,47 +275,42 @@ def _finished(out: Path) -> dict[str, Any]:
     return found
 
 
+def denoise_one(task: _Task, *, wish: DenoiseWish, context: JobContext = _QUIET) -> None:
+    """Denoise one micrograph and write its picture, wherever both folders can be reached.
+
+    Raises
+    ------
+    AnnotatorError
+        It cannot be read or written, or the method failed.
+    Cancelled
+    """
+    image = images.read(task.source, check=context.check)  # a worker runs in another folder
+    picture = run_denoiser(
+        named_denoiser(wish.method), image, pixel_size_A=task.pixel_size_A, diameter_A=wish.diameter_A,
+        max_side=task.side, parameters=wish.parameters, ctf=task.ctf, context=context,
+    )  # fmt: skip
+    write_picture(task.target, picture, task.pixel_size_A)
+
+
 def _run(
-    tasks: Sequence[_Task], denoiser: Denoiser, wish: DenoiseWish, out: Path, failed: dict[str, str],
+    tasks: Sequence[_Task], wish: DenoiseWish, out: Path, failed: dict[str, str], scheduler: str | None,
     context: JobContext,
 ) -> set[Path]:  # fmt: skip
     """A few micrographs at once: while one is read or written the other computes."""
-    stop = False
-    inner = JobContext(is_cancelled=lambda: stop or context.is_cancelled(), on_log=context.on_log, seed=context.seed)
-
-    def one(task: _Task) -> None:
-        image = images.read(task.path, check=inner.check)
-        picture = run_denoiser(
-            denoiser, image, pixel_size_A=task.pixel_size_A, diameter_A=wish.diameter_A, max_side=task.side,
-            parameters=wish.parameters, ctf=task.ctf, context=inner,
-        )  # fmt: skip
-        write_picture(task.out, picture, task.pixel_size_A)
-
     done: set[Path] = set()
-    with ThreadPoolExecutor(max(1, min(len(tasks), fft_workers(), 4)), thread_name_prefix="denoise") as pool:
-        pending: dict[Future[None], _Task] = {pool.submit(one, task): task for task in tasks}
-        try:
-            while pending:
-                n_over = len(tasks) - len(pending)
-                context.progress(n_over, len(tasks), f"{n_over}/{len(tasks)} micrographs")
-                for future in wait(pending, timeout=0.3, return_when=FIRST_COMPLETED).done:
-                    task = pending.pop(future)
-                    try:
-                        future.result()
-                    except Cancelled:
-                        raise
-                    except AnnotatorError as error:
-                        failed[str(task.path)] = str(error)
-                    except Exception as error:  # a plugin's mistake costs its micrograph, not the others
-                        log.debug("denoising %s failed", task.path, exc_info=True)
-                        failed[str(task.path)] = f"{type(error).__name__}: {error}"
-                    else:
-                        done.add(task.out)
-                        _note(out, task)
-        except BaseException:
-            stop = True
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    work = partial(denoise_one, wish=wish)
+    with closing(each(work, tasks, threads=min(fft_workers(), 4), scheduler=scheduler, context=context)) as results:
+        for task, got in results:
+            if isinstance(got, Cancelled):
+                raise got
+            if isinstance(got, AnnotatorError):
+                failed[str(task.path)] = str(got)
+            elif isinstance(got, BaseException):  # a plugin's mistake costs its micrograph, not the others
+                log.debug("denoising %s failed", task.path, exc_info=got)
+                failed[str(task.path)] = f"{type(got).__name__}: {got}"
+            else:
+                done.add(task.out)
+                _note(out, task)
     return done
 
 

@@ -164,6 +164,8 @@ def describe_new(session: Session, paths: Iterable[Path], context: JobContext = 
         if i % 50 == 0:
             context.progress(i, len(fresh), f"reading headers {i}/{len(fresh)}")
         described.append(describe(path, name))
+    if fresh:
+        context.progress(len(fresh), len(fresh), f"{len(fresh)} headers read")
     return described
 
 

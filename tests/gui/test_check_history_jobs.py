@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import threading
+
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
@@ -17,9 +20,11 @@ Key = Qt.Key
 
 def show(window, title: str) -> None:
     """Open a tab."""
-    (tabs,) = [t for t in window.annotator.findChildren(QTabWidget) if t.count() == 4]
-    (number,) = [k for k in range(4) if tabs.tabText(k) == title]
-    tabs.setCurrentIndex(number)
+    (found,) = [
+        (tabs, k) for tabs in window.annotator.findChildren(QTabWidget) for k in range(tabs.count())
+        if tabs.tabText(k) == title
+    ]  # fmt: skip
+    found[0].setCurrentIndex(found[1])
     QApplication.processEvents()
 
 
@@ -222,6 +227,30 @@ def test_a_job_that_fails_says_why_and_folds_its_details(window):
     row._details.click()
     assert row._text.isVisible()
     assert "Traceback" in row._text.text()
+
+
+def test_a_job_shows_its_time_left_then_what_it_took_and_its_log(window):
+    going = threading.Event()
+
+    def work(context):
+        context.log("$ relion_autopick --i micrographs.star")
+        context.progress(1, 4, "one of four")
+        going.wait(30)
+        context.progress(4, 4, "all four")
+        context.log("two lines")
+
+    window.bench.runner.submit(work, title="pick with a program")
+    show(window, "Jobs")
+    row = row_of(window, "pick with a program")
+    window.until(lambda: row._note.text().endswith("s left"))
+    assert row._note.text().startswith("running · one of four · ")
+    going.set()
+    window.until(lambda: row.job.state is JobState.DONE)
+    window.until(lambda: re.fullmatch(r"done · all four · [\d.]+ s", row._note.text()))
+    assert row._details.text() == "log (2)"
+    row._details.click()
+    assert row._text.isVisible()
+    assert row._text.text() == "$ relion_autopick --i micrographs.star\ntwo lines"
 
 
 def test_counts_in_the_panel_follow(window, tmp_path):

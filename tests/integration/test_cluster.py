@@ -145,6 +145,20 @@ def test_picking_on_a_cluster_gives_the_local_result_and_goes_on(
     assert stars(tmp_path / "there") == stars(tmp_path / "here")
 
 
+def test_denoising_on_a_cluster_gives_the_local_pictures(
+    cluster: str, movies: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for out, more in (("here", []), ("there", ["--scheduler", cluster])):
+        assert main.run(["denoise", "movies", "-o", out, "--bin", "4", "--json", *more]) == 1
+        told = json.loads(capfd.readouterr().out)
+        assert told["denoised_now"] == 7
+        assert [Path(item["micrograph"]).name for item in told["failed"]] == ["m3.mrc"]
+    for path in sorted((tmp_path / "here").glob("*.mrc")):
+        with mrcfile.open(path) as here, mrcfile.open(tmp_path / "there" / path.name) as there:
+            assert np.array_equal(here.data, there.data)
+
+
 def test_a_worker_killed_at_work_costs_nothing(cluster: str, machines: Machines, tmp_path: Path) -> None:
     outcome: dict[int, object] = {}
     work = partial(slowly, tmp_path)

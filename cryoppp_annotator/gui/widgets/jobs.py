@@ -18,6 +18,9 @@ from qtpy.QtWidgets import (
 from ...jobs.runner import Job, JobState
 from ..workbench import Workbench
 
+#: Last lines of a job's log that are shown.
+_LOG_LINES = 50
+
 
 def time_left(seconds: float | None) -> str:
     """``2 min left``."""
@@ -26,6 +29,14 @@ def time_left(seconds: float | None) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s left"
     return f"{seconds / 60:.0f} min left"
+
+
+def took(job: Job) -> str:
+    """``12 s``; how long a job that is over has worked, empty where it never began."""
+    if job.started is None or job.ended is None:
+        return ""
+    seconds = job.ended - job.started
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 class JobRow(QFrame):
@@ -76,17 +87,21 @@ class JobRow(QFrame):
         else:
             self._bar.setRange(0, 1000)
             self._bar.setValue(int(1000 * job.fraction))
+        log = "\n".join(job.lines[-_LOG_LINES:])
         if job.state is JobState.FAILED:
             self._note.setText(f"failed: {job.error}")
-            self._text.setText(job.details)
-            self._details.show()
+            self._show_text("\n".join(part for part in (job.details, log) if part), "details")
         else:
-            words = [job.state.value, job.message, time_left(job.time_left_s())]
-            self._note.setText(" · ".join(w for w in words if w))
-            if job.lines:
-                self._text.setText("\n".join(job.lines[-50:]))
-                self._details.setText(f"log ({len(job.lines)})")
-                self._details.show()
+            left = took(job) if job.over else time_left(job.time_left_s())
+            self._note.setText(" · ".join(w for w in (job.state.value, job.message, left) if w))
+            if log:
+                self._show_text(log, f"log ({len(job.lines)})")
+
+    def _show_text(self, text: str, button: str) -> None:
+        if text != self._text.text():  # a selection in it is kept
+            self._text.setText(text)
+            self._details.setText(button)
+            self._details.show()
 
 
 class JobsPanel(QWidget):
@@ -123,6 +138,8 @@ class JobsPanel(QWidget):
         """Follow the runner."""
         listed = [j for j in self._bench.runner.jobs if not j.quiet or j.state is JobState.FAILED]
         self._empty.setVisible(not listed)
+        for number in set(self._rows) - {job.id for job in listed}:  # the runner forgets those long over
+            self._rows.pop(number).deleteLater()
         for job in listed:
             if job.id not in self._rows:
                 self._rows[job.id] = JobRow(job)
