@@ -164,6 +164,7 @@ class Workbench(QObject):
             Command("fit", "Fit the micrograph", ("F",), LOOKING, view(self.viewport.fit)),
             Command("hide-rings", "Hide the rings while held", ("Space",), LOOKING, view(lambda: None)),
             Command("brush", "Brush while held: drag to reject", ("B",), LOOKING, view(lambda: None)),
+            Command("region", "Region while held: drag round carbon, ice", ("R",), LOOKING, view(lambda: None)),
             Command("show-rejected", "Show or hide rejected picks", ("H",), LOOKING, view(self.toggle_rejected)),
             Command("measure", "Measure a particle: drag from its centre", ("O",), LOOKING, view(self.measure)),
             Command("export", "Export (everything is saved already)", ("Ctrl+S",), LOOKING, view(self._export)),
@@ -185,6 +186,8 @@ class Workbench(QObject):
                     hold[key] = self.hide_rings
                 elif command.id == "brush":
                     hold[key] = self.hold_brush
+                elif command.id == "region":
+                    hold[key] = self.gestures.hold_outline
                 else:
                     press[key] = partial(self.give, command.id)
         self.keys.bind(press, hold)

@@ -9,13 +9,15 @@ right click               reject the pick
 Shift + drag              select with a lasso
 Ctrl + drag               select with a rectangle
 B held + drag             brush: reject what it sweeps over, one step
+R held + drag             draw a region round carbon or ice
+R held + click            select a region (right click: take it away)
 O, then drag              measure a particle from its centre: sets the diameter
 ========================  ====================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -73,6 +75,10 @@ class Gestures:
         self._active, self._on_error, self._tell_hover = active, on_error, on_hover
         self.brushing = False
         self.measuring = False
+        self.outlining = False
+        #: Given what was drawn, (n, 2) float64, yx; and where a region was clicked on (x, y, whether with the right).
+        self.on_outline: Callable[[NDArray[np.float64]], None] = lambda _outline: None
+        self.on_region: Callable[[float, float, bool], None] = lambda _x, _y, _right: None
         self._pointer: tuple[float, float] | None = None
         self._pointer_canvas = (0.0, 0.0)
         viewer.mouse_drag_callbacks.insert(0, self._on_drag)
@@ -130,6 +136,10 @@ class Gestures:
             self.show_brush()
         self._tell_hover(*self._pointer)
 
+    def hold_outline(self, held: bool) -> None:
+        """The next drag draws a region while a key is held."""
+        self.outlining = held
+
     def show_brush(self) -> None:
         """Draw the brush at the pointer (or take it away)."""
         if self.brushing:
@@ -160,6 +170,8 @@ class Gestures:
             return self._measure
         if self.brushing:
             return self._brush
+        if self.outlining:
+            return self._outline
         if "Shift" in event.modifiers:
             return self._lasso
         if "Control" in event.modifiers:
@@ -251,7 +263,10 @@ class Gestures:
         while event.type == "mouse_move":
             moved = moved or float(np.hypot(*(np.array(event.pos) - start))) >= CLICK_PX
             yield
-        if not moved and (on := self._focus.at(*at)) is not None:
+        if not moved and self.outlining:
+            event.handled = True
+            self.on_region(*at, True)
+        elif not moved and (on := self._focus.at(*at)) is not None:
             event.handled = True
             self._try(lambda: self._session.decide([on], Decision.REJECTED))
 
@@ -261,7 +276,26 @@ class Gestures:
     def _rectangle(self, event: Any) -> Iterator[None]:
         yield from self._region(event, rectangle=True)
 
+    def _outline(self, event: Any) -> Iterator[None]:
+        corners = yield from self._drawn(event, rectangle=False)
+        if corners is None:
+            self.on_region(*self.xy(event), False)
+        else:
+            self.on_outline(corners[:, ::-1])
+
     def _region(self, event: Any, *, rectangle: bool) -> Iterator[None]:
+        start = self.xy(event)
+        corners = yield from self._drawn(event, rectangle=rectangle)
+        if corners is None:
+            if (on := self._focus.at(*start)) is not None:
+                self._focus.toggle([on])
+            return
+        self._focus.select(self._focus.inside(corners).tolist())
+        n = len(self._focus.selected)
+        self._session.said.emit(f"{n} selected: A accepts, X or 1-9 rejects, Delete removes, Escape lets go", "info")
+
+    def _drawn(self, event: Any, *, rectangle: bool) -> Generator[None, None, NDArray[np.float64] | None]:
+        """What a drag draws, (n, 2) float64, xy, canonical px; None where it was a click."""
         start = np.array(event.pos, float)
         on_canvas, corners = [tuple(start)], [self.xy(event)]
         event.handled = True
@@ -275,13 +309,8 @@ class Gestures:
         event.handled = True
         self._canvas.clear()
         if float(np.ptp(np.array(on_canvas), axis=0).max()) < CLICK_PX:
-            if (on := self._focus.at(*corners[0])) is not None:
-                self._focus.toggle([on])
-            return
-        polygon = np.array(_box(corners) if rectangle else corners, dtype=np.float64)
-        self._focus.select(self._focus.inside(polygon).tolist())
-        n = len(self._focus.selected)
-        self._session.said.emit(f"{n} selected: A accepts, X or 1-9 rejects, Delete removes, Escape lets go", "info")
+            return None
+        return np.array(_box(corners) if rectangle else corners, dtype=np.float64)
 
     def _brush(self, event: Any) -> Iterator[None]:
         swept: set[int] = set()

@@ -8,7 +8,7 @@ import numpy as np
 from napari.layers import Layer
 from numpy.typing import NDArray
 
-from ...model.curation import Decision
+from ...model.curation import Decision, Reason
 from ...model.particles import Particles
 
 
@@ -21,6 +21,8 @@ class ColourBy(StrEnum):
 
 
 HEX = {Decision.ACCEPTED: "#4C9BE8", Decision.UNDECIDED: "#F0C33C", Decision.REJECTED: "#E4572E"}
+#: Regions: pink, green, brown and grey, told apart from the rings and (by lightness too) from one another.
+REGION_HEX = {Reason.CARBON: "#D678B6", Reason.ICE: "#2BD1A4", Reason.AGGREGATE: "#B07A3C", Reason.OTHER: "#C8C8C8"}
 WORDS = {Decision.ACCEPTED: "accepted", Decision.UNDECIDED: "undecided", Decision.REJECTED: "rejected"}
 
 #: Text on napari's dark and light themes, by how serious it is.

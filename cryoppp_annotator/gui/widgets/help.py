@@ -32,6 +32,8 @@ GESTURES = (
     ("Shift+drag", "select with a lasso"),
     ("Ctrl+drag", "select with a rectangle"),
     ("B held + drag", "brush: reject what it sweeps over"),
+    ("R held + drag", "draw a region: carbon, ice"),
+    ("R held + click", "select a region (right: take it away)"),
     ("Space held", "look under the rings"),
     ("O, then drag", "measure a particle: sets the diameter"),
 )

@@ -27,6 +27,7 @@ from ..layers.styles import WORDS
 from ..workbench import Workbench
 from .particle import ParticleBox
 from .propose import ProposeBox
+from .regions import RegionsBox
 from .threshold import ThresholdSlider
 from .view import ViewBox
 
@@ -53,9 +54,10 @@ class PickPanel(QScrollArea):
         layout.setContentsMargins(6, 6, 6, 6)
         self.propose = ProposeBox(bench)
         self.particle = ParticleBox(bench)
+        self.regions = RegionsBox(bench)
         self.view = ViewBox(bench)
         self.view.set_changed.connect(self.refresh)
-        for box in (self.particle, self.view, self.propose, self._decide_box(), self._score_box()):
+        for box in (self.particle, self.view, self.propose, self.regions, self._decide_box(), self._score_box()):
             layout.addWidget(box)
         layout.addStretch(1)
         for box in inner.findChildren(QGroupBox):
@@ -87,6 +89,7 @@ class PickPanel(QScrollArea):
         self._closed = True
         self._count_timer.stop()
         self.propose.close_panel()
+        self.regions.close_panel()
         self._session.changed.disconnect(self._on_changed)
         self._session.current_changed.disconnect(self.refresh)
 

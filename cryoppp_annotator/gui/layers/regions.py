@@ -1,0 +1,139 @@
+"""The session's regions drawn as one Shapes layer: a picture of the store, never asked what is true.
+
+The layer is made when there is a first region to draw, so that who has none pays nothing. Works with a
+``ViewerModel``, without Qt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Layer, Shapes
+from numpy.typing import NDArray
+
+from ...model.curation import Reason
+from ...model.region import Origin, Region, holds
+from .styles import REGION_HEX, rgba, silence
+
+NAME = "regions"
+#: Fill and width of the outline (screen px) of a person's regions and of found ones; of selected ones.
+_FILL = {Origin.HAND: 0.30, Origin.FOUND: 0.14}
+_WIDTH_PX = {Origin.HAND: 2.5, Origin.FOUND: 1.2}
+_SELECTED_WIDTH_PX = 4.5
+#: Of Shapes' text, points.
+_TEXT = 10
+
+
+def name_of(region: Region) -> str:
+    """What the picture and the list call it: ``carbon``, ``ice · found``."""
+    return region.reason.label + (" · found" if region.origin is Origin.FOUND else "")
+
+
+class RegionsLayer:
+    """One Shapes layer under the rings.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    above : Layer
+        The rings: they stay on top, and stay the active layer.
+    """
+
+    def __init__(self, viewer: ViewerModel, above: Layer) -> None:
+        self._viewer, self._above = viewer, above
+        self.layer: Shapes | None = None
+        self.regions: list[Region] = []
+        self.selected: frozenset[int] = frozenset()
+        self.visible = True
+        self._zoom = 0.0
+        viewer.scene.camera.events.zoom.connect(self._on_zoom)
+
+    def close(self) -> None:
+        """Take the layer out of the viewer."""
+        self._viewer.scene.camera.events.zoom.disconnect(self._on_zoom)
+        if self.layer is not None and self.layer in self._viewer.layers:
+            self._viewer.layers.remove(self.layer)
+
+    def show(self, regions: Iterable[Region], selected: Iterable[int] = ()) -> None:
+        """Draw regions (ids in ``selected`` marked)."""
+        self.regions, self.selected = list(regions), frozenset(selected)
+        if not self.regions and self.layer is None:
+            return
+        layer = self._made()
+        scale, units = self._above.scale, self._above.units
+        with layer.events.blocker_all():
+            if not np.array_equal(layer.scale, scale) or layer.units != units:
+                layer.scale, layer.units = scale, units
+            layer.selected_data = set()
+            layer.data = []
+            if self.regions:
+                layer.add_polygons(
+                    [region.vertices for region in self.regions],
+                    edge_width=self._widths(),
+                    edge_color=np.array([rgba(REGION_HEX[r.reason]) for r in self.regions]),
+                    face_color=np.array([self._fill(r) for r in self.regions]),
+                )
+                layer.features = {"what": [name_of(region) for region in self.regions]}
+                layer.text = {"string": "{what}", "size": _TEXT, "color": "white", "anchor": "center"}
+        layer.visible = self.visible and bool(self.regions)
+        layer.refresh()
+
+    def set_visible(self, visible: bool) -> None:
+        """Show or hide them all."""
+        self.visible = visible
+        if self.layer is not None:
+            self.layer.visible = visible and bool(self.regions)
+
+    def _fill(self, region: Region) -> NDArray[np.float64]:
+        colour = rgba(REGION_HEX[region.reason])
+        colour[3] = _FILL[region.origin] + (0.12 if region.id in self.selected else 0.0)
+        return colour
+
+    def _widths(self) -> list[float]:
+        """Widths in layer px that come out the same on the screen at any zoom."""
+        self._zoom = float(self._viewer.scene.camera.zoom)
+        per_px = max(1e-9, self._zoom * float(self._above.scale[-1]))
+        wide = [_SELECTED_WIDTH_PX if r.id in self.selected else _WIDTH_PX[r.origin] for r in self.regions]
+        return [width / per_px for width in wide]
+
+    def _made(self) -> Shapes:
+        if self.layer is not None and self.layer in self._viewer.layers:
+            return self.layer
+        self._quietly(self._make)
+        assert self.layer is not None
+        return self.layer
+
+    def _make(self) -> None:
+        layer = Shapes(None, ndim=2, name=NAME, scale=self._above.scale, units=self._above.units, edge_width=1.0)
+        silence(layer)
+        layer.editable = False  # its corners are the store's
+        layers = self._viewer.layers
+        layers.insert(layers.index(self._above) if self._above in layers else len(layers), layer)
+        self.layer = layer
+
+    def _quietly(self, make: Callable[[], None]) -> None:
+        """A new layer becomes napari's active one: ours would lose mouse and keys."""
+        active = self._viewer.layers.selection.active
+        make()
+        self._viewer.layers.selection.active = active if active is not None else self._above
+
+    def _on_zoom(self, _event: object) -> None:
+        if self.layer is None or not self.regions or not self.layer.visible:
+            return
+        if not 0.77 < float(self._viewer.scene.camera.zoom) / max(self._zoom, 1e-9) < 1.3:
+            self.layer.edge_width = self._widths()
+
+    def at(self, y: float, x: float) -> Region | None:
+        """The smallest region under a point, canonical px."""
+        under = [r for r in self.regions if holds(r.vertices, np.array([y]), np.array([x]))[0]]
+        return min(under, key=lambda region: region.area) if under else None
+
+
+REASON_WORDS = {
+    Reason.CARBON: "carbon",
+    Reason.ICE: "ice, crystals",
+    Reason.AGGREGATE: "aggregate, dirt",
+    Reason.OTHER: "other",
+}

@@ -1,0 +1,160 @@
+"""Regions in the window: drawn with R held, found by a button, taken away, and the picks in them rejected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
+from window import LEFT, RIGHT, Window, discs, places, write_mrc
+
+from cryoppp_annotator.model.curation import Decision, Reason
+from cryoppp_annotator.model.region import Origin
+from cryoppp_annotator.session import regions
+
+CORNERS = [(60, 60), (200, 60), (200, 220), (60, 220), (60, 64)]
+
+
+def box_of(window: Window) -> Any:
+    return window.annotator.pick.regions
+
+
+def outline(window: Window, corners: Any = CORNERS) -> None:
+    """Draw with R held."""
+    canvas = window.bench.canvas
+    canvas.setFocus()
+    QTest.keyPress(canvas, Qt.Key.Key_R)
+    window.drag(corners)
+    QTest.keyRelease(canvas, Qt.Key.Key_R)
+    QApplication.processEvents()
+
+
+def with_r(window: Window, x: float, y: float, button: Any) -> None:
+    canvas = window.bench.canvas
+    QTest.keyPress(canvas, Qt.Key.Key_R)
+    window.click(x, y, button)
+    QTest.keyRelease(canvas, Qt.Key.Key_R)
+    QApplication.processEvents()
+
+
+def here(window: Window) -> list[Any]:
+    return regions.of(window.session, window.session.current_id)
+
+
+def test_a_region_is_drawn_shown_and_taken_back(window: Window) -> None:
+    assert "regions" not in window.viewer.layers  # nobody pays for what is not there
+    outline(window)
+    (region,) = here(window)
+    assert (region.reason, region.origin) == (Reason.CARBON, Origin.HAND)
+    np.testing.assert_allclose(region.vertices.min(axis=0), (60, 60), atol=3)
+    np.testing.assert_allclose(region.vertices.max(axis=0), (220, 200), atol=3)
+    layer = window.viewer.layers["regions"]
+    assert [len(shape) for shape in layer.data] == [len(region.vertices)]
+    assert list(window.viewer.layers).index(layer) < list(window.viewer.layers).index(window.layer)
+    assert window.viewer.layers.selection.active is window.layer  # mouse and keys stay ours
+    assert window.steps() == 2  # the diameter, the region
+    window.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert here(window) == []
+    assert not layer.visible
+    window.click(300, 30)  # a click still adds a pick
+    assert len(window.session.particles) == 1
+
+
+def test_the_picture_follows_the_micrograph(window: Window) -> None:
+    box = box_of(window)
+    outline(window)
+    window.go("b")
+    assert not window.viewer.layers["regions"].visible
+    assert box.list.count() == 0
+    window.go("a")
+    assert window.viewer.layers["regions"].visible
+    assert len(window.viewer.layers["regions"].data) == 1
+    box.visible.click()
+    assert not window.viewer.layers["regions"].visible
+
+
+def test_what_it_is_can_be_changed_and_it_can_be_taken_away(window: Window) -> None:
+    box = box_of(window)
+    outline(window)
+    with_r(window, 100, 100, LEFT)
+    assert box.selected == {here(window)[0].id}
+    row = box.reason.findData(Reason.ICE)
+    box.reason.setCurrentIndex(row)
+    box.reason.activated.emit(row)
+    assert here(window)[0].reason is Reason.ICE
+    assert "ice" in box.list.item(0).text()
+    with_r(window, 300, 300, RIGHT)  # beside it
+    assert len(here(window)) == 1
+    with_r(window, 100, 100, RIGHT)
+    assert here(window) == []
+    assert len(window.session.particles) == 0  # no pick was added or rejected by all this
+    window.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    box.list.item(0).setSelected(True)
+    box.list.setFocus()
+    QTest.keyClick(box.list, Qt.Key.Key_Delete)
+    assert here(window) == []
+
+
+def test_undecided_picks_in_regions_are_rejected_and_decided_ones_stay(window: Window) -> None:
+    box = box_of(window)
+    inside = [(x, y) for x, y in places(0).tolist() if 60 < x < 200 and 60 < y < 220]
+    assert len(inside) > 2
+    ids = [window.session.add(x, y) for x, y in inside]
+    window.session.decide(ids[1:], Decision.UNDECIDED)
+    assert not box.reject.isEnabled()
+    assert "no undecided pick" in box.reject.toolTip()
+    outline(window)
+    assert f"{len(ids) - 1} picks" in box.reject.text()
+    before = window.steps()
+    box.reject.click()
+    assert window.steps() == before + 1
+    p = window.session.particles
+    assert p.decision.tolist() == [Decision.ACCEPTED] + [Decision.REJECTED] * (len(ids) - 1)
+    assert set(p.reason[1:].tolist()) == {Reason.CARBON}
+    assert not box.reject.isEnabled()
+    window.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    box.reject_all.click()
+    window.idle()
+    assert window.session.counts()["rejected"] == len(ids) - 1
+
+
+def test_ice_is_found_in_the_background_and_what_was_taken_away_stays_away(new_window: Any, micrographs: Path) -> None:
+    rows, columns = np.mgrid[:320, :400]
+    for seed, name in enumerate("abc"):
+        ice = np.hypot(rows - 200, columns - 120) < 45
+        write_mrc(micrographs / f"{name}.mrc", discs(seed) - 12 * ice.astype(np.float32))
+    window = new_window().open(micrographs)
+    window.session.set_diameter(100.0)
+    window.until(window.drawn)
+    box = box_of(window)
+    box.everywhere.click()
+    assert not box.everywhere.isEnabled()
+    assert "looking" in box.everywhere.toolTip()
+    window.until(lambda: "3 new regions on 4 micrographs" in window.status)
+    window.idle()
+    assert box.everywhere.isEnabled()
+    (region,) = here(window)
+    assert (region.reason, region.origin) == (Reason.ICE, Origin.FOUND)
+    assert abs(region.vertices.mean(axis=0) - (200, 120)).max() < 8
+    with_r(window, 120, 200, RIGHT)
+    assert here(window) == []
+    box.here.click()
+    window.until(lambda: "taken away by a person" in window.status)
+    assert here(window) == []
+
+
+def test_the_rest_of_napari_is_left_as_it_was(window: Window) -> None:
+    outline(window)
+    window.annotator.close_project()
+    assert "regions" not in window.viewer.layers
+
+
+def test_a_region_layer_that_was_deleted_comes_back(window: Window) -> None:
+    outline(window)
+    window.viewer.layers.remove("regions")
+    assert len(here(window)) == 1
+    outline(window, [(250, 60), (380, 60), (380, 220), (250, 220), (250, 64)])
+    assert len(window.viewer.layers["regions"].data) == 2
