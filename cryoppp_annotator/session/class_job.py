@@ -116,7 +116,10 @@ def classify_project(
         session, options, picks, context=within(context, 0.0, 0.95), on_iteration=on_iteration, scheduler=scheduler
     )
     boxes = outcome.boxes
-    notes = [*boxes_notes(boxes, len(picks)), *outcome.notes]
+    with_ctf = int(np.isfinite(boxes.defocus_A).sum()) if options.use_ctf else 0
+    notes = [
+        *boxes_notes(boxes, len(picks)), *_ctf_notes(with_ctf, len(boxes)), *_doubts(session, picks), *outcome.notes
+    ]  # fmt: skip
     summaries, members = _summarised(outcome, picks)
     verdict = doubt(outcome.classes) or judge(summaries)
     classified = int((members["number"] > 0).sum())
@@ -125,7 +128,7 @@ def classify_project(
         "kind": "classify", "engine": "cryoppp-annotator", "version": __version__, "parameters": asdict(options),
         "inputs": {
             "picks": len(picks), "diameter_A": geometry.diameter_A, "side_px": geometry.side,
-            "columns": outcome.columns, "notes": notes,
+            "columns": outcome.columns, "with_ctf": with_ctf, "notes": notes,
         },
         "counts": {"picks": len(picks), "classified": classified, "verdict": verdict},
         "seed": context.seed, "curator": session.curator, "started": begun,
@@ -136,6 +139,20 @@ def classify_project(
     result = RunResult(run, outcome.averages(), members, outcome.model, tuple(notes))
     trim_cache(session)
     return save(session, result, context=within(context, 0.95, 1.0), quiet=True)
+
+
+def _ctf_notes(known: int, n: int) -> list[str]:
+    if known == n:
+        return []
+    some = f"CTF of {known:,} of {n:,} picks: of the others the defocus is not known"
+    return [some if known else "no CTF: the defocus is not known or not used"]
+
+
+def _doubts(session: Session, picks: Picks) -> list[str]:
+    """Why the scale of it all is doubtful."""
+    wanted = set(np.unique(picks.micrograph).tolist())
+    doubts = sorted({session.pixel_size_doubt(m) for m in list(session.micrographs) if m.id in wanted} - {""})
+    return [f"the pixel size is doubtful: {doubts[0]}"] if doubts else []
 
 
 def _summarised(outcome: Outcome, picks: Picks) -> tuple[tuple[ClassSummary, ...], dict[str, NDArray[Any]]]:

@@ -20,12 +20,14 @@ from class_tools import BAR, NOTHING, SIDE, all_picks, make_micrographs, make_pr
 
 from cryoppp_annotator.errors import Cancelled, EngineError, ProjectError, Refused
 from cryoppp_annotator.formats.stacks import read_stack
+from cryoppp_annotator.imaging.ctf import Ctf, Defocus
 from cryoppp_annotator.jobs.runner import JobState, Runner
 from cryoppp_annotator.model.classes import ClassRun
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.session import class_work, classes, project
 from cryoppp_annotator.session.classes import RunOptions
+from cryoppp_annotator.session.optics import set_optics
 from cryoppp_annotator.session.session import Session
 from cryoppp_annotator.store.store import DATABASE_NAME
 
@@ -347,6 +349,18 @@ def test_bad_picks_and_micrographs_are_skipped_and_told(bare: Session) -> None:
     assert classes.is_out_of_date(bare, run) == 0
 
 
+def test_the_defocus_that_is_known_is_used(bare: Session) -> None:
+    one, two, *_ = bare.micrographs
+    plain = classes.classify_project(bare, RunOptions(3))
+    assert any("no CTF" in note for note in plain.notes)
+    set_optics(bare, [one.id, two.id], Ctf(Defocus(12_000.0, 14_000.0)))
+    some = classes.classify_project(bare, RunOptions(3))
+    assert any("CTF of 98 of 196 picks" in note for note in some.notes)
+    assert not np.array_equal(some.averages, plain.averages)
+    without = classes.classify_project(bare, RunOptions(3, use_ctf=False))
+    assert np.array_equal(without.averages, plain.averages)
+
+
 def test_few_picks_make_fewer_classes_and_very_few_none(bare: Session) -> None:
     session = bare
     only = (session.micrographs[0].id,)
@@ -369,16 +383,18 @@ def test_no_box_fits(bare: Session) -> None:
     assert bare.diameter_A == PIXELS
 
 
-def test_a_full_disk_keeps_the_run_in_memory_until_there_is_room(bare: Session) -> None:
+@pytest.mark.parametrize("what", ["averages", "database"])
+def test_a_full_disk_keeps_the_run_in_memory_until_there_is_room(bare: Session, what: str) -> None:
     folder = bare.store.folder
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    room = 4096 if what == "averages" else (folder / f"{DATABASE_NAME}-wal").stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
     try:
         result = classes.classify_project(bare, RunOptions(4))
         assert result.saved is None
         assert "kept in memory" in result.problem
         assert "save them again" in result.problem
-        assert any("cache cannot be written" in note for note in result.notes)
+        assert what == "database" or any("cache cannot be written" in note for note in result.notes)
         with pytest.raises(ProjectError, match="could not be saved"):
             classes.enter_run(bare, result)
     finally:
