@@ -147,6 +147,10 @@ def large(folder: Path, arguments: argparse.Namespace) -> None:
     project = big_project(folder, arguments.micrographs, arguments.picks, arguments.classes)
     bench = Bench(project)
     panel, gallery, model = bench.panel, bench.panel.gallery, bench.panel.model
+    bench.until(lambda: panel.shown)
+    run = panel.shown
+    panel.run.choose(None)
+    panel.run.choose(run)
     bench.heartbeat("reading a run and showing it (rounds of events)", lambda: panel.shown)
     bench.settle(1.5)
     numbers = list(model.numbers)
@@ -199,8 +203,8 @@ def main() -> None:
         xvfb = ["xvfb-run", "-a", "-s", "-screen 0 1920x1200x24"]
         sys.exit(subprocess.call([*xvfb, sys.executable, *sys.argv]))
     with tempfile.TemporaryDirectory() as work:
-        for name in ("CRYOPPP_ANNOTATOR_HOME", "NAPARI_CONFIG"):
-            os.environ[name] = f"{work}/{name.lower()}"
+        os.environ["CRYOPPP_ANNOTATOR_HOME"] = f"{work}/home"
+        os.environ["NAPARI_CONFIG"] = f"{work}/napari.yaml"
         if arguments.run:
             live(Path(work))
         else:

@@ -162,8 +162,8 @@ def test_a_cancelled_run_leaves_what_was_shown(classed):
 def test_too_few_picks_say_so(window):
     panel = open_tab(window)
     assert not panel.run.start.isEnabled()
-    assert "at least 20 picks" in panel.run.start.toolTip()
-    assert "At least 20 picks" in panel.run.told.text()
+    assert "at least 10 picks" in panel.run.start.toolTip()
+    assert "At least 10 picks" in panel.run.told.text()
     assert not panel.reject.isEnabled()
     assert panel.reject.toolTip() == "there are no classes yet"
 

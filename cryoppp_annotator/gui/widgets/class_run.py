@@ -32,7 +32,7 @@ from ..workbench import Workbench
 from .jobs import time_left
 
 #: Fewest picks that can be classified.
-_FEWEST = 20
+_FEWEST = 10
 
 
 class _Post(QObject):
