@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..picking.evaluate import Quality
 
 EXAMPLE = """  cryoppp-annotator evaluate picks --truth ground_truth/particle_coordinates --micrographs micrographs
-  cryoppp-annotator evaluate picks.star --truth manual.star --micrographs movies --diameter 191 --json"""
+  cryoppp-annotator evaluate picks.star --truth manual.star --micrographs movies --diameter 191 --plot curve.png"""
 
 
 def evaluate(
@@ -36,6 +36,9 @@ def evaluate(
     frame: Annotated[Frame, typer.Option("--frame", help="How the axes of PICKS lie.")] = Frame.AUTO,
     truth_frame: Annotated[Frame, typer.Option("--truth-frame", help="How the axes of TRUTH lie.")] = Frame.AUTO,
     pixel_size: PixelSizeOption = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE.png", help="Draw the precision-recall curves.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare picks with true particles.
@@ -45,6 +48,7 @@ def evaluate(
     """
     from ..session.evaluation import EvaluationWish
     from ..session.evaluation import evaluate as compare
+    from ..session.plots import plot_precision_recall
     from .progress import run_job
 
     diameter_A, diameter_px = parse_diameter(diameter)
@@ -53,6 +57,8 @@ def evaluate(
         frame.orientation, truth_frame.orientation, threshold,
     )  # fmt: skip
     report = run_job(lambda context: compare(picks, truth, wish, context=context), title="Matching")
+    if plot is not None:
+        plot_precision_recall(report.matches, plot)
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)
     if as_json:

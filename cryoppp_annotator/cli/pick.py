@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from .options import FORMATS_HELP, JsonOption, PixelSizeOption, SchedulerOption, parse_diameter
 
 EXAMPLE = """  cryoppp-annotator pick movies/*.mrc -o picks --diameter 191
-  cryoppp-annotator pick movies -o picks --diameter 108px --threshold 3 --to box --box-size 180"""
+  cryoppp-annotator pick movies -o picks --diameter 108px --threshold 3 --to box --box-size 180
+  cryoppp-annotator pick movies -o picks --diameter 191 --picker learned --model my_project
+  cryoppp-annotator pick movies -o picks --diameter 191 --picker template --templates averages.mrcs"""
 
 
 def pick(
@@ -43,6 +45,22 @@ def pick(
     keep_dirt: Annotated[
         bool, typer.Option("--keep-dirt", help="Also what lies on carbon, ice or the padding border.")
     ] = False,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model",
+            metavar="FILE|PROJECT",
+            help="For --picker learned: a model file, or a project to learn from (its accepted and rejected picks).",
+        ),
+    ] = None,
+    templates: Annotated[
+        Path | None,
+        typer.Option("--templates", metavar="FILE", help="For --picker template: .mrcs of averages, or a map."),
+    ] = None,
+    template_pixel: Annotated[
+        float | None,
+        typer.Option("--template-pixel", metavar="A", help="Pixel size of the templates, where the file is wrong."),
+    ] = None,
     scheduler: SchedulerOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -56,9 +74,16 @@ def pick(
     from .progress import run_job
 
     diameter_A, diameter_px = parse_diameter(diameter)
+    parameters: dict[str, Any] = {"polarity": "bright"} if bright and picker != "learned" else {}
+    if model is not None:
+        parameters["model"] = str(_model_of(model, bright))
+    if templates is not None:
+        parameters["templates"] = str(templates.expanduser().absolute())
+    if template_pixel is not None:
+        parameters["template_pixel_A"] = template_pixel
     wish = PickWish(
         diameter_A=diameter_A, diameter_px=diameter_px, picker=picker, threshold=threshold, to=to,
-        parameters={"polarity": "bright"} if bright else {}, pixel_size_A=pixel_size, box_size_px=box_size,
+        parameters=parameters, pixel_size_A=pixel_size, box_size_px=box_size,
         avoid=not keep_dirt,
     )  # fmt: skip
     report = run_job(
@@ -85,3 +110,24 @@ def pick(
     typer.echo(json.dumps(told, indent=2) if as_json else said)
     if report.failed:
         raise typer.Exit(1)
+
+
+def _model_of(given: Path, bright: bool) -> Path:
+    """The model file, made from the project's decisions where a project was given."""
+    given = given.expanduser().absolute()
+    if not given.is_dir():
+        return given
+    from ..session.learning import learn
+    from ..session.project import open_project
+    from .options import find_project
+    from .progress import run_job
+
+    session = open_project(find_project(given))
+    try:
+        learned = run_job(
+            lambda context: learn(session, polarity="bright" if bright else "dark", context=context), title="Learning"
+        )
+    finally:
+        session.close()
+    print(learned.told, file=sys.stderr)
+    return learned.path

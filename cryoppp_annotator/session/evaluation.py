@@ -61,11 +61,13 @@ class Evaluation:
     per_micrograph : mapping of micrograph file name to Quality
     notes : tuple of str
         What was left out, and why.
+    matches : mapping of micrograph file name to Matches
     """
 
     total: Quality
     per_micrograph: Mapping[str, Quality]
     notes: tuple[str, ...]
+    matches: Mapping[str, Matches]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ def evaluate(picks: Path, truth: Path, wish: EvaluationWish, *, context: JobCont
             mine.x, mine.y, mine.score, particles.x, particles.y, wish.tolerance * diameter, Path(name).name
         )
     return Evaluation(
-        quality(list(matches.values())), {name: quality([one]) for name, one in matches.items()}, tuple(notes)
+        quality(list(matches.values())), {name: quality([one]) for name, one in matches.items()}, tuple(notes), matches
     )
 
 

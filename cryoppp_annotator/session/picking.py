@@ -29,6 +29,7 @@ from ..model.context import JobContext
 from ..model.curation import Decision, Reason
 from ..model.micrograph import Micrograph, pixel_size_doubt
 from ..model.pickfile import CoordinateFormat, MicrographPicks, WriteOptions
+from ..picking.model_file import load_model
 from .exports import writable
 from .one_pick import OnePick, named_picker, pick_micrograph
 
@@ -189,6 +190,13 @@ def _refuse_nonsense(wish: PickWish) -> None:
     for value in (wish.diameter_A, wish.diameter_px, wish.pixel_size_A, wish.box_size_px):
         if value is not None and not (math.isfinite(value) and value > 0):
             raise Refused(f"a size of {value:g} makes no sense")
+    # said once, not of each of ten thousand micrographs
+    if wish.picker == "learned" and "model" not in wish.parameters:
+        raise Refused("the learned picker needs a model: --model FILE, or --model PROJECT to learn from its decisions")
+    if wish.picker == "learned" and isinstance(wish.parameters["model"], str | Path):
+        load_model(Path(wish.parameters["model"]))
+    if wish.picker == "template" and "templates" not in wish.parameters:
+        raise Refused("the template picker needs templates: --templates averages.mrcs, or a map")
 
 
 def _found(micrographs: Sequence[Path | str]) -> list[Path]:

@@ -13,10 +13,12 @@ import mrcfile
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from cryoppp_annotator import extensions
 from cryoppp_annotator.cli import main
 from cryoppp_annotator.errors import Cancelled, EngineError, Refused
+from cryoppp_annotator.formats.stacks import write_stack
 from cryoppp_annotator.formats.star import read_star
 from cryoppp_annotator.model.candidates import Candidates
 from cryoppp_annotator.model.context import JobContext
@@ -311,3 +313,35 @@ def test_help_shows_an_example(cli: Cli) -> None:
 
 def test_the_log_picker_is_the_one_that_is_installed() -> None:
     assert extensions.pickers()["log"] is LOG
+
+
+def test_pickers_that_need_something_say_so_once(cli: Cli, movies: Path, tmp_path: Path) -> None:
+    for words, why in (
+        (["--picker", "learned"], "needs a model"),
+        (["--picker", "learned", "--model", tmp_path / "gone.npz"], "gone.npz"),
+        (["--picker", "template"], "needs templates"),
+    ):
+        code, _, complaint = cli("pick", movies, "-o", tmp_path / "out", "--diameter", 60, *words)
+        assert code == 1
+        assert why in complaint
+        assert len(complaint.strip().splitlines()) == 1
+
+
+def test_templates_from_a_file_pick_and_evaluate_draws_the_curve(cli: Cli, movies: Path, tmp_path: Path) -> None:
+    offset = np.arange(48) - 24
+    disc = (np.hypot(offset[:, None], offset[None]) <= 15).astype(np.float32)[None]
+    write_stack(tmp_path / "disc.mrcs", disc, PIXEL_A)
+    words = ["--picker", "template", "--templates", tmp_path / "disc.mrcs"]
+    code, _, complaint = cli("pick", movies, "-o", tmp_path / "out", "--diameter", 60, *words)
+    assert code == 0, complaint
+    curve = tmp_path / "curve.png"
+    truth = ["--truth", tmp_path / "truth", "--micrographs", movies]
+    code, said, _ = cli("evaluate", tmp_path / "out", *truth, "--plot", curve, "--json")
+    assert code == 0
+    assert json.loads(said)["best_f1"] > 0.95
+    with Image.open(curve) as picture:
+        assert picture.format == "PNG"
+        assert len(picture.convert("RGB").getcolors(1 << 20) or ()) > 5
+    code, _, complaint = cli("evaluate", tmp_path / "out", *truth, "--plot", movies / "m0.mrc" / "curve.png")
+    assert code == 1
+    assert "curve.png" in complaint
