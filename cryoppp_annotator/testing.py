@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .api import Cancelled, Candidates, EngineError, JobContext, Picker
+from .api import (
+    Anchor,
+    Cancelled,
+    Candidates,
+    CoordinateFormat,
+    EngineError,
+    FilePicks,
+    FormatError,
+    JobContext,
+    Micrograph,
+    MicrographPicks,
+    Picker,
+    PickFile,
+    WriteOptions,
+)
+from .model.pickfile import CARRIED
 
 #: Seconds after which a cancelled picker must have stopped.
 CANCEL_S = 1.0
@@ -171,3 +188,121 @@ def _silence(picker: Picker, image: NDArray[Any], parameters: Mapping[str, Any],
     ended = time.monotonic()
     timer.cancel()
     return ended - asked[0] if asked else 0.0
+
+
+def check_format(fmt: CoordinateFormat, tolerance_px: float = 1.0) -> None:
+    """Hold a coordinate format to :class:`cryoppp_annotator.api.CoordinateFormat`.
+
+    What it says of itself; a file that is not there, is empty, or is of something else (never sure of it, no error but
+    FormatError); picks of two micrographs of different height written into an empty folder and read back in their
+    places, in the frame it declares, and once more after a second writing.
+
+    Parameters
+    ----------
+    fmt : CoordinateFormat
+    tolerance_px : float
+        Largest distance between a pick and what is read back: formats that hold whole pixels round.
+
+    Raises
+    ------
+    AssertionError
+        What is wrong, in a sentence.
+    """
+    for name in ("name", "title"):
+        assert isinstance(getattr(fmt, name), str), f"a format's {name} is text"
+        assert getattr(fmt, name).strip(), f"a format needs a {name}"
+    assert fmt.can_read or fmt.can_write, "a format that neither reads nor writes is none"
+    wrong = [ending for ending in fmt.extensions if not ending.startswith(".") or ending != ending.lower()]
+    assert not wrong, f"extensions are in lower case with the dot, not {wrong}"
+    assert fmt.carries <= CARRIED, f"{sorted(fmt.carries - CARRIED)} is nothing a file may carry"
+    with tempfile.TemporaryDirectory(prefix="cryoppp-check-") as folder:
+        _check_strange_files(fmt, Path(folder))
+        if fmt.can_write and "template" not in fmt.carries:  # such a one fills a file that must be there
+            out = Path(folder) / "out"
+            out.mkdir()
+            _check_round_trip(fmt, out, tolerance_px)
+
+
+def _check_strange_files(fmt: CoordinateFormat, folder: Path) -> None:
+    ending = fmt.extensions[0] if fmt.extensions else ".txt"
+    strange = {
+        "empty": b"", "zeros": bytes(5000), "noise": np.random.default_rng(0).bytes(5000),
+        "prose": b"Particles were picked by hand.\nMany of them.\n" * 40, "half": b'{"picks": [[1, 2',
+        "other-letters": "\xe9t\xe9 \u7c92\u5b50\n".encode("utf-16"),
+    }  # fmt: skip
+    for what, content in strange.items():
+        path = folder / f"{what}{ending}"
+        path.write_bytes(content)
+        sure = fmt.sniff(path, content[:4096])
+        assert 0.0 <= sure <= 1.0, f"sniff gives {sure} for {what}"
+        assert sure < 1.0 or what == "empty", f"it is quite sure of a file of {what}"
+        if fmt.can_read:
+            for permissive in (False, True):
+                _read(fmt, path, permissive)
+    if fmt.can_read:
+        missing = folder / f"not-there{ending}"
+        assert _read(fmt, missing, False) is None, "a file that is not there was read"
+
+
+def _read(fmt: CoordinateFormat, path: Path, permissive: bool) -> PickFile | None:
+    """None where it said FormatError; any other error is a fault."""
+    try:
+        return fmt.read(path, permissive=permissive)
+    except FormatError as error:
+        if not str(error).strip():
+            raise AssertionError("an error without words") from error
+        return None
+
+
+def _check_round_trip(fmt: CoordinateFormat, out: Path, tolerance_px: float) -> None:
+    rng = np.random.default_rng(7)
+    given = []
+    for number, (name, width, height) in enumerate((("first_001", 700, 900), ("second_002", 640, 480))):
+        n = 12 - number
+        micrograph = Micrograph(number + 1, f"{name}.mrc", f"micrographs/{name}.mrc", width, height, 1.5)
+        x, y = rng.uniform(60, width - 60, n).round(2), rng.uniform(60, height - 60, n).round(2)
+        given.append(
+            MicrographPicks(
+                micrograph, 1.5, x, y, np.full(n, 40.0), rng.uniform(0, 1, n), np.ones(n, np.int8),
+                np.ones(n, np.int32),
+            )
+        )  # fmt: skip
+
+    def drawn(micrograph: Micrograph) -> NDArray[np.uint8]:
+        return np.full((micrograph.height, micrograph.width), 128, np.uint8)
+
+    options = WriteOptions(box_size_px=60.0, images=drawn)
+    for _ in range(2):  # the second time over what the first wrote
+        files = fmt.write(out, given, options)
+        assert files, "write does not say which files it wrote"
+        assert all(path.exists() for path in files), "write names files that are not there"
+        if fmt.can_read:
+            _check_places(fmt, files, given, tolerance_px)
+
+
+def _check_places(fmt: CoordinateFormat, files: list[Path], given: list[MicrographPicks], tolerance_px: float) -> None:
+    found: dict[str, list[tuple[FilePicks, PickFile]]] = {}
+    for path in files:
+        try:
+            file = fmt.read(path)
+        except FormatError:
+            continue  # a picture or a list that goes with them
+        for part in file.picks:
+            found.setdefault(Path(part.micrograph).stem, []).append((part, file))
+    for picks in given:
+        name = Path(picks.micrograph.name).stem
+        parts = [item for stem, items in found.items() if stem.startswith(name) for item in items]
+        places = [_canonical(part, file, picks.micrograph.height) for part, file in parts if len(part)]
+        # a list of the files names them once more
+        places = list({(x.tobytes(), y.tobytes()): (x, y) for x, y in places}.values())
+        assert places, f"nothing of {name} was read back from what was written"
+        x, y = (np.concatenate(column) for column in zip(*places, strict=True))
+        assert len(x) == len(picks), f"{len(picks)} picks of {name} were written, {len(x)} were read"
+        away = max(np.hypot(x - a, y - b).min() for a, b in zip(picks.x, picks.y, strict=True))
+        assert away <= tolerance_px, f"a pick of {name} comes back {away:.2f} px from its place"
+
+
+def _canonical(part: FilePicks, file: PickFile, height: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    assert part.box_size_px is not None or file.frame.anchor is not Anchor.CORNER, "corners without a box size"
+    box = 0.0 if part.box_size_px is None else part.box_size_px
+    return file.frame.to_canonical(part.x, part.y, height=height, box_size=box)
