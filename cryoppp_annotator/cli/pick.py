@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .options import FORMATS_HELP, JsonOption, PixelSizeOption, SchedulerOption, parse_diameter
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 EXAMPLE = """  cryoppp-annotator pick movies/*.mrc -o picks --diameter 191
   cryoppp-annotator pick movies -o picks --diameter 108px --threshold 3 --to box --box-size 180
   cryoppp-annotator pick movies -o picks --diameter 191 --picker learned --model my_project
-  cryoppp-annotator pick movies -o picks --diameter 191 --picker template --templates averages.mrcs"""
+  cryoppp-annotator pick movies -o picks --diameter 191 --picker template --templates averages.mrcs
+  cryoppp-annotator pick movies -o picks --diameter 191 --picker topaz --set model=resnet8_u32"""
 
 
 def pick(
@@ -61,6 +65,10 @@ def pick(
         float | None,
         typer.Option("--template-pixel", metavar="A", help="Pixel size of the templates, where the file is wrong."),
     ] = None,
+    chosen: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the picker (see docs); may be repeated."),
+    ] = None,
     scheduler: SchedulerOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -81,6 +89,7 @@ def pick(
         parameters["templates"] = str(templates.expanduser().absolute())
     if template_pixel is not None:
         parameters["template_pixel_A"] = template_pixel
+    parameters |= _chosen(chosen or ())
     wish = PickWish(
         diameter_A=diameter_A, diameter_px=diameter_px, picker=picker, threshold=threshold, to=to,
         parameters=parameters, pixel_size_A=pixel_size, box_size_px=box_size,
@@ -110,6 +119,21 @@ def pick(
     typer.echo(json.dumps(told, indent=2) if as_json else said)
     if report.failed:
         raise typer.Exit(1)
+
+
+def _chosen(texts: Sequence[str]) -> dict[str, Any]:
+    """``NAME=VALUE``; what reads as a number is one, a file that is there an absolute path."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (equals and name.strip()):
+            raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--set")
+        try:
+            found[name.strip()] = float(value)
+        except ValueError:
+            path = Path(value).expanduser()
+            found[name.strip()] = str(path.absolute()) if path.is_file() else value
+    return found
 
 
 def _model_of(given: Path, bright: bool) -> Path:
