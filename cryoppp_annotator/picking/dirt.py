@@ -21,7 +21,6 @@ from ..imaging.denoise import diameter_px
 from ..imaging.filters import box_reduce, find_padding
 from ..model.candidates import Candidates
 from ..model.context import JobContext
-from ..model.coordinates import FloatArray
 from ..model.curation import Reason
 from ..model.region import Region
 from .regions import Excluded, exclude
@@ -53,10 +52,10 @@ _ALIKE, _LIKENESS, _LARGEST_PARTICLE, _CLUSTER, _CLUSTER_LIKENESS = 5, 0.72, 5.0
 _DARKER, _MOST = 2.0, 85
 #: What is larger (diameters^2) is no such spot.
 _WIDE = 4.0
-#: Carbon is cut by the image's edge over so many diameters.
-_CARBON_EDGE = 4.0
-#: A ball cut by the edge: its outline bends with at most so many times the radius of a disc of its area.
-_BALL = 2.0
+#: Carbon is cut by the image's edge over so many diameters, by a corner of it over so many.
+_CARBON_EDGE, _CARBON_CORNER = 4.0, 1.5
+#: A ball that is cut by the edge bulges into the field by more than this share of where it is cut.
+_BULGE = 0.15
 #: Longest deviation of the polygon from the outline, working pixels; area below which a thing is noise, diameters^2.
 _DEVIATION, _LEAST_AREA = 0.8, 0.04
 
@@ -290,33 +289,26 @@ def _parts(mask: Mask, diameter: float) -> list[tuple[Mask, Reason]]:
 
 
 def _kind(part: Mask, diameter: float) -> Reason:
-    """Carbon comes from the edge of the image and bends round the hole; all else is ice or dirt."""
+    """Carbon comes from the edge of the image and bends round the hole, or not at all; all else is ice or dirt."""
     frame = np.zeros_like(part)
     frame[[0, -1]] = frame[:, [0, -1]] = True
     on_edge = part & frame
-    if on_edge.sum() < _CARBON_EDGE * diameter:
+    corner = bool(part[:: part.shape[0] - 1, :: part.shape[1] - 1].any())
+    if on_edge.sum() < (_CARBON_CORNER if corner else _CARBON_EDGE) * diameter:
         return Reason.ICE
-    rim = part & ~ndimage.binary_erosion(part, border_value=1)
-    y, x = np.nonzero(rim)
-    if len(y) < 8:  # all of the image
+    rim = np.argwhere(part & ~ndimage.binary_erosion(part, border_value=1)).astype(np.float64)
+    last = np.subtract(part.shape, 1)
+    ends = rim[((rim == 0) | (rim == last)).any(axis=1)]
+    if len(ends) < 2:  # it goes all round
         return Reason.CARBON
-    centre_y, centre_x, radius = _circle(y.astype(np.float64), x.astype(np.float64))
-    if radius > _BALL * math.sqrt(part.sum() / math.pi):
-        return Reason.CARBON
-    # the circle's centre lies on the thing itself: a ball; in the field: the hole in the carbon
-    inside_y, inside_x = (float(np.mean(v)) for v in np.nonzero(part))
-    rim_y, rim_x = float(y.mean()), float(x.mean())
-    towards = (centre_y - rim_y) * (inside_y - rim_y) + (centre_x - rim_x) * (inside_x - rim_x)
-    return Reason.ICE if towards > 0 else Reason.CARBON
-
-
-def _circle(y: FloatArray, x: FloatArray) -> tuple[float, float, float]:
-    """Circle through points (n,) by least squares (I. Kasa, IEEE Trans. Instrum. Meas. 25 (1976) 8)."""
-    my, mx = y.mean(), x.mean()
-    terms = np.column_stack([y - my, x - mx, np.ones(len(y))])
-    a, b, c = np.linalg.lstsq(terms, (y - my) ** 2 + (x - mx) ** 2, rcond=None)[0]
-    radius = math.sqrt(max(0.0, c + (a / 2) ** 2 + (b / 2) ** 2))
-    return my + a / 2, mx + b / 2, radius
+    start = ends[np.argmax(np.hypot(*(ends - ends[0]).T))]
+    end = ends[np.argmax(np.hypot(*(ends - start).T))]
+    chord = end - start
+    length = max(1.0, float(np.hypot(*chord)))
+    normal = np.array([-chord[1], chord[0]]) / length
+    if float(((np.argwhere(on_edge) - start) @ normal).mean()) > 0:
+        normal = -normal  # into the field
+    return Reason.ICE if float(((rim - start) @ normal).max()) > _BULGE * length else Reason.CARBON
 
 
 def _region(

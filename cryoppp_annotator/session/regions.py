@@ -401,7 +401,8 @@ def _ids(regions: Sequence[Region]) -> NDArray[np.int64]:
     return np.array([r.id for r in regions], np.int64)
 
 
-def shown_area(region: Region, pixel_size_A: float) -> str:
-    """Its size as a person reads it: ``0.21 µm²``."""
-    square_um = region.area * (pixel_size_A / 1e4) ** 2
-    return f"{square_um:.0f} µm²" if square_um >= 10 else f"{square_um:.2g} µm²"
+def share_of(region: Region, micrograph: Micrograph) -> str:
+    """How much of the micrograph it covers, as a person reads it: ``2.3 %``."""
+    whole = micrograph.width * micrograph.height
+    share = 100.0 * region.area / whole if whole else 0.0
+    return f"{share:.1f} %" if share >= 0.1 else "below 0.1 %"

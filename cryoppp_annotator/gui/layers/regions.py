@@ -22,12 +22,12 @@ NAME = "regions"
 _FILL = {Origin.HAND: 0.30, Origin.FOUND: 0.14}
 _WIDTH_PX = {Origin.HAND: 2.5, Origin.FOUND: 1.2}
 _SELECTED_WIDTH_PX = 4.5
-#: Of Shapes' text, points.
-_TEXT = 10
+#: Size of the word in a region, points, and the least width of a region that gets one, screen px.
+_TEXT, _ROOM_PX = 10, 70.0
 
 
 def name_of(region: Region) -> str:
-    """What the picture and the list call it: ``carbon``, ``ice · found``."""
+    """What the list calls it: ``carbon``, ``ice · found``."""
     return region.reason.label + (" · found" if region.origin is Origin.FOUND else "")
 
 
@@ -75,7 +75,7 @@ class RegionsLayer:
                     edge_color=np.array([rgba(REGION_HEX[r.reason]) for r in self.regions]),
                     face_color=np.array([self._fill(r) for r in self.regions]),
                 )
-                layer.features = {"what": [name_of(region) for region in self.regions]}
+                layer.features = {"what": self._labels()}
                 layer.text = {"string": "{what}", "size": _TEXT, "color": "white", "anchor": "center"}
         layer.visible = self.visible and bool(self.regions)
         layer.refresh()
@@ -97,6 +97,12 @@ class RegionsLayer:
         per_px = max(1e-9, self._zoom * float(self._above.scale[-1]))
         wide = [_SELECTED_WIDTH_PX if r.id in self.selected else _WIDTH_PX[r.origin] for r in self.regions]
         return [width / per_px for width in wide]
+
+    def _labels(self) -> list[str]:
+        """What each is, where there is room for the word."""
+        per_px = self._zoom * float(self._above.scale[-1])
+        wide = [float(np.ptp(r.vertices[:, 1])) * per_px > _ROOM_PX for r in self.regions]
+        return [r.reason.label if room else "" for r, room in zip(self.regions, wide, strict=True)]
 
     def _made(self) -> Shapes:
         if self.layer is not None and self.layer in self._viewer.layers:
@@ -123,7 +129,11 @@ class RegionsLayer:
         if self.layer is None or not self.regions or not self.layer.visible:
             return
         if not 0.77 < float(self._viewer.scene.camera.zoom) / max(self._zoom, 1e-9) < 1.3:
-            self.layer.edge_width = self._widths()
+            with self.layer.events.blocker_all():
+                self.layer.edge_width = self._widths()
+                self.layer.features = {"what": self._labels()}
+                self.layer.refresh_text()
+            self.layer.refresh()
 
     def at(self, y: float, x: float) -> Region | None:
         """The smallest region under a point, canonical px."""

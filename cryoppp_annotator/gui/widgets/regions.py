@@ -143,13 +143,11 @@ class RegionsBox(QGroupBox):
 
     def _fill(self) -> None:
         current = self._session.current
-        pixel = 1.0 if current is None else self._session.pixel_size_A(current)
         with QSignalBlocker(self.list):
             self.list.clear()
             for region in self.shown:
-                item = QListWidgetItem(
-                    _swatch(region.reason), f"{name_of(region)} · {regions.shown_area(region, pixel)}"
-                )
+                size = regions.share_of(region, current) if current is not None else ""
+                item = QListWidgetItem(_swatch(region.reason), f"{name_of(region)} · {size} of the micrograph")
                 item.setData(Qt.ItemDataRole.UserRole, region.id)
                 self.list.addItem(item)
             self._mark()
