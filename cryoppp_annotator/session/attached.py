@@ -20,7 +20,7 @@ from ..model.context import JobContext
 from ..model.curation import Change
 from ..model.micrograph import Micrograph
 from ..model.picture import Picture
-from .edits import count_of, set_text
+from .edits import count_of, past, set_text
 from .session import Session
 
 #: Micrograph px per px of a picture.
@@ -154,8 +154,8 @@ def find(session: Session, source: Path | str, *, context: JobContext = _QUIET) 
 def scale_of(full: tuple[int, ...], size: tuple[int, ...]) -> float | None:
     """Micrograph px per picture px from two sizes (rows, columns); None where one is no scaled copy of the other.
 
-    Programs that bin cut off or fill up an odd pixel, so a whole (or half) number that explains both sides is taken
-    for what was meant.
+    Programs that bin by a whole number cut off or fill up an odd pixel, so one that explains both sides is taken for
+    what was meant.
     """
     if min(*full, *size) < 1:
         return None
@@ -165,8 +165,9 @@ def scale_of(full: tuple[int, ...], size: tuple[int, ...]) -> float | None:
     if max(full) != max(size) and abs(ratio - 1.0) < 0.01:
         return None  # not binned but cut: nobody knows where
     slack = _SLACK_PX if ratio > 1.0 else _SLACK_PX / ratio
-    for scale in (round(2.0 * ratio) / 2.0, ratio):
-        allowed = 0.0 if scale == 1.0 else slack
+    half = round(2.0 * ratio) / 2.0
+    rest = slack if half % 1.0 == 0.0 else 0.5
+    for scale, allowed in ((half, 0.0 if half == 1.0 else rest), (ratio, slack)):
         if scale > 0 and all(abs(a / scale - b) <= allowed for a, b in zip(full, size, strict=True)):
             return float(scale)
     return None
@@ -228,7 +229,7 @@ def enter(session: Session, plan: AttachPlan) -> str:
     binned = "" if scales == [1.0] else f", binned {' and '.join(f'{s:g}' for s in scales[:3])} times"
     title = f"attach {count_of(len(texts), 'picture')} from {plan.source.name}{binned}"
     committed = session.insert_built(lambda: set_text(session.micrographs, "picture", texts, "attach", title))
-    lines = [title if committed is not None else f"{plan.source.name}: attached already"]
+    lines = [past(title) if committed is not None else f"{plan.source.name}: attached already"]
     if plan.refused:
         path, why = next(iter(plan.refused.items()))
         lines.append(f"left out {count_of(len(plan.refused), 'picture')} ({path.name}: {why})")

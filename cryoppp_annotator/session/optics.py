@@ -16,7 +16,7 @@ from ..formats.star import ColumnReader, StarFile, StarTable, read_star
 from ..imaging.ctf import Ctf, Defocus, Optics
 from ..model.curation import Change
 from ..model.micrograph import Micrograph
-from .edits import count_of, set_text
+from .edits import count_of, past, set_text
 from .session import Session
 
 #: Defocus that makes sense, angstrom; overfocus is negative.
@@ -155,7 +155,7 @@ def enter(session: Session, plan: OpticsPlan) -> str:
     texts = {i: as_json(ctf) for i, ctf in plan.found.items()}
     title = f"import the defocus of {count_of(len(texts), 'micrograph')} from {plan.path.name}"
     committed = session.insert_built(lambda: set_text(session.micrographs, "optics", texts, "import-optics", title))
-    said = title if committed is not None else f"{plan.path.name} says nothing new"
+    said = past(title) if committed is not None else f"{plan.path.name} says nothing new"
     lines = [said]
     if plan.unmatched:
         lines.append(f"{len(plan.unmatched)} names match no micrograph ({', '.join(plan.unmatched[:2])} ...)")

@@ -14,8 +14,8 @@ from ...model.picture import Picture
 from .styles import silence
 
 NAME = "micrograph"
-#: Width of the line between raw and denoised, picture px.
-_DIVIDER = 2
+#: Width of the line between raw and denoised, share of the picture's.
+_DIVIDER = 1 / 400
 
 
 class PictureLayer:
@@ -98,24 +98,29 @@ class PictureLayer:
         """Put the divider at a column (picture px): only what changes sides is copied."""
         if self.picture is None or self._left is None:
             return
-        data, pixels = self.layer.data, self.picture.pixels
+        data, pixels, line = self.layer.data, self.picture.pixels, self._line
         column = int(np.clip(column, 0, pixels.shape[1]))
         if column == self._split:
             return
         low, high = sorted((column, self._split))
-        between = slice(low, min(high + _DIVIDER, pixels.shape[1]))
+        between = slice(low, min(high + line, pixels.shape[1]))
         data[:, between] = (self._left if column > self._split else pixels)[:, between]
-        data[:, high : high + _DIVIDER] = pixels[:, high : high + _DIVIDER]
+        data[:, high : high + line] = pixels[:, high : high + line]
         self._split = column
-        data[:, column : column + _DIVIDER] = self.picture.limits[1]
+        data[:, column : column + line] = self.picture.limits[1]
         self.layer.refresh()
+
+    @property
+    def _line(self) -> int:
+        """Width of the divider, picture px."""
+        return 1 if self.picture is None else max(1, round(_DIVIDER * self.picture.pixels.shape[1]))
 
     def _composed(self) -> NDArray[np.float32]:
         assert self.picture is not None
         assert self._left is not None
         data = self.picture.pixels.copy()
         data[:, : self._split] = self._left[:, : self._split]
-        data[:, self._split : self._split + _DIVIDER] = self.picture.limits[1]
+        data[:, self._split : self._split + self._line] = self.picture.limits[1]
         return data
 
     def _on_move(self, _viewer: Any, event: Any) -> None:

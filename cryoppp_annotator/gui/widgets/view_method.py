@@ -62,15 +62,15 @@ class MethodFold(QWidget):
             self._layout.insertRow(row, parameter.title, spin)
 
     def _build_optics(self, layout: QFormLayout) -> None:
-        self.defocus = _field(0.0, 30.0, 3, " µm", "Underfocus, mean of both axes; 0 = not known.")
-        self.defocus.setSpecialValueText("not known")
+        self.defocus = _field(0.0, 30.0, 3, " µm", "Underfocus, mean of both axes; 0 = unknown.")
+        self.defocus.setSpecialValueText("unknown")
         self.defocus.setSingleStep(0.1)
         self.scope = QComboBox()
         self.scope.addItem("of this", "this")
         self.scope.addItem("of all", "all")
         self.scope.setToolTip("Whether what you enter is this micrograph's or that of all")
         row = QHBoxLayout()
-        row.addWidget(self.defocus, 8)
+        row.addWidget(self.defocus, 9)
         row.addWidget(self.scope, 5)
         self.voltage = _field(20.0, 3000.0, 0, " kV", "Acceleration voltage")
         self.cs = _field(0.0, 50.0, 2, " mm", "Spherical aberration")
@@ -189,7 +189,7 @@ class MethodFold(QWidget):
             if not spin.hasFocus():
                 with QSignalBlocker(spin):
                     spin.setValue(value)
-        told = "Underfocus, mean of both axes; 0 = not known. The automatic method then also turns the phases back"
+        told = "Underfocus, mean of both axes; 0 = unknown. The automatic method then also turns the phases back"
         if known is not None and known.defocus.u_A != known.defocus.v_A:
             told += f"\n{known.defocus.u_A:.0f} and {known.defocus.v_A:.0f} Å at {known.defocus.angle_deg:.1f}°"
         self.defocus.setToolTip(told if current is not None else "open a micrograph first")
