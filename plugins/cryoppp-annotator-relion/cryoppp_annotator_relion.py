@@ -105,8 +105,8 @@ def _number(wish: Mapping[str, Any], name: str, default: float | None = None) ->
 
 
 def _log_words(wish: Mapping[str, Any], diameter_A: float) -> list[str]:
-    low = _number(wish, "diameter_min_A", 0.8 * diameter_A)
-    high = _number(wish, "diameter_max_A", 1.05 * diameter_A)
+    low = _number(wish, "diameter_min_A", 0.85 * diameter_A)
+    high = _number(wish, "diameter_max_A", 1.1 * diameter_A)
     if not 0 < low < high:
         raise EngineError(f"the range of diameters, {low:g} to {high:g} A, is empty")
     words = [
