@@ -1,6 +1,6 @@
 """Denoisers on simulated micrographs whose truth is known: likeness per spatial frequency, contrast, seconds.
 
-    python benchmarks/denoise.py [--maps DIR] [--topaz PROGRAM] [--size 4096] [--snr 0.03]
+    python benchmarks/denoise.py [--maps DIR] [--topaz PROGRAM] [--size 4096] [--snr 0.03] [--cases 4]
 
 Likeness is the Fourier ring correlation with the micrograph that the same particles would have given without noise,
 ice, carbon and contamination; once as the microscope shows them (with its CTF), once as they are (without).
@@ -170,10 +170,11 @@ def main() -> None:
     parser.add_argument("--topaz", type=Path, help="the topaz program, in an environment of its own")
     parser.add_argument("--size", type=int, default=4096)
     parser.add_argument("--snr", type=float, default=0.03)
+    parser.add_argument("--cases", type=int, default=4, help="micrographs, at most 4")
     given = parser.parse_args()
     topaz = Topaz(given.topaz.absolute()) if given.topaz is not None else None
     results: dict[str, list[tuple[np.ndarray, np.ndarray, float, float]]] = {}
-    for case in cases(given.maps, given.size, given.snr):
+    for case in cases(given.maps, given.size, given.snr)[: given.cases]:
         image, truth = case.truth.image, case.truth
         words = {
             "pixel_size_A": PIXEL_A, "diameter_A": truth.diameter_A, "max_side": given.size // STEP,
@@ -197,7 +198,8 @@ def main() -> None:
                     seconds,
                 )
             )
-        print(f"({case.name}: {len(truth.x)} particles, defocus {truth.defocus_A / 1e4:.2f} um: done)", flush=True)
+        took = ", ".join(f"{name} {seconds:.2f} s" for name, (_, seconds) in pictures.items())
+        print(f"({case.name}: {len(truth.x)} particles, defocus {truth.defocus_A / 1e4:.2f} um; {took})", flush=True)
     report(results)
 
 
