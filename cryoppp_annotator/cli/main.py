@@ -82,7 +82,7 @@ def _program(
     version: Annotated[
         bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and exit.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error, and the log.")] = False,
 ) -> None:
     """Label protein particles in cryo-EM micrographs."""
 
@@ -154,3 +154,4 @@ def _log_to_stderr(debug: bool) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s") if debug else _OneLine())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger(__package__).setLevel(logging.INFO if debug else logging.NOTSET)  # the log of jobs

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from ..jobs.runner import Job
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 _TICK_S = 0.1
@@ -18,8 +20,9 @@ _TICK_S = 0.1
 def run_job(work: Callable[..., T], *, title: str) -> T:
     """Run ``work(context=JobContext)`` as a job and return its result.
 
-    A progress bar is drawn on stderr where that is a terminal. Ctrl-C cancels the job, waits until it has stopped
-    and then raises KeyboardInterrupt; a second Ctrl-C does not wait.
+    A progress bar with the time left is drawn on stderr where that is a terminal; with ``--debug`` the job's log is
+    written there, too. Ctrl-C cancels the job, waits until it has stopped and then raises KeyboardInterrupt; a second
+    Ctrl-C does not wait.
 
     Raises
     ------
@@ -51,9 +54,22 @@ def run_job(work: Callable[..., T], *, title: str) -> T:
 
 
 def _watch(job: Job) -> None:
+    try:
+        _draw(job)
+    finally:
+        _tell(job)
+
+
+def _tell(job: Job) -> None:
+    """Hand on what came into its log since the last call."""
+    while job.lines:
+        log.info("%s", job.lines.pop(0))
+
+
+def _draw(job: Job) -> None:
     if not sys.stderr.isatty():
         while not job.wait(_TICK_S):
-            pass
+            _tell(job)
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -64,4 +80,5 @@ def _watch(job: Job) -> None:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(job.title, total=None, said="")
         while not job.wait(_TICK_S):
+            _tell(job)
             bar.update(task, completed=job.done, total=job.total or None, said=job.message)

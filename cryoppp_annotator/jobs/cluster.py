@@ -216,10 +216,11 @@ class Cluster:
         return executor
 
     def shipped(self, context: JobContext) -> JobContext:
-        """A context that can be pickled: cancelled on the workers when ``context`` is here, silent there."""
+        """A context that can be pickled: cancelled on the workers when ``context`` is, its log is written here."""
+        self.client.subscribe_topic(self._token, lambda event: context.log(str(event[1])))
         return JobContext(
-            _Here(context.on_progress), _Flag(context.is_cancelled, self._event, self._token), _Here(context.on_log),
-            context.seed,
+            _Here(context.on_progress), _Flag(context.is_cancelled, self._event, self._token),
+            _Log(context.on_log, self._token), context.seed,
         )  # fmt: skip
 
     def holding(self, context: JobContext, unpacked: Callable[[Any], Any] = lambda item: item) -> HoldingPool:
@@ -245,6 +246,36 @@ class _Here:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Here, ()
+
+
+class _Log:
+    """A line for the job's log. Here: written to it."""
+
+    def __init__(self, write: Callable[[str], None], token: str) -> None:
+        self._write, self._token = write, token
+
+    def __call__(self, message: str) -> None:
+        self._write(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _RemoteLog, (self._token,)
+
+
+class _RemoteLog:
+    """A line for the job's log. On a worker: sent to whoever started the job."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, message: str) -> None:
+        distributed: Any = importlib.import_module("distributed")
+        try:
+            distributed.get_worker().log_event(self._token, message)
+        except ValueError:  # a thread of the task's own
+            log.info("%s", message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _RemoteLog, (self._token,)
 
 
 class _Flag:

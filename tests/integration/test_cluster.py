@@ -206,7 +206,7 @@ def test_cancel_reaches_what_runs_elsewhere_and_ends_the_wait(cluster: str, tmp_
 
 def invert(item: int, *, context: JobContext) -> float:
     context.progress(1, 2)
-    context.log("on a worker nobody hears this")
+    context.log(f"{item} is being inverted")
     assert context.seed == 3
     return 1 / item
 
@@ -215,10 +215,16 @@ def total(part: np.ndarray) -> tuple[float, int]:
     return float(part.sum()), os.getpid()
 
 
-def test_a_failing_item_is_that_item_s_error(cluster: str) -> None:
-    got = dict(each(invert, [0, 1, 2], threads=1, scheduler=cluster, context=JobContext(seed=3)))
+def test_a_failing_item_is_that_item_s_error_and_the_log_comes_back(cluster: str) -> None:
+    lines: list[str] = []
+    context = JobContext(on_log=lines.append, seed=3)
+    results = each(invert, [0, 1, 2], threads=1, scheduler=cluster, context=context)
+    got = dict(next(results) for _ in range(3))
     assert isinstance(got[0], ZeroDivisionError)
     assert (got[1], got[2]) == (1.0, 0.5)
+    wait_until(lambda: len(lines) == 3)
+    assert sorted(lines) == [f"{i} is being inverted" for i in range(3)]
+    results.close()
 
 
 def there_held(cluster: Cluster) -> list[str]:
