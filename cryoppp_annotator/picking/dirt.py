@@ -19,11 +19,9 @@ from ..errors import EngineError
 from ..imaging.contrast import interior, robust_location, sample_pixels
 from ..imaging.denoise import diameter_px
 from ..imaging.filters import box_reduce, find_padding
-from ..model.candidates import Candidates
 from ..model.context import JobContext
 from ..model.curation import Reason
 from ..model.region import Region
-from .regions import Excluded, exclude
 
 FloatImage = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -118,20 +116,6 @@ def find_regions(
         if (region := _region(part, reason, factor, first, limits)) is not None
     ]
     return sorted(found, key=lambda region: -region.area)
-
-
-def avoided(
-    image: NDArray[Any],
-    candidates: Candidates,
-    pixel_size_A: float,
-    diameter_A: float,
-    *,
-    bright: bool = False,
-    context: JobContext = _QUIET,
-) -> Excluded:
-    """Candidates without those on carbon, on ice and on the padding border; see :func:`find_regions`."""
-    found = find_regions(image, pixel_size_A=pixel_size_A, diameter_A=diameter_A, bright=bright, context=context)
-    return exclude(candidates, found, shape=image.shape, padding=find_padding(image))
 
 
 def _reduced(image: NDArray[Any], factor: int, bright: bool) -> FloatImage:

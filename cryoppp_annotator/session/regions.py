@@ -249,10 +249,11 @@ def found_deltas(session: Session, found: Sequence[tuple[int, Sequence[Region]]]
         every.setdefault(region.micrograph, []).append(region)
     for number, regions in found:
         there = every[number]
-        machine = {pack_vertices(r.vertices): r for r in there if r.origin is Origin.FOUND}
         wanted = {pack_vertices(r.vertices): r for r in not_dealt_with(regions, there)}
-        new += [Region(r.reason, r.vertices, 0, number) for text, r in wanted.items() if text not in machine]
-        old += [r for text, r in machine.items() if text not in wanted]
+        machine = [(pack_vertices(r.vertices), r) for r in there if r.origin is Origin.FOUND]
+        known = {text for text, _ in machine}
+        new += [Region(r.reason, r.vertices, 0, number) for text, r in wanted.items() if text not in known]
+        old += [r for text, r in machine if text not in wanted]
     return [*([_delete(old)] if old else []), *([_insert(session, new)] if new else [])]
 
 
