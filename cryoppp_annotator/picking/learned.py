@@ -30,6 +30,7 @@ from scipy.optimize import minimize
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 from skimage import filters
+from threadpoolctl import threadpool_limits
 
 from ..errors import EngineError
 from ..model.candidates import Candidates
@@ -228,11 +229,14 @@ def train(
     rng = context.rng()
     chosen = np.sort(rng.choice(len(scaled), min(_LANDMARKS, len(scaled)), replace=False))
     landmarks = scaled[chosen]
-    whiten = _whitener(landmarks)
+    with threadpool_limits(1):
+        whiten = _whitener(landmarks)
     context.progress(1, 3, "learning")
-    kernel = _kernel(scaled, landmarks) @ whiten
-    context.progress(2, 3, "learning")
-    bias, weights, held_out = _fitted(kernel, label, raw[:, 0].astype(np.float64))
+    # matrices of a few hundred rows: a second thread on a busy machine costs more than it brings
+    with threadpool_limits(1):
+        kernel = _kernel(scaled, landmarks) @ whiten
+        context.progress(2, 3, "learning")
+        bias, weights, held_out = _fitted(kernel, label, raw[:, 0].astype(np.float64))
     known = np.isfinite(label)
     slope, edge_slope, offset = _calibrated(held_out, edge[known], label[known])
     return Model(

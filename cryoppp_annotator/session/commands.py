@@ -167,9 +167,10 @@ def _elsewhere(focus: Focus, step: int) -> int | None:
     order = focus.walk()
     here = focus.session.current_id
     start = order.index(here) if here in order else -1
+    open_there = focus.open_elsewhere()
     for k in range(1, len(order)):
         candidate = order[(start + step * k) % len(order)]
-        if candidate != here and focus.session.micrograph(candidate).n_undecided:
+        if candidate != here and candidate in open_there:
             return candidate
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 
 import numpy as np
@@ -21,6 +22,7 @@ class Focus:
     """
 
     selection_changed = Signal()
+    threshold_changed = Signal()
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -81,7 +83,7 @@ class Focus:
         p = self.session.particles
         if self.threshold is None:
             return np.zeros(len(p), bool)
-        proposed = self.proposed_sets()
+        proposed = [i for i in self.proposed_sets() if i in (self.scored_sets() or ())]
         with np.errstate(invalid="ignore"):
             low = p.score < self.threshold
         return np.asarray(low & (p.decision == Decision.UNDECIDED) & np.isin(p.pick_set, proposed))
@@ -89,6 +91,37 @@ class Focus:
     def proposed_sets(self) -> list[int]:
         """Pick sets a picker proposed."""
         return [i for i, told in self.session.pick_sets.items() if told["kind"] == "picker"]
+
+    def set_threshold(self, value: float | None) -> None:
+        """Set the threshold and say so."""
+        self.threshold = value
+        self.threshold_changed.emit()
+
+    def scored_sets(self) -> tuple[int, ...] | None:
+        """Pick sets whose scores the threshold means; None = all.
+
+        A probability and a number of standard deviations have no threshold in common: it is that of the chosen pick
+        set, else of the picker that proposed last.
+        """
+        if self.pick_set is not None:
+            return (self.pick_set,)
+        proposed = self.proposed_sets()
+        if not proposed:
+            return None
+        last = self._picker_of(max(proposed))
+        return tuple(i for i in proposed if self._picker_of(i) == last)
+
+    def _picker_of(self, pick_set: int) -> str:
+        told = self.session.pick_sets[pick_set]
+        parameters = told.get("parameters") or {}
+        if isinstance(parameters, str):
+            parameters = json.loads(parameters)
+        return str(parameters.get("picker", told["name"]))
+
+    def of_scale(self) -> NDArray[np.bool_]:
+        """(n,) mask of the current particles whose scores the threshold means."""
+        p, sets = self.session.particles, self.scored_sets()
+        return np.ones(len(p), bool) if sets is None else np.asarray(np.isin(p.pick_set, sets))
 
     def hidden_at(self, x: float, y: float) -> int | None:
         """Id of the candidate below the threshold that stands in the way of a pick at ``(x, y)``, canonical px."""
@@ -149,10 +182,10 @@ class Focus:
     def by_need(self) -> NDArray[np.int64]:
         """Undecided picks here, the one that matters most first: nearest to the threshold, else in reading order."""
         p = self.session.particles
-        rows = np.flatnonzero((p.decision == Decision.UNDECIDED) & self.shown())
+        rows = np.flatnonzero((p.decision == Decision.UNDECIDED) & self.shown() & self.of_set())
         if not len(rows):
             return np.zeros(0, np.int64)
-        score = p.score[rows]
+        score = np.where(self.of_scale()[rows], p.score[rows], np.nan)
         if np.isfinite(score).any():
             middle = np.nanmedian(score) if self.threshold is None else self.threshold
             distance = np.where(np.isfinite(score), np.abs(score - middle), np.inf)
@@ -169,6 +202,15 @@ class Focus:
         cut = (np.minimum(x, y) < reach) | (x + reach > current.width) | (y + reach > current.height)
         line = np.floor(y / (self.session.diameter_A / pixel))
         return np.lexsort((y, x, line, cut))
+
+    def open_elsewhere(self) -> set[int]:
+        """Micrographs with undecided picks that a walk would stop at: of the chosen pick set, not hidden."""
+        if self.pick_set is None and self.threshold is None:
+            return {m.id for m in self.session.micrographs if m.n_undecided}
+        drawn = self.session.store.count_drawn(
+            self.threshold, tuple(self.proposed_sets()), self.scored_sets(), self.pick_set
+        )
+        return set(drawn)
 
     def walk_to(self, particle: int, step: int) -> None:
         """Select a pick as the one a walk by need has come to."""

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, func, insert, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, func, insert, not_, select, true, update
 
 from ..errors import ConflictError, ProjectError
 from ..model.curation import Change, Decision, pack
@@ -53,6 +53,7 @@ class Selector:
     min_score: float | None = None
     below_score: float | None = None
     pick_set: int | None = None
+    pick_sets: tuple[int, ...] | None = None
     class_ids: tuple[int, ...] | None = None
 
     def where(self) -> ColumnElement[bool]:
@@ -69,6 +70,8 @@ class Selector:
             terms.append(p.score < self.below_score)
         if self.pick_set is not None:
             terms.append(p.pick_set == self.pick_set)
+        if self.pick_sets is not None:
+            terms.append(p.pick_set.in_(self.pick_sets))
         if self.class_ids is not None:
             terms.append(p.class_id.in_(self.class_ids))
         return and_(true(), *terms)
@@ -196,29 +199,68 @@ class Store:
             query = select(func.count()).select_from(schema.particle).where(selector.where())
             return int(connection.execute(query).scalar_one())
 
-    def sample_scores(self, limit: int = 20_000) -> NDArray[np.float64]:
-        """Scores over the project, (n,) float64, at most about ``limit`` of them, evenly taken; NaN left out."""
+    def sample_scores(self, limit: int = 20_000, pick_sets: tuple[int, ...] | None = None) -> NDArray[np.float64]:
+        """Scores over the project (some pick sets), (n,) float64, about ``limit`` at most, evenly taken; no NaN."""
         p = schema.particle.c
+        scored = and_(p.score.is_not(None), true() if pick_sets is None else p.pick_set.in_(pick_sets))
         with explained(self.path), self._engine.connect() as connection:
             last = int(connection.execute(select(func.max(p.id))).scalar_one_or_none() or 0)
             blocks = max(1, last // limit)
             size = 200
             if blocks == 1:
-                query = select(p.score).where(p.score.is_not(None))
+                query = select(p.score).where(scored)
                 return np.fromiter(connection.execute(query).scalars(), dtype=np.float64)
             # runs of neighbouring ids: a scattered sample would read every page of a large table
             starts = np.linspace(1, max(1, last - size), limit // size).astype(int).tolist()
-            query = select(p.score).where(p.id.between(bindparam("a"), bindparam("b")), p.score.is_not(None))
+            query = select(p.score).where(p.id.between(bindparam("a"), bindparam("b")), scored)
             found = [list(connection.execute(query, {"a": a, "b": a + size - 1}).scalars()) for a in starts]
         return np.array([score for run in found for score in run], dtype=np.float64)
 
-    def count_undecided(self, threshold: float | None, pick_set: int | None = None) -> tuple[int, int, int]:
-        """Undecided particles of the project (of one pick set): all, those at or above, and those below a score."""
+    def count_drawn(
+        self,
+        threshold: float | None,
+        candidates: tuple[int, ...],
+        scored: tuple[int, ...] | None,
+        pick_set: int | None = None,
+    ) -> dict[int, int]:
+        """Undecided particles that are drawn, by micrograph id; micrographs without any are left out.
+
+        Parameters
+        ----------
+        threshold : float or None
+            Particles of ``candidates`` with a lower score are not drawn ...
+        candidates : tuple of int
+            Pick sets that pickers proposed.
+        scored : tuple of int or None
+            ... where their set is also one of these; None = all.
+        pick_set : int, optional
+            Count this one only.
+        """
+        p = schema.particle.c
+        where = Selector(decisions=(Decision.UNDECIDED,), pick_set=pick_set).where()
+        if threshold is not None:
+            low = and_(p.score.is_not(None), p.score < threshold, p.pick_set.in_(candidates))
+            where = and_(where, not_(and_(low, true() if scored is None else p.pick_set.in_(scored))))
+        query = select(p.micrograph, func.count()).where(where).group_by(p.micrograph)
+        with explained(self.path), self._engine.connect() as connection:
+            return {int(number): int(n) for number, n in connection.execute(query)}
+
+    def count_undecided(
+        self, threshold: float | None, pick_set: int | None = None, scored: tuple[int, ...] | None = None
+    ) -> tuple[int, int, int]:
+        """Undecided particles of the project (of one pick set): all, those at or above, and those below a score.
+
+        ``scored``: the pick sets whose scores count for the last two; None = all.
+        """
         p = schema.particle.c
         where = Selector(decisions=(Decision.UNDECIDED,), pick_set=pick_set).where()
         sides = [func.count()]
         if threshold is not None:
-            sides += [func.count(case((p.score >= threshold, 1))), func.count(case((p.score < threshold, 1)))]
+            of_scale = true() if scored is None else p.pick_set.in_(scored)
+            sides += [
+                func.count(case((and_(p.score >= threshold, of_scale), 1))),
+                func.count(case((and_(p.score < threshold, of_scale), 1))),
+            ]
         with explained(self.path), self._engine.connect() as connection:
             found = connection.execute(select(*sides).select_from(schema.particle).where(where)).one()
         return (int(found[0]), int(found[1]), int(found[2])) if threshold is not None else (int(found[0]), 0, 0)

@@ -24,7 +24,7 @@ TIPS = (
     "state: · unseen, ◐ in progress, ● complete, ○ empty, ✕ unusable",
     "micrograph",
     "accepted",
-    "undecided",
+    "undecided (above the score threshold, where there is one)",
     "rejected",
     "pixel size; ? = questionable",
     "why it cannot be used",
@@ -53,6 +53,8 @@ class MicrographTable(QAbstractTableModel):
         self.rows: list[int] = []
         self._state_filter = ALL
         self._text = ""
+        #: Undecided picks that count, by micrograph, where a threshold hides others; None = all do.
+        self.above: dict[int, int] | None = None
         self._sort: tuple[int, Qt.SortOrder] = (-1, Qt.SortOrder.AscendingOrder)
         session.changed.connect(self._on_changed)
         session.current_changed.connect(self._on_current)
@@ -62,6 +64,20 @@ class MicrographTable(QAbstractTableModel):
         """Stop following the session."""
         self.session.changed.disconnect(self._on_changed)
         self.session.current_changed.disconnect(self._on_current)
+
+    def n_undecided(self, m: Micrograph) -> int:
+        """Undecided picks as the list counts them: those that the threshold leaves."""
+        return m.n_undecided if self.above is None else min(m.n_undecided, self.above.get(m.id, 0))
+
+    def set_above(self, above: dict[int, int] | None) -> None:
+        """Show how many undecided picks the threshold leaves; None = there is no threshold."""
+        if above == self.above:
+            return
+        self.above = above
+        if self._sort[0] == 3:
+            self.arrange()
+        else:
+            self._refresh_cells()
 
     # ------------------------------------------------------------------ arranging
 
@@ -107,7 +123,7 @@ class MicrographTable(QAbstractTableModel):
             lambda m: states.index(m.state),
             lambda m: m.name.lower(),
             lambda m: m.n_accepted,
-            lambda m: m.n_undecided,
+            self.n_undecided,
             lambda m: m.n_rejected,
             lambda m: self.session.pixel_size_A(m),
             lambda m: m.problem,
@@ -159,11 +175,14 @@ class MicrographTable(QAbstractTableModel):
             if m.problem:
                 return ""
             return f"{self.session.pixel_size_A(m):.3g}{' ?' if self.session.pixel_size_doubt(m) else ''}"
-        return (m.name, f"{m.n_accepted:,}", f"{m.n_undecided:,}", f"{m.n_rejected:,}", "", m.problem)[column - 1]
+        return (m.name, f"{m.n_accepted:,}", f"{self.n_undecided(m):,}", f"{m.n_rejected:,}", "", m.problem)[column - 1]
 
     def _tip(self, m: Micrograph, column: int) -> str:
         if column == 0:
             return f"{m.state.value}{', by ' + m.state_by if m.state_by else ''}"
+        if column == 3 and self.n_undecided(m) < m.n_undecided:
+            hidden = m.n_undecided - self.n_undecided(m)
+            return f"{self.n_undecided(m):,} undecided, {hidden:,} more hidden below the threshold"
         if column == 5:
             return self.session.pixel_size_doubt(m) or f"{self.session.pixel_size_A(m):.4g} Å per pixel"
         return m.problem or f"{m.name}\n{m.width} × {m.height} px\n{m.path}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import QItemSelectionModel, QModelIndex, Qt
+from qtpy.QtCore import QItemSelectionModel, QModelIndex, Qt, QTimer
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -23,6 +23,7 @@ from ...model.micrograph import MicrographState
 from ...session.session import Announcement
 from ..models.micrograph_table import FILTERS, MicrographTable
 from ..workbench import Workbench
+from .dataset import DatasetPlot
 
 _ONLY = QItemSelectionModel.SelectionFlag.ClearAndSelect | QItemSelectionModel.SelectionFlag.Rows
 
@@ -50,6 +51,14 @@ class MicrographsPanel(QWidget):
         self._search.setClearButtonEnabled(True)
         self._count = QLabel()
         self.table = self._make_table()
+        self.plot = DatasetPlot()
+        self.plot.chosen.connect(self._go)
+        self._closed = False
+        self._asked: object = None
+        self._above_timer = QTimer(self)
+        self._above_timer.setSingleShot(True)
+        self._above_timer.setInterval(120)
+        self._above_timer.timeout.connect(self._count_above)
         top = QHBoxLayout()
         top.addWidget(self._states, 1)
         top.addWidget(self._search, 1)
@@ -59,6 +68,10 @@ class MicrographsPanel(QWidget):
         layout.addLayout(top)
         layout.addWidget(self.table, 1)
         layout.addWidget(self._count)
+        layout.addWidget(self.plot)
+        self._told = QLabel()
+        self._told.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        layout.addWidget(self._told)
         kept = QLabel(f"kept in …/{bench.session.store.folder.parent.name}/{bench.session.store.folder.name}")
         kept.setToolTip(f"Every step is saved in {bench.session.store.folder}")
         kept.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
@@ -69,11 +82,16 @@ class MicrographsPanel(QWidget):
         self.model.order_changed.connect(self._on_order)
         bench.session.changed.connect(self._on_changed)
         bench.session.current_changed.connect(self._on_current)
+        bench.focus.threshold_changed.connect(self._on_threshold)
         self._on_order()
         self._show_counts()
+        self._count_above()
 
     def close_panel(self) -> None:
         """Stop following the session."""
+        self._closed = True
+        self._above_timer.stop()
+        self._bench.focus.threshold_changed.disconnect(self._on_threshold)
         self.model.close()
         self._session.changed.disconnect(self._on_changed)
         self._session.current_changed.disconnect(self._on_current)
@@ -127,7 +145,9 @@ class MicrographsPanel(QWidget):
         modifiers_mark_only = len(self.table.selectionModel().selectedRows()) > 1
         if modifiers_mark_only:
             return
-        wanted = self.model.rows[index.row()]
+        self._go(self.model.rows[index.row()])
+
+    def _go(self, wanted: int) -> None:
         if wanted != self._session.current_id:
             try:
                 self._session.go(wanted)
@@ -142,9 +162,45 @@ class MicrographsPanel(QWidget):
             marks.setCurrentIndex(index, _ONLY)
             self.table.scrollTo(index)
         self._show_counts()
+        self._show_plot()
+
+    def _on_threshold(self) -> None:
+        self._above_timer.start()
+
+    def _count_above(self) -> None:
+        """Ask how many candidates the threshold leaves on every micrograph, in the background."""
+        focus, store = self._bench.focus, self._session.store
+        threshold, sets = focus.threshold, focus.scored_sets()
+        hidden = tuple(focus.proposed_sets())
+        if threshold is None or not hidden:
+            self._on_above(None, None)
+            return
+        key = (store.head, threshold, sets, hidden)
+        if key == self._asked:
+            return
+        self._asked = key
+        self._bench.runner.submit(
+            lambda context: store.count_drawn(threshold, hidden, sets),
+            title="count candidates above the threshold",
+            on_done=lambda above: self._on_above(key, above),
+            quiet=True,
+        )
+
+    def _on_above(self, key: object, above: dict[int, int] | None) -> None:
+        if self._closed or (key is not None and key != self._asked):
+            return  # the project was closed, or the threshold has moved on
+        self._asked = key
+        self.model.set_above(above)
+        self._show_plot()
+
+    def _show_plot(self) -> None:
+        self.plot.show_counts(self._session.micrographs, self.model.above, self._session.current_id)
+        self._told.setText(self.plot.text())
+        self._told.setVisible(not self.plot.isHidden())
 
     def _on_changed(self, _announcement: Announcement) -> None:
         self._show_counts()
+        self._above_timer.start()
         self.table.setColumnHidden(6, not any(m.problem for m in self._session.micrographs))
 
     def _show_counts(self) -> None:

@@ -46,6 +46,7 @@ class PickPanel(QScrollArea):
         super().__init__()
         self._bench = bench
         self._threshold_chosen = False
+        self._scale: tuple[int, ...] | None = None
         self._targets_shown: tuple[bool, dict[str, tuple[str, ...]]] | None = None
         self._closed = False
         self._session = bench.session
@@ -56,8 +57,8 @@ class PickPanel(QScrollArea):
         self.particle = ParticleBox(bench)
         self.regions = RegionsBox(bench)
         self.view = ViewBox(bench)
-        self.view.set_changed.connect(self.refresh)
-        for box in (self.particle, self.view, self.propose, self.regions, self._decide_box(), self._score_box()):
+        self.view.set_changed.connect(self._on_set)
+        for box in (self.particle, self.propose, self._score_box(), self._decide_box(), self.view, self.regions):
             layout.addWidget(box)
         layout.addStretch(1)
         for box in inner.findChildren(QGroupBox):
@@ -114,7 +115,7 @@ class PickPanel(QScrollArea):
         rest = QHBoxLayout()
         self._scope = QComboBox()
         self._scope.addItems([HERE, EVERYWHERE])
-        self._scope.setToolTip("Where the buttons of this row and the score buttons below act; one step, one undo")
+        self._scope.setToolTip("Where these buttons and the score buttons act; one step, one undo")
         self._accept_all = QPushButton("Accept undecided")
         self._reject_all = QPushButton("Reject undecided")
         for button in (self._accept_all, self._reject_all):
@@ -196,10 +197,11 @@ class PickPanel(QScrollArea):
         value = self.threshold.value
         if value is None:
             return
+        sets = self._bench.focus.scored_sets()
         if above:
-            self._bulk(self._selector(min_score=value), Decision.ACCEPTED, f"above score {value:.4g}")
+            self._bulk(self._selector(min_score=value, pick_sets=sets), Decision.ACCEPTED, f"above score {value:.4g}")
         else:
-            self._bulk(self._selector(below_score=value), Decision.REJECTED, f"below score {value:.4g}")
+            self._bulk(self._selector(below_score=value, pick_sets=sets), Decision.REJECTED, f"below score {value:.4g}")
 
     def _bulk(self, selector: Selector, decision: Decision, what: str) -> None:
         def edit() -> None:
@@ -213,9 +215,11 @@ class PickPanel(QScrollArea):
         self._on_threshold(value)
 
     def _on_threshold(self, value: float) -> None:
-        self._bench.focus.threshold = value
+        self._bench.focus.set_threshold(value)
         with QSignalBlocker(self._score):
             self._score.setValue(value)
+        if not len(self._bench.focus.selected):
+            self._show_selection()
         self._count_timer.start()
 
     def _on_score_typed(self, value: float) -> None:
@@ -231,16 +235,25 @@ class PickPanel(QScrollArea):
             self._read_scores()
         self.refresh()
 
+    def _on_set(self) -> None:
+        self._read_scores()
+        self.refresh()
+
     def _read_scores(self) -> None:
         """Scores of the whole project for the histogram (a sample of a large one)."""
         self._bench.guarded(self._take_scores)
 
     def _take_scores(self) -> None:
-        scores = self._session.store.sample_scores()
+        sets = self._bench.focus.scored_sets()
+        if sets != self._scale and (not self._scale or not sets or not set(sets) & set(self._scale)):
+            self._threshold_chosen = False  # scores of another picker: the old threshold means nothing
+            self.threshold.value = None
+        self._scale = sets
+        scores = self._session.store.sample_scores(pick_sets=sets)
         self._score_group.setVisible(bool(len(scores)))
         self.threshold.set_scores(scores)
         if not len(scores):
-            self._bench.focus.threshold = None
+            self._bench.focus.set_threshold(None)
             return
         self._score.setSingleStep(float(np.ptp(scores)) / 100 or 0.01)
         if not self._threshold_chosen:
@@ -267,7 +280,9 @@ class PickPanel(QScrollArea):
         elif hovered is not None:
             text = self._describe(hovered)
         else:
-            text = f"{len(p):,} picks here · none selected"
+            hidden = int(self._bench.focus.below().sum())
+            text = f"{len(p):,} picks here" + (f", {hidden:,} hidden below the threshold" if hidden else "")
+            text += " · none selected"
         self._selection.setText(text)
         # thirteen tooltips are not made anew for every pick
         shown = (bool(n), self._bench.chosen_keys)
@@ -308,7 +323,8 @@ class PickPanel(QScrollArea):
         if value is None or self._score_group.isHidden():
             return
         with np.errstate(invalid="ignore"):
-            above, below = int((undecided & (p.score >= value)).sum()), int((undecided & (p.score < value)).sum())
+            scored = undecided & focus.of_scale()
+            above, below = int((scored & (p.score >= value)).sum()), int((scored & (p.score < value)).sum())
         text = f"undecided here: {above:,} above, {below:,} below"
         text += f"\nall micrographs: {everywhere[1]:,} above, {everywhere[2]:,} below"
         if self._scope.currentText() == EVERYWHERE:
@@ -328,11 +344,12 @@ class PickPanel(QScrollArea):
     def _everywhere(self, value: float | None) -> tuple[int, int, int]:
         """Undecided picks of the project: all, above, below; counted in the background, the last known until then."""
         only = self._bench.focus.pick_set
+        scored = self._bench.focus.scored_sets()
         key = (self._session.store.head, value, only)
         if self._sides[0] != key and self._asked != key:
             self._asked = key
             self._bench.runner.submit(
-                lambda context: self._session.store.count_undecided(value, only),
+                lambda context: self._session.store.count_undecided(value, only, scored),
                 title="count undecided picks",
                 on_done=lambda sides: self._on_sides(key, sides),
                 quiet=True,

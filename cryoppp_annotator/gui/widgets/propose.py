@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from qtpy.QtWidgets import QComboBox, QGroupBox, QHBoxLayout, QPushButton, QVBoxLayout
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QGroupBox,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QVBoxLayout,
+)
 
 from ... import extensions
+from ...model.context import JobContext
 from ...model.micrograph import FINISHED_STATES, Micrograph
-from ...session import proposals
+from ...session import learning, proposals
 from ...session.edits import count_of
+from ...session.learning import Learned
+from ...session.proposals import Proposal
+from ...session.session import Announcement
+from ...session.templates import list_templates
 from ..workbench import Workbench
 
 _HERE = "Undecided candidates on this micrograph; nothing you decided is touched. One undo."
+_EVERYWHERE = "In the background, on every micrograph that is not finished; one step, one undo"
+_FILE = "file …"
 
 
 class ProposeBox(QGroupBox):
@@ -26,34 +43,111 @@ class ProposeBox(QGroupBox):
     def __init__(self, bench: Workbench) -> None:
         super().__init__("Candidates")
         self._bench = bench
+        self.learned: Learned | None = None
         self.picker = QComboBox()
         for name, found in extensions.pickers().items():
             self.picker.addItem(found.title, name)
+        self.picker.setCurrentIndex(max(0, self.picker.findData("log")))
         self.picker.setToolTip("Who proposes; the particle's diameter above is what it looks for")
+        self.templates = QComboBox()
+        self.templates.setToolTip("Class averages kept as templates (Classes tab), an .mrcs of averages, or a map")
+        self.note = QLabel()
+        self.note.setWordWrap(True)
         self.here = QPushButton("Propose here")
         self.everywhere = QPushButton("on all unfinished")
-        self.everywhere.setToolTip("In the background, on every micrograph that is not finished; one step, one undo")
         row = QHBoxLayout()
         row.addWidget(self.here)
         row.addWidget(self.everywhere)
         layout = QVBoxLayout(self)
-        layout.addWidget(self.picker)
+        for widget in (self.picker, self.templates, self.note):
+            layout.addWidget(widget)
         layout.addLayout(row)
         self.here.clicked.connect(self._on_here)
         self.everywhere.clicked.connect(self._on_everywhere)
+        self.picker.currentIndexChanged.connect(lambda _row: self._on_picker())
+        self.templates.activated.connect(self._on_templates)
         bench.session.current_changed.connect(self.refresh)
-        self.refresh()
+        bench.session.changed.connect(self._on_changed)
+        self._on_picker()
 
     def close_panel(self) -> None:
         """Stop following the session."""
         self._bench.session.current_changed.disconnect(self.refresh)
+        self._bench.session.changed.disconnect(self._on_changed)
+
+    # ------------------------------------------------------------------ what can be done
+
+    def _on_changed(self, _announcement: Announcement) -> None:
+        self.refresh()
+
+    def _on_picker(self) -> None:
+        if self.picker.currentData() == "template":
+            self._list_templates()
+        self.refresh()
+
+    def _list_templates(self) -> None:
+        chosen = self.templates.currentData()
+        self.templates.clear()
+        for told in list_templates(self._bench.session):
+            self.templates.addItem(
+                f"{told.name} ({len(told.numbers)})", (str(told.path), told.pixel_size_A, told.white)
+            )
+        if chosen is not None and self.templates.findData(chosen) < 0:
+            self.templates.addItem(Path(chosen[0]).name, chosen)
+        self.templates.addItem(_FILE)
+        self.templates.setCurrentIndex(max(0, self.templates.findData(chosen)))
+
+    def _on_templates(self, _row: int) -> None:
+        if self.templates.currentText() != _FILE:
+            self.refresh()
+            return
+        found, _ = QFileDialog.getOpenFileName(self, "Templates or a map", "", "MRC (*.mrcs *.mrc *.map)")
+        if found:
+            self.use_templates(Path(found))
+
+    def use_templates(self, path: Path) -> None:
+        """Take templates (or a map) from a file."""
+        self.templates.insertItem(0, path.name, (str(path.absolute()), None, True))
+        self.templates.setCurrentIndex(0)
+        self.refresh()
 
     def refresh(self) -> None:
         """Say what can be done now."""
-        current = self._bench.session.current
-        why = "open a micrograph first" if current is None else current.problem
+        session, name = self._bench.session, self.picker.currentData()
+        self.templates.setVisible(name == "template")
+        missing = self._missing(name)
+        note = ""
+        if name == "learned":
+            note = missing or self._learned_note()
+        elif name == "template":
+            note = missing
+        self.note.setText(note[:1].upper() + note[1:])
+        self.note.setVisible(bool(note))
+        current = session.current
+        why = missing or ("open a micrograph first" if current is None else current.problem)
         self.here.setEnabled(not why)
         self.here.setToolTip(why or _HERE)
+        self.everywhere.setEnabled(not missing)
+        self.everywhere.setToolTip(missing or _EVERYWHERE)
+
+    def _missing(self, name: str) -> str:
+        if name == "learned":
+            return learning.why_not(self._bench.session)
+        if name == "template" and self.templates.currentData() is None:
+            return "choose templates: keep averages as templates in the Classes tab, or take a file"
+        return ""
+
+    def _learned_note(self) -> str:
+        accepted, rejected = learning.decided(self._bench.session)
+        said = f"learns from {accepted:,} accepted and {rejected:,} rejected picks"
+        if self.learned is None:
+            return said
+        if learning.grown(self._bench.session, self.learned.model):
+            more = accepted + rejected - self.learned.model.n_accepted - self.learned.model.n_rejected
+            return f"{more:,} more decisions since it last learned: propose again to use them"
+        return said
+
+    # ------------------------------------------------------------------ doing it
 
     def _on_here(self) -> None:
         current = self._bench.session.current
@@ -67,16 +161,38 @@ class ProposeBox(QGroupBox):
             return
         self._start(wanted)
 
+    def _parameters(self, name: str) -> dict[str, Any]:
+        if name != "template" or self.templates.currentData() is None:
+            return {}
+        path, pixel, white = self.templates.currentData()
+        return {"templates": path, "template_pixel_A": pixel, "white": white}
+
     def _start(self, micrographs: Sequence[Micrograph]) -> None:
         bench, session, name = self._bench, self._bench.session, self.picker.currentData()
         where = micrographs[0].name if len(micrographs) == 1 else count_of(len(micrographs), "micrograph")
+        parameters = self._parameters(name)
+
+        def work(context: JobContext) -> tuple[Proposal, Learned | None]:
+            given: Mapping[str, Any] = parameters
+            learned = None
+            if name == "learned":
+                # anew each time: it takes a second, and the decisions have grown
+                learned = learning.learn(session, context=context)
+                context.log(learned.told)
+                given = learning.parameters_of(learned)
+            return proposals.propose(session, name, micrographs, parameters=given, context=context), learned
+
         bench.runner.submit(
-            lambda context: proposals.propose(session, name, micrographs, context=context),
-            title=f"propose on {where}",
-            on_done=self._on_done,
-            on_failed=bench.job_failed,
-        )
+            work, title=f"propose on {where}", on_done=self._on_done, on_failed=bench.job_failed
+        )  # fmt: skip
         bench.bridge.ticked.emit()
 
-    def _on_done(self, proposal: proposals.Proposal) -> None:
-        self._bench.guarded(lambda: self._bench.say(proposals.enter(self._bench.session, proposal)))
+    def _on_done(self, done: tuple[Proposal, Learned | None]) -> None:
+        proposal, learned = done
+        if learned is not None:
+            self.learned = learned
+        said: list[str] = []
+        if self._bench.guarded(lambda: said.append(proposals.enter(self._bench.session, proposal))):
+            told = f" · {learned.told}" if learned is not None else ""
+            self._bench.say(said[0] + told)
+        self.refresh()
