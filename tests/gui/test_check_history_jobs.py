@@ -228,7 +228,7 @@ def test_a_job_that_fails_says_why_and_folds_its_details(window):
     assert not row._text.isVisible()
     row._details.click()
     assert row._text.isVisible()
-    assert "Traceback" in row._text.text()
+    assert "Traceback" in row._text.toPlainText()
 
 
 def test_a_job_shows_its_time_left_then_what_it_took_and_its_log(window):
@@ -252,7 +252,7 @@ def test_a_job_shows_its_time_left_then_what_it_took_and_its_log(window):
     assert row._details.text() == "log (2)"
     row._details.click()
     assert row._text.isVisible()
-    assert row._text.text() == "$ relion_autopick --i micrographs.star\ntwo lines"
+    assert row._text.toPlainText() == "$ relion_autopick --i micrographs.star\ntwo lines"
 
 
 def test_counts_in_the_panel_follow(window, tmp_path):

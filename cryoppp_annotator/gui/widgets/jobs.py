@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import Qt
+from qtpy.QtGui import QTextCursor
 from qtpy.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QLabel,
+    QPlainTextEdit,
     QProgressBar,
     QPushButton,
     QScrollArea,
@@ -18,8 +19,8 @@ from qtpy.QtWidgets import (
 from ...jobs.runner import Job, JobState
 from ..workbench import Workbench
 
-#: Last lines of a job's log that are shown.
-_LOG_LINES = 50
+#: Last lines of a job's log that are shown, and in how many px.
+_LOG_LINES, _LOG_HEIGHT = 500, 150
 
 
 def time_left(seconds: float | None) -> str:
@@ -60,11 +61,11 @@ class JobRow(QFrame):
         self._details.setCheckable(True)
         self._details.setToolTip("What the job wrote, for a report")
         self._details.hide()
-        self._text = QLabel()
-        self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self._text.setWordWrap(True)
+        self._text = QPlainTextEdit()
+        self._text.setReadOnly(True)
+        self._text.setMaximumHeight(_LOG_HEIGHT)  # the other jobs stay in sight
         self._text.hide()
-        self._details.toggled.connect(self._text.setVisible)
+        self._details.toggled.connect(self._unfold)
         top = QHBoxLayout()
         top.addWidget(self._title, 1)
         top.addWidget(self._details)
@@ -97,11 +98,19 @@ class JobRow(QFrame):
             if log:
                 self._show_text(log, f"log ({len(job.lines)})")
 
+    def _unfold(self, shown: bool) -> None:
+        self._text.setVisible(shown)
+        self._text.moveCursor(QTextCursor.MoveOperation.End)
+
     def _show_text(self, text: str, button: str) -> None:
-        if text != self._text.text():  # a selection in it is kept
-            self._text.setText(text)
-            self._details.setText(button)
-            self._details.show()
+        if text == self._text.toPlainText():  # a selection in it is kept
+            return
+        bar = self._text.verticalScrollBar()
+        at, at_end = bar.value(), bar.value() == bar.maximum()
+        self._text.setPlainText(text)
+        bar.setValue(bar.maximum() if at_end else at)
+        self._details.setText(button)
+        self._details.show()
 
 
 class JobsPanel(QWidget):

@@ -63,8 +63,7 @@ class TopazPicker:
         with tempfile.TemporaryDirectory(prefix="cryoppp-topaz-") as name:
             folder = Path(name)
             write_image(folder / "m.mrc", plain, pixel_size_A)
-            # all pixels for its mixture model: its random sample would make each run another
-            preprocess = ["preprocess", "-s", str(scale), "--sample", "1", "--niters", "50", "-o", "small/", "m.mrc"]
+            preprocess = ["preprocess", "-s", str(scale), "-o", "small/", "m.mrc"]
             extract = [
                 "extract", "-m", model, "-r", str(max(1, round(0.5 * diameter / scale))), "-x", str(scale),
                 "-t", f"{wish['threshold']:g}", "-o", "picks.txt", "small/m.mrc",

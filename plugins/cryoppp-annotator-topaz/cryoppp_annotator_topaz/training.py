@@ -105,7 +105,7 @@ def train(
                 done = int(words[0])
             context.on_progress(len(micrographs) + done - 1, len(micrographs) + epochs, f"epoch {done}/{epochs}")
 
-        preprocess = ["preprocess", "-s", str(scale), "--sample", "10", "-o", "small/", *raw]
+        preprocess = ["preprocess", "-s", str(scale), "-o", "small/", *raw]
         learn = [
             "train", "--train-images", "small/", "--train-targets", "picks.txt", "-n", f"{expected:g}",
             "-r", str(radius), "-m", model, "--units", str(units), "--num-epochs", str(epochs),

@@ -65,7 +65,7 @@ def test_training_on_picks_gives_a_model_that_the_picker_uses(tmp_path: Path) ->
     (tmp_path / "picks.txt").write_text("\n".join(["image_name\tx_coord\ty_coord", *rows]) + "\n")
     ran = command(
         "train", tmp_path / "picks.txt", "--micrographs", tmp_path / "micrographs", "-o", tmp_path / "mine.sav",
-        "--diameter", "168", "--pixel-size", "2", "--epochs", "1", "--epoch-size", "2",
+        "--diameter", "168", "--pixel-size", "2", "--epochs", "1", "--epoch-size", "1",
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     found = pickers()["topaz"].propose(
