@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -26,8 +27,11 @@ from project_tools import (
 )
 
 from cryoppp_annotator.errors import ConflictError, Refused
+from cryoppp_annotator.model.coordinates import FloatArray
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.micrograph import MicrographState
+from cryoppp_annotator.model.region import REGION_REASONS, Region, unpack_vertices
+from cryoppp_annotator.session import regions
 from cryoppp_annotator.session.session import DEFAULT_DIAMETER_A
 from cryoppp_annotator.store.store import Selector
 
@@ -60,8 +64,9 @@ class Model:
     micrograph: dict[int, Row] = field(default_factory=dict)
     pick_set: dict[int, Row] = field(default_factory=dict)
     setting: dict[str, Row] = field(default_factory=dict)
+    region: dict[int, Row] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
-    ids: dict[str, int] = field(default_factory=lambda: {"particle": 0, "pick_set": 0})
+    ids: dict[str, int] = field(default_factory=lambda: {"particle": 0, "pick_set": 0, "region": 0})
 
     def new_id(self, name: str) -> int:
         self.ids[name] += 1
@@ -151,6 +156,13 @@ window = st.sampled_from([*WINDOWS, "first", "first"])
 decision = st.sampled_from(list(Decision))
 reason = st.sampled_from(list(Reason))
 picks = st.lists(st.integers(0, 30), max_size=5)
+place = st.integers(0, 3)
+region_reason = st.sampled_from(REGION_REASONS)
+
+
+def square(place: int) -> FloatArray:
+    """One of some regions that share nothing, (4, 2) yx."""
+    return 300.0 * place + np.array([(0.0, 0.0), (0.0, 200.0), (200.0, 200.0), (200.0, 0.0)])
 
 
 class Curation(RuleBasedStateMachine):
@@ -366,6 +378,64 @@ class Curation(RuleBasedStateMachine):
             writes.append(self._new_particle(micrograph, pick_set, x, y, **known))
         self.model.do(curator, change.micrograph, writes)
 
+    # ------------------------------------------------------------------ regions: squares, known by their place
+
+    def _regions(self, name: str, numbers: list[int]) -> list[int]:
+        on = sorted(i for i, row in self.model.region.items() if row["micrograph"] == self.here[name])
+        return [on[k] if k < len(on) else 10_000 + k for k in numbers]
+
+    def _new_region(self, name: str, place: int, reason: Reason, origin: str) -> Write:
+        row = {"micrograph": self.here[name], "place": place, "reason": int(reason), "origin": origin}
+        return ("region", self.model.new_id("region"), "", None, row)
+
+    @rule(name=window, place=place, reason=region_reason)
+    def draw(self, name: str, place: int, reason: Reason) -> None:
+        number = regions.draw(self.windows[name], square(place), reason)
+        write = self._new_region(name, place, reason, "hand")
+        assert number == write[1]
+        self.model.do(WINDOWS[name], self.here[name], [write])
+
+    @rule(name=window, numbers=picks)
+    def take_away(self, name: str, numbers: list[int]) -> None:
+        ids = self._regions(name, numbers)
+        there = [
+            i for i in sorted(set(ids)) if self.model.region.get(i, {"origin": "dismissed"})["origin"] != "dismissed"
+        ]
+        assert regions.remove(self.windows[name], ids) == len(there)
+        hand = [i for i in there if self.model.region[i]["origin"] == "hand"]
+        writes: list[Write] = [("region", i, "", dict(self.model.region[i]), None) for i in hand]
+        for i in there:
+            writes += [] if i in hand else self.model.update("region", i, origin="dismissed")
+        self.model.do(WINDOWS[name], self.here[name], writes)
+
+    @rule(name=window, numbers=picks, reason=region_reason)
+    def call_it(self, name: str, numbers: list[int], reason: Reason) -> None:
+        ids = self._regions(name, numbers)
+        rows = self.model.region
+        there = [i for i in sorted(set(ids)) if i in rows and rows[i]["origin"] != "dismissed"]
+        changed = [i for i in there if rows[i]["reason"] != reason]
+        assert regions.set_reason(self.windows[name], ids, reason) == len(changed)
+        writes: list[Write] = []
+        for i in changed:
+            writes += self.model.update("region", i, reason=int(reason), origin="hand")
+        self.model.do(WINDOWS[name], self.here[name], writes)
+
+    @rule(name=window, found=st.lists(place, max_size=3, unique=True))
+    def find(self, name: str, found: list[int]) -> None:
+        """The machine brings squares: none where a person dealt with one."""
+        here = self.here[name]
+        brought = tuple(Region(Reason.ICE, square(k)) for k in found)
+        regions.enter_found(self.windows[name], regions.Found(((here, brought),)))
+        there = {i: row for i, row in sorted(self.model.region.items()) if row["micrograph"] == here}
+        persons = {row["place"] for row in there.values() if row["origin"] != "found"}
+        machines = {i: row["place"] for i, row in there.items() if row["origin"] == "found"}
+        wanted = [k for k in found if k not in persons]
+        writes: list[Write] = [
+            ("region", i, "", dict(self.model.region[i]), None) for i, k in machines.items() if k not in wanted
+        ]
+        writes += [self._new_region(name, k, Reason.ICE, "found") for k in wanted if k not in machines.values()]
+        self.model.do(WINDOWS[name], here, writes)
+
     # ------------------------------------------------------------------ back and forth
 
     @rule(name=window, redo=st.booleans(), times=st.integers(1, 4))
@@ -424,6 +494,16 @@ class Curation(RuleBasedStateMachine):
         sets = {i: {k: row[k] for k in ("kind", "curator")} for i, row in table(self.folder, "pick_set").items()}
         assert sets == self.model.pick_set
         self.used |= set(held)
+        marked = {
+            i: {
+                "micrograph": row["micrograph"],
+                "place": round(float(unpack_vertices(row["vertices"]).min()) / 300),
+                "reason": row["reason"],
+                "origin": row["origin"],
+            }
+            for i, row in table(self.folder, "region").items()
+        }
+        assert marked == dict(sorted(self.model.region.items()))
 
     @invariant()
     def memory_is_the_file(self) -> None:

@@ -219,14 +219,19 @@ class RegionsBox(QGroupBox):
     def _select(self, ids: set[int]) -> None:
         self.selected = frozenset(ids) & {region.id for region in self.shown}
         self._mark()
+        self._show_selected()
+
+    def _show_selected(self) -> None:
         self.layer.show(self.shown, self.selected)
+        reasons = {region.reason for region in self.shown if region.id in self.selected}
+        if len(reasons) == 1:
+            self.reason.setCurrentIndex(self.reason.findData(reasons.pop()))
         self._show_buttons()
 
     def _on_listed(self) -> None:
         chosen = {int(item.data(Qt.ItemDataRole.UserRole)) for item in self.list.selectedItems()}
         self.selected = frozenset(chosen)
-        self.layer.show(self.shown, self.selected)
-        self._show_buttons()
+        self._show_selected()
 
     # ------------------------------------------------------------------ steps
 
