@@ -35,8 +35,8 @@ _LOG_DEFAULTS: dict[str, Any] = {
     "polarity": "dark", "diameter_min_A": None, "diameter_max_A": None, "adjust_threshold": -0.5,
 }  # fmt: skip
 _TEMPLATE_DEFAULTS: dict[str, Any] = {
-    "polarity": "dark", "references": None, "reference_pixel_size_A": None, "angle_deg": 10.0, "lowpass_A": 20.0,
-    "threshold": 0.1,
+    "polarity": "dark", "templates": None, "template_pixel_A": None, "white": True, "angle_deg": 10.0,
+    "lowpass_A": 20.0, "threshold": 0.1,
 }  # fmt: skip
 
 
@@ -65,7 +65,7 @@ class RelionPicker:
             raise EngineError(f"polarity is {wish['polarity']!r}, not dark or bright")
         # RELION needs some background around a particle
         plain = plain_image(image, 2.0 * diameter_A / pixel_size_A)
-        method = _log_words(wish, diameter_A) if "references" not in wish else _template_words(wish, diameter_A)
+        method = _log_words(wish, diameter_A) if "templates" not in wish else _template_words(wish, diameter_A)
         if plain is None:
             return Candidates.empty()
         program = find_program(PROGRAM, VARIABLE)
@@ -117,25 +117,25 @@ def _log_words(wish: Mapping[str, Any], diameter_A: float) -> list[str]:
 
 
 def _template_words(wish: Mapping[str, Any], diameter_A: float) -> list[str]:
-    if not wish["references"]:
-        raise EngineError("templates need a file of references (parameter references: .mrcs of class averages)")
-    path = Path(str(wish["references"])).expanduser().absolute()
+    if not wish["templates"]:
+        raise EngineError("say which templates to use (--templates, the parameter templates: .mrcs of class averages)")
+    path = Path(str(wish["templates"])).expanduser().absolute()
     try:
         with mrcfile.open(path, header_only=True, permissive=True) as file:
             side, header = int(file.header.nx), float(file.voxel_size.x)
     except (OSError, ValueError) as error:
-        raise EngineError(f"the references {path} cannot be read ({error})") from error
-    pixel = _number(wish, "reference_pixel_size_A", header)
+        raise EngineError(f"the templates {path} cannot be read ({error})") from error
+    pixel = _number(wish, "template_pixel_A", header)
     if pixel <= 0:
-        raise EngineError(f"{path} does not say its pixel size; give reference_pixel_size_A")
+        raise EngineError(f"{path} does not say its pixel size; give it (--template-pixel)")
     words = [
         "--ref", str(path), "--angpix_ref", f"{pixel:g}", "--ang", f"{_number(wish, 'angle_deg'):g}",
         "--lowpass", f"{_number(wish, 'lowpass_A'):g}", "--threshold", f"{_number(wish, 'threshold'):g}",
         "--min_distance", f"{0.7 * diameter_A:g}", "--particle_diameter", f"{min(diameter_A, 0.95 * side * pixel):g}",
         "--shrink", "0",
     ]  # fmt: skip
-    # references are white, as class averages are
-    return [*words, "--invert"] if wish["polarity"] == "dark" else words
+    # class averages are white, as a rule
+    return [*words, "--invert"] if (wish["polarity"] == "dark") == bool(wish["white"]) else words
 
 
 def _micrographs(pixel_size_A: float) -> str:

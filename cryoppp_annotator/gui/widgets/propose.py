@@ -32,6 +32,11 @@ _EVERYWHERE = "In the background, on every micrograph that is not finished; one 
 _FILE = "file …"
 
 
+def _takes_templates(picker: str | None) -> bool:
+    """The built-in picker, and those of plugins that match templates: they take the same parameters."""
+    return bool(picker) and str(picker).endswith("template")
+
+
 class ProposeBox(QGroupBox):
     """Choose a picker, press a button.
 
@@ -81,7 +86,7 @@ class ProposeBox(QGroupBox):
         self.refresh()
 
     def _on_picker(self) -> None:
-        if self.picker.currentData() == "template":
+        if _takes_templates(self.picker.currentData()):
             self._list_templates()
         self.refresh()
 
@@ -114,12 +119,12 @@ class ProposeBox(QGroupBox):
     def refresh(self) -> None:
         """Say what can be done now."""
         session, name = self._bench.session, self.picker.currentData()
-        self.templates.setVisible(name == "template")
+        self.templates.setVisible(_takes_templates(name))
         missing = self._missing(name)
         note = ""
         if name == "learned":
             note = missing or self._learned_note()
-        elif name == "template":
+        elif _takes_templates(name):
             note = missing
         self.note.setText(note[:1].upper() + note[1:])
         self.note.setVisible(bool(note))
@@ -133,7 +138,7 @@ class ProposeBox(QGroupBox):
     def _missing(self, name: str) -> str:
         if name == "learned":
             return learning.why_not(self._bench.session)
-        if name == "template" and self.templates.currentData() is None:
+        if _takes_templates(name) and self.templates.currentData() is None:
             return "choose templates: keep averages as templates in the Classes tab, or take a file"
         return ""
 
@@ -162,7 +167,7 @@ class ProposeBox(QGroupBox):
         self._start(wanted)
 
     def _parameters(self, name: str) -> dict[str, Any]:
-        if name != "template" or self.templates.currentData() is None:
+        if not _takes_templates(name) or self.templates.currentData() is None:
             return {}
         path, pixel, white = self.templates.currentData()
         return {"templates": path, "template_pixel_A": pixel, "white": white}

@@ -33,7 +33,7 @@ def test_log_keeps_to_the_rules() -> None:
 
 
 def test_templates_keep_to_the_rules(references: Path) -> None:
-    check_picker(pickers()["relion-template"], {"references": str(references)})
+    check_picker(pickers()["relion-template"], {"templates": str(references)})
 
 
 def test_bright_particles_are_found_when_asked_for() -> None:
@@ -54,10 +54,10 @@ def test_what_is_wrong_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
     with pytest.raises(EngineError, match="no parameter 'treshold'"):
         propose("relion-template", treshold=1)
-    with pytest.raises(EngineError, match="need a file of references"):
+    with pytest.raises(EngineError, match="say which templates"):
         propose("relion-template")
     with pytest.raises(EngineError, match=r"nothing-here\.mrcs cannot be read"):
-        propose("relion-template", references=str(tmp_path / "nothing-here.mrcs"))
+        propose("relion-template", templates=str(tmp_path / "nothing-here.mrcs"))
     with pytest.raises(EngineError, match="range of diameters"):
         propose("relion-log", diameter_min_A=90, diameter_max_A=50)
     # RELION's own words: references of a box that it refuses
@@ -66,7 +66,7 @@ def test_what_is_wrong_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         file.set_data(np.zeros((1, 31, 20), np.float32))
         file.voxel_size = 2.0
     with pytest.raises(EngineError, match=r"relion_autopick (failed|was killed)"):
-        propose("relion-template", references=str(odd))
+        propose("relion-template", templates=str(odd))
     monkeypatch.setenv("CRYOPPP_RELION", str(tmp_path))
     with pytest.raises(EngineError, match=r"relion_autopick was not found; install RELION"):
         propose("relion-log")
