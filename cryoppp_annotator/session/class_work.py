@@ -172,7 +172,9 @@ def work_out(
     boxes = Boxes(BoxStack(geometry.side), geometry)
     before = None if options.start_from is None else previous_run(session, options.start_from, geometry)
     start = None if before is None else before.model
-    work = _Work(boxes, options.use_ctf, Settings(options.n_classes), _Watch(on_iteration), scheduler)
+    work = _Work(
+        boxes, options.use_ctf, Settings(options.n_classes, subset=options.subset), _Watch(on_iteration), scheduler
+    )
     rng = context.rng()
     wanted = max(options.subset, _PER_CLASS * options.n_classes)
     if start is None and len(picks) > 1.2 * wanted:
