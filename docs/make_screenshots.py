@@ -1,7 +1,7 @@
 """Makes the pictures of the README: drives the real window on a virtual display over simulated micrographs.
 
-``.venv/bin/python docs/make_screenshots.py [FOLDER]`` (default: docs/images). Needs Debian's xvfb, openbox, xdotool and
-imagemagick.
+``.venv/bin/python docs/make_screenshots.py [FOLDER] [window] [classes]`` (default: docs/images, all). Needs Debian's
+xvfb, openbox, xdotool and imagemagick.
 """
 
 from __future__ import annotations
@@ -50,14 +50,16 @@ def prepare(folder: Path) -> Path:
     return folder / "annotator-project"
 
 
-def take(folder: Path, work: Path) -> None:
-    """Start the window and take the pictures."""
-    # nobody's own settings are read or shown
+def keep_apart(work: Path) -> None:
+    """Nobody's own settings are read or shown."""
     for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "CRYOPPP_ANNOTATOR_HOME"):
         os.environ[name] = str(work / name.lower())
     os.environ["NAPARI_CONFIG"] = str(work / "napari.yaml")
     os.environ["XDG_RUNTIME_DIR"] = str(work)
-    project = prepare(work / "simulated")
+
+
+def take(project: Path, folder: Path) -> None:
+    """Start the window and take the pictures."""
     desk = Desk(1600, 1000)
     program = Program(desk, "annotate", project, "--curator", "ada")
     try:
@@ -95,11 +97,41 @@ def take(folder: Path, work: Path) -> None:
         program.kill()
         desk.close()
     _side_by_side(folder / "raw.png", folder / "denoised.png", folder / "raw-denoised.png")
-    for file in folder.glob("*.png"):
-        _shrink(file)
+    for name in ("window", "help", "raw-denoised"):
+        _shrink(folder / f"{name}.png")
 
 
+def take_classes(project: Path, folder: Path) -> None:
+    """Classify the demo's picks in the window, and choose the worst class."""
+    desk = Desk(1280, 800)
+    program = Program(desk, "annotate", project, "--curator", "ada")
+    try:
+        wait_until(program.shown, "the micrograph is drawn", 90)
+        desk.click(program.ask(_place(f"{_TABS}.tabBar()", f"{_TABS}.tabBar().tabRect(1).center()")))
+        desk.click(program.ask("middle(a.classes.run.start)"))
+        wait_until(lambda: program.ask("a.classes.shown is not None"), "the classes are shown", 300)
+        desk.click(program.ask("middle(a.classes.sort)"))
+        desk.type("worst")
+        desk.key("Return")
+        wait_until(lambda: program.ask("a.classes.sort.currentText()") == "worst quality", "the worst come first")
+        tile = "a.classes.gallery.visualRect(a.classes.model.index(0)).center()"
+        desk.click(program.ask(_place("a.classes.gallery.viewport()", tile)))
+        wait_until(lambda: program.ask("a.classes.gallery.chosen()"), "it is chosen")
+        desk.picture(folder / "classes.png")
+    finally:
+        program.kill()
+        desk.close()
+    # 256 colours are too few for this one: the red of a suggestion would become yellow
+    Image.open(folder / "classes.png").convert("RGB").save(folder / "classes.png", optimize=True)
+
+
+_TABS = "a.classes.parentWidget().parentWidget()"
 _HELP = "next((w for w in QApplication.topLevelWidgets() if type(w).__name__ == 'HelpDialog' and w.isVisible()), None)"
+
+
+def _place(widget: str, point: str) -> str:
+    """Asks where a point of a widget is on the screen."""
+    return f"(lambda p: [p.x(), p.y()])({widget}.mapToGlobal({point}))"
 
 
 def _crop(box: tuple[float, float, float, float]) -> str:
@@ -129,8 +161,14 @@ def main() -> None:
     if missing := missing_tools():
         sys.exit(f"not installed: {', '.join(missing)}")
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "images"
+    wanted = sys.argv[2:] or ["window", "classes"]
     with tempfile.TemporaryDirectory() as work:
-        take(folder, Path(work))
+        keep_apart(Path(work))
+        project = prepare(Path(work) / "simulated")
+        if "window" in wanted:
+            take(project, folder)
+        if "classes" in wanted:
+            take_classes(project, folder)
     for file in sorted(folder.glob("*.png")):
         print(f"{file}  {file.stat().st_size // 1000} kB")
 

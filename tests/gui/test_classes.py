@@ -132,7 +132,8 @@ def test_one_button_classifies_while_picking_goes_on(picked):
     assert len(iterations) > 3
     tiles = [panel.model.tile(number) for number in panel.model.numbers]
     assert sum(sum(tile.counts) for tile in tiles) == sum(item.count for item in panel.shown.summaries)
-    assert panel.verdict.text() == f"{panel.shown.verdict}."
+    assert panel.verdict.text() == f"{panel.shown.verdict} (1 note)."
+    assert "no CTF" in panel.verdict.toolTip()
     assert panel.run.list.currentText().startswith(panel.shown.name)
 
 

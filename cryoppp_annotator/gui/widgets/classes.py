@@ -434,7 +434,8 @@ class ClassesPanel(QWidget):
         self.automatic.setToolTip(why or "As the program suggests")
         if run is not None:
             notes = run.record.get("inputs", {}).get("notes", ())
-            self.verdict.setText(f"{run.verdict or run.name}.{' ⓘ' if notes else ''}")
+            more = f" ({count_of(len(notes), 'note')})" if notes else ""
+            self.verdict.setText(f"{run.verdict or run.name}{more}.")
             self.verdict.setToolTip("\n".join(notes))
         elif not self.model.is_live:
             self.verdict.setText("")

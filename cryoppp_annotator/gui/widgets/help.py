@@ -36,6 +36,9 @@ GESTURES = (
     ("R held + click", "select a region (right: take it away)"),
     ("Space held", "look under the rings"),
     ("O, then drag", "measure a particle: sets the diameter"),
+    ("click in a gallery", "then A, X, 1 to 9 mean the chosen classes"),
+    ("double click, Enter", "open a class; go to a particle"),
+    ("Ctrl+wheel there", "larger and smaller tiles"),
 )
 
 #: Where the groups stand; those not named go into the middle.
