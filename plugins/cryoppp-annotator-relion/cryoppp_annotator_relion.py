@@ -77,7 +77,16 @@ class RelionPicker:
                 file.set_data(plain)
                 file.voxel_size = pixel_size_A
             (folder / "micrographs.star").write_text(_micrographs(pixel_size_A), encoding="ascii")
-            words = [program, "--i", "micrographs.star", "--odir", "out/", "--pickname", "pick", *method]
+            words: list[str | Path] = [
+                program,
+                "--i",
+                "micrographs.star",
+                "--odir",
+                "out/",
+                "--pickname",
+                "pick",
+                *method,
+            ]
             run_process(words, folder=folder, environment={"LC_ALL": "C"}, mend=MEND, context=context)
             stars = list(folder.glob("out/**/*pick.star"))
             x, y, score = _read(stars[0]) if stars else (np.zeros(0), np.zeros(0), np.zeros(0))

@@ -45,7 +45,7 @@ def install(folder: Path, torch: str, say: Callable[[str], None], context: JobCo
     if not python.exists():
         say(f"making {folder}")
         run_process([sys.executable, "-m", "venv", folder], context=job)
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+    pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
     say(f"installing PyTorch ({torch}; 200 MB, with CUDA some GB)")
     run_process([*pip, torch], context=job)
     say(f"installing topaz-em {VERSION}")
