@@ -178,9 +178,27 @@ def n_mendable(findings: Sequence[ProjectFinding]) -> int:
     return len({i for item in findings if item.finding.mend in REASONS for i in item.ids})
 
 
+#: What a rule finds, one and many, in the words of the export dialog.
+_WORDS = {
+    "duplicate": ("duplicate", "duplicates"),
+    "near-duplicate": ("pick closer than half a diameter to another", "picks closer than half a diameter to another"),
+    "out-of-bounds": ("pick off its micrograph", "picks off their micrograph"),
+    "edge-clipped": ("box cut by the edge", "boxes cut by the edge"),
+    "off-centre": ("pick off its particle's centre", "picks off their particle's centre"),
+    "in-region": ("pick on carbon or ice", "picks on carbon or ice"),
+    "pixel-size": ("doubtful pixel size", "doubtful pixel sizes"),
+    "diameters": ("remark on diameters", "remarks on diameters"),
+    "no-picks": ("micrograph without picks", "micrographs without picks"),
+    "count-outlier": ("micrograph with an unusual count", "micrographs with an unusual count"),
+    "name-mismatch": ("import with names that match no micrograph", "imports with names that match no micrograph"),
+    "frame": ("import in a doubtful frame", "imports in a doubtful frame"),
+}
+
+
 def one_line(findings: Sequence[ProjectFinding]) -> str:
-    """The findings in one line, for the export dialog: ``2 duplicates, 1 edge-clipped``."""
+    """The findings in one line, for the export dialog: ``Found: 2 duplicates, 1 box cut by the edge``."""
     counts: dict[str, int] = {}
     for item in findings:
         counts[item.finding.rule] = counts.get(item.finding.rule, 0) + max(1, len(item.ids))
-    return "Found: " + ", ".join(f"{n:,} {rule}" for rule, n in counts.items()) if counts else "Nothing suspicious."
+    words = (f"{n:,} {_WORDS.get(rule, (rule, rule))[n != 1]}" for rule, n in counts.items())
+    return "Found: " + ", ".join(words) if counts else "Nothing suspicious."
