@@ -48,14 +48,17 @@ class BoxStack:
 
     def __init__(self, side: int) -> None:
         self._side = side
-        self._parts: list[tuple[Path | NDArray[Any], NDArray[np.intp]]] = []
+        self._parts: list[tuple[Path | NDArray[Any], NDArray[np.int64]]] = []
         self._starts = np.zeros(1, np.intp)
         self._order: NDArray[np.intp] | None = None
 
-    def append(self, records: Path | NDArray[Any], rows: NDArray[np.intp]) -> None:
-        """Add rows of an array of records with a field ``image``, in memory or in a ``.npy`` file."""
-        self._parts.append((records, rows))
-        self._starts = np.append(self._starts, self._starts[-1] + len(rows))
+    def append(self, records: Path | NDArray[Any], particles: NDArray[np.int64]) -> None:
+        """Add the boxes of some particles from records with fields ``particle`` and ``image``, in memory or a file.
+
+        They are looked up when they are read: another run may have written the file anew, with more in it.
+        """
+        self._parts.append((records, particles))
+        self._starts = np.append(self._starts, self._starts[-1] + len(particles))
 
     def take(self, rows: NDArray[np.intp]) -> BoxStack:
         """Some of the boxes, in this order; nothing is read yet."""
@@ -79,9 +82,13 @@ class BoxStack:
         part = np.searchsorted(self._starts, wanted, side="right") - 1
         for number in np.unique(part).tolist():
             mine = np.flatnonzero(part == number)
-            source, rows = self._parts[number]
+            source, particles = self._parts[number]
             records = _opened(source, self._side) if isinstance(source, Path) else source
-            out[mine] = records["image"][rows[wanted[mine] - self._starts[number]]]
+            ids = particles[wanted[mine] - self._starts[number]]
+            rows = np.minimum(np.searchsorted(records["particle"], ids), len(records) - 1)
+            if not np.array_equal(records["particle"][rows], ids):
+                raise EngineError(f"{source} has lost boxes that this run is made of: run again, they are cut anew")
+            out[mine] = records["image"][rows]
         return out
 
 
@@ -221,11 +228,12 @@ def cut_out(session: Session, picks: Picks, boxes: Boxes, *, context: JobContext
             context.check()
             boxes.skipped.append(f"{micrograph.name}: {error}")
             continue
-        at = np.searchsorted(records["particle"], picks.id[part])
+        ids = picks.id[part]
+        at = np.searchsorted(records["particle"], ids)
         usable = np.asarray(records["usable"][at], np.bool_)
         told = defocus_of(session, micrograph)
         boxes.optics = boxes.optics or told.optics
-        boxes.images.append(source, at[usable])
+        boxes.images.append(source, ids[usable])
         rows.append(part.start + np.flatnonzero(usable))
         n = int(usable.sum())
         scale.append(np.full(n, boxes.geometry.pixel_size_A / session.pixel_size_A(micrograph)))

@@ -225,6 +225,30 @@ def test_picks_beyond_what_averages_are_made_of_are_assigned_in_pieces(
     assert purity(again.members["number"][same], result.members["number"].astype(float)) > 0.75
 
 
+def test_a_second_run_may_write_the_boxes_of_the_first_anew(bare: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(class_work, "TRAINED", 60)  # the others are read after the averages are made
+    alone = classes.classify_project(bare, RunOptions(3))
+    others: list[np.ndarray] = []
+
+    def meanwhile(_preview: object) -> None:
+        if not others:
+            first = bare.micrographs[0]
+            bare.go(first.id)
+            bare.remove([bare.add(70, 67)])
+            bare.add(126, 67)
+            others.append(classes.classify_project(bare, RunOptions(2)).averages)
+            file = next((bare.store.folder / "cache" / "boxes").glob(f"{first.id}-*.npy"))
+            records = np.load(file)
+            np.save(file, np.concatenate([records[:1], records]))  # rows are others than they were
+            records["particle"][0] = -1
+            np.save(file, np.concatenate([records[:1], np.load(file)[1:]]))
+
+    both = classes.classify_project(bare, RunOptions(3), on_iteration=meanwhile)
+    assert others
+    assert np.array_equal(both.averages, alone.averages)
+    assert np.array_equal(both.members["number"], alone.members["number"])
+
+
 def test_some_classes_alone_are_classified_again(session: Session) -> None:
     run = only_run(session)
     options = classes.reclassify(run, [1, 2], 3)
