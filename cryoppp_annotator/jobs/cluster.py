@@ -76,11 +76,12 @@ def each(
     with _place(threads, len(items), scheduler, context) as (executor, inner):
         done: queue.SimpleQueue[Future[R]] = queue.SimpleQueue()
         of: dict[Future[R], T] = {}
-        for item in items:
-            future = executor.submit(_task, function, item, inner)
-            of[future] = item
-            future.add_done_callback(done.put)
         try:
+            for item in items:
+                context.check()
+                future = executor.submit(_task, function, item, inner)
+                of[future] = item
+                future.add_done_callback(done.put)
             while of:
                 n_over = len(items) - len(of)
                 context.progress(n_over, len(items), f"{n_over}/{len(items)} {what}")
