@@ -32,6 +32,8 @@ SIDE_PX = 64
 _BATCH = 128
 #: A micrograph of coarser pixels than the others sets the pixel size of all boxes only where it has such a share.
 _NOTABLE = 0.05
+#: ... and where its pixels are no more than so many times those of most picks: else they are a mistake.
+_COARSEST = 2.0
 #: Bytes of boxes kept for later runs.
 DISK_LIMIT = 12 * 2**30
 _NAMED = 5
@@ -198,7 +200,11 @@ def plan(session: Session, picks: Picks, invert: bool = True) -> Geometry:
     where = picks.by_micrograph()
     sizes = np.array([known[number] for number in where])
     weight = np.array([part.stop - part.start for part in where.values()])
-    coarsest = max(size for size in np.unique(sizes) if weight[sizes >= size].sum() >= _NOTABLE * len(picks))
+    order = np.argsort(sizes)
+    usual = sizes[order][np.searchsorted(np.cumsum(weight[order]), len(picks) / 2.0)]
+    near = sizes <= _COARSEST * usual
+    notable = [size for size in np.unique(sizes[near]) if weight[near & (sizes >= size)].sum() >= _NOTABLE * len(picks)]
+    coarsest = max(notable)
     own = picks.diameter_A[np.isfinite(picks.diameter_A)]
     diameter_A = session.diameter_A if session.diameter_is_set or not len(own) else float(np.median(own))
     box = box_for(diameter_A / coarsest)

@@ -373,6 +373,18 @@ def test_bad_picks_and_micrographs_are_skipped_and_told(bare: Session) -> None:
     assert classes.is_out_of_date(bare, run) == 0
 
 
+def test_a_micrograph_of_much_coarser_pixels_than_the_others_is_skipped(bare: Session) -> None:
+    wrong = bare.micrographs[3]
+    bare.set_pixel_size(25.0, wrong.id)
+    result = classes.classify_project(bare, RunOptions(3))
+    assert any(note.startswith(f"skipped {wrong.name}: its pixels of 25 A are coarser") for note in result.notes)
+    assert result.run.record["counts"]["classified"] == 147
+    bare.set_pixel_size(3.5, wrong.id)  # a little coarser: all boxes follow
+    result = classes.classify_project(bare, RunOptions(3))
+    assert result.run.record["counts"]["classified"] > 180
+    assert result.run.pixel_size_A == pytest.approx(3.5, rel=0.05)
+
+
 def test_the_defocus_that_is_known_is_used(bare: Session) -> None:
     one, two, *_ = bare.micrographs
     plain = classes.classify_project(bare, RunOptions(3))
