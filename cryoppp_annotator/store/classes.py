@@ -186,16 +186,17 @@ def to_decide(connection: Connection, run: int, numbers: Sequence[int], decision
     """Members of classes that a decision about the classes is about.
 
     Rejecting is about undecided and accepted ones; accepting about undecided ones and those rejected as *not a
-    particle*; setting undecided about all.
+    particle*; setting undecided about all. Only ids, micrographs, decisions and reasons are read.
     """
     p = schema.particle.c
     about: ColumnElement[bool] = p.decision != int(decision)
     if decision is Decision.ACCEPTED:
         as_junk = and_(p.decision == int(Decision.REJECTED), p.reason == int(Reason.NOT_A_PARTICLE))
         about = or_(p.decision == int(Decision.UNDECIDED), as_junk)
-    names = ["id", *COLUMNS]
-    query = _joined(select(*(p[n] for n in names)), run, numbers).where(about).order_by(p.id)
-    return Particles(**rows.read_columns(connection, query, {"id": np.int64, **COLUMNS}))
+    wanted = {"id": np.int64, **{name: COLUMNS[name] for name in ("micrograph", "decision", "reason")}}
+    query = _joined(select(*(p[name] for name in wanted)), run, numbers).where(about).order_by(p.id)
+    columns = rows.read_columns(connection, query, wanted)
+    return Particles.from_columns(columns.pop("id"), columns)
 
 
 def to_move(connection: Connection, run: int, numbers: Sequence[int] | None) -> dict[str, NDArray[Any]]:
