@@ -134,8 +134,8 @@ class RunBox(QWidget):
         layout.addWidget(self.told)
         layout.addLayout(shown)
         layout.addWidget(self._old)
-        self._progress.hide()
-        self._old.hide()
+        for widget in (self._progress, self._old, self.told):
+            widget.hide()
 
     def close_panel(self) -> None:
         """Stop following the session."""
