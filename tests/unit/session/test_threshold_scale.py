@@ -1,0 +1,66 @@
+"""One threshold means the scores of one picker; what it hides is not counted, and not walked to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+
+from cryoppp_annotator.model.candidates import Candidates
+from cryoppp_annotator.session import project, proposals
+from cryoppp_annotator.session.commands import session_commands
+from cryoppp_annotator.session.focus import Focus
+from cryoppp_annotator.store.store import Selector
+
+
+@pytest.fixture
+def session(tmp_path: Path):
+    for i in range(3):
+        with mrcfile.new(tmp_path / f"m{i}.mrc") as mrc:
+            mrc.set_data(np.random.default_rng(i).normal(size=(300, 300)).astype(np.float32))
+            mrc.voxel_size = 2.0
+    opened = project.open_plan(project.plan(tmp_path, tmp_path / "project"), curator="me")
+    opened.set_diameter(40)
+    opened.go(opened.micrographs[0].id)
+    yield opened
+    opened.close()
+
+
+def propose(session, picker: str, number: int, scores: list[float]) -> None:
+    x = np.arange(len(scores)) * 40.0 + 20
+    found = Candidates(x, np.full(len(x), 30.0 + 60 * number), np.array(scores), np.full(len(x), 40.0))
+    one = session.micrographs[number].id
+    proposals.enter(session, proposals.Proposal(picker, 40.0, {}, ((one, found),)))
+
+
+def test_a_probability_and_a_standard_deviation_share_no_threshold(session):
+    propose(session, "log", 0, [6.0, 3.0])
+    propose(session, "learned", 1, [0.9, 0.4, 0.2])
+    focus = Focus(session)
+    (learned,) = [i for i, told in session.pick_sets.items() if told["name"].startswith("learned")]
+    assert focus.scored_sets() == (learned,)
+    assert sorted(session.store.sample_scores(pick_sets=focus.scored_sets())) == [0.2, 0.4, 0.9]
+    focus.set_threshold(0.5)
+    assert not focus.below().any()  # those of log here are not below a probability
+    first, second = (m.id for m in session.micrographs[:2])
+    drawn = session.store.count_drawn(0.5, tuple(focus.proposed_sets()), focus.scored_sets())
+    assert drawn == {first: 2, second: 1}
+    assert session.store.count_undecided(0.5, None, focus.scored_sets()) == (5, 1, 2)
+    assert session.store.count(Selector(min_score=0.5, pick_sets=(learned,))) == 1
+
+
+def test_next_undecided_goes_where_the_chosen_set_has_some_and_nothing_hidden(session):
+    propose(session, "log", 0, [6.0])
+    propose(session, "log", 1, [2.0])
+    propose(session, "log", 2, [5.0])
+    commands = {command.id: command for command in session_commands()}
+    focus = Focus(session)
+    focus.set_threshold(4.0)
+    commands["next-undecided"].run(focus)
+    commands["next-undecided"].run(focus)
+    assert session.current_id == session.micrographs[2].id  # what is hidden on the second is passed over
+    focus.pick_set = min(session.pick_sets)  # the first proposal's
+    commands["next-undecided"].run(focus)
+    assert session.current_id == session.micrographs[0].id
