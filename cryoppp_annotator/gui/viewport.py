@@ -107,6 +107,7 @@ class Viewport:
         rows = rows[rows >= 0]
         current = self._session.current
         if len(rows) and current is not None:
+            self._refit.stop()  # or the whole micrograph would be shown again a moment later
             scale = self._scale()
             ring = float(self._session.diameters_A()[rows[0]]) / self._session.pixel_size_A(current) * scale
             if ring * self._camera.zoom < _JUDGED_PX:

@@ -222,7 +222,7 @@ def test_export_says_what_goes_out_and_mends_first(decided, tmp_path):
     assert asked.note.text() == "12 picks of this project (12 accepted, 60 undecided, 10 rejected)."
     window.until(lambda: asked.mend.isVisible())
     assert asked.lint.text().startswith("Found: ")
-    assert "duplicate" in asked.lint.text()
+    assert "1 pick closer than half a diameter to another" in asked.lint.text()
     steps = window.steps()
     asked.mend.click()
     window.until(lambda: not asked.mend.isVisible())
