@@ -60,6 +60,11 @@ class Viewport:
         for event in self._events():
             event.connect(self._on_moved)
 
+    @property
+    def moving(self) -> bool:
+        """Whether the whole micrograph is about to be shown again, in a window of another size."""
+        return self._refit.isActive()
+
     def _events(self) -> tuple[Any, Any]:
         return self._camera.events.zoom, self._camera.events.center
 

@@ -70,7 +70,7 @@ def test_a_method_that_cannot_leaves_the_micrograph_alone_and_says_why(new_windo
     choose(view._method, "Missing engine")
     window.until(lambda: "not installed" in window.status)
     assert view._note.text() == "Missing engine: the program is not installed"
-    np.testing.assert_array_equal(window.image.data, discs(0))
+    window.until(lambda: np.array_equal(window.image.data, discs(0)))
     assert not any(m.problem for m in window.session.micrographs)
     window.session.set_diameter(90.0)  # draws anew, and asks for it once more
     window.idle()

@@ -215,7 +215,13 @@ class Window:
         row = size.height() / 2 + down * (y * scale - camera.center[-2]) * camera.zoom
         return QPoint(round(column), round(row))
 
+    def settle(self) -> None:
+        """Wait until the camera stands still: a panel that has grown makes the canvas smaller a moment later."""
+        QApplication.processEvents()
+        self.until(lambda: not self.bench.viewport.moving)
+
     def point(self, x: float, y: float) -> None:
+        self.settle()
         QTest.mouseMove(self.bench.canvas, self.at(x, y) - QPoint(1, 0))
         self.qtbot.wait(12)
         QTest.mouseMove(self.bench.canvas, self.at(x, y))

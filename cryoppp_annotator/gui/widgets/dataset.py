@@ -43,7 +43,10 @@ class DatasetPlot(QWidget):
         self._current: int | None = None
         self.setMinimumHeight(56)
         self.setMouseTracking(True)
-        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        # else a small window grows, and the micrograph with it, in the middle of a gesture
+        policy.setRetainSizeWhenHidden(True)
+        self.setSizePolicy(policy)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
 
     def sizeHint(self) -> QSize:

@@ -195,8 +195,7 @@ class MicrographsPanel(QWidget):
 
     def _show_plot(self) -> None:
         self.plot.show_counts(self._session.micrographs, self.model.above, self._session.current_id)
-        self._told.setText(self.plot.text())
-        self._told.setVisible(not self.plot.isHidden())
+        self._told.setText(" " if self.plot.isHidden() else self.plot.text())  # the line keeps its height
 
     def _on_changed(self, _announcement: Announcement) -> None:
         self._show_counts()
