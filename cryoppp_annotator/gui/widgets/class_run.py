@@ -106,6 +106,7 @@ class RunBox(QWidget):
         bench.bridge.ticked.connect(self._on_tick)
         bench.session.changed.connect(self._on_changed)
         bench.themed.connect(self._colour)
+        self._colour()
 
     def _lay_out(self) -> None:
         top = QHBoxLayout()
@@ -212,10 +213,11 @@ class RunBox(QWidget):
         self.picks.setVisible(True)
 
     def _tell(self, text: str, level: str = "info") -> None:
-        self._level = level
         self.told.setText(text)
         self.told.setVisible(bool(text))
-        self._colour()
+        if level != self._level:  # a style sheet costs as much as a commit
+            self._level = level
+            self._colour()
 
     def _colour(self) -> None:
         self.outdated.setStyleSheet(f"color: {self._bench.ink('warning')};")

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 )
 from skimage.filters import threshold_otsu
 
-from ...model.curation import Decision, Reason, Table
+from ...model.curation import Decision, Delta, Reason, Table
 from ...session.session import Announcement
 from ...store.store import Selector
 from ..layers.styles import WORDS
@@ -231,7 +231,7 @@ class PickPanel(QScrollArea):
 
     def _on_changed(self, announcement: Announcement) -> None:
         change = announcement.change
-        if change is None or any(d.table is Table.PICK_SET for d in change.deltas):
+        if change is None or any(_has_scores(d) for d in change.deltas):
             self._read_scores()
         self.refresh()
 
@@ -362,6 +362,12 @@ class PickPanel(QScrollArea):
         self._sides = (key, sides)
         if not self._closed:  # else this came with the last of the project
             self._show_counts()
+
+
+def _has_scores(delta: Delta) -> bool:
+    """Whether it is of a pick set that may bring scores: not of one by hand, which comes with the first pick."""
+    kinds = (delta.after or delta.before).get("kind", ()) if delta.table is Table.PICK_SET else ()
+    return any(str(kind) != "hand" for kind in kinds)
 
 
 def suggested_threshold(scores: NDArray[np.float64]) -> float:
