@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ def write_delta(connection: Connection, table: Table, delta: Delta) -> int:
     A row is updated only where it holds what the delta says it held before: fewer than ``len(delta)`` means that the
     delta was built on another state, and the transaction must be rolled back.
     """
-    n = 0
+    n, rows = 0, len(delta)
     if delta.kind is Kind.DELETE:
         statement: Any = delete(table).where(table.c.id == bindparam("b_id"))
         columns: dict[str, NDArray[Any]] = {"b_id": delta.ids}
@@ -42,15 +42,31 @@ def write_delta(connection: Connection, table: Table, delta: Delta) -> int:
         columns = {"id": delta.ids, **delta.after}
     else:
         unchanged = [table.c[name].is_not_distinct_from(bindparam(f"w_{name}")) for name in delta.before]
-        statement = update(table).where(table.c.id == bindparam("b_id"), *unchanged)
+        statement = update(table).where(table.c.id.between(bindparam("b_first"), bindparam("b_last")), *unchanged)
         statement = statement.values({name: bindparam(f"v_{name}") for name in delta.after})
-        columns = {"b_id": delta.ids}
-        columns.update({f"w_{name}": column for name, column in delta.before.items()})
+        columns = {f"w_{name}": column for name, column in delta.before.items()}
         columns.update({f"v_{name}": column for name, column in delta.after.items()})
-    for piece in parameters(columns, len(delta)):
+        first, last = _runs(delta.ids, list(columns.values()))
+        columns = {name: column if len(column) == 1 else column[first] for name, column in columns.items()}
+        columns |= {"b_first": delta.ids[first], "b_last": delta.ids[last]}
+        rows = len(first)
+    for piece in parameters(columns, rows):
         result = connection.execute(statement, piece)
         n += len(piece) if delta.kind is Kind.INSERT else result.rowcount
     return n
+
+
+def _runs(ids: NDArray[np.int64], columns: Sequence[NDArray[Any]]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """First and last places of runs of rows with consecutive ids (n,) and the same values: one statement for each.
+
+    A decision about a whole data set is few runs; a row of its own costs as much as a run.
+    """
+    new = np.diff(ids) != 1
+    for column in columns:
+        if len(column) > 1:
+            new |= column[1:] != column[:-1]
+    at = np.flatnonzero(new) + 1
+    return np.concatenate([[0], at]), np.concatenate([at - 1, [len(ids) - 1]])
 
 
 def parameters(columns: Mapping[str, NDArray[Any]], n: int) -> Iterator[list[dict[str, Any]]]:
