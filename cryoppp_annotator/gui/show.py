@@ -178,7 +178,11 @@ class Show:
             self._draw(wanted, self.view)
 
     def _arrived(self, micrograph_id: int, picture: Picture) -> None:
-        if self._session.current_id == micrograph_id:
+        current = self._session.current
+        if current is None or current.id != micrograph_id:
+            return
+        # another method or the raw view may have been chosen while this one was made
+        if self.pictures.ready(current, self.view) is picture:
             self._draw(picture, self.view)
             self._tell_lost(micrograph_id)
 

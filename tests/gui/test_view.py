@@ -16,6 +16,15 @@ from cryoppp_annotator.session.pictures import View
 Key = Qt.Key
 
 
+class Refusing:
+    """A denoiser whose program is not there."""
+
+    name, title = "missing", "Missing engine"
+
+    def denoise(self, image, **words):
+        raise EngineError("the program is not installed")
+
+
 def test_the_automatic_method_is_the_usual_one_and_a_choice_is_kept(window, new_window, micrographs):
     view = window.annotator.pick.view
     assert view._method.currentText() == "Automatic"
@@ -56,14 +65,27 @@ def test_raw_stays_until_another_method_is_ready(new_window, micrographs, monkey
     assert window.drawn(), "the first one's picture was kept"
 
 
+def test_a_picture_that_comes_late_does_not_cover_what_was_chosen_meanwhile(new_window, micrographs, monkeypatch):
+    late, refusing = Gate(), Refusing()
+    late.name, late.title = "late", "Late"
+    known = {**extensions.denoisers(), "late": late, "missing": refusing}
+    monkeypatch.setattr(extensions, "denoisers", lambda: known)
+    window = new_window().open(micrographs)
+    window.until(window.drawn)
+    view = window.annotator.pick.view
+    choose(view._method, "Late")
+    window.until(lambda: np.array_equal(window.image.data, discs(0)))
+    choose(view._method, refusing.title)
+    window.until(lambda: "not installed" in window.status)
+    late.open()
+    window.idle()
+    assert np.array_equal(window.image.data, discs(0)), "the raw picture stays: the chosen method cannot"
+    choose(view._method, "Late")
+    assert window.drawn(), "it was kept all the same"
+
+
 def test_a_method_that_cannot_leaves_the_micrograph_alone_and_says_why(new_window, micrographs, monkeypatch):
-    class Missing:
-        name, title = "missing", "Missing engine"
-
-        def denoise(self, image, **words):
-            raise EngineError("the program is not installed")
-
-    known = {**extensions.denoisers(), "missing": Missing()}
+    known = {**extensions.denoisers(), "missing": Refusing()}
     monkeypatch.setattr(extensions, "denoisers", lambda: known)
     window = new_window().open(micrographs)
     view = window.annotator.pick.view
