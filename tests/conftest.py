@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import atexit
 import os
+import random
 import shutil
 import sys
 import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -93,3 +99,79 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} does not exist (see CRYOPPP_TEST_DATA)")
     return folder
+
+
+def _wake(runner: weakref.ref[Any]) -> None:
+    if (found := runner()) is not None:
+        found.wake()
+
+
+class Jitter:
+    """A slow, loaded machine on which jobs end in any order: ``CRYOPPP_JITTER=SEED pytest ...``, for searching.
+
+    Each job of a :class:`~cryoppp_annotator.jobs.runner.Runner` waits up to 0.3 s before it starts and again before it
+    ends, and what it brings is delivered up to 0.3 s later, of several the latest first.
+    """
+
+    LONGEST_S = 0.3
+
+    def __init__(self, seed: str) -> None:
+        self._random = random.Random(seed)
+        self._due: dict[int, float] = {}  # job -> when its result may be delivered
+
+    def _while(self) -> float:
+        return self._random.uniform(0, self.LONGEST_S)
+
+    def into(self, runner: type, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Make all runners slow."""
+        run, finish, deliver = runner._run, runner._finish, runner.deliver
+
+        def slow_run(itself: Any, job: Any, *arguments: Any) -> Any:
+            job._cancel.wait(self._while())
+            return run(itself, job, *arguments)
+
+        def slow_finish(itself: Any, job: Any, future: Any, *callbacks: Any) -> None:
+            # a job that is cancelled while it is queued ends in the thread that cancels it: the window's
+            if threading.current_thread() is not threading.main_thread():
+                time.sleep(self._while())
+            self._due[id(job)] = time.monotonic() + self._while()
+            finish(itself, job, future, *callbacks)
+
+        def slow_deliver(itself: Any) -> int:
+            """Those that are due, the latest first; the others stay."""
+            ended = []
+            while not itself._finished.empty():
+                ended.append(itself._finished.get())
+            now = time.monotonic()
+            due = [entry for entry in ended if self._due.get(id(entry[0]), now) <= now]
+            early = [entry for entry in ended if entry not in due]
+            for entry in reversed(due):
+                itself._finished.put(entry)
+            try:
+                return deliver(itself)
+            finally:
+                for entry in early:
+                    itself._finished.put(entry)
+                if early:
+                    # weakly: a window that was closed must not be kept by it
+                    waker = threading.Timer(self._while(), _wake, [weakref.ref(itself)])
+                    waker.daemon = True
+                    waker.start()
+
+        monkeypatch.setattr(runner, "_run", slow_run)
+        monkeypatch.setattr(runner, "_finish", slow_finish)
+        monkeypatch.setattr(runner, "deliver", slow_deliver)
+
+
+@pytest.fixture(autouse=True)
+def jitter(request: pytest.FixtureRequest) -> Iterator[None]:
+    """See :class:`Jitter`; nothing by default. Each test has its own numbers, whatever runs before it."""
+    seed = os.environ.get("CRYOPPP_JITTER")
+    if not seed:
+        yield
+        return
+    from cryoppp_annotator.jobs.runner import Runner
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        Jitter(f"{seed} {request.node.nodeid}").into(Runner, monkeypatch)
+        yield

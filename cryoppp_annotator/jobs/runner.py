@@ -54,6 +54,7 @@ class Job:
     details: str = ""
     result: Any = None
     lines: list[str] = field(default_factory=list)
+    delivered: bool = False
     _cancel: threading.Event = field(default_factory=threading.Event, repr=False)
     _future: Future[Any] | None = field(default=None, repr=False)
     _over: threading.Event = field(default_factory=threading.Event, repr=False)
@@ -129,7 +130,8 @@ class Runner:
         on_done : callable, optional
             Gets the result in :meth:`deliver`, on the thread that calls it.
         on_failed : callable, optional
-            Gets the job, there too; not called for a cancelled one.
+            Gets the job, there too. Neither is called for a job that was cancelled, also where that came after its
+            end but before :meth:`deliver`: what it brings is not wanted any more.
         quiet : bool
             True for small work that a panel should not list unless it fails.
         """
@@ -138,9 +140,9 @@ class Runner:
             job.state = JobState.CANCELLED
             job._over.set()
             return job
-        forgotten = [j for j in self.jobs if j.over][:-200]
-        dull = (JobState.DONE, JobState.CANCELLED)
-        self.jobs = [j for j in self.jobs if j not in forgotten and not (j.quiet and j.state in dull)]
+        forgotten = [j for j in self.jobs if j.delivered][:-200]
+        dull = [j for j in self.jobs if j.delivered and j.quiet and j.state is not JobState.FAILED]
+        self.jobs = [j for j in self.jobs if j not in forgotten and j not in dull]
         self.jobs.append(job)
         try:
             future = self._executor.submit(self._run, job, function, arguments, seed)
@@ -194,8 +196,11 @@ class Runner:
             except queue.Empty:
                 return n
             n += 1
+            job.delivered = True
             result, job.result = job.result, None
-            if job.state is JobState.DONE and on_done is not None:
+            if job._cancel.is_set():
+                job.state = JobState.CANCELLED
+            elif job.state is JobState.DONE and on_done is not None:
                 on_done(result)
             elif job.state is JobState.FAILED and on_failed is not None:
                 on_failed(job)
@@ -203,6 +208,20 @@ class Runner:
     def active(self) -> list[Job]:
         """Jobs that are queued or running."""
         return [job for job in self.jobs if not job.over]
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs and all that was brought has been delivered (a job is over a moment before that)."""
+        return all(job.delivered for job in self.jobs)
+
+    def cancel_all(self, timeout_s: float = 5.0) -> None:
+        """Cancel everything and wait for what runs; nothing of what was submitted so far is handed over any more."""
+        for job in self.jobs:
+            if not job.delivered:
+                job.cancel()
+        limit = time.monotonic() + timeout_s
+        for job in self.active():
+            job.wait(max(0.0, limit - time.monotonic()))
 
     def wait(self, timeout_s: float = 60.0) -> bool:
         """Block until all jobs are over and deliver them (scripts and tests). False on timeout."""
@@ -222,9 +241,5 @@ class Runner:
             return
         self._closed = True
         self.wake = lambda: None
-        for job in self.active():
-            job.cancel()
         self._executor.shutdown(wait=False)
-        limit = time.monotonic() + timeout_s
-        for job in self.active():
-            job.wait(max(0.0, limit - time.monotonic()))
+        self.cancel_all(timeout_s)

@@ -27,6 +27,8 @@ from cryoppp_annotator.session import imports
 from cryoppp_annotator.session.pictures import View
 from cryoppp_annotator.store.store import DATABASE_NAME
 
+#: How long a test waits for what must come; generous, because the machine may be busy with something else.
+LIMIT_MS = 120_000
 HEIGHT, WIDTH, DIAMETER, PIXEL_A = 320, 400, 20, 5.0
 LEFT, RIGHT = Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton
 PLAIN = Qt.KeyboardModifier.NoModifier
@@ -132,7 +134,7 @@ class Window:
     def open(self, path: Path, *, ready: bool = True, **words: Any) -> Window:
         """Open, and wait until the first micrograph is drawn (``ready``) or until there is a window to look at."""
         signal = self.annotator.ready if ready else self.annotator.opened
-        with self.qtbot.waitSignal(signal, timeout=30_000):
+        with self.qtbot.waitSignal(signal, timeout=LIMIT_MS):
             self.annotator.open_path(path, curator="ann", **words)
         said = self.said
         self.bench.said.connect(lambda text, level: said.append((text, level)))
@@ -165,7 +167,7 @@ class Window:
         """What the line at the bottom says."""
         return self.annotator.status.message.text()
 
-    def until(self, check: Callable[[], object], limit_ms: int = 30_000) -> None:
+    def until(self, check: Callable[[], object], limit_ms: int = LIMIT_MS) -> None:
         def holds() -> bool:
             return bool(check())
 
@@ -186,8 +188,8 @@ class Window:
         return shown is not None and shown is self.bench.pictures.ready(self.session.current, self.bench.view)
 
     def idle(self) -> None:
-        """Wait until nothing runs."""
-        self.until(lambda: not self.bench.runner.active())
+        """Wait until nothing runs and all that was brought has arrived."""
+        self.until(lambda: self.bench.runner.idle)
         QApplication.processEvents()
 
     def denoised(self, name: str) -> Any:
