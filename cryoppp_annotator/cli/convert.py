@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -62,7 +60,7 @@ def convert(
     Without a project, and without a look at the images: what tests the frame on them is `import`.
     """
     from ..session import conversion
-    from .progress import run_job
+    from .progress import run_job, tell_written
 
     diameter_A, diameter_px = parse_diameter(diameter)
     wish = conversion.Conversion(
@@ -71,16 +69,4 @@ def convert(
         permissive=permissive, scale=scale, template=template,
     )  # fmt: skip
     report = run_job(lambda context: conversion.convert(sources, out, wish, context=context), title="Converting")
-    for note in report.notes:
-        print(f"note: {note}", file=sys.stderr)
-    told = {
-        "format": to,
-        "picks": report.n_picks,
-        "micrographs": report.n_micrographs,
-        "files": [str(file) for file in report.files],
-        "notes": list(report.notes),
-    }
-    said = (
-        f"wrote {report.n_picks:,} picks of {report.n_micrographs:,} micrographs to {out} ({len(report.files)} files)"
-    )
-    typer.echo(json.dumps(told, indent=2) if as_json else said)
+    tell_written(report, to, out, as_json=as_json)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -72,7 +70,7 @@ def export(
     from ..session import exports
     from ..session.project import open_project
     from ..session.writeback import write_back
-    from .progress import run_job
+    from .progress import run_job, tell_written
 
     session = open_project(find_project(project), read_only=True)
 
@@ -89,19 +87,7 @@ def export(
         report = run_job(work, title="Exporting")
     finally:
         session.close()
-    for note in report.notes:
-        print(f"note: {note}", file=sys.stderr)
-    told = {
-        "format": to,
-        "picks": report.n_picks,
-        "micrographs": report.n_micrographs,
-        "files": [str(file) for file in report.files],
-        "notes": list(report.notes),
-    }
-    said = (
-        f"wrote {report.n_picks:,} picks of {report.n_micrographs:,} micrographs into {out} ({len(report.files)} files)"
-    )
-    typer.echo(json.dumps(told, indent=2) if as_json else said)
+    tell_written(report, to, out, as_json=as_json)
 
 
 def _the_import(session: Session) -> int:

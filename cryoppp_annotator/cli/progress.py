@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import typer
 
 if TYPE_CHECKING:
     from ..jobs.runner import Job
+    from ..session.exports import ExportReport
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +56,23 @@ def run_job(work: Callable[..., T], *, title: str) -> T:
         raise job.error
     result: T = job.result
     return result
+
+
+def tell_written(report: ExportReport, to: str, out: Path, *, as_json: bool) -> None:
+    """Say which coordinate files were written: notes on stderr, the rest as one line or one JSON object."""
+    for note in report.notes:
+        print(f"note: {note}", file=sys.stderr)
+    told = {
+        "format": to,
+        "picks": report.n_picks,
+        "micrographs": report.n_micrographs,
+        "files": [str(file) for file in report.files],
+        "notes": list(report.notes),
+    }
+    said = (
+        f"wrote {report.n_picks:,} picks of {report.n_micrographs:,} micrographs to {out} ({len(report.files)} files)"
+    )
+    typer.echo(json.dumps(told, indent=2) if as_json else said)
 
 
 def _watch(job: Job) -> None:
