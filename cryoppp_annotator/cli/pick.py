@@ -26,7 +26,14 @@ def pick(
         list[str], typer.Argument(metavar="MICROGRAPH...", help="Image files, folders of such, or patterns.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for <stem>.star.")],
-    diameter: Annotated[str, typer.Option("--diameter", metavar="A", help="Of the particle: in angstrom, or 108px.")],
+    diameter: Annotated[
+        str | None,
+        typer.Option(
+            "--diameter",
+            metavar="A",
+            help="Of the particle: in angstrom, or 108px. With --model: the model's, where nothing is said here.",
+        ),
+    ] = None,
     picker: Annotated[str, typer.Option("--picker", metavar="NAME", help="What picks.")] = "log",
     to: Annotated[
         str, typer.Option("--to", metavar="FORMAT", help="Written beside the STARs. " + FORMATS_HELP)
@@ -77,14 +84,21 @@ def pick(
     Writes DIR/<stem>.star with rlnAutopickFigureOfMerit for each micrograph. What fails is reported and the others
     finish (exit code 1); a second start goes on where the first stopped, and picks again what has changed.
     """
+    from ..picking.model_file import load_model
     from ..picking.regions import told as told_of
     from ..session.picking import PickWish, pick_all
     from .progress import run_job
 
     diameter_A, diameter_px = parse_diameter(diameter)
+    source = "--diameter"
     parameters: dict[str, Any] = {"polarity": "bright"} if bright and picker != "learned" else {}
     if model is not None:
-        parameters["model"] = str(_model_of(model, bright))
+        learned = _model_of(model, bright)
+        parameters["model"] = str(learned)
+        if diameter is None:
+            diameter_A, source = load_model(learned).diameter_A, "the model"
+    if diameter_A is None and diameter_px is None:
+        raise typer.BadParameter("say the particle's diameter: 191 (angstrom) or 108px", param_hint="--diameter")
     if templates is not None:
         parameters["templates"] = str(templates.expanduser().absolute())
     if template_pixel is not None:
@@ -103,6 +117,9 @@ def pick(
         print(f"failed: {' '.join(said.split())}", file=sys.stderr)
     told = {
         "picker": picker,
+        "diameter_A": diameter_A,
+        "diameter_px": _in_px(diameter_A, diameter_px, report.pixel_sizes_A),
+        "diameter_from": source,
         "picks": report.n_picks,
         "micrographs": report.n_picked + report.n_kept,
         "picked_now": report.n_picked,
@@ -116,9 +133,35 @@ def pick(
     said = f"{report.n_picks:,} candidates on {report.n_picked + report.n_kept:,} micrographs{kept} in {out}"
     if left := told_of(report.left_out):
         said += f" ({left}; --keep-dirt keeps them)"
+    said += f"; {_size_told(diameter_A, diameter_px, report.pixel_sizes_A)} ({source})"
     typer.echo(json.dumps(told, indent=2) if as_json else said)
     if report.failed:
         raise typer.Exit(1)
+
+
+def _in_px(
+    diameter_A: float | None, diameter_px: float | None, pixel_sizes_A: tuple[float, float] | None
+) -> list[float] | None:
+    """Smallest and largest diameter in px; None where no micrograph could be looked at."""
+    if diameter_px is not None:
+        return [diameter_px, diameter_px]
+    if diameter_A is None or pixel_sizes_A is None:
+        return None
+    return [round(diameter_A / size, 2) for size in reversed(pixel_sizes_A)]
+
+
+def _size_told(diameter_A: float | None, diameter_px: float | None, pixel_sizes_A: tuple[float, float] | None) -> str:
+    """``diameter 191 A = 108 px at 1.77 A/px``."""
+    px = _in_px(diameter_A, diameter_px, pixel_sizes_A)
+    if px is None or pixel_sizes_A is None:
+        return f"diameter {diameter_A:g} A" if diameter_A is not None else f"diameter {diameter_px:g} px"
+    first = f"{diameter_A:g} A = " if diameter_A is not None else ""
+    return f"diameter {first}{_span(px, '.0f')} px at {_span(pixel_sizes_A, '.4g')} A/px"
+
+
+def _span(values: Sequence[float], form: str) -> str:
+    low, high = (format(value, form) for value in values)
+    return low if low == high else f"{low} to {high}"
 
 
 def _chosen(texts: Sequence[str]) -> dict[str, Any]:

@@ -67,6 +67,7 @@ class Workbench(QObject):
     help_requested = Signal()
     hovered_changed = Signal()
     export_requested = Signal()
+    closing = Signal()  # the project is about to be closed
     imported = Signal()
     exported = Signal()
 
@@ -118,6 +119,8 @@ class Workbench(QObject):
         if self._closed:
             return
         self._closed = True
+        self.closing.emit()
+        self.runner.cancel_all()
         self._poll.stop()
         self._preview.stop()
         self.viewport.stop()
@@ -130,9 +133,6 @@ class Workbench(QObject):
         self.viewer.events.theme.disconnect(self._on_theme)
         if is_alive(self.canvas):
             self._leave_viewer()
-        for job in self.runner.active():
-            job.cancel()
-        self.runner.wait(5.0)
         self.session.close()
 
     def _leave_viewer(self) -> None:
@@ -195,6 +195,9 @@ class Workbench(QObject):
     def give(self, command_id: str) -> bool:
         """Give a command; a refusal is said, not raised. Returns whether it was done."""
         if any(taker.has_keyboard() and taker.take(command_id) for taker in self.takers):
+            return True
+        if command_id == "select-none" and self.gestures.measuring:
+            self.gestures.measure(False)
             return True
         command, walked = self.commands[command_id], self.focus.walked
         try:
@@ -292,7 +295,7 @@ class Workbench(QObject):
         """The next drag measures a particle."""
         if self.session.current is None:
             raise Refused("open a micrograph first")
-        self.gestures.measuring = True
+        self.gestures.measure()
         self.say("drag from the centre of a particle to its rim: this sets the diameter", "info")
 
     def preview_diameter(self, diameter_A: float) -> None:

@@ -96,6 +96,8 @@ class PickReport:
     failed: Mapping[str, str]
     seconds: float
     left_out: Mapping[Reason, int] = field(default_factory=dict)
+    #: Smallest and largest pixel size that was reckoned with; None where nobody knew one, and all was in px.
+    pixel_sizes_A: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,8 @@ class PickTask:
     key : mapping
         All that its picks depend on; ``micrograph`` is the absolute path.
     pixel_size_A, diameter_A : float
+    pixel_known : bool
+        False where nobody knows the pixel size: all is in px then.
     """
 
     path: Path
@@ -115,6 +119,7 @@ class PickTask:
     key: dict[str, Any]
     pixel_size_A: float
     diameter_A: float
+    pixel_known: bool = True
 
 
 def pick_all(
@@ -160,6 +165,7 @@ def pick_all(
     failed: dict[str, str] = {}
     counts: dict[Path, int] = {}
     tasks: list[PickTask] = []
+    sizes: list[float] = []
     n_kept = 0
     for i, path in enumerate(paths):
         context.progress(i, len(paths), f"looking at {path.name}")
@@ -168,6 +174,8 @@ def pick_all(
         except AnnotatorError as error:
             failed[str(path)] = str(error)
             continue
+        if task.pixel_known:
+            sizes.append(task.pixel_size_A)
         done = record.finished(task)
         if done is None:
             tasks.append(task)
@@ -180,8 +188,9 @@ def pick_all(
     if target is not None and files:
         files += _rewritten(target, paths, counts, out, wish, context)
     return PickReport(
-        sum(counts.values()), tuple(files), len(counts) - n_kept, n_kept, failed, time.monotonic() - started, left_out
-    )
+        sum(counts.values()), tuple(files), len(counts) - n_kept, n_kept, failed, time.monotonic() - started, left_out,
+        (min(sizes), max(sizes)) if sizes else None,
+    )  # fmt: skip
 
 
 def _refuse_nonsense(wish: PickWish) -> None:
@@ -223,6 +232,7 @@ def _task(path: Path, out: Path, wish: PickWish) -> PickTask:
         doubt = pixel_size_doubt(info.pixel_size_A)
         raise Refused(f"{path}: {doubt}; give it (--pixel-size), or the diameter in px (--diameter 108px)")
     # in px throughout where nobody knows the pixel's size
+    known = pixel is not None
     pixel = pixel or 1.0
     diameter = wish.diameter_A if wish.diameter_A is not None else (wish.diameter_px or 0.0) * pixel
     key = {
@@ -231,7 +241,7 @@ def _task(path: Path, out: Path, wish: PickWish) -> PickTask:
         "files": _files(wish), "threshold": wish.threshold, "pixel_size_A": pixel, "diameter_A": diameter,
         "avoid": wish.avoid,
     }  # fmt: skip
-    return PickTask(path, _star_of(path, out), key, pixel, diameter)
+    return PickTask(path, _star_of(path, out), key, pixel, diameter, known)
 
 
 def _files(wish: PickWish) -> dict[str, str]:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from window import DIAMETER, Window, choose, places
+from qtpy.QtCore import Qt
+from window import CTRL, DIAMETER, Window, choose, places
 
 from cryoppp_annotator.gui.widgets.dataset import outliers
 from cryoppp_annotator.gui.widgets.pick import PickPanel
@@ -56,3 +57,61 @@ def test_learned_waits_for_decisions_then_proposes_and_the_list_counts_above_the
     window.until(lambda: table.n_undecided(other) > 25)
     window.annotator.micrographs.plot.chosen.emit(other.id)
     assert window.session.current_id == other.id
+
+
+# --- nobody has said what the particle measures ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def unmeasured(new_window: Any, micrographs: Any) -> Window:
+    """A window on micrographs whose particles nobody has measured."""
+    found: Window = new_window().open(micrographs)
+    found.until(found.drawn)
+    return found
+
+
+def test_propose_asks_for_the_diameter_and_goes_on_when_a_circle_is_drawn(unmeasured: Window) -> None:
+    window, box = unmeasured, unmeasured.annotator.pick.propose
+    guess = window.annotator.pick.particle.guess
+    assert guess.isVisible()
+    assert not box.question.isVisible()
+    box.here.click()
+    assert not window.bench.runner.active()
+    assert box.question.isVisible()
+    assert "nobody has set" in box.question.told.text()
+    assert "Drag from the centre" in window.bench.overlay.text
+    assert "drag from the centre" in window.status
+    x, y = places(0)[0]
+    window.click(x, y)  # a click is no circle: it adds no pick either
+    assert window.steps() == 0
+    assert "Drag from the centre" in window.bench.overlay.text
+    window.drag([(x, y), (x + DIAMETER / 2, y)])
+    assert window.session.diameter_A == pytest.approx(DIAMETER * 5.0, rel=0.15)
+    assert not box.question.isVisible()
+    assert "Drag" not in window.bench.overlay.text
+    window.idle()
+    assert window.session.current.n_undecided > 20
+    assert not guess.isVisible()
+
+
+def test_the_guess_can_be_confirmed_and_is_never_taken_without_a_word(unmeasured: Window) -> None:
+    window, box = unmeasured, unmeasured.annotator.pick.propose
+    box.everywhere.click()
+    window.key(Qt.Key.Key_Escape)
+    assert "Drag" not in window.bench.overlay.text
+    window.click(20, 300)  # a click adds again
+    assert len(window.session.particles) == 1
+    assert box.question.isVisible(), "proposing waits for an answer"
+    box.question.drop.click()
+    assert not box.question.isVisible()
+    window.session.set_diameter(90.0)
+    window.idle()
+    assert window.session.counts()["undecided"] == 0, "what was dropped does not start by itself"
+    window.key(Qt.Key.Key_Z, CTRL)
+    assert not window.session.diameter_is_set
+    box.everywhere.click()
+    assert box.question.confirm.text() == "Use 150 Å (30 px)"
+    box.question.confirm.click()
+    window.idle()
+    assert window.session.diameter_is_set
+    assert all(m.n_undecided for m in window.session.micrographs)

@@ -22,7 +22,10 @@ from cryoppp_annotator.formats.stacks import write_stack
 from cryoppp_annotator.formats.star import read_star
 from cryoppp_annotator.model.candidates import Candidates
 from cryoppp_annotator.model.context import JobContext
+from cryoppp_annotator.picking.evaluate import match
+from cryoppp_annotator.picking.learned import Example, describe, train
 from cryoppp_annotator.picking.log import LOG
+from cryoppp_annotator.picking.model_file import save_model
 from cryoppp_annotator.session.picking import RECORD, PickWish, pick_all
 from cryoppp_annotator.testing import planted
 
@@ -345,3 +348,25 @@ def test_templates_from_a_file_pick_and_evaluate_draws_the_curve(cli: Cli, movie
     code, _, complaint = cli("evaluate", tmp_path / "out", *truth, "--plot", movies / "m0.mrc" / "curve.png")
     assert code == 1
     assert "curve.png" in complaint
+
+
+def test_the_diameter_it_used_is_said_and_where_it_comes_from(cli: Cli, movies: Path, tmp_path: Path) -> None:
+    words = ("pick", movies, "-o", tmp_path / "p")
+    code, said, _ = cli(*words, "--diameter", 60)
+    assert code == 0
+    assert said.strip().endswith("; diameter 60 A = 30 px at 2 A/px (--diameter)")
+    told = json.loads(cli(*words, "--diameter", "30px", "--json")[1])
+    assert (told["diameter_A"], told["diameter_px"], told["diameter_from"]) == (None, [30, 30], "--diameter")
+    code, _, complaint = cli(*words)
+    assert code == 2
+    assert "say the particle's diameter" in complaint
+    image, x, y = planted(seed=3)
+    sizes = {"pixel_size_A": PIXEL_A, "diameter_A": 60.0}
+    found = LOG.propose(image, **sizes, parameters={}, context=JobContext())
+    hit = match(found.x, found.y, found.score, x, y, 9.0).hit
+    seen = describe(image, **sizes, context=JobContext())
+    example = Example(found.x[:60], found.y[:60], hit[:60])
+    save_model(train([seen], [example], diameter_A=60.0, context=JobContext()), tmp_path / "model.npz")
+    code, said, _ = cli(*words, "--picker", "learned", "--model", tmp_path / "model.npz")
+    assert code == 0
+    assert said.strip().endswith("; diameter 60 A = 30 px at 2 A/px (the model)")

@@ -31,6 +31,8 @@ from .particles import ParticlesLayer
 
 #: A press that moved less than this many canvas pixels is a click.
 CLICK_PX = 5.0
+#: What is written on the canvas while a particle is to be measured.
+MEASURE = "Drag from the centre of a particle to its rim: the circle sets the diameter.   Esc: not now"
 #: Brush radius as a share of the particle diameter.
 BRUSH = 0.75
 
@@ -43,6 +45,9 @@ class Canvas(Protocol):
 
     def clear(self) -> None:
         """Draw nothing."""
+
+    def ask(self, text: str) -> None:
+        """Write what the next gesture is for."""
 
 
 class Gestures:
@@ -139,6 +144,11 @@ class Gestures:
     def hold_outline(self, held: bool) -> None:
         """The next drag draws a region while a key is held."""
         self.outlining = held
+
+    def measure(self, begun: bool = True) -> None:
+        """The next drag measures a particle (or, where it is given up, does what drags do)."""
+        self.measuring = begun
+        self._canvas.ask(MEASURE if begun else "")
 
     def show_brush(self) -> None:
         """Draw the brush at the pointer (or take it away)."""
@@ -361,9 +371,10 @@ class Gestures:
             yield
         event.handled = True
         self._canvas.clear()
-        self.measuring = False
-        if diameter:
-            self._try(lambda: self._session.set_diameter(diameter))
+        if diameter * self.canvas_per_px() < 2 * CLICK_PX * pixel:
+            return  # a click is no circle: it is asked for still
+        self.measure(False)
+        self._try(lambda: self._session.set_diameter(diameter))
 
     def _try(self, edit: Callable[[], Any]) -> None:
         try:

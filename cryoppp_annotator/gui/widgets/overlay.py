@@ -32,6 +32,7 @@ class Overlay(QWidget):
         self._circles: list[tuple[float, float, float]] = []
         self._label = ""
         self._text = ""
+        self._question = ""
         self._mark: tuple[float, float, float] | None = None
         canvas.installEventFilter(self)
         self.setGeometry(canvas.rect())
@@ -40,7 +41,7 @@ class Overlay(QWidget):
     @property
     def text(self) -> str:
         """What is written on the canvas."""
-        return self._text
+        return self._question or self._text
 
     def draw(
         self,
@@ -62,6 +63,12 @@ class Overlay(QWidget):
             self._text = text
             self._refresh()
 
+    def ask(self, text: str) -> None:
+        """Write what the next gesture is for, instead of the other lines; empty takes it away."""
+        if text != self._question:
+            self._question = text
+            self._refresh()
+
     def mark(self, circle: tuple[float, float, float] | None) -> None:
         """Mark the pick under the pointer, ``(x, y, radius)`` in canvas px; None takes the mark away."""
         if circle != self._mark:
@@ -69,7 +76,7 @@ class Overlay(QWidget):
             self._refresh()
 
     def _refresh(self) -> None:
-        wanted = bool(self._polygon or self._circles or self._text or self._mark)
+        wanted = bool(self._polygon or self._circles or self.text or self._mark)
         self.setVisible(wanted)
         if wanted:
             self.raise_()
@@ -99,8 +106,8 @@ class Overlay(QWidget):
         if self._label and self._circles:
             x, y, r = self._circles[0]
             self._paint_text(painter, self._label, QPointF(x + r + 8, y), 11)
-        if self._text:
-            self._paint_text(painter, self._text, None, 12)
+        if self.text:
+            self._paint_text(painter, self.text, None, 12)
         painter.end()
 
     def _paint_text(self, painter: QPainter, text: str, at: QPointF | None, points: int) -> None:

@@ -41,14 +41,19 @@ class ParticleBox(QGroupBox):
         self.diameter.setSuffix(" Å")
         self.diameter.setKeyboardTracking(False)
         self.diameter.setToolTip("Particle diameter; [ and ] make it smaller and larger")
+        # as a style: napari's own would overrule setMinimumWidth
+        wide = self.fontMetrics().horizontalAdvance
+        self.diameter.setStyleSheet(f"min-width: {wide('1888 Å') + 34}px;")
         self.diameter_px = QLabel()
+        self.guess = QLabel("a guess: nobody has measured a particle yet")
+        self.guess.setWordWrap(True)
         self.measure = QPushButton("measure")
         self.measure.setToolTip("Then drag from the centre of a particle to its rim (O)")
         self.measure.clicked.connect(lambda: self._bench.give("measure"))
         row = QHBoxLayout()
         row.addWidget(self.diameter)
-        row.addWidget(self.diameter_px, 1)
-        row.addWidget(self.measure)
+        row.addWidget(self.diameter_px)
+        row.addWidget(self.measure, 1)
         self.diameter_slider = QSlider(Qt.Orientation.Horizontal)
         self.diameter_slider.setRange(0, _STEPS)
         self.diameter_slider.setToolTip("Rings follow while you drag; it is stored when you let go")
@@ -58,8 +63,7 @@ class ParticleBox(QGroupBox):
         self.pixel_size.setSuffix(" Å/px")
         self.pixel_size.setKeyboardTracking(False)
         self.pixel_size.setSpecialValueText("as the header says")
-        # as a style: napari's own would overrule setMinimumWidth
-        self.pixel_size.setStyleSheet(f"min-width: {self.fontMetrics().horizontalAdvance('88.8888 Å/px') + 40}px;")
+        self.pixel_size.setStyleSheet(f"min-width: {wide('88.8888 Å/px') + 40}px;")
         self.pixel_scope = QComboBox()
         self.pixel_scope.setStyleSheet("min-width: 40px;")
         self.pixel_scope.addItem("of all", "all")
@@ -74,6 +78,7 @@ class ParticleBox(QGroupBox):
         self.frame.setToolTip("The file holds several images; coordinates are the same for all")
         form.addRow("Diameter", row)
         form.addRow("", self.diameter_slider)
+        form.addRow(self.guess)
         form.addRow("Pixel size", pixel)
         form.addRow(self.doubt)
         self._frame_label = QLabel("Frame")
@@ -134,8 +139,8 @@ class ParticleBox(QGroupBox):
             if not self.diameter_slider.isSliderDown():
                 self.diameter_slider.setValue(_step_of(value_A))
         guess = not self._session.diameter_is_set
-        self.diameter_px.setText(f"({px:.0f} px{'?' if guess else ''})" if px is not None else "")
-        self.diameter_px.setToolTip("a guess: nobody has said what the particle measures" if guess else "")
+        self.diameter_px.setText(f"({px:.0f} px)" if px is not None else "")
+        self.guess.setVisible(guess)
 
     def _show_pixel_size(self) -> None:
         current = self._session.current
@@ -166,7 +171,8 @@ class ParticleBox(QGroupBox):
                 self.frame.setCurrentIndex(current.frame + 1)
 
     def _colour(self) -> None:
-        self.doubt.setStyleSheet(f"color: {self._bench.ink('warning')};")
+        for label in (self.doubt, self.guess):
+            label.setStyleSheet(f"color: {self._bench.ink('warning')};")
 
 
 def _diameter_of(step: int) -> float:

@@ -26,6 +26,7 @@ from ...session.proposals import Proposal
 from ...session.session import Announcement
 from ...session.templates import list_templates
 from ..workbench import Workbench
+from .size_question import SizeQuestion
 
 _HERE = "Undecided candidates on this micrograph; nothing you decided is touched. One undo."
 _EVERYWHERE = "In the background, on every micrograph that is not finished; one step, one undo"
@@ -58,6 +59,7 @@ class ProposeBox(QGroupBox):
         self.templates.setToolTip("Class averages kept as templates (Classes tab), an .mrcs of averages, or a map")
         self.note = QLabel()
         self.note.setWordWrap(True)
+        self.question = SizeQuestion(bench)
         self.here = QPushButton("Propose here")
         self.everywhere = QPushButton("on all unfinished")
         row = QHBoxLayout()
@@ -66,6 +68,7 @@ class ProposeBox(QGroupBox):
         layout = QVBoxLayout(self)
         for widget in (self.picker, self.templates, self.note):
             layout.addWidget(widget)
+        layout.addWidget(self.question)
         layout.addLayout(row)
         self.here.clicked.connect(self._on_here)
         self.everywhere.clicked.connect(self._on_everywhere)
@@ -77,6 +80,7 @@ class ProposeBox(QGroupBox):
 
     def close_panel(self) -> None:
         """Stop following the session."""
+        self.question.close_panel()
         self._bench.session.current_changed.disconnect(self.refresh)
         self._bench.session.changed.disconnect(self._on_changed)
 
@@ -155,11 +159,15 @@ class ProposeBox(QGroupBox):
     # ------------------------------------------------------------------ doing it
 
     def _on_here(self) -> None:
+        if self.question.needed_for("Propose", self._on_here):
+            return
         current = self._bench.session.current
         if current is not None:
             self._start([current])
 
     def _on_everywhere(self) -> None:
+        if self.question.needed_for("Propose", self._on_everywhere):
+            return
         wanted = [m for m in self._bench.session.micrographs if m.state not in FINISHED_STATES and not m.problem]
         if not wanted:
             self._bench.say("every micrograph is finished", "info")
