@@ -320,9 +320,20 @@ def format_star(tables: Sequence[tuple[str, Mapping[str, Sequence[str]]]], *, ve
     for block, columns in tables:
         head = "\n" if version is None else f"\n# version {version}\n\n"
         labels = "".join(f"_{label} #{i} \n" for i, label in enumerate(columns, 1))
-        rows = "\n".join(map("\t".join, zip(*(_quoted(column) for column in columns.values()), strict=True)))
-        parts.append(f"{head}data_{block}\n\nloop_ \n{labels}{rows}{chr(10) if rows else ''}\n")
+        parts.append(f"{head}data_{block}\n\nloop_ \n{labels}{format_rows(list(columns.values()))}\n")
     return "".join(parts)
+
+
+def format_rows(columns: Sequence[Sequence[str]]) -> str:
+    """Rows of a loop as :func:`format_star` writes them, each with its line end; empty where there are none.
+
+    Raises
+    ------
+    FormatError
+        As there.
+    """
+    rows = "\n".join(map("\t".join, zip(*(_quoted(column) for column in columns), strict=True)))
+    return f"{rows}\n" if rows else ""
 
 
 def _quoted(column: Sequence[str]) -> Sequence[str]:

@@ -276,13 +276,17 @@ class _Work:
             return classify(ready, self.settings, start=start, on_averages=self.watch, workers=workers, context=inner)
 
     def assign(self, rows: NDArray[np.intp], model: ClassModel, context: JobContext) -> _Labels:
-        """One expectation step: which class each box belongs to."""
+        """One expectation step, on the cluster where there is one: which class each box belongs to."""
         # an engine takes no handful: others come along, and are dropped again
         company = np.setdiff1d(np.arange(min(len(self.boxes), 64)), rows) if len(rows) < 32 else rows[:0]
         ready = self.prepared(np.concatenate([rows, company]), context)
         stage = (self.settings.max_rings, self.settings.shift_px, _STEP)
-        with one_blas_thread(), ThreadPoolExecutor(fft_workers(), thread_name_prefix="assign") as pool:
-            _, _, found = iterate(split(ready.particles), model, ready.dof, stage, pool=pool, context=context)
+        with (
+            one_blas_thread(), ThreadPoolExecutor(fft_workers(), thread_name_prefix="assign") as pool,
+            class_workers(self.scheduler, context) as (workers, inner),
+        ):  # fmt: skip
+            parts = split(ready.particles)
+            _, _, found = iterate(parts, model, ready.dof, stage, pool=workers or pool, context=inner)
         out = _Labels.unknown(len(rows) + len(company))
         out.label[:] = -1
         turn = np.deg2rad(found.angle_deg)

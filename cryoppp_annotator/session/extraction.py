@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import AnnotatorError, Refused
+from ..errors import AnnotatorError, Cancelled, Refused
 from ..formats import images
-from ..formats.atomic import write_text
+from ..formats.atomic import replacing
 from ..formats.stacks import write_stack
-from ..formats.star import format_star, number_text
+from ..formats.star import format_rows, format_star, number_text
 from ..imaging.ctf import Defocus, Optics
+from ..imaging.filters import fft_workers
 from ..imaging.patches import Edge, PatchOptions, box_for, extract_patches, phase_ctf
+from ..jobs.cluster import each
 from ..model.context import JobContext
 from ..model.coordinates import Orientation
 from ..model.curation import Decision
@@ -25,6 +31,8 @@ from .conversion import Conversion, read_picks
 _QUIET = JobContext()
 #: Boxes cut between two looks at whether the job was cancelled.
 _BATCH = 256
+#: Micrographs in memory at once, at most.
+_AT_ONCE = 4
 _DEFOCUS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")
 _OPTICS = {"rlnVoltage": "voltage_kV", "rlnSphericalAberration": "cs_mm", "rlnAmplitudeContrast": "amplitude_contrast"}
 
@@ -80,10 +88,22 @@ class ExtractionReport:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """The boxes of one micrograph; plain values, and absolute paths: a worker runs in another folder."""
+
+    number: int
+    pick: MicrographPicks
+    source: Path
+    target: Path
+    options: PatchOptions
+    phase_flip: bool
+
+
 def extract(
     sources: Sequence[Path], out: Path, wish: ExtractionWish, *, context: JobContext = _QUIET
 ) -> ExtractionReport:
-    """Cut boxes around the picks of coordinate files; one micrograph is in memory at a time.
+    """Cut boxes around the picks of coordinate files, on all cores; what is in memory does not grow with the picks.
 
     Rejected picks are left out. A micrograph that cannot be read is noted and skipped.
 
@@ -104,38 +124,79 @@ def extract(
         options = PatchOptions(box, min(side, box), wish.edge, invert=wish.invert)
     except ValueError as error:
         raise Refused(str(error)) from error
-    table: dict[str, list[str]] = {}
-    groups: dict[tuple[str, ...], int] = {}
     has_defocus = all(set(_DEFOCUS[:2]) <= set(pick.extra) for pick in picks)
     if wish.phase_flip and not has_defocus:
         raise Refused("phases cannot be flipped: the coordinates have no rlnDefocusU and rlnDefocusV")
-    wanted = n_particles = 0
-    for i, pick in enumerate(picks):
-        context.progress(i, len(picks), f"{pick.micrograph.name}: {n_particles:,} particles")
-        wanted += len(pick)
-        try:
-            image = images.read(pick.micrograph.path, pick.micrograph.frame, check=context.check)
-            stack, rows = _cut(image, pick, options, wish, context)
-        except AnnotatorError as error:
-            context.check()
-            notes.append(f"skipped: {error}")
-            continue
-        if not len(rows):
-            continue
-        path = write_stack(out / f"{pick.micrograph.name}.mrcs", stack, _pixel(pick) * box / options.out_px)
-        kept = pick.take(rows)
-        _append(table, kept, path, groups, has_defocus)
-        n_particles += len(rows)
-    if not n_particles:
-        detail = f" ({notes[0]})" if notes else ""
-        raise Refused(f"none of {wanted} picks has its whole box of {box} px on a readable micrograph{detail}")
-    if n_particles < wanted:
-        notes.append(f"left out: {wanted - n_particles:,} of {wanted:,} picks, off the edge or without contrast")
-    star = out / "particles.star"
-    optics = _optics(groups, box, options.out_px)
-    write_text(star, format_star([("optics", optics), ("particles", table)], version="30001"))
-    context.progress(len(picks), len(picks), f"{n_particles:,} particles")
-    return ExtractionReport(star, n_particles, wanted - n_particles, box, options.out_px, tuple(notes))
+    wanted = sum(map(len, picks))
+    tasks = [
+        _Task(
+            i, pick, Path(pick.micrograph.path).absolute(), (out / _stack_name(pick)).absolute(), options,
+            wish.phase_flip,
+        )
+        for i, pick in enumerate(picks)
+    ]  # fmt: skip
+    with _Table(out, box, options.out_px, has_defocus) as table:
+        _run(tasks, table, notes, context)
+        n = table.n_particles
+        if not n:
+            detail = f" ({notes[0]})" if notes else ""
+            raise Refused(f"none of {wanted} picks has its whole box of {box} px on a readable micrograph{detail}")
+        if n < wanted:
+            notes.append(f"left out: {wanted - n:,} of {wanted:,} picks, off the edge or without contrast")
+        star = table.write()
+    context.progress(len(picks), len(picks), f"{n:,} particles")
+    return ExtractionReport(star, n, wanted - n, box, options.out_px, tuple(notes))
+
+
+def _stack_name(pick: MicrographPicks) -> str:
+    return f"{pick.micrograph.name}.mrcs"
+
+
+def _run(tasks: Sequence[_Task], table: _Table, notes: list[str], context: JobContext) -> None:
+    """All micrographs, a few at once; the table is written in their order."""
+    waiting: dict[int, NDArray[np.intp] | str] = {}
+    begun = 0  # not yet in the table: the first of these is waited for
+
+    def report(done: float, total: float, _message: str) -> None:
+        context.on_progress(done, total, f"{done:,.0f}/{total:,.0f} micrographs, {table.n_particles:,} particles")
+
+    threads = min(fft_workers(), _AT_ONCE)
+    inner = replace(context, on_progress=report)
+    with closing(each(extract_one, tasks, threads=threads, context=inner)) as results:
+        for task, got in results:
+            if isinstance(got, Cancelled) or (isinstance(got, BaseException) and not isinstance(got, AnnotatorError)):
+                raise got
+            waiting[task.number] = f"skipped: {got}" if isinstance(got, BaseException) else got
+            while begun in waiting:
+                rows = waiting.pop(begun)
+                if isinstance(rows, str):
+                    notes.append(rows)
+                elif len(rows):
+                    table.add(tasks[begun].pick.take(rows))
+                begun += 1
+
+
+def extract_one(task: _Task, *, context: JobContext = _QUIET) -> NDArray[np.intp]:
+    """Cut the boxes of one micrograph and write them as a stack, wherever both can be reached.
+
+    Returns
+    -------
+    (m,) intp
+        Which picks have a box, in the order of the stack; none is written where this is empty.
+
+    Raises
+    ------
+    AnnotatorError
+        The micrograph cannot be read.
+    OSError
+        The stack cannot be written.
+    Cancelled
+    """
+    image = images.read(task.source, task.pick.micrograph.frame, check=context.check)
+    stack, rows = _cut(image, task.pick, task.options, task.phase_flip, context)
+    if len(rows):
+        write_stack(task.target, stack, _pixel(task.pick) * task.options.box_px / task.options.out_px)
+    return rows
 
 
 def _picks(sources: Sequence[Path], wish: ExtractionWish, notes: list[str]) -> list[MicrographPicks]:
@@ -170,10 +231,10 @@ def _box(picks: Sequence[MicrographPicks]) -> int:
 
 
 def _cut(
-    image: NDArray[np.generic], pick: MicrographPicks, options: PatchOptions, wish: ExtractionWish, context: JobContext
+    image: NDArray[np.generic], pick: MicrographPicks, options: PatchOptions, phase_flip: bool, context: JobContext
 ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
     ctf = None
-    if wish.phase_flip:
+    if phase_flip:
         u, v, angle = (_number(pick, label) for label in _DEFOCUS)
         values = {name: _number(pick, label) for label, name in _OPTICS.items() if label in pick.extra}
         ctf = phase_ctf(options.box_px, _pixel(pick), Defocus(u, v, angle), Optics(**values))
@@ -197,46 +258,82 @@ def _number(pick: MicrographPicks, label: str) -> float:
         raise Refused(f"{label} of {pick.micrograph.name} is no number") from error
 
 
-def _append(
-    table: dict[str, list[str]],
-    pick: MicrographPicks,
-    path: Path,
-    groups: dict[tuple[str, ...], int],
-    has_defocus: bool,
-) -> None:
-    """Rows of one micrograph's particles."""
-    n = len(pick)
-    size = number_text(np.array([_pixel(pick)]))[0]
-    defaults = Optics()
-    key = (size, *(
-        number_text(np.array([_number(pick, label) if label in pick.extra else getattr(defaults, name)]))[0]
-        for label, name in _OPTICS.items()
-    ))  # fmt: skip
-    group = groups.setdefault(key, len(groups) + 1)
-    score = np.where(np.isfinite(pick.score), pick.score, -999.0)
-    columns = {
-        "rlnCoordinateX": number_text(pick.x),
-        "rlnCoordinateY": number_text(pick.y),
-        "rlnImageName": [f"{i:06d}@{path.as_posix()}" for i in range(1, n + 1)],
-        "rlnMicrographName": [pick.micrograph.path] * n,
-        "rlnOpticsGroup": [str(group)] * n,
-        "rlnAutopickFigureOfMerit": number_text(score),
-    }
-    if has_defocus:
-        for label in _DEFOCUS:
-            columns[label] = [text or "0" for text in pick.extra[label].tolist()] if label in pick.extra else ["0"] * n
-    for label, texts in columns.items():
-        table.setdefault(label, []).extend(texts)
+class _Table:
+    """``particles.star`` while it grows: the rows wait on the disk, because the optics come first and are known last.
 
+    Parameters
+    ----------
+    out : Path
+        Folder of the stacks, as the star shall name it; it is there when the first row comes.
+    box, side : int
+        Of a particle in the micrograph and in its stack, px.
+    has_defocus : bool
+    """
 
-def _optics(groups: dict[tuple[str, ...], int], box: int, side: int) -> dict[str, list[str]]:
-    numbers = list(groups.values())
-    return {
-        "rlnOpticsGroupName": [f"opticsGroup{i}" for i in numbers],
-        "rlnOpticsGroup": [str(i) for i in numbers],
-        "rlnMicrographOriginalPixelSize": [key[0] for key in groups],
-        **{label: [key[i] for key in groups] for i, label in enumerate(_OPTICS, 1)},
-        "rlnImagePixelSize": [number_text(np.array([float(key[0]) * box / side]))[0] for key in groups],
-        "rlnImageSize": [str(side)] * len(groups),
-        "rlnImageDimensionality": ["2"] * len(groups),
-    }
+    def __init__(self, out: Path, box: int, side: int, has_defocus: bool) -> None:
+        self.n_particles = 0
+        self._out, self._box, self._side, self._has_defocus = out, box, side, has_defocus
+        self._groups: dict[tuple[str, ...], int] = {}
+        self._rows: IO[bytes] | None = None
+        self._labels: list[str] = []
+
+    def __enter__(self) -> _Table:
+        return self
+
+    def __exit__(self, *_what: object) -> None:
+        if self._rows is not None:
+            self._rows.close()
+
+    def add(self, pick: MicrographPicks) -> None:
+        """Rows of one micrograph's particles, in the order of its stack."""
+        n = len(pick)
+        size = number_text(np.array([_pixel(pick)]))[0]
+        defaults = Optics()
+        key = (size, *(
+            number_text(np.array([_number(pick, label) if label in pick.extra else getattr(defaults, name)]))[0]
+            for label, name in _OPTICS.items()
+        ))  # fmt: skip
+        group = self._groups.setdefault(key, len(self._groups) + 1)
+        path = self._out / _stack_name(pick)
+        columns = {
+            "rlnCoordinateX": number_text(pick.x),
+            "rlnCoordinateY": number_text(pick.y),
+            "rlnImageName": [f"{i:06d}@{path.as_posix()}" for i in range(1, n + 1)],
+            "rlnMicrographName": [pick.micrograph.path] * n,
+            "rlnOpticsGroup": [str(group)] * n,
+            "rlnAutopickFigureOfMerit": number_text(np.where(np.isfinite(pick.score), pick.score, -999.0)),
+        }
+        if self._has_defocus:
+            none = ["0"] * n
+            for label in _DEFOCUS:
+                columns[label] = [t or "0" for t in pick.extra[label].tolist()] if label in pick.extra else none
+        if self._rows is None:
+            self._rows = tempfile.TemporaryFile(dir=self._out)  # noqa: SIM115 - closed with the table
+            self._labels = list(columns)
+        self._rows.write(format_rows(list(columns.values())).encode())
+        self.n_particles += n
+
+    def write(self) -> Path:
+        """Write the star; its path."""
+        assert self._rows is not None
+        blocks = [("optics", self._optics()), ("particles", dict.fromkeys(self._labels, ()))]
+        path = self._out / "particles.star"
+        self._rows.seek(0)
+        with replacing(path) as stream:
+            stream.write(format_star(blocks, version="30001").removesuffix("\n").encode())
+            shutil.copyfileobj(self._rows, stream, 1 << 20)
+            stream.write(b"\n")
+        return path
+
+    def _optics(self) -> Mapping[str, Sequence[str]]:
+        numbers = list(self._groups.values())
+        sizes = [float(key[0]) * self._box / self._side for key in self._groups]
+        return {
+            "rlnOpticsGroupName": [f"opticsGroup{i}" for i in numbers],
+            "rlnOpticsGroup": [str(i) for i in numbers],
+            "rlnMicrographOriginalPixelSize": [key[0] for key in self._groups],
+            **{label: [key[i] for key in self._groups] for i, label in enumerate(_OPTICS, 1)},
+            "rlnImagePixelSize": [number_text(np.array([size]))[0] for size in sizes],
+            "rlnImageSize": [str(self._side)] * len(numbers),
+            "rlnImageDimensionality": ["2"] * len(numbers),
+        }

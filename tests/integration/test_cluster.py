@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import mrcfile
 import numpy as np
 import pytest
+from class_tools import make_micrographs, make_project
 
 from cryoppp_annotator.classify.engine import Settings
 from cryoppp_annotator.cli import main
 from cryoppp_annotator.errors import Cancelled, EngineError
 from cryoppp_annotator.jobs.cluster import Cluster, each
 from cryoppp_annotator.model.context import JobContext
+from cryoppp_annotator.session import class_work, classes
 from cryoppp_annotator.session.classification import classify_files
 from cryoppp_annotator.session.picking import PickWish, pick_all
+from cryoppp_annotator.store.store import DATABASE_NAME
 from cryoppp_annotator.testing import planted
 
 pytest.importorskip("distributed")
@@ -298,6 +305,54 @@ def test_classification_with_a_worker_killed_is_the_local_one(
     assert len(told) > 20  # progress, and on after the kill
     assert told[-1] == 1.0
     assert classified(tmp_path / "there") == classified(tmp_path / "here")
+
+
+def members(project: Path) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(project / DATABASE_NAME)) as connection:
+        return list(connection.execute("select * from class_member order by run, particle"))
+
+
+def test_a_project_classified_with_a_worker_killed_has_the_same_classes(
+    cluster: str,
+    machines: Machines,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By the command line. Averages are made of 120 picks; the rest is assigned to them, on the cluster, too."""
+    monkeypatch.setattr(class_work, "TRAINED", 120)
+    make_project(tmp_path / "here", make_micrographs(tmp_path / "here"), jitter_px=1.5).close()
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    victim = machines.workers[0]
+    told: list[int] = []
+    real = classes.classify_project
+
+    def watched(*arguments: Any, **words: Any) -> classes.RunResult:
+        """The real thing, and a death in its third iteration."""
+
+        def look(preview: classes.Preview) -> None:
+            told.append(preview.iteration)
+            if len(told) == 3:
+                victim.send_signal(signal.SIGKILL)
+                victim.wait()
+
+        return real(*arguments, on_iteration=look, **words)
+
+    def run(where: str, *more: str) -> dict[str, Any]:
+        words = ["classify", str(tmp_path / where / "project"), "-k", "5", "--seed", "2", "--json"]
+        assert main.run([*words, "-o", str(tmp_path / where / "out"), *more]) == 0
+        found: dict[str, Any] = json.loads(capfd.readouterr().out)
+        return found
+
+    here = run("here")
+    monkeypatch.setattr(classes, "classify_project", watched)
+    there = run("there", "--scheduler", cluster)
+    assert victim.poll() == -signal.SIGKILL
+    assert len(told) > 5  # on after the kill
+    assert there["classes"] == here["classes"]
+    assert sum(item["count"] for item in here["classes"]) == len(members(tmp_path / "here" / "project")) == 196
+    assert members(tmp_path / "there" / "project") == members(tmp_path / "here" / "project")
+    assert classified(tmp_path / "there" / "out")["averages"] == classified(tmp_path / "here" / "out")["averages"]
 
 
 def test_a_cancelled_classification_ends(cluster: str, stack: Path, tmp_path: Path) -> None:
