@@ -122,7 +122,7 @@ class Jitter:
     def _while(self) -> float:
         return self._random.uniform(0, self.LONGEST_S)
 
-    def into(self, runner: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    def into(self, runner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """Make all runners slow."""
         run, finish, deliver = runner._run, runner._finish, runner.deliver
 
@@ -148,7 +148,8 @@ class Jitter:
             for entry in reversed(due):
                 itself._finished.put(entry)
             try:
-                return deliver(itself)
+                n: int = deliver(itself)
+                return n
             finally:
                 for entry in early:
                     itself._finished.put(entry)

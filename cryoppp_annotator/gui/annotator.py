@@ -8,6 +8,7 @@ from pathlib import Path
 from napari import Viewer
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
+    QDialog,
     QFileDialog,
     QHBoxLayout,
     QLabel,
@@ -66,6 +67,7 @@ class Annotator(QWidget):
         self.bench: Workbench | None = None
         self.runner = Runner()
         self.bridge = Bridge(self.runner)
+        self._opening: Job | None = None
         self._docks: list[QWidget] = []
         self._panels: list[QWidget] = []
         self._menu: QMenu | None = None
@@ -122,8 +124,9 @@ class Annotator(QWidget):
             self.open_path(Path(chosen))
 
     def _on_demo(self) -> None:
+        self._stop_opening()
         self._start_message.setText("making six simulated micrographs …")
-        self.runner.submit(
+        self._opening = self.runner.submit(
             lambda context: demo.build(context=context),
             title="make the demo",
             on_done=lambda made: self.open_path(made.project),
@@ -142,26 +145,37 @@ class Annotator(QWidget):
         if self.bench is None:
             self.open_path(paths[0])
         else:
-            self._show(ImportDialog(self.bench, self.bench.window, paths))
+            self._show(ImportDialog(self.bench, self.bench.window, paths), self.bench)
 
     # ------------------------------------------------------------------ opening
 
     def open_path(self, path: Path, *, project_folder: Path | None = None, curator: str | None = None) -> None:
-        """Open a folder, a data set, a project or an image, in the background."""
+        """Open a folder, a data set, a project or an image, in the background; what was chosen last is opened."""
+        self._stop_opening()
         self.close_project()
 
         def work(context: JobContext) -> tuple[Session, project.Plan]:
             plan = project.plan(path, project_folder)
-            return project.open_plan(plan, curator=curator, context=context), plan
+            session = project.open_plan(plan, curator=curator, context=context)
+            if context.is_cancelled():
+                session.close()
+            context.check()
+            return session, plan
 
         self._start_message.setText(f"opening {path} …")
-        self.runner.submit(
+        self._opening = self.runner.submit(
             work,
             title=f"open {path.name}",
             on_done=lambda found: self._on_opened(*found),
             on_failed=self._on_open_failed,
         )
         self.bridge.ticked.emit()
+
+    def _stop_opening(self) -> None:
+        """Something else was chosen: what is still being opened (or made) is not wanted any more."""
+        if self._opening is not None:
+            self._opening.cancel()
+            self._opening = None
 
     def _on_open_failed(self, job: Job) -> None:
         text = str(job.error)
@@ -179,7 +193,7 @@ class Annotator(QWidget):
         self._build(bench)
         missing = project.missing(session)
         if missing and len(missing) == len(session.micrographs[:20]):
-            QTimer.singleShot(0, self._ask_root)
+            QTimer.singleShot(0, lambda: self._ask_root(bench))
         self._awaiting = {"picture", "import"}
         bench.picture_shown.connect(lambda _kind: self._arrived("picture"))
         bench.imported.connect(lambda: self._arrived("import"))
@@ -222,22 +236,24 @@ class Annotator(QWidget):
         readable = [m.id for m in session.micrographs if not m.problem]
         return readable[0] if readable else (session.micrographs[0].id if session.micrographs else None)
 
-    def _ask_root(self) -> None:
+    def _ask_root(self, bench: Workbench) -> None:
         """The micrographs have moved: only a person knows where to."""
-        if self.bench is None:
+        if self.bench is not bench:
             return
-        session = self.bench.session
-        box = QMessageBox(self.bench.window)
+        session = bench.session
+        box = QMessageBox(bench.window)
         box.setIcon(QMessageBox.Icon.Question)
         box.setWindowTitle("Where are the micrographs?")
         box.setText(f"They are not in {session.data_root} any more. All picks are safe.")
         find = box.addButton("Show me the folder…", QMessageBox.ButtonRole.AcceptRole)
         box.addButton("Go on without images", QMessageBox.ButtonRole.RejectRole)
+        bench.closing.connect(box.reject)
         box.exec_()
         if box.clickedButton() is not find:
             return
         chosen = QFileDialog.getExistingDirectory(self, "Folder of the micrographs")
-        bench = self.bench
+        if self.bench is not bench:
+            return  # it was closed while the question stood there
         if chosen and bench.guarded(lambda: session.move_data_root(project.find_moved(session, Path(chosen)))):
             bench.look_again()
 
@@ -332,21 +348,22 @@ class Annotator(QWidget):
     def show_help(self) -> None:
         """The page of keys."""
         if self.bench is not None:
-            self._show(HelpDialog(self.bench, self.bench.window))
+            self._show(HelpDialog(self.bench, self.bench.window), self.bench)
 
     def show_import(self) -> None:
         """The import dialog."""
         if self.bench is not None:
-            self._show(ImportDialog(self.bench, self.bench.window))
+            self._show(ImportDialog(self.bench, self.bench.window), self.bench)
 
     def show_export(self) -> None:
         """The export dialog."""
         if self.bench is not None:
-            self._show(ExportDialog(self.bench, self.bench.window))
+            self._show(ExportDialog(self.bench, self.bench.window), self.bench)
 
     @staticmethod
-    def _show(dialog: QWidget) -> None:
-        """Dialogs stand beside the work; nothing is blocked."""
+    def _show(dialog: QDialog, bench: Workbench) -> None:
+        """Dialogs stand beside the work, nothing is blocked; they are of one project and go with it."""
+        bench.closing.connect(dialog.reject)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.show()
         dialog.raise_()

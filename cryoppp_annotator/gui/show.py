@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import extensions
@@ -55,6 +56,7 @@ class Show:
         self._refused: dict[Key, str] = {}
         self._told_lost: set[int] = set()
         self._shape: tuple[int, int] | None = None
+        self._drawn: int | None = None  # whose picture is on the screen
 
     # ------------------------------------------------------------------ choosing
 
@@ -108,19 +110,23 @@ class Show:
             self._show_problem(current)
             return
         here = current.id
+        self._place(current)
         raw = self.pictures.ready(current, View.RAW)
         wanted = self.pictures.ready(current, self.view)
         if wanted is not None:
             self._draw(wanted, self.view)
         elif raw is not None:
             self._draw(raw, View.RAW)
+        elif self._drawn != here:
+            # never the picture of another micrograph under the picks of this one
+            self._blank(f"reading {current.name} …")
         if wanted is not None and (raw is not None or not self.split):
             return
         if raw is None and (self.split or self.view is View.DENOISED):
-            self.pictures.request(current, View.RAW, lambda p: self._stand_in(here, p), self._failed(here))
+            self.pictures.request(current, View.RAW, lambda p: self._stand_in(here, p), self._failed(current))
         if wanted is None and self.pictures.key(current, self.view) not in self._refused:
             self.pictures.request(
-                current, self.view, lambda p: self._arrived(here, p), self._failed(here),
+                current, self.view, lambda p: self._arrived(here, p), self._failed(current),
                 on_refused=self._refusal(here, self.pictures.key(current, self.view)),
             )  # fmt: skip
 
@@ -138,10 +144,22 @@ class Show:
         self._rechecked.clear()
         self.refresh()
 
+    def _place(self, current: Micrograph) -> None:
+        """Let what is on the screen follow the pixel size, until the picture that is wanted comes."""
+        scale, units = self._bench.world()
+        # a bar in nanometres is only shown where the pixel size is believed
+        self._bench.viewer.canvas.overlays.scale_bar.visible = not self._session.pixel_size_doubt(current)
+        if self._drawn == current.id:
+            self._bench.picture_layer.place(scale, units)
+
+    def _blank(self, text: str) -> None:
+        self._drawn = None
+        self._bench.picture_layer.blank()
+        self._bench.overlay.write(text)
+
     def _show_problem(self, current: Micrograph) -> None:
         """Say why a micrograph cannot be shown, and look again: the file may have come back."""
-        self._bench.picture_layer.blank()
-        self._bench.overlay.write(f"{current.name} cannot be shown: {current.problem}")
+        self._blank(f"{current.name} cannot be shown: {current.problem}")
         self._bench.picture_shown.emit("problem")
         if current.id in self._rechecked:
             return
@@ -153,13 +171,16 @@ class Show:
             return project.describe(path, current.path)
 
         self._bench.runner.submit(
-            look, title=f"look again at {current.name}", on_done=partial(self._on_looked, current), quiet=True
+            look,
+            title=f"look again at {current.name}",
+            on_done=partial(self._on_looked, current, path),
+            quiet=True,
         )
 
-    def _on_looked(self, before: Micrograph, now: Micrograph) -> None:
-        if now.problem == before.problem:
-            return
+    def _on_looked(self, before: Micrograph, path: Path, now: Micrograph) -> None:
         present = self._session.micrograph(before.id)
+        if now.problem == before.problem or self._session.path_of(present) != path:
+            return  # nothing new, or not where the micrographs lie now
         self._note_file(replace(present, **{name: getattr(now, name) for name in _FACTS}))
 
     def _note_file(self, micrograph: Micrograph) -> None:
@@ -169,8 +190,8 @@ class Show:
     def _stand_in(self, micrograph_id: int, picture: Picture) -> None:
         """The raw image shows while the denoised one is prepared."""
         current = self._session.current
-        if current is None or current.id != micrograph_id:
-            return
+        if current is None or current.id != micrograph_id or self.pictures.ready(current, View.RAW) is not picture:
+            return  # another micrograph, or another frame of it, has been chosen meanwhile
         wanted = self.pictures.ready(current, self.view)
         if wanted is None:
             self._draw(picture, View.RAW)
@@ -192,16 +213,23 @@ class Show:
             self._told_lost.add(micrograph_id)
             self._bench.say(f"the attached picture cannot be shown ({why}); ours is", "warning")
 
-    def _failed(self, micrograph_id: int) -> Callable[[str], None]:
+    def _file_of(self, micrograph: Micrograph) -> tuple[Path, Key]:
+        """What a picture is read from."""
+        return self._session.path_of(micrograph), self.pictures.key(micrograph, View.RAW)
+
+    def _failed(self, micrograph: Micrograph) -> Callable[[str], None]:
+        here, tried = micrograph.id, self._file_of(micrograph)
+
         def tell(why: str) -> None:
-            self._rechecked.add(micrograph_id)  # or a file whose header is fine would be tried for ever
-            self._note_file(replace(self._session.micrograph(micrograph_id), problem=why))
-            if self._session.current_id == micrograph_id:
-                self._bench.picture_layer.blank()
+            present = self._session.micrograph(here)
+            if self._file_of(present) != tried:
+                return  # the folder or the frame is another one since: it says nothing of that
+            self._rechecked.add(here)  # or a file whose header is fine would be tried for ever
+            self._note_file(replace(present, problem=why))
+            if self._session.current_id == here:
                 self.problem = why
-                name = self._session.micrograph(micrograph_id).name
-                self._bench.overlay.write(f"{name} cannot be shown: {why}")
-                self._bench.say(f"{name}: {why}", "error")
+                self._blank(f"{present.name} cannot be shown: {why}")
+                self._bench.say(f"{present.name}: {why}", "error")
                 self._bench.picture_shown.emit("problem")
 
         return tell
@@ -211,7 +239,8 @@ class Show:
 
         def tell(why: str) -> None:
             self._refused[key] = f"{title}: {why}"
-            if self._session.current_id == micrograph_id:
+            current = self._session.current
+            if current is not None and current.id == micrograph_id and self.refusal == self._refused[key]:
                 self._bench.say(f"{title}: {why} · the raw picture is shown", "error")
                 self._bench.view_changed.emit()
 
@@ -222,8 +251,7 @@ class Show:
         if current is None:
             return
         scale, units = bench.world()
-        # a bar in nanometres is only shown where the pixel size is believed
-        bench.viewer.canvas.overlays.scale_bar.visible = not self._session.pixel_size_doubt(current)
+        self._drawn = current.id
         raw = self.pictures.ready(current, View.RAW) if self.split and view is View.DENOISED else None
         bench.picture_layer.show(picture, current, scale, units, raw=raw)
         shape = (current.height, current.width)

@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,20 @@ class View(StrEnum):
 
 
 Key = tuple[int, View, str]
-_Method = tuple[Denoiser, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Method:
+    """All that a denoised picture follows besides its file, as it was when the picture was asked for.
+
+    A worker runs later: what is chosen meanwhile must not come into a picture that is kept under the earlier key.
+    """
+
+    denoiser: Denoiser
+    parameters: Mapping[str, Any]
+    pixel_size_A: float
+    diameter_A: float
+    key: str
 
 
 class Pictures:
@@ -72,6 +86,8 @@ class Pictures:
         self._memory: OrderedDict[Key, Picture] = OrderedDict()
         self._jobs: dict[Key, Job] = {}
         self._waiting: dict[Key, list[Callable[[Picture], None]]] = {}
+        # who is told why it cannot be made, also where another asked first
+        self._told: dict[Key, tuple[Callable[[str], None] | None, Callable[[str], None] | None]] = {}
         self.cache = session.store.folder / "cache"
         #: What should be said of a micrograph's file ("old-style header", "average of 38 frames"), by id.
         self.notes: dict[int, tuple[str, ...]] = {}
@@ -132,12 +148,15 @@ class Pictures:
         key = self.key(micrograph, view)
         if on_ready is not None:
             self._waiting.setdefault(key, []).append(on_ready)
+        if on_failed is not None or on_refused is not None:
+            self._told[key] = on_failed, on_refused
         # also one that has ended and is not delivered yet
         if (running := self._jobs.get(key)) is not None and running.state is not JobState.CANCELLED:
             return running
 
         def done(picture: Picture) -> None:
             self._jobs.pop(key, None)
+            self._told.pop(key, None)
             self._keep(key, picture)
             for tell in self._waiting.pop(key, []):
                 tell(picture)
@@ -145,22 +164,28 @@ class Pictures:
         def failed(job: Job) -> None:
             self._jobs.pop(key, None)
             self._waiting.pop(key, None)
+            tell_failed, tell_refused = self._told.pop(key, (None, None))
             error = job.error
             if isinstance(error, FormatError | OSError):
-                if on_failed is not None:
-                    on_failed(error.detail if isinstance(error, FormatError) else str(error))
-            elif on_refused is not None:
-                on_refused(str(error) if isinstance(error, AnnotatorError) else f"{type(error).__name__}: {error}")
+                if tell_failed is not None:
+                    tell_failed(error.detail if isinstance(error, FormatError) else str(error))
+            elif tell_refused is not None:
+                tell_refused(str(error) if isinstance(error, AnnotatorError) else f"{type(error).__name__}: {error}")
 
         title = f"{'denoise' if view is View.DENOISED else 'read'} {micrograph.name}"
-        method = self.denoiser, dict(self.parameters)  # as chosen now: the worker runs later
-        own_key = self._own_key(micrograph) if view is View.DENOISED else ""
         job = self._runner.submit(
-            self._make, micrograph, view, key, method, own_key, title=title, on_done=done, on_failed=failed,
+            self._make, micrograph, view, self._method(micrograph), title=title, on_done=done, on_failed=failed,
             quiet=quiet,
         )  # fmt: skip
         self._jobs[key] = job
         return job
+
+    def _method(self, micrograph: Micrograph) -> _Method:
+        """What is chosen now, for one micrograph."""
+        return _Method(
+            self.denoiser, dict(self.parameters), self._session.pixel_size_A(micrograph), self._session.diameter_A,
+            self._own_key(micrograph),
+        )  # fmt: skip
 
     def prepare(self, micrographs: Iterable[Micrograph], view: View) -> None:
         """Have the pictures of the likely next micrographs made; what is no longer likely is cancelled."""
@@ -170,6 +195,7 @@ class Pictures:
             if key not in keys and key not in self._waiting:
                 job.cancel()
                 self._jobs.pop(key, None)
+                self._told.pop(key, None)
         for micrograph in wanted:
             self.request(micrograph, view)
 
@@ -179,17 +205,16 @@ class Pictures:
 
     def denoise_all(self, micrographs: Iterable[Micrograph]) -> Job:
         """Fill the cache for many micrographs as one job; a failing one is logged and skipped."""
-        wanted = [(m, self.key(m, View.DENOISED)) for m in micrographs if not m.problem and not m.picture]
-        method = self.denoiser, dict(self.parameters)
+        wanted = [(m, self._method(m)) for m in micrographs if not m.problem and not m.picture]
 
         def work(context: JobContext) -> int:
             failed = 0
-            for i, (micrograph, key) in enumerate(wanted):
+            for i, (micrograph, method) in enumerate(wanted):
                 context.progress(i, len(wanted), f"{i}/{len(wanted)}")
-                if self._file(key[2]).exists():
+                if self._file(method.key).exists():
                     continue
                 try:
-                    self._denoise(micrograph, key[2], method, _inner(context))
+                    self._denoise(micrograph, method, _inner(context))
                 except (FormatError, EngineError) as error:
                     failed += 1
                     context.log(f"{micrograph.name}: {error}")
@@ -204,9 +229,7 @@ class Pictures:
 
     # ------------------------------------------------------------------ in a worker thread
 
-    def _make(
-        self, micrograph: Micrograph, view: View, key: Key, method: _Method, own_key: str, context: JobContext
-    ) -> Picture:
+    def _make(self, micrograph: Micrograph, view: View, method: _Method, context: JobContext) -> Picture:
         path = self._session.path_of(micrograph)
         if micrograph.id not in self.notes:
             self.notes[micrograph.id] = images.probe(path).notes
@@ -216,8 +239,8 @@ class Pictures:
             try:
                 return self._attached(micrograph, context)
             except FormatError as error:
-                self.lost[micrograph.id] = str(error)
-        return self._denoise(micrograph, own_key, method, context)
+                self._note_lost(micrograph, str(error))
+        return self._denoise(micrograph, method, context)
 
     def _attached(self, micrograph: Micrograph, context: JobContext) -> Picture:
         """The picture made elsewhere. Raises FormatError where it is gone."""
@@ -225,25 +248,32 @@ class Pictures:
         if found is None:
             raise FormatError("what the project says of the attached picture makes no sense", micrograph.name)
         picture = attached.read(found, micrograph, context)
-        self.lost.pop(micrograph.id, None)
+        self._note_lost(micrograph, "")
         return picture
 
-    def _denoise(self, micrograph: Micrograph, key: str, method: _Method, context: JobContext) -> Picture:
-        if (cached := _load(self._file(key))) is not None:
+    def _note_lost(self, micrograph: Micrograph, why: str) -> None:
+        """Whether the attached picture is there; nothing where another has been attached meanwhile."""
+        if self._session.micrograph(micrograph.id).picture == micrograph.picture:
+            self.lost.pop(micrograph.id, None)
+            if why:
+                self.lost[micrograph.id] = why
+
+    def _denoise(self, micrograph: Micrograph, method: _Method, context: JobContext) -> Picture:
+        if (cached := _load(self._file(method.key))) is not None:
             return cached
         image = images.read(self._session.path_of(micrograph), micrograph.frame, check=context.check)
         picture = run_denoiser(
-            method[0],
+            method.denoiser,
             image,
-            pixel_size_A=self._session.pixel_size_A(micrograph),
-            diameter_A=self._session.diameter_A,
+            pixel_size_A=method.pixel_size_A,
+            diameter_A=method.diameter_A,
             max_side=MAX_SIDE,
-            parameters=method[1],
+            parameters=method.parameters,
             ctf=ctf_of(micrograph),
             context=context,
         )
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
-            _save(self._file(key), picture)
+            _save(self._file(method.key), picture)
         return picture
 
     def _file(self, key: str) -> Path:

@@ -111,6 +111,24 @@ class Gate:
 
 
 @contextmanager
+def held(window: Window) -> Iterator[None]:
+    """No background job begins meanwhile; afterwards all do, in the order they were asked for."""
+    gate = threading.Event()
+
+    def hold(context: Any) -> None:
+        while not gate.wait(0.01):
+            context.check()
+
+    window.idle()
+    jobs = [window.bench.runner.submit(hold, title="hold", quiet=True) for _ in range(2)]  # as many as threads
+    try:
+        yield
+    finally:
+        gate.set()
+    window.until(lambda: all(job.over for job in jobs))
+
+
+@contextmanager
 def held_by_another(project: Path) -> Iterator[None]:
     """Another program is in the middle of writing."""
     with closing(sqlite3.connect(project / DATABASE_NAME, isolation_level=None)) as other:

@@ -89,6 +89,16 @@ class PictureLayer:
         layer.events.data(value=layer.data)
         self._shape = (micrograph.height, micrograph.width)
 
+    def place(self, scale: float, units: str) -> None:
+        """Set world units per micrograph px of the picture that is shown."""
+        if self.picture is None:
+            return
+        step = (self.picture.step[0] * scale, self.picture.step[1] * scale)
+        if not np.allclose(self.layer.scale, step):
+            self.layer.scale = step
+        if str(self.layer.units[-1]) != units:
+            self.layer.units = (units, units)
+
     @property
     def split(self) -> int | None:
         """Column of the divider, picture px; None where there is none."""

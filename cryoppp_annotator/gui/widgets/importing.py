@@ -273,6 +273,7 @@ def _enter(bench: Workbench, plan: imports.ImportPlan, decision: Decision) -> No
 def _ask(bench: Workbench, plan: imports.ImportPlan, decision: Decision, drawn: Comparison | None) -> None:
     dialog = FrameDialog(bench, plan, drawn, lambda chosen: _enter(bench, chosen, decision))
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    bench.closing.connect(dialog.reject)
     dialog.show()
     # the picture behind it is complete; only the picks wait
     bench.imported.emit()
