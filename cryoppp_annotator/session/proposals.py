@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import logging
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from ..errors import AnnotatorError, Cancelled
+from ..imaging.ctf import Ctf, Defocus, Optics
 from ..imaging.filters import fft_workers
 from ..jobs.cluster import each
 from ..model.candidates import Candidates
@@ -26,9 +28,11 @@ from ..model.particles import Particles
 from ..model.region import Region
 from ..picking.regions import told
 from . import edits, regions
+from .defocus import defocus_of
 from .one_pick import OnePick, Picked, named_picker, pick_micrograph
 from .optics import ctf_of
 from .session import Session
+from .templates import take_ctf
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +78,8 @@ def propose(
     Parameters
     ----------
     parameters : mapping
-        The picker's own. ``template`` is told the CTF of each micrograph where it is known and not given.
+        The picker's own. ``template`` is told the CTF of each micrograph where it is known, not given, and the
+        templates are free of it.
     avoid : bool
         Leave out candidates in drawn regions, on carbon and ice (found on the way) and on the padding border.
     scheduler : str, optional
@@ -88,14 +93,14 @@ def propose(
     """
     named_picker(picker)
     given = dict(parameters or {})
-    told_ctf = picker == "template" and "ctf" not in given
+    told_ctf = picker == "template" and "ctf" not in given and take_ctf(given.get("templates"))
     jobs: list[OnePick] = []
     failed = [(m.name, m.problem) for m in micrographs if m.problem]
     for m in micrographs:
         if m.problem:
             continue
         own = given
-        if told_ctf and (ctf := ctf_of(m)) is not None:
+        if told_ctf and (ctf := _known_ctf(session, m)) is not None:
             own = {**given, "ctf": ctf}
         jobs.append(
             OnePick(
@@ -134,6 +139,16 @@ def propose(
         picker, session.diameter_A, given, tuple((n, got[n].candidates) for n in order), tuple(failed),
         tuple((n, got[n].regions) for n in order), left_out,
     )  # fmt: skip
+
+
+def _known_ctf(session: Session, micrograph: Micrograph) -> Ctf | None:
+    """What was said of the micrograph, else of its picks."""
+    if (ctf := ctf_of(micrograph)) is not None:
+        return ctf
+    told = defocus_of(session, micrograph)
+    if not math.isfinite(told.mean_A):
+        return None
+    return Ctf(Defocus(told.mean_A, told.mean_A, 0.0), told.optics or Optics())
 
 
 def enter(session: Session, proposal: Proposal) -> str:

@@ -9,6 +9,7 @@ import pytest
 from qtpy.QtCore import Qt
 from window import CTRL, DIAMETER, Window, choose, places
 
+from cryoppp_annotator.formats.stacks import write_stack
 from cryoppp_annotator.gui.widgets.dataset import outliers
 from cryoppp_annotator.gui.widgets.pick import PickPanel
 from cryoppp_annotator.model.curation import Decision
@@ -30,7 +31,7 @@ def test_learned_waits_for_decisions_then_proposes_and_the_list_counts_above_the
     assert "30 more" in box.note.text()
     choose(box.picker, "Templates")
     assert not box.here.isEnabled()
-    assert "templates" in box.here.toolTip()
+    assert "no templates yet" in box.here.toolTip()
     choose(box.picker, "self-sharpened")
     box.here.click()
     window.idle()
@@ -115,3 +116,57 @@ def test_the_guess_can_be_confirmed_and_is_never_taken_without_a_word(unmeasured
     window.idle()
     assert window.session.diameter_is_set
     assert all(m.n_undecided for m in window.session.micrographs)
+
+
+# --- templates -------------------------------------------------------------------------------------------------------
+
+
+def test_the_accepted_picks_become_templates_that_are_chosen_at_once(window: Window) -> None:
+    box, session = window.annotator.pick.propose, window.session
+    choose(box.picker, "Templates")
+    choice = box.templates
+    assert not choice.from_picks.isEnabled()
+    assert "at least 10 accepted picks" in choice.from_picks.toolTip()
+    for x, y in places(0).tolist():
+        session.add(x, y)
+    assert choice.from_picks.isEnabled()
+    choice.from_picks.click()
+    assert not choice.from_picks.isEnabled()
+    assert "being made" in choice.from_picks.toolTip()
+    (job,) = [job for job in window.bench.runner.active() if not job.quiet]
+    job.cancel()
+    window.until(choice.from_picks.isEnabled)
+    assert choice.chosen is None, "a cancelled job leaves nothing"
+    choice.from_picks.click()
+    window.until(lambda: choice.chosen is not None)
+    window.until(choice.from_picks.isEnabled)
+    assert "of 40 accepted picks" in window.status
+    assert "not CTF-corrected" in choice.told.text()
+    assert choice.corrected.isHidden(), "what is known is not asked"
+    assert session.next_undo().title.startswith("add"), "no step: nothing about the picks was changed"
+    window.go("b")
+    box.here.click()
+    window.until(lambda: session.current.n_undecided > 20)
+    p, truth = session.particles, places(1)
+    near = [np.hypot(*(np.column_stack([p.x, p.y]) - at).T).min() < 0.3 * DIAMETER for at in truth]
+    assert np.mean(near) > 0.85
+
+
+def test_a_stack_is_taken_and_a_person_says_whether_it_is_corrected(window: Window, tmp_path: Any) -> None:
+    box = window.annotator.pick.propose
+    choose(box.picker, "Templates")
+    offset = np.arange(32) - 16
+    disc = (np.hypot(offset[:, None], offset[None]) < 10).astype(np.float32)
+    choice = box.templates
+    choice.use_file(write_stack(tmp_path / "averages.mrcs", np.stack([disc, disc]), 5.0))
+    window.until(lambda: choice.chosen is not None)
+    assert "2 images" in choice.told.text()
+    assert "averages.mrcs" in choice.told.text()
+    assert choice.corrected.isVisible()
+    assert choice.corrected.isChecked()
+    choice.corrected.click()
+    assert not choice.chosen.ctf_corrected
+    assert box.here.isEnabled()
+    choice.use_file(tmp_path / "gone.mrcs")
+    assert window.said[-1][1] == "error"
+    assert "gone.mrcs" in window.status

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from qtpy.QtWidgets import (
     QComboBox,
-    QFileDialog,
     QGroupBox,
     QHBoxLayout,
     QLabel,
@@ -24,13 +22,12 @@ from ...session.edits import count_of
 from ...session.learning import Learned
 from ...session.proposals import Proposal
 from ...session.session import Announcement
-from ...session.templates import list_templates
 from ..workbench import Workbench
 from .size_question import SizeQuestion
+from .template_choice import TemplateChoice
 
 _HERE = "Undecided candidates on this micrograph; nothing you decided is touched. One undo."
 _EVERYWHERE = "In the background, on every micrograph that is not finished; one step, one undo"
-_FILE = "file …"
 
 
 def _takes_templates(picker: str | None) -> bool:
@@ -55,11 +52,10 @@ class ProposeBox(QGroupBox):
             self.picker.addItem(found.title, name)
         self.picker.setCurrentIndex(max(0, self.picker.findData("log")))
         self.picker.setToolTip("Who proposes; the particle's diameter above is what it looks for")
-        self.templates = QComboBox()
-        self.templates.setToolTip("Class averages kept as templates (Classes tab), an .mrcs of averages, or a map")
         self.note = QLabel()
         self.note.setWordWrap(True)
         self.question = SizeQuestion(bench)
+        self.templates = TemplateChoice(bench, self.question)
         self.here = QPushButton("Propose here")
         self.everywhere = QPushButton("on all unfinished")
         row = QHBoxLayout()
@@ -72,15 +68,16 @@ class ProposeBox(QGroupBox):
         layout.addLayout(row)
         self.here.clicked.connect(self._on_here)
         self.everywhere.clicked.connect(self._on_everywhere)
-        self.picker.currentIndexChanged.connect(lambda _row: self._on_picker())
-        self.templates.activated.connect(self._on_templates)
+        self.picker.currentIndexChanged.connect(lambda _row: self.refresh())
+        self.templates.changed.connect(self.refresh)
         bench.session.current_changed.connect(self.refresh)
         bench.session.changed.connect(self._on_changed)
-        self._on_picker()
+        self.refresh()
 
     def close_panel(self) -> None:
         """Stop following the session."""
         self.question.close_panel()
+        self.templates.close_panel()
         self._bench.session.current_changed.disconnect(self.refresh)
         self._bench.session.changed.disconnect(self._on_changed)
 
@@ -89,41 +86,11 @@ class ProposeBox(QGroupBox):
     def _on_changed(self, _announcement: Announcement) -> None:
         self.refresh()
 
-    def _on_picker(self) -> None:
-        if _takes_templates(self.picker.currentData()):
-            self._list_templates()
-        self.refresh()
-
-    def _list_templates(self) -> None:
-        chosen = self.templates.currentData()
-        self.templates.clear()
-        for told in list_templates(self._bench.session):
-            self.templates.addItem(
-                f"{told.name} ({len(told.numbers)})", (str(told.path), told.pixel_size_A, told.white)
-            )
-        if chosen is not None and self.templates.findData(chosen) < 0:
-            self.templates.addItem(Path(chosen[0]).name, chosen)
-        self.templates.addItem(_FILE)
-        self.templates.setCurrentIndex(max(0, self.templates.findData(chosen)))
-
-    def _on_templates(self, _row: int) -> None:
-        if self.templates.currentText() != _FILE:
-            self.refresh()
-            return
-        found, _ = QFileDialog.getOpenFileName(self, "Templates or a map", "", "MRC (*.mrcs *.mrc *.map)")
-        if found:
-            self.use_templates(Path(found))
-
-    def use_templates(self, path: Path) -> None:
-        """Take templates (or a map) from a file."""
-        self.templates.insertItem(0, path.name, (str(path.absolute()), None, True))
-        self.templates.setCurrentIndex(0)
-        self.refresh()
-
     def refresh(self) -> None:
         """Say what can be done now."""
         session, name = self._bench.session, self.picker.currentData()
         self.templates.setVisible(_takes_templates(name))
+        self.templates.refresh()
         missing = self._missing(name)
         note = ""
         if name == "learned":
@@ -142,8 +109,8 @@ class ProposeBox(QGroupBox):
     def _missing(self, name: str) -> str:
         if name == "learned":
             return learning.why_not(self._bench.session)
-        if _takes_templates(name) and self.templates.currentData() is None:
-            return "choose templates: keep averages as templates in the Classes tab, or take a file"
+        if _takes_templates(name) and self.templates.chosen is None:
+            return "no templates yet: average the accepted picks, take a file, or keep averages in the Classes tab"
         return ""
 
     def _learned_note(self) -> str:
@@ -175,10 +142,7 @@ class ProposeBox(QGroupBox):
         self._start(wanted)
 
     def _parameters(self, name: str) -> dict[str, Any]:
-        if not _takes_templates(name) or self.templates.currentData() is None:
-            return {}
-        path, pixel, white = self.templates.currentData()
-        return {"templates": path, "template_pixel_A": pixel, "white": white}
+        return self.templates.parameters() if _takes_templates(name) else {}
 
     def _start(self, micrographs: Sequence[Micrograph]) -> None:
         bench, session, name = self._bench, self._bench.session, self.picker.currentData()

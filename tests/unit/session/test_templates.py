@@ -1,0 +1,125 @@
+"""Templates from the accepted picks and from files: kept with what is known of them, the CTF never applied twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+
+from cryoppp_annotator.errors import AnnotatorError, Cancelled, EngineError, Refused
+from cryoppp_annotator.formats.stacks import write_stack
+from cryoppp_annotator.imaging.ctf import Ctf, Defocus, Optics
+from cryoppp_annotator.imaging.simulate import SimulationParameters, simulate_micrograph, views_for
+from cryoppp_annotator.model.context import JobContext
+from cryoppp_annotator.model.curation import Decision
+from cryoppp_annotator.picking.evaluate import match, quality
+from cryoppp_annotator.session import optics, project, proposals, template_making, templates
+from cryoppp_annotator.store.store import Selector
+
+PARAMETERS = SimulationParameters(
+    size=(900, 900), structure="blob", n_particles=30, n_views=20, carbon_probability=0, n_contaminants=0, snr=0.3
+)
+
+
+@pytest.fixture
+def session(tmp_path: Path):
+    """Two micrographs, the particles of the first one accepted."""
+    views = views_for(PARAMETERS)
+    truths = [simulate_micrograph(PARAMETERS, i, views) for i in range(2)]
+    for i, truth in enumerate(truths):
+        with mrcfile.new(tmp_path / f"m{i}.mrc") as mrc:
+            mrc.set_data(truth.image)
+            mrc.voxel_size = truth.pixel_size_A
+    opened = project.open_plan(project.plan(tmp_path, tmp_path / "project"), curator="me")
+    opened.set_diameter(truths[0].diameter_A)
+    opened.truths = truths
+    opened.go(opened.micrographs[0].id)
+    for x, y in zip(truths[0].x, truths[0].y, strict=True):
+        opened.add(float(x), float(y), anyway=True)
+    yield opened
+    opened.close()
+
+
+def tell_defocus(session) -> Ctf:
+    ctf = Ctf(Defocus(*[float(session.truths[0].defocus_A)] * 2, 0.0), Optics())
+    optics.set_optics(session, [m.id for m in session.micrographs], ctf)
+    return ctf
+
+
+def scores(session, parameters) -> np.ndarray:
+    ((_, found),) = proposals.propose(
+        session, "template", session.micrographs[1:], parameters=parameters, avoid=False
+    ).found
+    return found.score
+
+
+def test_averages_of_the_accepted_picks_find_the_particles_of_another_micrograph(session):
+    made = template_making.from_picks(session)
+    assert "template" in made.told
+    assert "accepted picks" in made.told
+    told = made.templates
+    assert [told.name] == [found.name for found in templates.list_templates(session)]
+    assert told.name == "accepted-picks-0001"
+    assert (told.white, told.ctf_corrected) == (True, False), "nobody knows the defocus"
+    assert told.diameter_A == session.diameter_A
+    images, _ = templates.load_template(session, told.name)
+    assert 1 <= len(images) <= 5
+    assert template_making.looks_white(images)
+    ((_, found),) = proposals.propose(session, "template", session.micrographs[1:], parameters=told.parameters()).found
+    truth = session.truths[1]
+    hit = match(found.x, found.y, found.score, truth.x, truth.y, 0.3 * truth.diameter_px)
+    assert quality([hit]).best_f1 > 0.85
+    assert template_making.from_picks(session).templates.name == "accepted-picks-0002"
+
+
+def test_the_ctf_is_applied_to_templates_that_are_free_of_it_only(session):
+    plain = template_making.from_picks(session).templates
+    ctf = tell_defocus(session)
+    corrected = template_making.from_picks(session).templates
+    assert (plain.ctf_corrected, corrected.ctf_corrected) == (False, True)
+    for told, known in ((plain, None), (corrected, ctf)):
+        given = told.parameters()
+        np.testing.assert_array_equal(scores(session, given), scores(session, {**given, "ctf": known}))
+    assert not np.array_equal(
+        scores(session, {**corrected.parameters(), "ctf": None})[:5], scores(session, corrected.parameters())[:5]
+    )
+    templates.set_corrected(session, corrected.name, False)
+    again = templates.load_template(session, corrected.name)[1]
+    assert not again.ctf_corrected
+    assert again.made == corrected.made
+
+
+def test_a_stack_and_a_map_are_kept_with_what_is_known_of_them(session, tmp_path):
+    offset = np.arange(32) - 16
+    ball = (offset[:, None, None] ** 2 + offset[None, :, None] ** 2 + offset[None, None] ** 2 < 10**2).astype(
+        np.float32
+    )
+    with mrcfile.new(tmp_path / "a map.mrc") as mrc:
+        mrc.set_data(ball)
+        mrc.voxel_size = 4.0
+    made = template_making.from_file(session, tmp_path / "a map.mrc")
+    assert (made.templates.name, made.templates.ctf_corrected, made.templates.white) == ("a-map-0001", True, True)
+    assert made.templates.pixel_size_A == 4.0
+    assert "24 projections of a map.mrc" in made.told
+    black = write_stack(tmp_path / "black.mrcs", -ball.sum(axis=0)[None], 4.0)
+    told = template_making.from_file(session, black, ctf_corrected=False).templates
+    assert (len(told.numbers), told.white, told.ctf_corrected) == (1, False, False)
+    assert "black" in told.told
+    assert len(scores(session, told.parameters()))
+    nameless = write_stack(tmp_path / "unknown.mrcs", ball.sum(axis=0)[None], 0.0)
+    with pytest.raises(EngineError, match="pixel size"):
+        template_making.from_file(session, nameless)
+    assert template_making.from_file(session, nameless, pixel_size_A=4.0).templates.pixel_size_A == 4.0
+    with pytest.raises(AnnotatorError, match="gone"):
+        template_making.from_file(session, tmp_path / "gone.mrcs")
+
+
+def test_too_few_picks_and_a_cancel_leave_nothing(session):
+    with pytest.raises(Cancelled):
+        template_making.from_picks(session, context=JobContext(is_cancelled=lambda: True))
+    session.decide_where(Selector(), Decision.REJECTED)
+    with pytest.raises(Refused, match="at least 10 accepted picks"):
+        template_making.from_picks(session)
+    assert templates.list_templates(session) == []
