@@ -7,7 +7,21 @@ import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QMessageBox, QTabWidget
-from window import CTRL, DIAMETER, LEFT, PLAIN, RIGHT, SHIFT, answer, choose, let_go, scored, slide, write_star
+from window import (
+    CTRL,
+    DIAMETER,
+    LEFT,
+    PLAIN,
+    RIGHT,
+    SHIFT,
+    answer,
+    choose,
+    latest_first,
+    let_go,
+    scored,
+    slide,
+    write_star,
+)
 
 from cryoppp_annotator.formats.stacks import write_stack
 from cryoppp_annotator.gui.layers.particles import UNLIT
@@ -406,6 +420,49 @@ def test_a_double_click_goes_there_and_decides_nothing(opened):
     window.qtbot.wait(QApplication.doubleClickInterval() + 50)
     assert window.steps() == steps
     assert gallery.model.decision(3) is Decision.UNDECIDED
+
+
+def test_undo_takes_back_the_click_that_waits_for_a_second_one(opened):
+    window, gallery = opened, opened.annotator.classes.particles
+    click_tile(gallery.view, 2, button=RIGHT)
+    before = everything(window).decision
+    click_tile(gallery.view, 4)  # waits whether it is a double click
+    press(gallery.view, Key.Key_Z, CTRL)
+    window.until(lambda: not gallery._decide.isActive())
+    assert gallery.model.decision(4) is Decision.UNDECIDED
+    np.testing.assert_array_equal(everything(window).decision, before)
+
+
+def test_pictures_of_another_diameter_that_come_late_are_not_kept(opened):
+    from cryoppp_annotator.gui.models.class_model import TILE
+    from cryoppp_annotator.session.crops import cut_crops
+
+    window, gallery = opened, opened.annotator.classes.particles
+    window.until(lambda: not len(gallery.model.missing(gallery.view.rows_in_sight())))
+    with latest_first(window):
+        gallery._forget_pictures()
+        gallery._ask_for_pictures()
+        job = gallery._job
+        assert job.wait(120), "they are cut, and on their way"
+        window.session.set_diameter(160.0)
+    window.until(lambda: not len(gallery.model.missing(gallery.view.rows_in_sight())))
+    wanted = []
+    first = gallery.model.ids[:1]
+    cut_crops(window.session, first, on_some=lambda _ids, greys: wanted.append(greys[0]))
+    image = gallery.model.index(0).data(TILE).image
+    got = [[image.pixelColor(x, y).value() for x in range(image.width())] for y in range(image.height())]
+    np.testing.assert_array_equal(np.array(got), wanted[0])
+
+
+def test_of_two_looks_whether_a_run_is_out_of_date_the_later_one_counts(classed):
+    window, run = classed, classed.annotator.classes.run
+    window.idle()
+    with latest_first(window):
+        run._look_whether_outdated()
+        assert window.bench.runner.jobs[-1].wait(120)
+        window.session.add(10, 300)
+        run._look_whether_outdated()
+    assert run.update_run.isVisible()
 
 
 # --- what else can be done -------------------------------------------------------------------------------------------

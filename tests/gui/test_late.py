@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QDialog
-from window import HEIGHT, PIXEL_A, Gate, choose, discs, held, write_mrc
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication, QDialog
+from window import (
+    HEIGHT,
+    LEFT,
+    PIXEL_A,
+    PLAIN,
+    RIGHT,
+    Gate,
+    choose,
+    discs,
+    held,
+    latest_first,
+    places,
+    scored,
+    write_mrc,
+    write_star,
+)
 
 from cryoppp_annotator import extensions
 from cryoppp_annotator.errors import EngineError
 from cryoppp_annotator.gui.widgets.exporting import ExportDialog
 from cryoppp_annotator.gui.widgets.importing import ImportDialog
+from cryoppp_annotator.jobs.runner import JobState
+from cryoppp_annotator.model.context import JobContext
+from cryoppp_annotator.model.curation import Decision
+from cryoppp_annotator.session import exports, linting
 from cryoppp_annotator.session.pictures import View
 
 Key = Qt.Key
@@ -46,6 +68,7 @@ def test_no_other_micrograph_is_seen_under_the_picks_of_this_one(window):
 
 
 def test_picture_and_rings_keep_one_scale_while_another_picture_is_made(window):
+    window.go("b")  # which was prepared: its raw picture was not needed
     window.click(100, 80)
     with held(window):
         window.session.set_pixel_size(2 * PIXEL_A)
@@ -56,8 +79,11 @@ def test_picture_and_rings_keep_one_scale_while_another_picture_is_made(window):
 
 
 def test_the_scale_bar_comes_with_the_pixel_size_not_with_the_next_picture(new_window, tmp_path):
-    write_mrc(tmp_path / "data" / "a.mrc", discs(0), 1.0)
+    for seed, name in enumerate("ab"):
+        write_mrc(tmp_path / "data" / f"{name}.mrc", discs(seed), 1.0)
     window = new_window().open(tmp_path / "data")
+    window.idle()
+    window.go("b")
     bar = window.viewer.canvas.overlays.scale_bar
     with held(window):
         assert not bar.visible
@@ -110,6 +136,110 @@ def test_a_refusal_that_comes_late_says_nothing_of_the_method_chosen_meanwhile(n
     assert window.drawn()
     choose(view._method, "Late")
     window.until(lambda: "not installed" in window.status)
+
+
+# --- numbers and findings --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def picked(window, tmp_path):
+    """80 undecided picks on a and b with scores 0 .. 0.975."""
+    window.enter(write_star(tmp_path / "picker.star", scored("ab")))
+    return window
+
+
+def test_counts_of_an_earlier_threshold_do_not_replace_those_of_the_present_one(picked):
+    pick = picked.annotator.pick
+    with latest_first(picked):
+        for threshold in (0.25, 0.75):
+            pick._score.setValue(threshold)
+            pick._show_counts()
+    assert "all micrographs: 20 above, 60 below" in pick._counts.text()
+
+
+def test_findings_about_other_picks_are_not_shown_for_those_chosen_meanwhile(picked):
+    session, (x, y) = picked.session, places(0)[0]
+    session.decide(session.particles.id[:1], Decision.ACCEPTED)
+    session.add(x + 2, y, anyway=True)  # two accepted picks of one particle; of the undecided ones all are good
+    picked.annotator.show_export()
+    (asked,) = [d for d in picked.bench.window.findChildren(QDialog) if type(d) is ExportDialog]
+    asked.decisions.setCurrentText("all")
+    picked.idle()
+    with latest_first(picked):
+        asked.decisions.setCurrentText("accepted")
+        asked.decisions.setCurrentText("undecided")
+    wanted = linting.lint(session, decisions=exports.DECISIONS["undecided"], look=False)
+    assert asked.lint.text() == linting.one_line(wanted)
+    assert not asked.mend.isVisible()
+    asked.close()
+
+
+def test_a_cancelled_look_can_be_started_again(picked):
+    check = picked.annotator.check
+    with held(picked):
+        check.start()
+        assert not check.look.isEnabled()
+        picked.bench.runner.jobs[-1].cancel()
+        picked.until(check.look.isEnabled)
+    assert "cancelled" in check._said.text()
+
+
+def test_findings_say_that_steps_were_made_while_they_were_looked_for(picked):
+    check, (x, y) = picked.annotator.check, places(0)[0]
+    picked.session.add(x + 2, y, anyway=True)
+    with held(picked):
+        check.start()
+        picked.session.add(200, 1)
+    picked.until(check.look.isEnabled)
+    assert check._found
+    assert "before your last steps" in check._said.text()
+
+
+def test_the_status_line_cancels_the_job_it_shows(window):
+    window.idle()
+    first, second, status = Event(), Event(), window.annotator.status
+
+    def work(gate: Event, context: JobContext) -> None:
+        while not gate.wait(0.01):
+            context.check()
+
+    shown, other = (
+        window.bench.runner.submit(partial(work, gate), title=title) for gate, title in ((first, "A"), (second, "B"))
+    )
+    window.until(lambda: status._job.text().startswith("A (+1)"))
+    first.set()
+    assert shown.wait(120)
+    status._cancel.click()  # before the line is drawn anew
+    second.set()
+    window.idle()
+    assert (shown.state, other.state) != (JobState.DONE, JobState.CANCELLED)
+    assert other.state is JobState.DONE
+
+
+# --- the mouse -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("button", [LEFT, RIGHT])
+@pytest.mark.parametrize("at", [(100, 80), (200, 200)])
+def test_a_press_on_one_micrograph_does_nothing_to_the_next(window, button, at):
+    """PgDn while the button is down: neither a pick is added there, nor one rejected or moved."""
+    window.go("b")
+    window.click(100, 80)
+    before = window.session.particles
+    window.go("a")
+    window.click(100, 80)
+    steps = window.steps()
+    window.point(*at)
+    QTest.mousePress(window.bench.canvas, button, PLAIN, window.at(*at))
+    QApplication.processEvents()
+    window.key(Key.Key_PageDown)
+    assert window.session.current.name == "b"
+    window.until(window.drawn)
+    QTest.mouseRelease(window.bench.canvas, button, PLAIN, window.at(*at))
+    QApplication.processEvents()
+    assert window.steps() == steps
+    np.testing.assert_array_equal(window.session.particles.decision, before.decision)
+    assert len(window.session.particles) == 1
 
 
 # --- projects --------------------------------------------------------------------------------------------------------

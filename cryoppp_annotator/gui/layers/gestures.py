@@ -169,11 +169,14 @@ class Gestures:
     def _on_drag(self, _viewer: Any, event: Any) -> Iterator[None]:
         if not self._active() or self._session.current is None:
             return
-        if event.button == 2:
-            yield from self._right(event)
-        elif event.button == 1:
-            gesture = self._choose(event)
-            yield from gesture(event)
+        if event.button not in (1, 2):
+            return
+        gesture, here = self._right if event.button == 2 else self._choose(event), self._session.current_id
+        for _ in gesture(event):
+            yield
+            if self._session.current_id != here:  # it was about a micrograph that is not under the pointer any more
+                self._canvas.clear()
+                return
 
     def _choose(self, event: Any) -> Callable[[Any], Iterator[None]]:
         if self.measuring:
@@ -257,13 +260,14 @@ class Gestures:
         ]
 
     def _draw_moved(self, event: Any, held: int, start: tuple[float, float]) -> None:
-        rows = self._session.particles.rows_of(self._moving(held))[:300]
+        rows = self._session.particles.rows_of(self._moving(held))
+        rows = rows[rows >= 0][:300]
         self._canvas.draw(circles=self._circles(rows, start, (float(event.pos[0]), float(event.pos[1]))))
 
     def _move(self, held: int, dx: float, dy: float) -> None:
-        ids = self._moving(held)
-        rows = self._session.particles.rows_of(ids)
-        p = self._session.particles
+        p, ids = self._session.particles, self._moving(held)
+        rows = p.rows_of(ids)
+        ids, rows = ids[rows >= 0], rows[rows >= 0]  # another window may have taken some away meanwhile
         self._session.move(ids, p.x[rows] + dx, p.y[rows] + dy)
 
     def _right(self, event: Any) -> Iterator[None]:

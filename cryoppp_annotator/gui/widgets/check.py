@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from ...formats.lint import Mend, Severity
+from ...jobs.runner import Job, JobState
 from ...session import linting
 from ...session.edits import count_of
 from ...session.linting import ProjectFinding
@@ -39,6 +40,7 @@ class CheckPanel(QWidget):
         self._bench = bench
         self._found: list[ProjectFinding] = []
         self._head = -1
+        self._job: Job | None = None
         self.look = QPushButton("Look for problems")
         self.look.setToolTip(
             "Duplicates, picks beside their particle, off the edge or on carbon, doubtful sizes, unusual counts"
@@ -70,22 +72,24 @@ class CheckPanel(QWidget):
         self.table.cellClicked.connect(self._on_clicked)
         self.table.itemSelectionChanged.connect(self._show_mend)
         bench.session.changed.connect(self._on_changed)
+        bench.bridge.ticked.connect(self._on_tick)
         self._show_mend()
 
     def close_panel(self) -> None:
         """Stop following the session."""
         self._bench.session.changed.disconnect(self._on_changed)
+        self._bench.bridge.ticked.disconnect(self._on_tick)
 
     def start(self) -> None:
         """Look, in the background."""
         self.look.setEnabled(False)
         self._said.setText("looking …")
         session, look = self._bench.session, self._images.isChecked()
-        self._head = session.store.head
-        self._bench.runner.submit(
+        head = session.store.head
+        self._job = self._bench.runner.submit(
             lambda context: linting.lint(session, look=look, context=context),
             title="look for problems",
-            on_done=self._on_found,
+            on_done=lambda found: self._on_found(head, found),
             on_failed=self._on_failed,
         )
         self._bench.bridge.ticked.emit()
@@ -95,11 +99,20 @@ class CheckPanel(QWidget):
         self._said.setText("looking failed; the Jobs tab says why")
         self._bench.job_failed(job)  # type: ignore[arg-type]
 
-    def _on_found(self, found: list[ProjectFinding]) -> None:
+    def _on_tick(self) -> None:
+        """It can be started again when it was cancelled."""
+        if self._job is not None and self._job.state is JobState.CANCELLED:
+            self._job = None
+            self.look.setEnabled(True)
+            self._said.setText("looking was cancelled; nothing was changed")
+
+    def _on_found(self, head: int, found: list[ProjectFinding]) -> None:
+        self._head = head
         self.look.setEnabled(True)
         order = list(Severity)
         self._found = sorted(found, key=lambda item: order.index(item.finding.severity))
         self._said.setText(count_of(len(found), "finding") if found else "Nothing suspicious was found.")
+        self._tell_age()  # steps may have been made while it looked
         self.table.setRowCount(len(self._found))
         for row, item in enumerate(self._found):
             name = QTableWidgetItem(item.finding.micrograph or "(all)")
@@ -147,5 +160,8 @@ class CheckPanel(QWidget):
             self.start()
 
     def _on_changed(self, _announcement: Announcement) -> None:
+        self._tell_age()
+
+    def _tell_age(self) -> None:
         if self._found and self._bench.session.store.head != self._head:
             self._said.setText(f"{count_of(len(self._found), 'finding')}, from before your last steps: look again")

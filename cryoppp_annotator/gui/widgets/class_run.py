@@ -59,6 +59,9 @@ class RunBox(QWidget):
         self._job: Job | None = None
         self._level = "info"
         self._unsaved: RunResult | None = None
+        self._saving: Job | None = None
+        self._watching = False  # whether the run that goes on was chosen to be seen
+        self._looked = 0
         self.runs: list[ClassRun] = []
         self.shown: ClassRun | None = None
         self._post = _Post()
@@ -244,6 +247,7 @@ class RunBox(QWidget):
         self._job = self._bench.runner.submit(
             work, title="classify picks", on_done=self._on_done, on_failed=self._on_failed
         )
+        self._watching = True
         self._fill_list()
         self.list.setCurrentIndex(0)
         self._tell("starting …")
@@ -295,7 +299,7 @@ class RunBox(QWidget):
         self._bench.job_failed(job)
 
     def _on_done(self, result: RunResult) -> None:
-        self.enter(result, show=self.list.currentIndex() == 0)
+        self.enter(result, show=self._watching)
 
     def enter(self, result: RunResult, *, show: bool = True) -> None:
         """Make what a job brought the project's, and show it."""
@@ -352,6 +356,8 @@ class RunBox(QWidget):
     def choose(self, run: ClassRun | None) -> None:
         """Show a stored run."""
         self.shown = run
+        if run is not None:
+            self._watching = False
         with QSignalBlocker(self.list):
             if run is not None:
                 self.list.setCurrentIndex(self.list.findData(run.id))
@@ -367,6 +373,7 @@ class RunBox(QWidget):
 
     def _on_list(self, row: int) -> None:
         number = self.list.itemData(row)
+        self._watching = number == -1
         if number == -1:
             self._old.hide()
             return  # the next iteration draws it
@@ -389,13 +396,14 @@ class RunBox(QWidget):
         def look(context: JobContext) -> tuple[int, int, int]:
             return classes.changed_since(session, run)
 
+        self._looked = asked = self._looked + 1
         self._bench.runner.submit(
             look, title="compare the classes with the picks", quiet=True,
-            on_done=lambda found: self._on_looked(run, found),
+            on_done=lambda found: self._on_looked(asked, run, found),
         )  # fmt: skip
 
-    def _on_looked(self, run: ClassRun, found: tuple[int, int, int]) -> None:
-        if self.shown is not run or self.running or self._unsaved is not None:
+    def _on_looked(self, asked: int, run: ClassRun, found: tuple[int, int, int]) -> None:
+        if asked != self._looked or self.shown is not run or self.running or self._unsaved is not None:
             return
         n = sum(found)
         added, removed, moved = found
@@ -407,7 +415,9 @@ class RunBox(QWidget):
     def _on_update(self) -> None:
         session = self._session
         if (unsaved := self._unsaved) is not None:
-            self._bench.runner.submit(
+            if self._saving is not None and not self._saving.delivered:
+                return  # or it would be saved twice
+            self._saving = self._bench.runner.submit(
                 lambda context: classes.save(session, unsaved, context=context), title="save the classes",
                 on_done=self.enter, on_failed=self._bench.job_failed,
             )  # fmt: skip

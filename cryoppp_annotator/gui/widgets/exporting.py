@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from qtpy.QtWidgets import (
@@ -20,6 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from ... import extensions
+from ...jobs.runner import Job
 from ...model.context import JobContext
 from ...session import exports, linting
 from ...session.edits import count_of
@@ -47,6 +49,7 @@ class ExportDialog(QDialog):
         super().__init__(parent)
         self._bench = bench
         self._found: list[ProjectFinding] = []
+        self._asked = 0
         self.setWindowTitle("Export picks")
         self.setMinimumWidth(600)
         self.format = QComboBox()
@@ -104,6 +107,7 @@ class ExportDialog(QDialog):
         layout = QVBoxLayout(self)
         layout.addLayout(form)
         layout.addWidget(self.buttons)
+        self.finished.connect(self._forget)
         self.decisions.currentTextChanged.connect(self._on_choice)
         self.format.currentIndexChanged.connect(self._on_choice)
         self.box_size.valueChanged.connect(self._on_choice)
@@ -146,23 +150,32 @@ class ExportDialog(QDialog):
         wanted = exports.DECISIONS[self.decisions.currentText()]
         box = self.box_size.value() or None
         self.mend.hide()
+        self._asked += 1
         bench.runner.submit(
             # without the images: the line must be there before the button is pressed
             lambda context: linting.lint(session, decisions=wanted, look=False, box_size_px=box, context=context),
             title="look for problems",
             quiet=True,
-            on_done=self._on_found,
+            on_done=partial(self._on_found, self._asked),
+            on_failed=partial(self._on_look_failed, self._asked),
         )
 
-    def _on_found(self, found: list[ProjectFinding]) -> None:
-        try:
-            self._found = found
-            self.lint.setText(linting.one_line(found))
-            n = linting.n_mendable(found)
-            self.mend.setVisible(n > 0)
-            self.mend.setText(f"Mend: reject {count_of(n)}")
-        except RuntimeError:
-            return  # the dialog was closed meanwhile
+    def _forget(self, _result: int) -> None:
+        """The dialog is closing: what is still being looked for is not wanted any more."""
+        self._asked += 1
+
+    def _on_found(self, asked: int, found: list[ProjectFinding]) -> None:
+        if asked != self._asked:
+            return  # other picks were chosen meanwhile: these findings are not about them
+        self._found = found
+        self.lint.setText(linting.one_line(found))
+        n = linting.n_mendable(found)
+        self.mend.setVisible(n > 0)
+        self.mend.setText(f"Mend: reject {count_of(n)}")
+
+    def _on_look_failed(self, asked: int, job: Job) -> None:
+        if asked == self._asked:
+            self.lint.setText(f"looking for problems failed: {job.error}")
 
     def _on_mend(self) -> None:
         if self._bench.guarded(lambda: linting.mend(self._bench.session, self._found)):

@@ -183,6 +183,7 @@ class MicrographsPanel(QWidget):
             lambda context: store.count_drawn(threshold, hidden, sets),
             title="count candidates above the threshold",
             on_done=lambda above: self._on_above(key, above),
+            on_failed=lambda _job: self._on_not_counted(key),
             quiet=True,
         )
 
@@ -192,6 +193,10 @@ class MicrographsPanel(QWidget):
         self._asked = key
         self.model.set_above(above)
         self._show_plot()
+
+    def _on_not_counted(self, key: object) -> None:
+        if self._asked == key:
+            self._asked = None  # asked again with the next step
 
     def _show_plot(self) -> None:
         self.plot.show_counts(self._session.micrographs, self.model.above, self._session.current_id)

@@ -36,7 +36,7 @@ _BEST, _WORST = "best first", "worst first"
 class _Post(QObject):
     """Carries pictures from the job's thread to the window."""
 
-    arrived = Signal(object, object)
+    arrived = Signal(int, object, object)  # which asking it answers, ids, pictures
 
 
 class MemberDelegate(TileDelegate):
@@ -116,13 +116,14 @@ class ParticleGallery(QWidget):
         self._members: RunMembers | None = None
         self.numbers: list[int] = []
         self._invert = True
+        self._asked = 0
         self._job: Job | None = None
         self._before: dict[int, Decision] = {}
         self._clicked: tuple[int, Decision, Decision] | None = None
         self._post = _Post()
         self.model = MemberModel()
         self.view = MemberView(self.model)
-        self._post.arrived.connect(self.model.add_pictures)
+        self._post.arrived.connect(self._on_pictures)
         self.back = QPushButton("← Classes")
         self.back.setToolTip("Back to the classes (Esc)")
         self.title = QLabel()
@@ -164,6 +165,8 @@ class ParticleGallery(QWidget):
 
     def open(self, members: RunMembers, numbers: Sequence[int], *, invert: bool) -> None:
         """Show the picks of some classes."""
+        if invert != self._invert:
+            self._forget_pictures()  # they were black on white, or white on black
         self._members, self.numbers, self._invert = members, list(numbers), invert
         self._before = {}
         self._arrange()
@@ -182,7 +185,7 @@ class ParticleGallery(QWidget):
             d.table is Table.SETTING or (d.table is Table.PARTICLE and "x" in d.after) for d in change.deltas
         )
         if moved:
-            self.model.forget_pictures()
+            self._forget_pictures()
             self._ask.start()
         else:
             self.model.tell()
@@ -212,6 +215,17 @@ class ParticleGallery(QWidget):
 
     # ------------------------------------------------------------------ pictures
 
+    def _forget_pictures(self) -> None:
+        """Pictures are to be cut anew; those that are still on their way are as the ones before."""
+        self._asked += 1
+        if self._job is not None:
+            self._job.cancel()
+        self.model.forget_pictures()
+
+    def _on_pictures(self, asked: int, ids: NDArray[np.int64], greys: NDArray[np.uint8]) -> None:
+        if asked == self._asked:
+            self.model.add_pictures(ids, greys)
+
     def _ask_for_pictures(self) -> None:
         if self._members is None or not self.isVisible():
             return
@@ -220,10 +234,10 @@ class ParticleGallery(QWidget):
         wanted = self.model.missing(self.view.rows_in_sight(ahead=1))
         if not len(wanted):
             return
-        session, invert, post = self._session, self._invert, self._post
+        session, invert, post, asked = self._session, self._invert, self._post, self._asked
 
         def hand_on(ids: NDArray[np.int64], greys: NDArray[np.uint8]) -> None:
-            post.arrived.emit(ids, greys)
+            post.arrived.emit(asked, ids, greys)
 
         def work(context: JobContext) -> dict[int, str]:
             return cut_crops(session, wanted, invert=invert, on_some=hand_on, context=context)
@@ -303,10 +317,10 @@ class ParticleGallery(QWidget):
         if command == "select-all":
             self.view.selectAll()
             return True
+        self._finish_click()  # before whatever the key does: Ctrl+Z takes this click back, not the step before it
         decided = decision_of(command)
         if decided is None:
             return False
-        self._finish_click()
         rows = self.view.chosen_rows()
         if rows:
             self._give(self.model.ids[rows].tolist(), *decided)

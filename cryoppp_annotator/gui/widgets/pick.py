@@ -352,6 +352,7 @@ class PickPanel(QScrollArea):
                 lambda context: self._session.store.count_undecided(value, only, scored),
                 title="count undecided picks",
                 on_done=lambda sides: self._on_sides(key, sides),
+                on_failed=lambda _job: self._on_not_counted(key),
                 quiet=True,
             )
         if only is None:
@@ -359,9 +360,14 @@ class PickPanel(QScrollArea):
         return self._sides[1]
 
     def _on_sides(self, key: tuple[int, float | None, int | None], sides: tuple[int, int, int]) -> None:
+        if key != self._asked or self._closed:
+            return  # the threshold has moved on: counts that come late must not replace those of the present one
         self._sides = (key, sides)
-        if not self._closed:  # else this came with the last of the project
-            self._show_counts()
+        self._show_counts()
+
+    def _on_not_counted(self, key: tuple[int, float | None, int | None]) -> None:
+        if key == self._asked:
+            self._asked = None  # asked again with the next step
 
 
 def _has_scores(delta: Delta) -> bool:

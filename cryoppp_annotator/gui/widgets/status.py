@@ -7,6 +7,7 @@ import re
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QSizePolicy, QToolButton, QWidget
 
+from ...jobs.runner import Job
 from ..workbench import Workbench
 from .jobs import time_left
 
@@ -57,6 +58,7 @@ class StatusLine(QWidget):
         bench.bridge.ticked.connect(self.refresh)
         bench.themed.connect(self._colour)
         self._level = "info"
+        self._shown: Job | None = None
         self._colour()
         self.refresh()
 
@@ -76,6 +78,7 @@ class StatusLine(QWidget):
         """Follow the jobs."""
         active = self._bench.runner.active()
         listed = [job for job in active if not job.quiet]
+        self._shown = listed[0] if listed else None
         for widget in (self._bar, self._cancel):
             widget.setVisible(bool(listed))
         if not listed:
@@ -89,7 +92,5 @@ class StatusLine(QWidget):
         self._bar.setValue(int(1000 * (job.fraction or 0)))
 
     def _on_cancel(self) -> None:
-        for job in self._bench.runner.active():
-            if not job.quiet:
-                job.cancel()
-                return
+        if self._shown is not None:  # that one, not another that has come to its place since
+            self._shown.cancel()
