@@ -284,6 +284,8 @@ class Annotator(QWidget):
         self._docks[1].setFixedHeight(status.height() + 6)
         self._panels = [pick, self.classes, check, history, micrographs]
         self.pick, self.check, self.history, self.jobs = pick, check, history, jobs
+        self.classes.run.chosen.connect(pick.by_class.show_run)
+        pick.by_class.show_run(self.classes.run.shown)
         self.micrographs, self.status = micrographs, status
         self._stack.addWidget(page)
         self._stack.setCurrentWidget(page)

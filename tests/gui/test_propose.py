@@ -77,7 +77,7 @@ def test_propose_asks_for_the_diameter_and_goes_on_when_a_circle_is_drawn(unmeas
     assert guess.isVisible()
     assert not box.question.isVisible()
     box.here.click()
-    assert not window.bench.runner.active()
+    assert all(job.quiet for job in window.bench.runner.active())
     assert box.question.isVisible()
     assert "nobody has set" in box.question.told.text()
     assert "Drag from the centre" in window.bench.overlay.text

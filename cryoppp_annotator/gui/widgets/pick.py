@@ -25,6 +25,7 @@ from ...session.session import Announcement
 from ...store.store import Selector
 from ..layers.styles import WORDS
 from ..workbench import Workbench
+from .by_class import ByClassRow
 from .particle import ParticleBox
 from .propose import ProposeBox
 from .regions import RegionsBox
@@ -89,6 +90,7 @@ class PickPanel(QScrollArea):
         """Stop following the session."""
         self._closed = True
         self._count_timer.stop()
+        self.by_class.close_panel()
         self.propose.close_panel()
         self.regions.close_panel()
         self._session.changed.disconnect(self._on_changed)
@@ -137,6 +139,8 @@ class PickPanel(QScrollArea):
         scope.addWidget(self._scope, 1)
         layout.addLayout(scope)
         layout.addLayout(rest)
+        self.by_class = ByClassRow(self._bench, self._where)
+        layout.addWidget(self.by_class)
         self._scope.currentTextChanged.connect(lambda _text: self._show_counts())
         return box
 
@@ -182,8 +186,12 @@ class PickPanel(QScrollArea):
 
     # ------------------------------------------------------------------ bulk
 
+    def _where(self) -> int | None:
+        """The micrograph that the bulk buttons act on; None = all."""
+        return self._session.current_id if self._scope.currentText() == HERE else None
+
     def _selector(self, **terms: object) -> Selector:
-        one = self._session.current_id if self._scope.currentText() == HERE else None
+        one = self._where()
         only = self._bench.focus.pick_set
         return Selector(micrograph=one, decisions=(Decision.UNDECIDED,), pick_set=only, **terms)  # type: ignore[arg-type]
 
@@ -310,6 +318,7 @@ class PickPanel(QScrollArea):
 
     def _show_counts(self) -> None:
         """Counts for the bulk buttons."""
+        self.by_class.refresh()
         p, focus = self._session.particles, self._bench.focus
         undecided = (p.decision == Decision.UNDECIDED) & focus.of_set()
         value = self.threshold.value
