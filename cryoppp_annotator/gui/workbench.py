@@ -17,6 +17,7 @@ from qtpy.QtWidgets import QWidget
 from ..errors import AnnotatorError, Refused
 from ..jobs.runner import Job, Runner
 from ..model.curation import Table
+from ..session.backlog import Backlog
 from ..session.commands import Command, session_commands
 from ..session.focus import Focus
 from ..session.pictures import View
@@ -85,6 +86,7 @@ class Workbench(QObject):
         self._preview.setInterval(30)
         self._preview.timeout.connect(self._on_preview)
         self._closed = False
+        session.backlog = Backlog(session, runner)
         window, canvas = _window_of(viewer)
         self.window, self.canvas = window, canvas
         self.overlay = Overlay(canvas)
@@ -119,6 +121,11 @@ class Workbench(QObject):
         if self._closed:
             return
         self._closed = True
+        self.session.changed.disconnect(self._on_changed)
+        self.session.current_changed.disconnect(self._on_current)
+        self.session.said.disconnect(self._on_said)
+        if self.session.backlog is not None:
+            self.session.backlog.finish()  # what was asked for is done, and not cancelled
         self.closing.emit()
         self.runner.cancel_all()
         self._poll.stop()
@@ -126,9 +133,6 @@ class Workbench(QObject):
         self.viewport.stop()
         self.keys.close()
         self.gestures.close()
-        self.session.changed.disconnect(self._on_changed)
-        self.session.current_changed.disconnect(self._on_current)
-        self.session.said.disconnect(self._on_said)
         self.viewer.layers.events.removed.disconnect(self._on_layer_removed)
         self.viewer.events.theme.disconnect(self._on_theme)
         if is_alive(self.canvas):

@@ -101,12 +101,13 @@ class Runner:
 
     def __init__(self, executor: Executor | None = None, wake: Callable[[], None] | None = None) -> None:
         self._executor = executor or ThreadPoolExecutor(max_workers=2, thread_name_prefix="job")
+        self._at_once = ThreadPoolExecutor(max_workers=1, thread_name_prefix="at once")
         self.wake = wake or (lambda: None)
         self.jobs: list[Job] = []
         self._numbers = itertools.count(1)
-        self._finished: queue.SimpleQueue[tuple[Job, Callable[[Any], None] | None, Callable[[Job], None] | None]] = (
-            queue.SimpleQueue()
-        )
+        self._finished: queue.SimpleQueue[
+            tuple[Job, Callable[[Any], None] | None, Callable[[Job], None] | None, Callable[[Job], None] | None]
+        ] = queue.SimpleQueue()
         self._closed = False
 
     def submit(
@@ -116,7 +117,9 @@ class Runner:
         title: str,
         on_done: Callable[[Any], None] | None = None,
         on_failed: Callable[[Job], None] | None = None,
+        on_end: Callable[[Job], None] | None = None,
         quiet: bool = False,
+        at_once: bool = False,
         seed: int = 0,
     ) -> Job:
         """Run ``function(*arguments, context=JobContext)`` in the background.
@@ -132,8 +135,12 @@ class Runner:
         on_failed : callable, optional
             Gets the job, there too. Neither is called for a job that was cancelled, also where that came after its
             end but before :meth:`deliver`: what it brings is not wanted any more.
+        on_end : callable, optional
+            Gets the job, there too, whatever became of it, after the others.
         quiet : bool
             True for small work that a panel should not list unless it fails.
+        at_once : bool
+            Not behind jobs that may take hours; such jobs run one after the other.
         """
         job = Job(next(self._numbers), title, quiet)
         if self._closed:
@@ -145,12 +152,13 @@ class Runner:
         self.jobs = [j for j in self.jobs if j not in forgotten and j not in dull]
         self.jobs.append(job)
         try:
-            future = self._executor.submit(self._run, job, function, arguments, seed)
+            executor = self._at_once if at_once else self._executor
+            future = executor.submit(self._run, job, function, arguments, seed)
         except BaseException:
             self.jobs.remove(job)
             raise
         job._future = future
-        future.add_done_callback(lambda f: self._finish(job, f, on_done, on_failed))
+        future.add_done_callback(lambda f: self._finish(job, f, on_done, on_failed, on_end))
         return job
 
     def _run(self, job: Job, function: Callable[..., Any], arguments: tuple[Any, ...], seed: int) -> Any:
@@ -171,6 +179,7 @@ class Runner:
         future: Future[Any],
         on_done: Callable[[Any], None] | None,
         on_failed: Callable[[Job], None] | None,
+        on_end: Callable[[Job], None] | None,
     ) -> None:
         job.ended = time.monotonic()
         error = Cancelled("cancelled") if future.cancelled() else future.exception()
@@ -183,7 +192,7 @@ class Runner:
             job.details = "".join(traceback.format_exception(error))
             if not isinstance(error, AnnotatorError):
                 log.error("job %r failed\n%s", job.title, job.details)
-        self._finished.put((job, on_done, on_failed))
+        self._finished.put((job, on_done, on_failed, on_end))
         job._over.set()
         self.wake()
 
@@ -192,7 +201,7 @@ class Runner:
         n = 0
         while True:
             try:
-                job, on_done, on_failed = self._finished.get_nowait()
+                job, on_done, on_failed, on_end = self._finished.get_nowait()
             except queue.Empty:
                 return n
             n += 1
@@ -204,6 +213,8 @@ class Runner:
                 on_done(result)
             elif job.state is JobState.FAILED and on_failed is not None:
                 on_failed(job)
+            if on_end is not None:
+                on_end(job)
 
     def active(self) -> list[Job]:
         """Jobs that are queued or running."""
@@ -242,4 +253,5 @@ class Runner:
         self._closed = True
         self.wake = lambda: None
         self._executor.shutdown(wait=False)
+        self._at_once.shutdown(wait=False)
         self.cancel_all(timeout_s)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from .curation import Decision
+
 
 class MicrographState(StrEnum):
     """How far the curator has come. *Empty* (looked at, nothing there) is a statement; *unseen* is its absence."""
@@ -82,6 +84,10 @@ class Micrograph:
     def n_particles(self) -> int:
         """All particles, whatever was decided."""
         return self.n_accepted + self.n_undecided + self.n_rejected
+
+    def n_of(self, decision: Decision) -> int:
+        """How many particles carry a decision."""
+        return (self.n_undecided, self.n_accepted, self.n_rejected)[decision]
 
 
 def pixel_size_doubt(pixel_size_A: float | None) -> str:

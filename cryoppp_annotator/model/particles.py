@@ -98,11 +98,12 @@ class Particles:
 
 
 def apply_delta(particles: Particles, delta: Delta, micrograph: int) -> Particles:
-    """Particles of ``micrograph`` after ``delta`` (which may touch other micrographs too)."""
+    """Particles of ``micrograph`` after ``delta`` (which may touch other micrographs too); twice does no harm."""
+    delta = _part_on(delta, micrograph)
     n = len(delta)
     if delta.kind is Kind.INSERT:
         new = Particles.from_columns(delta.ids, delta.after)
-        new = new.take(new.micrograph == micrograph)
+        new = new.take((new.micrograph == micrograph) & (particles.rows_of(new.id) < 0))
         if not len(new):
             return particles
         joined = {f.name: np.concatenate([getattr(particles, f.name), getattr(new, f.name)]) for f in fields(Particles)}
@@ -124,3 +125,34 @@ def apply_delta(particles: Particles, delta: Delta, micrograph: int) -> Particle
         column[rows[here]] = np.broadcast_to(values, (n,))[here]
         changed[name] = column
     return replace(particles, **changed)
+
+
+def _part_on(delta: Delta, micrograph: int) -> Delta:
+    """The rows of a delta that lie on a micrograph: of a change to a whole data set hardly any."""
+    n = len(delta)
+    if n <= 1 or len(delta.micrograph) != n:
+        return delta
+    mine = delta.micrograph == micrograph
+    before, after = (
+        {name: column if len(column) == 1 else column[mine] for name, column in columns.items()}
+        for columns in (delta.before, delta.after)
+    )
+    return Delta(delta.table, delta.kind, delta.ids[mine], before, after, delta.micrograph[mine])
+
+
+def tally(delta: Delta) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """What a delta of particles does to the counts of micrographs.
+
+    Returns
+    -------
+    micrographs : (k,) int64
+    steps : (k, 3) int64
+        By how much there are more undecided, accepted and rejected ones.
+    """
+    n = len(delta)
+    touched, row = np.unique(np.broadcast_to(delta.micrograph, (n,)), return_inverse=True)
+    steps = np.zeros((len(touched), 3), np.int64)
+    for columns, sign in ((delta.before, -1), (delta.after, 1)):
+        if "decision" in columns:
+            np.add.at(steps, (row, np.broadcast_to(columns["decision"], (n,)).astype(np.intp)), sign)
+    return touched, steps

@@ -75,6 +75,7 @@ class RunMembers:
         self.posterior: NDArray[np.float64] = columns["posterior"]
         self.decision: NDArray[np.int8] = columns["decision"]
         self.n_classes = n_classes
+        self._micrographs, self._place = np.unique(self.micrograph, return_inverse=True)
 
     def __len__(self) -> int:
         return len(self.particle)
@@ -124,9 +125,10 @@ class RunMembers:
 
     def where(self, numbers: Sequence[int]) -> list[tuple[int, int]]:
         """Micrographs with members of some classes, and how many: most first."""
-        found, n = np.unique(self.micrograph[self.of_classes(numbers)], return_counts=True)
-        order = np.lexsort((found, -n))
-        return list(zip(found[order].tolist(), n[order].tolist(), strict=True))
+        n = np.bincount(self._place[self.of_classes(numbers)], minlength=len(self._micrographs))
+        there = np.flatnonzero(n)
+        order = there[np.lexsort((self._micrographs[there], -n[there]))]
+        return list(zip(self._micrographs[order].tolist(), n[order].tolist(), strict=True))
 
     def ranked(self, numbers: Sequence[int], *, best_first: bool = True) -> NDArray[np.intp]:
         """Rows of the picks of some classes, the surest members first or last; unknown ones at the end."""
@@ -245,4 +247,5 @@ def decide_picks(session: Session, ids: NDArray[np.int64], decision: Decision, r
         told = "in the project" if one is None else f"on {session.micrograph(one).name}"
         return edits.decide(found, decision, reason, told, one)
 
-    return session.commit_over(build)
+    doing = f"{edits.DOING[decision]} {edits.count_of(len(wanted))}"
+    return session.commit_over(build, at_most=len(wanted), doing=doing)

@@ -151,12 +151,23 @@ def forget_run(session: Session, run: ClassRun) -> None:
 
 
 def decide_classes(
-    session: Session, run_id: int, numbers: Sequence[int], decision: Decision, reason: Reason = Reason.NOT_A_PARTICLE
+    session: Session,
+    run_id: int,
+    numbers: Sequence[int],
+    decision: Decision,
+    reason: Reason = Reason.NOT_A_PARTICLE,
+    *,
+    at_most: int | None = None,
 ) -> int:
     """Decide about the members of classes on every micrograph, as one step. Returns how many changed.
 
     Rejecting acts on undecided and accepted members; accepting on undecided ones and on those that were rejected as
     *not a particle*; other rejected picks keep their reason.
+
+    Parameters
+    ----------
+    at_most : int, optional
+        Picks these classes hold: many are decided about in the background, where there is one.
     """
     wanted = sorted({int(n) for n in numbers})
 
@@ -164,7 +175,14 @@ def decide_classes(
         found = table.to_decide(connection, run_id, wanted, decision)
         return edits.decide(found, decision, reason, f"of {_classes(wanted)}", None)
 
-    return session.commit_over(build)
+    return session.commit_over(
+        build, at_most=at_most, doing=f"{edits.DOING[decision]} {_some(at_most)} of {_classes(wanted)}",
+        nothing="every pick of these classes is decided so already",
+    )  # fmt: skip
+
+
+def _some(n: int | None) -> str:
+    return "picks" if n is None else edits.count_of(n)
 
 
 def _classes(numbers: Sequence[int]) -> str:
@@ -173,11 +191,17 @@ def _classes(numbers: Sequence[int]) -> str:
     return f"{'class' if len(numbers) == 1 else 'classes'} {', '.join(map(str, numbers))}"
 
 
-def recentre(session: Session, run_id: int, numbers: Sequence[int] | None = None) -> int:
+def recentre(session: Session, run_id: int, numbers: Sequence[int] | None = None, *, at_most: int | None = None) -> int:
     """Move picks to the centres of their classes, as one step. Returns how many moved.
 
     Picks that were moved since the run, and rejected ones, stay: doing it twice moves nothing twice.
+
+    Parameters
+    ----------
+    at_most : int, optional
+        As in :func:`decide_classes`.
     """
+    where = "their classes" if numbers is None else _classes(sorted(numbers))
 
     def build(_store: Store, connection: Connection) -> Change | None:
         found = table.to_move(connection, run_id, numbers)
@@ -188,10 +212,12 @@ def recentre(session: Session, run_id: int, numbers: Sequence[int] | None = None
             return None
         before, after = ({"x": found[f"{w}x"], "y": found[f"{w}y"]} for w in ("", "to_"))
         delta = Delta(Table.PARTICLE, Kind.UPDATE, found["particle"], before, after, found["micrograph"])
-        where = "their classes" if numbers is None else _classes(sorted(numbers))
         return Change("recentre", f"move {edits.count_of(n)} to the centre of {where}", (delta,))
 
-    return session.commit_over(build)
+    return session.commit_over(
+        build, at_most=at_most, doing=f"moving {_some(at_most)} to the centre of {where}",
+        nothing="every pick is at the centre of its class, or was moved by you",
+    )  # fmt: skip
 
 
 def reclassify(run: ClassRun, numbers: Sequence[int], n_classes: int | None = None) -> RunOptions:

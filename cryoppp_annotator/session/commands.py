@@ -194,7 +194,12 @@ def _can_redo(focus: Focus) -> str:
 
 
 def _scale_diameter(factor: float) -> Callable[[Focus], None]:
-    return lambda focus: focus.session.set_diameter(focus.session.diameter_A * factor)
+    def run(focus: Focus) -> None:
+        session = focus.session
+        # of two presses while a big step is written both count
+        session.when_free(lambda: session.set_diameter(session.diameter_A * factor))
+
+    return run
 
 
 def _all_here(decision: Decision) -> Callable[[Focus], None]:

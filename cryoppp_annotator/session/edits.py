@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -16,6 +17,9 @@ from ..model.particles import Particles
 Ids = NDArray[np.int64]
 
 VERB = {Decision.ACCEPTED: "accept", Decision.REJECTED: "reject", Decision.UNDECIDED: "undecide"}
+
+#: What is said while it goes on.
+DOING = {Decision.ACCEPTED: "accepting", Decision.REJECTED: "rejecting", Decision.UNDECIDED: "setting undecided"}
 
 
 def count_of(n: int, noun: str = "pick") -> str:
@@ -57,6 +61,18 @@ def new_pick_set(kind: str, name: str, curator: str, *, source: str = "", frame:
     return Delta(
         Table.PICK_SET, Kind.INSERT, np.array([-1], np.int64), {}, {k: np.array([v]) for k, v in after.items()}
     )
+
+
+def new_hand_set(curator: str) -> Delta:
+    """Insert the pick set of what a curator picks by hand, with the placeholder id -1."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return new_pick_set("hand", f"by hand, {curator}", curator, created=now)
+
+
+def nearest(particles: Particles, x: float, y: float) -> float:
+    """Distance from ``(x, y)`` to the nearest pick that is not rejected, px; infinite where there is none."""
+    kept = particles.decision != Decision.REJECTED
+    return float(np.hypot(particles.x[kept] - x, particles.y[kept] - y).min(initial=np.inf))
 
 
 def insert_particles(columns: Mapping[str, NDArray[Any]], n: int) -> Delta:

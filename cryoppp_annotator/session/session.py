@@ -6,7 +6,6 @@ memory follows, and :attr:`Session.changed` announces it once.
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -19,12 +18,13 @@ from psygnal import Signal
 from sqlalchemy import Connection
 
 from ..errors import AnnotatorError, ConflictError, Refused
-from ..model.curation import Change, Decision, Delta, Kind, Reason, Table
+from ..model.curation import Change, Decision, Delta, Reason, Table
 from ..model.micrograph import FINISHED_STATES, Micrograph, MicrographState, pixel_size_doubt
-from ..model.particles import Particles, apply_delta
+from ..model.particles import Particles, apply_delta, tally
 from ..store.changes import HistoryEntry
 from ..store.store import Committed, Selector, StaleError, Store
-from . import edits
+from . import edits, memory
+from .backlog import BIG, LATER, Backlog, Tallies
 
 T = TypeVar("T")
 
@@ -35,6 +35,9 @@ _CURATED = (
 
 #: Times a verb is built anew where another window keeps writing first.
 _TRIES = 30
+
+#: What a verb gets that waits for a big step.
+_WAITS = Committed(LATER, Change("wait", "waits for a big step", ()), "wait")
 
 #: Used for rings and filters until somebody says what the particle measures.
 DEFAULT_DIAMETER_A = 150.0
@@ -85,6 +88,8 @@ class Session:
         self.data_root = data_root
         self.current_id: int | None = None
         self.particles = Particles.empty()
+        #: Where big steps are written while the window goes on; None = here, at once.
+        self.backlog: Backlog | None = None
         self._stays: tuple[int, frozenset[int]] = (0, frozenset())
         self._load()
 
@@ -97,8 +102,13 @@ class Session:
             self.particles = self.store.particles(self.current_id)
 
     def close(self) -> None:
-        """Nothing needs saving; give the database back."""
+        """Nothing needs saving, but what is still being written; give the database back."""
+        self._settle()
         self.store.close()
+
+    def say(self, text: str, level: str = "info") -> None:
+        """Tell the curator something: ``info``, ``warning`` or ``error``."""
+        self.said.emit(text, level)
 
     # ------------------------------------------------------------------ looking
 
@@ -189,6 +199,8 @@ class Session:
         self.current_changed.emit()
 
     def _visit(self, micrograph: Micrograph) -> None:
+        if self._waits(lambda: self._visit(micrograph)):
+            return
         try:
             self.retried(lambda: self.store.visit(micrograph.id, self.curator))
         except AnnotatorError as error:
@@ -197,7 +209,7 @@ class Session:
             return
         seen = self.micrograph(micrograph.id)
         if seen.state is MicrographState.UNSEEN:
-            self._put(replace(seen, state=MicrographState.IN_PROGRESS, state_by=self.curator))
+            self._put([replace(seen, state=MicrographState.IN_PROGRESS, state_by=self.curator)])
 
     def refresh(self) -> None:
         """Read everything again (another window wrote)."""
@@ -210,7 +222,7 @@ class Session:
 
     def poll(self) -> bool:
         """Refresh where another window wrote. Returns whether it had."""
-        if not self.store.changed_elsewhere():
+        if (self.backlog is not None and self.backlog.busy) or not self.store.changed_elsewhere():
             return False
         self.refresh()
         return True
@@ -229,7 +241,7 @@ class Session:
         Returns
         -------
         int
-            The id of the new particle.
+            The id of the new particle; LATER where it waits for a big step.
 
         Raises
         ------
@@ -242,21 +254,17 @@ class Session:
 
         def build() -> Change:
             if not anyway:
-                self._refuse_close(x, y)
+                self._refuse_close(micrograph, x, y)
             return edits.add(micrograph, self._hand_set(), x, y)
 
         committed = self._do(build)
         if committed is None:
             raise Refused("nothing was added")
-        return int(committed.change.deltas[-1].ids[0])
+        return LATER if committed is _WAITS else int(committed.change.deltas[-1].ids[0])
 
-    def _refuse_close(self, x: float, y: float) -> None:
-        p = self.particles.take(self.particles.decision != Decision.REJECTED)
-        if not len(p):
-            return
-        distance = np.hypot(p.x - x, p.y - y)
-        nearest = float(distance.min())
-        limit = 0.5 * self.diameter_A / self.pixel_size_A(self._here())
+    def _refuse_close(self, micrograph: Micrograph, x: float, y: float) -> None:
+        nearest = edits.nearest(self._on(micrograph), x, y)
+        limit = 0.5 * self.diameter_A / self.pixel_size_A(micrograph)
         if nearest < limit:
             raise Refused(
                 f"not added: another pick is {nearest:.0f} px away, less than half a diameter "
@@ -268,19 +276,17 @@ class Session:
         micrograph, wanted = self._here(), np.atleast_1d(np.asarray(ids, np.int64))
         if not (np.isfinite(x).all() and np.isfinite(y).all()):
             raise Refused("a pick needs a position")
-        self._do(lambda: edits.move(micrograph, self.particles, wanted, x, y))
+        self._do(lambda: edits.move(micrograph, self._on(micrograph), wanted, x, y))
 
     def decide(self, ids: ArrayLike, decision: Decision, reason: Reason = Reason.NONE) -> int:
-        """Decide about picks of the current micrograph. Returns how many changed."""
+        """Decide about picks of the current micrograph. Returns how many changed, LATER where they wait."""
         micrograph, wanted = self._here(), _ids(ids)
 
         def build() -> Change | None:
-            rows = self.particles.rows_of(wanted)
-            chosen = self.particles.take(np.sort(rows[rows >= 0]))
+            chosen = self._chosen(micrograph, wanted)
             return edits.decide(chosen, decision, reason, f"on {micrograph.name}", micrograph.id)
 
-        committed = self._do(build)
-        return 0 if committed is None else committed.change.n_rows()
+        return _rows_of(self._do(build))
 
     def decide_where(self, selector: Selector, decision: Decision, reason: Reason = Reason.NONE, what: str = "") -> int:
         """Decide about everything a selector means, over the whole project, as one step.
@@ -297,28 +303,88 @@ class Session:
             found = store._particles(connection, selector.where())
             return edits.decide(found, decision, reason, f"{what} {where}".strip(), one)
 
-        return self.commit_over(build)
+        there = self.micrographs if one is None else [self.micrograph(one)]
+        at_most = sum(m.n_of(d) for m in there for d in selector.decisions or Decision)
+        doing = " ".join(f"{edits.DOING[decision]} picks {what} {where}".split())
+        return self.commit_over(build, at_most=at_most, doing=doing)
 
-    def commit_over(self, build: Callable[[Store, Connection], Change | None]) -> int:
-        """Commit what ``build`` makes of rows that it reads in the same transaction. Returns how many picks changed."""
+    def commit_over(
+        self,
+        build: Callable[[Store, Connection], Change | None],
+        *,
+        at_most: int | None = None,
+        doing: str = "changing picks",
+        nothing: str = "nothing was left to change",
+    ) -> int:
+        """Commit what ``build`` makes of rows that it reads in the same transaction.
+
+        Parameters
+        ----------
+        at_most : int, optional
+            Picks it can be about; None = nobody knows. Many are written in the background, where there is one: then
+            ``build`` is called on another thread.
+        doing, nothing : str
+            Said while that goes on, and where it changed nothing.
+
+        Returns
+        -------
+        int
+            How many picks changed; LATER where it goes on in the background or waits.
+        """
+        backlog = self.backlog
+        if backlog is None:
+            return _rows_of(self._over(build))
+
+        def begin() -> int:
+            if at_most is None or at_most > BIG:
+                backlog.write(
+                    lambda context: self.store.commit_built(build, self.curator, context.check), doing,
+                    lambda committed, tallies: self._absorb_later(committed, tallies, nothing),
+                )  # fmt: skip
+                return LATER
+            return _rows_of(self._over(build))
+
+        def after_all() -> None:
+            if begin() == 0:
+                self.say(nothing)
+
+        return LATER if backlog.waits(after_all) else begin()
+
+    def _over(self, build: Callable[[Store, Connection], Change | None]) -> Committed | None:
         committed = self.retried(lambda: self.store.commit_built(build, self.curator))
         if committed.id == 0:
-            return 0
+            return None
         self._absorb(committed)
-        return committed.change.n_rows()
+        return committed
+
+    def _absorb_later(self, committed: Committed | None, tallies: Tallies, nothing: str) -> None:
+        if committed is None or committed.id == 0:
+            self.say(nothing)
+        else:
+            self._absorb(committed, tallies)
+
+    def when_free(self, step: Callable[[], object]) -> None:
+        """Do an edit now, or after the big step that is being written: for edits whose result nobody waits for."""
+        if not self._waits(step):
+            step()
+
+    def _waits(self, step: Callable[[], object]) -> bool:
+        return self.backlog is not None and self.backlog.waits(step)
+
+    def _settle(self) -> None:
+        if self.backlog is not None:
+            self.backlog.finish()
 
     def remove(self, ids: ArrayLike) -> int:
         """Delete hand picks of the current micrograph, reject the imported ones among them; one step."""
         micrograph, wanted = self._here(), _ids(ids)
 
         def build() -> Change | None:
-            rows = self.particles.rows_of(wanted)
-            chosen = self.particles.take(np.sort(rows[rows >= 0]))
+            chosen = self._chosen(micrograph, wanted)
             hand = [i for i in self.pick_sets if self.is_hand_set(i)]
             return edits.remove(micrograph, chosen, hand)
 
-        committed = self._do(build)
-        return 0 if committed is None else committed.change.n_rows()
+        return _rows_of(self._do(build))
 
     def set_state(self, micrograph_ids: Iterable[int], state: MicrographState) -> None:
         """Mark micrographs complete, empty, unusable, or in progress again."""
@@ -364,7 +430,7 @@ class Session:
         self.retried(lambda: self.store.refresh_micrograph(micrograph, self.curator))
         # The counts and the state may have changed since the file was looked at.
         now = self.micrograph(micrograph.id)
-        self._put(replace(micrograph, **{name: getattr(now, name) for name in _CURATED}))
+        self._put([replace(micrograph, **{name: getattr(now, name) for name in _CURATED})])
         self.changed.emit(Announcement("refresh", None, f"{micrograph.name}: {micrograph.problem or 'read again'}"))
 
     def move_data_root(self, root: Path) -> None:
@@ -376,14 +442,17 @@ class Session:
 
     def insert(self, change: Change) -> Committed | None:
         """Commit a change built elsewhere (an import) as one step."""
-        return self._do(lambda: change)
+        return self.insert_built(lambda: change)
 
     def insert_built(self, build: Callable[[], Change | None]) -> Committed | None:
         """As :meth:`insert`; ``build`` is called again where another window wrote in between."""
+        self._settle()
         return self._do(build)
 
     def undo(self) -> str | None:
         """Take the last step back, wherever it was. Returns its title, None where there is nothing.
+
+        A big one, and one that has to wait for a big one, is taken back in the background.
 
         Raises
         ------
@@ -397,30 +466,46 @@ class Session:
         return self._revert(redo=True)
 
     def _revert(self, *, redo: bool) -> str | None:
+        if self._waits(lambda: self._revert(redo=redo)):
+            return "a step"
         passed: frozenset[int] = frozenset()
         if self._stays[1]:
             self.poll()  # what stood in the way may be gone
 
-        def attempt() -> Committed | None:
+        def attempt(check: Callable[[], None] = lambda: None) -> Committed | None:
             nonlocal passed
             passed = frozenset() if redo else self._staying()
-            return self.store.revert(self.curator, redo=redo, passed=passed)
+            return self.store.revert(self.curator, redo=redo, passed=passed, check=check)
 
+        def refused(error: AnnotatorError) -> AnnotatorError:
+            if redo or not isinstance(error, ConflictError) or not error.step:
+                return error
+            self._stays = (self.store.head, passed | {error.step})
+            return ConflictError(f"{error}; undo again takes back the step before it", error.step)
+
+        def done(committed: Committed | None, tallies: Tallies | None = None) -> str | None:
+            if committed is None:
+                return None
+            self._absorb(committed, tallies)
+            elsewhere = committed.change.micrograph
+            if elsewhere is not None and elsewhere != self.current_id and self.current_id is not None:
+                self.go(elsewhere)
+            self._stays = (self.store.head, passed)
+            return committed.change.title
+
+        if self.backlog is not None:
+            entry = self.next_redo() if redo else self.next_undo()
+            if entry is not None and entry.n_particles > BIG:
+                self.backlog.write(
+                    lambda context: attempt(context.check), f"{'redoing' if redo else 'undoing'}: {entry.title}",
+                    lambda committed, tallies: (done(committed, tallies), None)[1],
+                    lambda error: self.say(str(refused(error)), "error"),
+                )  # fmt: skip
+                return entry.title
         try:
-            committed = self.retried(attempt)
+            return done(self.retried(attempt))
         except ConflictError as conflict:
-            if redo or not conflict.step:
-                raise
-            self._stays = (self.store.head, passed | {conflict.step})
-            raise ConflictError(f"{conflict}; undo again takes back the step before it", conflict.step) from None
-        if committed is None:
-            return None
-        self._absorb(committed)
-        elsewhere = committed.change.micrograph
-        if elsewhere is not None and elsewhere != self.current_id and self.current_id is not None:
-            self.go(elsewhere)
-        self._stays = (self.store.head, passed)
-        return committed.change.title
+            raise refused(conflict) from None
 
     def _staying(self) -> frozenset[int]:
         """Steps that undo has been refused for and passes over, until somebody edits something."""
@@ -434,14 +519,25 @@ class Session:
             raise Refused("open a micrograph first")
         return current
 
+    def _on(self, micrograph: Micrograph) -> Particles:
+        """Its particles; another may be on the screen by the time a step that waited is built."""
+        return self.particles if micrograph.id == self.current_id else self.store.particles(micrograph.id)
+
+    def _chosen(self, micrograph: Micrograph, ids: edits.Ids) -> Particles:
+        there = self._on(micrograph)
+        rows = there.rows_of(ids)
+        return there.take(np.sort(rows[rows >= 0]))
+
     def _hand_set(self) -> int | Delta:
         for number, found in self.pick_sets.items():
             if found["kind"] == "hand" and found["curator"] == self.curator:
                 return number
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        return edits.new_pick_set("hand", f"by hand, {self.curator}", self.curator, created=now)
+        return edits.new_hand_set(self.curator)
 
     def _do(self, build: Callable[[], Change | None]) -> Committed | None:
+        if self._waits(lambda: self._do(build)):
+            return _WAITS
+
         def attempt() -> Committed | None:
             try:
                 change = build()
@@ -461,6 +557,7 @@ class Session:
 
     def retried(self, attempt: Callable[[], T]) -> T:
         """Try something anew, after reading everything again, where another window has written meanwhile."""
+        self._settle()
         for _ in range(_TRIES):
             try:
                 return attempt()
@@ -468,65 +565,35 @@ class Session:
                 self.refresh()
         return attempt()
 
-    def _absorb(self, committed: Committed) -> None:
+    def _absorb(self, committed: Committed, tallies: Tallies | None = None) -> None:
         """Let the memory follow what the store has confirmed, then announce it."""
+        mine = [delta for delta in committed.change.deltas if delta.table is Table.PARTICLE]
+        for delta, (touched, steps) in zip(mine, tallies or map(tally, mine), strict=True):
+            if self.current_id is not None:
+                self.particles = apply_delta(self.particles, delta, self.current_id)
+            self._put(memory.recounted(self.micrograph, touched, steps))
         for delta in committed.change.deltas:
-            if delta.table is Table.PARTICLE:
-                if self.current_id is not None:
-                    self.particles = apply_delta(self.particles, delta, self.current_id)
-                self._count(delta)
-            elif delta.table is Table.MICROGRAPH:
-                self._absorb_micrographs(delta)
+            if delta.table is Table.MICROGRAPH:
+                self._put(memory.micrographs_after(self.micrograph, delta))
             elif delta.table is Table.SETTING:
                 for key, value in zip(delta.after["key"], delta.after["value"], strict=True):
                     self.settings[str(key)] = json.loads(str(value))
             elif delta.table is Table.PICK_SET:
-                self._absorb_pick_sets(delta)
+                memory.follow_pick_sets(self.pick_sets, delta)
         title = committed.change.title
         said = {"do": edits.past(title), "undo": f"undid: {title}", "redo": f"redid: {title}"}[committed.kind]
         hint = "Ctrl+Z undoes" if committed.kind != "undo" else "Ctrl+Shift+Z redoes"
         message = f"{said} · {hint}"
         self.changed.emit(Announcement(committed.kind, committed.change, message))
 
-    def _count(self, delta: Delta) -> None:
-        n = len(delta)
-        touched, row = np.unique(np.broadcast_to(delta.micrograph, (n,)), return_inverse=True)
-        steps = np.zeros((len(touched), 3), np.int64)
-        for columns, sign in ((delta.before, -1), (delta.after, 1)):
-            if "decision" in columns:
-                np.add.at(steps, (row, np.broadcast_to(columns["decision"], (n,)).astype(np.intp)), sign)
-        for i, (undecided, accepted, rejected) in zip(touched.tolist(), steps.tolist(), strict=True):
-            m = self.micrograph(i)
-            self._put(
-                replace(
-                    m,
-                    n_undecided=m.n_undecided + undecided,
-                    n_accepted=m.n_accepted + accepted,
-                    n_rejected=m.n_rejected + rejected,
-                )
-            )
+    def _put(self, micrographs: Iterable[Micrograph]) -> None:
+        for micrograph in micrographs:
+            self.micrographs[self._row[micrograph.id]] = micrograph
 
-    def _absorb_micrographs(self, delta: Delta) -> None:
-        for k, i in enumerate(delta.ids.tolist()):
-            values: dict[str, Any] = {}
-            for name, column in delta.after.items():
-                value = np.broadcast_to(column, (len(delta),))[k].item()
-                if name == "state":
-                    value = MicrographState(value)
-                elif name == "own_pixel_size_A" and value != value:
-                    value = None
-                values[name] = value
-            self._put(replace(self.micrograph(i), **values))
 
-    def _absorb_pick_sets(self, delta: Delta) -> None:
-        for k, i in enumerate(delta.ids.tolist()):
-            if delta.kind is Kind.DELETE:
-                self.pick_sets.pop(i, None)
-            else:
-                self.pick_sets[i] = {"id": i, **{n: str(c[k]) for n, c in delta.after.items()}}
-
-    def _put(self, micrograph: Micrograph) -> None:
-        self.micrographs[self._row[micrograph.id]] = micrograph
+def _rows_of(committed: Committed | None) -> int:
+    """Picks that changed; LATER where the step waits."""
+    return 0 if committed is None else LATER if committed is _WAITS else committed.change.n_rows()
 
 
 def _ids(ids: ArrayLike) -> edits.Ids:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
 
 from ..errors import ConflictError, ProjectError
 from ..model.curation import Change, Delta, Kind, Table, unpack
+from ..model.particles import tally
 from . import rows, schema
 
 
@@ -64,8 +65,11 @@ def with_ids(connection: Connection, change: Change) -> Change:
     return replace(change, deltas=tuple(deltas))
 
 
-def apply(connection: Connection, change: Change) -> bool:
-    """Write a change; False (roll back then) where the rows are not what it says they were before."""
+def apply(connection: Connection, change: Change, check: Callable[[], None] = lambda: None) -> bool:
+    """Write a change; False (roll back then) where the rows are not what it says they were before.
+
+    ``check`` is called between pieces; what it raises ends the writing.
+    """
     for delta in change.deltas:
         if not len(delta):
             continue
@@ -76,7 +80,7 @@ def apply(connection: Connection, change: Change) -> bool:
                 put_setting(connection, str(key), str(new))
             continue
         table = getattr(schema, delta.table.value)
-        if rows.write_delta(connection, table, delta) != len(delta):
+        if rows.write_delta(connection, table, delta, check) != len(delta):
             return False
         if delta.table is Table.PARTICLE:
             _keep_counts(connection, delta)
@@ -88,12 +92,7 @@ _COUNTS = ("n_undecided", "n_accepted", "n_rejected")  # by value of Decision
 
 def _keep_counts(connection: Connection, delta: Delta) -> None:
     """Keep the numbers beside each micrograph true: they are read by every list and must not cost a scan."""
-    touched, row = np.unique(np.broadcast_to(delta.micrograph, (len(delta),)), return_inverse=True)
-    steps = np.zeros((len(touched), 3), np.int64)
-    for columns, sign in ((delta.before, -1), (delta.after, 1)):
-        if "decision" in columns:
-            decision = np.broadcast_to(columns["decision"], (len(delta),))
-            np.add.at(steps, (row, decision.astype(np.intp)), sign)
+    touched, steps = tally(delta)
     changed = steps.any(axis=1)
     if not changed.any():
         return

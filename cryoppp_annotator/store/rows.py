@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,11 +27,12 @@ def read_columns(connection: Connection, query: Select[Any], dtypes: Mapping[str
     return {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(dtypes)}
 
 
-def write_delta(connection: Connection, table: Table, delta: Delta) -> int:
+def write_delta(connection: Connection, table: Table, delta: Delta, check: Callable[[], None] = lambda: None) -> int:
     """Insert, delete or update the rows of a delta; returns how many there were.
 
     A row is updated only where it holds what the delta says it held before: fewer than ``len(delta)`` means that the
-    delta was built on another state, and the transaction must be rolled back.
+    delta was built on another state, and the transaction must be rolled back. ``check`` is called between pieces: what
+    it raises ends the writing.
     """
     n, rows = 0, len(delta)
     if delta.kind is Kind.DELETE:
@@ -51,6 +52,7 @@ def write_delta(connection: Connection, table: Table, delta: Delta) -> int:
         columns |= {"b_first": delta.ids[first], "b_last": delta.ids[last]}
         rows = len(first)
     for piece in parameters(columns, rows):
+        check()
         result = connection.execute(statement, piece)
         n += len(piece) if delta.kind is Kind.INSERT else result.rowcount
     return n

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -88,6 +89,8 @@ class Store:
         self.folder = folder
         self.path = folder / DATABASE_NAME
         self.read_only = read_only
+        #: Threads of this process queue here; the database refuses who has waited for some seconds.
+        self._one_writer = threading.RLock()
         self._engine = make_engine(self.path, read_only=read_only, create=create)
         try:
             with explained(self.path):
@@ -311,17 +314,24 @@ class Store:
         """
         return self.commit_built(lambda _store, _connection: change, curator)
 
-    def commit_built(self, build: Callable[[Store, Connection], Change | None], curator: str) -> Committed:
+    def commit_built(
+        self,
+        build: Callable[[Store, Connection], Change | None],
+        curator: str,
+        check: Callable[[], None] = lambda: None,
+    ) -> Committed:
         """As :meth:`commit`, with the change built inside the transaction (bulk verbs read and write at once).
 
-        ``build`` may return None, which commits nothing and returns an empty change with id 0.
+        ``build`` may return None, which commits nothing and returns an empty change with id 0. ``check`` is called
+        between pieces of a large one: what it raises takes everything back.
         """
         with self._transaction() as connection:
             change = build(self, connection)
+            check()
             if change is None:
                 return Committed(0, Change("nothing", "nothing to do", ()), "do")
             change = changes.with_ids(connection, change)
-            if not changes.apply(connection, change):
+            if not changes.apply(connection, change, check):
                 raise StaleError("the project is not what this window shows; it is read again")
             c = schema.change
             connection.execute(update(c).where(c.c.curator == curator, c.c.state == "undone").values(state="abandoned"))
@@ -331,13 +341,22 @@ class Store:
         self.head = number
         return Committed(number, change, "do")
 
-    def revert(self, curator: str, *, redo: bool = False, passed: Collection[int] = ()) -> Committed | None:
+    def revert(
+        self,
+        curator: str,
+        *,
+        redo: bool = False,
+        passed: Collection[int] = (),
+        check: Callable[[], None] = lambda: None,
+    ) -> Committed | None:
         """Undo the curator's last step, or redo the last undone one; None where there is none.
 
         Parameters
         ----------
         passed : collection of int
             Steps that stay as they are: undo takes back the one before them, where it has no rows in common.
+        check : callable
+            Called between pieces of a large step; what it raises leaves everything as it is.
 
         Raises
         ------
@@ -352,7 +371,7 @@ class Store:
             if not redo:
                 change = change.inverse()
             changes.refuse_conflict(connection, entry, change, curator, passed)
-            if not changes.apply(connection, change):
+            if not changes.apply(connection, change, check):
                 raise ConflictError(f"the data were changed since; “{entry.title}” stays as it is", entry.id)
             c = schema.change
             connection.execute(update(c).where(c.c.id == entry.id).values(state="applied" if redo else "undone"))
@@ -427,6 +446,7 @@ class Store:
         self._refuse_read_only()
         self._refuse_vanished()
         with (
+            self._one_writer,
             explained(self.path),
             self._engine.connect().execution_options(writes=True) as connection,
             connection.begin(),

@@ -77,7 +77,8 @@ class ClassMenu(QMenu):
             self._bench.guarded(lambda: self._recentre(run, chosen))
 
     def _recentre(self, run: ClassRun, chosen: Sequence[int]) -> None:
-        if classes.recentre(self._session, run.id, chosen or None) == 0:
+        n = sum(sum(self._panel.model.tile(k).counts) for k in chosen or self._panel.model.numbers)
+        if classes.recentre(self._session, run.id, chosen or None, at_most=n) == 0:
             self._bench.say("every pick is at the centre of its class, or was moved by you", "info")
 
     def _on_templates(self) -> None:

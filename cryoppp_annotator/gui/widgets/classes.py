@@ -379,7 +379,8 @@ class ClassesPanel(QWidget):
             self._bench.guarded(lambda: self._decide(run, numbers, decision, reason))
 
     def _decide(self, run: ClassRun, numbers: Sequence[int], decision: Decision, reason: Reason) -> None:
-        if classes.decide_classes(self._session, run.id, numbers, decision, reason) == 0:
+        n = sum(sum(self.model.tile(k).counts) for k in numbers)
+        if classes.decide_classes(self._session, run.id, numbers, decision, reason, at_most=n) == 0:
             self._bench.say("every pick of these classes is decided so already", "info")
 
     def _on_suggested(self, decision: Decision) -> None:

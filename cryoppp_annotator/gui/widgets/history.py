@@ -121,8 +121,13 @@ class HistoryPanel(QWidget):
         if row < 0:
             self._bench.say("mark a step first", "info")
             return
-        marked = self._entries[row].id
+        marked, session = self._entries[row].id, self._bench.session
+        session.when_free(lambda: self._back_to(marked))
+
+    def _back_to(self, marked: int) -> None:
         session = self._bench.session
         while (entry := session.next_undo()) is not None and entry.id > marked:
             if not self._bench.guarded(session.undo):
                 return
+            if session.backlog is not None and session.backlog.waits(lambda: self._back_to(marked)):
+                return  # a big step is taken back in the background

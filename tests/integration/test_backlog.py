@@ -1,0 +1,288 @@
+"""Big steps are written in the background: nothing is lost, nothing is out of order, one undo each."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from class_tools import all_picks, make_micrographs, make_project
+
+from cryoppp_annotator.errors import Refused
+from cryoppp_annotator.jobs.runner import Runner
+from cryoppp_annotator.model.curation import Decision, Reason
+from cryoppp_annotator.session import backlog, class_view, project
+from cryoppp_annotator.session.backlog import LATER, Backlog
+from cryoppp_annotator.session.session import Session
+from cryoppp_annotator.store.store import Selector
+
+EVERYTHING = Selector()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three micrographs with 49 undecided picks each."""
+    folder = tmp_path_factory.mktemp("made") / "data"
+    make_project(folder, make_micrographs(folder, 3)).close()
+    return folder
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    shutil.copytree(made, tmp_path / "data")
+    return tmp_path / "data" / "project"
+
+
+class Door:
+    """A session with a background that writes only while the door is open."""
+
+    def __init__(self, folder: Path) -> None:
+        self.runner = Runner()
+        self.session = project.open_project(folder, curator="me")
+        self.session.backlog = Backlog(self.session, self.runner)
+        self.said: list[str] = []
+        self.session.said.connect(lambda text, _level: self.said.append(text))
+        self.session.changed.connect(lambda announcement: self.said.append(announcement.message))
+        self._held: threading.Event | None = None
+
+    def shut(self) -> None:
+        """What is written from now on waits."""
+        if self._held is not None and not self._held.is_set():
+            return
+        held = self._held = threading.Event()
+        self.runner.submit(lambda context: held.wait(60), title="door", at_once=True)
+
+    def open(self) -> None:
+        """Let everything through, and deliver it."""
+        if self._held is not None:
+            self._held.set()
+        assert self.runner.wait()
+
+    def titles(self) -> list[str]:
+        """Steps that are there, oldest first."""
+        return [e.title for e in self.session.history()[::-1] if e.kind == "do" and e.state == "applied"]
+
+
+@pytest.fixture
+def door(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
+    monkeypatch.setattr("cryoppp_annotator.session.session.BIG", 40)
+    opened = Door(folder)
+    yield opened
+    opened.open()
+    opened.session.close()
+    opened.runner.close()
+
+
+def state(session: Session) -> dict[str, list[object]]:
+    return {name: column.tolist() for name, column in all_picks(session).items()}
+
+
+def agrees(session: Session) -> None:
+    """What is in memory is what is in the database."""
+    fresh = session.store.particles(session.current_id)
+    for name, column in fresh.columns().items():
+        np.testing.assert_array_equal(column, getattr(session.particles, name), err_msg=name)
+    assert session.micrographs == session.store.micrographs()
+    assert session.store.head == session.store.newest()
+
+
+def test_the_curator_goes_on_and_every_step_keeps_its_place(door: Door) -> None:
+    session = door.session
+    first, second = (m.id for m in session.micrographs[:2])
+    session.go(first)
+    mine = session.particles.id[:3]
+    door.shut()
+    assert session.decide_where(EVERYTHING, Decision.REJECTED, Reason.NOT_A_PARTICLE) == LATER
+    assert "rejecting picks in the project …" in door.said
+    assert session.counts()["rejected"] == 0
+    assert session.decide(mine, Decision.ACCEPTED) == LATER
+    session.move(mine[:1], [11.0], [12.0])
+    session.go(second)  # looking does not wait, and what was said about the first micrograph is about that one
+    assert session.current_id == second
+    assert len(session.particles) == 49
+    assert session.add(3.0, 3.0, anyway=True) == LATER
+    assert "4 more steps wait for it" in door.said[-1]  # the visit too
+    assert session.undo()  # of the pick that waits to be added
+    door.open()
+    agrees(session)
+    picks = session.store.particles_where(EVERYTHING)
+    assert (picks.decision == Decision.REJECTED).sum() == 3 * 49 - 3
+    assert set(picks.id[picks.decision == Decision.ACCEPTED]) == set(mine)
+    assert picks.x[picks.id == mine[0]] == 11.0
+    verbs = [title.split()[0] for title in door.titles()[-3:]]
+    assert verbs == ["reject", "accept", "move"]
+    assert session.next_redo().title.startswith("add 1 pick")
+    assert session.undo().startswith("move")
+    assert session.undo().startswith("accept")
+    assert session.undo().startswith("reject 147 picks as not a particle")
+    door.open()
+    agrees(session)
+    assert session.counts() == {"accepted": 0, "undecided": 147, "rejected": 0}
+
+
+def test_a_big_step_is_taken_back_and_repeated_in_the_background(door: Door) -> None:
+    session = door.session
+    session.go(session.micrographs[0].id)
+    before = state(session)
+    assert session.decide_where(EVERYTHING, Decision.REJECTED) == LATER
+    door.open()
+    after = state(session)
+    assert after != before
+    door.shut()
+    assert session.undo().startswith("reject 147 picks")
+    assert state(session) == after
+    assert session.redo() is not None
+    door.open()
+    agrees(session)
+    assert state(session) == after
+    assert [e.kind for e in session.history(3)] == ["redo", "undo", "do"]
+
+
+def test_nothing_to_change_is_said(door: Door) -> None:
+    session = door.session
+    assert session.decide_where(EVERYTHING, Decision.ACCEPTED) == LATER
+    assert session.decide_where(EVERYTHING, Decision.ACCEPTED) == LATER  # waits for the first
+    door.open()
+    assert "nothing was left to change" in door.said
+    assert [title.split()[0] for title in door.titles()][-1] == "accept"
+
+
+def test_what_is_refused_when_its_turn_comes_says_why_and_holds_nothing_up(door: Door) -> None:
+    session = door.session
+    session.go(session.micrographs[0].id)
+    session.add(3.0, 3.0)
+    door.shut()
+    session.decide_where(EVERYTHING, Decision.REJECTED)
+    session.decide(session.particles.id[:1], Decision.ACCEPTED)
+    x, y = float(session.particles.x[0]), float(session.particles.y[0])
+    session.add(x + 1.0, y)
+    session.set_diameter(session.diameter_A + 10.0)
+    door.open()
+    assert any("another pick is 1 px away" in text for text in door.said)
+    assert door.titles()[-1].startswith("particle diameter")
+    agrees(session)
+
+
+def test_a_cancelled_step_changes_nothing_and_what_waited_is_done(door: Door) -> None:
+    session = door.session
+    session.go(session.micrographs[0].id)
+    mine = session.particles.id[:2]
+    door.shut()
+    session.decide_where(EVERYTHING, Decision.REJECTED)
+    session.decide(mine, Decision.ACCEPTED)
+    (job,) = [job for job in door.runner.active() if job.title.startswith("rejecting")]
+    job.cancel()
+    door.open()
+    assert session.counts() == {"accepted": 2, "undecided": 145, "rejected": 0}
+    assert "cancelled: rejecting picks in the project; nothing was changed" in door.said
+    agrees(session)
+
+
+def test_a_cancel_that_comes_too_late_changes_nothing(door: Door) -> None:
+    session = door.session
+    session.go(session.micrographs[0].id)
+    session.decide_where(EVERYTHING, Decision.REJECTED)
+    (job,) = [job for job in door.runner.jobs if job.title.startswith("rejecting")]
+    assert job.wait(60)
+    job.cancel()
+    door.open()
+    assert session.counts()["rejected"] == 147
+    agrees(session)
+
+
+def test_another_window_that_wrote_first_is_seen(door: Door, folder: Path) -> None:
+    session = door.session
+    session.go(session.micrographs[0].id)
+    door.shut()
+    session.decide_where(Selector(decisions=(Decision.UNDECIDED,)), Decision.REJECTED)
+    session.decide(session.particles.id[5:6], Decision.ACCEPTED)
+    other = project.open_project(folder, curator="other")
+    other.go(other.micrographs[0].id)
+    other.decide(other.particles.id[:2], Decision.ACCEPTED)
+    other.close()
+    door.open()
+    agrees(session)
+    assert session.counts() == {"accepted": 3, "undecided": 0, "rejected": 144}
+
+
+def test_closing_waits_for_what_was_asked_for(door: Door, folder: Path) -> None:
+    session = door.session
+    session.go(session.micrographs[0].id)
+    door.shut()
+    session.decide_where(EVERYTHING, Decision.REJECTED)
+    session.decide(session.particles.id[:1], Decision.ACCEPTED)
+    door._held.set()
+    session.close()
+    again = project.open_project(folder, curator="me")
+    assert again.counts() == {"accepted": 1, "undecided": 0, "rejected": 146}
+    again.close()
+
+
+def test_an_import_that_comes_meanwhile_waits(door: Door) -> None:
+    session = door.session
+    session.go(session.micrographs[0].id)
+    before = state(session)
+    session.decide_where(EVERYTHING, Decision.REJECTED)
+    assert session.insert_built(lambda: None) is None
+    assert session.counts()["rejected"] == 147, "it was built on what the big step left"
+    assert state(session) != before
+
+
+def some_step(session: Session, rng: random.Random) -> None:
+    """One thing that a curator may do."""
+    n = max(1, len(session.particles))
+    ids = session.particles.id[rng.randrange(n) : rng.randrange(n) + 1]
+    where = rng.choice(session.micrographs).id
+    decision = rng.choice(list(Decision))
+    steps = [
+        lambda: session.go(where),
+        lambda: session.decide(ids, decision, Reason.ICE if decision is Decision.REJECTED else Reason.NONE),
+        lambda: session.decide_where(EVERYTHING, decision),
+        lambda: session.decide_where(Selector(micrograph=where), decision),
+        lambda: class_view.decide_picks(session, ids, decision),
+        lambda: session.move(ids, np.full(len(ids), rng.random()), np.full(len(ids), 5.0)),
+        lambda: session.add(rng.uniform(0, 500), rng.uniform(0, 500), anyway=True),
+        session.undo, session.undo, session.redo,
+    ]  # fmt: skip
+    with contextlib.suppress(Refused):
+        rng.choice(steps)()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_steps_end_as_if_each_had_been_waited_for(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """The same choices, made on what is drawn at the time, in a session without a background."""
+    shutil.copytree(folder.parent, tmp_path / "twin")
+    monkeypatch.setattr("cryoppp_annotator.session.session.BIG", 40)
+    door, twin = Door(folder), project.open_project(tmp_path / "twin" / "project", curator="me")
+    rng = random.Random(seed)
+    for session in (door.session, twin):
+        session.go(session.micrographs[0].id)
+    for _ in range(20):
+        choice = rng.random()
+        if rng.random() < 0.3:
+            door.shut()
+        some_step(door.session, random.Random(choice))
+        some_step(twin, random.Random(choice))
+        if rng.random() < 0.4:
+            door.open()
+        # the same picks must be in sight for the next choice; which they are is not changed by decisions
+        if len(door.session.particles) != len(twin.particles) or door.session.current_id != twin.current_id:
+            door.open()
+    door.open()
+    agrees(door.session)
+    assert state(door.session) == state(twin)
+    assert door.titles() == [e.title for e in twin.history()[::-1] if e.kind == "do" and e.state == "applied"]
+    for session in (door.session, twin):
+        session.close()
+    door.runner.close()
+
+
+def test_the_limit_is_a_number_of_picks() -> None:
+    assert backlog.BIG > 100
