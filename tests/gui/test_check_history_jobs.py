@@ -237,7 +237,7 @@ def test_a_job_shows_its_time_left_then_what_it_took_and_its_log(window):
     def work(context):
         context.log("$ relion_autopick --i micrographs.star")
         context.progress(1, 4, "one of four")
-        going.wait(30)
+        going.wait(120)
         context.progress(4, 4, "all four")
         context.log("two lines")
 

@@ -154,7 +154,7 @@ def test_one_button_classifies_while_picking_goes_on(picked):
 def test_stored_classes_are_read_again_without_computing(classed, new_window):
     project = classed.project()
     classed.annotator.close_project()
-    with classed.qtbot.waitSignal(classed.annotator.ready, timeout=30_000):
+    with classed.qtbot.waitSignal(classed.annotator.ready, timeout=120_000):
         classed.annotator.open_path(project, curator="ann")
     panel = open_tab(classed)
     classed.until(lambda: panel.shown)

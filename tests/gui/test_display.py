@@ -97,7 +97,7 @@ def test_a_picture_is_made_once(window):
     window.idle()
     pictures = window.bench.pictures
     job = pictures.request(window.named("b"), View.RAW)
-    assert job.wait(30)  # it has ended, and is not delivered yet
+    assert job.wait(120)  # it has ended, and is not delivered yet
     assert pictures.request(window.named("b"), View.RAW) is job
     window.until(lambda: pictures.ready(window.named("b"), View.RAW) is not None)
 

@@ -182,7 +182,7 @@ def test_a_wrong_folder_is_refused(moved, new_window, tmp_path, monkeypatch):
 def test_a_path_that_cannot_be_opened_is_said_on_the_start_page(new_window, tmp_path, qtbot):
     (tmp_path / "empty").mkdir()
     window = new_window()
-    with qtbot.waitSignal(window.annotator.failed, timeout=10_000) as told:
+    with qtbot.waitSignal(window.annotator.failed, timeout=120_000) as told:
         window.annotator.open_path(tmp_path / "empty")
     assert "holds no micrographs" in told.args[0]
     assert window.annotator._start_message.text() == told.args[0]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+import time
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import mrcfile
@@ -27,6 +30,8 @@ from cryoppp_annotator.model.curation import Decision
 PLUGIN = "cryoppp-annotator"
 MANIFEST = Path(cryoppp_annotator.__file__).parent / "napari.yaml"
 HEIGHT, WIDTH, PIXEL_A = 320, 400, 5.0
+#: How long a test waits for what must come.
+LIMIT_MS = 120_000
 
 
 def write_mrc(path: Path, pixels: np.ndarray, pixel_size_A: float = PIXEL_A) -> Path:
@@ -406,14 +411,18 @@ class Guest:
         return widget
 
     def open(self, widget: Annotator, folder: Path) -> None:
-        with self.qtbot.waitSignal(widget.ready, timeout=30_000):
+        with self.qtbot.waitSignal(widget.ready, timeout=LIMIT_MS):
             widget.open_path(folder)
 
-    def settle(self) -> None:
-        for _ in range(5):
+    def settle(self, check: Callable[[], bool] = lambda: True) -> None:
+        """Let Qt delete what is to be deleted, until ``check`` holds; the caller asserts it, to say what does not."""
+        limit = time.monotonic() + LIMIT_MS / 1000
+        for n in itertools.count(1):
             self.qtbot.wait(20)
             QApplication.sendPostedEvents(None, 52)  # QEvent.DeferredDelete
             QApplication.processEvents()
+            if (n >= 5 and check()) or time.monotonic() > limit:
+                return
 
     def key(self, key, modifier=Qt.KeyboardModifier.NoModifier) -> None:
         canvas = self.viewer.window._qt_viewer.canvas.native
@@ -446,7 +455,7 @@ def test_among_nanometres_we_are_in_nanometres(make_napari_viewer, qtbot, folder
     told.records.clear()
     viewer.open(str(folder / "one.mrc"), plugin=PLUGIN)
     _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Annotator")
-    with qtbot.waitSignal(widget.ready, timeout=30_000):
+    with qtbot.waitSignal(widget.ready, timeout=LIMIT_MS):
         widget.open_path(folder)
     assert {str(u) for layer in viewer.layers for u in layer.units} == {"nanometer"}
     assert not [note for note in told.records if "Inconsistent units" in note.message]
@@ -505,8 +514,8 @@ def test_closing_leaves_no_trace(guest, folder, close):
     session.add(50, 50)
     guest.viewer.scene.camera.orientation2d = ("up", "right")
     close(guest, widget)
-    guest.qtbot.waitUntil(lambda: runner._closed, timeout=5000)
-    guest.settle()
+    guest.qtbot.waitUntil(lambda: runner._closed, timeout=LIMIT_MS)
+    guest.settle(lambda: guest.surroundings() == guest.around)
     assert guest.state() == guest.before
     assert guest.surroundings() == guest.around
     assert guest.state() == guest.before
@@ -526,7 +535,7 @@ def test_closing_the_project_keeps_the_start_page(guest, folder):
     with_start_page = guest.surroundings()
     guest.open(widget, folder)
     widget.close_project()
-    guest.settle()
+    guest.settle(lambda: guest.surroundings()["canvas"] == with_start_page["canvas"])
     after = guest.surroundings()
     for name in ("layers", "docks", "named", "menus", "window menu", "drag", "move", "double", "removed", "canvas"):
         assert after[name] == with_start_page[name], name
@@ -543,7 +552,7 @@ def test_opening_again_after_the_dock_was_closed(guest, folder):
         assert len(widget.bench.session.particles) == n
         widget.bench.session.add(60 * (n + 1), 100)
         guest.dock.title.close_button.click()
-        guest.settle()
+        guest.settle(lambda: guest.surroundings() == guest.around)
     assert guest.surroundings() == guest.around
     assert guest.state() == guest.before
 
@@ -594,14 +603,14 @@ def test_deleted_layers_come_back(guest, folder):
     for gone in ([particles], [picture], [picture, particles]):
         guest.viewer.layers.selection = set(gone)
         guest.viewer.layers.remove_selected()
-        guest.qtbot.waitUntil(lambda: picture in guest.viewer.layers and particles in guest.viewer.layers)
+        guest.settle(lambda: picture in guest.viewer.layers and particles in guest.viewer.layers)
         assert guest.viewer.layers.index(picture) < guest.viewer.layers.index(particles)
     assert len(bench.session.particles) == 1
     bench.session.add(150, 150)
     assert len(particles.data) == 2
     assert guest.state() == guest.before
     guest.viewer.layers.clear()
-    guest.qtbot.waitUntil(lambda: picture in guest.viewer.layers and particles in guest.viewer.layers)
+    guest.settle(lambda: picture in guest.viewer.layers and particles in guest.viewer.layers)
     assert len(bench.session.particles) == 2
 
 
@@ -612,10 +621,11 @@ def test_deleted_layers_come_back(guest, folder):
 def bench(make_napari_viewer, qtbot, folder):
     viewer = make_napari_viewer(show=True)
     _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Annotator")
-    with qtbot.waitSignal(widget.ready, timeout=30_000):
+    with qtbot.waitSignal(widget.ready, timeout=LIMIT_MS):
         widget.open_path(folder)
     widget.bench.session.set_diameter(100.0)  # 20 px
     qtbot.wait(200)
+    qtbot.waitUntil(lambda: not widget.bench.viewport.moving, timeout=LIMIT_MS)
     widget.bench.viewport.fit()
     return weakref.proxy(widget.bench)  # pytest keeps what a fixture gave
 

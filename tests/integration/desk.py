@@ -26,7 +26,7 @@ def missing_tools() -> list[str]:
     return [tool for tool in TOOLS if shutil.which(tool) is None]
 
 
-def wait_until(check: Callable[[], T], what: str, limit_s: float = 30.0) -> T:
+def wait_until(check: Callable[[], T], what: str, limit_s: float = 120.0) -> T:
     """Ask again until the answer is true; AssertionError after ``limit_s``."""
     end = time.monotonic() + limit_s
     while True:
@@ -50,7 +50,7 @@ class Desk:
         )
         os.close(write)
         with os.fdopen(read) as told:
-            number = told.readline().strip() if select.select([told], [], [], 20)[0] else ""
+            number = told.readline().strip() if select.select([told], [], [], 120)[0] else ""
         assert number, "Xvfb did not start"
         self.environment = {**os.environ, "DISPLAY": f":{number}", "QT_QPA_PLATFORM": "xcb"}
         self.environment.pop("WAYLAND_DISPLAY", None)
@@ -61,13 +61,13 @@ class Desk:
     def close(self) -> None:
         for process in (self._manager, self._server):
             process.terminate()
-            process.wait(10)
+            process.wait(120)
 
     # ------------------------------------------------------------------ hands
 
     def hands(self, *words: object) -> None:
         """Give one chain of xdotool commands."""
-        subprocess.run(["xdotool", *map(str, words)], env=self.environment, check=True, timeout=60)
+        subprocess.run(["xdotool", *map(str, words)], env=self.environment, check=True, timeout=300)
 
     def key(self, *names: str) -> None:
         self.hands("key", "--delay", 60, *names)
@@ -108,7 +108,7 @@ class Desk:
 
     def _screen(self, *words: str) -> bytes:
         command = ["import", "-window", "root", *words]
-        return subprocess.run(command, env=self.environment, check=True, timeout=60, stdout=subprocess.PIPE).stdout
+        return subprocess.run(command, env=self.environment, check=True, timeout=300, stdout=subprocess.PIPE).stdout
 
 
 class Program:
@@ -123,7 +123,7 @@ class Program:
             text=True,
         )
 
-    def ask(self, question: str, limit_s: float = 60.0) -> Any:
+    def ask(self, question: str, limit_s: float = 300.0) -> Any:
         """The value of a Python expression in the program; see ``window_server.py``."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -156,4 +156,4 @@ class Program:
     def kill(self) -> None:
         """What a power cut does."""
         self.process.kill()
-        self.process.wait(20)
+        self.process.wait(120)

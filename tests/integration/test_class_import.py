@@ -282,7 +282,7 @@ def test_relions_own_output(session: Session, other: Truth, made, tmp_path: Path
         "--dont_combine_weights_via_disc --preread_images --random_seed 1"
     )
     done = subprocess.run(
-        ["relion_refine", *options.split()], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+        ["relion_refine", *options.split()], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
     data = tmp_path / "rel" / "run_it006_data.star"

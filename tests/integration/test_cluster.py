@@ -91,11 +91,11 @@ def cluster(machines: Machines) -> str:
         machines.workers.append(machines.add())
     address: str = json.loads(machines.file.read_text())["address"]
     with Cluster(address) as there:
-        there.client.wait_for_workers(N_WORKERS, timeout=60)
+        there.client.wait_for_workers(N_WORKERS, timeout=300)
     return address
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 30.0) -> None:
+def wait_until(true: Callable[[], bool], seconds: float = 300.0) -> None:
     limit = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < limit, "waited in vain"
@@ -206,7 +206,7 @@ def test_cancel_reaches_what_runs_elsewhere_and_ends_the_wait(cluster: str, tmp_
         list(each(work, range(6), threads=1, scheduler=cluster, context=JobContext(is_cancelled=cancel.is_set)))
     asker.join()
     wait_until(lambda: len(list(tmp_path.glob("?-cancelled"))) == N_WORKERS)
-    assert time.monotonic() - asked[0] < 10  # on an idle machine half a second
+    assert time.monotonic() - asked[0] < 120  # on an idle machine half a second; what runs would never end
     # those that had not begun never did
     assert len(list(tmp_path.glob("?-[0-9]*"))) == N_WORKERS
 
@@ -367,7 +367,7 @@ def test_a_cancelled_classification_ends(cluster: str, stack: Path, tmp_path: Pa
     context = JobContext(on_progress=report, is_cancelled=cancel.is_set)
     with pytest.raises(Cancelled):
         classify_files([stack], tmp_path / "there", Settings(4), scheduler=cluster, context=context)
-    assert time.monotonic() - asked[0] < 10
+    assert time.monotonic() - asked[0] < 120
     assert not (tmp_path / "there").exists()
 
 

@@ -168,7 +168,7 @@ def test_a_cancel_is_heard_and_leaves_whole_files(movies, tmp_path, monkeypatch)
 
     monkeypatch.setitem(extensions.find(extensions.DENOISERS).items, "slow", Slow())
     context = JobContext(is_cancelled=cancelled.is_set)
-    timer = threading.Thread(target=lambda: begun.wait(20) and cancelled.set())
+    timer = threading.Thread(target=lambda: begun.wait(120) and cancelled.set())
     timer.start()
     with pytest.raises(Cancelled):
         denoise_all([movies], tmp_path / "out", DenoiseWish("slow"), context=context)

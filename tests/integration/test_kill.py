@@ -102,7 +102,7 @@ class Server:
     def close(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        assert self._process.wait(60) == 0
+        assert self._process.wait(300) == 0
         assert self._process.stdout is not None
         self._process.stdout.close()
 

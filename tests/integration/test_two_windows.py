@@ -277,7 +277,7 @@ def test_two_programs_at_once(project: Path) -> None:
     ]
     numbers = []
     for program in programs:
-        out, err = program.communicate(timeout=120)
+        out, err = program.communicate(timeout=300)
         assert program.returncode == 0, err
         numbers += [int(word) for word in out.split()]
     assert len(set(numbers)) == len(numbers)  # no id was given to both

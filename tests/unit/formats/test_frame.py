@@ -179,9 +179,9 @@ class TestRealData:
         folder = data_dir / "cryoppp/10017"
         image = mrc(folder / f"micrographs/{FALCON}{stem}.mrc")
         picks = CRYOPPP.read(folder / f"ground_truth/particle_coordinates/{FALCON}{stem}.csv").picks[0]
-        started = time.perf_counter()
+        started = time.process_time()
         verdict = check_frame(image, picks.x, picks.y, 108)
-        assert time.perf_counter() - started < 3  # 0.2 s on an idle machine
+        assert time.process_time() - started < 3  # 0.2 s on an idle machine
         assert verdict.frame == CRYOPPP_FRAME
         assert verdict.margin_se > 20
         for star in CRYOPPP.read(folder / "ground_truth/empiar-10017_particles_selected.star").picks:

@@ -63,9 +63,9 @@ def test_damaged_files(tmp_path, known_seeds, name):
     for _ in range(COUNT):
         seed = rng.choice(known_seeds[name])
         path = put(tmp_path, seed, mutated(seed.data, rng))
-        started = time.monotonic()
+        started = time.process_time()
         n_read += try_file(path, formats()[name], known)
-        assert time.monotonic() - started < SLOWEST_S
+        assert time.process_time() - started < SLOWEST_S
     assert n_read
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < GROWTH_KB
 

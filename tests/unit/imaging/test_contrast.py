@@ -67,9 +67,9 @@ def test_a_sparse_image_falls_back_on_its_range():
 def test_a_full_micrograph_takes_no_noticeable_time():
     image = np.random.default_rng(0).integers(-128, 127, (4096, 4096), dtype=np.int8)
     robust_limits(image)
-    start = time.perf_counter()
+    start = time.process_time()
     robust_limits(image)
-    assert time.perf_counter() - start < 0.25  # 10 ms alone; room for a busy machine
+    assert time.process_time() - start < 0.25  # 10 ms alone; room for a busy machine
 
 
 def test_robust_location_of_degenerate_samples():

@@ -222,7 +222,7 @@ def test_a_folder_without_any_is_refused(session, tmp_path):
 def made(pictures, micrograph, view=View.DENOISED):
     job = pictures.request(micrograph, view)
     if job is not None:
-        assert job.wait(30)
+        assert job.wait(120)
     pictures._runner.deliver()
     return pictures.ready(micrograph, view)
 
