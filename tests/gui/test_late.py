@@ -19,6 +19,7 @@ from window import (
     PLAIN,
     RIGHT,
     Gate,
+    button,
     choose,
     discs,
     held,
@@ -36,6 +37,7 @@ from cryoppp_annotator.gui.widgets.importing import ImportDialog
 from cryoppp_annotator.jobs.runner import JobState
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.curation import Decision
+from cryoppp_annotator.model.micrograph import MicrographState
 from cryoppp_annotator.session import exports, linting
 from cryoppp_annotator.session.pictures import View
 
@@ -295,3 +297,14 @@ def test_dialogs_of_a_project_go_with_it(window, others, show, kind):
     window.until(lambda: gone)
     window.open(others)
     assert len(window.session.particles) == 0
+
+
+def test_a_micrograph_finished_while_candidates_are_looked_for_gets_none(window):
+    propose = window.annotator.pick.propose
+    with held(window):
+        button(propose, "on all unfinished").click()
+        window.session.set_state([window.named("b").id], MicrographState.COMPLETE)
+    window.until(lambda: "proposes" in window.status)
+    undecided = {m.name: m.n_undecided for m in window.session.micrographs}
+    assert undecided.pop("b") == 0
+    assert all(undecided.values()), undecided

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from qtpy.QtWidgets import (
@@ -139,12 +141,12 @@ class ProposeBox(QGroupBox):
         if not wanted:
             self._bench.say("every micrograph is finished", "info")
             return
-        self._start(wanted)
+        self._start(wanted, only_unfinished=True)
 
     def _parameters(self, name: str) -> dict[str, Any]:
         return self.templates.parameters() if _takes_templates(name) else {}
 
-    def _start(self, micrographs: Sequence[Micrograph]) -> None:
+    def _start(self, micrographs: Sequence[Micrograph], *, only_unfinished: bool = False) -> None:
         bench, session, name = self._bench, self._bench.session, self.picker.currentData()
         where = micrographs[0].name if len(micrographs) == 1 else count_of(len(micrographs), "micrograph")
         parameters = self._parameters(name)
@@ -160,12 +162,15 @@ class ProposeBox(QGroupBox):
             return proposals.propose(session, name, micrographs, parameters=given, context=context), learned
 
         bench.runner.submit(
-            work, title=f"propose on {where}", on_done=self._on_done, on_failed=bench.job_failed
+            work, title=f"propose on {where}", on_done=partial(self._on_done, only_unfinished),
+            on_failed=bench.job_failed,
         )  # fmt: skip
         bench.bridge.ticked.emit()
 
-    def _on_done(self, done: tuple[Proposal, Learned | None]) -> None:
+    def _on_done(self, only_unfinished: bool, done: tuple[Proposal, Learned | None]) -> None:
         proposal, learned = done
+        if only_unfinished:
+            proposal = self._of_unfinished(proposal)
         if learned is not None:
             self.learned = learned
         said: list[str] = []
@@ -173,3 +178,16 @@ class ProposeBox(QGroupBox):
             told = f" · {learned.told}" if learned is not None else ""
             self._bench.say(said[0] + told)
         self.refresh()
+
+    def _of_unfinished(self, proposal: Proposal) -> Proposal:
+        """A proposal without the micrographs that were finished while it was made."""
+        session = self._bench.session
+
+        def is_open(number: int) -> bool:
+            return session.micrograph(number).state not in FINISHED_STATES
+
+        return replace(
+            proposal,
+            found=tuple(item for item in proposal.found if is_open(item[0])),
+            regions=tuple(item for item in proposal.regions if is_open(item[0])),
+        )

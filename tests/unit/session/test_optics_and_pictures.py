@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mrcfile
@@ -12,6 +14,7 @@ from scipy.ndimage import gaussian_filter
 
 from cryoppp_annotator.errors import FormatError, Refused
 from cryoppp_annotator.imaging.ctf import Ctf, Defocus, Optics
+from cryoppp_annotator.imaging.denoise import BAND_PASS
 from cryoppp_annotator.imaging.filters import fourier_crop
 from cryoppp_annotator.jobs.runner import Runner
 from cryoppp_annotator.session import attached, optics, project
@@ -252,6 +255,43 @@ def test_the_attached_picture_is_shown_and_ours_where_it_vanished(session, pictu
     assert "does not exist" in later.lost[named(session, "mic_0").id]
     session.undo()
     assert made(pictures, named(session, "mic_0")) is ours, "kept in memory"
+
+
+class Recorder:
+    """The built-in denoiser, which remembers what it was given."""
+
+    name, title = "recorder", "Recorder"
+
+    def __init__(self):
+        self.given = []
+
+    def denoise(self, image, **words):
+        self.given.append((words["pixel_size_A"], words["diameter_A"]))
+        return BAND_PASS.denoise(image, **words)
+
+
+@pytest.mark.parametrize("how", ["request", "denoise_all"])
+def test_a_picture_is_made_with_the_numbers_it_is_kept_under(session, how):
+    """The diameter is changed between the asking and the making: the queue may be long."""
+    gate, recorder = threading.Event(), Recorder()
+    runner = Runner(ThreadPoolExecutor(1))
+    pictures, here = Pictures(session, runner, recorder), named(session, "mic_0")
+    session.set_diameter(100.0)
+    runner.submit(lambda context: gate.wait(), title="a long job")
+    if how == "request":
+        pictures.request(here, View.DENOISED)
+    else:
+        pictures.denoise_all([here])
+    file = pictures._file(pictures.key(here, View.DENOISED)[2])
+    session.set_diameter(300.0)
+    session.set_pixel_size(4.0)
+    gate.set()
+    assert runner.wait(120)
+    assert recorder.given == [(2.0, 100.0)]
+    assert file.exists()
+    assert made(pictures, here) is not None
+    assert recorder.given[1:] == [(4.0, 300.0)]
+    runner.close()
 
 
 def test_each_method_and_each_defocus_has_a_picture_of_its_own_and_keeps_it(session, pictures):
