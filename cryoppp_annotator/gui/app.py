@@ -13,8 +13,8 @@ from qtpy.QtWidgets import QApplication, QWidget
 
 log = logging.getLogger(__name__)
 
-#: Give up on a screenshot after this long, ms.
-_SCREENSHOT_LIMIT_MS = 120_000
+#: Give up on a screenshot after this long, ms; a busy machine without a GPU needs minutes to open a window.
+_SCREENSHOT_LIMIT_MS = 600_000
 
 
 def main(
@@ -118,6 +118,10 @@ def size_window(window: QWidget) -> None:
 def _plan_ending(
     annotator: object, window: QWidget, screenshot: Path | None, quit_after: bool, outcome: dict[str, int]
 ) -> None:
+    limit = QTimer(window)
+    limit.setSingleShot(True)
+    limit.setInterval(_SCREENSHOT_LIMIT_MS)
+
     def finish() -> None:
         if screenshot is not None:
             screenshot.parent.mkdir(parents=True, exist_ok=True)
@@ -133,10 +137,16 @@ def _plan_ending(
         if quit_after:
             window.close()
 
-    # two frames after the news, so that the canvas has drawn what it was told
-    annotator.ready.connect(lambda: QTimer.singleShot(1200, finish))  # type: ignore[attr-defined]
+    def ready() -> None:
+        if limit.isActive():  # the first project that is shown, not one that is opened after it
+            limit.stop()
+            # two frames after the news, so that the canvas has drawn what it was told
+            QTimer.singleShot(1200, finish)
+
+    annotator.ready.connect(ready)  # type: ignore[attr-defined]
     annotator.failed.connect(give_up)  # type: ignore[attr-defined]
-    QTimer.singleShot(_SCREENSHOT_LIMIT_MS, lambda: give_up("nothing was drawn within two minutes"))
+    limit.timeout.connect(lambda: give_up(f"nothing was drawn within {_SCREENSHOT_LIMIT_MS / 60_000:.0f} minutes"))
+    limit.start()
 
 
 def _log_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -9,9 +9,9 @@ from threading import Event
 
 import numpy as np
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QDialog
+from qtpy.QtWidgets import QApplication, QDialog, QWidget
 from window import (
     HEIGHT,
     LEFT,
@@ -32,6 +32,7 @@ from window import (
 
 from cryoppp_annotator import extensions
 from cryoppp_annotator.errors import EngineError
+from cryoppp_annotator.gui import app
 from cryoppp_annotator.gui.widgets.exporting import ExportDialog
 from cryoppp_annotator.gui.widgets.importing import ImportDialog
 from cryoppp_annotator.jobs.runner import JobState
@@ -273,6 +274,21 @@ def test_the_demo_does_not_close_what_was_opened_while_it_was_made(new_window, o
     window.open(others)
     window.idle()
     assert window.session.data_root == others
+
+
+def test_a_window_that_was_drawn_is_not_given_up_later(qtbot, monkeypatch):
+    class Told(QObject):
+        ready, failed = Signal(), Signal(str)
+
+    annotator, frame, outcome = Told(), QWidget(), {"code": 0}
+    qtbot.addWidget(frame)
+    monkeypatch.setattr(app, "_SCREENSHOT_LIMIT_MS", 1)
+    app._plan_ending(annotator, frame, None, False, outcome)
+    annotator.ready.emit()
+    qtbot.wait(20)
+    assert outcome == {"code": 0}
+    app._plan_ending(annotator, frame, None, False, outcome)
+    qtbot.waitUntil(lambda: outcome == {"code": 1}, timeout=120_000)
 
 
 def test_nothing_of_a_closed_project_arrives(window, others):
