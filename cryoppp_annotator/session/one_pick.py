@@ -46,6 +46,9 @@ class OnePick:
     number : int
         Of the micrograph in its project.
     name : str
+    bright : bool
+        Particles, and so carbon and ice, are brighter than their surroundings (also where the picker is told of no
+        ``polarity``).
     """
 
     path: str
@@ -59,6 +62,7 @@ class OnePick:
     regions: tuple[Region, ...] = ()
     number: int = 0
     name: str = ""
+    bright: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +112,7 @@ def pick_micrograph(one: OnePick, *, context: JobContext = _QUIET) -> Picked:
         found = found.take(found.score >= one.threshold)
     if not one.avoid:
         return Picked(found, {}, ())
-    bright = one.parameters.get("polarity") == "bright"
+    bright = one.bright or one.parameters.get("polarity") == "bright"
     machine = find_regions(
         image, pixel_size_A=one.pixel_size_A, diameter_A=one.diameter_A, bright=bright, context=context
     )

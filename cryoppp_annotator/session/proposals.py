@@ -31,6 +31,7 @@ from . import edits, regions
 from .defocus import defocus_of
 from .one_pick import OnePick, Picked, named_picker, pick_micrograph
 from .optics import ctf_of
+from .polarity import is_bright
 from .session import Session
 from .templates import take_ctf
 
@@ -61,6 +62,8 @@ class Proposal:
     regions: tuple[tuple[int, tuple[Region, ...]], ...] = ()
     #: Candidates left out because of where they lie.
     left_out: Mapping[Reason, int] = field(default_factory=dict)
+    #: Whether such were left out at all.
+    avoid: bool = True
 
 
 def propose(
@@ -93,6 +96,9 @@ def propose(
     """
     named_picker(picker)
     given = dict(parameters or {})
+    bright = is_bright(session)
+    if bright and picker != "learned":  # its model knows
+        given.setdefault("polarity", "bright")
     told_ctf = picker == "template" and "ctf" not in given and take_ctf(given.get("templates"))
     jobs: list[OnePick] = []
     failed = [(m.name, m.problem) for m in micrographs if m.problem]
@@ -114,6 +120,7 @@ def propose(
                 regions=tuple(session.store.regions(m.id)) if avoid else (),
                 number=m.id,
                 name=m.name,
+                bright=bright,
             )
         )
     got: dict[int, Picked] = {}
@@ -137,7 +144,7 @@ def propose(
         left_out.update(got[number].left_out)
     return Proposal(
         picker, session.diameter_A, given, tuple((n, got[n].candidates) for n in order), tuple(failed),
-        tuple((n, got[n].regions) for n in order), left_out,
+        tuple((n, got[n].regions) for n in order) if avoid else (), left_out, avoid,
     )  # fmt: skip
 
 
@@ -174,7 +181,7 @@ def enter(session: Session, proposal: Proposal) -> str:
                 inserts.append(_columns(number, new))
         counted["new"] = sum(len(c["x"]) for c in inserts)
         counted["old"] = sum(map(len, deletes))
-        areas = regions.found_deltas(session, proposal.regions)
+        areas = regions.found_deltas(session, proposal.regions) if proposal.regions else []
         if not inserts and not deletes and not areas:
             return None
         return _change(session, proposal, inserts, deletes, areas)
@@ -189,6 +196,19 @@ def enter(session: Session, proposal: Proposal) -> str:
     if proposal.failed:
         words.append(f"{len(proposal.failed)} failed ({proposal.failed[0][0]}: {proposal.failed[0][1]})")
     return " · ".join(words)
+
+
+def last_left_out(session: Session) -> str:
+    """What the newest proposal that is there left out because of where it lay; empty where nothing was."""
+    mine = [i for i, told in session.pick_sets.items() if told["kind"] == "picker"]
+    if not mine:
+        return ""
+    parameters = session.pick_sets[max(mine)].get("parameters") or {}
+    parameters = json.loads(parameters) if isinstance(parameters, str) else parameters
+    by_label = {reason.label: reason for reason in Reason}
+    counts = {by_label[name]: int(n) for name, n in parameters.get("left_out", {}).items() if name in by_label}
+    said = told(counts)
+    return said if parameters.get("avoid", True) else "nothing was left out: candidates on carbon and ice came too"
 
 
 def _free(candidates: Candidates, there: Particles, limit: float) -> NDArray[np.bool_]:
@@ -228,7 +248,8 @@ def _change(
         joined["diameter_A"] = np.array([np.nan])
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         given = json.loads(json.dumps(dict(proposal.parameters), default=str))
-        told = {"picker": proposal.picker, "diameter_A": proposal.diameter_A, **given}
+        told = {"picker": proposal.picker, "diameter_A": proposal.diameter_A, **given, "avoid": proposal.avoid}
+        told["left_out"] = {reason.label: k for reason, k in proposal.left_out.items()}
         name = f"{proposal.picker}, {proposal.diameter_A:.0f} A"
         deltas += [
             edits.new_pick_set("picker", name, session.curator, parameters=told, created=now),

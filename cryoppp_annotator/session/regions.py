@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from skimage import measure
 
-from ..errors import AnnotatorError, Refused
+from ..errors import AnnotatorError, Cancelled, Refused
 from ..formats import images
+from ..imaging.filters import fft_workers
+from ..jobs.cluster import each
 from ..model.context import JobContext
 from ..model.coordinates import FloatArray
 from ..model.curation import Change, Decision, Delta, Kind, Reason, Table
@@ -178,33 +182,48 @@ def find(
     ------
     Cancelled
     """
-    regions: list[tuple[int, tuple[Region, ...]]] = []
-    failed: list[tuple[str, str]] = []
-    for i, micrograph in enumerate(micrographs):
-        context.progress(i, len(micrographs), f"{i}/{len(micrographs)} micrographs")
-        if micrograph.problem:
-            failed.append((micrograph.name, micrograph.problem))
-            continue
-        try:
-            image = images.read(session.path_of(micrograph), micrograph.frame, check=context.check)
-            regions.append((micrograph.id, tuple(_found_on(session, micrograph, image, bright, context))))
-        except AnnotatorError as error:
-            context.check()
-            failed.append((micrograph.name, str(error)))
-            context.log(f"{micrograph.name}: {error}")
-    context.progress(len(micrographs), len(micrographs), f"{len(regions)}/{len(micrographs)} micrographs")
-    return Found(tuple(regions), tuple(failed))
+    diameter = session.diameter_A if session.diameter_is_set else None
+    failed = [(m.name, m.problem) for m in micrographs if m.problem]
+    jobs = [
+        _Look(str(session.path_of(m).absolute()), m.frame, session.pixel_size_A(m), diameter, bright, m.id, m.name)
+        for m in micrographs
+        if not m.problem
+    ]
+    got: dict[int, tuple[Region, ...]] = {}
+    with closing(each(_found_on, jobs, threads=fft_workers(), context=context)) as results:
+        for one, outcome in results:
+            if isinstance(outcome, Cancelled):
+                raise outcome
+            if isinstance(outcome, AnnotatorError):
+                failed.append((one.name, str(outcome)))
+                context.log(f"{one.name}: {outcome}")
+            elif isinstance(outcome, BaseException):
+                raise outcome
+            else:
+                got[one.number] = outcome
+    context.progress(len(micrographs), len(micrographs), f"{len(got)}/{len(micrographs)} micrographs")
+    return Found(tuple((one.number, got[one.number]) for one in jobs if one.number in got), tuple(failed))
 
 
-def _found_on(
-    session: Session, micrograph: Micrograph, image: NDArray[Any], bright: bool, context: JobContext
-) -> list[Region]:
-    return find_regions(
-        image,
-        pixel_size_A=session.pixel_size_A(micrograph),
-        diameter_A=session.diameter_A if session.diameter_is_set else None,
-        bright=bright,
-        context=JobContext(is_cancelled=context.is_cancelled, on_log=context.on_log, seed=context.seed),
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One micrograph to look at, in plain values."""
+
+    path: str
+    frame: int
+    pixel_size_A: float
+    diameter_A: float | None
+    bright: bool
+    number: int
+    name: str
+
+
+def _found_on(one: _Look, *, context: JobContext) -> tuple[Region, ...]:
+    image = images.read(Path(one.path), one.frame, check=context.check)
+    return tuple(
+        find_regions(
+            image, pixel_size_A=one.pixel_size_A, diameter_A=one.diameter_A, bright=one.bright, context=context
+        )
     )
 
 

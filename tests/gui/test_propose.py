@@ -12,7 +12,8 @@ from window import CTRL, DIAMETER, Window, choose, places
 from cryoppp_annotator.formats.stacks import write_stack
 from cryoppp_annotator.gui.widgets.dataset import outliers
 from cryoppp_annotator.gui.widgets.pick import PickPanel
-from cryoppp_annotator.model.curation import Decision
+from cryoppp_annotator.model.curation import Decision, Reason
+from cryoppp_annotator.session import regions
 
 
 def test_outliers_are_those_far_from_the_rest_and_not_the_untouched() -> None:
@@ -170,3 +171,31 @@ def test_a_stack_is_taken_and_a_person_says_whether_it_is_corrected(window: Wind
     choice.use_file(tmp_path / "gone.mrcs")
     assert window.said[-1][1] == "error"
     assert "gone.mrcs" in window.status
+
+
+# --- carbon ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_lies_in_regions_is_left_out_and_told_unless_it_is_wanted_too(window: Window) -> None:
+    box, session = window.annotator.pick.propose, window.session
+    corners = np.array([(40.0, 40.0), (40.0, 220.0), (220.0, 220.0), (220.0, 40.0)])
+    regions.draw(session, corners, Reason.CARBON)
+    here_id = session.current_id
+    assert box.avoid.isChecked()
+    assert box.left_out.isHidden()
+    box.here.click()
+    window.until(lambda: session.current.n_undecided > 5)
+    assert not regions.undecided_in(session.particles, regions.of(session, here_id)).any()
+    inside = ((places(0) > 50) & (places(0) < 210)).all(axis=1).sum()
+    said = box.left_out.text()
+    assert "on carbon" in said
+    assert int(said.split(" left out")[0]) >= inside
+    ball = regions.Region(Reason.ICE, np.add(corners / 6, (250, 250)))
+    regions.enter_found(session, regions.Found(((here_id, (ball,)),)))
+    box.avoid.click()
+    box.here.click()
+    window.until(lambda: "came too" in box.left_out.text())
+    assert (regions.undecided_in(session.particles, regions.of(session, here_id)) > 0).sum() >= inside
+    assert len(regions.of(session, here_id)) == 2, "what was found before stays"
+    window.key(Qt.Key.Key_Z, CTRL)
+    assert "on carbon" in box.left_out.text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
-from window import LEFT, RIGHT, Window, discs, places, write_mrc
+from window import LEFT, RIGHT, Window, choose, discs, places, write_mrc
 
 from cryoppp_annotator.model.curation import Decision, Reason
-from cryoppp_annotator.model.region import Origin
+from cryoppp_annotator.model.region import Origin, Region
 from cryoppp_annotator.session import regions
+from cryoppp_annotator.session.polarity import is_bright
 
 CORNERS = [(60, 60), (200, 60), (200, 220), (60, 220), (60, 64)]
 
@@ -133,11 +135,11 @@ def test_ice_is_found_in_the_background_and_what_was_taken_away_stays_away(new_w
     window.until(window.drawn)
     box = box_of(window)
     box.everywhere.click()
-    assert not box.everywhere.isEnabled()
-    assert "looking" in box.everywhere.toolTip()
+    assert not box.here.isEnabled()
+    assert "looking" in box.here.toolTip()
     window.until(lambda: "3 new regions on 4 micrographs" in window.status)
     window.idle()
-    assert box.everywhere.isEnabled()
+    assert box.here.isEnabled()
     (region,) = here(window)
     assert (region.reason, region.origin) == (Reason.ICE, Origin.FOUND)
     assert abs(region.vertices.mean(axis=0) - (200, 120)).max() < 8
@@ -160,3 +162,104 @@ def test_a_region_layer_that_was_deleted_comes_back(window: Window) -> None:
     assert len(here(window)) == 1
     outline(window, [(250, 60), (380, 60), (380, 220), (250, 220), (250, 64)])
     assert len(window.viewer.layers["regions"].data) == 2
+
+
+def drag_with_r(window: Window, corners: Any) -> None:
+    QTest.keyPress(window.bench.canvas, Qt.Key.Key_R)
+    window.drag(corners)
+    QTest.keyRelease(window.bench.canvas, Qt.Key.Key_R)
+    QApplication.processEvents()
+
+
+def test_a_corner_is_moved_and_a_region_deleted_each_as_one_step(window: Window) -> None:
+    outline(window)
+    (before,) = here(window)
+    corner = before.vertices[np.abs(before.vertices - (60, 60)).sum(axis=1).argmin()]
+    steps = window.steps()
+    drag_with_r(window, [(corner[1], corner[0]), (25, 30)])
+    (after,) = here(window)
+    assert window.steps() == steps + 1
+    assert after.id == before.id
+    assert np.abs(after.vertices - (30, 25)).sum(axis=1).min() < 4
+    assert np.abs(after.vertices - (60, 60)).sum(axis=1).min() > 20
+    np.testing.assert_allclose(after.vertices.max(axis=0), before.vertices.max(axis=0))
+    assert box_of(window).selected == {after.id}
+    assert len(window.viewer.layers["regions"].data) == 1
+    window.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    np.testing.assert_array_equal(here(window)[0].vertices, before.vertices)
+    with_r(window, *corner[::-1], LEFT)  # a click on a corner moves nothing
+    assert window.steps() == steps + 1
+    np.testing.assert_array_equal(here(window)[0].vertices, before.vertices)
+    with_r(window, 130, 140, RIGHT)
+    assert here(window) == []
+    assert window.steps() == steps + 2
+    window.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    np.testing.assert_array_equal(here(window)[0].vertices, before.vertices)
+    assert len(window.session.particles) == 0
+
+
+def test_without_room_for_words_letters_tell_regions_apart(window: Window) -> None:
+    here_id = window.session.current_id
+    hand = np.array([(20.0, 20.0), (20.0, 350.0), (120.0, 350.0), (120.0, 20.0)])
+    regions.draw(window.session, hand, Reason.CARBON)
+    regions.draw(window.session, np.add(hand, (120, 0)), Reason.ICE)
+    small = np.array([(250.0, 20.0), (250.0, 40.0), (270.0, 40.0), (270.0, 20.0)])
+    found = regions.Found(((here_id, (Region(Reason.ICE, small), Region(Reason.CARBON, np.add(small, (0, 60))))),))
+    regions.enter_found(window.session, found)
+    layer = window.viewer.layers["regions"]
+    assert sorted(layer.features["what"]) == ["C?", "I?", "carbon", "ice"]
+    lines = [box_of(window).list.item(k).text().split(" ")[0] for k in range(4)]
+    assert sorted(lines) == ["C", "C?", "I", "I?"]
+
+
+def test_looking_everywhere_can_be_cancelled_and_begun_again(new_window: Any, micrographs: Path) -> None:
+    rows, columns = np.mgrid[:320, :400]
+    for seed, name in enumerate("ab"):
+        ice = np.hypot(rows - 200, columns - 120) < 45
+        write_mrc(micrographs / f"{name}.mrc", discs(seed) - 12 * ice.astype(np.float32))
+    window = new_window().open(micrographs)
+    window.session.set_diameter(100.0)
+    window.until(window.drawn)
+    window.idle()
+    box, door = box_of(window), threading.Event()
+    for _ in range(8):  # every worker waits, so that the search has not begun when it is cancelled
+        window.bench.runner.submit(lambda context: door.wait(60), title="busy", quiet=True)
+    try:
+        box.everywhere.click()
+        assert box.everywhere.text() == "cancel"
+        box.everywhere.click()
+        assert "cancelled" in window.status
+        window.until(lambda: box.everywhere.text() == "on all")
+    finally:
+        door.set()
+    window.idle()
+    assert window.session.store.regions() == []
+    box.everywhere.click()
+    window.until(lambda: len(window.session.store.regions()) == 2)
+
+
+def test_bright_particles_and_bright_ice(new_window: Any, micrographs: Path) -> None:
+    rows, columns = np.mgrid[:320, :400]
+    ice = np.hypot(rows - 200, columns - 120) < 45
+    write_mrc(micrographs / "a.mrc", -discs(0) + 12 * ice.astype(np.float32))
+    window = new_window().open(micrographs)
+    window.session.set_diameter(100.0)
+    window.until(window.drawn)
+    box, particle = box_of(window), window.annotator.pick.particle
+    box.here.click()
+    window.until(lambda: "nothing new" in window.status)
+    choose(particle.polarity, "brighter")
+    assert "particles are bright" in window.status
+    box.here.click()
+    window.until(lambda: len(here(window)) == 1)
+    assert abs(here(window)[0].vertices.mean(axis=0) - (200, 120)).max() < 8
+    window.annotator.pick.propose.here.click()
+    window.until(lambda: window.session.current.n_undecided > 15)
+    p, truth = window.session.particles, places(0)
+    apart = truth[np.hypot(*(truth - (120, 200)).T) > 70]
+    near = [np.hypot(*(np.column_stack([p.x, p.y]) - at).T).min() < 6 for at in apart]
+    assert np.mean(near) > 0.85
+    for _ in range(3):
+        window.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert not is_bright(window.session)
+    assert "darker" in particle.polarity.currentText()

@@ -9,7 +9,7 @@ right click               reject the pick
 Shift + drag              select with a lasso
 Ctrl + drag               select with a rectangle
 B held + drag             brush: reject what it sweeps over, one step
-R held + drag             draw a region round carbon or ice
+R held + drag             draw a region round carbon or ice; from a corner of one: move the corner
 R held + click            select a region (right click: take it away)
 O, then drag              measure a particle from its centre: sets the diameter
 ========================  ====================================================
@@ -18,6 +18,7 @@ O, then drag              measure a particle from its centre: sets the diameter
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,7 +27,9 @@ from numpy.typing import NDArray
 
 from ...errors import AnnotatorError
 from ...model.curation import Decision
+from ...model.region import Region
 from ...session.focus import Focus
+from .corners import MARK_PX, Corners
 from .particles import ParticlesLayer
 
 #: A press that moved less than this many canvas pixels is a click.
@@ -84,6 +87,7 @@ class Gestures:
         #: Given what was drawn, (n, 2) float64, yx; and where a region was clicked on (x, y, whether with the right).
         self.on_outline: Callable[[NDArray[np.float64]], None] = lambda _outline: None
         self.on_region: Callable[[float, float, bool], None] = lambda _x, _y, _right: None
+        self.corners: Corners | None = None
         self._pointer: tuple[float, float] | None = None
         self._pointer_canvas = (0.0, 0.0)
         viewer.mouse_drag_callbacks.insert(0, self._on_drag)
@@ -139,11 +143,32 @@ class Gestures:
         self._focus.hovered = self._focus.at(*self._pointer)
         if self.brushing:
             self.show_brush()
+        elif self.outlining:
+            self._show_corners()
         self._tell_hover(*self._pointer)
 
     def hold_outline(self, held: bool) -> None:
-        """The next drag draws a region while a key is held."""
+        """The next drag draws a region while a key is held, or moves a corner of one."""
         self.outlining = held
+        self._show_corners()
+
+    def _show_corners(self) -> None:
+        if self.outlining and self.corners is not None and self._pointer is not None:
+            x, y = self._pointer
+            shown = self.corners.shown(y, x, self.canvas_per_px())
+            places = self._on_canvas(shown, self._pointer, self._pointer_canvas)
+            self._canvas.draw(circles=[(*place, MARK_PX) for place in places])
+        else:
+            self._canvas.clear()
+
+    def _on_canvas(
+        self, yx: NDArray[np.float64], at: tuple[float, float], on_canvas: tuple[float, float]
+    ) -> list[tuple[float, float]]:
+        """Where points (n, 2), canonical px, lie round a position whose place on the canvas is known."""
+        up = self._viewer.scene.camera.orientation2d
+        signs = (1 if str(up[1].value) == "right" else -1, 1 if str(up[0].value) == "down" else -1)
+        steps = (yx[:, ::-1] - at) * self.canvas_per_px() * signs
+        return [(x, y) for x, y in (steps + on_canvas).tolist()]
 
     def measure(self, begun: bool = True) -> None:
         """The next drag measures a particle (or, where it is given up, does what drags do)."""
@@ -184,7 +209,9 @@ class Gestures:
         if self.brushing:
             return self._brush
         if self.outlining:
-            return self._outline
+            x, y = self.xy(event)
+            held = None if self.corners is None else self.corners.held(y, x, self.canvas_per_px())
+            return self._outline if held is None else partial(self._move_corner, *held)
         if "Shift" in event.modifiers:
             return self._lasso
         if "Control" in event.modifiers:
@@ -200,14 +227,15 @@ class Gestures:
         yield
         moved = False
         while event.type == "mouse_move":
-            moved = moved or float(np.hypot(*(np.array(event.pos) - start))) >= CLICK_PX
+            moved = moved or not _near(event, start)
             if held is not None:
                 event.handled = True
                 if moved:
                     self._draw_moved(event, held, at)
             yield
         self._canvas.clear()
-        if not moved:
+        # vispy drops moves that come in quick succession, all of them where the window was busy: the release counts too
+        if not moved and _near(event, start):
             self._click(event, at)
         elif held is not None:
             event.handled = True
@@ -275,8 +303,9 @@ class Gestures:
         yield
         moved = False
         while event.type == "mouse_move":
-            moved = moved or float(np.hypot(*(np.array(event.pos) - start))) >= CLICK_PX
+            moved = moved or not _near(event, start)
             yield
+        moved = moved or not _near(event, start)
         if not moved and self.outlining:
             event.handled = True
             self.on_region(*at, True)
@@ -296,6 +325,28 @@ class Gestures:
             self.on_region(*self.xy(event), False)
         else:
             self.on_outline(corners[:, ::-1])
+
+    def _move_corner(self, region: Region, corner: int, event: Any) -> Iterator[None]:
+        assert self.corners is not None
+        start, at, on_canvas = np.array(event.pos, float), self.xy(event), (float(event.pos[0]), float(event.pos[1]))
+        outline = region.vertices.copy()
+        event.handled = True
+        yield
+        moved = False
+        while event.type == "mouse_move":
+            event.handled = True
+            moved = moved or float(np.hypot(*(np.array(event.pos) - start))) >= CLICK_PX
+            if moved:
+                outline[corner] = self.xy(event)[::-1]
+                self._canvas.draw(polygon=self._on_canvas(outline, at, on_canvas))
+            yield
+        event.handled = True
+        self._canvas.clear()
+        if moved:
+            outline[corner] = self.xy(event)[::-1]
+            self.corners.moved(region, outline)
+        else:
+            self.on_region(*at, False)
 
     def _region(self, event: Any, *, rectangle: bool) -> Iterator[None]:
         start = self.xy(event)
@@ -322,6 +373,8 @@ class Gestures:
             yield
         event.handled = True
         self._canvas.clear()
+        on_canvas.append((float(event.pos[0]), float(event.pos[1])))
+        corners.append(self.xy(event))
         if float(np.ptp(np.array(on_canvas), axis=0).max()) < CLICK_PX:
             return None
         return np.array(_box(corners) if rectangle else corners, dtype=np.float64)
@@ -341,6 +394,7 @@ class Gestures:
             self.show_brush()
             yield
         event.handled = True
+        self._sweep(swept, previous, self.xy(event))
         p = self._session.particles
         ids = [i for i in swept if p.decision[p.rows_of(np.array([i]))[0]] != Decision.REJECTED]
         if ids:
@@ -367,14 +421,14 @@ class Gestures:
         yield
         while event.type == "mouse_move":
             event.handled = True
-            x, y = self.xy(event)
-            radius = float(np.hypot(x - centre[0], y - centre[1]))
+            radius = float(np.hypot(*np.subtract(self.xy(event), centre)))
             diameter = 2 * radius * pixel
             circle = (on_canvas[0], on_canvas[1], radius * self.canvas_per_px())
             self._canvas.draw(circles=[circle], label=f"{diameter:.0f} Å  ({2 * radius:.0f} px)")
             yield
         event.handled = True
         self._canvas.clear()
+        diameter = 2 * pixel * float(np.hypot(*np.subtract(self.xy(event), centre)))
         if diameter * self.canvas_per_px() < 2 * CLICK_PX * pixel:
             return  # a click is no circle: it is asked for still
         self.measure(False)
@@ -385,6 +439,11 @@ class Gestures:
             edit()
         except AnnotatorError as error:
             self._on_error(str(error))
+
+
+def _near(event: Any, start: NDArray[np.float64]) -> bool:
+    """Whether the pointer is where it was pressed."""
+    return float(np.hypot(*(np.array(event.pos) - start))) < CLICK_PX
 
 
 def _box(points: list[Any]) -> list[tuple[float, float]]:

@@ -22,13 +22,20 @@ NAME = "regions"
 _FILL = {Origin.HAND: 0.30, Origin.FOUND: 0.14}
 _WIDTH_PX = {Origin.HAND: 2.5, Origin.FOUND: 1.2}
 _SELECTED_WIDTH_PX = 4.5
-#: Size of the word in a region, points, and the least width of a region that gets one, screen px.
-_TEXT, _ROOM_PX = 10, 70.0
+#: Size of the words in a region, points, and the room a letter of them takes, screen px.
+_TEXT, _LETTER_PX = 10, 9.0
+#: Where there is no room for the word: told apart without colours. A question mark: found, nobody has said so.
+LETTERS = {Reason.CARBON: "C", Reason.ICE: "I", Reason.AGGREGATE: "A", Reason.OTHER: "O"}
 
 
 def name_of(region: Region) -> str:
     """What the list calls it: ``carbon``, ``ice · found``."""
     return region.reason.label + (" · found" if region.origin is Origin.FOUND else "")
+
+
+def letter_of(region: Region) -> str:
+    """``C`` for carbon that a person drew, ``C?`` for what was found."""
+    return LETTERS.get(region.reason, "O") + ("?" if region.origin is Origin.FOUND else "")
 
 
 class RegionsLayer:
@@ -99,10 +106,11 @@ class RegionsLayer:
         return [width / per_px for width in wide]
 
     def _labels(self) -> list[str]:
-        """What each is, where there is room for the word."""
+        """What each is and whether it was found: in words where there is room, else as a letter."""
         per_px = self._zoom * float(self._above.scale[-1])
-        wide = [float(np.ptp(r.vertices[:, 1])) * per_px > _ROOM_PX for r in self.regions]
-        return [r.reason.label if room else "" for r, room in zip(self.regions, wide, strict=True)]
+        room = [float(np.ptp(r.vertices[:, 1])) * per_px / _LETTER_PX for r in self.regions]
+        words = [name_of(r) for r in self.regions]
+        return [word if len(word) < n else letter_of(r) for r, word, n in zip(self.regions, words, room, strict=True)]
 
     def _made(self) -> Shapes:
         if self.layer is not None and self.layer in self._viewer.layers:

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QSlider,
 )
 
+from ...session.polarity import is_bright, set_bright
 from ..workbench import Workbench
 
 #: The diameter slider runs over this range, angstrom, logarithmically.
@@ -72,6 +73,13 @@ class ParticleBox(QGroupBox):
         pixel = QHBoxLayout()
         pixel.addWidget(self.pixel_size, 8)
         pixel.addWidget(self.pixel_scope, 5)
+        self.polarity = QComboBox()
+        self.polarity.addItem("darker than the ice", False)
+        self.polarity.addItem("brighter than the ice", True)
+        self.polarity.setToolTip(
+            "How particles look in the raw micrographs; for pickers, templates and finding carbon and ice.\n"
+            "Dark is usual; one step, one undo"
+        )
         self.doubt = QLabel()
         self.doubt.setWordWrap(True)
         self.frame = QComboBox()
@@ -80,6 +88,7 @@ class ParticleBox(QGroupBox):
         form.addRow("", self.diameter_slider)
         form.addRow(self.guess)
         form.addRow("Pixel size", pixel)
+        form.addRow("They are", self.polarity)
         form.addRow(self.doubt)
         self._frame_label = QLabel("Frame")
         form.addRow(self._frame_label, self.frame)
@@ -94,6 +103,7 @@ class ParticleBox(QGroupBox):
         self.pixel_size.valueChanged.connect(self._on_pixel_size)
         self.pixel_size.editingFinished.connect(self._leave_field)
         self.frame.activated.connect(self._on_frame)
+        self.polarity.activated.connect(self._on_polarity)
         bench.themed.connect(self._colour)
         bench.picture_shown.connect(lambda _kind: self._show_pixel_size())
         self._colour()
@@ -102,6 +112,7 @@ class ParticleBox(QGroupBox):
         """Show the session's numbers."""
         self._show_diameter(self._session.diameter_A)
         self._show_pixel_size()
+        self.polarity.setCurrentIndex(self.polarity.findData(is_bright(self._session)))
 
     def _on_diameter_typed(self, value: float) -> None:
         self._bench.guarded(lambda: self._session.set_diameter(value))
@@ -126,6 +137,10 @@ class ParticleBox(QGroupBox):
         here = self._session.current_id
         if here is not None:
             self._bench.guarded(lambda: self._session.set_frame(here, index - 1))
+
+    def _on_polarity(self, _index: int) -> None:
+        self._bench.guarded(lambda: set_bright(self._session, bool(self.polarity.currentData())))
+        self._bench.canvas.setFocus()
 
     def _leave_field(self) -> None:
         """Keys go back to the commands after a number was typed."""

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from qtpy.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QGroupBox,
     QHBoxLayout,
@@ -22,6 +23,7 @@ from ...model.micrograph import FINISHED_STATES, Micrograph
 from ...session import learning, proposals
 from ...session.edits import count_of
 from ...session.learning import Learned
+from ...session.polarity import is_bright
 from ...session.proposals import Proposal
 from ...session.session import Announcement
 from ..workbench import Workbench
@@ -58,6 +60,11 @@ class ProposeBox(QGroupBox):
         self.note.setWordWrap(True)
         self.question = SizeQuestion(bench)
         self.templates = TemplateChoice(bench, self.question)
+        self.avoid = QCheckBox("leave out carbon and ice")
+        self.avoid.setChecked(True)
+        self.avoid.setToolTip("Candidates on carbon, ice and contamination, and in regions you drew, are left out")
+        self.left_out = QLabel()
+        self.left_out.setWordWrap(True)
         self.here = QPushButton("Propose here")
         self.everywhere = QPushButton("on all unfinished")
         row = QHBoxLayout()
@@ -67,7 +74,9 @@ class ProposeBox(QGroupBox):
         for widget in (self.picker, self.templates, self.note):
             layout.addWidget(widget)
         layout.addWidget(self.question)
+        layout.addWidget(self.avoid)
         layout.addLayout(row)
+        layout.addWidget(self.left_out)
         self.here.clicked.connect(self._on_here)
         self.everywhere.clicked.connect(self._on_everywhere)
         self.picker.currentIndexChanged.connect(lambda _row: self.refresh())
@@ -101,6 +110,9 @@ class ProposeBox(QGroupBox):
             note = missing
         self.note.setText(note[:1].upper() + note[1:])
         self.note.setVisible(bool(note))
+        said = proposals.last_left_out(session)
+        self.left_out.setText(said)
+        self.left_out.setVisible(bool(said))
         current = session.current
         why = missing or ("open a micrograph first" if current is None else current.problem)
         self.here.setEnabled(not why)
@@ -149,17 +161,19 @@ class ProposeBox(QGroupBox):
     def _start(self, micrographs: Sequence[Micrograph], *, only_unfinished: bool = False) -> None:
         bench, session, name = self._bench, self._bench.session, self.picker.currentData()
         where = micrographs[0].name if len(micrographs) == 1 else count_of(len(micrographs), "micrograph")
-        parameters = self._parameters(name)
+        parameters, avoid = self._parameters(name), self.avoid.isChecked()
+        polarity = "bright" if is_bright(session) else "dark"
 
         def work(context: JobContext) -> tuple[Proposal, Learned | None]:
             given: Mapping[str, Any] = parameters
             learned = None
             if name == "learned":
                 # anew each time: it takes a second, and the decisions have grown
-                learned = learning.learn(session, context=context)
+                learned = learning.learn(session, polarity=polarity, context=context)
                 context.log(learned.told)
                 given = learning.parameters_of(learned)
-            return proposals.propose(session, name, micrographs, parameters=given, context=context), learned
+            found = proposals.propose(session, name, micrographs, parameters=given, avoid=avoid, context=context)
+            return found, learned
 
         bench.runner.submit(
             work, title=f"propose on {where}", on_done=partial(self._on_done, only_unfinished),

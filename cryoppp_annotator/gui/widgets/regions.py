@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +30,15 @@ from ...model.micrograph import Micrograph
 from ...model.region import REGION_REASONS, Region
 from ...session import regions
 from ...session.edits import count_of
+from ...session.polarity import is_bright
 from ...session.session import Announcement
-from ..layers.regions import REASON_WORDS, RegionsLayer, name_of
+from ..layers.corners import Corners
+from ..layers.regions import REASON_WORDS, RegionsLayer, letter_of, name_of
 from ..layers.styles import REGION_HEX
 from ..workbench import Workbench
 
 _FIND = "Looks for carbon edges, ice crystals and contamination; what you took away is not found again. One undo."
+_CANCEL = "Stops looking; nothing is marked"
 #: Lines of the list that are seen at once.
 _LINES = 3
 
@@ -70,6 +74,10 @@ class RegionsBox(QGroupBox):
         self.reject = QPushButton("Reject picks in them")
         self.reject_all = QPushButton("on all")
         how = QLabel("R held + drag draws")
+        how.setToolTip(
+            "R held: a drag draws a region, from a corner of one it moves the corner;\n"
+            "a click selects a region, a right click takes it away. Each is one step, one undo"
+        )
         first, second, third = QHBoxLayout(), QHBoxLayout(), QHBoxLayout()
         for row, widgets in (
             (first, (self.reason, how, self.visible)),
@@ -94,6 +102,7 @@ class RegionsBox(QGroupBox):
         self.list.itemSelectionChanged.connect(self._on_listed)
         bench.gestures.on_outline = self._on_outline
         bench.gestures.on_region = self._on_region
+        bench.gestures.corners = Corners(self._on_screen, self._on_corner)
         bench.takers.append(self)
         bench.session.changed.connect(self._on_changed)
         bench.session.current_changed.connect(self._on_current)
@@ -147,7 +156,8 @@ class RegionsBox(QGroupBox):
             self.list.clear()
             for region in self.shown:
                 size = regions.share_of(region, current) if current is not None else ""
-                item = QListWidgetItem(_swatch(region.reason), f"{name_of(region)} · {size} of the micrograph")
+                told = f"{letter_of(region)}  {name_of(region)} · {size} of the micrograph"
+                item = QListWidgetItem(_swatch(region.reason), told)
                 item.setData(Qt.ItemDataRole.UserRole, region.id)
                 self.list.addItem(item)
             self._mark()
@@ -166,11 +176,11 @@ class RegionsBox(QGroupBox):
     def _show_buttons(self) -> None:
         current = self._session.current
         why = "open a micrograph first" if current is None else current.problem
-        busy = "looking; the Jobs tab shows how far it is" if self._looking is not None else ""
+        busy = "looking; the line at the bottom shows how far it is" if self._looking is not None else ""
         self.here.setEnabled(not (why or busy))
         self.here.setToolTip(why or busy or f"On this micrograph. {_FIND}")
-        self.everywhere.setEnabled(not busy)
-        self.everywhere.setToolTip(busy or f"On every micrograph, in the background. {_FIND}")
+        self.everywhere.setText("cancel" if busy else "on all")
+        self.everywhere.setToolTip(_CANCEL if busy else f"On every micrograph, in the background. {_FIND}")
         n = len(self.selected)
         self.remove.setEnabled(n > 0)
         self.remove.setToolTip(
@@ -216,6 +226,13 @@ class RegionsBox(QGroupBox):
             self._select({under.id})
             self._bench.say(f"region: {name_of(under)} · Take away removes it", "info")
 
+    def _on_screen(self) -> list[Region]:
+        return self.shown if self.layer.visible else []
+
+    def _on_corner(self, region: Region, outline: NDArray[np.float64]) -> None:
+        if self._bench.guarded(lambda: regions.reshape(self._session, region.id, outline)):
+            self._select({region.id})
+
     def _select(self, ids: set[int]) -> None:
         self.selected = frozenset(ids) & {region.id for region in self.shown}
         self._mark()
@@ -253,6 +270,10 @@ class RegionsBox(QGroupBox):
             self._find([current])
 
     def _on_everywhere(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            self._bench.say("cancelled; nothing was marked", "info")
+            return
         wanted = [m for m in self._session.micrographs if not m.problem]
         if wanted:
             self._find(wanted)
@@ -261,7 +282,7 @@ class RegionsBox(QGroupBox):
         bench, session = self._bench, self._session
         where = micrographs[0].name if len(micrographs) == 1 else count_of(len(micrographs), "micrograph")
         self._looking = bench.runner.submit(
-            lambda context: regions.find(session, micrographs, context=context),
+            partial(regions.find, session, micrographs, bright=is_bright(session)),
             title=f"find carbon and ice on {where}",
             on_done=self._on_found,
             on_failed=bench.job_failed,

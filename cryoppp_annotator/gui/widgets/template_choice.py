@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 
 from ...jobs.runner import Job
 from ...session import template_making
+from ...session.polarity import is_bright
 from ...session.template_making import Made
 from ...session.templates import TemplateSet, list_templates, set_corrected
 from ..workbench import Workbench
@@ -147,7 +148,10 @@ class TemplateChoice(QWidget):
     def _on_from_picks(self) -> None:
         if self._question.needed_for("Averaging picks", self._on_from_picks):
             return
-        self._make("average the accepted picks", partial(template_making.from_picks, self._session))
+        self._make(
+            "average the accepted picks",
+            partial(template_making.from_picks, self._session, invert=not is_bright(self._session)),
+        )
 
     def _on_from_file(self) -> None:
         found, _ = QFileDialog.getOpenFileName(
