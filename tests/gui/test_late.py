@@ -13,11 +13,13 @@ from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QDialog, QWidget
 from window import (
+    CTRL,
     HEIGHT,
     LEFT,
     PIXEL_A,
     PLAIN,
     RIGHT,
+    WIDTH,
     Gate,
     button,
     choose,
@@ -324,3 +326,29 @@ def test_a_micrograph_finished_while_candidates_are_looked_for_gets_none(window)
     undecided = {m.name: m.n_undecided for m in window.session.micrographs}
     assert undecided.pop("b") == 0
     assert all(undecided.values()), undecided
+
+
+# --- a window that was busy ------------------------------------------------------------------------------------------
+
+
+def pull(window, start, end, held=PLAIN, button=LEFT) -> None:
+    """A drag whose moves come all at once, after the window was busy: vispy drops them."""
+    canvas = window.bench.canvas
+    window.point(*start)
+    QTest.mousePress(canvas, button, held, window.at(*start))
+    QTest.mouseRelease(canvas, button, held, window.at(*end))
+    QApplication.processEvents()
+
+
+def test_a_drag_is_no_click_though_its_moves_were_lost(picked):
+    window, (x, y) = picked, places(0)[0]
+    pick, n = int(window.session.particles.id[0]), len(window.session.particles)
+    pull(window, (x, y), (x + 30, y + 20))
+    p = window.session.particles
+    assert len(p) == n
+    row = p.rows_of(np.array([pick]))[0]
+    assert (p.x[row], p.y[row]) == pytest.approx((x + 30, y + 20), abs=2)
+    pull(window, (5, 5), (60, 5))
+    assert len(window.session.particles) == n, "empty ice that was pulled is no pick"
+    pull(window, (1, 1), (WIDTH - 2, HEIGHT - 2), CTRL)
+    assert len(window.bench.focus.selected) == n

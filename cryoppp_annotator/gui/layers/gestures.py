@@ -417,7 +417,6 @@ class Gestures:
         centre, on_canvas = self.xy(event), np.array(event.pos, float)
         pixel = self._session.pixel_size_A(self._session.current)  # type: ignore[arg-type]
         event.handled = True
-        diameter = 0.0
         yield
         while event.type == "mouse_move":
             event.handled = True
