@@ -335,14 +335,14 @@ class Gestures:
         moved = False
         while event.type == "mouse_move":
             event.handled = True
-            moved = moved or float(np.hypot(*(np.array(event.pos) - start))) >= CLICK_PX
+            moved = moved or not _near(event, start)
             if moved:
                 outline[corner] = self.xy(event)[::-1]
                 self._canvas.draw(polygon=self._on_canvas(outline, at, on_canvas))
             yield
         event.handled = True
         self._canvas.clear()
-        if moved:
+        if moved or not _near(event, start):
             outline[corner] = self.xy(event)[::-1]
             self.corners.moved(region, outline)
         else:
