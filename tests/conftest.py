@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import random
 import shutil
@@ -36,6 +37,7 @@ if sys.platform.startswith("linux"):
         os.environ["XDG_RUNTIME_DIR"] = str(_HOME)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+_WINDOW_SEEN = pytest.StashKey[bool]()
 
 # The same examples each time, so that a change is judged by what it did; `thorough` is for searching.
 hypothesis.settings.register_profile(
@@ -73,6 +75,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(no_data)
         if not relion_here and item.get_closest_marker("relion"):
             item.add_marker(no_relion)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported now stays. napari collects garbage several times a test: it need not go through all of it."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """The same for what the first window has imported; it is closed, and no longer watched for leaks."""
+    yield
+    if item.get_closest_marker("gui") and not item.config.stash.get(_WINDOW_SEEN, False):
+        item.config.stash[_WINDOW_SEEN] = True
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

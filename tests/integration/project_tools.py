@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -93,13 +94,19 @@ def replay(folder: Path) -> dict[int, dict[str, Any]]:
         if entry["kind"] == "visit":
             continue
         source = entry if entry["kind"] == "do" else log[entry["target"]]
-        deltas: tuple[Delta, ...] = unpack(source["payload"])
+        deltas = _deltas(source["payload"])
         if entry["kind"] == "undo":
             deltas = tuple(delta.inverse() for delta in reversed(deltas))
         for delta in deltas:
             if delta.table is Table.PARTICLE:
                 _replay_one(particles, delta)
     return dict(sorted(particles.items()))
+
+
+@lru_cache(maxsize=4096)
+def _deltas(payload: bytes) -> tuple[Delta, ...]:
+    """A log is replayed after each of many steps: what its lines say does not change."""
+    return unpack(payload)
 
 
 _UNKNOWN = {"diameter_A": None, "score": None, "decision": 0, "reason": 0, "class_id": 0, "extra": None}
