@@ -64,8 +64,9 @@ def big_project(folder: Path, n_micrographs: int, n_each: int, n_classes: int) -
         for k in range(1, n_classes + 1)
     )  # fmt: skip
     members = {
-        "particle": picks.id, "number": number.astype(np.int32), "posterior": rng.random(n), "shift_x": np.zeros(n),
-        "shift_y": np.zeros(n), "angle_deg": np.zeros(n), "x": picks.x, "y": picks.y,
+        "particle": picks.id, "number": number.astype(np.int32), "posterior": rng.random(n),
+        "shift_x": rng.normal(0, 2, n), "shift_y": rng.normal(0, 2, n), "angle_deg": np.zeros(n),
+        "x": picks.x, "y": picks.y,
     }  # fmt: skip
     record = {
         "kind": "classify", "engine": "cryoppp-annotator", "version": "0", "parameters": {}, "inputs": {},
@@ -126,11 +127,24 @@ class Bench:
             own.append(time.thread_time() - o)
         told(what, wall, own)
 
-    def heartbeat(self, what: str, over: Callable[[], object]) -> None:
-        """The longest times that the window took for one round of events."""
+    def big(self, what: str, action: Callable[[], object]) -> None:
+        """A step that goes on in the background: how long the window stood still, and how long the step took."""
+        session = self.annotator.bench.session
+        self.settle()
+        started = time.perf_counter()
+        self.heartbeat(what, lambda: not (session.backlog and session.backlog.busy), action)
+        print(f"    done after {time.perf_counter() - started:.2f} s", file=sys.stderr)
+
+    def heartbeat(self, what: str, over: Callable[[], object], action: Callable[[], object] = lambda: None) -> None:
+        """The longest times that the window took for one round of events, the first with what begins it all."""
         wall, own = [], []
-        while not over():
+        first = last = True
+        while first or last:  # the last round draws what the end has changed
+            last = not over() or first
             w, o = time.perf_counter(), time.thread_time()
+            if first:
+                action()
+            first = False
             self.app.processEvents()
             wall.append(time.perf_counter() - w)
             own.append(time.thread_time() - o)
@@ -167,8 +181,18 @@ def large(folder: Path, arguments: argparse.Namespace) -> None:
     session = bench.annotator.bench.session
     for wanted in (300, 1000, 3000, 10_000):
         k = min(numbers, key=lambda n: abs(sizes[n] - wanted))
-        decide = [lambda k=k: panel.decide([k], Decision.REJECTED), session.undo] * 3
-        bench.clock(f"reject a class of {sizes[k]:,} picks, undo", decide)
+        for what, action in (("reject", lambda k=k: panel.decide([k], Decision.REJECTED)), ("undo", session.undo)):
+            bench.big(f"{what} a class of {sizes[k]:,} picks", action)
+    for wanted in (100_000, 10**9):
+        some = numbers[: int(np.searchsorted(np.cumsum([sizes[n] for n in numbers]), wanted)) + 1]
+        n = sum(sizes[k] for k in some)
+        for what, action in (
+            ("reject", lambda some=some: panel.decide(some, Decision.REJECTED)), ("undo rejecting", session.undo),
+            ("redo rejecting", session.redo), ("undo rejecting", session.undo),
+            ("re-centre", lambda some=some: classes.recentre(session, run.id, some, at_most=10**9)),
+            ("undo re-centring", session.undo),
+        ):  # fmt: skip
+            bench.big(f"{what} {n:,} picks in {len(some)} classes", action)
     k = max(numbers, key=lambda n: sizes[n])
     bench.clock(f"open a class of {sizes[k]:,} picks", [lambda: panel.open_classes([k]), panel.particles.leave] * 3)
     panel.open_classes([k])

@@ -77,10 +77,12 @@ def classify(
     if diameter_px is not None:
         raise typer.BadParameter("give the diameter in angstrom", param_hint="--diameter")
     if micrographs is None and (project := _project(sources)) is not None:
-        given = {"--diameter": diameter, "--box-size": box_size, "--pixel-size": pixel_size}
+        given = {"--diameter": diameter, "--pixel-size": pixel_size}
         if wrong := [option for option, value in given.items() if value is not None]:
             raise typer.BadParameter("a project knows this itself", param_hint=wrong[0])
-        _classify_project(project, out, n_classes, white, ctf, start_from, name, curator, scheduler, seed, as_json)
+        _classify_project(
+            project, out, n_classes, box_size, white, ctf, start_from, name, curator, scheduler, seed, as_json
+        )
         return
     if out is None:
         raise typer.BadParameter("say where to write the classes", param_hint="--out")
@@ -142,6 +144,7 @@ def _classify_project(
     path: Path,
     out: Path | None,
     n_classes: int,
+    box_px: int | None,
     white: bool,
     ctf: bool,
     start_from: int | None,
@@ -161,7 +164,7 @@ def _classify_project(
     session: Session = open_project(path, curator=curator)
     try:
         options = classes.RunOptions(
-            n_classes, use_ctf=ctf, invert=not white, start_from=start_from, name=name
+            n_classes, use_ctf=ctf, invert=not white, start_from=start_from, name=name, box_px=box_px
         )  # fmt: skip
 
         def work(context: JobContext) -> RunResult:

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QApplication,
     QComboBox,
+    QDockWidget,
     QKeySequenceEdit,
     QLineEdit,
     QPlainTextEdit,
@@ -74,7 +75,7 @@ class Keys(QObject):
     Parameters
     ----------
     window : QWidget
-        The main window; keys of other windows and of dialogs are left alone.
+        The main window; its docks may float. Keys of other windows and of dialogs are left alone.
     active : callable
         Whether our layers have the keyboard.
     """
@@ -106,7 +107,7 @@ class Keys(QObject):
         kind = event.type()
         if kind == QEvent.Type.KeyRelease:
             return self._released(as_key_event(event))
-        if kind in (QEvent.Type.WindowDeactivate, QEvent.Type.ApplicationDeactivate) and watched is self._window:
+        if kind in (QEvent.Type.WindowDeactivate, QEvent.Type.ApplicationDeactivate) and self._is_home(watched):
             self._release_all()
             return False
         if kind not in (QEvent.Type.ShortcutOverride, QEvent.Type.KeyPress) or not isinstance(watched, QWidget):
@@ -132,12 +133,16 @@ class Keys(QObject):
         app = QApplication.instance()
         if app.activeModalWidget() is not None or app.activePopupWidget() is not None:
             return False
-        if watched.window() is not self._window:
+        if not self._is_home(watched.window()):
             return False
         focus = app.focusWidget()
         if isinstance(focus, _TYPING) or (isinstance(focus, QComboBox) and focus.isEditable()):
             return False
         return self._active()
+
+    def _is_home(self, window: QObject) -> bool:
+        """The main window, or a dock of it that floats."""
+        return window is self._window or (isinstance(window, QDockWidget) and window.parentWidget() is self._window)
 
     def _released(self, event: QKeyEvent) -> bool:
         if event.isAutoRepeat():
@@ -153,6 +158,13 @@ class Keys(QObject):
         for name in list(self._held):
             self._held.discard(name)
             self._hold[name](False)
+
+
+def has_keyboard(widget: QWidget) -> bool:
+    """Whether keys are for ``widget``: it has the focus of its window, and no other window is in front."""
+    window, active = widget.window(), QApplication.activeWindow()
+    # every window remembers where its focus was, one that is not in front too
+    return widget.isVisible() and window.focusWidget() is widget and active in (None, window)
 
 
 def own_keys() -> dict[str, tuple[str, ...]]:

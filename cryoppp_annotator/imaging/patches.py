@@ -55,8 +55,8 @@ class PatchOptions:
             raise ValueError(f"box sides must be even, 8 px or more: not {self.box_px} px cropped to {self.out_px} px")
 
 
-def box_for(diameter_px: float) -> int:
-    """Even FFT-friendly box of at least 1.5 diameters, px.
+def box_for(diameter_px: float, diameters: float = 1.5) -> int:
+    """Even FFT-friendly box of at least so many diameters, px.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def box_for(diameter_px: float) -> int:
     """
     if not 0 < diameter_px < 1e5:
         raise ValueError(f"no box for a diameter of {diameter_px} px")
-    return max(8, 2 * int(scipy.fft.next_fast_len(math.ceil(1.5 * diameter_px / 2.0))))
+    return max(8, 2 * int(scipy.fft.next_fast_len(math.ceil(diameters * diameter_px / 2.0))))
 
 
 def extract_patches(

@@ -22,18 +22,24 @@ from ..imaging.ctf import Optics
 from ..imaging.patches import PatchOptions, box_for, extract_patches
 from ..model.context import JobContext
 from ..model.micrograph import Micrograph
+from .class_options import RunOptions
 from .defocus import defocus_of
 from .session import Session
 
 _QUIET = JobContext()
-#: Side of the boxes that are classified, px.
+#: Side of the boxes that are classified, px: by default, and what a person may choose.
 SIDE_PX = 64
+SIDES_PX = (16, 160)
+#: Particle and 15 % more is what counts in a box; all of it where the box is tighter.
+_AROUND, _WHOLE = 1.15, 0.47
 #: Boxes cut between two looks at whether the job was cancelled.
 _BATCH = 128
 #: A micrograph of coarser pixels than the others sets the pixel size of all boxes only where it has such a share.
 _NOTABLE = 0.05
 #: ... and where its pixels are no more than so many times those of most picks: else they are a mistake.
 _COARSEST = 2.0
+#: Relative difference of pixel size that is none.
+_SAME = 0.005
 #: Bytes of boxes kept for later runs.
 DISK_LIMIT = 12 * 2**30
 _NAMED = 5
@@ -114,12 +120,15 @@ class Geometry:
     diameter_A : float
     invert : bool
         Particles are dark in the micrographs.
+    mask_radius : float
+        What counts in a box, as a share of its side.
     """
 
     side: int
     pixel_size_A: float
     diameter_A: float
     invert: bool
+    mask_radius: float = _AROUND / 3.0
 
     def box_px(self, pixel_size_A: float) -> int:
         """Side of the box in a micrograph of this pixel size, px, even."""
@@ -194,8 +203,44 @@ class Picks:
         return {n: slice(a, b) for n, a, b in zip(numbers.tolist(), starts.tolist(), ends, strict=True)}
 
 
-def plan(session: Session, picks: Picks, invert: bool = True) -> Geometry:
-    """Boxes of 1.5 diameters, of one pixel size that all micrographs of note can give."""
+def geometry_of(options: RunOptions, diameter_A: float, pixel_A: float) -> Geometry:
+    """The boxes that are cut for ``options`` of micrographs whose coarsest pixels are ``pixel_A``.
+
+    Raises
+    ------
+    Refused
+        Such boxes make no sense: which, and what would.
+    """
+    if options.box_px is None:
+        if not 1.0 <= options.box_diameters <= 5.0:
+            raise Refused(f"a box of {options.box_diameters:g} diameters makes no sense (1 to 5)")
+        box, share = box_for(diameter_A / pixel_A, options.box_diameters), options.box_diameters
+    else:
+        box = 2 * round(options.box_px / 2.0)
+        share = box * pixel_A / diameter_A
+        if share < 1.0:
+            raise Refused(
+                f"a box of {box} px is {box * pixel_A:.0f} A, smaller than the particle ({diameter_A:.0f} A): "
+                f"choose at least {2 * int(np.ceil(diameter_A / pixel_A / 2.0))} px"
+            )
+    side = min(SIDE_PX, box)
+    if (wanted := options.pixel_size_A) is not None:
+        if wanted < pixel_A * (1.0 - _SAME):
+            raise Refused(f"pixels of {wanted:g} A are finer than those of the micrographs ({pixel_A:.3g} A)")
+        side = min(box, 2 * round(box * pixel_A / wanted / 2.0))
+        least, most = SIDES_PX
+        if not least <= side <= most:
+            fit = box * pixel_A / (least if side < least else most)
+            raise Refused(
+                f"a box of {box * pixel_A:.0f} A is {side} px of {wanted:g} A, and {least} to {most} px can be "
+                f"classified: choose pixels of {'at most' if side < least else 'at least'} {fit:.2g} A"
+            )
+    mask = min(_WHOLE, _AROUND / (2.0 * share))
+    return Geometry(side, pixel_A * box / side, diameter_A, options.invert, mask)
+
+
+def plan(session: Session, picks: Picks, options: RunOptions) -> Geometry:
+    """Boxes of one pixel size that all micrographs of note can give. Raises Refused as :func:`geometry_of`."""
     known = {m.id: session.pixel_size_A(m) for m in list(session.micrographs)}
     where = picks.by_micrograph()
     sizes = np.array([known[number] for number in where])
@@ -207,9 +252,7 @@ def plan(session: Session, picks: Picks, invert: bool = True) -> Geometry:
     coarsest = max(notable)
     own = picks.diameter_A[np.isfinite(picks.diameter_A)]
     diameter_A = session.diameter_A if session.diameter_is_set or not len(own) else float(np.median(own))
-    box = box_for(diameter_A / coarsest)
-    side = min(SIDE_PX, box)
-    return Geometry(side, float(coarsest) * box / side, diameter_A, invert)
+    return geometry_of(options, diameter_A, float(coarsest))
 
 
 def cut_out(session: Session, picks: Picks, boxes: Boxes, *, context: JobContext = _QUIET) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from ..formats.class_files import ClassFiles, ClassRows, read_class_files
 from ..formats.frame import describe
 from ..model.classes import ClassRun, ClassSummary, judge, note_for, spread
 from ..model.context import JobContext
-from ..model.coordinates import Orientation, SourceFrame
+from ..model.coordinates import Orientation
 from ..model.curation import Decision
 from ..model.micrograph import Micrograph
 from ..model.particles import Particles
@@ -38,6 +38,22 @@ _FEW = 0.02
 _HALF = 0.5
 #: Averages are looked at within so much of the particle's radius, where they are at least so large.
 _AROUND, _SMALLEST_PX = 1.15, 16
+
+
+class FrameDoubt(Refused):
+    """Only a person can say how the axes lie: the image, or the picks, say another way than the program's format.
+
+    Attributes
+    ----------
+    plan : ImportPlan
+        The positions, with what the images say of them.
+    on_picks : mapping of Orientation to int
+        Particles that lie on a pick, were the axes so.
+    """
+
+    def __init__(self, message: str, plan: imports.ImportPlan, on_picks: Mapping[Orientation, int]) -> None:
+        super().__init__(message)
+        self.plan, self.on_picks = plan, on_picks
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +92,9 @@ def import_run(
     FormatError
         The files cannot be read, or name none of the project's micrographs.
     Refused
-        The frame contradicts the images, or hardly a particle lies on a pick.
+        Hardly a particle lies on a pick.
+    FrameDoubt
+        The frame contradicts the images, or the picks.
     Cancelled
     """
     started = datetime.datetime.now(datetime.UTC)
@@ -87,7 +105,7 @@ def import_run(
     quiet = JobContext(is_cancelled=context.is_cancelled, on_log=context.on_log)
     plan = imports.check(session, found.file, orientation=orientation, context=quiet)
     if plan.contradiction:
-        raise Refused(plan.contradiction)
+        raise FrameDoubt(plan.contradiction, plan, _on_picks(session, plan))
     row_of = {id(picks): row for picks, row in zip(found.file.picks, found.rows, strict=True)}
     parts: list[_Met] = []
     for i, (micrograph, picks) in enumerate(plan.placeable):
@@ -96,11 +114,15 @@ def import_run(
     names = ("particle", "micrograph", "number", "posterior", "shift_x", "shift_y", "angle_deg", "x", "y")
     members = {name: np.concatenate([part.columns[name] for part in parts]) for name in names}
     n, n_file = len(members["particle"]), found.file.n_picks
-    if n < _HALF * n_file and orientation is None and (better := _better_frame(session, plan, n)) is not None:
-        raise Refused(
-            f"{files[0].name}: as {describe(plan.frame)}, {n:,} of its {n_file:,} particles lie on a pick; "
-            f"{describe(better[0])}, {better[1]:,} do. Say which is right (--frame)"
-        )
+    if n < _HALF * n_file and orientation is None:
+        near = _on_picks(session, plan)
+        best = max(near, key=lambda way: near[way])
+        if best is not plan.frame.orientation and near[best] > max(2 * n, _HALF * n_file):
+            told = describe(replace(plan.frame, orientation=best))
+            raise FrameDoubt(
+                f"{files[0].name}: as {describe(plan.frame)}, {n:,} of its {n_file:,} particles lie on a pick; "
+                f"{told}, {near[best]:,} do. Say which is right (--frame)", plan, near,
+            )  # fmt: skip
     if n < max(1.0, _FEW * n_file):
         raise Refused(
             f"{files[0].name}: {n:,} of its {n_file:,} particles lie on a pick of this project; import its coordinates "
@@ -147,21 +169,18 @@ def _meet(
     )  # fmt: skip
 
 
-def _better_frame(session: Session, plan: imports.ImportPlan, n: int) -> tuple[SourceFrame, int] | None:
-    """Another way the axes may lie in which at least twice as many particles, and half of all, lie on a pick."""
-    found: list[tuple[int, SourceFrame]] = []
+def _on_picks(session: Session, plan: imports.ImportPlan) -> dict[Orientation, int]:
+    """How many particles lie on a pick, for each way the axes may lie."""
+    found = dict.fromkeys(Orientation, 0)
     for orientation in Orientation:
-        frame = replace(plan.frame, orientation=orientation)
-        near = 0
-        for micrograph, picks in replace(plan, frame=frame).placeable:
+        turned = plan.with_orientation(orientation)
+        frame = turned.frame
+        for micrograph, picks in turned.placeable:
             here = session.store.particles(micrograph.id)
             box = 0.0 if picks.box_size_px is None else picks.box_size_px
             x, y = frame.to_canonical(picks.x, picks.y, height=micrograph.height, box_size=box)
-            near += int((_nearest(x, y, here.x, here.y) <= _reach(session, micrograph, here)).sum())
-        found.append((near, frame))
-    most, frame = max(found, key=lambda pair: pair[0])
-    better = frame.orientation is not plan.frame.orientation and most > max(2 * n, _HALF * plan.file.n_picks)
-    return (frame, most) if better else None
+            found[orientation] += int((_nearest(x, y, here.x, here.y) <= _reach(session, micrograph, here)).sum())
+    return found
 
 
 def _reach(session: Session, micrograph: Micrograph, here: Particles) -> float:

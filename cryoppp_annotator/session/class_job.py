@@ -128,6 +128,7 @@ def classify_project(
         "kind": "classify", "engine": "cryoppp-annotator", "version": __version__, "parameters": asdict(options),
         "inputs": {
             "picks": len(picks), "diameter_A": geometry.diameter_A, "side_px": geometry.side,
+            "box_A": round(geometry.side * geometry.pixel_size_A, 2), "box_pixel_size_A": geometry.pixel_size_A,
             "columns": outcome.columns, "with_ctf": with_ctf, "notes": notes,
         },
         "counts": {"picks": len(picks), "classified": classified, "verdict": verdict},

@@ -38,6 +38,12 @@ class RunOptions:
         Only members of these classes of a run.
     name : str
         Empty = named after picks and classes.
+    box_diameters : float
+        Side of the boxes in particle diameters.
+    box_px : int, optional
+        Side in px of the micrographs (the coarsest of them, where they differ), instead.
+    pixel_size_A : float, optional
+        Of the boxes that are classified; by default so coarse that a box has at most 64 px.
     """
 
     n_classes: int = 50
@@ -52,6 +58,9 @@ class RunOptions:
     of_run: int | None = None
     of_numbers: tuple[int, ...] = ()
     name: str = ""
+    box_diameters: float = 1.5
+    box_px: int | None = None
+    pixel_size_A: float | None = None
 
     @staticmethod
     def from_json(told: Mapping[str, Any]) -> RunOptions:

@@ -31,8 +31,6 @@ from .session import Session
 _QUIET = JobContext()
 #: Picks that averages are made of; the others are assigned to them, so many at once.
 TRAINED = 20_000
-#: Mask of picks in boxes of 1.5 diameters: the particle's own radius and 15 % more, as a share of the box.
-MASK_OF_PICKS = 1.15 / 3.0
 #: Micrographs that the first picks come from, at least.
 _FIRST_MICROGRAPHS = 6
 #: So many more picks are cut first than are wanted: some have no box.
@@ -168,7 +166,7 @@ def work_out(
         Not one pick has its whole box on a micrograph that can be read.
     EngineError, Cancelled
     """
-    geometry = plan(session, picks, options.invert)
+    geometry = plan(session, picks, options)
     boxes = Boxes(BoxStack(geometry.side), geometry)
     before = None if options.start_from is None else previous_run(session, options.start_from, geometry)
     start = None if before is None else before.model
@@ -266,7 +264,7 @@ class _Work:
         return prepare(
             images, defocus_A=self.boxes.defocus_A[rows] if self.use_ctf else None,
             pixel_size_A=self.boxes.geometry.pixel_size_A, optics=self.boxes.optics or Optics(),
-            mask_radius=MASK_OF_PICKS, context=context,
+            mask_radius=self.boxes.geometry.mask_radius, context=context,
         )  # fmt: skip
 
     def classify(self, rows: NDArray[np.intp], start: ClassModel | None, context: JobContext) -> Classification:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from window import Window, discs, write_mrc
+from class_window import NAMES, open_tab, store_run
+from window import Window, discs, scored, write_mrc, write_star
 
 
 @pytest.fixture(autouse=True)
@@ -45,3 +46,20 @@ def window(new_window: Callable[[], Window], micrographs: Path) -> Window:
     found.session.set_diameter(100.0)
     found.until(found.drawn)
     return found
+
+
+@pytest.fixture
+def picked(window, tmp_path):
+    """160 undecided picks on four micrographs."""
+    window.enter(write_star(tmp_path / "picks.star", scored(NAMES)))
+    return window
+
+
+@pytest.fixture
+def classed(picked):
+    """With a stored run of three classes, and its tab open."""
+    store_run(picked.session)
+    picked.annotator.classes.run.reread()
+    open_tab(picked)
+    picked.until(lambda: picked.annotator.classes.shown)
+    return picked

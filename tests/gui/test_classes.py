@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QPoint, Qt
+from class_window import (
+    NAMES,
+    click_class,
+    click_tile,
+    decisions,
+    double_click,
+    everything,
+    menu_action,
+    open_tab,
+    press,
+    store_run,
+)
+from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QMessageBox, QTabWidget
 from window import (
@@ -25,101 +37,10 @@ from window import (
 
 from cryoppp_annotator.formats.stacks import write_stack
 from cryoppp_annotator.gui.layers.particles import UNLIT
-from cryoppp_annotator.model.classes import ClassRun, ClassSummary, judge
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.session import classes
-from cryoppp_annotator.store.store import Selector
 
 Key = Qt.Key
-NAMES = "abcd"
-#: Of three classes: quality, resolution, what is suggested.
-KNOWN = ((0.8, 20.0, Decision.ACCEPTED), (0.5, 12.0, Decision.ACCEPTED), (0.1, 40.0, Decision.REJECTED))
-
-
-def everything(window):
-    return window.session.store.particles_where(Selector())
-
-
-def decisions(window) -> list[list[int]]:
-    """Undecided, accepted and rejected picks of each imported class."""
-    found = everything(window)
-    return [np.bincount(found.decision[found.class_id == k], minlength=3).tolist() for k in (1, 2, 3)]
-
-
-def store_run(session, name: str = "made by hand") -> ClassRun:
-    """A run whose classes are those of the imported file: 56, 52 and 52 picks on four micrographs."""
-    picks = session.store.particles_where(Selector())
-    summaries = tuple(
-        ClassSummary(
-            k, int((picks.class_id == k).sum()), float((picks.class_id == k).mean()), resolution, 0.9, 0.5, 1.0,
-            quality, suggestion,
-        )
-        for k, (quality, resolution, suggestion) in enumerate(KNOWN, 1)
-    )  # fmt: skip
-    rows, columns = np.mgrid[:32, :32] - 16
-    averages = np.stack([np.hypot(rows, columns) < 4 * k for k in (1, 2, 3)]).astype(np.float32)
-    n = len(picks)
-    members = {
-        "particle": picks.id, "number": picks.class_id, "posterior": np.linspace(0.2, 1.0, n),
-        "shift_x": np.full(n, 1.5), "shift_y": np.full(n, -2.0), "angle_deg": np.zeros(n), "x": picks.x, "y": picks.y,
-    }  # fmt: skip
-    record = {
-        "kind": "classify", "engine": "cryoppp-annotator", "version": "0", "parameters": {}, "inputs": {},
-        "counts": {"verdict": judge(summaries)}, "seed": 0, "curator": "ann", "started": "2026-01-01T00:00:00+00:00",
-        "seconds": 3.0,
-    }  # fmt: skip
-    run = ClassRun(0, name, "here", 10.0, "", session.store.newest(), summaries, judge(summaries), record)
-    return classes.enter_run(session, classes.RunResult(run, averages, members))
-
-
-@pytest.fixture
-def picked(window, tmp_path):
-    """160 undecided picks on four micrographs."""
-    window.enter(write_star(tmp_path / "picks.star", scored(NAMES)))
-    return window
-
-
-@pytest.fixture
-def classed(picked):
-    """With a stored run of three classes, and its tab open."""
-    store_run(picked.session)
-    picked.annotator.classes.run.reread()
-    open_tab(picked)
-    picked.until(lambda: picked.annotator.classes.shown)
-    return picked
-
-
-def open_tab(window):
-    tabs = window.annotator.findChild(QTabWidget)
-    tabs.setCurrentWidget(window.annotator.classes)
-    QApplication.processEvents()
-    return window.annotator.classes
-
-
-def middle(view, row: int) -> QPoint:
-    return view.visualRect(view.model().index(row, 0)).center()
-
-
-def click_tile(view, row: int, held=PLAIN, button=LEFT) -> None:
-    QTest.mouseClick(view.viewport(), button, held, middle(view, row))
-    QApplication.processEvents()
-
-
-def double_click(view, row: int) -> None:
-    """As a mouse does: press, release, double click, release."""
-    QTest.mouseClick(view.viewport(), LEFT, PLAIN, middle(view, row))
-    QTest.mouseDClick(view.viewport(), LEFT, PLAIN, middle(view, row))
-    QApplication.processEvents()
-
-
-def press(view, key, held=PLAIN) -> None:
-    QTest.keyClick(view, key, held)
-    QApplication.processEvents()
-
-
-def click_class(window, number: int, held=PLAIN) -> None:
-    panel = window.annotator.classes
-    click_tile(panel.gallery, panel.model.row_of(number), held)
 
 
 # --- a run -----------------------------------------------------------------------------------------------------------
@@ -325,18 +246,20 @@ def test_picks_chosen_on_the_canvas_mark_their_classes(classed):
 
 
 def test_rings_by_class_are_those_of_the_run(classed):
-    window = classed
-    everywhere = everything(window)
-    # a second run that has put them the other way round
-    session = window.session
+    window, panel = classed, classed.annotator.classes
     choose(window.annotator.pick.view._colour_by, "class")
-    before = window.layer.border_color.copy()
-    assert len(np.unique(before.round(3), axis=0)) == 3
-    added = session.add(5.0, 5.0)
+    imported = window.session.particles.class_id
+    first = [window.layer.border_color[imported == k][0].copy() for k in (1, 2, 3)]
+    assert len(np.unique(np.round(first, 3), axis=0)) == 3
+    panel.run.choose(store_run(window.session, "turned", turned=1))
+    window.until(lambda: panel.shown is not None and panel.shown.name == "turned")
+    for k in (1, 2, 3):
+        found = window.layer.border_color[imported == k]
+        np.testing.assert_allclose(found, np.broadcast_to(first[k % 3], found.shape), atol=1e-6)
+    added = window.session.add(5.0, 5.0)
     row = int(np.flatnonzero(window.bench.particles_layer.ids == added)[0])
     grey = window.layer.border_color[row]
-    assert not (np.isclose(before, grey).all(axis=1)).any(), "it is in no class"
-    assert len(everything(window)) == len(everywhere) + 1
+    assert not (np.isclose(first, grey).all(axis=1)).any(), "it is in no class"
 
 
 # --- the particles of a class ----------------------------------------------------------------------------------------
@@ -466,12 +389,6 @@ def test_of_two_looks_whether_a_run_is_out_of_date_the_later_one_counts(classed)
 
 
 # --- what else can be done -------------------------------------------------------------------------------------------
-
-
-def menu_action(panel, text: str):
-    panel.menu.fill()
-    (found,) = [action for action in panel.menu.actions() if action.text().startswith(text)]
-    return found
 
 
 def test_picks_move_to_the_centres_of_their_classes(classed):

@@ -6,17 +6,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QMenu, QMessageBox
 
 from ...model.classes import ClassRun
 from ...model.context import JobContext
+from ...model.coordinates import Orientation
 from ...model.curation import Decision
 from ...session import classes
 from ...session.class_export import export_run
-from ...session.class_import import import_run
+from ...session.class_import import FrameDoubt, import_run
 from ...session.class_view import classes_of
+from ...session.comparison import Comparison, compare
 from ...session.edits import count_of
 from ..workbench import Workbench
+from .class_frame import ClassFrameDialog
 
 if TYPE_CHECKING:
     from .classes import ClassesPanel
@@ -134,14 +138,29 @@ class ClassMenu(QMenu):
         if chosen:
             self.import_files([Path(name) for name in chosen])
 
-    def import_files(self, files: Sequence[Path]) -> None:
-        """Take in classes made in another program, in the background."""
-        session, panel, bench = self._session, self._panel, self._bench
+    def import_files(self, files: Sequence[Path], orientation: Orientation | None = None) -> None:
+        """Take in classes made in another program, in the background; where only a person knows the frame, ask."""
+        session, bench = self._session, self._bench
 
-        def work(context: JobContext) -> classes.RunResult:
-            return import_run(session, files, context=context)
+        def work(context: JobContext) -> classes.RunResult | tuple[FrameDoubt, Comparison | None]:
+            try:
+                return import_run(session, files, orientation=orientation, context=context)
+            except FrameDoubt as doubt:
+                return doubt, compare(session, doubt.plan, context)
 
         bench.runner.submit(
-            work, title=f"import classes of {files[0].name}", on_done=panel.run.enter, on_failed=bench.job_failed
-        )
+            work, title=f"import classes of {files[0].name}", on_done=lambda brought: self._on_imported(files, brought),
+            on_failed=bench.job_failed,
+        )  # fmt: skip
         bench.bridge.ticked.emit()
+
+    def _on_imported(
+        self, files: Sequence[Path], brought: classes.RunResult | tuple[FrameDoubt, Comparison | None]
+    ) -> None:
+        if isinstance(brought, classes.RunResult):
+            self._panel.run.enter(brought)
+            return
+        doubt, drawn = brought
+        ask = ClassFrameDialog(self._bench, doubt, drawn, lambda chosen: self.import_files(files, chosen))
+        ask.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        ask.show()

@@ -29,6 +29,7 @@ from ...session.classes import Preview, RunOptions, RunResult
 from ...session.edits import count_of
 from ...session.session import Announcement
 from ..workbench import Workbench
+from .class_box import BoxChoice
 from .jobs import time_left
 
 #: Fewest picks that can be classified.
@@ -76,6 +77,7 @@ class RunBox(QWidget):
         self.picks = QComboBox()
         self.picks.setToolTip("Which picks are classified: accepted and undecided ones of this set")
         self.picks.activated.connect(lambda _row: self.refresh())
+        self.boxes = BoxChoice(bench)
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setMaximumHeight(8)
@@ -98,6 +100,8 @@ class RunBox(QWidget):
             combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._lay_out()
         self.start.clicked.connect(lambda: self.classify())
+        for changed in (self.boxes.size.valueChanged, self.boxes.pixel.valueChanged, self.boxes.unit.activated):
+            changed.connect(lambda _value: self.refresh())
         self.cancel.clicked.connect(self._on_cancel)
         self.update_run.clicked.connect(self._on_update)
         self.list.activated.connect(self._on_list)
@@ -117,6 +121,7 @@ class RunBox(QWidget):
         top.addWidget(self.picks, 1)
         top.addWidget(QLabel("into"))
         top.addWidget(self.number)
+        top.addWidget(self.boxes.fold)
         self._progress = QWidget()
         progress = QHBoxLayout(self._progress)
         progress.setContentsMargins(0, 0, 0, 0)
@@ -134,6 +139,7 @@ class RunBox(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         layout.addLayout(top)
+        layout.addWidget(self.boxes)
         layout.addWidget(self._progress)
         layout.addWidget(self.told)
         layout.addLayout(shown)
@@ -164,6 +170,10 @@ class RunBox(QWidget):
             return f"at least {_FEWEST} picks that are not rejected are needed; there are {n}"
         return ""
 
+    def why_not_so(self) -> str:
+        """Why *Classify* cannot be pressed as it stands."""
+        return self.why_not() or self.boxes.why_not()
+
     def n_picks(self) -> int:
         """Accepted and undecided picks of the project."""
         counts = self._session.counts()
@@ -176,6 +186,7 @@ class RunBox(QWidget):
             n_classes=self.number.value() or n_classes_for(self.n_picks()),
             pick_sets=None if chosen is None else (int(chosen),),
         )
+        base = self.boxes.options(base)
         focus = self._bench.focus
         # candidates that are not drawn are not classified
         return replace(base, min_score=focus.threshold) if focus.proposed_sets() else base
@@ -183,17 +194,14 @@ class RunBox(QWidget):
     def refresh(self) -> None:
         """Say what can be done now."""
         self._fill_picks()
+        self.boxes.refresh()
         why = self.why_not()
-        self.start.setEnabled(not why)
+        self.start.setEnabled(not self.why_not_so())
         n = self.n_picks()
         self.start.setToolTip(
-            why or f"Sorts {n:,} accepted and undecided picks by what they look like, in the background"
+            self.why_not_so() or f"Sorts {n:,} accepted and undecided picks by what they look like, in the background"
         )
-        size = self._session.diameter_A
-        self.number.setToolTip(
-            f"How many classes; auto: about sixty picks each, now {n_classes_for(n)}.\n"
-            f"Boxes are 1.5 diameters wide ({1.5 * size:.0f} Å, at most 64 px after cropping): the diameter sets them"
-        )
+        self.number.setToolTip(f"How many classes; auto: about sixty picks each, now {n_classes_for(n)}")
         self._progress.setVisible(self.running)
         if why and not self.running and not self.runs:
             self._tell(f"{why[0].upper()}{why[1:]}.", "note")
@@ -302,16 +310,26 @@ class RunBox(QWidget):
         self.enter(result, show=self._watching)
 
     def enter(self, result: RunResult, *, show: bool = True) -> None:
-        """Make what a job brought the project's, and show it."""
+        """Make what a job brought the project's, and show it; one that could not be saved is kept and offered."""
+        self._session.when_free(lambda: self._enter(result, show=show))
+
+    def _enter(self, result: RunResult, *, show: bool) -> None:
+        if result.saved is None:
+            self._keep(result, result.problem)  # trying again here could take seconds
+            return
         try:
             run = classes.enter_run(self._session, result)
         except AnnotatorError as error:
-            self._unsaved = result
-            self._ended(str(error), "error")
-            self._bench.say(str(error), "error")
-            self._offer_saving()
+            self._keep(result, str(error))
             return
         self._take(run, show=show, notes=result.notes)
+
+    def _keep(self, result: RunResult, why: str) -> None:
+        """It is not saved: keep it, say so, and offer to save it again."""
+        self._unsaved = result
+        self._ended(why, "error")
+        self._bench.say(why, "error")
+        self._offer_saving()
 
     def _offer_saving(self) -> None:
         self.outdated.setText("These classes are not saved yet.")
@@ -363,6 +381,8 @@ class RunBox(QWidget):
                 self.list.setCurrentIndex(self.list.findData(run.id))
         self.chosen.emit(run)
         self._old.hide()
+        if self._unsaved is not None:
+            self._offer_saving()
         self._look.start()
 
     def forget(self, run: ClassRun) -> None:

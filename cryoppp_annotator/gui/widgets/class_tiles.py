@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from ...model.curation import Decision
+from ..keys import has_keyboard
 from ..layers.styles import HEX
 from ..models.class_model import TILE, ClassModel, Tile
 
@@ -262,8 +263,8 @@ class TileView(QListView):
         return max(self._columns, room // self._wanted)
 
     def has_keyboard(self) -> bool:
-        """Whether keys typed in its window are for it."""
-        return self.isVisible() and self.window().focusWidget() is self
+        """Whether keys are for it."""
+        return has_keyboard(self)
 
     def rows_in_sight(self, *, ahead: int = 0) -> range:
         """Rows that are drawn, and so many screens of them ahead."""

@@ -1,0 +1,285 @@
+"""The Classes tab: steps too big for one moment, runs that cannot be saved, boxes, other programs' frames, floating."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from class_window import click_class, decisions, everything, menu_action, open_tab, press, store_run
+from qtpy.QtCore import QMimeData, QPoint, Qt, QUrl
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
+from qtpy.QtWidgets import QApplication, QDockWidget
+from window import CTRL, HEIGHT, LEFT, PLAIN, button, choose, dialog, scored, write_star
+
+from cryoppp_annotator.formats.stacks import write_stack
+from cryoppp_annotator.gui.widgets.class_frame import ClassFrameDialog
+from cryoppp_annotator.model.coordinates import Orientation
+from cryoppp_annotator.model.curation import Decision
+from cryoppp_annotator.session import classes, project
+
+Key = Qt.Key
+
+
+# --- big steps -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def door(classed, monkeypatch):
+    """Steps over more than 40 picks are big, and wait until the door is open."""
+    monkeypatch.setattr("cryoppp_annotator.session.session.BIG", 40)
+    held = threading.Event()
+    classed.bench.runner.submit(lambda context: held.wait(120), title="door", at_once=True)
+    yield held
+    held.set()
+
+
+def test_a_large_class_is_rejected_while_the_curator_goes_on(classed, door):
+    window, panel, session = classed, classed.annotator.classes, classed.session
+    steps, titles = window.steps(), [entry.title for entry in window.session.history()]
+    click_class(window, 1)
+    press(panel.gallery, Key.Key_X)
+    assert window.status == "rejecting 56 picks of class 1 …"
+    window.click(10, 300)
+    assert "1 more step waits" in window.status
+    first = session.current_id
+    window.go("b")
+    panel.gallery.setFocus()
+    click_class(window, 2)
+    press(panel.gallery, Key.Key_A)
+    press(panel.gallery, Key.Key_Z, CTRL)  # of what was asked for last
+    assert decisions(window) == [[56, 0, 0], [52, 0, 0], [52, 0, 0]]
+    assert [panel.model.tile(k).counts for k in (1, 2)] == [(56, 0, 0), (52, 0, 0)], "nothing is shown before it is so"
+    assert any(job.title == "rejecting 56 picks of class 1" for job in window.bench.runner.active())
+    door.set()
+    window.until(lambda: not session.backlog.busy)
+    assert decisions(window) == [[0, 0, 56], [52, 0, 0], [52, 0, 0]]
+    assert [panel.model.tile(k).counts for k in (1, 2)] == [(0, 0, 56), (52, 0, 0)]
+    made = [e for e in session.history() if e.kind == "do" and e.title not in titles]
+    assert [e.title.split(" of ")[0].split(" on ")[0] for e in made] == [
+        "accept 52 picks", "add 1 pick", "reject 56 picks as not a particle",
+    ]  # fmt: skip
+    assert [e.state for e in made] == ["undone", "applied", "applied"]
+    assert window.steps() == steps + 3
+    (added,) = [e for e in made if e.title.startswith("add")]
+    assert added.micrograph == first, "where it was clicked"
+    mine = session.particles
+    assert (mine.decision[np.isin(mine.class_id, [1])] == Decision.REJECTED).all(), "the one on the screen follows"
+
+
+def test_a_big_step_is_finished_before_the_project_closes(classed, door):
+    window, panel = classed, classed.annotator.classes
+    folder = window.project()
+    click_class(window, 1)
+    press(panel.gallery, Key.Key_X)
+    window.click(10, 300)
+    door.set()
+    window.annotator.close_project()
+    session = project.open_project(folder, curator="ann")
+    assert session.counts() == {"accepted": 1, "undecided": 104, "rejected": 56}
+    session.close()
+
+
+def test_a_cancelled_big_step_changes_nothing(classed, door):
+    window, panel = classed, classed.annotator.classes
+    click_class(window, 1)
+    press(panel.gallery, Key.Key_X)
+    (job,) = [job for job in window.bench.runner.active() if job.title.startswith("rejecting")]
+    job.cancel()
+    door.set()
+    window.until(lambda: not window.session.backlog.busy)
+    assert decisions(window) == [[56, 0, 0], [52, 0, 0], [52, 0, 0]]
+    assert "cancelled" in window.status
+    click_class(window, 1)
+    press(panel.gallery, Key.Key_X)
+    window.until(lambda: decisions(window)[0] == [0, 0, 56])
+
+
+def test_many_picks_are_re_centred_in_one_step(classed, door):
+    window, panel = classed, classed.annotator.classes
+    before = everything(window)
+    menu_action(panel, "Re-centre the picks of all classes").trigger()
+    assert window.status == "moving 160 picks to the centre of their classes …"
+    door.set()
+    window.until(lambda: not window.session.backlog.busy)
+    np.testing.assert_allclose(everything(window).x - before.x, 1.5, atol=1e-9)
+    window.key(Key.Key_Z, CTRL)
+    window.until(lambda: not window.session.backlog.busy)
+    np.testing.assert_array_equal(everything(window).x, before.x)
+
+
+# --- a run -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_saved_is_kept_and_saved_again(picked):
+    window, panel = picked, open_tab(picked)
+    blocked = window.project() / "classes"
+    blocked.write_text("a file where the folder of the classes should be")
+    panel.run.number.setValue(3)
+    panel.run.start.click()
+    window.until(lambda: panel.run.update_run.text() == "Save again" and panel.run.update_run.isVisible())
+    assert "kept in memory" in panel.run.told.text()
+    assert panel.run.outdated.text() == "These classes are not saved yet."
+    assert classes.list_runs(window.session) == []
+    panel.run.update_run.click()
+    window.until(lambda: any(level == "error" and text.startswith("save the classes") for text, level in window.said))
+    assert panel.run.update_run.text() == "Save again", "it can be tried as often as one likes"
+    blocked.unlink()
+    panel.run.update_run.click()
+    window.until(lambda: panel.shown)
+    (run,) = classes.list_runs(window.session)
+    assert run.id == panel.shown.id
+    assert len(classes.load_averages(window.session, run)) == 3
+    assert not panel.run.update_run.isVisible() or panel.run.update_run.text() == "Update"
+
+
+def test_what_is_not_saved_is_still_offered_after_another_run_was_looked_at(classed):
+    window, panel = classed, classed.annotator.classes
+    result = classes.RunResult(panel.shown, classes.load_averages(window.session, panel.shown), {}, problem="disk full")
+    panel.run.enter(result)
+    panel.run.choose(panel.run.runs[0])
+    assert panel.run.update_run.isVisible()
+    assert panel.run.update_run.text() == "Save again"
+
+
+def test_some_classes_alone_are_classified_again(classed):
+    window, panel = classed, classed.annotator.classes
+    assert not menu_action(panel, "Re-classify these only").isEnabled()
+    click_class(window, 2)
+    click_class(window, 3, CTRL)
+    menu_action(panel, "Re-classify these only").trigger()
+    assert panel.run.running
+    window.until(lambda: panel.shown is not None and panel.shown.name != "made by hand")
+    found = everything(window)
+    members = classes.members(window.session, panel.shown.id)
+    assert set(members.particle) <= set(found.id[np.isin(found.class_id, [2, 3])])
+    assert len(members) > 90
+    assert panel.shown.name == "made by hand, classes 2, 3"
+    assert panel.run.list.count() == 2, "the one it comes from is still there"
+
+
+def test_boxes_are_chosen_kept_with_the_run_and_used_again(picked):
+    window, panel = picked, open_tab(picked)
+    boxes = panel.run.boxes
+    assert not boxes.isVisible(), "folded away"
+    boxes.fold.click()
+    assert boxes.isVisible()
+    assert boxes.told.text().startswith("150 Å, 1.5 diameters = 30 px of the micrographs, classified as 30 px of 5 Å")
+    choose(boxes.unit, "px")
+    assert boxes.size.value() == 30, "the same in the other unit"
+    boxes.size.setValue(18)
+    assert not panel.run.start.isEnabled()
+    assert "smaller than the particle" in boxes.told.text()
+    assert "smaller than the particle" in panel.run.start.toolTip()
+    boxes.size.setValue(40)
+    boxes.pixel.setValue(2.0)
+    assert "finer than those of the micrographs" in boxes.told.text()
+    boxes.pixel.setValue(6.25)
+    assert boxes.told.text().startswith("200 Å, 2 diameters = 40 px of the micrographs, classified as 32 px of 6.25 Å")
+    panel.run.number.setValue(3)
+    panel.run.start.click()
+    window.until(lambda: panel.shown)
+    run = panel.shown
+    assert classes.load_averages(window.session, run).shape[1:] == (32, 32)
+    assert run.pixel_size_A == pytest.approx(6.25)
+    assert (run.record["parameters"]["box_px"], run.record["parameters"]["pixel_size_A"]) == (40, 6.25)
+    assert run.record["inputs"]["box_A"] == pytest.approx(200.0)
+    boxes.pixel.setValue(0.0)
+    window.click(10, 300)
+    window.until(lambda: panel.run.update_run.isVisible() and panel.run.update_run.isEnabled())
+    panel.run.update_run.click()
+    window.until(lambda: panel.shown is not None and panel.shown.id != run.id)
+    assert panel.shown.pixel_size_A == pytest.approx(6.25), "an update is made as the run was"
+    assert classes.load_averages(window.session, panel.shown).shape[1:] == (32, 32)
+
+
+# --- classes of another program --------------------------------------------------------------------------------------
+
+
+def class_files(folder, rows):
+    folder.mkdir()
+    write_star(folder / "run_it025_data.star", rows)
+    write_stack(folder / "run_it025_classes.mrcs", np.random.default_rng(0).random((3, 32, 32), np.float32), 10.0)
+    return folder / "run_it025_data.star"
+
+
+def test_a_class_file_is_dropped_on_the_tab(picked, tmp_path):
+    window, panel = picked, open_tab(picked)
+    file = class_files(tmp_path / "Class2D", scored("ab"))
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(file))])
+    here, copy = QPoint(30, 30), Qt.DropAction.CopyAction
+    enter = QDragEnterEvent(here, copy, data, LEFT, PLAIN)
+    QApplication.sendEvent(panel, enter)
+    assert enter.isAccepted()
+    QApplication.sendEvent(panel, QDropEvent(here, copy, data, LEFT, PLAIN))
+    window.until(lambda: panel.shown)
+    assert panel.shown.source == "relion"
+    assert sum(panel.model.tile(number).counts[0] for number in panel.model.numbers) == 80
+
+
+def flipped(names):
+    return [(name, x, HEIGHT - y, score, k) for name, x, y, score, k in scored(names)]
+
+
+def test_a_frame_that_the_image_contradicts_is_asked_about(picked, tmp_path):
+    window, panel = picked, open_tab(picked)
+    panel.menu.import_files([class_files(tmp_path / "Class2D", flipped("abcd"))])
+    window.until(lambda: dialog(ClassFrameDialog))
+    asked = dialog(ClassFrameDialog)
+    assert classes.list_runs(window.session) == [], "nothing is imported before a person has chosen"
+    said = {way: asked.choices[way].text() for way in Orientation}
+    assert "160 of 160 particles lie on a pick · the image says so" in said[Orientation.FLIP_Y]
+    assert said[Orientation.AS_STORED].endswith("the format says so")
+    assert asked.choices[Orientation.FLIP_Y].isDefault()
+    asked.choices[Orientation.FLIP_Y].click()
+    window.until(lambda: panel.shown)
+    assert panel.shown.source == "relion"
+    assert sum(panel.model.tile(number).counts[0] for number in panel.model.numbers) == 160
+
+
+def test_classes_whose_frame_nobody_settles_are_not_imported(picked, tmp_path):
+    window, panel = picked, open_tab(picked)
+    panel.menu.import_files([class_files(tmp_path / "Class2D", flipped("abcd"))])
+    window.until(lambda: dialog(ClassFrameDialog))
+    button(dialog(ClassFrameDialog), "Do not import").click()
+    window.idle()
+    assert "was not imported" in window.status
+    assert classes.list_runs(window.session) == []
+
+
+# --- a panel that floats ---------------------------------------------------------------------------------------------
+
+
+def test_keys_mean_the_chosen_classes_while_the_panel_floats(classed):
+    window, panel = classed, classed.annotator.classes
+    dock = panel
+    while not isinstance(dock, QDockWidget):
+        dock = dock.parentWidget()
+    dock.setFloating(True)
+    QApplication.processEvents()
+    assert panel.gallery.window() is dock
+    panel.gallery.setFocus()
+    click_class(window, 3)
+    press(panel.gallery, Key.Key_X)
+    assert decisions(window) == [[56, 0, 0], [52, 0, 0], [0, 0, 52]]
+    press(panel.gallery, Key.Key_Z, CTRL)
+    assert decisions(window) == [[56, 0, 0], [52, 0, 0], [52, 0, 0]]
+    # the canvas has its keys, though the gallery was the last that had them in its own window
+    window.bench.window.activateWindow()
+    window.until(lambda: QApplication.activeWindow() in (None, window.bench.window))
+    p = window.session.particles
+    window.click(p.x[0], p.y[0])
+    window.key(Key.Key_X)
+    assert (everything(window).decision == Decision.REJECTED).sum() == 1
+    dock.setFloating(False)
+
+
+def test_a_run_chosen_twice_is_read_once_more(classed):
+    """The second of two stored runs is shown with its own classes."""
+    window, panel = classed, classed.annotator.classes
+    other = store_run(window.session, "turned", turned=1)
+    panel.run.reread()
+    panel.run.choose(other)
+    window.until(lambda: panel.shown is not None and panel.shown.name == "turned")
+    assert [panel.model.tile(k).counts for k in (1, 2, 3)] == [(52, 0, 0), (56, 0, 0), (52, 0, 0)]
