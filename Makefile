@@ -63,4 +63,4 @@ $(READY): pyproject.toml $(PLUGINS) .ci/environment | system-run
 	@.ci/environment $(VENV) pyqt5,dev
 
 $(READY_PYQT6): pyproject.toml $(PLUGINS) .ci/environment | system-run
-	@.ci/environment .venv-pyqt6 pyqt6,dev
+	@.ci/environment .venv-pyqt6 pyqt6,window-tests --no-compile

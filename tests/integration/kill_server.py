@@ -1,15 +1,19 @@
-"""Makes 1,000 scripted edits in a child that somebody kills; one warm process forks them all.
+"""Makes scripted edits, 1,000 in all, in a child that somebody kills; one warm process forks them all.
 
-Reads lines ``FOLDER CURATOR SEED`` and forks a child for each, which writes ``pid N``, then ``K`` for each edit after
-its verb returned, and ``end``; when it is dead, the server writes ``dead``.
+A folder in which some of them were made (:meth:`Script.keep`) is gone on with. Reads lines ``FOLDER CURATOR SEED`` and
+forks a child for each, which writes ``pid N``, then ``K`` for each edit after its verb returned, and ``end``; when it
+is dead, the server writes ``dead``.
 """
 
 from __future__ import annotations
 
 import os
+import pickle
 import random
+import sqlite3
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from project_tools import import_change, open_session
@@ -17,21 +21,52 @@ from project_tools import import_change, open_session
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.micrograph import MicrographState
 from cryoppp_annotator.session.session import Session
-from cryoppp_annotator.store.store import Selector
+from cryoppp_annotator.store.store import DATABASE_NAME, Selector
 
 N_EDITS = 1000
+_KEPT = "script.pickle"
 
 
-def edits(session: Session, seed: int, n: int = N_EDITS) -> Iterator[int]:
-    """Make the seed's edits, each at most one transaction; yields the number of each that is confirmed."""
-    rng = random.Random(seed)
-    for k in range(1, n + 1):
-        _one(session, rng)
-        yield k
+class Script:
+    """A seed's edits, each at most one transaction.
+
+    Attributes
+    ----------
+    done : int
+        How many were made.
+    """
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self._rng = random.Random(seed)
+        self.done, self._here = 0, 1
+        if (folder / _KEPT).exists():
+            self.done, self._here, state = pickle.loads((folder / _KEPT).read_bytes())
+            self._rng.setstate(state)
+
+    def run(self, session: Session) -> Iterator[int]:
+        """Make the rest; yields the number of each that is confirmed."""
+        session.go(self._here)
+        while self.done < N_EDITS:
+            _one(session, self._rng)
+            self.done += 1
+            yield self.done
+
+    def keep(self, session: Session, folder: Path) -> None:
+        """Write the project as it is now into ``folder``, so that another script goes on there."""
+        folder.mkdir()
+        name = DATABASE_NAME
+        with (
+            closing(sqlite3.connect(session.store.folder / name)) as now,
+            closing(sqlite3.connect(folder / name)) as to,
+        ):
+            now.backup(to)
+        assert session.current_id is not None
+        (folder / _KEPT).write_bytes(pickle.dumps((self.done, session.current_id, self._rng.getstate())))
 
 
 def _one(session: Session, rng: random.Random) -> None:
-    some = rng.sample(session.particles.id.tolist(), k=min(len(session.particles), rng.randint(1, 5)))
+    # in the order of their ids: that in memory tells what happened since the window was opened
+    some = rng.sample(sorted(session.particles.id.tolist()), k=min(len(session.particles), rng.randint(1, 5)))
     x, y = rng.uniform(0, 4096), rng.uniform(0, 4096)
     what = rng.choices(
         ("add", "move", "decide", "where", "remove", "state", "setting", "import", "undo", "redo", "go"),
@@ -70,8 +105,7 @@ def main() -> None:
         if child == 0:
             _say(f"pid {os.getpid()}")
             session = open_session(Path(folder), curator)
-            session.go(1)
-            for k in edits(session, int(seed)):
+            for k in Script(Path(folder), int(seed)).run(session):
                 _say(str(k))
             _say("end")
             os._exit(0)

@@ -7,28 +7,42 @@ import random
 import select
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
-from kill_server import N_EDITS, edits
-from project_tools import check_memory, integrity, new_project, open_session, query, replay, state, table
+from kill_server import N_EDITS, Script
+from project_tools import check_memory, integrity, new_project, open_session, query, replay, table
+
+from cryoppp_annotator.store.store import DATABASE_NAME
 
 REPETITIONS = 50
 SEEDS = (1, 2)
+#: Every so many edits the project is kept; four of five repetitions begin at the last such place before their death.
+STRIDE = 100
 
 
 def digest(folder: Path) -> str:
     """Of all that curators can change, but for the time at which a pick set was made."""
-    held = state(folder)
-    for row in held["pick_set"].values():
-        del row["created"]
+    with closing(sqlite3.connect(folder / DATABASE_NAME)) as connection:
+        columns = [row[1] for row in connection.execute("PRAGMA table_info(pick_set)") if row[1] != "created"]
+        held = [
+            connection.execute(f"SELECT {what} ORDER BY 1").fetchall()
+            for what in (
+                "* FROM setting WHERE value <> 'null'",
+                "* FROM micrograph",
+                "* FROM particle",
+                f"{', '.join(columns)} FROM pick_set",
+            )
+        ]
     return sha256(repr(held).encode()).hexdigest()
 
 
@@ -57,9 +71,12 @@ def expected(room: Path) -> dict[int, list[str]]:
     start(room / "start")
     for seed in SEEDS:
         folder = shutil.copytree(room / "start", room / f"whole-{seed}")
-        session = open_session(folder)
-        session.go(1)
-        digests[seed] = [digest(folder), *(digest(folder) for _ in edits(session, seed))]
+        session, script = open_session(folder), Script(folder, seed)
+        digests[seed] = [digest(folder)]
+        for k in script.run(session):
+            digests[seed].append(digest(folder))
+            if k % STRIDE == 0:
+                script.keep(session, room / f"after-{seed}-{k}")
         session.close()
     return digests
 
@@ -109,8 +126,8 @@ class Server:
 
 def run_and_kill(server: Server, folder: Path, seed: int, after: int, fraction: float) -> int:
     """Kill the child ``fraction`` of an edit after it confirmed edit number ``after``; returns the last confirmed."""
+    confirmed = Script(folder, seed).done
     pid = server.begin(folder, seed)
-    confirmed = 0
     while confirmed < after:
         confirmed = int(server.line())
     server.linger(fraction * 0.003)
@@ -131,8 +148,10 @@ def test_a_killed_program_has_lost_nothing(room: Path, expected: dict[int, list[
 
     def repeat(number: int) -> bool | None:
         server = servers.get()
-        folder = shutil.copytree(room / "start", room / f"killed-{number}")
         seed = SEEDS[number % len(SEEDS)]
+        begin = 0 if number % 5 == 0 else moments[number][0] // STRIDE * STRIDE
+        source = room / f"after-{seed}-{begin}" if begin else room / "start"
+        folder = shutil.copytree(source, room / f"killed-{number}")
         try:
             confirmed = run_and_kill(server, folder, seed, *moments[number])
         finally:
