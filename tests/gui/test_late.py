@@ -9,6 +9,7 @@ from threading import Event
 
 import numpy as np
 import pytest
+from class_window import open_tab, store_run
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QDialog, QWidget
@@ -41,7 +42,7 @@ from cryoppp_annotator.jobs.runner import JobState
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.curation import Decision
 from cryoppp_annotator.model.micrograph import MicrographState
-from cryoppp_annotator.session import exports, linting
+from cryoppp_annotator.session import classes, exports, linting
 from cryoppp_annotator.session.pictures import View
 
 Key = Qt.Key
@@ -219,6 +220,37 @@ def test_the_status_line_cancels_the_job_it_shows(window):
     window.idle()
     assert (shown.state, other.state) != (JobState.DONE, JobState.CANCELLED)
     assert other.state is JobState.DONE
+
+
+def test_classes_that_could_not_be_saved_are_saved_once_though_asked_twice(picked, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(classes, "enter_run", lambda _session, result: result)
+        unsaved = store_run(picked.session)
+    run = open_tab(picked).run
+    run._keep(unsaved, "the disk is full")
+    with held(picked):
+        run.update_run.click()
+        run.update_run.click()
+    picked.until(lambda: run.runs)
+    picked.idle()
+    assert len(classes.list_runs(picked.session)) == 1
+
+
+def test_the_end_of_a_run_does_not_turn_the_page_of_who_looks_at_another(picked):
+    """Between its end and its arrival the list is written anew, and the newest stored one becomes the first."""
+    stored = store_run(picked.session)
+    panel = open_tab(picked)
+    panel.run.reread()
+    picked.until(lambda: panel.shown)
+    panel.run.number.setValue(4)
+    panel.run.start.click()
+    choose(panel.run.list, stored.name)
+    assert panel.run._job.wait(120)
+    panel.run._fill_list()
+    assert panel.run.list.currentIndex() == 0
+    picked.until(lambda: len(panel.run.runs) == 2)
+    picked.idle()
+    assert panel.run.shown.id == stored.id
 
 
 # --- the mouse -------------------------------------------------------------------------------------------------------
