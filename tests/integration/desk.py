@@ -141,12 +141,12 @@ class Program:
         return place[0], place[1]
 
     def shown(self) -> bool:
-        """Whether the denoised picture of the current micrograph is on the screen, and all its picks."""
+        """Whether the denoised picture of the current micrograph is on the screen, at rest, and all its picks."""
         return bool(
             self.ask(
                 "b is not None and b.picture_layer.picture is not None and b.session.current is not None "
                 "and b.picture_layer.picture is b.pictures.ready(b.session.current, b.view) "
-                "and b.focus.shown().sum() == len(b.particles_layer.layer.data)"
+                "and b.focus.shown().sum() == len(b.particles_layer.layer.data) and not b.viewport.moving"
             )
         )
 

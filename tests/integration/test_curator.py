@@ -96,7 +96,7 @@ def test_a_curator_opens_picks_decides_undoes_exports_leaves_and_comes_back(
     def start() -> Program:
         program = Program(desk, *words)
         started.append(program)
-        wait_until(program.shown, "the first micrograph is drawn", 60)
+        wait_until(program.shown, "the first micrograph is drawn", 300)
         return program
 
     # open: the labels that come with the data set are in the project
