@@ -87,6 +87,7 @@ class Bench:
         from qtpy.QtWidgets import QApplication, QTabWidget
 
         from cryoppp_annotator.gui.annotator import Annotator
+        from cryoppp_annotator.gui.app import set_aside
 
         self.app = QApplication
         self.viewer = Viewer(show=True)
@@ -97,6 +98,7 @@ class Bench:
         self.annotator.ready.connect(lambda: ready.append(1))
         self.annotator.open_path(project, curator="bench")
         self.until(lambda: ready)
+        set_aside()  # as the program does
         self.panel = self.annotator.classes
         self.annotator.findChild(QTabWidget).setCurrentWidget(self.panel)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 import warnings
@@ -73,11 +74,22 @@ def main(
     app.aboutToQuit.connect(annotator.shut_down)
     if path is not None:
         annotator.open_path(path, project_folder=project, curator=curator)
+    annotator.ready.connect(set_aside)
     with notification_manager:
         run()
+    gc.unfreeze()
     annotator.shut_down()
     unasked.deleteLater()
     return outcome["code"]
+
+
+def set_aside() -> None:
+    """Let the garbage collector pass over what the program is made of, once.
+
+    It would look through all of it every now and then, and hold the window up for a quarter of a second.
+    """
+    if not gc.get_freeze_count():
+        gc.freeze()
 
 
 def fold_napari(viewer: object) -> None:

@@ -31,6 +31,8 @@ DECIDED_SHARE = 0.9
 #: Decision of a member that was deleted.
 _GONE = -1
 _GREYS = (0.5, 99.5)
+#: A class whose quality is no further from the threshold is doubtful.
+_DOUBTFUL = 0.12
 
 
 class SortBy(StrEnum):
@@ -200,6 +202,11 @@ def suggestion_of(item: ClassSummary, threshold: float | None) -> Decision:
     if threshold is None or item.kind != "structure" or math.isnan(item.quality):
         return item.suggestion
     return Decision.ACCEPTED if item.quality >= threshold else Decision.REJECTED
+
+
+def is_doubtful(item: ClassSummary, threshold: float) -> bool:
+    """Whether a class lies so near the quality that divides kept from dropped ones that a person should look."""
+    return item.kind == "structure" and not abs(item.quality - threshold) >= _DOUBTFUL  # an unknown quality too
 
 
 def suggested_threshold(summaries: Iterable[ClassSummary]) -> float:

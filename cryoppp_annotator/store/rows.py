@@ -11,8 +11,9 @@ from sqlalchemy import Connection, Select, Table, bindparam, delete, insert, upd
 
 from ..model.curation import Delta, Kind
 
-#: Rows handed to the driver at once: bounds the memory of a three-million-row import.
-CHUNK = 50_000
+#: Rows handed to the driver at once: bounds the memory of a three-million-row import, and how many objects live at a
+#: time, which the garbage collector would stop the window to look through.
+CHUNK = 5_000
 
 
 def read_columns(connection: Connection, query: Select[Any], dtypes: Mapping[str, Any]) -> dict[str, NDArray[Any]]:

@@ -10,7 +10,7 @@ from class_window import click_class, decisions, everything, menu_action, open_t
 from qtpy.QtCore import QMimeData, QPoint, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QApplication, QDockWidget
-from window import CTRL, HEIGHT, LEFT, PLAIN, button, choose, dialog, scored, write_star
+from window import CTRL, HEIGHT, LEFT, PLAIN, button, choose, dialog, let_go, scored, slide, write_star
 
 from cryoppp_annotator.formats.stacks import write_stack
 from cryoppp_annotator.gui.widgets.class_frame import ClassFrameDialog
@@ -191,6 +191,30 @@ def test_boxes_are_chosen_kept_with_the_run_and_used_again(picked):
     window.until(lambda: panel.shown is not None and panel.shown.id != run.id)
     assert panel.shown.pixel_size_A == pytest.approx(6.25), "an update is made as the run was"
     assert classes.load_averages(window.session, panel.shown).shape[1:] == (32, 32)
+
+
+def test_a_doubtful_class_opens_with_its_worst_particles(classed):
+    panel = classed.annotator.classes
+    sure = np.linspace(0.2, 1.0, 160)
+    found = everything(classed)
+
+    def opened(number):
+        panel.open_classes([number])
+        ids = panel.particles.model.ids.tolist()
+        panel.particles.leave()
+        return ids
+
+    mine = found.class_id == 2
+    best = found.id[mine][np.argsort(-sure[mine])].tolist()
+    assert opened(2) == best
+    slide(panel.threshold, 45)  # its quality is 0.5
+    let_go(panel.threshold)
+    assert opened(2) == best[::-1]
+    assert opened(1)[0] == found.id[found.class_id == 1][-1], "the surest of a good class"
+    panel.open_classes([2])
+    choose(panel.particles.order, "best first")
+    panel.particles.leave()
+    assert opened(2) == best, "a person's choice stays"
 
 
 # --- classes of another program --------------------------------------------------------------------------------------

@@ -27,9 +27,8 @@ class BoxChoice(QWidget):
         super().__init__()
         self._bench = bench
         self.fold = QToolButton()
-        self.fold.setText("Boxes")
         self.fold.setCheckable(True)
-        self.fold.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.fold.setArrowType(Qt.ArrowType.RightArrow)
         self.size = QDoubleSpinBox()
         self.size.setKeyboardTracking(False)
         self.unit = QComboBox()
@@ -51,10 +50,12 @@ class BoxChoice(QWidget):
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setSpacing(4)
-        for column, widget in enumerate((QLabel("Box"), self.size, self.unit, QLabel("at"), self.pixel)):
+        for column, widget in enumerate((QLabel("Box"), self.size, self.unit)):
             grid.addWidget(widget, 0, column)
-        grid.setColumnStretch(4, 1)
-        grid.addWidget(self.told, 1, 0, 1, 5)
+        grid.addWidget(QLabel("Pixels"), 1, 0)
+        grid.addWidget(self.pixel, 1, 1)
+        grid.setColumnStretch(1, 1)
+        grid.addWidget(self.told, 2, 0, 1, 3)
         self.hide()
         self._unit = ""
         self._on_unit(_DIAMETERS)
@@ -66,6 +67,7 @@ class BoxChoice(QWidget):
 
     def _on_fold(self, open_: bool) -> None:
         self.setVisible(open_)
+        self.fold.setArrowType(Qt.ArrowType.DownArrow if open_ else Qt.ArrowType.RightArrow)
         self.refresh()
 
     def _on_unit(self, unit: str) -> None:

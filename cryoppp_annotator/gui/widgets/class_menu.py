@@ -61,6 +61,7 @@ class ClassMenu(QMenu):
             ("Use as templates", none, self._on_templates, "Keeps the chosen averages for a template picker"),
             ("Re-classify these only", none or panel.run.why_not(), self._on_reclassify,
              "A new classification of the picks of the chosen classes"),
+            ("Box and pixel size…", "", panel.run.boxes.fold.toggle, "Of the boxes that are classified next"),
             ("Set undecided again", none, lambda: panel.decide(chosen, Decision.UNDECIDED), "The key 0"),
             ("Import classes…", "", self._on_import,
              "Made in RELION (run_it025_data.star) or cryoSPARC (.cs); or drop the files here"),

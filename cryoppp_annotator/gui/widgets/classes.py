@@ -30,7 +30,7 @@ from ...model.classes import ClassRun
 from ...model.curation import Change, Decision, Reason
 from ...model.particles import Particles
 from ...session import classes
-from ...session.class_view import RunPictures, SortBy, classes_of, load_pictures, suggested_threshold
+from ...session.class_view import RunPictures, SortBy, classes_of, is_doubtful, load_pictures, suggested_threshold
 from ...session.edits import count_of
 from ...session.session import Announcement
 from ..models.class_model import ClassModel
@@ -344,7 +344,11 @@ class ClassesPanel(QWidget):
             return
         told = self._pictures.run.record.get("parameters", {})
         self._pages.setCurrentIndex(1)
-        self.particles.open(self._pictures.members, numbers, invert=bool(told.get("invert", True)))
+        middle = self._threshold_shown()
+        doubtful = any(is_doubtful(self.model.tile(k).summary, middle) for k in numbers)
+        self.particles.open(
+            self._pictures.members, numbers, invert=bool(told.get("invert", True)), worst_first=doubtful
+        )
         self._light()
 
     def _on_sort(self, text: str) -> None:
@@ -357,14 +361,17 @@ class ClassesPanel(QWidget):
     def _set_threshold(self, threshold: float | None) -> None:
         """Suggest by a quality; None = as the program does."""
         self._threshold = threshold
-        shown = threshold
-        if shown is None:
-            shown = 0.0 if self._pictures is None else suggested_threshold(self._pictures.run.summaries)
+        shown = self._threshold_shown()
         with QSignalBlocker(self.threshold):
             self.threshold.setValue(round(100 * shown))
         self.quality.setText(f"q {shown:.2f}")
         self.model.set_threshold(threshold)
         self._show_actions()
+
+    def _threshold_shown(self) -> float:
+        if self._threshold is not None:
+            return self._threshold
+        return 0.0 if self._pictures is None else suggested_threshold(self._pictures.run.summaries)
 
     # ------------------------------------------------------------------ deciding
 

@@ -129,7 +129,10 @@ class ParticleGallery(QWidget):
         self.title = QLabel()
         self.order = QComboBox()
         self.order.addItems([_BEST, _WORST])
-        self.order.setToolTip("Best: those that belong to the class most surely")
+        self.order.setToolTip(
+            "Best: those that belong to the class most surely. A doubtful class opens with the worst first"
+        )
+        self._ordered = False  # whether a person has chosen an order
         self.hint = QLabel()
         self.hint.setWordWrap(True)
         top = QHBoxLayout()
@@ -150,7 +153,7 @@ class ParticleGallery(QWidget):
         self._decide.setSingleShot(True)
         self._decide.timeout.connect(self._on_single)
         self.back.clicked.connect(self.leave)
-        self.order.activated.connect(lambda _row: self._arrange())
+        self.order.activated.connect(lambda _row: self._on_order())
         self.view.seen.connect(self._ask.start)
         self.view.opened.connect(self._on_opened)
         self.view.clicked_plain.connect(self._on_clicked)
@@ -163,8 +166,12 @@ class ParticleGallery(QWidget):
         if self._job is not None:
             self._job.cancel()
 
-    def open(self, members: RunMembers, numbers: Sequence[int], *, invert: bool) -> None:
-        """Show the picks of some classes."""
+    def open(
+        self, members: RunMembers, numbers: Sequence[int], *, invert: bool, worst_first: bool | None = None
+    ) -> None:
+        """Show the picks of some classes; in which order, until a person has chosen one (None = as before)."""
+        if worst_first is not None and not self._ordered:
+            self.order.setCurrentText(_WORST if worst_first else _BEST)
         if invert != self._invert:
             self._forget_pictures()  # they were black on white, or white on black
         self._members, self.numbers, self._invert = members, list(numbers), invert
@@ -190,6 +197,10 @@ class ParticleGallery(QWidget):
         else:
             self.model.tell()
         self._show_title()
+
+    def _on_order(self) -> None:
+        self._ordered = True
+        self._arrange()
 
     def _arrange(self) -> None:
         if self._members is None:
