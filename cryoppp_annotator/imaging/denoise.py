@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,8 @@ class BandPassDenoiser:
         Wavelength of the low-pass (gain 1/2) where none is chosen, particle diameters.
     """
 
+    #: The picture does not follow the defocus.
+    uses_ctf: ClassVar[bool] = False
     name: str = "band-pass"
     title: str = "Band-pass"
     high_pass_diameters: float = 2.5

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,8 @@ class SmoothingDenoiser:
         ``smooth(tile, parameters, noise)`` of the same shape; ``noise`` is the s.d. of the noise.
     """
 
+    #: The picture does not follow the defocus.
+    uses_ctf: ClassVar[bool] = False
     name: str
     title: str
     parameters: tuple[Parameter, ...]

@@ -55,6 +55,14 @@ def parameters_of(denoiser: Denoiser) -> tuple[Parameter, ...]:
     return tuple(getattr(denoiser, "parameters", ()))
 
 
+def uses_ctf(denoiser: Denoiser) -> bool:
+    """Whether a denoiser's picture follows the defocus.
+
+    One with parameters is told the CTF and is taken to use it, unless its ``uses_ctf`` says no.
+    """
+    return bool(getattr(denoiser, "uses_ctf", hasattr(denoiser, "parameters")))
+
+
 def run_denoiser(
     denoiser: Denoiser,
     image: NDArray[Any],

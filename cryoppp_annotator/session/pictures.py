@@ -26,7 +26,7 @@ from ..model.context import JobContext
 from ..model.micrograph import Micrograph
 from ..model.picture import Picture
 from . import attached
-from .denoising import run_denoiser
+from .denoising import run_denoiser, uses_ctf
 from .optics import ctf_of
 from .session import Session
 
@@ -108,9 +108,10 @@ class Pictures:
         # The filter follows the diameter in steps of 10 %: moving the slider must not redo every picture.
         step = round(math.log(diameter) / math.log(1.1))
         chosen = ",".join(f"{name}={float(value):.6g}" for name, value in sorted(self.parameters.items()))
+        optics = micrograph.optics if uses_ctf(self.denoiser) else ""
         said = (
             f"{_GENERATION}-{micrograph.fingerprint}-{micrograph.frame}-{self.denoiser.name}-{chosen}"
-            f"-{size:.5g}-{step}-{micrograph.optics}-{MAX_SIDE}"
+            f"-{size:.5g}-{step}-{optics}-{MAX_SIDE}"
         )
         return hashlib.sha256(said.encode()).hexdigest()[:20]
 
