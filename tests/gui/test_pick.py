@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QWheelEvent
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
 from window import ALT, CTRL, PIXEL_A, RIGHT, SHIFT, choose, places, scored, write_star
 
 from cryoppp_annotator.model.curation import Decision, Reason
@@ -184,8 +186,6 @@ def test_a_threshold_that_moves_dims_what_is_below(picked):
     window, pick = picked, picked.annotator.pick
     bar = pick.threshold
     y = bar.height() // 2
-    from qtpy.QtCore import QPoint
-
     QTest.mousePress(bar, Qt.MouseButton.LeftButton, pos=QPoint(bar.width() // 2, y))
     window.until(lambda: (window.layer.border_color[:, 3] < 0.5).any())
     below = window.session.particles.score < bar.value
@@ -280,3 +280,23 @@ def test_without_scores_a_walk_reads_line_by_line_from_inside(window, tmp_path):
     inside = [(60, 38), (200, 31), (350, 33), (100, 95), (300, 92)]
     assert seen[:5] == inside, "lines of one diameter, left to right"
     assert set(seen[5:]) == {(4, 100), (200, 318), (390, 3)}, "what the edge cuts comes last"
+
+
+def test_the_wheel_scrolls_the_panel_and_turns_no_number_under_the_pointer(picked):
+    window, pick = picked, picked.annotator.pick
+    diameter, score = window.session.diameter_A, pick.threshold.value
+    before, method = window.steps(), pick.view._method.currentIndex()
+    window.bench.canvas.setFocus()
+    for field in (pick.particle.diameter, pick.particle.diameter_slider, pick._score, pick.view._method, pick._scope):
+        middle = QPointF(field.rect().center())
+        wheel = QWheelEvent(
+            middle, QPointF(field.mapToGlobal(field.rect().center())), QPoint(0, -120), QPoint(0, -120),
+            Qt.MouseButton.NoButton, Qt.KeyboardModifier.NoModifier, Qt.ScrollPhase.NoScrollPhase, False,
+        )  # fmt: skip
+        QApplication.sendEvent(field, wheel)
+        QApplication.processEvents()
+        assert not field.hasFocus()
+    assert (window.session.diameter_A, pick.threshold.value, window.steps()) == (diameter, score, before)
+    assert (pick.view._method.currentIndex(), pick._scope.currentIndex()) == (method, 0)
+    bar = pick.verticalScrollBar()
+    assert bar.maximum() == 0 or bar.value() > 0

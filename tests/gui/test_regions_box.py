@@ -12,8 +12,9 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 from window import LEFT, RIGHT, Window, choose, discs, places, write_mrc
 
+from cryoppp_annotator.gui.layers.regions import inner_point
 from cryoppp_annotator.model.curation import Decision, Reason
-from cryoppp_annotator.model.region import Origin, Region
+from cryoppp_annotator.model.region import Origin, Region, holds
 from cryoppp_annotator.session import regions
 from cryoppp_annotator.session.polarity import is_bright
 
@@ -54,7 +55,7 @@ def test_a_region_is_drawn_shown_and_taken_back(window: Window) -> None:
     np.testing.assert_allclose(region.vertices.min(axis=0), (60, 60), atol=3)
     np.testing.assert_allclose(region.vertices.max(axis=0), (220, 200), atol=3)
     layer = window.viewer.layers["regions"]
-    assert [len(shape) for shape in layer.data] == [len(region.vertices)]
+    assert [len(shape) for shape in layer.data] == [len(region.vertices), 4], "the outline, and where its word stands"
     assert list(window.viewer.layers).index(layer) < list(window.viewer.layers).index(window.layer)
     assert window.viewer.layers.selection.active is window.layer  # mouse and keys stay ours
     assert window.steps() == 2  # the diameter, the region
@@ -73,7 +74,7 @@ def test_the_picture_follows_the_micrograph(window: Window) -> None:
     assert box.list.count() == 0
     window.go("a")
     assert window.viewer.layers["regions"].visible
-    assert len(window.viewer.layers["regions"].data) == 1
+    assert len(window.viewer.layers["regions"].data) == 2
     box.visible.click()
     assert not window.viewer.layers["regions"].visible
 
@@ -161,7 +162,7 @@ def test_a_region_layer_that_was_deleted_comes_back(window: Window) -> None:
     window.viewer.layers.remove("regions")
     assert len(here(window)) == 1
     outline(window, [(250, 60), (380, 60), (380, 220), (250, 220), (250, 64)])
-    assert len(window.viewer.layers["regions"].data) == 2
+    assert len(window.viewer.layers["regions"].data) == 4
 
 
 def drag_with_r(window: Window, corners: Any) -> None:
@@ -184,7 +185,7 @@ def test_a_corner_is_moved_and_a_region_deleted_each_as_one_step(window: Window)
     assert np.abs(after.vertices - (60, 60)).sum(axis=1).min() > 20
     np.testing.assert_allclose(after.vertices.max(axis=0), before.vertices.max(axis=0))
     assert box_of(window).selected == {after.id}
-    assert len(window.viewer.layers["regions"].data) == 1
+    assert len(window.viewer.layers["regions"].data) == 2
     window.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     np.testing.assert_array_equal(here(window)[0].vertices, before.vertices)
     with_r(window, *corner[::-1], LEFT)  # a click on a corner moves nothing
@@ -207,7 +208,7 @@ def test_without_room_for_words_letters_tell_regions_apart(window: Window) -> No
     found = regions.Found(((here_id, (Region(Reason.ICE, small), Region(Reason.CARBON, np.add(small, (0, 60))))),))
     regions.enter_found(window.session, found)
     layer = window.viewer.layers["regions"]
-    assert sorted(layer.features["what"]) == ["C?", "I?", "carbon", "ice"]
+    assert sorted(layer.features["what"]) == ["", "", "", "", "C?", "I?", "carbon", "ice"]
     lines = [box_of(window).list.item(k).text().split(" ")[0] for k in range(4)]
     assert sorted(lines) == ["C", "C?", "I", "I?"]
 
@@ -263,3 +264,11 @@ def test_bright_particles_and_bright_ice(new_window: Any, micrographs: Path) -> 
         window.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert not is_bright(window.session)
     assert "darker" in particle.polarity.currentText()
+
+
+def test_a_word_stands_inside_its_region() -> None:
+    corner = np.array([(0.0, 0.0), (0.0, 100.0), (40.0, 60.0), (100.0, 0.0), (60.0, 40.0)])
+    crescent = np.array([(0.0, 0.0), (0.0, 100.0), (100.0, 100.0), (100.0, 90.0), (10.0, 90.0), (10.0, 0.0)])
+    for vertices in (corner, crescent):
+        y, x = inner_point(vertices)
+        assert holds(vertices, np.array([y]), np.array([x]))[0]

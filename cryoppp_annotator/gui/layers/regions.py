@@ -24,6 +24,8 @@ _WIDTH_PX = {Origin.HAND: 2.5, Origin.FOUND: 1.2}
 _SELECTED_WIDTH_PX = 4.5
 #: Size of the words in a region, points, and the room a letter of them takes, screen px.
 _TEXT, _LETTER_PX = 10, 9.0
+#: Places along each side of a region's box where its text may stand.
+_GRID = 12
 #: Where there is no room for the word: told apart without colours. A question mark: found, nobody has said so.
 LETTERS = {Reason.CARBON: "C", Reason.ICE: "I", Reason.AGGREGATE: "A", Reason.OTHER: "O"}
 
@@ -36,6 +38,27 @@ def name_of(region: Region) -> str:
 def letter_of(region: Region) -> str:
     """``C`` for carbon that a person drew, ``C?`` for what was found."""
     return LETTERS.get(region.reason, "O") + ("?" if region.origin is Origin.FOUND else "")
+
+
+def inner_point(vertices: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(2,) float64, yx: a point well inside a polygon (n, 2), as far from its outline as a coarse grid finds one."""
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    share = (np.arange(_GRID) + 0.5) / _GRID
+    y, x = (axis.ravel() for axis in np.meshgrid(*(low[:, None] + (high - low)[:, None] * share), indexing="ij"))
+    inside = holds(vertices, y, x)
+    if not inside.any():
+        return np.asarray((low + high) / 2.0)
+    points = np.column_stack([y, x])[inside]
+    start, step = vertices, np.roll(vertices, -1, axis=0) - vertices
+    along = ((points[:, None] - start) * step).sum(axis=2) / np.maximum((step**2).sum(axis=1), 1e-12)
+    nearest = start + np.clip(along, 0.0, 1.0)[..., None] * step
+    away = np.linalg.norm(points[:, None] - nearest, axis=2).min(axis=1)
+    return np.asarray(points[away.argmax()])
+
+
+def _spot(at: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A square too small to be seen."""
+    return np.asarray(at + np.array([(-0.01, -0.01), (-0.01, 0.01), (0.01, 0.01), (0.01, -0.01)]))
 
 
 class RegionsLayer:
@@ -54,6 +77,7 @@ class RegionsLayer:
         self.regions: list[Region] = []
         self.selected: frozenset[int] = frozenset()
         self.visible = True
+        self._inside: dict[int, NDArray[np.float64]] = {}
         self._zoom = 0.0
         viewer.scene.camera.events.zoom.connect(self._on_zoom)
 
@@ -66,6 +90,7 @@ class RegionsLayer:
     def show(self, regions: Iterable[Region], selected: Iterable[int] = ()) -> None:
         """Draw regions (ids in ``selected`` marked)."""
         self.regions, self.selected = list(regions), frozenset(selected)
+        self._inside = {region.id: inner_point(region.vertices) for region in self.regions}
         if not self.regions and self.layer is None:
             return
         layer = self._made()
@@ -82,6 +107,11 @@ class RegionsLayer:
                     edge_color=np.array([rgba(REGION_HEX[r.reason]) for r in self.regions]),
                     face_color=np.array([self._fill(r) for r in self.regions]),
                 )
+                # a region's own text would stand in the middle of its box, which may lie outside of it
+                layer.add_rectangles(
+                    [_spot(self._inside[region.id]) for region in self.regions],
+                    edge_width=1.0, edge_color="transparent", face_color="transparent",
+                )  # fmt: skip
                 layer.features = {"what": self._labels()}
                 layer.text = {"string": "{what}", "size": _TEXT, "color": "white", "anchor": "center"}
         layer.visible = self.visible and bool(self.regions)
@@ -105,12 +135,17 @@ class RegionsLayer:
         wide = [_SELECTED_WIDTH_PX if r.id in self.selected else _WIDTH_PX[r.origin] for r in self.regions]
         return [width / per_px for width in wide]
 
+    def _all_widths(self) -> list[float]:
+        """Also of the spots that carry the words."""
+        return [*self._widths(), *[1.0] * len(self.regions)]
+
     def _labels(self) -> list[str]:
         """What each is and whether it was found: in words where there is room, else as a letter."""
         per_px = self._zoom * float(self._above.scale[-1])
         room = [float(np.ptp(r.vertices[:, 1])) * per_px / _LETTER_PX for r in self.regions]
         words = [name_of(r) for r in self.regions]
-        return [word if len(word) < n else letter_of(r) for r, word, n in zip(self.regions, words, room, strict=True)]
+        told = [word if len(word) < n else letter_of(r) for r, word, n in zip(self.regions, words, room, strict=True)]
+        return [*[""] * len(told), *told]
 
     def _made(self) -> Shapes:
         if self.layer is not None and self.layer in self._viewer.layers:
@@ -138,7 +173,7 @@ class RegionsLayer:
             return
         if not 0.77 < float(self._viewer.scene.camera.zoom) / max(self._zoom, 1e-9) < 1.3:
             with self.layer.events.blocker_all():
-                self.layer.edge_width = self._widths()
+                self.layer.edge_width = self._all_widths()
                 self.layer.features = {"what": self._labels()}
                 self.layer.refresh_text()
             self.layer.refresh()

@@ -26,6 +26,7 @@ from ...store.store import Selector
 from ..layers.styles import WORDS
 from ..workbench import Workbench
 from .by_class import ByClassRow
+from .calm_wheel import calm
 from .particle import ParticleBox
 from .propose import ProposeBox
 from .regions import RegionsBox
@@ -71,6 +72,7 @@ class PickPanel(QScrollArea):
             button.setMinimumWidth(10)
             button.setStyleSheet("padding: 3px 1px;")
         self.setWidget(inner)
+        calm(inner)
         self.setWidgetResizable(True)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         bench.session.changed.connect(self._on_changed)

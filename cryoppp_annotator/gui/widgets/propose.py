@@ -60,11 +60,15 @@ class ProposeBox(QGroupBox):
         self.note.setWordWrap(True)
         self.question = SizeQuestion(bench)
         self.templates = TemplateChoice(bench, self.question)
-        self.avoid = QCheckBox("leave out carbon and ice")
+        self.avoid = QCheckBox("leave out carbon, ice and regions")
         self.avoid.setChecked(True)
-        self.avoid.setToolTip("Candidates on carbon, ice and contamination, and in regions you drew, are left out")
+        self.avoid.setToolTip(
+            "Candidates in the regions of a micrograph, on carbon and ice found on the way, and on the padding border\n"
+            "do not come. Unticked they come too, undecided like the others"
+        )
         self.left_out = QLabel()
         self.left_out.setWordWrap(True)
+        self.left_out.setToolTip("By the last proposal; the regions are listed under Carbon and ice")
         self.here = QPushButton("Propose here")
         self.everywhere = QPushButton("on all unfinished")
         row = QHBoxLayout()

@@ -24,6 +24,7 @@ from ...session import attached, optics
 from ...session.denoising import parameters_of
 from ..show import kept_parameters
 from ..workbench import Workbench
+from .calm_wheel import calm
 
 _UNITS = {"A": "Å"}
 
@@ -207,6 +208,7 @@ def _field(low: float, high: float, decimals: int, suffix: str, tip: str) -> QDo
     spin.setToolTip(tip)
     spin.setKeyboardTracking(False)
     spin.setMinimumWidth(10)
+    calm(spin)
     return spin
 
 
