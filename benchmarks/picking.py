@@ -6,8 +6,12 @@ Labelled micrographs: five of CryoPPP_Lite (EMPIAR-10017; the labels of 15_07_41
 apoferritin (EMPIAR-10146). One-to-one within 0.3 of the diameter, one threshold per set (the best of mean F1);
 simulated ones at falling contrast, without and with carbon and contamination. RELION's programs must be installed
 (Debian package relion); its picks are judged the same way, and its seconds are the whole program's, start and reading
-included. Nothing of `log` is fitted to these labels; `learned` is trained on 50 candidates of `log` on one
-micrograph, drawn at random and decided by its labels, and judged on the others, for each micrograph in turn.
+included. Nothing of `log` is fitted to these labels; `template` uses averages (of eight classes) of the particles
+labelled on the first micrograph, or projections of the simulated map under the simulated defocus; `learned` is trained
+on 50 candidates of `log` on one micrograph, drawn at random and decided by its labels, and judged on the others, for
+each micrograph in turn (the simulated ones: on the first). It looks at the others' images, not at their labels.
+`--agreement` tells how far labels and published picks of EMPIAR-10017 agree; `--picture FILE` draws what is called
+wrong on 15_07_41_0.
 """
 
 from __future__ import annotations
@@ -18,26 +22,35 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import mrcfile
 import numpy as np
 import pandas as pd
+from PIL import Image, ImageDraw
+from scipy.spatial import cKDTree
 
+from cryoppp_annotator.classify.engine import Settings, classify
+from cryoppp_annotator.classify.particles import prepare
 from cryoppp_annotator.formats import images
 from cryoppp_annotator.formats.star import read_star
+from cryoppp_annotator.imaging.denoise import BAND_PASS
 from cryoppp_annotator.imaging.filters import find_padding
+from cryoppp_annotator.imaging.patches import PatchOptions, box_for, extract_patches
 from cryoppp_annotator.imaging.simulate import SimulatedMicrograph, SimulationParameters, simulate_micrograph, views_for
+from cryoppp_annotator.model.candidates import Candidates
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.picking.dirt import find_regions
 from cryoppp_annotator.picking.evaluate import Matches, match, precision_recall, quality
-from cryoppp_annotator.picking.learned import Example, describe, probability, train
+from cryoppp_annotator.picking.learned import LEARNED, Example, describe, probability, train
 from cryoppp_annotator.picking.log import LOG
 from cryoppp_annotator.picking.regions import exclude
 from cryoppp_annotator.picking.suppress import suppress
+from cryoppp_annotator.picking.template import TEMPLATE
 from cryoppp_annotator.session.simulated import structure_from_map
 
 TOLERANCE = 0.3
@@ -91,51 +104,71 @@ def by_log(item: Labelled) -> Picked:
     return Picked(found.x, found.y, found.score, time.perf_counter() - begun)
 
 
-def by_log_avoiding(item: Labelled) -> Picked:
-    """With carbon and ice left out, as the program does."""
+def averages_of(item: Labelled, n: int = 8) -> tuple[np.ndarray, float]:
+    """Class averages of the labelled particles, white, and their pixel size."""
+    box = box_for(1.3 * item.diameter_A / item.pixel_A)
+    side = 72
+    stack, _ = extract_patches(item.image, item.x, item.y, PatchOptions(box_px=box, out_px=side, invert=True))
+    found = classify(prepare(stack), Settings(n_classes=n))
+    images = found.model.images()
+    members = np.bincount(found.label[found.label >= 0], minlength=len(images))[: len(images)]
+    return images[members > 0], item.pixel_A * box / side
+
+
+def by_template(item: Labelled, templates: object, template_pixel_A: float, **more: object) -> Picked:
     begun = time.perf_counter()
-    found = LOG.propose(
-        item.image, pixel_size_A=item.pixel_A, diameter_A=item.diameter_A, parameters={}, context=JobContext()
+    wish = {"templates": templates, "template_pixel_A": template_pixel_A, **more}
+    found = TEMPLATE.propose(
+        item.image, pixel_size_A=item.pixel_A, diameter_A=item.diameter_A, parameters=wish, context=JobContext()
     )
-    regions = find_regions(item.image, pixel_size_A=item.pixel_A, diameter_A=item.diameter_A)
-    kept = exclude(found, regions, shape=item.image.shape, padding=find_padding(item.image)).kept
-    return Picked(kept.x, kept.y, kept.score, time.perf_counter() - begun)
+    return Picked(found.x, found.y, found.score, time.perf_counter() - begun)
 
 
 def learned(sets: dict[str, list[Labelled]], decisions: tuple[int, ...], draws: int) -> None:
     print(
         "\n| set | decisions on one | mean F1, one threshold | F1 each, own threshold | right where p > 0.8, % "
-        "| training, s | proposing, s |"
+        "| training, s (of processor) | proposing, s (of processor) |"
     )
     print("|---|---|---|---|---|---|---|")
     for title, items in sets.items():
-        seen, seconds = [], []
+        seen, seconds, busy = [], [], []
         for item in items:
-            begun = time.perf_counter()
+            begun, busy_before = time.perf_counter(), time.process_time()
             sizes = {"pixel_size_A": item.pixel_A, "diameter_A": item.diameter_A}
             seen.append(describe(item.image, **sizes, context=JobContext()))
             seconds.append(time.perf_counter() - begun)
+            busy.append(time.process_time() - busy_before)
         found = [by_log(item) for item in items]
         for n in decisions:
             common: list[float] = []
             own: list[list[float]] = [[] for _ in items]
             sure = np.zeros(2)
-            training: list[float] = []
+            training: list[tuple[float, float]] = []
+            proposing: list[tuple[float, float]] = []
             for source in range(len(items)):
                 hit = matched(items[source], found[source]).hit
                 for draw in range(draws):
                     chosen = np.random.default_rng([source, draw]).choice(len(hit), min(n, len(hit)), replace=False)
                     picked = found[source]
                     example = Example(picked.x[chosen], picked.y[chosen], hit[chosen])
-                    begun = time.perf_counter()
-                    diameter = items[source].diameter_A
-                    model = train([seen[source]], [example], diameter_A=diameter, context=JobContext())
-                    training.append(seconds[source] + time.perf_counter() - begun)
+                    begun, busy_before = time.perf_counter(), time.process_time()
+                    model = train(
+                        [seen[source]],
+                        [example],
+                        others=[one for k, one in enumerate(seen) if k != source],
+                        diameter_A=items[source].diameter_A,
+                        context=JobContext(),
+                    )
+                    spent = time.perf_counter() - begun, time.process_time() - busy_before
+                    training.append((sum(seconds) + spent[0], sum(busy) + spent[1]))
                     matches = []
                     for k, item in enumerate(items):
                         if k == source:
                             continue
+                        begun, busy_before = time.perf_counter(), time.process_time()
                         p = probability(model, seen[k])
+                        spent = time.perf_counter() - begun, time.process_time() - busy_before
+                        proposing.append((seconds[k] + spent[0], busy[k] + spent[1]))
                         kept = suppress(seen[k].x, seen[k].y, p, 0.5 * seen[k].diameter)
                         one = matched(item, Picked(seen[k].x[kept], seen[k].y[kept], p[kept], 0.0))
                         matches.append(one)
@@ -145,9 +178,15 @@ def learned(sets: dict[str, list[Labelled]], decisions: tuple[int, ...], draws: 
             each = ", ".join(f"{np.mean(f):.3f}" for f in own)
             print(
                 f"| {title} | {n} | {np.mean(common):.3f} | {each} | {100 * sure[0] / max(1, sure[1]):.0f} | "
-                f"{statistics.median(training):.2f} | {statistics.median(seconds):.2f} |",
+                f"{told_seconds(training)} | {told_seconds(proposing)} |",
                 flush=True,
             )
+
+
+def told_seconds(spent: list[tuple[float, float]]) -> str:
+    """Medians of wall and processor seconds."""
+    wall, busy = np.median(spent, axis=0)
+    return f"{wall:.1f} ({busy:.1f})"
 
 
 def by_relion(item: Labelled) -> Picked:
@@ -199,10 +238,15 @@ def common_threshold(matches: list[Matches]) -> list[float]:
     return best[int(best.mean(axis=1).argmax())].tolist()
 
 
-def labelled(sets: dict[str, list[Labelled]], pickers: dict[str, Callable[[Labelled], Picked]], repeats: int) -> None:
+def labelled(sets: dict[str, list[Labelled]], with_relion: bool, repeats: int) -> None:
     print("\n| set | picker | mean F1 | F1 each, one threshold | average precision | centring, px | s, median |")
     print("|---|---|---|---|---|---|---|")
     for title, items in sets.items():
+        templates, pixel_A = averages_of(items[0])
+        pickers: dict[str, Callable[[Labelled], Picked]] = {"log": by_log}
+        pickers["template"] = partial(by_template, templates=templates, template_pixel_A=pixel_A)
+        if with_relion:
+            pickers["relion LoG"] = by_relion
         for name, pick in pickers.items():
             runs = [[pick(item) for _ in range(repeats)] for item in items]
             matches = [matched(item, run[0]) for item, run in zip(items, runs, strict=True)]
@@ -216,36 +260,77 @@ def labelled(sets: dict[str, list[Labelled]], pickers: dict[str, Callable[[Label
             )
 
 
-def simulated(data: Path, pickers: dict[str, Callable[[Labelled], Picked]], n: int) -> None:
+def by_learned(items: list[Labelled], avoid: Callable[[Labelled, Picked], Picked]) -> list[Picked]:
+    """Trained on 50 candidates of the first one; picks of the others."""
+    size = {"pixel_size_A": items[0].pixel_A, "diameter_A": items[0].diameter_A}
+    found = avoid(items[0], by_log(items[0]))
+    hit = matched(items[0], found).hit
+    chosen = np.random.default_rng(0).choice(len(hit), min(50, len(hit)), replace=False)
+    example = Example(found.x[chosen], found.y[chosen], hit[chosen])
+    seen = [describe(item.image, **size, context=JobContext()) for item in items]
+    model = train([seen[0]], [example], others=seen[1:], diameter_A=items[0].diameter_A, context=JobContext())
+    out = []
+    for item in items[1:]:
+        begun = time.perf_counter()
+        got = LEARNED.propose(item.image, **size, parameters={"model": model}, context=JobContext())
+        out.append(Picked(got.x, got.y, got.score, time.perf_counter() - begun))
+    return out
+
+
+def simulated(data: Path, with_relion: bool, n: int, levels: Sequence[float]) -> None:
     maps = {
-        "GroEL": structure_from_map(data / "maps/groel_emd1997_2.02A.mrc", 2.02),
-        "70S": structure_from_map(data / "maps/ribosome70s_5A.mrc", 5.0),
+        "GroEL": (data / "maps/groel_emd1997_2.02A.mrc", 2.02),
+        "70S": (data / "maps/ribosome70s_5A.mrc", 5.0),
     }
-    print(
-        f"\n| particle | signal-to-noise | {' | '.join(f'{name} F1' for name in pickers)} | log on carbon or ice, % |"
-    )
-    print("|---|---|" + "---|" * (len(pickers) + 1))
-    for title, structure in maps.items():
+    names = (["relion LoG"] if with_relion else []) + ["log", "template", "learned"]
+    print(f"\n| particle | signal-to-noise | {' | '.join(names)} | on carbon or ice, %: log, template, learned |")
+    print("|---|---|" + "---|" * (len(names) + 1))
+    for title, (path, pixel_A) in maps.items():
+        structure = structure_from_map(path, pixel_A)
         base = SimulationParameters(size=(2048, 2048), pixel_size_A=2.0, structure=structure, n_particles=150)
         views = views_for(base)
-        for snr in (0.05, 0.02, 0.01, 0.005):
+        for snr in levels:
             scenes = [
                 simulate_micrograph(replace(base, snr=snr, carbon_probability=float(i % 2)), i, views) for i in range(n)
             ]
             items = [Labelled(str(i), s.image, s.x, s.y, s.pixel_size_A, s.diameter_A) for i, s in enumerate(scenes)]
-            cells = []
-            for name, pick in pickers.items():
-                runs = [pick(item) for item in items]
-                matches = [matched(item, run) for item, run in zip(items, runs, strict=True)]
-                told = quality(matches)
-                cells.append(f"{told.best_f1:.3f}")
-                if name == "log":
-                    bad = total = 0
-                    for scene, run in zip(scenes, runs, strict=True):
-                        kept = run.score >= told.best_threshold
-                        bad += int(on_dirt(scene, run.x[kept], run.y[kept]).sum())
-                        total += int(kept.sum())
-            print(f"| {title} | {snr:g} | {' | '.join(cells)} | {100 * bad / max(1, total):.1f} |", flush=True)
+            regions = {
+                item.name: find_regions(item.image, pixel_size_A=item.pixel_A, diameter_A=item.diameter_A)
+                for item in items
+            }
+
+            def avoid(item: Labelled, picked: Picked, regions: dict = regions) -> Picked:
+                """With carbon and ice left out, as the program does."""
+                found = Candidates(picked.x, picked.y, picked.score, np.full(len(picked.x), item.diameter_A))
+                padding = find_padding(item.image)
+                kept = exclude(found, regions[item.name], shape=item.image.shape, padding=padding).kept
+                return Picked(kept.x, kept.y, kept.score, picked.seconds)
+
+            judged = items[1:]
+            runs = {
+                "log": [avoid(item, by_log(item)) for item in judged],
+                "template": [
+                    avoid(item, by_template(item, path, pixel_A, ctf={"defocus_u_A": scene.defocus_A}))
+                    for item, scene in zip(judged, scenes[1:], strict=True)
+                ],
+                "learned": [avoid(*one) for one in zip(judged, by_learned(items, avoid), strict=True)],
+            }
+            if with_relion:
+                runs["relion LoG"] = [by_relion(item) for item in judged]
+            told = {
+                name: quality([matched(item, one) for item, one in zip(judged, runs[name], strict=True)])
+                for name in names
+            }
+            dirty = []
+            for name in names[-3:]:
+                bad = total = 0
+                for scene, run in zip(scenes[1:], runs[name], strict=True):
+                    kept = run.score >= told[name].best_threshold
+                    bad += int(on_dirt(scene, run.x[kept], run.y[kept]).sum())
+                    total += int(kept.sum())
+                dirty.append(f"{100 * bad / max(1, total):.1f}")
+            cells = " | ".join(f"{told[name].best_f1:.3f}" for name in names)
+            print(f"| {title} | {snr:g} | {cells} | {', '.join(dirty)} |", flush=True)
 
 
 def on_dirt(scene: SimulatedMicrograph, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -255,21 +340,123 @@ def on_dirt(scene: SimulatedMicrograph, x: np.ndarray, y: np.ndarray) -> np.ndar
     return dirt
 
 
+def published(data: Path, name: str, picker: str) -> np.ndarray | None:
+    """Published picks of a micrograph, (n, 2) xy, turned upside down as the JPGs are; None where there are none."""
+    path = data / f"picks_10017/{picker}_box/Falcon_2012_06_12-{name}.box"
+    if not path.exists():
+        return None
+    corner_x, corner_y, width, height = np.loadtxt(path, ndmin=2)[:, :4].T
+    return np.column_stack([corner_x + width / 2, 4095 - (corner_y + height / 2)])
+
+
+def in_turn(items: list[Labelled]) -> dict[str, Picked]:
+    """What `learned` proposes on each after 50 decisions on the one before it."""
+    size = {"pixel_size_A": items[0].pixel_A, "diameter_A": items[0].diameter_A}
+    seen = [describe(item.image, **size, context=JobContext()) for item in items]
+    out = {}
+    for k, item in enumerate(items):
+        source = k - 1 if k else len(items) - 1
+        found = by_log(items[source])
+        hit = matched(items[source], found).hit
+        chosen = np.random.default_rng(source).choice(len(hit), 50, replace=False)
+        example = Example(found.x[chosen], found.y[chosen], hit[chosen])
+        others = [one for i, one in enumerate(seen) if i != source]
+        model = train([seen[source]], [example], others=others, diameter_A=item.diameter_A, context=JobContext())
+        p = probability(model, seen[k])
+        kept = suppress(seen[k].x, seen[k].y, p, 0.5 * seen[k].diameter)
+        out[item.name] = Picked(seen[k].x[kept], seen[k].y[kept], p[kept], 0.0)
+    return out
+
+
+def agreement(data: Path, items: list[Labelled]) -> None:
+    """Whether what the labels call wrong is a pick of others, too."""
+    print("| micrograph | picker | F1 | called wrong | of these picked by crYOLO | by Topaz | by both | missed |")
+    print("|---|---|---|---|---|---|---|---|")
+    ours = in_turn(items)
+    for item in items:
+        reach = TOLERANCE * item.diameter_A / item.pixel_A
+        others = {name: published(data, item.name, name) for name in ("cryolo", "topaz")}
+        rows = {"learned": np.column_stack([ours[item.name].x, ours[item.name].y])}
+        best = quality([matched(item, ours[item.name])]).best_threshold
+        rows["learned"] = rows["learned"][ours[item.name].score >= best]
+        rows |= {name: places for name, places in others.items() if places is not None}
+        for name, places in rows.items():
+            found = match(places[:, 0], places[:, 1], np.ones(len(places)), item.x, item.y, reach, item.name)
+            wrong = places[~found.hit]
+            near = {
+                peer: cKDTree(where).query(wrong)[0] <= reach
+                for peer, where in others.items()
+                if where is not None and peer != name
+            }
+            cells = [str(int(near[peer].sum())) if peer in near else "" for peer in others]
+            both = str(int(np.logical_and.reduce(list(near.values())).sum())) if len(near) == 2 else ""
+            missed = len(item.x) - int(found.hit.sum())
+            f1 = 2 * found.hit.sum() / (len(places) + len(item.x))
+            print(f"| {item.name} | {name} | {f1:.3f} | {len(wrong)} | {' | '.join(cells)} | {both} | {missed} |")
+
+
+def picture(items: list[Labelled], path: Path) -> None:
+    """Draw labels (blue) and what is called wrong at p > 0.8 (red) on a quarter of 15_07_41_0; rows of crops below."""
+    item = next(item for item in items if item.name == "15_07_41_0")
+    ours = in_turn(items)[item.name]
+    hit = matched(item, ours).hit
+    shown = BAND_PASS.denoise(
+        item.image, pixel_size_A=item.pixel_A, diameter_A=item.diameter_A, max_side=1400, context=JobContext()
+    )
+    (low, high), step = shown.limits, shown.step[0]
+    grey = (np.clip((shown.pixels - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+    micrograph = Image.fromarray(grey).convert("RGB")
+    rings = micrograph.copy()
+    pen = ImageDraw.Draw(rings)
+    radius = item.diameter_A / item.pixel_A / 2 / step
+    wrong = (ours.score > 0.8) & ~hit
+    for x, y in zip(item.x / step, item.y / step, strict=True):
+        pen.ellipse([x - radius, y - radius, x + radius, y + radius], outline=(90, 170, 255), width=2)
+    for x, y in zip(ours.x[wrong] / step, ours.y[wrong] / step, strict=True):
+        pen.ellipse([x - radius, y - radius, x + radius, y + radius], outline=(255, 110, 60), width=2)
+    size, rows = 75, []
+    for places in (np.column_stack([ours.x, ours.y])[wrong], np.column_stack([item.x, item.y])):
+        inside = places[np.abs(places - np.array(item.image.shape) / 2).max(axis=1) < 1800]
+        rows.append(inside[np.random.default_rng(0).permutation(len(inside))[:36]] / step)
+    sheet = Image.new("RGB", (12 * size, 680 + 6 * size + 10), (255, 255, 255))
+    sheet.paste(rings.crop((250, 300, 250 + 12 * size, 300 + 670)), (0, 0))
+    for block, places in enumerate(rows):
+        for k, (x, y) in enumerate(places):
+            crop = micrograph.crop(tuple(int(v) for v in (x - 24, y - 24, x + 24, y + 24))).resize((size - 2, size - 2))
+            sheet.paste(crop, ((k % 12) * size, 680 + block * (3 * size + 10) + (k // 12) * size))
+    sheet.convert("P", palette=Image.Palette.ADAPTIVE, colors=32).save(path, optimize=True)
+    sure = ours.score > 0.8
+    print(f"{path}: at p > 0.8 {int((sure & hit).sum())} right and {int(wrong.sum())} called wrong")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared/data")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--simulated", type=int, default=4, help="micrographs at each contrast; 0 = none")
+    parser.add_argument(
+        "--levels", type=float, nargs="+", default=[0.05, 0.025, 0.0125, 0.01], help="of them, contrast"
+    )
+    parser.add_argument("--only", choices=("labelled", "learned", "simulated"), help="one of the three parts")
+    parser.add_argument("--agreement", action="store_true", help="of labels and published picks, and nothing else")
+    parser.add_argument("--picture", type=Path, help="of what is called wrong on 15_07_41_0, and nothing else")
     parser.add_argument("--draws", type=int, default=3, help="of decisions, for each micrograph")
     options = parser.parse_args()
-    pickers: dict[str, Callable[[Labelled], Picked]] = {"log": by_log}
-    if shutil.which("relion_autopick"):
-        pickers["relion LoG"] = by_relion
-    sets = {"beta-galactosidase": beta_galactosidase(options.data), "apoferritin": apoferritin(options.data)}
-    labelled(sets, pickers, options.repeats)
-    learned(sets, (50, 300), options.draws)
-    if options.simulated:
-        simulated(options.data, {**pickers, "log": by_log_avoiding}, options.simulated)
+    beta = beta_galactosidase(options.data)
+    if options.agreement:
+        agreement(options.data, beta)
+        return
+    if options.picture:
+        picture(beta, options.picture)
+        return
+    relion = shutil.which("relion_autopick") is not None
+    sets = {"beta-galactosidase": beta, "apoferritin": apoferritin(options.data)}
+    if options.only in (None, "labelled"):
+        labelled(sets, relion, options.repeats)
+    if options.only in (None, "learned"):
+        learned(sets, (50, 300), options.draws)
+    if options.only in (None, "simulated") and options.simulated:
+        simulated(options.data, relion, options.simulated, options.levels)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """The ``learned`` picker: a curator's few decisions, and what the undecided picks around them look like.
 
 Places come from the ``log`` detector. Each is described by rotation-invariant numbers: the Fourier magnitudes, over
-the angle, of the image on rings around it. Fifty decisions are too few to learn a hundred numbers from. So the
-detector's score, calibrated by the decisions, says of each *undecided* place on the same micrographs how likely it is
-a particle; kernel ridge regression is fitted to these soft labels and to the decisions, which weigh more. The
-regression finds what its noisy teacher's good places have in common, and so becomes better than it. Last, a logistic
-function of its cross-validated output and of the distance from the edge, fitted to the decisions alone, makes it a
-probability. The numbers are standardised within each micrograph, which takes much of defocus and ice out of them.
+the angle, of the image on rings around it, and the likelihood that it shows one of the views of the particle
+(``views``), which are found on these and on undecided micrographs. Fifty decisions are too few to learn a hundred
+numbers from. So the likelihood, calibrated by the decisions, says of each *undecided* place on the same micrographs
+how likely it is a particle; kernel ridge regression is fitted to these soft labels and to the decisions, which weigh
+more. The regression finds what its noisy teacher's good places have in common, and so becomes better than it. Last, a
+logistic function of its cross-validated output and of how much the edge cuts off, fitted to the decisions alone, makes
+it a probability. The numbers are standardised within each micrograph, which takes much of defocus and ice out of them.
 
 What this beats and what it does not was measured: docs/picking.md.
 
@@ -38,16 +39,21 @@ from ..model.context import JobContext
 from ..model.coordinates import FloatArray
 from .log import detect
 from .model_file import Model, load_model
+from .response import FloatImage, white_copy
 from .suppress import in_polygons, inside, suppress
+from .views import Views, find_views, likelihood, pictures
 
 # scikit-image has no types
 _filters: Any = filters
+_QUIET = JobContext()
 #: Rings and angles of a description, its radius in diameters, and the angular frequencies kept.
 _RINGS, _ANGLES, _REACH, _HARMONICS = 14, 48, 0.9, 8
 #: Candidates: the least score of the detector, and their distance, diameters.
 _LEAST, _APART = 1.0, 0.4
-#: Weight of the detector's score among the numbers; how far a standardised number may stray.
-_SCORE_WEIGHT, _FAR = 0.25, 5.0
+#: Weights of the detector's score and of the likelihood among the numbers; how far a standardised number may stray.
+_SCORE_WEIGHT, _LIKELY_WEIGHT, _FAR = 0.18, 0.35, 5.0
+#: Views are found from so many of a micrograph's best places, the very best passed over; an accepted one counts more.
+_BEST, _PASSED_OVER, _ACCEPTED = 385, 15, 3.0
 #: Kernel width (of the squared distance a number), landmarks, ridge, weight of a decision beside an undecided place.
 _GAMMA, _LANDMARKS, _RIDGE, _DECIDED = 0.3, 400, 10.0, 5.0
 #: A decision is about the candidate within so many diameters; what is nearer to a pick than the second is it again.
@@ -72,9 +78,13 @@ class Seen:
     numbers : (n, k) float32
         Not standardised; the first is the logarithm of the detector's score.
     edge : (n,) float64
-        1 at the edge (or the padding) .. 0 a diameter and more away from it.
+        1 at the edge (or the padding) .. 0 half a diameter and more away from it, where a particle is whole.
     diameter : float
         Micrograph px.
+    white : (h, w) float32
+        Whitened working copy; its pixel (0, 0) is the micrograph's.
+    step : float
+        Micrograph px per pixel of it.
     """
 
     x: FloatArray
@@ -82,6 +92,13 @@ class Seen:
     numbers: NDArray[np.float32]
     edge: FloatArray
     diameter: float
+    white: FloatImage
+    step: float
+
+    @property
+    def places(self) -> tuple[FloatImage, FloatArray, FloatArray, float]:
+        """White picture, and the candidates' x, y and diameter in its px."""
+        return self.white, self.x / self.step, self.y / self.step, self.diameter / self.step
 
     def __len__(self) -> int:
         return len(self.x)
@@ -131,7 +148,8 @@ def describe(
     seen = detect(image, pixel_size_A=pixel_size_A, diameter_A=diameter_A, polarity=polarity, context=context)
     if seen is None:
         nothing = np.zeros(0)
-        return Seen(nothing, nothing, np.zeros((0, 1), np.float32), nothing, whole)
+        numbers = np.zeros((0, 2 + _RINGS * (1 + _HARMONICS)), np.float32)
+        return Seen(nothing, nothing, numbers, nothing, whole, np.zeros((1, 1), np.float32), 1.0)
     x, y, score = seen.peaks()
     good = (score >= _LEAST) & inside(x, y, image.shape, seen.padding)
     x, y, score = x[good], y[good], score[good]
@@ -144,12 +162,13 @@ def describe(
         more = np.maximum(map_coordinates(near, at, order=0, mode="nearest"), 0.1)
         x, y, score = np.r_[x, more_x], np.r_[y, more_y], np.r_[score, more]
     context.check()
-    rings = _rings(seen.small, x / seen.step, y / seen.step, seen.diameter, context)
+    white = white_copy(seen.small)
+    rings = _rings(white, x / seen.step, y / seen.step, seen.diameter, context)
     numbers = np.column_stack([np.log(np.maximum(score, 0.1)).astype(np.float32), score.astype(np.float32), rings])
     top, bottom, left, right = seen.padding
     h, w = image.shape
     away = np.minimum.reduce([x - left, w - 1 - right - x, y - top, h - 1 - bottom - y]) / whole
-    return Seen(x, y, numbers, np.clip(1.0 - away, 0.0, 1.0), whole)
+    return Seen(x, y, numbers, np.clip(1.0 - 2.0 * away, 0.0, 1.0), whole, white, seen.step)
 
 
 def _unseen(
@@ -190,6 +209,7 @@ def train(
     seen: Sequence[Seen],
     decided: Sequence[Example],
     *,
+    others: Sequence[Seen] = (),
     diameter_A: float,
     polarity: str = "dark",
     context: JobContext,
@@ -202,6 +222,8 @@ def train(
         Micrographs on which there are decisions.
     decided : sequence of Example
         Of the same micrographs.
+    others : sequence of Seen
+        Micrographs without decisions: the particle's views are found on them, too.
     diameter_A : float
         That the micrographs were described with.
     polarity : 'dark' or 'bright'
@@ -218,15 +240,20 @@ def train(
     n_rejected = sum(len(e.accepted) for e in decided) - n_accepted
     if why := too_few(n_accepted, n_rejected):
         raise EngineError(why)
-    label = np.concatenate([_labels(s, e) for s, e in zip(seen, decided, strict=True)])
-    raw = np.concatenate([s.numbers for s in seen])
+    labels = [_labels(s, e) for s, e in zip(seen, decided, strict=True)]
+    label = np.concatenate(labels)
+    # what lies beside an accepted pick is never proposed: it tells what a particle is, not how sure one may be
+    asked = np.concatenate([_asked(s, e) for s, e in zip(seen, decided, strict=True)])
     if not np.isfinite(label).any():
         raise EngineError("none of the decided picks lies on a micrograph where anything is seen")
+    rng = context.rng()
+    views = _views([*seen, *others], labels, rng, context)
+    told = [_told(s, views, context) for s in seen]
+    raw = np.concatenate(told)
     mean, spread = raw.mean(axis=0), raw.std(axis=0) + 1e-6
-    scaled = np.concatenate([_scaled(s.numbers, mean, spread) for s in seen])
+    scaled = np.concatenate([_scaled(one, mean, spread) for one in told])
     edge = np.concatenate([s.edge for s in seen])
     context.check()
-    rng = context.rng()
     chosen = np.sort(rng.choice(len(scaled), min(_LANDMARKS, len(scaled)), replace=False))
     landmarks = scaled[chosen]
     with threadpool_limits(1):
@@ -236,13 +263,45 @@ def train(
     with threadpool_limits(1):
         kernel = _kernel(scaled, landmarks) @ whiten
         context.progress(2, 3, "learning")
-        bias, weights, held_out = _fitted(kernel, label, raw[:, 0].astype(np.float64))
+        bias, weights, held_out = _fitted(kernel, label, scaled[:, 2].astype(np.float64))
     known = np.isfinite(label)
-    slope, edge_slope, offset = _calibrated(held_out, edge[known], label[known])
+    asked = asked[known]
+    slope, edge_slope, offset = _calibrated(held_out[asked], edge[known][asked], label[known][asked])
     return Model(
-        landmarks, (whiten @ weights).astype(np.float32), bias, mean, spread, slope, edge_slope, offset, diameter_A,
-        polarity, n_accepted, n_rejected,
+        landmarks, (whiten @ weights).astype(np.float32), bias, mean, spread, views.averages, views.shares, slope,
+        edge_slope, offset, diameter_A, polarity, n_accepted, n_rejected,
     )  # fmt: skip
+
+
+def _views(seen: Sequence[Seen], labels: Sequence[FloatArray], rng: np.random.Generator, context: JobContext) -> Views:
+    """Of the best places and the accepted ones, without the rejected; ``labels`` are the first micrographs'."""
+    found, weights = [], []
+    nobody = [np.full(len(s), np.nan) for s in seen[len(labels) :]]
+    for one, label in zip(seen, [*labels, *nobody], strict=True):
+        order = np.argsort(-one.numbers[:, 0], kind="stable")
+        passed = min(_PASSED_OVER, len(order) // 20)
+        weight = np.zeros(len(one))
+        weight[order[passed : passed + _BEST]] = 1.0
+        weight[label == 1.0] = _ACCEPTED
+        weight[label == 0.0] = 0.0
+        white, x, y, diameter = one.places
+        chosen = weight > 0
+        if not chosen.any():  # everything good was rejected: what is there, then
+            chosen, weight = np.full(len(one), True), np.ones(len(one))
+        if len(one):
+            found.append(pictures(white, x[chosen], y[chosen], diameter))
+            weights.append(weight[chosen])
+    with threadpool_limits(1):  # many small products of matrices: a second thread of theirs mostly waits
+        return find_views(np.concatenate(found), np.concatenate(weights), rng, context)
+
+
+def _told(seen: Seen, views: Views, context: JobContext) -> NDArray[np.float32]:
+    """Numbers with the likelihood among them: (n, k + 1), not standardised."""
+    if not len(seen):
+        return np.zeros((0, seen.numbers.shape[1] + 1), np.float32)
+    with threadpool_limits(1):
+        likely = likelihood(views, *seen.places, context=context).astype(np.float32)
+    return np.column_stack([seen.numbers[:, :2], likely, seen.numbers[:, 2:]])
 
 
 def too_few(n_accepted: int, n_rejected: int) -> str:
@@ -266,16 +325,30 @@ def _labels(seen: Seen, decided: Example) -> FloatArray:
     if not len(seen) or not len(decided.x):
         return out
     tree = cKDTree(np.column_stack([seen.x, seen.y]))
-    good = np.isfinite(decided.x) & np.isfinite(decided.y)
-    points = np.column_stack([decided.x[good], decided.y[good]])
-    accepted = decided.accepted[good]
-    near = tree.query(points)
-    distance, row = np.asarray(near[0]), np.asarray(near[1], np.intp)
-    for point in points[accepted]:
+    row, accepted = _rows(seen, decided, tree)
+    good = decided.accepted & np.isfinite(decided.x) & np.isfinite(decided.y)
+    for point in np.column_stack([decided.x, decided.y])[good]:
         out[tree.query_ball_point(point, _BESIDE * seen.diameter)] = 0.0
     for value in (False, True):  # where both were said of one place, accepted holds
-        out[row[(accepted == value) & (distance <= _SAME * seen.diameter)]] = float(value)
+        out[row[accepted == value]] = float(value)
     return out
+
+
+def _asked(seen: Seen, decided: Example) -> NDArray[np.bool_]:
+    """Whether somebody decided about a candidate itself."""
+    out = np.zeros(len(seen), bool)
+    if len(seen) and len(decided.x):
+        out[_rows(seen, decided, cKDTree(np.column_stack([seen.x, seen.y])))[0]] = True
+    return out
+
+
+def _rows(seen: Seen, decided: Example, tree: Any) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Candidate of each decision that has one, and whether it was accepted."""
+    good = np.isfinite(decided.x) & np.isfinite(decided.y)
+    near = tree.query(np.column_stack([decided.x[good], decided.y[good]]))
+    distance, row = np.asarray(near[0]), np.asarray(near[1], np.intp)
+    close = distance <= _SAME * seen.diameter
+    return row[close], decided.accepted[good][close]
 
 
 def _scaled(
@@ -285,8 +358,8 @@ def _scaled(
     if len(numbers) >= _OWN_STATISTICS:
         mean, spread = numbers.mean(axis=0), numbers.std(axis=0) + 1e-6
     out = np.clip((numbers - mean) / spread, -_FAR, _FAR)
-    weight = np.full(out.shape[1], 1.0 / math.sqrt(max(1, out.shape[1] - 2)))
-    weight[:2] = _SCORE_WEIGHT
+    weight = np.full(out.shape[1], 1.0 / math.sqrt(max(1, out.shape[1] - 3)))
+    weight[:2], weight[2] = _SCORE_WEIGHT, _LIKELY_WEIGHT
     return np.asarray(out * weight, np.float32)
 
 
@@ -301,7 +374,7 @@ def _whitener(landmarks: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _fitted(kernel: NDArray[np.float64], label: FloatArray, score: FloatArray) -> tuple[float, FloatArray, FloatArray]:
-    """Ridge regression on decisions and, elsewhere, on what the detector's score makes likely.
+    """Ridge regression on decisions and, elsewhere, on what the likelihood under the views says.
 
     Returns bias, weights, and for each decided place what would come out had nobody decided about it.
     """
@@ -324,10 +397,10 @@ def _fitted(kernel: NDArray[np.float64], label: FloatArray, score: FloatArray) -
 
 
 def _teacher(score: FloatArray, label: FloatArray) -> FloatArray:
-    """Probability of each place by the detector's score alone, (n,).
+    """Probability of each place by its likelihood alone, (n,).
 
-    The decisions may be about the best places only, or about doubtful ones: where the scores part by themselves
-    counts as much as some decisions.
+    ``score`` is standardised. The decisions may be about the best places only, or about doubtful ones: where the
+    scores part by themselves counts as much as some decisions.
     """
     known = np.isfinite(label)
     z = (score - score.mean()) / (score.std() + 1e-9)
@@ -342,9 +415,10 @@ def _calibrated(output: FloatArray, edge: FloatArray, label: FloatArray) -> tupl
     """Slope, slope of the nearness to the edge, offset of the logistic function."""
     columns = np.column_stack([4.0 * (output - 0.5), edge])
     n_yes = float((label > 0.5).sum())
-    yes, no = (n_yes + 1.0) / (n_yes + 2.0), 1.0 / (len(label) - n_yes + 2.0)  # Platt's: nobody is that sure
+    # as Platt's, but with half a count (Krichevsky and Trofimov's): nobody is that sure
+    yes, no = (n_yes + 0.5) / (n_yes + 1.0), 0.5 / (len(label) - n_yes + 1.0)
     smooth = np.where(label > 0.5, yes, no)
-    slopes, offset = _logistic(columns, smooth, np.ones(len(label)), np.array([1.0, 0.0]), np.array([0.3, 1.0]))
+    slopes, offset = _logistic(columns, smooth, np.ones(len(label)), np.array([2.0, -1.0]), np.array([0.3, 1.0]))
     slope = max(float(slopes[0]), 0.1)  # decisions that contradict the picture must not turn the order round
     return 4.0 * slope, min(float(slopes[1]), 0.0), float(offset) - 2.0 * slope
 
@@ -369,11 +443,12 @@ def _probability(z: FloatArray) -> FloatArray:
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(z, -50.0, 50.0))))
 
 
-def probability(model: Model, seen: Seen) -> FloatArray:
+def probability(model: Model, seen: Seen, context: JobContext = _QUIET) -> FloatArray:
     """Probability that each candidate is a particle the curator would accept, (n,) float64."""
     if not len(seen):
         return np.zeros(0)
-    output = model.bias + _kernel(_scaled(seen.numbers, model.mean, model.spread), model.landmarks) @ model.weights
+    told = _told(seen, Views(model.averages, model.shares), context)
+    output = model.bias + _kernel(_scaled(told, model.mean, model.spread), model.landmarks) @ model.weights
     return _probability(model.slope * output + model.edge_slope * seen.edge + model.offset)
 
 
@@ -424,7 +499,7 @@ class LearnedPicker:
         seen = describe(
             image, pixel_size_A=pixel_size_A, diameter_A=diameter_A, polarity=model.polarity, context=context
         )
-        score = probability(model, seen)
+        score = probability(model, seen, context)
         good = score >= least
         if len(exclude):
             good &= ~in_polygons(seen.x, seen.y, [np.asarray(p, np.float64) for p in exclude])

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..errors import EngineError
 
 #: Raised when the numbers mean something else; an older file must be learned anew.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +33,9 @@ class Model:
     bias : float
     mean, spread : (k,) float32
         Of the numbers in training; for micrographs with few candidates.
+    averages : (v, r, h) complex64
+    shares : (v,) float32
+        The particle's views; see ``views``.
     slope, edge_slope, offset : float
         Of the logistic function that makes it a probability.
     diameter_A : float
@@ -47,6 +50,8 @@ class Model:
     bias: float
     mean: NDArray[np.float32]
     spread: NDArray[np.float32]
+    averages: NDArray[np.complex64]
+    shares: NDArray[np.float32]
     slope: float
     edge_slope: float
     offset: float
@@ -92,11 +97,12 @@ def load_model(path: Path) -> Model:
             values = {field.name: file[field.name] for field in fields(Model)}
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise EngineError(f"{path} is no model of the learned picker ({error})") from error
-    arrays = ("landmarks", "weights", "mean", "spread")
+    arrays = ("landmarks", "weights", "mean", "spread", "averages", "shares")
     plain = {name: value if name in arrays else value.item() for name, value in values.items()}
     model = Model(**plain)
     shapes = (model.landmarks.ndim, model.weights.shape, model.mean.shape, model.spread.shape)
     k = model.landmarks.shape[-1]
-    if shapes != (2, (len(model.landmarks),), (k,), (k,)):
+    views = model.averages.ndim == 3 and model.shares.shape == (len(model.averages),)
+    if shapes != (2, (len(model.landmarks),), (k,), (k,)) or not views:
         raise EngineError(f"{path} is no model of the learned picker (its arrays do not fit each other)")
     return model

@@ -45,9 +45,8 @@ def working_copy(
     (small, step), or None where the image holds nothing
     """
     step = max(1.0, math.floor(4.0 * whole / _PX_PER_DIAMETER) / 4.0)
-    small = band_pass(
-        clean, _HIGH_PASS * whole, max(_LOW_PASS * whole, 2.0 * step), step=step, padding=padding, context=context
-    )
+    low, high = cut_offs(whole / step)
+    small = band_pass(clean, low * step, high * step, step=step, padding=padding, context=context)
     spread = robust_sd(small)
     # of a constant image only rounding errors are left
     if spread < 1e-5:
@@ -55,6 +54,11 @@ def working_copy(
     np.clip(small, -_CLIP * spread, _CLIP * spread, out=small)
     small /= np.float32(spread)
     return small, step
+
+
+def cut_offs(diameter: float) -> tuple[float, float]:
+    """Longest and shortest wavelength of the working copy, px of it; ``diameter`` too."""
+    return _HIGH_PASS * diameter, max(_LOW_PASS * diameter, 2.0)
 
 
 def bright_copy(image: NDArray[Any], padding: Padding, polarity: str, context: JobContext) -> FloatImage:
@@ -65,13 +69,23 @@ def bright_copy(image: NDArray[Any], padding: Padding, polarity: str, context: J
     return clean
 
 
-def whitening(spectrum: NDArray[np.complex64], frequency: FloatImage) -> FloatImage:
-    """Gain that takes part of the radial amplitude out of the spectrum."""
+def whitening(spectrum: NDArray[np.complex64], frequency: FloatImage, part: float = _WHITENING) -> FloatImage:
+    """Gain that takes part of the radial amplitude out of the spectrum; 1 = all of it."""
     ring = np.minimum((frequency * (2 * _BINS)).astype(np.intp), _BINS - 1)
     total = np.bincount(ring.ravel(), (np.abs(spectrum) ** 2).ravel(), _BINS)
     power = total / np.maximum(1, np.bincount(ring.ravel(), minlength=_BINS))
-    gain = np.maximum(power, 1e-4 * power.max()) ** (-0.5 * _WHITENING)
+    gain = np.maximum(power, 1e-4 * power.max()) ** (-0.5 * part)
     return np.asarray((gain / gain.max()).astype(np.float32)[ring])
+
+
+def white_copy(image: FloatImage) -> FloatImage:
+    """A picture whose noise is the same at all frequencies, in robust standard deviations, (h, w) float32."""
+    shape = tuple(int(scipy.fft.next_fast_len(side + side // 16, real=True)) for side in image.shape)
+    extended = np.pad(image, [(0, b - a) for a, b in zip(image.shape, shape, strict=True)], mode="symmetric")
+    spectrum = scipy.fft.rfft2(extended, workers=fft_workers())
+    frequency = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None]).astype(np.float32)
+    white = filtered(spectrum, whitening(spectrum, frequency, 1.0), shape, image.shape)
+    return white / np.float32(max(robust_sd(white), 1e-12))
 
 
 def filtered(

@@ -18,7 +18,7 @@ from ..imaging.filters import fft_workers
 from ..jobs.cluster import each
 from ..model.context import JobContext
 from ..model.curation import Decision
-from ..model.micrograph import Micrograph
+from ..model.micrograph import Micrograph, MicrographState
 from ..model.particles import Particles
 from ..picking.learned import Example, Seen, describe, too_few, train
 from ..picking.model_file import Model, save_model
@@ -27,6 +27,8 @@ from .session import Session
 _QUIET = JobContext()
 #: Folder of the models, in the project's; models kept in it; micrographs learned from (those with most decisions).
 FOLDER, _KEPT, _MOST = "models", 20, 6
+#: So many are looked at to find the particle's views: where fewer hold decisions, undecided ones are added.
+_LOOKED_AT = 5
 #: Decisions learned from on one micrograph at most, evenly taken.
 _MOST_HERE = 2000
 #: A new model is offered when there are so many times the decisions it was made from.
@@ -93,7 +95,8 @@ class _Lesson:
 def learn(session: Session, *, polarity: str = "dark", context: JobContext = _QUIET) -> Learned:
     """Make a model of the project's decisions and keep it in the project's folder.
 
-    Learned from are the micrographs with the most decisions (six at most). From any thread.
+    Learned from are the micrographs with the most decisions (six at most); where these are few, others are looked at,
+    too, for what the particles look like. From any thread.
 
     Parameters
     ----------
@@ -117,7 +120,7 @@ def learn(session: Session, *, polarity: str = "dark", context: JobContext = _QU
     )
     # no micrograph is left out that has all the rejected (or accepted) ones
     chosen = _with_both_kinds(chosen)
-    lessons = [_lesson(session, m, polarity) for m in chosen]
+    lessons = [_lesson(session, m, polarity) for m in [*chosen, *_spread(session, chosen)]]
     seen: dict[int, Seen] = {}
     problems: list[str] = []
     with closing(each(_described, lessons, threads=fft_workers(), context=context)) as results:
@@ -131,17 +134,18 @@ def learn(session: Session, *, polarity: str = "dark", context: JobContext = _QU
                 raise outcome
             else:
                 seen[lessons.index(lesson)] = outcome
-    if not seen:
+    order = [i for i in sorted(seen) if i < len(chosen)]
+    if not order:
         raise EngineError(f"nothing could be learned: {problems[0] if problems else 'no micrograph can be read'}")
-    order = sorted(seen)
     model = train(
-        [seen[i] for i in order], [lessons[i].example for i in order], diameter_A=session.diameter_A,
+        [seen[i] for i in order], [lessons[i].example for i in order],
+        others=[seen[i] for i in sorted(seen) if i >= len(chosen)], diameter_A=session.diameter_A,
         polarity=polarity, context=JobContext(is_cancelled=context.is_cancelled, seed=context.seed),
     )  # fmt: skip
     path = session.store.folder / FOLDER / f"learned-{model.digest()}.npz"
     save_model(model, path)
     _forget_old(path)
-    return Learned(path, model, len(seen), time.monotonic() - started)
+    return Learned(path, model, len(order), time.monotonic() - started)
 
 
 def parameters_of(learned: Learned) -> Mapping[str, Any]:
@@ -155,6 +159,15 @@ def _with_both_kinds(ranked: list[Micrograph]) -> list[Micrograph]:
         if not any(getattr(m, kind) for m in chosen):
             chosen = [*chosen[: _MOST - 1], *[m for m in ranked[_MOST:] if getattr(m, kind)][:1]]
     return chosen
+
+
+def _spread(session: Session, chosen: list[Micrograph]) -> list[Micrograph]:
+    """Micrographs without decisions, evenly over the project, to look at beside those that were chosen."""
+    known = {m.id for m in chosen}
+    unusable = MicrographState.UNUSABLE
+    rest = [m for m in session.micrographs if not (m.problem or m.id in known or m.state == unusable)]
+    n = min(max(0, _LOOKED_AT - len(chosen)), len(rest))
+    return [rest[(2 * i + 1) * len(rest) // (2 * n)] for i in range(n)]
 
 
 def _lesson(session: Session, micrograph: Micrograph, polarity: str) -> _Lesson:

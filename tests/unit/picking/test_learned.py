@@ -11,8 +11,9 @@ import pytest
 from cryoppp_annotator.errors import Cancelled, EngineError
 from cryoppp_annotator.formats import images
 from cryoppp_annotator.model.context import JobContext
+from cryoppp_annotator.model.coordinates import FloatArray
 from cryoppp_annotator.picking.evaluate import match, quality
-from cryoppp_annotator.picking.learned import LEARNED, Example, describe, too_few, train
+from cryoppp_annotator.picking.learned import LEARNED, Example, describe, probability, too_few, train
 from cryoppp_annotator.picking.log import LOG
 from cryoppp_annotator.picking.model_file import Model, load_model, save_model
 from cryoppp_annotator.testing import check_picker, planted
@@ -87,6 +88,76 @@ def test_decisions_that_contradict_the_picture_do_not_turn_the_order_round() -> 
     assert np.isfinite(model.weights).all()
 
 
+def candidates(seed: int) -> tuple[np.ndarray, FloatArray, FloatArray, np.ndarray]:
+    """An image of discs, places on it, best first, and whether they are discs."""
+    image, x, y = planted(seed=seed)
+    found = LOG.propose(image, **SIZES, parameters={}, context=QUIET)
+    return image, found.x, found.y, match(found.x, found.y, found.score, x, y, 9.0).hit
+
+
+def f1_of(model: Model, seed: int = 11) -> float:
+    image, x, y = planted(seed=seed)
+    found = LEARNED.propose(image, **SIZES, parameters={"model": model}, context=QUIET)
+    return quality([match(found.x, found.y, found.score, x, y, 9.0)]).best_f1
+
+
+@pytest.mark.parametrize("rejected", ["the worst", "a few at the corner"])
+def test_a_curator_who_accepts_the_easiest_and_rejects_what_nobody_would_take_is_served(rejected: str) -> None:
+    image, x, y, hit = candidates(3)
+    # accepted: the best; rejected: nothing near them in score, or hardly any and all in one place (carbon, say)
+    yes = np.flatnonzero(hit)[: 20 if rejected == "the worst" else 22]
+    if rejected == "the worst":
+        nx, ny = x[~hit][-20:], y[~hit][-20:]
+    else:
+        nx, ny = np.linspace(5.0, 60.0, 8), np.full(8, 5.0)
+    example = Example(np.r_[x[yes], nx], np.r_[y[yes], ny], np.r_[np.ones(len(yes), bool), np.zeros(len(nx), bool)])
+    seen = describe(image, **SIZES, also=(example.x, example.y), context=QUIET)
+    model = train([seen], [example], diameter_A=60.0, context=QUIET)
+    assert f1_of(model) > 0.9
+
+
+def test_all_the_good_ones_rejected_is_learned_from_without_harm() -> None:
+    image, x, y, hit = candidates(3)
+    row = np.r_[np.flatnonzero(hit), np.flatnonzero(~hit)[:10]]
+    yes = np.zeros(len(row), bool)
+    yes[-10:] = True
+    seen = describe(image, **SIZES, context=QUIET)
+    model = train([seen], [Example(x[row], y[row], yes)], diameter_A=60.0, context=QUIET)
+    p = probability(model, seen)
+    assert np.isfinite(p).all()
+    assert ((p >= 0) & (p <= 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("accepted", "rejected", "why"),
+    [
+        (40, 0, "at least 3 rejected picks to learn from .0 so far.: what is not one"),
+        (0, 40, "at least 3 accepted picks"),
+        (3, 2, "needs 30 decided picks to learn from, 25 more .3 accepted and 2 rejected so far"),
+    ],
+)
+def test_decisions_that_do_not_suffice_are_refused_with_what_is_missing(accepted: int, rejected: int, why: str) -> None:
+    image, x, y, _ = candidates(3)
+    n = accepted + rejected
+    seen = describe(image, **SIZES, context=QUIET)
+    example = Example(np.resize(x, n), np.resize(y, n), np.arange(n) < accepted)
+    with pytest.raises(EngineError, match=why):
+        train([seen], [example], diameter_A=60.0, context=QUIET)
+
+
+def test_decisions_where_nothing_is_seen_are_refused() -> None:
+    image, x, y, hit = candidates(3)
+    flat = describe(np.zeros((400, 400), np.float32), **SIZES, context=QUIET)
+    seen = describe(image, **SIZES, context=QUIET)
+    example = Example(x[:60], y[:60], hit[:60])
+    with pytest.raises(EngineError, match="where anything is seen"):
+        train([flat], [example], others=[seen, flat], diameter_A=60.0, context=QUIET)
+    # beside one where something is, it does no harm
+    model = train([seen, flat], [example, example], others=[flat], diameter_A=60.0, context=QUIET)
+    assert f1_of(model) > 0.9
+    assert len(LEARNED.propose(np.zeros((400, 400)), **SIZES, parameters={"model": model}, context=QUIET)) == 0
+
+
 def test_picks_by_hand_off_every_candidate_are_learned_from() -> None:
     image, x, y = planted()
     rng = np.random.default_rng(0)
@@ -134,4 +205,6 @@ def test_fifty_decisions_on_one_apoferritin_micrograph_serve_the_others(data_dir
     # what is called sure is right, and as many are particles as was foretold
     hit, score = np.concatenate([m.hit for m in matches]), np.concatenate([m.score for m in matches])
     assert hit[score > 0.8].mean() > 0.9
-    assert abs(hit.mean() - score.mean()) < 0.15
+    likely = score > 0.5
+    assert abs(hit[likely].mean() - score[likely].mean()) < 0.15
+    assert hit[score < 0.3].mean() < hit[likely].mean() - 0.2

@@ -51,8 +51,8 @@ def test_a_rod_is_found_however_it_lies() -> None:
     rod = np.zeros((1, 48, 48), np.float32)
     rod[0, 20:28, 8:40] = 1.0
     found = TEMPLATE.propose(image, **SIZES, parameters={"templates": rod, "template_pixel_A": 2.0}, context=QUIET)
-    best = {tuple(np.rint([y / 20, x / 20]).astype(int)) for x, y in zip(found.x[:5], found.y[:5], strict=True)}
-    assert best == {(round(cy / 20), round(cx / 20)) for cy, cx, _ in places}
+    for cy, cx, _ in places:
+        assert np.hypot(found.x[:5] - cx, found.y[:5] - cy).min() < 6.0
 
 
 @pytest.mark.realdata
