@@ -153,7 +153,12 @@ def _doubts(session: Session, picks: Picks) -> list[str]:
     """Why the scale of it all is doubtful."""
     wanted = set(np.unique(picks.micrograph).tolist())
     doubts = sorted({session.pixel_size_doubt(m) for m in list(session.micrographs) if m.id in wanted} - {""})
-    return [f"the pixel size is doubtful: {doubts[0]}"] if doubts else []
+    notes = [f"the pixel size is doubtful: {doubts[0]}"] if doubts else []
+    if not session.diameter_is_set and not np.isfinite(picks.diameter_A).any():
+        notes.append(
+            f"nobody has set the particle's diameter: the boxes are cut for a guess of {session.diameter_A:g} A"
+        )
+    return notes
 
 
 def _summarised(outcome: Outcome, picks: Picks) -> tuple[tuple[ClassSummary, ...], dict[str, NDArray[Any]]]:

@@ -16,6 +16,8 @@ from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.curation import Decision
 from cryoppp_annotator.picking.evaluate import match, quality
 from cryoppp_annotator.session import optics, project, proposals, template_making, templates
+from cryoppp_annotator.session.class_job import classify_project
+from cryoppp_annotator.session.class_options import RunOptions
 from cryoppp_annotator.store.store import Selector
 
 PARAMETERS = SimulationParameters(
@@ -102,7 +104,7 @@ def test_a_stack_and_a_map_are_kept_with_what_is_known_of_them(session, tmp_path
     made = template_making.from_file(session, tmp_path / "a map.mrc")
     assert (made.templates.name, made.templates.ctf_corrected, made.templates.white) == ("a-map-0001", True, True)
     assert made.templates.pixel_size_A == 4.0
-    assert "24 projections of a map.mrc" in made.told
+    assert "projections of a map.mrc" in made.told
     black = write_stack(tmp_path / "black.mrcs", -ball.sum(axis=0)[None], 4.0)
     told = template_making.from_file(session, black, ctf_corrected=False).templates
     assert (len(told.numbers), told.white, told.ctf_corrected) == (1, False, False)
@@ -123,3 +125,14 @@ def test_too_few_picks_and_a_cancel_leave_nothing(session):
     with pytest.raises(Refused, match="at least 10 accepted picks"):
         template_making.from_picks(session)
     assert templates.list_templates(session) == []
+
+
+def test_classes_cut_for_a_guessed_diameter_say_so(session):
+    options = RunOptions(n_classes=1, decisions=(Decision.ACCEPTED,))
+    assert not [note for note in classify_project(session, options).notes if "guess" in note]
+    while session.diameter_is_set:
+        session.undo()
+    for x, y in zip(session.truths[0].x, session.truths[0].y, strict=True):
+        session.add(float(x), float(y), anyway=True)
+    (note,) = [note for note in classify_project(session, options).notes if "guess" in note]
+    assert "150 A" in note
