@@ -3,9 +3,11 @@
     .venv/bin/python benchmarks/road.py [--data ../shared/data] [-n 30 100 300] [--picks 50000 ...] [--only denoise ...]
 
 Six float32 micrographs of 64 MiB are made of the two of EMPIAR-10017 (turned, with noise added) and stand in the
-folder under N names. Each row is one command in processes of its own, from a cold start. Cores busy: processor
-seconds of the whole process tree over wall seconds. Memory: peak of the sum over the tree of what each process holds
-for itself plus its share of what it shares (PSS; mapped files, which the system takes back at will, are not counted).
+folder under N names; ``extract`` cuts 500 boxes of 96 px from each. Each row is one command, from a cold start. Cores
+busy: processor seconds of the whole process tree over wall seconds; it says little where other programs run. Cores
+wanted: threads that run or wait for a core, no more than there are, on average over the whole run; on a machine that
+has nothing else to do the two are the same. Memory: peak of the sum over the tree of what each process holds for itself
+and its share of what it shares; mapped files, which the system takes back at will, are not counted.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import mrcfile
@@ -47,13 +49,21 @@ session.close()
 """
 
 
+@dataclass
+class Seen:
+    """Of a process tree while it ran: threads that wanted a core, at most as many as there are; memory."""
+
+    wanted: list[int] = field(default_factory=list)
+    peak_mb: float = 0.0
+
+
 @dataclass(frozen=True)
 class Cost:
     """Of one command."""
 
     wall_s: float
     cpu_s: float
-    peak_mb: float
+    seen: Seen
 
 
 def measured(command: Iterable[object]) -> Cost:
@@ -61,8 +71,8 @@ def measured(command: Iterable[object]) -> Cost:
     before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen([str(word) for word in command], stdout=said, stderr=subprocess.STDOUT)
-        peak, over = [0.0], threading.Event()
-        watcher = threading.Thread(target=_watch, args=(process.pid, peak, over))
+        seen, over = Seen(), threading.Event()
+        watcher = threading.Thread(target=_watch, args=(process.pid, seen, over))
         watcher.start()
         code = process.wait()
         wall = time.perf_counter() - begun
@@ -73,17 +83,32 @@ def measured(command: Iterable[object]) -> Cost:
             raise SystemExit(f"{' '.join(map(str, command))}\n{said.read().decode()}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
-    return Cost(wall, cpu, peak[0])
+    return Cost(wall, cpu, seen)
 
 
-def _watch(pid: int, peak: list[float], over: threading.Event) -> None:
-    while not over.wait(0.25):
+def _watch(pid: int, seen: Seen, over: threading.Event) -> None:
+    cores, looks = os.cpu_count() or 1, 0
+    while not over.wait(0.02):
         try:
             root = psutil.Process(pid)
-            tree = [root, *root.children(recursive=True)]
+            tree = [root.pid, *(child.pid for child in root.children(recursive=True))]
         except psutil.Error:
             return
-        peak[0] = max(peak[0], sum(_own_mb(process.pid) for process in tree))
+        seen.wanted.append(min(cores, sum(map(_runnable, tree))))
+        looks += 1
+        if looks % 10 == 0:
+            seen.peak_mb = max(seen.peak_mb, sum(map(_own_mb, tree)))
+
+
+def _runnable(pid: int) -> int:
+    """Threads of a process that run, or would if they had a core."""
+    n = 0
+    try:
+        for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+            n += stat.read_text().rpartition(")")[2].split()[0] in "RD"
+    except OSError:
+        pass
+    return n
 
 
 def _own_mb(pid: int) -> float:
@@ -195,7 +220,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="road-", dir=wish.folder) as name:
         work = Path(name)
         kinds = make_kinds(wish.data, work)
-        print("| | micrographs | wall, s | s each | cores busy | peak memory, MB |\n|---|---|---|---|---|---|")
+        print("| | micrographs | wall, s | CPU, s | CPU each | cores busy | cores wanted | peak memory, MB |")
+        print("|---|---|---|---|---|---|---|---|")
         commands = roads(wish.data, work) if wish.n else {}
         for title, command in commands.items():
             for n in wish.n:
@@ -209,15 +235,15 @@ def main() -> None:
                 movies = linked(kinds, Path(out) / "movies", n // PICKS_EACH)
                 picks = make_picks(movies, Path(out) / "picks")
                 command = [*PROGRAM, "extract", *sorted(picks.glob("*.star")), "--micrographs", movies]
-                cost = measured([*command, "-o", Path(out) / "out", "--box-size", 160, "--bin", 2])
+                cost = measured([*command, "-o", Path(out) / "out", "--box-size", 96, "--bin", 2])
                 told(f"extract, {n:,} picks", n // PICKS_EACH, cost)
 
 
 def told(title: str, n: int, cost: Cost) -> None:
     """Print a row."""
     print(
-        f"| `{title}` | {n} | {cost.wall_s:.1f} | {cost.wall_s / n:.2f} | {cost.cpu_s / cost.wall_s:.2f} "
-        f"| {cost.peak_mb:.0f} |",
+        f"| `{title}` | {n} | {cost.wall_s:.1f} | {cost.cpu_s:.1f} | {cost.cpu_s / n:.2f} "
+        f"| {cost.cpu_s / cost.wall_s:.2f} | {np.mean(cost.seen.wanted):.2f} | {cost.seen.peak_mb:.0f} |",
         flush=True,
     )
 

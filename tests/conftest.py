@@ -62,7 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what lies in tests/gui, and skip what needs something that this machine lacks."""
+    """Mark what lies in tests/gui, skip what needs something that this machine lacks, begin with what takes long."""
     no_data = pytest.mark.skip(reason=f"no real data: {_data_folder()} does not exist (see CRYOPPP_TEST_DATA)")
     no_relion = pytest.mark.skip(reason="RELION is not installed (Debian: apt-get install relion)")
     data_here = _data_folder().is_dir()
@@ -75,6 +75,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(no_data)
         if not relion_here and item.get_closest_marker("relion"):
             item.add_marker(no_relion)
+    # the long ones first: at the end, one core would wait for the other
+    items.sort(key=lambda item: not (item.get_closest_marker("slow") or item.get_closest_marker("topaz")))
 
 
 def pytest_collection_finish() -> None:

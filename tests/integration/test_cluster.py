@@ -339,7 +339,7 @@ def test_a_project_classified_with_a_worker_killed_has_the_same_classes(
         return real(*arguments, on_iteration=look, **words)
 
     def run(where: str, *more: str) -> dict[str, Any]:
-        words = ["classify", str(tmp_path / where / "project"), "-k", "5", "--seed", "2", "--json"]
+        words = ["classify", str(tmp_path / where / "project"), "-k", "4", "--seed", "2", "--json"]
         assert main.run([*words, "-o", str(tmp_path / where / "out"), *more]) == 0
         found: dict[str, Any] = json.loads(capfd.readouterr().out)
         return found

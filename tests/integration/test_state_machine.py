@@ -35,6 +35,8 @@ from cryoppp_annotator.session import regions
 from cryoppp_annotator.session.session import DEFAULT_DIAMETER_A
 from cryoppp_annotator.store.store import Selector
 
+pytestmark = pytest.mark.slow
+
 Row = dict[str, Any]
 #: table, row id, field ("" = the whole row), value before, value after
 Write = tuple[str, Any, str, Any, Any]
