@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +16,11 @@ import pytest
 from PIL import Image
 
 from cryoppp_annotator.cli import main
+from cryoppp_annotator.errors import Cancelled
 from cryoppp_annotator.formats.stacks import write_stack
 from cryoppp_annotator.formats.star import read_star
+from cryoppp_annotator.model.context import JobContext
+from cryoppp_annotator.session.extraction import ExtractionWish, extract
 
 Run = Callable[..., tuple[int, str, str]]
 N = 60
@@ -96,6 +101,65 @@ def test_a_micrograph_that_cannot_be_read_is_skipped(run: Run, data: Path) -> No
     assert "left out: 32 of 62" in err
     assert not (data / "P/b.mrcs").exists()
     (data / "mics/b.mrc").write_bytes(whole)
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> list[Path]:
+    """STARs of twelve micrographs in ``many``, the larger first: they end in another order than they begin."""
+    rng = np.random.default_rng(1)
+    (tmp_path / "many").mkdir()
+    stars = []
+    for i in range(12):
+        n = 12 - i
+        image = rng.normal(0.0, 1.0, (64, 64 * n)).astype(np.float32)
+        x = 32.0 + 64.0 * np.arange(n)
+        image[32, x.astype(int)] -= 50.0 + i  # so that a box can be told from that of another micrograph
+        with mrcfile.new(tmp_path / "many" / f"m{i:02d}.mrc") as file:
+            file.set_data(image)
+            file.voxel_size = 2.0
+        stars.append(tmp_path / f"m{i:02d}.star")
+        rows = "".join(f"{at} 32\n" for at in x)
+        stars[-1].write_text(f"data_\n\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n{rows}")
+    cut_off = tmp_path / "many" / "m05.mrc"
+    cut_off.with_name("m05.mrc.gz").write_bytes(gzip.compress(cut_off.read_bytes())[:-2000])
+    cut_off.unlink()
+    return stars
+
+
+def test_the_table_has_the_order_of_the_picks_whatever_ends_first(run: Run, many: list[Path], tmp_path: Path) -> None:
+    code, _, err = run("extract", *many, "--micrographs", "many", "-o", "P", "--box-size", 32)
+    assert code == 0
+    assert "skipped: " in err
+    assert "m05.mrc.gz" in err
+    star = read_star(tmp_path / "P/particles.star")
+    particles = star.table("particles")
+    assert particles is not None
+    wanted = [(i, k) for i in range(12) if i != 5 for k in range(12 - i)]
+    assert particles.columns["rlnImageName"] == [f"{k + 1:06d}@P/m{i:02d}.mrcs" for i, k in wanted]
+    assert [Path(name).stem for name in particles.columns["rlnMicrographName"]] == [f"m{i:02d}" for i, _ in wanted]
+    assert [float(x) for x in particles.columns["rlnCoordinateX"]] == [32.0 + 64.0 * k for _, k in wanted]
+    for i in set(range(12)) - {5}:
+        with mrcfile.open(tmp_path / "P" / f"m{i:02d}.mrcs") as file:
+            assert file.data.reshape(-1, 32, 32).shape[0] == 12 - i
+            assert np.median(file.data[..., 16, 16]) > 40
+    left = {path.name for path in (tmp_path / "P").iterdir()} - {f"m{i:02d}.mrcs" for i in range(12)}
+    assert left == {"particles.star"}
+
+
+def test_a_cancelled_extraction_has_no_table_and_is_made_again(many: list[Path], tmp_path: Path) -> None:
+    cancel = threading.Event()
+
+    def report(done: float, _total: float, _message: str) -> None:
+        if done >= 3:
+            cancel.set()
+
+    wish = ExtractionWish(str(tmp_path / "many"), 32)
+    out = tmp_path / "P"
+    with pytest.raises(Cancelled):
+        extract(many, out, wish, context=JobContext(on_progress=report, is_cancelled=cancel.is_set))
+    assert list(out.glob("*.mrcs"))
+    assert not (out / "particles.star").exists()
+    assert extract(many, out, wish).n_particles == 78 - 7
 
 
 @pytest.mark.parametrize(
