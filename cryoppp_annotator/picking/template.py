@@ -36,7 +36,7 @@ from .response import FloatImage, bright_copy, cut_offs, inner_mask, normalised,
 from .suppress import in_polygons, inside, suppress
 
 #: Radius of a template, diameters, and of the soft rim at its end.
-_REACH, _RIM = 0.8, 0.25
+_REACH, _RIM = 0.6, 0.15
 #: Step of the rotations, degrees; principal components kept at most, and the share of the bank they must hold.
 _STEP_DEG, _MOST_COMPONENTS, _HELD = 12.0, 80, 0.985
 #: Projections made of a map, and most templates of a stack that are used.
