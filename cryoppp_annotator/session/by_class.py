@@ -97,4 +97,6 @@ def decide_by_class(session: Session, numbers: Sequence[int], decision: Decision
         found = Particles(**rows.read_columns(connection, query, {"id": np.int64, **COLUMNS}))
         return edits.decide(found, decision, reason, f"of {which} {where}", one)
 
-    return session.commit_over(build)
+    at_most = sum(m.n_undecided for m in session.micrographs if one in (None, m.id))
+    doing = f"{edits.DOING[decision]} picks of {which} {where}"
+    return session.commit_over(build, at_most=at_most, doing=doing, nothing="nothing undecided is there")

@@ -91,8 +91,7 @@ def test_propose_asks_for_the_diameter_and_goes_on_when_a_circle_is_drawn(unmeas
     assert window.session.diameter_A == pytest.approx(DIAMETER * 5.0, rel=0.15)
     assert not box.question.isVisible()
     assert "Drag" not in window.bench.overlay.text
-    window.idle()
-    assert window.session.current.n_undecided > 20
+    window.until(lambda: window.session.current.n_undecided > 20)
     assert not guess.isVisible()
 
 
@@ -114,9 +113,8 @@ def test_the_guess_can_be_confirmed_and_is_never_taken_without_a_word(unmeasured
     box.everywhere.click()
     assert box.question.confirm.text() == "Use 150 Å (30 px)"
     box.question.confirm.click()
-    window.idle()
+    window.until(lambda: all(m.n_undecided for m in window.session.micrographs))
     assert window.session.diameter_is_set
-    assert all(m.n_undecided for m in window.session.micrographs)
 
 
 # --- templates -------------------------------------------------------------------------------------------------------
