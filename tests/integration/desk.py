@@ -80,22 +80,39 @@ class Desk:
         self.point(at)
         self.hands("click", button)
 
-    def drag(self, places: Sequence[Point], modifier: str = "") -> None:
-        """Press at the first place, go through the others, release at the last one."""
+    def drag(self, places: Sequence[Point], seen: Callable[[Point], bool], modifier: str = "") -> None:
+        """Press at the first place, go through the others, release at the last one.
+
+        ``seen`` says whether the program has noticed the pointer at a place: a busy one is handed several moves as one.
+        """
         self.point(places[0])
-        words: list[object] = ["keydown", modifier] if modifier else []
-        words += ["mousedown", 1, "sleep", 0.1]
+        self._noticed(places[0], seen)
+        if modifier:
+            self.hands("keydown", modifier)
+        self.hands("mousedown", 1, "sleep", 0.1)
         for (x0, y0), (x1, y1) in itertools.pairwise(places):
             for share in (0.34, 0.67, 1.0):
-                words += ["mousemove", round(x0 + share * (x1 - x0)), round(y0 + share * (y1 - y0)), "sleep", 0.05]
-        words += ["sleep", 0.1, "mouseup", 1]
-        self.hands(*words, *(["keyup", modifier] if modifier else []))
+                here = (round(x0 + share * (x1 - x0)), round(y0 + share * (y1 - y0)))
+                self.hands("mousemove", *here)
+                self._noticed(here, seen)
+        self.hands("sleep", 0.1, "mouseup", 1, *(["keyup", modifier] if modifier else []))
+
+    def _noticed(self, place: Point, seen: Callable[[Point], bool]) -> None:
+        """Wait until the program has seen the pointer at a place; of two moves in ten milliseconds vispy drops one."""
+        for _ in range(60):
+            end = time.monotonic() + 2.0
+            while time.monotonic() < end:
+                if seen(place):
+                    return
+                time.sleep(0.02)
+            self.point(place)
+        raise AssertionError(f"the program never saw the pointer at {place}")
 
     def type(self, text: str) -> None:
         self.hands("type", "--delay", 40, text)
 
-    def picture(self, file: Path, crop: str = "") -> None:
-        """Save what is on the screen (``crop`` as ImageMagick spells it) once it has come to rest."""
+    def rest(self) -> None:
+        """Wait until the screen has come to rest."""
         seen = b""
         for _ in range(20):
             now = self._screen("rgb:-")
@@ -103,6 +120,10 @@ class Desk:
                 break
             seen = now
             time.sleep(0.25)
+
+    def picture(self, file: Path, crop: str = "") -> None:
+        """Save what is on the screen (``crop`` as ImageMagick spells it) once it has come to rest."""
+        self.rest()
         file.parent.mkdir(parents=True, exist_ok=True)
         self._screen(*(["-crop", crop, "+repage"] if crop else []), str(file))
 
@@ -149,6 +170,11 @@ class Program:
                 "and b.focus.shown().sum() == len(b.particles_layer.layer.data) and not b.viewport.moving"
             )
         )
+
+    def sees(self, place: Point) -> bool:
+        """Whether the pointer was last seen at this place of the screen."""
+        x, y = self.ask("pointer()")
+        return abs(x - place[0]) <= 1 and abs(y - place[1]) <= 1
 
     def ended(self) -> bool:
         return self.process.poll() is not None

@@ -48,7 +48,13 @@ class Server(QObject):
 def _names() -> dict[str, Any]:
     found = [a for w in QApplication.topLevelWidgets() for a in w.findChildren(Annotator)]
     a = found[0] if found else None
-    return {"a": a, "b": None if a is None else a.bench, "app": QApplication.instance(), "at": lambda x, y: at(a, x, y)}
+    return {
+        "a": a,
+        "b": None if a is None else a.bench,
+        "app": QApplication.instance(),
+        "at": lambda x, y: at(a, x, y),
+        "pointer": lambda: pointer(a),
+    }
 
 
 def _plain(value: Any) -> Any:
@@ -64,6 +70,13 @@ def at(a: Annotator, x: float, y: float) -> tuple[int, int]:
     size = canvas.size()
     on = canvas.mapToGlobal(QPoint(round(size.width() / 2 + right), round(size.height() / 2 + down)))
     return on.x(), on.y()
+
+
+def pointer(a: Annotator) -> tuple[int, int]:
+    """Where on the screen napari last saw the pointer."""
+    y, x = a.viewer.cursor.position[-2:]
+    scale = float(a.bench.particles_layer.layer.scale[-1])
+    return at(a, x / scale, y / scale)
 
 
 def box(widget: QWidget) -> tuple[int, int, int, int]:
