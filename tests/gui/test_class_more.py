@@ -275,12 +275,13 @@ def test_classes_whose_frame_nobody_settles_are_not_imported(picked, tmp_path):
 # --- a panel that floats ---------------------------------------------------------------------------------------------
 
 
-def test_keys_mean_the_chosen_classes_while_the_panel_floats(classed):
+def test_keys_mean_the_chosen_classes_while_the_panel_floats(classed, request):
     window, panel = classed, classed.annotator.classes
     dock = panel
     while not isinstance(dock, QDockWidget):
         dock = dock.parentWidget()
     dock.setFloating(True)
+    request.addfinalizer(lambda: dock.setFloating(False))
     QApplication.processEvents()
     assert panel.gallery.window() is dock
     panel.gallery.setFocus()
@@ -296,7 +297,6 @@ def test_keys_mean_the_chosen_classes_while_the_panel_floats(classed):
     window.click(p.x[0], p.y[0])
     window.key(Key.Key_X)
     assert (everything(window).decision == Decision.REJECTED).sum() == 1
-    dock.setFloating(False)
 
 
 def test_a_run_chosen_twice_is_read_once_more(classed):

@@ -266,8 +266,11 @@ def enter_all(bench: Workbench, plans: Sequence[imports.ImportPlan], decision: D
 
 
 def _enter(bench: Workbench, plan: imports.ImportPlan, decision: Decision) -> None:
-    bench.guarded(lambda: bench.say(past(imports.enter(bench.session, plan, decision=decision))))
-    bench.imported.emit()
+    def now() -> None:
+        bench.guarded(lambda: bench.say(past(imports.enter(bench.session, plan, decision=decision))))
+        bench.imported.emit()
+
+    bench.session.when_free(now)
 
 
 def _ask(bench: Workbench, plan: imports.ImportPlan, decision: Decision, drawn: Comparison | None) -> None:
