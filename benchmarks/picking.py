@@ -408,12 +408,13 @@ def picture(items: list[Labelled], path: Path) -> None:
     micrograph = Image.fromarray(grey).convert("RGB")
     rings = micrograph.copy()
     pen = ImageDraw.Draw(rings)
+    blue, red = (90, 170, 255), (255, 110, 60)
     radius = item.diameter_A / item.pixel_A / 2 / step
     wrong = (ours.score > 0.8) & ~hit
     for x, y in zip(item.x / step, item.y / step, strict=True):
-        pen.ellipse([x - radius, y - radius, x + radius, y + radius], outline=(90, 170, 255), width=2)
+        pen.ellipse([x - radius, y - radius, x + radius, y + radius], outline=blue, width=2)
     for x, y in zip(ours.x[wrong] / step, ours.y[wrong] / step, strict=True):
-        pen.ellipse([x - radius, y - radius, x + radius, y + radius], outline=(255, 110, 60), width=2)
+        pen.ellipse([x - radius, y - radius, x + radius, y + radius], outline=red, width=2)
     size, rows = 75, []
     for places in (np.column_stack([ours.x, ours.y])[wrong], np.column_stack([item.x, item.y])):
         inside = places[np.abs(places - np.array(item.image.shape) / 2).max(axis=1) < 1800]
@@ -424,7 +425,11 @@ def picture(items: list[Labelled], path: Path) -> None:
         for k, (x, y) in enumerate(places):
             crop = micrograph.crop(tuple(int(v) for v in (x - 24, y - 24, x + 24, y + 24))).resize((size - 2, size - 2))
             sheet.paste(crop, ((k % 12) * size, 680 + block * (3 * size + 10) + (k // 12) * size))
-    sheet.convert("P", palette=Image.Palette.ADAPTIVE, colors=32).save(path, optimize=True)
+    palette = Image.new("P", (1, 1))  # 30 greys and the two colours of the rings
+    palette.putpalette(
+        [v for grey in np.linspace(0, 255, 30).astype(int).tolist() for v in (grey,) * 3] + [*blue, *red]
+    )
+    sheet.quantize(palette=palette, dither=Image.Dither.NONE).save(path, optimize=True)
     sure = ours.score > 0.8
     print(f"{path}: at p > 0.8 {int((sure & hit).sum())} right and {int(wrong.sum())} called wrong")
 

@@ -10,6 +10,7 @@ import pytest
 
 from cryoppp_annotator.errors import EngineError
 from cryoppp_annotator.imaging.simulate import SimulationParameters, simulate_micrograph, views_for
+from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.curation import Decision
 from cryoppp_annotator.session import learning, project, proposals
 from cryoppp_annotator.session.picking import PickWish, pick_all
@@ -78,6 +79,21 @@ def test_decisions_on_one_micrograph_serve_the_other(session):
     near = [np.hypot(truth.x - x, truth.y - y).min() for x, y in zip(second.x[sure], second.y[sure], strict=True)]
     assert np.mean(np.array(near) < 0.3 * truth.diameter_px) > 0.85
     assert not learning.grown(session, learned.model)
+
+
+def test_an_undecided_micrograph_is_looked_at_and_a_damaged_one_does_no_harm(session):
+    decide(session)
+    with_both = learning.learn(session)
+    other = session.path_of(session.micrographs[1])
+    other.write_bytes(b"no image")
+    told = []
+    without = learning.learn(session, context=JobContext(on_log=told.append))
+    assert any(other.name in line for line in told)
+    assert without.micrographs == with_both.micrographs == 1
+    assert without.model.digest() != with_both.model.digest()
+    session.path_of(session.micrographs[0]).write_bytes(b"no image")
+    with pytest.raises(EngineError, match="nothing could be learned"):
+        learning.learn(session)
 
 
 def test_without_its_model_the_picker_fails_on_each_micrograph_and_says_so(session, tmp_path: Path):
