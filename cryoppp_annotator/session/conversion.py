@@ -139,7 +139,7 @@ def read_picks(sources: Sequence[Path], wish: Conversion, notes: list[str]) -> l
     wish : Conversion
         ``to`` says nothing here.
     notes : list of str
-        What was left out is appended.
+        What was left out is appended, a micrograph that cannot be read too.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def read_picks(sources: Sequence[Path], wish: Conversion, notes: list[str]) -> l
         for path in sources
     ]
     notes += [_issue_text(issue) for file in files for issue in file.issues]
-    return _joined(_meet(files, wish, notes), wish)
+    return _joined(_meet(files, wish, notes, skip_unreadable=True), wish)
 
 
 def _pictures(context: JobContext) -> Callable[[Micrograph], NDArray[np.uint8]]:
@@ -187,7 +187,9 @@ def _issue_text(issue: Issue) -> str:
 # ---------------------------------------------------------------------- micrographs
 
 
-def _meet(files: Sequence[PickFile], wish: Conversion, notes: list[str]) -> list[_Part]:
+def _meet(
+    files: Sequence[PickFile], wish: Conversion, notes: list[str], *, skip_unreadable: bool = False
+) -> list[_Part]:
     """Each source's picks with the micrograph they are of."""
     if wish.micrographs is None:
         return [
@@ -197,6 +199,7 @@ def _meet(files: Sequence[PickFile], wish: Conversion, notes: list[str]) -> list
     by_name = {path.as_posix(): path for path in paths}
     parts: list[_Part] = []
     described: dict[str, Micrograph] = {}
+    unreadable: set[str] = set()
     for file in files:
         match = registry.match_micrographs([p.micrograph for p in file.picks], by_name)
         notes += [f"left out: {name} is no micrograph of {wish.micrographs}" for name in match.unmatched]
@@ -204,11 +207,19 @@ def _meet(files: Sequence[PickFile], wish: Conversion, notes: list[str]) -> list
             notes.append(f"left out: {name} could be {' or '.join(candidates)}")
         for picks in file.picks:
             name = match.matches.get(picks.micrograph, "")
-            if name and name not in described:
-                described[name] = _described(by_name[name])
-            if name:
+            if name and name not in described and name not in unreadable:
+                try:
+                    described[name] = _described(by_name[name])
+                except FormatError as error:
+                    if not skip_unreadable:
+                        raise
+                    unreadable.add(name)
+                    notes.append(f"skipped: {error}")
+            if name in described:
                 pixel = wish.pixel_size_A or described[name].header_pixel_size_A or file.pixel_size_A
                 parts.append(_Part(described[name], picks, file.frame, pixel))
+    if not parts and unreadable:
+        raise FormatError("not one of the micrographs with picks can be read", Path(sorted(unreadable)[0]))
     if not parts:
         named = ", ".join(p.micrograph for f in files for p in f.picks[:2])
         raise FormatError(

@@ -38,7 +38,6 @@ _TRIES = 30
 
 #: What a verb gets that waits for a big step.
 _WAITS = Committed(LATER, Change("wait", "waits for a big step", ()), "wait")
-
 #: Used for rings and filters until somebody says what the particle measures.
 DEFAULT_DIAMETER_A = 150.0
 
@@ -452,7 +451,7 @@ class Session:
     def undo(self) -> str | None:
         """Take the last step back, wherever it was. Returns its title, None where there is nothing.
 
-        A big one, and one that has to wait for a big one, is taken back in the background.
+        A big one, or one that waits for a big one, goes on in the background; who goes on meanwhile stays there.
 
         Raises
         ------
@@ -469,6 +468,7 @@ class Session:
         if self._waits(lambda: self._revert(redo=redo)):
             return "a step"
         passed: frozenset[int] = frozenset()
+        here = self.current_id
         if self._stays[1]:
             self.poll()  # what stood in the way may be gone
 
@@ -488,7 +488,7 @@ class Session:
                 return None
             self._absorb(committed, tallies)
             elsewhere = committed.change.micrograph
-            if elsewhere is not None and elsewhere != self.current_id and self.current_id is not None:
+            if elsewhere is not None and here is not None and here == self.current_id != elsewhere:
                 self.go(elsewhere)
             self._stays = (self.store.head, passed)
             return committed.change.title

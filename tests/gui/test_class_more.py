@@ -6,11 +6,25 @@ import threading
 
 import numpy as np
 import pytest
-from class_window import click_class, decisions, everything, menu_action, open_tab, press, store_run
+from class_window import NAMES, click_class, decisions, everything, menu_action, open_tab, press, store_run
 from qtpy.QtCore import QMimeData, QPoint, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QApplication, QDockWidget
-from window import CTRL, HEIGHT, LEFT, PLAIN, button, choose, dialog, let_go, scored, slide, write_star
+from window import (
+    CTRL,
+    DIAMETER,
+    HEIGHT,
+    LEFT,
+    PLAIN,
+    button,
+    choose,
+    dialog,
+    let_go,
+    places,
+    scored,
+    slide,
+    write_star,
+)
 
 from cryoppp_annotator.formats.stacks import write_stack
 from cryoppp_annotator.gui.widgets.class_frame import ClassFrameDialog
@@ -156,6 +170,26 @@ def test_some_classes_alone_are_classified_again(classed):
     assert len(members) > 90
     assert panel.shown.name == "made by hand, classes 2, 3"
     assert panel.run.list.count() == 2, "the one it comes from is still there"
+
+
+def test_classify_asks_for_the_diameter_that_nobody_has_set(new_window, micrographs, tmp_path):
+    window = new_window().open(micrographs)
+    window.enter(write_star(tmp_path / "picks.star", scored(NAMES)))
+    window.go("a")
+    assert not window.session.diameter_is_set
+    panel = open_tab(window)
+    panel.run.start.click()
+    assert not panel.run.running
+    assert "Classify needs the particle's diameter" in panel.run.question.told.text()
+    assert panel.run.question.isVisible()
+    x, y = places(0)[0]
+    window.drag([(x, y), (x + DIAMETER / 2, y)])
+    assert panel.run.running, "it goes on by itself"
+    assert not panel.run.question.isVisible()
+    window.until(lambda: panel.shown)
+    measured = panel.shown.record["inputs"]["diameter_A"]
+    assert measured == pytest.approx(window.session.diameter_A)
+    assert measured == pytest.approx(100.0, rel=0.15)
 
 
 def test_boxes_are_chosen_kept_with_the_run_and_used_again(picked):

@@ -125,6 +125,23 @@ def test_the_curator_goes_on_and_every_step_keeps_its_place(door: Door) -> None:
     assert session.counts() == {"accepted": 0, "undecided": 147, "rejected": 0}
 
 
+def test_undo_shows_its_micrograph_but_fetches_nobody_who_has_gone_on(door: Door) -> None:
+    session = door.session
+    first, second, third = (m.id for m in session.micrographs)
+    session.go(first)
+    session.decide(session.particles.id, Decision.REJECTED)
+    session.go(second)
+    door.shut()
+    assert session.undo()
+    session.go(third)
+    door.open()
+    agrees(session)
+    assert session.current_id == third
+    assert session.redo()
+    door.open()
+    assert session.current_id == first, "who waits for it sees it"
+
+
 def test_a_big_step_is_taken_back_and_repeated_in_the_background(door: Door) -> None:
     session = door.session
     session.go(session.micrographs[0].id)

@@ -103,6 +103,20 @@ def test_a_micrograph_that_cannot_be_read_is_skipped(run: Run, data: Path) -> No
     (data / "mics/b.mrc").write_bytes(whole)
 
 
+@pytest.mark.parametrize("damage", [b"", b"this is a text\n" * 200], ids=["empty", "text"])
+def test_what_is_no_image_is_skipped_and_named(run: Run, data: Path, damage: bytes) -> None:
+    (data / "mics/b.mrc").write_bytes(damage)
+    code, out, err = run("extract", "a.star", "b.star", "--micrographs", "mics", "-o", "P", "--box-size", 48, "--json")
+    assert code == 0
+    assert json.loads(out)["particles"] == N // 2
+    assert "skipped: " in err
+    assert "b.mrc" in err
+    (data / "mics/a.mrc").write_bytes(damage)
+    code, _, err = run("extract", "a.star", "b.star", "--micrographs", "mics", "-o", "Q", "--box-size", 48)
+    assert code == 1
+    assert "not one of the micrographs" in err
+
+
 @pytest.fixture
 def many(tmp_path: Path) -> list[Path]:
     """STARs of twelve micrographs in ``many``, the larger first: they end in another order than they begin."""

@@ -27,10 +27,12 @@ from ...session import classes
 from ...session.class_view import as_greys, n_classes_for
 from ...session.classes import Preview, RunOptions, RunResult
 from ...session.edits import count_of
+from ...session.polarity import is_bright
 from ...session.session import Announcement
 from ..workbench import Workbench
 from .class_box import BoxChoice
 from .jobs import time_left
+from .size_question import SizeQuestion
 
 #: Fewest picks that can be classified.
 _FEWEST = 10
@@ -78,6 +80,7 @@ class RunBox(QWidget):
         self.picks.setToolTip("Which picks are classified: accepted and undecided ones of this set")
         self.picks.activated.connect(lambda _row: self.refresh())
         self.boxes = BoxChoice(bench)
+        self.question = SizeQuestion(bench)
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setMaximumHeight(8)
@@ -99,7 +102,7 @@ class RunBox(QWidget):
             combo.setMinimumContentsLength(6)
             combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._lay_out()
-        self.start.clicked.connect(lambda: self.classify())
+        self.start.clicked.connect(self._on_start)
         for changed in (self.boxes.size.valueChanged, self.boxes.pixel.valueChanged, self.boxes.unit.activated):
             changed.connect(lambda _value: self.refresh())
         self.cancel.clicked.connect(self._on_cancel)
@@ -140,6 +143,7 @@ class RunBox(QWidget):
         layout.setSpacing(4)
         layout.addLayout(top)
         layout.addWidget(self.boxes)
+        layout.addWidget(self.question)
         layout.addWidget(self._progress)
         layout.addWidget(self.told)
         layout.addLayout(shown)
@@ -150,6 +154,7 @@ class RunBox(QWidget):
     def close_panel(self) -> None:
         """Stop following the session."""
         self._look.stop()
+        self.question.close_panel()
         self._bench.bridge.ticked.disconnect(self._on_tick)
         self._session.changed.disconnect(self._on_changed)
 
@@ -185,6 +190,7 @@ class RunBox(QWidget):
         base = RunOptions(
             n_classes=self.number.value() or n_classes_for(self.n_picks()),
             pick_sets=None if chosen is None else (int(chosen),),
+            invert=not is_bright(self._session),
         )
         base = self.boxes.options(base)
         focus = self._bench.focus
@@ -236,6 +242,10 @@ class RunBox(QWidget):
         self.told.setStyleSheet(f"color: {colour};" if colour else "")
 
     # ------------------------------------------------------------------ a run
+
+    def _on_start(self) -> None:
+        if not self.question.needed_for("Classify", self.classify):  # boxes are cut by it
+            self.classify()
 
     def classify(self, options: RunOptions | None = None) -> None:
         """Start a classification in the background."""

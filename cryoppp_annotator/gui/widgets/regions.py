@@ -32,6 +32,7 @@ from ...session import regions
 from ...session.edits import count_of
 from ...session.polarity import is_bright
 from ...session.session import Announcement
+from ..keys import has_keyboard
 from ..layers.corners import Corners
 from ..layers.regions import REASON_WORDS, RegionsLayer, letter_of, name_of
 from ..layers.styles import REGION_HEX
@@ -120,7 +121,7 @@ class RegionsBox(QGroupBox):
 
     def has_keyboard(self) -> bool:
         """Whether the list of regions has it."""
-        return self.list.isVisible() and self.list.window().focusWidget() is self.list
+        return has_keyboard(self.list)
 
     def take(self, command: str) -> bool:
         """Delete takes the selected regions away."""
