@@ -55,7 +55,7 @@ class JobRow(QFrame):
         self._note.setWordWrap(True)
         self._cancel = QToolButton()
         self._cancel.setText("✕")
-        self._cancel.setToolTip("Cancel; what is done is kept")
+        self._cancel.setToolTip("Cancel; what is saved already is kept")
         self._cancel.clicked.connect(job.cancel)
         self._details = QPushButton("details")
         self._details.setCheckable(True)

@@ -46,7 +46,7 @@ class StatusLine(QWidget):
         self._bar.setTextVisible(False)
         self._cancel = QToolButton()
         self._cancel.setText("✕")
-        self._cancel.setToolTip("Cancel this job; what is done is kept")
+        self._cancel.setToolTip("Cancel this job; what is saved already is kept")
         self._cancel.clicked.connect(self._on_cancel)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(8, 0, 8, 0)
