@@ -191,10 +191,12 @@ class ProposeBox(QGroupBox):
             proposal = self._of_unfinished(proposal)
         if learned is not None:
             self.learned = learned
-        said: list[str] = []
-        if self._bench.guarded(lambda: said.append(proposals.enter(self._bench.session, proposal))):
-            told = f" · {learned.told}" if learned is not None else ""
-            self._bench.say(said[0] + told)
+        told = f" · {learned.told}" if learned is not None else ""
+
+        def enter() -> None:
+            self._bench.say(proposals.enter(self._bench.session, proposal) + told)
+
+        self._bench.guarded(lambda: self._bench.session.when_free(enter))
         self.refresh()
 
     def _of_unfinished(self, proposal: Proposal) -> Proposal:
