@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 from class_window import NAMES, click_class, decisions, everything, menu_action, open_tab, press, store_run
-from qtpy.QtCore import QMimeData, QPoint, Qt, QUrl
+from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QApplication, QDockWidget
 from window import (
@@ -270,7 +270,7 @@ def test_a_class_file_is_dropped_on_the_tab(picked, tmp_path):
     enter = QDragEnterEvent(here, copy, data, LEFT, PLAIN)
     QApplication.sendEvent(panel, enter)
     assert enter.isAccepted()
-    QApplication.sendEvent(panel, QDropEvent(here, copy, data, LEFT, PLAIN))
+    QApplication.sendEvent(panel, QDropEvent(QPointF(here), copy, data, LEFT, PLAIN))
     window.until(lambda: panel.shown)
     assert panel.shown.source == "relion"
     assert sum(panel.model.tile(number).counts[0] for number in panel.model.numbers) == 80
