@@ -57,6 +57,7 @@ def test_hot_pixels_and_the_border_do_not_move_the_contrast(new_window, tmp_path
     spoilt[:30], spoilt[:, -40:] = -500, -500
     write_mrc(tmp_path / "data" / "a.mrc", spoilt)
     window = new_window().open(tmp_path / "data")
+    window.until(window.drawn)  # the raw picture may have come first
     low, high = window.image.contrast_limits
     assert -8 < low < -1
     assert 1 < high < 8
