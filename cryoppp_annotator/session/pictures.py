@@ -27,6 +27,7 @@ from ..model.micrograph import Micrograph
 from ..model.picture import Picture
 from . import attached
 from .denoising import run_denoiser, uses_ctf
+from .edits import count_of
 from .optics import ctf_of
 from .session import Session
 
@@ -222,7 +223,7 @@ class Pictures:
             context.progress(len(wanted), len(wanted), f"{len(wanted) - failed} denoised, {failed} failed")
             return failed
 
-        return self._runner.submit(work, title=f"denoise {len(wanted)} micrographs")
+        return self._runner.submit(work, title=f"denoise {count_of(len(wanted), 'micrograph')}")
 
     def raw_value(self, micrograph: Micrograph) -> NDArray[Any]:
         """The micrograph's own array (memory-mapped where possible)."""

@@ -93,7 +93,7 @@ class DatasetPlot(QWidget):
             text = (
                 f"{self._names[self.ids[row]]}\n{accepted:,} accepted, {undecided:,} undecided{far}\nclick goes there"
             )
-            QToolTip.showText(event.globalPos(), f"{text}\nclick goes there", self)
+            QToolTip.showText(event.globalPos(), text, self)
             return True
         return bool(super().event(event))
 

@@ -206,7 +206,8 @@ class ExportDialog(QDialog):
 
         def done(report: exports.ExportReport) -> None:
             notes = f" · {'; '.join(report.notes)}" if report.notes else ""
-            bench.say(f"exported {report.n_picks:,} picks on {report.n_micrographs:,} micrographs to {out}{notes}")
+            where = count_of(report.n_micrographs, "micrograph")
+            bench.say(f"exported {count_of(report.n_picks)} on {where} to {out}{notes}")
             bench.exported.emit()
 
         bench.runner.submit(work, title=f"export to {out.name}", on_done=done, on_failed=bench.job_failed)

@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 
 from ...errors import AnnotatorError
 from ...model.micrograph import MicrographState
+from ...session.edits import count_of
 from ...session.session import Announcement
 from ..models.micrograph_table import FILTERS, MicrographTable
 from ..workbench import Workbench
@@ -136,7 +137,7 @@ class MicrographsPanel(QWidget):
         if not total:
             self._count.setText("no micrographs yet: File › Import, or open a folder")
         elif n == total:
-            self._count.setText(f"{total:,} micrographs")
+            self._count.setText(count_of(total, "micrograph"))
         else:
             self._count.setText(f"{n:,} of {total:,} micrographs shown")
         self._on_current()
