@@ -177,7 +177,9 @@ def denoise_all(
     denoiser = named_denoiser(wish.method)
     _refuse_nonsense(wish, denoiser)
     paths = _found(micrographs, out)
-    known = _known_ctfs(wish, paths)
+    known = _known_ctfs(wish, paths)  # read in any case: a bad STAR is said
+    if not uses_ctf(denoiser):
+        known = {}  # another defocus makes no other picture
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -85,6 +85,20 @@ def test_a_second_start_does_only_what_is_missing_or_changed(cli, movies, tmp_pa
     assert (told["method"], told["denoised_now"]) == ("band-pass", 3)
 
 
+def test_another_defocus_makes_anew_only_what_uses_it(cli, movies, tmp_path):
+    def now(method: str, defocus: int) -> int:
+        star = tmp_path / "ctf.star"
+        star.write_text(
+            "data_micrographs\nloop_\n_rlnMicrographName\n_rlnDefocusU\n_rlnDefocusV\n"
+            f"m0.mrc {defocus} {defocus}\nm1.mrc {defocus} {defocus}\n"
+        )
+        words = ("--method", method, "--ctf", star, "--diameter", 75, "--json")
+        return json.loads(cli("denoise", movies, "-o", tmp_path / method, *words)[1])["denoised_now"]
+
+    assert [now("auto", 20000), now("auto", 20000), now("auto", 15000)] == [3, 0, 2]
+    assert [now("band-pass", 20000), now("band-pass", 15000)] == [3, 0]
+
+
 def test_one_that_fails_is_reported_and_the_others_finish(cli, movies, tmp_path):
     (movies / "broken.mrc").write_text("hello")
     code, said, errors = cli("denoise", movies, "-o", tmp_path / "out")
