@@ -58,6 +58,8 @@ class BoxChoice(QWidget):
         grid.addWidget(self.told, 2, 0, 1, 3)
         self.hide()
         self._unit = ""
+        self._coarsest_A: float | None = None  # asked ten times a change, and there may be 10,000 micrographs
+        bench.session.changed.connect(self._forget)
         self._on_unit(_DIAMETERS)
         self.fold.toggled.connect(self._on_fold)
         self.unit.currentTextChanged.connect(self._on_unit)
@@ -87,8 +89,18 @@ class BoxChoice(QWidget):
 
     def _pixel_A(self) -> float:
         """Of the coarsest micrograph that has picks."""
-        session = self._bench.session
-        return max((session.pixel_size_A(m) for m in session.micrographs if m.n_accepted + m.n_undecided), default=1.0)
+        if self._coarsest_A is None:
+            session = self._bench.session
+            picked = (session.pixel_size_A(m) for m in session.micrographs if m.n_accepted + m.n_undecided)
+            self._coarsest_A = max(picked, default=1.0)
+        return self._coarsest_A
+
+    def _forget(self, _announcement: object) -> None:
+        self._coarsest_A = None
+
+    def close_panel(self) -> None:
+        """Stop following the session."""
+        self._bench.session.changed.disconnect(self._forget)
 
     def options(self, base: RunOptions) -> RunOptions:
         """With what was chosen here."""

@@ -155,6 +155,7 @@ class RunBox(QWidget):
         """Stop following the session."""
         self._look.stop()
         self.question.close_panel()
+        self.boxes.close_panel()
         self._bench.bridge.ticked.disconnect(self._on_tick)
         self._session.changed.disconnect(self._on_changed)
 
