@@ -4,36 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import mrcfile
 import numpy as np
 import pytest
 
 from cryoppp_annotator.errors import EngineError
-from cryoppp_annotator.imaging.simulate import SimulationParameters, simulate_micrograph, views_for
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.curation import Decision
-from cryoppp_annotator.session import learning, project, proposals
+from cryoppp_annotator.session import learning, proposals
 from cryoppp_annotator.session.picking import PickWish, pick_all
-
-PARAMETERS = SimulationParameters(
-    size=(900, 900), structure="blob", n_particles=30, n_views=20, carbon_probability=0, n_contaminants=0, snr=0.3
-)
-
-
-@pytest.fixture
-def session(tmp_path: Path):
-    views = views_for(PARAMETERS)
-    truths = [simulate_micrograph(PARAMETERS, i, views) for i in range(2)]
-    for i, truth in enumerate(truths):
-        with mrcfile.new(tmp_path / f"m{i}.mrc") as mrc:
-            mrc.set_data(truth.image)
-            mrc.voxel_size = truth.pixel_size_A
-    opened = project.open_plan(project.plan(tmp_path, tmp_path / "project"), curator="me")
-    opened.set_diameter(truths[0].diameter_A)
-    opened.truths = truths
-    opened.go(opened.micrographs[0].id)
-    yield opened
-    opened.close()
 
 
 def decide(session, n: int = 50) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import mrcfile
 import numpy as np
 import pytest
@@ -11,37 +9,21 @@ import pytest
 from cryoppp_annotator.errors import AnnotatorError, Cancelled, EngineError, Refused
 from cryoppp_annotator.formats.stacks import write_stack
 from cryoppp_annotator.imaging.ctf import Ctf, Defocus, Optics
-from cryoppp_annotator.imaging.simulate import SimulationParameters, simulate_micrograph, views_for
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.curation import Decision
 from cryoppp_annotator.picking.evaluate import match, quality
-from cryoppp_annotator.session import optics, project, proposals, template_making, templates
+from cryoppp_annotator.session import optics, proposals, template_making, templates
 from cryoppp_annotator.session.class_job import classify_project
 from cryoppp_annotator.session.class_options import RunOptions
 from cryoppp_annotator.store.store import Selector
 
-PARAMETERS = SimulationParameters(
-    size=(900, 900), structure="blob", n_particles=30, n_views=20, carbon_probability=0, n_contaminants=0, snr=0.3
-)
-
 
 @pytest.fixture
-def session(tmp_path: Path):
-    """Two micrographs, the particles of the first one accepted."""
-    views = views_for(PARAMETERS)
-    truths = [simulate_micrograph(PARAMETERS, i, views) for i in range(2)]
-    for i, truth in enumerate(truths):
-        with mrcfile.new(tmp_path / f"m{i}.mrc") as mrc:
-            mrc.set_data(truth.image)
-            mrc.voxel_size = truth.pixel_size_A
-    opened = project.open_plan(project.plan(tmp_path, tmp_path / "project"), curator="me")
-    opened.set_diameter(truths[0].diameter_A)
-    opened.truths = truths
-    opened.go(opened.micrographs[0].id)
-    for x, y in zip(truths[0].x, truths[0].y, strict=True):
-        opened.add(float(x), float(y), anyway=True)
-    yield opened
-    opened.close()
+def session(session):
+    """The particles of the first micrograph are accepted."""
+    for x, y in zip(session.truths[0].x, session.truths[0].y, strict=True):
+        session.add(float(x), float(y), anyway=True)
+    return session
 
 
 def tell_defocus(session) -> Ctf:
