@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = """  cryoppp-annotator pick movies/*.mrc -o picks --diameter 191
   cryoppp-annotator pick movies -o picks --diameter 108px --threshold 3 --to box --box-size 180
+  cryoppp-annotator pick movies -o picks --diameter 191 --box-size 260 --whole-boxes
   cryoppp-annotator pick movies -o picks --diameter 191 --picker learned --model my_project
   cryoppp-annotator pick movies -o picks --diameter 191 --picker template --templates averages.mrcs
   cryoppp-annotator pick movies -o picks --diameter 191 --picker topaz --set model=resnet8_u32"""
@@ -53,6 +54,9 @@ def pick(
     box_size: Annotated[
         float | None, typer.Option("--box-size", metavar="PX", help="For formats that write a box.")
     ] = None,
+    whole_boxes: Annotated[
+        bool, typer.Option("--whole-boxes", help="Only picks whose box (--box-size) lies whole in the micrograph.")
+    ] = False,
     keep_dirt: Annotated[
         bool, typer.Option("--keep-dirt", help="Also what lies on carbon, ice or the padding border.")
     ] = False,
@@ -107,7 +111,7 @@ def pick(
     wish = PickWish(
         diameter_A=diameter_A, diameter_px=diameter_px, picker=picker, threshold=threshold, to=to,
         parameters=parameters, pixel_size_A=pixel_size, box_size_px=box_size,
-        avoid=not keep_dirt,
+        avoid=not keep_dirt, whole_boxes=whole_boxes,
     )  # fmt: skip
     report = run_job(
         lambda context: pick_all(micrographs, out, wish, scheduler=scheduler, context=context), title="Picking"
@@ -132,7 +136,7 @@ def pick(
     kept = f" ({report.n_kept:,} were done before)" if report.n_kept else ""
     said = f"{report.n_picks:,} candidates on {report.n_picked + report.n_kept:,} micrographs{kept} in {out}"
     if left := told_of(report.left_out):
-        said += f" ({left}; --keep-dirt keeps them)"
+        said += f" ({left})" if whole_boxes else f" ({left}; --keep-dirt keeps them)"
     said += f"; {_size_told(diameter_A, diameter_px, report.pixel_sizes_A)} ({source})"
     typer.echo(json.dumps(told, indent=2) if as_json else said)
     if report.failed:

@@ -9,6 +9,9 @@ more. The regression finds what its noisy teacher's good places have in common, 
 logistic function of its cross-validated output and of how much the edge cuts off, fitted to the decisions alone, makes
 it a probability. The numbers are standardised within each micrograph, which takes much of defocus and ice out of them.
 
+Many curators take nothing whose box sticks out of the micrograph, however good it looks; their labels end at a line.
+Where it runs, if anywhere, is told by the decisions, too: a distribution over margins, by Bayes.
+
 What this beats and what it does not was measured: docs/picking.md.
 
 Kernel expansion: C. Williams & M. Seeger, NIPS 13 (2001) 682. Calibration: J. Platt, Advances in Large Margin
@@ -62,6 +65,10 @@ _SAME, _BESIDE = 0.3, 0.5
 _PARTED, _PARTED_SLOPE = 20.0, 2.0
 #: Fewest candidates that a micrograph's numbers are standardised by.
 _OWN_STATISTICS = 40
+#: Margins along the edge that a curator may leave free, diameters; how likely it is that none is; how likely a particle
+#: is taken inside one all the same.
+_MARGINS = np.round(np.arange(0.0, 1.55, 0.1), 1)
+_NO_MARGIN, _TAKEN_INSIDE = 0.3, 0.03
 #: Of two proposed particles, least distance in diameters; smallest probability proposed.
 _DISTANCE, _LEAST_PROBABILITY = 0.5, 0.05
 #: Decisions without which nothing is learned.
@@ -79,6 +86,8 @@ class Seen:
         Not standardised; the first is the logarithm of the detector's score.
     edge : (n,) float64
         1 at the edge (or the padding) .. 0 half a diameter and more away from it, where a particle is whole.
+    away : (n,) float64
+        Distance to the edge of the file, padding or not, diameters.
     diameter : float
         Micrograph px.
     white : (h, w) float32
@@ -91,6 +100,7 @@ class Seen:
     y: FloatArray
     numbers: NDArray[np.float32]
     edge: FloatArray
+    away: FloatArray
     diameter: float
     white: FloatImage
     step: float
@@ -149,7 +159,7 @@ def describe(
     if seen is None:
         nothing = np.zeros(0)
         numbers = np.zeros((0, 2 + _RINGS * (1 + _HARMONICS)), np.float32)
-        return Seen(nothing, nothing, numbers, nothing, whole, np.zeros((1, 1), np.float32), 1.0)
+        return Seen(nothing, nothing, numbers, nothing, nothing, whole, np.zeros((1, 1), np.float32), 1.0)
     x, y, score = seen.peaks()
     good = (score >= _LEAST) & inside(x, y, image.shape, seen.padding)
     x, y, score = x[good], y[good], score[good]
@@ -167,8 +177,10 @@ def describe(
     numbers = np.column_stack([np.log(np.maximum(score, 0.1)).astype(np.float32), score.astype(np.float32), rings])
     top, bottom, left, right = seen.padding
     h, w = image.shape
-    away = np.minimum.reduce([x - left, w - 1 - right - x, y - top, h - 1 - bottom - y]) / whole
-    return Seen(x, y, numbers, np.clip(1.0 - 2.0 * away, 0.0, 1.0), whole, white, seen.step)
+    whole_for = np.minimum.reduce([x - left, w - 1 - right - x, y - top, h - 1 - bottom - y]) / whole
+    edge = np.clip(1.0 - 2.0 * whole_for, 0.0, 1.0)
+    away = np.minimum.reduce([x, w - 1 - x, y, h - 1 - y]) / whole
+    return Seen(x, y, numbers, edge, away, whole, white, seen.step)
 
 
 def _unseen(
@@ -252,7 +264,7 @@ def train(
     raw = np.concatenate(told)
     mean, spread = raw.mean(axis=0), raw.std(axis=0) + 1e-6
     scaled = np.concatenate([_scaled(one, mean, spread) for one in told])
-    edge = np.concatenate([s.edge for s in seen])
+    edge, away = np.concatenate([s.edge for s in seen]), np.concatenate([s.away for s in seen])
     context.check()
     chosen = np.sort(rng.choice(len(scaled), min(_LANDMARKS, len(scaled)), replace=False))
     landmarks = scaled[chosen]
@@ -263,13 +275,20 @@ def train(
     with threadpool_limits(1):
         kernel = _kernel(scaled, landmarks) @ whiten
         context.progress(2, 3, "learning")
-        bias, weights, held_out = _fitted(kernel, label, scaled[:, 2].astype(np.float64))
-    known = np.isfinite(label)
-    asked = asked[known]
-    slope, edge_slope, offset = _calibrated(held_out[asked], edge[known][asked], label[known][asked])
+        margins = np.append(1.0, np.zeros(len(_MARGINS) - 1))
+        for _ in range(2):
+            # what was rejected for where it lies tells nothing of what a particle looks like
+            apart = (label == 0.0) & (_outside(margins, away) < 0.5)
+            shown = np.where(apart, np.nan, label)
+            bias, weights, held_out = _fitted(kernel, shown, scaled[:, 2].astype(np.float64))
+            said = asked & np.isfinite(shown)
+            slope, edge_slope, offset = _calibrated(held_out[said], edge[said], shown[said])
+            said = asked & np.isfinite(label)
+            p = _probability(slope * held_out + edge_slope * edge + offset)
+            margins = _margins(p[said], away[said], label[said] > 0.5)
     return Model(
-        landmarks, (whiten @ weights).astype(np.float32), bias, mean, spread, views.averages, views.shares, slope,
-        edge_slope, offset, diameter_A, polarity, n_accepted, n_rejected,
+        landmarks, (whiten @ weights).astype(np.float32), bias, mean, spread, views.averages, views.shares, margins,
+        slope, edge_slope, offset, diameter_A, polarity, n_accepted, n_rejected,
     )  # fmt: skip
 
 
@@ -376,7 +395,7 @@ def _whitener(landmarks: NDArray[np.float32]) -> NDArray[np.float64]:
 def _fitted(kernel: NDArray[np.float64], label: FloatArray, score: FloatArray) -> tuple[float, FloatArray, FloatArray]:
     """Ridge regression on decisions and, elsewhere, on what the likelihood under the views says.
 
-    Returns bias, weights, and for each decided place what would come out had nobody decided about it.
+    Returns bias, weights, and for each place (n,) what would come out had nobody decided about it.
     """
     known = np.isfinite(label)
     teacher = _teacher(score, label)
@@ -389,10 +408,11 @@ def _fitted(kernel: NDArray[np.float64], label: FloatArray, score: FloatArray) -
     factor = scipy.linalg.cho_factor(matrix, lower=True)
     weights = np.asarray(scipy.linalg.cho_solve(factor, product @ (target - bias)))
     # a place that falls back from its decision to its teacher is a change of rank one
+    held_out = bias + kernel @ weights
     mine = kernel[known]
     reach = np.einsum("ij,ji->i", mine, scipy.linalg.cho_solve(factor, mine.T))
     pull = (teacher[known] - bias) - _DECIDED * (label[known] - bias)
-    held_out = bias + (mine @ weights + pull * reach) / (1.0 + (1.0 - _DECIDED) * reach)
+    held_out[known] = bias + (mine @ weights + pull * reach) / (1.0 + (1.0 - _DECIDED) * reach)
     return bias, weights, np.asarray(held_out)
 
 
@@ -423,6 +443,25 @@ def _calibrated(output: FloatArray, edge: FloatArray, label: FloatArray) -> tupl
     return 4.0 * slope, min(float(slopes[1]), 0.0), float(offset) - 2.0 * slope
 
 
+def _margins(p: FloatArray, away: FloatArray, accepted: NDArray[np.bool_]) -> FloatArray:
+    """How likely each of ``_MARGINS`` is what the curator leaves free, given what was decided; sums to 1.
+
+    ``p`` (n,) is how likely each decided place would be accepted without a margin.
+    """
+    prior = np.full(len(_MARGINS), (1.0 - _NO_MARGIN) / (len(_MARGINS) - 1))
+    prior[0] = _NO_MARGIN
+    taken = p * np.where(away >= _MARGINS[:, None], 1.0, _TAKEN_INSIDE)
+    log = np.log(prior) + np.log(np.where(accepted, taken, 1.0 - taken)).sum(axis=1)
+    found = np.exp(log - log.max())
+    return np.asarray(found / found.sum())
+
+
+def _outside(margins: FloatArray, away: FloatArray) -> FloatArray:
+    """Probability that places so far from the edge, diameters, lie outside the margin, (n,)."""
+    last = np.searchsorted(_MARGINS, away, side="right") - 1
+    return np.asarray(np.cumsum(margins)[np.maximum(last, 0)])
+
+
 def _logistic(
     columns: NDArray[np.float64], label: FloatArray, weight: FloatArray, prior: FloatArray, stiffness: FloatArray
 ) -> tuple[FloatArray, float]:
@@ -449,7 +488,8 @@ def probability(model: Model, seen: Seen, context: JobContext = _QUIET) -> Float
         return np.zeros(0)
     told = _told(seen, Views(model.averages, model.shares), context)
     output = model.bias + _kernel(_scaled(told, model.mean, model.spread), model.landmarks) @ model.weights
-    return _probability(model.slope * output + model.edge_slope * seen.edge + model.offset)
+    looks = _probability(model.slope * output + model.edge_slope * seen.edge + model.offset)
+    return looks * _outside(model.margins, seen.away)
 
 
 @dataclass(slots=True)  # not frozen: the protocol declares plain attributes

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..errors import EngineError
 
 #: Raised when the numbers mean something else; an older file must be learned anew.
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +36,8 @@ class Model:
     averages : (v, r, h) complex64
     shares : (v,) float32
         The particle's views; see ``views``.
+    margins : (g,) float64
+        How likely the curator leaves free each of the margins of ``learned``.
     slope, edge_slope, offset : float
         Of the logistic function that makes it a probability.
     diameter_A : float
@@ -52,6 +54,7 @@ class Model:
     spread: NDArray[np.float32]
     averages: NDArray[np.complex64]
     shares: NDArray[np.float32]
+    margins: NDArray[np.float64]
     slope: float
     edge_slope: float
     offset: float
@@ -97,7 +100,7 @@ def load_model(path: Path) -> Model:
             values = {field.name: file[field.name] for field in fields(Model)}
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise EngineError(f"{path} is no model of the learned picker ({error})") from error
-    arrays = ("landmarks", "weights", "mean", "spread", "averages", "shares")
+    arrays = ("landmarks", "weights", "mean", "spread", "averages", "shares", "margins")
     plain = {name: value if name in arrays else value.item() for name, value in values.items()}
     model = Model(**plain)
     shapes = (model.landmarks.ndim, model.weights.shape, model.mean.shape, model.spread.shape)

@@ -49,7 +49,7 @@ def exclude(
     padding : (top, bottom, left, right), px
         See :func:`~cryoppp_annotator.imaging.filters.find_padding`.
     margin : float
-        Smallest distance from the border, px.
+        Smallest distance from the edge of the file, padding or not, px: half a box, and none sticks out.
 
     Returns
     -------
@@ -57,7 +57,8 @@ def exclude(
     """
     why = reasons_at(candidates.x, candidates.y, regions)
     if shape is not None:
-        border = ~inside(candidates.x, candidates.y, shape, padding, margin)
+        border = ~inside(candidates.x, candidates.y, shape, padding)
+        border |= ~inside(candidates.x, candidates.y, shape, margin=margin)
         why[border & (why == Reason.NONE)] = Reason.EDGE
     numbers, counts = np.unique(why[why != Reason.NONE], return_counts=True)
     told = {Reason(int(n)): int(c) for n, c in zip(numbers, counts, strict=True)}

@@ -41,6 +41,8 @@ class OnePick:
         Smallest score kept; None = all.
     avoid : bool
         Leave out candidates in drawn regions, on carbon and ice (found on the way) and on the padding border.
+    whole_box_px : float
+        Leave out candidates whose box of so many px would stick out of the micrograph; 0 = none.
     regions : tuple of Region
         Those the micrograph has already.
     number : int
@@ -59,6 +61,7 @@ class OnePick:
     frame: int = -1
     threshold: float | None = None
     avoid: bool = True
+    whole_box_px: float = 0.0
     regions: tuple[Region, ...] = ()
     number: int = 0
     name: str = ""
@@ -110,13 +113,15 @@ def pick_micrograph(one: OnePick, *, context: JobContext = _QUIET) -> Picked:
     )
     if one.threshold is not None:
         found = found.take(found.score >= one.threshold)
+    margin = one.whole_box_px / 2
     if not one.avoid:
-        return Picked(found, {}, ())
+        left = exclude(found, (), shape=image.shape, margin=margin)
+        return Picked(left.kept, left.counts, ()) if margin else Picked(found, {}, ())
     bright = one.bright or one.parameters.get("polarity") == "bright"
     machine = find_regions(
         image, pixel_size_A=one.pixel_size_A, diameter_A=one.diameter_A, bright=bright, context=context
     )
     machine = not_dealt_with(machine, one.regions)
     drawn = [region for region in one.regions if region.origin is Origin.HAND]
-    left = exclude(found, [*drawn, *machine], shape=image.shape, padding=find_padding(image))
+    left = exclude(found, [*drawn, *machine], shape=image.shape, padding=find_padding(image), margin=margin)
     return Picked(left.kept, left.counts, tuple(machine))

@@ -61,6 +61,8 @@ class PickWish:
         For formats that write a box.
     avoid : bool
         Leave out what lies on carbon, ice or the padding border.
+    whole_boxes : bool
+        Leave out picks whose box (of ``box_size_px``, which is then needed) would stick out of the micrograph.
     """
 
     diameter_A: float | None = None
@@ -72,6 +74,12 @@ class PickWish:
     to: str = "relion"
     box_size_px: float | None = None
     avoid: bool = True
+    whole_boxes: bool = False
+
+    @property
+    def whole_box_px(self) -> float:
+        """Box that must not stick out; 0 = none."""
+        return (self.box_size_px or 0.0) if self.whole_boxes else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +207,8 @@ def _refuse_nonsense(wish: PickWish) -> None:
     for value in (wish.diameter_A, wish.diameter_px, wish.pixel_size_A, wish.box_size_px):
         if value is not None and not (math.isfinite(value) and value > 0):
             raise Refused(f"a size of {value:g} makes no sense")
+    if wish.whole_boxes and wish.box_size_px is None:
+        raise Refused("whole boxes of which size? Say it in px (--box-size)")
     # said once, not of each of ten thousand micrographs
     if wish.picker == "learned" and "model" not in wish.parameters:
         raise Refused("the learned picker needs a model: --model FILE, or --model PROJECT to learn from its decisions")
@@ -239,7 +249,7 @@ def _task(path: Path, out: Path, wish: PickWish) -> PickTask:
         "micrograph": str(path.absolute()), "fingerprint": images.fingerprint(path), "picker": wish.picker,
         "program": __version__, "parameters": json.loads(json.dumps(dict(wish.parameters), default=str)),
         "files": _files(wish), "threshold": wish.threshold, "pixel_size_A": pixel, "diameter_A": diameter,
-        "avoid": wish.avoid,
+        "avoid": wish.avoid, "whole_box_px": wish.whole_box_px,
     }  # fmt: skip
     return PickTask(path, _star_of(path, out), key, pixel, diameter, known)
 
@@ -288,7 +298,7 @@ class _Record:
 def _one(task: PickTask, wish: PickWish) -> OnePick:
     return OnePick(
         task.key["micrograph"], wish.picker, task.pixel_size_A, task.diameter_A, wish.parameters,
-        threshold=wish.threshold, avoid=wish.avoid, name=str(task.path),
+        threshold=wish.threshold, avoid=wish.avoid, whole_box_px=wish.whole_box_px, name=str(task.path),
     )  # fmt: skip
 
 

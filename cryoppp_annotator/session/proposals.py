@@ -34,6 +34,7 @@ from .optics import ctf_of
 from .polarity import is_bright
 from .session import Session
 from .templates import take_ctf
+from .whole_boxes import whole_box_px
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +118,7 @@ def propose(
                 own,
                 m.frame,
                 avoid=avoid,
+                whole_box_px=whole_box_px(session),
                 regions=tuple(session.store.regions(m.id)) if avoid else (),
                 number=m.id,
                 name=m.name,

@@ -61,6 +61,26 @@ def test_learned_waits_for_decisions_then_proposes_and_the_list_counts_above_the
     assert window.session.current_id == other.id
 
 
+def test_whole_boxes_are_asked_for_kept_in_the_project_and_taken_back(window: Window) -> None:
+    box = window.annotator.pick.propose
+    assert not box.whole.isChecked()
+    assert not box.box_px.isEnabled()
+    assert box.box_px.value() >= 1.5 * DIAMETER
+    choose(box.picker, "self-sharpened")
+    box.whole.click()
+    assert box.box_px.isEnabled()
+    box.box_px.setValue(100)
+    box.here.click()
+    window.until(lambda: window.session.current.n_undecided > 0)
+    p, m = window.session.particles, window.session.current
+    assert min(p.x.min(), p.y.min(), m.width - 1 - p.x.max(), m.height - 1 - p.y.max()) >= 50
+    assert "at the border" in box.left_out.text()
+    for _ in range(3):  # the candidates, the size, the tick
+        window.key(Qt.Key.Key_Z, CTRL)
+    assert not box.whole.isChecked()
+    assert window.session.current.n_undecided == 0
+
+
 # --- nobody has said what the particle measures ----------------------------------------------------------------------
 
 

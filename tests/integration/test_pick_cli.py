@@ -140,6 +140,21 @@ def test_a_second_start_goes_on_and_sees_what_changed(
     assert len(counting.calls) == 8
 
 
+def test_whole_boxes_only(cli: Cli, movies: Path, tmp_path: Path) -> None:
+    words = ("pick", movies, "-o", tmp_path / "picks", "--diameter", 60, "--threshold", 3, "--json")
+    assert "whole boxes of which size" in cli(*words, "--whole-boxes")[2]
+    assert json.loads(cli(*words)[1])["picks"] >= 75
+    told = json.loads(cli(*words, "--box-size", 110, "--whole-boxes")[1])
+    assert told["picked_now"] == 3, "another wish is picked anew"
+    assert told["left_out"]["edge"] >= 3
+    for path in sorted((tmp_path / "picks").glob("*.star")):
+        columns = read_star(path).tables[0].columns
+        x, y = (np.array(columns[f"rlnCoordinate{axis}"], float) for axis in "XY")
+        assert min(x.min(), 423 - x.max(), y.min(), 399 - y.max()) >= 55  # 424 x 400 px
+        assert len(x) >= 9
+    assert json.loads(cli(*words, "--box-size", 90)[1])["picks"] >= 75
+
+
 def test_a_record_cut_off_in_the_middle_costs_one_micrograph(movies: Path, tmp_path: Path, counting: Counting) -> None:
     out = tmp_path / "picks"
     wish = PickWish(diameter_A=60.0, picker="counting")

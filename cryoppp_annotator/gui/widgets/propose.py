@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from qtpy.QtCore import QSignalBlocker
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -14,6 +15,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QPushButton,
+    QSpinBox,
     QVBoxLayout,
 )
 
@@ -26,6 +28,7 @@ from ...session.learning import Learned
 from ...session.polarity import is_bright
 from ...session.proposals import Proposal
 from ...session.session import Announcement
+from ...session.whole_boxes import set_whole_box_px, suggested_px, whole_box_px
 from ..workbench import Workbench
 from .size_question import SizeQuestion
 from .template_choice import TemplateChoice
@@ -66,6 +69,19 @@ class ProposeBox(QGroupBox):
             "Candidates in the regions of a micrograph, on carbon and ice found on the way, and on the padding border\n"
             "do not come. Unticked they come too, undecided like the others"
         )
+        self.whole = QCheckBox("whole boxes only, of")
+        self.whole.setToolTip(
+            "No candidates whose box would stick out of the micrograph: programs that cut boxes drop those,\n"
+            "and labels made with them end half a box from the edge. Kept in the project; one step, one undo"
+        )
+        self.box_px = QSpinBox()
+        self.box_px.setRange(2, 9999)
+        self.box_px.setSuffix(" px")
+        self.box_px.setKeyboardTracking(False)
+        self.box_px.setToolTip("Side of the box, px of the micrograph; one and a half diameters where nobody said it")
+        boxes = QHBoxLayout()
+        boxes.addWidget(self.whole)
+        boxes.addWidget(self.box_px, 1)
         self.left_out = QLabel()
         self.left_out.setWordWrap(True)
         self.left_out.setToolTip("By the last proposal; the regions are listed under Carbon and ice")
@@ -79,12 +95,16 @@ class ProposeBox(QGroupBox):
             layout.addWidget(widget)
         layout.addWidget(self.question)
         layout.addWidget(self.avoid)
+        layout.addLayout(boxes)
         layout.addLayout(row)
         layout.addWidget(self.left_out)
         self.here.clicked.connect(self._on_here)
         self.everywhere.clicked.connect(self._on_everywhere)
         self.picker.currentIndexChanged.connect(lambda _row: self.refresh())
         self.templates.changed.connect(self.refresh)
+        self.whole.toggled.connect(self._on_whole)
+        self.box_px.valueChanged.connect(self._on_whole)
+        self.box_px.editingFinished.connect(bench.canvas.setFocus)
         bench.session.current_changed.connect(self.refresh)
         bench.session.changed.connect(self._on_changed)
         self.refresh()
@@ -117,12 +137,23 @@ class ProposeBox(QGroupBox):
         said = proposals.last_left_out(session)
         self.left_out.setText(said)
         self.left_out.setVisible(bool(said))
+        box_px = whole_box_px(session)
+        with QSignalBlocker(self.whole), QSignalBlocker(self.box_px):
+            self.whole.setChecked(bool(box_px))
+            self.box_px.setEnabled(bool(box_px))
+            if not self.box_px.hasFocus():
+                self.box_px.setValue(round(box_px) or suggested_px(session))
         current = session.current
         why = missing or ("open a micrograph first" if current is None else current.problem)
         self.here.setEnabled(not why)
         self.here.setToolTip(why or _HERE)
         self.everywhere.setEnabled(not missing)
         self.everywhere.setToolTip(missing or _EVERYWHERE)
+
+    def _on_whole(self) -> None:
+        wanted = float(self.box_px.value()) if self.whole.isChecked() else 0.0
+        self._bench.guarded(lambda: set_whole_box_px(self._bench.session, wanted))
+        self.refresh()
 
     def _missing(self, name: str) -> str:
         if name == "learned":

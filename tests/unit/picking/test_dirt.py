@@ -143,6 +143,11 @@ def test_candidates_are_left_out_and_counted():
     assert told(counts) == "5 left out: 2 on carbon, 1 on ice, 2 at the border"
     assert told({}) == ""
     assert len(exclude(candidates, []).kept) == 6
+    # a box is cut from the file: the padding beside it makes the margin no wider
+    for padding in ((0, 0, 0, 0), (0, 0, 3, 0)):
+        whole = exclude(candidates, [], shape=(100, 100), padding=padding, margin=20.0)
+        assert whole.kept.x.tolist() == [20.0, 29.9, 31.0, 60.0]
+        assert whole.counts == {Reason.EDGE: 2}
 
 
 def test_polygons_survive_the_store_and_nonsense_is_refused():

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cryoppp_annotator.api import Picker
 from cryoppp_annotator.errors import Cancelled, EngineError
 from cryoppp_annotator.formats import images
+from cryoppp_annotator.model.candidates import Candidates
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.coordinates import FloatArray
 from cryoppp_annotator.picking.evaluate import match, quality
@@ -208,3 +210,27 @@ def test_fifty_decisions_on_one_apoferritin_micrograph_serve_the_others(data_dir
     likely = score > 0.5
     assert abs(hit[likely].mean() - score[likely].mean()) < 0.15
     assert hit[score < 0.3].mean() < hit[likely].mean() - 0.2
+
+
+def _proposed(picker: Picker, parameters: dict[str, Model], seed: int) -> tuple[Candidates, np.ndarray, np.ndarray]:
+    """Of many discs: what is proposed, whether it is a disc, and whether it is one of the outermost."""
+    image, x, y = planted(n_per_side=9, spacing=40, seed=seed)
+    found = picker.propose(image, **SIZES, parameters=parameters, context=QUIET)
+    h, w = image.shape
+    outer = np.minimum.reduce([found.x, w - found.x, found.y, h - found.y]) < 30.0
+    return found, match(found.x, found.y, found.score, x, y, 9.0).hit, outer
+
+
+@pytest.mark.parametrize("spared", [True, False])
+def test_a_border_that_the_curator_leaves_free_is_learned_and_only_where_one_is(spared: bool) -> None:
+    # the outermost discs lie about 0.7 diameters from the edge, the others 2 and more
+    image, *_ = planted(n_per_side=9, spacing=40, seed=3)
+    found, disc, outer = _proposed(LOG, {}, 3)
+    some = np.random.default_rng(0).permutation(len(disc))[:60]
+    example = Example(found.x[some], found.y[some], (disc & ~(outer & spared))[some])
+    model = train([describe(image, **SIZES, context=QUIET)], [example], diameter_A=60.0, context=QUIET)
+    assert model.margins.sum() == pytest.approx(1.0)
+    found, disc, outer = _proposed(LEARNED, {"model": model}, 12)
+    assert np.median(found.score[disc & ~outer]) > 0.8
+    sure = int((found.score[disc & outer] > 0.5).sum())
+    assert sure <= 1 if spared else sure >= 20

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from cryoppp_annotator.errors import Refused
 from cryoppp_annotator.model.candidates import Candidates
-from cryoppp_annotator.model.curation import Decision
-from cryoppp_annotator.session import proposals
+from cryoppp_annotator.model.curation import Decision, Reason
+from cryoppp_annotator.session import proposals, whole_boxes
 from cryoppp_annotator.session.focus import Focus
 
 
@@ -64,3 +66,24 @@ def test_a_broken_micrograph_is_told_and_the_others_go_on(session):
     proposal = proposals.propose(session, "log", session.micrographs)
     assert [name for name, _ in proposal.failed] == ["m0"]
     assert len(proposal.found) == 1
+
+
+def test_whole_boxes_only_is_a_step_and_holds_until_it_is_taken_back(session):
+    everywhere = proposals.propose(session, "log", session.micrographs[:1]).found[0][1]
+    assert whole_boxes.whole_box_px(session) == 0
+    box = whole_boxes.suggested_px(session)
+    assert box >= 1.5 * session.diameter_A / session.pixel_size_A(session.current)
+    whole_boxes.set_whole_box_px(session, box)
+    for avoid in (True, False):  # carbon wanted or not: a box that sticks out is of no use
+        proposal = proposals.propose(session, "log", session.micrographs[:1], avoid=avoid)
+        found, m = proposal.found[0][1], session.micrographs[0]
+        inside = (found.x >= box / 2) & (found.x <= m.width - 1 - box / 2)
+        inside &= (found.y >= box / 2) & (found.y <= m.height - 1 - box / 2)
+        assert inside.all()
+        assert proposal.left_out[Reason.EDGE] > 0
+    assert 0 < len(found) < len(everywhere)
+    session.undo()
+    assert whole_boxes.whole_box_px(session) == 0
+    for nonsense in (-4.0, np.nan, 1e9):
+        with pytest.raises(Refused, match="makes no sense"):
+            whole_boxes.set_whole_box_px(session, nonsense)
