@@ -382,10 +382,10 @@ class Annotator(QWidget):
             panel.close_panel()  # type: ignore[attr-defined]
         bench.close()
         if is_alive(self) and is_alive(bench.window):
-            self._take_down()
+            self._take_down([result.run.name for result in self.classes.run.unsaved.held])
         self._docks, self._panels, self._menu = [], [], None
 
-    def _take_down(self) -> None:
+    def _take_down(self, lost: list[str]) -> None:
         for dock in self._docks:
             self.viewer.window.remove_dock_widget(dock)
         if self._menu is not None:
@@ -395,7 +395,8 @@ class Annotator(QWidget):
             page = self._stack.widget(1)
             self._stack.removeWidget(page)
             page.deleteLater()
-        self._start_message.setText("Closed; everything is saved.")
+        told = f"the picks are saved. Lost, because they could not be saved: {'; '.join(lost)}." if lost else ""
+        self._start_message.setText(f"Closed; {told or 'everything is saved.'}")
 
     def shut_down(self) -> None:
         """Close the project and stop the workers."""

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from class_window import NAMES, click_class, decisions, everything, menu_action, open_tab, press, store_run
 from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
-from qtpy.QtWidgets import QApplication, QDockWidget
+from qtpy.QtWidgets import QApplication, QDockWidget, QMessageBox
 from window import (
     CTRL,
     DIAMETER,
     HEIGHT,
     LEFT,
     PLAIN,
+    answer,
     button,
     choose,
     dialog,
@@ -125,35 +127,100 @@ def test_many_picks_are_re_centred_in_one_step(classed, door):
 # --- a run -----------------------------------------------------------------------------------------------------------
 
 
-def test_what_cannot_be_saved_is_kept_and_saved_again(picked):
-    window, panel = picked, open_tab(picked)
+@contextmanager
+def no_room_for_classes(window):
+    """As on a full disk: the folder of the classes cannot be made."""
     blocked = window.project() / "classes"
     blocked.write_text("a file where the folder of the classes should be")
-    panel.run.number.setValue(3)
-    panel.run.start.click()
-    window.until(lambda: panel.run.update_run.text() == "Save again" and panel.run.update_run.isVisible())
-    assert "kept in memory" in panel.run.told.text()
-    assert panel.run.outdated.text() == "These classes are not saved yet."
-    assert classes.list_runs(window.session) == []
-    panel.run.update_run.click()
-    window.until(lambda: any(level == "error" and text.startswith("save the classes") for text, level in window.said))
-    assert panel.run.update_run.text() == "Save again", "it can be tried as often as one likes"
+    yield
     blocked.unlink()
-    panel.run.update_run.click()
+
+
+def classify(window, n_classes):
+    """Press *Classify* and wait until nothing runs."""
+    run = window.annotator.classes.run
+    run.number.setValue(n_classes)
+    run.start.click()
+    window.until(lambda: not run.running)
+    window.idle()
+
+
+def test_what_cannot_be_saved_is_kept_and_saved_again(picked):
+    window, panel = picked, open_tab(picked)
+    box = panel.run.unsaved
+    assert not box.isVisible()
+    with no_room_for_classes(window):
+        classify(window, 3)
+        assert "kept in memory" in panel.run.told.text()
+        assert "Not saved yet: “160 picks, 3 classes”" in box.told.text()
+        assert classes.list_runs(window.session) == []
+        box.again.click()
+        window.until(lambda: any(level == "error" and t.startswith("save the classes") for t, level in window.said))
+        window.idle()
+        assert box.again.isVisible()
+        assert box.again.isEnabled(), "it can be tried as often as one likes"
+    box.again.click()
     window.until(lambda: panel.shown)
     (run,) = classes.list_runs(window.session)
     assert run.id == panel.shown.id
     assert len(classes.load_averages(window.session, run)) == 3
-    assert not panel.run.update_run.isVisible() or panel.run.update_run.text() == "Update"
+    assert not box.isVisible()
 
 
-def test_what_is_not_saved_is_still_offered_after_another_run_was_looked_at(classed):
-    window, panel = classed, classed.annotator.classes
-    result = classes.RunResult(panel.shown, classes.load_averages(window.session, panel.shown), {}, problem="disk full")
-    panel.run.enter(result)
+def test_what_is_not_saved_is_kept_when_another_run_starts_and_ends(picked):
+    window, panel = picked, open_tab(picked)
+    box = panel.run.unsaved
+    with no_room_for_classes(window):
+        classify(window, 3)
+        classify(window, 4)  # which cannot be saved either
+        assert "“160 picks, 3 classes”, nor is 1 more" in box.told.text()
+    classify(window, 5)
+    assert [len(run.summaries) for run in classes.list_runs(window.session)] == [5]
+    assert box.isVisible(), "another run that was saved does not make these saved"
     panel.run.choose(panel.run.runs[0])
-    assert panel.run.update_run.isVisible()
-    assert panel.run.update_run.text() == "Save again"
+    assert box.isVisible()
+    box.again.click()
+    window.until(lambda: not box.isVisible())
+    window.idle()
+    assert [len(run.summaries) for run in classes.list_runs(window.session)] == [5, 3, 4], "the oldest first"
+    assert panel.run.list.count() == 3
+
+
+def test_what_is_not_saved_goes_when_it_is_thrown_away(picked):
+    window, panel = picked, open_tab(picked)
+    box = panel.run.unsaved
+    with no_room_for_classes(window):
+        classify(window, 3)
+        for reply in (QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes):
+            assert box.isVisible()
+            answer(QApplication.activeModalWidget, lambda asked, reply=reply: asked.button(reply).click())
+            box.away.click()
+    assert not box.isVisible()
+    box.save_again()
+    window.idle()
+    assert classes.list_runs(window.session) == []
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_a_project_that_closes_tries_once_more_to_save_classes(picked, room):
+    window, _ = picked, open_tab(picked)
+    folder = window.project()
+    with no_room_for_classes(window):
+        classify(window, 3)
+        if not room:
+            window.annotator.close_project()
+    if room:
+        window.annotator.close_project()
+    said = window.annotator._start_message.text()
+    session = project.open_project(folder, curator="ann")
+    kept = classes.list_runs(session)
+    session.close()
+    if room:
+        assert [len(run.summaries) for run in kept] == [3]
+        assert said == "Closed; everything is saved."
+    else:
+        assert kept == []
+        assert said == "Closed; the picks are saved. Lost, because they could not be saved: 160 picks, 3 classes."
 
 
 def test_some_classes_alone_are_classified_again(classed):

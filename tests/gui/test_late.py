@@ -229,8 +229,8 @@ def test_classes_that_could_not_be_saved_are_saved_once_though_asked_twice(picke
     run = open_tab(picked).run
     run._keep(unsaved, "the disk is full")
     with held(picked):
-        run.update_run.click()
-        run.update_run.click()
+        run.unsaved.again.click()
+        run.unsaved.save_again()
     picked.until(lambda: run.runs)
     picked.idle()
     assert len(classes.list_runs(picked.session)) == 1

@@ -31,6 +31,7 @@ from ...session.polarity import is_bright
 from ...session.session import Announcement
 from ..workbench import Workbench
 from .class_box import BoxChoice
+from .class_unsaved import UnsavedBox
 from .jobs import time_left
 from .size_question import SizeQuestion
 
@@ -61,8 +62,6 @@ class RunBox(QWidget):
         self._session = bench.session
         self._job: Job | None = None
         self._level = "info"
-        self._unsaved: RunResult | None = None
-        self._saving: Job | None = None
         self._watching = False  # whether the run that goes on was chosen to be seen
         self._looked = 0
         self.runs: list[ClassRun] = []
@@ -97,6 +96,7 @@ class RunBox(QWidget):
         self.update_run.setToolTip("Classifies the picks as they are now, starting from these averages: quicker")
         self.outdated = QLabel()
         self.outdated.setWordWrap(True)
+        self.unsaved = UnsavedBox(bench)
         for combo in (self.picks, self.list):
             combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
             combo.setMinimumContentsLength(6)
@@ -107,6 +107,7 @@ class RunBox(QWidget):
             changed.connect(lambda _value: self.refresh())
         self.cancel.clicked.connect(self._on_cancel)
         self.update_run.clicked.connect(self._on_update)
+        self.unsaved.saved.connect(self._on_saved)
         self.list.activated.connect(self._on_list)
         #: Looks whether the shown run is out of date, when edits pause.
         self._look = QTimer(self)
@@ -148,6 +149,7 @@ class RunBox(QWidget):
         layout.addWidget(self.told)
         layout.addLayout(shown)
         layout.addWidget(self._old)
+        layout.addWidget(self.unsaved)
         for widget in (self._progress, self._old, self.told):
             widget.hide()
 
@@ -156,6 +158,7 @@ class RunBox(QWidget):
         self._look.stop()
         self.question.close_panel()
         self.boxes.close_panel()
+        self.unsaved.close_panel()
         self._bench.bridge.ticked.disconnect(self._on_tick)
         self._session.changed.disconnect(self._on_changed)
 
@@ -212,7 +215,7 @@ class RunBox(QWidget):
         self._progress.setVisible(self.running)
         if why and not self.running and not self.runs:
             self._tell(f"{why[0].upper()}{why[1:]}.", "note")
-        elif not self.running and not self.runs and not self._unsaved:
+        elif not self.running and not self.runs and not self.unsaved.held:
             self._tell("No classes yet. Classify shows what the picks look like on average.", "note")
         self.update_run.setEnabled(not self.running)
 
@@ -255,7 +258,6 @@ class RunBox(QWidget):
             return
         wanted = self.options() if options is None else options
         session, post = self._session, self._post
-        self._unsaved = None
 
         def hand_on(preview: Preview) -> None:
             post.arrived.emit((as_greys(preview.averages), preview.share, preview.n_picks, preview.iteration))
@@ -337,18 +339,14 @@ class RunBox(QWidget):
 
     def _keep(self, result: RunResult, why: str) -> None:
         """It is not saved: keep it, say so, and offer to save it again."""
-        self._unsaved = result
+        self.unsaved.keep(result)
         self._ended(why, "error")
         self._bench.say(why, "error")
-        self._offer_saving()
 
-    def _offer_saving(self) -> None:
-        self.outdated.setText("These classes are not saved yet.")
-        self.update_run.setText("Save again")
-        self._old.show()
+    def _on_saved(self, run: ClassRun, notes: tuple[str, ...]) -> None:
+        self._take(run, show=not self.running, notes=notes)
 
     def _take(self, run: ClassRun, *, show: bool, notes: tuple[str, ...]) -> None:
-        self._unsaved = None
         self.runs = classes.list_runs(self._session)
         self._ended("")
         self._bench.say(" · ".join([f"{run.name}: {run.verdict}" if run.verdict else run.name, *notes]))
@@ -392,8 +390,6 @@ class RunBox(QWidget):
                 self.list.setCurrentIndex(self.list.findData(run.id))
         self.chosen.emit(run)
         self._old.hide()
-        if self._unsaved is not None:
-            self._offer_saving()
         self._look.start()
 
     def forget(self, run: ClassRun) -> None:
@@ -434,25 +430,16 @@ class RunBox(QWidget):
         )  # fmt: skip
 
     def _on_looked(self, asked: int, run: ClassRun, found: tuple[int, int, int]) -> None:
-        if asked != self._looked or self.shown is not run or self.running or self._unsaved is not None:
+        if asked != self._looked or self.shown is not run or self.running:
             return
         n = sum(found)
         added, removed, moved = found
         words = [f"{k:,} {what}" for k, what in ((added, "new"), (removed, "removed"), (moved, "moved")) if k]
         self.outdated.setText(f"Out of date: {count_of(n)} changed since ({', '.join(words)})" if n else "")
-        self.update_run.setText("Update")
         self._old.setVisible(n > 0)
 
     def _on_update(self) -> None:
-        session = self._session
-        if (unsaved := self._unsaved) is not None:
-            if self._saving is not None and not self._saving.delivered:
-                return  # or it would be saved twice
-            self._saving = self._bench.runner.submit(
-                lambda context: classes.save(session, unsaved, context=context), title="save the classes",
-                on_done=self.enter, on_failed=self._bench.job_failed,
-            )  # fmt: skip
-        elif (run := self.shown) is not None:
+        if (run := self.shown) is not None:
             self._bench.guarded(lambda: self.classify(classes.update_of(run)))
 
     def showEvent(self, event: object) -> None:

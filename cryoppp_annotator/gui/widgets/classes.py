@@ -241,7 +241,7 @@ class ClassesPanel(QWidget):
             return  # nobody's page is turned
         self.model.show_preview(greys, share, n)
         self._show_actions()
-        self.verdict.setText(f"Iteration {iteration} on {count_of(n)}: the averages sharpen while you go on")
+        self.verdict.setText(f"Iteration {iteration} on {count_of(n)}: the averages sharpen while it runs")
 
     def _on_left(self) -> None:
         self._pages.setCurrentIndex(0)
@@ -305,9 +305,7 @@ class ClassesPanel(QWidget):
         chosen = self.gallery.chosen()
         self.where.clear()
         if self._pictures is None or not chosen:
-            self.where_title.setText(
-                "Choose classes to light their picks and see where they are." if self.shown else ""
-            )
+            self.where_title.setText("Choose classes to see where their picks are." if self.shown else "")
             self.where.setVisible(False)
             return
         found = self._pictures.members.where(chosen)
