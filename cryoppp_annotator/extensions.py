@@ -56,6 +56,12 @@ def _distribution(point: EntryPoint) -> str:
     return point.dist.name if point.dist is not None else "unknown"
 
 
+def provider(group: str, name: str) -> str:
+    """Distribution and version that an engine comes with (``cryoppp-annotator-relion 1.0``); empty where unknown."""
+    found = [point.dist for point in entry_points(group=group, name=name)]
+    return ", ".join(f"{dist.name} {dist.version}" for dist in found if dist is not None)
+
+
 def formats() -> dict[str, CoordinateFormat]:
     """Coordinate formats by name."""
     return cast("dict[str, CoordinateFormat]", find(FORMATS).items)

@@ -248,16 +248,22 @@ def _task(path: Path, out: Path, wish: PickWish) -> PickTask:
     key = {
         "micrograph": str(path.absolute()), "fingerprint": images.fingerprint(path), "picker": wish.picker,
         "program": __version__, "parameters": json.loads(json.dumps(dict(wish.parameters), default=str)),
-        "files": _files(wish), "threshold": wish.threshold, "pixel_size_A": pixel, "diameter_A": diameter,
-        "avoid": wish.avoid, "whole_box_px": wish.whole_box_px,
+        "files": files_named(wish.parameters), "threshold": wish.threshold, "pixel_size_A": pixel,
+        "diameter_A": diameter, "avoid": wish.avoid, "whole_box_px": wish.whole_box_px,
     }  # fmt: skip
     return PickTask(path, _star_of(path, out), key, pixel, diameter, known)
 
 
-def _files(wish: PickWish) -> dict[str, str]:
-    """Fingerprints of the files that parameters name (a model, templates): another file of that name counts."""
+def files_named(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Fingerprints of the files that parameters name (a model, templates): another file of that name counts.
+
+    Raises
+    ------
+    FormatError
+        One may not be read.
+    """
     found = {}
-    for name, value in wish.parameters.items():
+    for name, value in parameters.items():
         if isinstance(value, str | Path) and Path(value).is_file():
             found[name] = images.fingerprint(Path(value))
     return found

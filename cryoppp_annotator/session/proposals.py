@@ -7,9 +7,9 @@ import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from .defocus import defocus_of
 from .one_pick import OnePick, Picked, named_picker, pick_micrograph
 from .optics import ctf_of
 from .polarity import is_bright
+from .proposal_cache import ProposalCache
 from .session import Session
 from .templates import take_ctf
 from .whole_boxes import whole_box_px
@@ -39,6 +40,8 @@ from .whole_boxes import whole_box_px
 log = logging.getLogger(__name__)
 
 _QUIET = JobContext()
+#: A candidate so near to an earlier one, diameters, is the same.
+_SAME = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +68,8 @@ class Proposal:
     left_out: Mapping[Reason, int] = field(default_factory=dict)
     #: Whether such were left out at all.
     avoid: bool = True
+    #: How many an earlier start had done ("200 of 300 were done before"); empty where none.
+    before: str = ""
 
 
 def propose(
@@ -79,6 +84,9 @@ def propose(
 ) -> Proposal:
     """Run a picker on micrographs, on all cores; one that cannot be read or fails is told and passed over.
 
+    What is found on a micrograph is kept in the project's cache as it comes, also of a proposal that is cancelled, or
+    whose process dies: another one goes on there, where nothing that the picks depend on has changed.
+
     Parameters
     ----------
     parameters : mapping
@@ -92,17 +100,66 @@ def propose(
     Raises
     ------
     EngineError
-        There is no such picker.
+        There is no such picker, or no such cluster, or the connection to it was lost.
     Cancelled
     """
     named_picker(picker)
+    diameter_A = session.diameter_A
     given = dict(parameters or {})
-    bright = is_bright(session)
-    if bright and picker != "learned":  # its model knows
+    if is_bright(session) and picker != "learned":  # its model knows
         given.setdefault("polarity", "bright")
-    told_ctf = picker == "template" and "ctf" not in given and take_ctf(given.get("templates"))
-    jobs: list[OnePick] = []
+    jobs = _jobs(session, picker, micrographs, given, diameter_A, avoid)
     failed = [(m.name, m.problem) for m in micrographs if m.problem]
+    cache = ProposalCache(session.store, picker, given, context)
+    got: dict[int, Picked] = {}
+    keys: dict[int, str | None] = {}
+    for i, one in enumerate(jobs):
+        context.progress(i, len(jobs), f"looking at {one.name}")
+        keys[one.number] = cache.key(one)
+        if (known := cache.get(one.number, keys[one.number])) is not None:
+            got[one.number] = known
+    before = f"{len(got):,} of {len(jobs):,} were done before" if got else ""
+    if before:
+        context.log(before)
+    try:
+        rest = [one for one in jobs if one.number not in got]
+        with closing(_picked(rest, before, scheduler, context)) as results:
+            for one, outcome in results:
+                if isinstance(outcome, Picked):
+                    got[one.number] = outcome
+                    cache.put(one.number, keys[one.number], outcome)
+                else:
+                    failed.append((one.name, outcome))
+                    context.log(": ".join(failed[-1]))
+    except Cancelled:
+        if not cache.problem and got:
+            said = f"{len(got):,} of {len(jobs):,} are kept: the next start goes on there"
+            context.on_progress(len(got), len(jobs), said)
+        raise
+    words = [f"{len(got):,}/{len(micrographs):,} micrographs", before]
+    context.progress(len(micrographs), max(1, len(micrographs)), " · ".join(word for word in words if word))
+    order = [one.number for one in jobs if one.number in got]
+    left_out: Counter[Reason] = Counter()
+    for number in order:
+        left_out.update(got[number].left_out)
+    return Proposal(
+        picker, diameter_A, given, tuple((n, got[n].candidates) for n in order), tuple(failed),
+        tuple((n, got[n].regions) for n in order) if avoid else (), left_out, avoid, before,
+    )  # fmt: skip
+
+
+def _jobs(
+    session: Session,
+    picker: str,
+    micrographs: Sequence[Micrograph],
+    given: Mapping[str, Any],
+    diameter_A: float,
+    avoid: bool,
+) -> list[OnePick]:
+    """One of every micrograph that can be read."""
+    told_ctf = picker == "template" and "ctf" not in given and take_ctf(given.get("templates"))
+    bright, box_px = is_bright(session), whole_box_px(session)
+    jobs: list[OnePick] = []
     for m in micrographs:
         if m.problem:
             continue
@@ -114,40 +171,47 @@ def propose(
                 str(session.path_of(m).absolute()),
                 picker,
                 session.pixel_size_A(m),
-                session.diameter_A,
+                diameter_A,
                 own,
                 m.frame,
                 avoid=avoid,
-                whole_box_px=whole_box_px(session),
+                whole_box_px=box_px,
                 regions=tuple(session.store.regions(m.id)) if avoid else (),
                 number=m.id,
                 name=m.name,
                 bright=bright,
             )
         )
-    got: dict[int, Picked] = {}
-    with closing(each(pick_micrograph, jobs, threads=fft_workers(), scheduler=scheduler, context=context)) as results:
+    return jobs
+
+
+def _picked(
+    jobs: Sequence[OnePick], before: str, scheduler: str | None, context: JobContext
+) -> Generator[tuple[OnePick, Picked | str], None, None]:
+    """What is found, or why nothing is, as each micrograph is over. The progress is that of these, not of ``before``.
+
+    Raises
+    ------
+    EngineError
+        There is no such cluster, or it was lost.
+    Cancelled
+    """
+
+    def report(done: float, total: float, message: str) -> None:
+        context.on_progress(done, total, f"{message} · {before}" if before else message)
+
+    told = replace(context, on_progress=report)
+    with closing(each(pick_micrograph, jobs, threads=fft_workers(), scheduler=scheduler, context=told)) as results:
         for one, outcome in results:
             if isinstance(outcome, Cancelled):
                 raise outcome
             if isinstance(outcome, AnnotatorError):
-                failed.append((one.name, str(outcome)))
+                yield one, str(outcome)
             elif isinstance(outcome, BaseException):  # a plugin's mistake costs its micrograph, not the others
                 log.error("picking %s failed", one.name, exc_info=outcome)
-                failed.append((one.name, f"{type(outcome).__name__}: {outcome}"))
+                yield one, f"{type(outcome).__name__}: {outcome}"
             else:
-                got[one.number] = outcome
-                continue
-            context.log(": ".join(failed[-1]))
-    context.progress(len(micrographs), max(1, len(micrographs)), f"{len(got)}/{len(micrographs)} micrographs")
-    order = [one.number for one in jobs if one.number in got]
-    left_out: Counter[Reason] = Counter()
-    for number in order:
-        left_out.update(got[number].left_out)
-    return Proposal(
-        picker, session.diameter_A, given, tuple((n, got[n].candidates) for n in order), tuple(failed),
-        tuple((n, got[n].regions) for n in order) if avoid else (), left_out, avoid,
-    )  # fmt: skip
+                yield one, outcome
 
 
 def _known_ctf(session: Session, micrograph: Micrograph) -> Ctf | None:
@@ -164,7 +228,8 @@ def enter(session: Session, proposal: Proposal) -> str:
     """Enter a proposal as one step. Returns the line for the status bar.
 
     Candidates closer than half a diameter to a pick that is there already are left out: a person's, an import's, a
-    rejected one's too. Undecided candidates of earlier proposals on these micrographs make room.
+    rejected one's too. Undecided candidates of earlier proposals on these micrographs make room; one that is proposed
+    again stays the pick it is (selected, too), and has the new score.
     """
     counted = {"new": 0, "old": 0}
 
@@ -172,25 +237,36 @@ def enter(session: Session, proposal: Proposal) -> str:
         mine = [i for i, told in session.pick_sets.items() if told["kind"] == "picker"]
         inserts: list[dict[str, NDArray[Any]]] = []
         deletes: list[Particles] = []
+        updates: list[Delta] = []
         for number, candidates in proposal.found:
             here = session.store.particles(number)
             stale = np.isin(here.pick_set, mine) & (here.decision == Decision.UNDECIDED)
-            if stale.any():
-                deletes.append(here.take(stale))
-            limit = 0.5 * proposal.diameter_A / session.pixel_size_A(session.micrograph(number))
-            new = candidates.take(_free(candidates, here.take(~stale), limit))
-            if len(new):
-                inserts.append(_columns(number, new))
-        counted["new"] = sum(len(c["x"]) for c in inserts)
+            earlier = here.take(stale)
+            whole = proposal.diameter_A / session.pixel_size_A(session.micrograph(number))
+            new = candidates.take(_free(candidates, here.take(~stale), 0.5 * whole))
+            row, again = _again(new, earlier, _SAME * whole)
+            if len(row):
+                updates.append(_scored_anew(earlier.take(again), new.score[row]))
+            gone = np.ones(len(earlier), bool)
+            gone[again] = False
+            if gone.any():
+                deletes.append(earlier.take(gone))
+            fresh = np.ones(len(new), bool)
+            fresh[row] = False
+            if fresh.any():
+                inserts.append(_columns(number, new.take(fresh)))
+        counted["new"] = sum(len(c["x"]) for c in inserts) + sum(map(len, updates))
         counted["old"] = sum(map(len, deletes))
         areas = regions.found_deltas(session, proposal.regions) if proposal.regions else []
-        if not inserts and not deletes and not areas:
+        if not inserts and not deletes and not updates and not areas:
             return None
-        return _change(session, proposal, inserts, deletes, areas)
+        return _change(session, proposal, inserts, deletes, updates, areas)
 
     session.insert_built(build)
     n, where = edits.count_of(counted["new"], "candidate"), edits.count_of(len(proposal.found), "micrograph")
     words = [f"{proposal.picker} proposes {n} on {where}"]
+    if proposal.before and len(proposal.found) > 1:
+        words.append(proposal.before)
     if said := told(proposal.left_out):
         words.append(said)
     if counted["old"]:
@@ -221,6 +297,25 @@ def _free(candidates: Candidates, there: Particles, limit: float) -> NDArray[np.
     return np.asarray(distance >= limit)
 
 
+def _again(new: Candidates, earlier: Particles, limit: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Which new candidates are which of the earlier ones, pairs of rows."""
+    if not len(new) or not len(earlier):
+        return np.zeros(0, np.intp), np.zeros(0, np.intp)
+    near = cKDTree(np.column_stack([earlier.x, earlier.y])).query(np.column_stack([new.x, new.y]))
+    distance, which = np.asarray(near[0]), np.asarray(near[1], np.intp)
+    row = np.flatnonzero(distance <= limit)
+    _, first = np.unique(which[row], return_index=True)
+    return row[first], which[row][first]
+
+
+def _scored_anew(earlier: Particles, score: NDArray[Any]) -> Delta:
+    """Candidates that stay, in the pick set that is to come (-1)."""
+    before = {"pick_set": earlier.pick_set, "score": earlier.score, "diameter_A": earlier.diameter_A}
+    n = len(earlier)
+    after = {"pick_set": np.full(n, -1), "score": np.asarray(score, np.float64), "diameter_A": np.full(n, np.nan)}
+    return Delta(Table.PARTICLE, Kind.UPDATE, earlier.id, before, after, earlier.micrograph)
+
+
 def _columns(micrograph: int, new: Candidates) -> dict[str, NDArray[Any]]:
     n = len(new)
     return {
@@ -239,15 +334,14 @@ def _change(
     proposal: Proposal,
     inserts: Sequence[Mapping[str, NDArray[Any]]],
     deletes: Sequence[Particles],
+    updates: Sequence[Delta],
     areas: Sequence[Delta],
 ) -> Change:
     deltas: list[Delta] = [*areas]
     deltas += [Delta(Table.PARTICLE, Kind.DELETE, old.id, old.columns(), {}, old.micrograph) for old in deletes]
-    n = sum(len(columns["x"]) for columns in inserts)
+    n_new = sum(len(columns["x"]) for columns in inserts)
+    n = n_new + sum(map(len, updates))
     if n:
-        joined = {name: np.concatenate([columns[name] for columns in inserts]) for name in inserts[0]}
-        joined["pick_set"] = np.array([-1], np.int64)
-        joined["diameter_A"] = np.array([np.nan])
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         given = json.loads(json.dumps(dict(proposal.parameters), default=str))
         told = {"picker": proposal.picker, "diameter_A": proposal.diameter_A, **given, "avoid": proposal.avoid}
@@ -255,8 +349,13 @@ def _change(
         name = f"{proposal.picker}, {proposal.diameter_A:.0f} A"
         deltas += [
             edits.new_pick_set("picker", name, session.curator, parameters=told, created=now),
-            edits.insert_particles(joined, n),
+            *updates,
         ]
+        if inserts:
+            joined = {name: np.concatenate([columns[name] for columns in inserts]) for name in inserts[0]}
+            joined["pick_set"] = np.array([-1], np.int64)
+            joined["diameter_A"] = np.array([np.nan])
+            deltas.append(edits.insert_particles(joined, n_new))
     one = proposal.found[0][0] if len(proposal.found) == 1 else None
     where = session.micrograph(one).name if one is not None else edits.count_of(len(proposal.found), "micrograph")
     title = f"propose {edits.count_of(n, 'candidate')} on {where} ({proposal.picker})"

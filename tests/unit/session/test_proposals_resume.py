@@ -1,0 +1,420 @@
+"""A proposal that was stopped goes on where it stopped, and nothing old is taken for new."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import mrcfile
+import numpy as np
+import pytest
+
+from cryoppp_annotator import extensions
+from cryoppp_annotator.errors import Cancelled
+from cryoppp_annotator.imaging.ctf import Ctf, Defocus
+from cryoppp_annotator.model.candidates import Candidates
+from cryoppp_annotator.model.context import JobContext
+from cryoppp_annotator.model.curation import Reason
+from cryoppp_annotator.model.region import Origin, Region
+from cryoppp_annotator.session import project, proposals, regions
+from cryoppp_annotator.session.one_pick import OnePick, Picked
+from cryoppp_annotator.session.proposal_cache import ProposalCache
+from cryoppp_annotator.session.session import Session
+from cryoppp_annotator.session.whole_boxes import set_whole_box_px
+
+N, SIDE = 8, 160
+SQUARE = np.array([(20.0, 20.0), (20.0, 60.0), (60.0, 60.0), (60.0, 20.0)])
+
+#: A picker of somebody else. It says in a folder on which micrograph it was called (the number is in the first pixel),
+#: and stays at those whose number is not below what the file ``gate`` there says, until it is cancelled.
+COUNTING = """
+import time, uuid
+from pathlib import Path
+import numpy as np
+from cryoppp_annotator.api import Candidates
+
+class Counting:
+    name, title = "counting", "Counts its calls"
+
+    def propose(self, image, *, pixel_size_A, diameter_A, parameters, context):
+        folder, number = Path(parameters["calls"]), int(image[0, 0])
+        (folder / f"{number}-{uuid.uuid4().hex}").touch()
+        while number >= int((folder / "gate").read_text()):
+            context.check()
+            time.sleep(0.01)
+        x = 40.0 + np.arange(4) * 20
+        return Candidates(x, x + number, 1 / (3 + np.arange(4)), np.full(4, float(diameter_A)))
+
+IT = Counting()
+"""
+
+
+def write(path: Path, number: int, seed: int = 0) -> Path:
+    image = np.random.default_rng((number, seed)).normal(0, 1, (SIDE, SIDE)).astype(np.float32)
+    image[0, 0] = number
+    with mrcfile.new(path, overwrite=True) as mrc:
+        mrc.set_data(image)
+        mrc.voxel_size = 5.0
+    return path
+
+
+class Calls:
+    """What the picker was called on."""
+
+    def __init__(self, folder: Path, plugin: Path) -> None:
+        self.folder, self.plugin = folder, plugin
+        folder.mkdir()
+        self.let_through(N)
+
+    def let_through(self, n: int) -> None:
+        (self.folder / "gate.new").write_text(str(n))
+        os.replace(self.folder / "gate.new", self.folder / "gate")
+
+    def taken(self) -> list[int]:
+        """The numbers since the last time, sorted; one of several calls stands several times."""
+        files = list(self.folder.glob("*-*"))
+        for file in files:
+            file.unlink()
+        return sorted(int(file.name.partition("-")[0]) for file in files)
+
+
+def install(folder: Path, version: str) -> None:
+    info = folder / "counting.dist-info"
+    info.mkdir(exist_ok=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: counting\nVersion: {version}\n")
+    (info / "entry_points.txt").write_text(f"[{extensions.PICKERS}]\ncounting = counting_picker:IT\n")
+    (folder / "counting_picker.py").write_text(COUNTING)
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
+    """An installed distribution that brings the picker."""
+    plugin = tmp_path / "plugin"
+    plugin.mkdir()
+    install(plugin, "1.0")
+    monkeypatch.syspath_prepend(plugin)
+    extensions.find.cache_clear()
+    yield Calls(tmp_path / "calls", plugin)
+    extensions.find.cache_clear()
+    sys.modules.pop("counting_picker", None)
+
+
+@pytest.fixture
+def eight(tmp_path: Path) -> Iterator[Session]:
+    """A project of eight micrographs."""
+    (tmp_path / "data").mkdir()
+    for number in range(N):
+        write(tmp_path / "data" / f"m{number}.mrc", number)
+    opened = project.open_plan(project.plan(tmp_path / "data", tmp_path / "project"), curator="me")
+    opened.set_diameter(60.0)
+    opened.go(opened.micrographs[0].id)
+    yield opened
+    opened.close()
+
+
+def kept(session: Session) -> list[Path]:
+    return sorted((session.store.folder / "cache" / "proposals").glob("*.npz"))
+
+
+def propose(session: Session, calls: Calls, context: JobContext | None = None, **more: Any) -> proposals.Proposal:
+    given = {"calls": str(calls.folder), **more.pop("parameters", {})}
+    return proposals.propose(
+        session, "counting", session.micrographs, parameters=given, context=context or JobContext(), **more
+    )
+
+
+def stopped_after(session: Session, n: int, said: list[str]) -> JobContext:
+    return JobContext(on_progress=lambda *told: said.append(told[2]), is_cancelled=lambda: len(kept(session)) >= n)
+
+
+def same(a: proposals.Proposal, b: proposals.Proposal) -> bool:
+    def flat(one: proposals.Proposal) -> list[Any]:
+        picks = [(n, *(v.tolist() for v in (c.x, c.y, c.score, c.diameter_A))) for n, c in one.found]
+        found = [(n, [(r.reason, r.vertices.tolist()) for r in there]) for n, there in one.regions]
+        return [picks, found, dict(one.left_out), one.failed, one.diameter_A, one.parameters]
+
+    return flat(a) == flat(b)
+
+
+def test_a_cancelled_proposal_enters_nothing_and_the_next_one_picks_only_the_rest(eight: Session, calls: Calls) -> None:
+    said: list[str] = []
+    calls.let_through(5)
+    steps = len(eight.history())
+    with pytest.raises(Cancelled):
+        propose(eight, calls, stopped_after(eight, 5, said))
+    assert said[-1] == "5 of 8 are kept: the next start goes on there"
+    assert set(calls.taken()) >= set(range(5))
+    assert (len(eight.history()), eight.counts()["undecided"]) == (steps, 0), "nothing half-done appears"
+    calls.let_through(N)
+    lines: list[str] = []
+    told: list[tuple[float, float, str]] = []
+    again = propose(eight, calls, JobContext(on_progress=lambda *one: told.append(one), on_log=lines.append))
+    assert calls.taken() == [5, 6, 7]
+    assert lines == ["5 of 8 were done before"]
+    assert any(total == 3 and "micrographs · 5 of 8 were done before" in text for _, total, text in told), told
+    assert told[-1] == (8, 8, "8/8 micrographs · 5 of 8 were done before")
+    line = proposals.enter(eight, again)
+    assert " · 5 of 8 were done before" in line
+    assert eight.counts()["undecided"] == 4 * N
+    eight.undo()
+    assert eight.counts()["undecided"] == 0, "one step"
+    for file in kept(eight):
+        file.unlink()
+    whole = propose(eight, calls)
+    assert calls.taken() == list(range(N))
+    assert same(again, whole)
+    assert "before" not in proposals.enter(eight, whole)
+
+
+def test_nothing_is_picked_twice_where_nothing_has_changed(eight: Session, calls: Calls) -> None:
+    first = propose(eight, calls)
+    ball = Region(Reason.ICE, SQUARE + 80)
+    here = eight.micrographs[2].id
+    proposals.enter(eight, replace(first, regions=((here, (ball,)),)))
+    assert [r.origin for r in eight.store.regions(here)] == [Origin.FOUND]
+    calls.taken()
+    again = propose(eight, calls)
+    assert calls.taken() == [], "what is entered and what was found on the way changes nothing"
+    assert same(first, again)
+
+
+def test_a_kill_costs_only_what_was_running(eight: Session, calls: Calls) -> None:
+    calls.let_through(5)
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from cryoppp_annotator.session import project, proposals\n"
+        "session = project.open_project(Path(sys.argv[1]))\n"
+        "given = {'calls': sys.argv[2]}\n"
+        "proposals.propose(session, 'counting', session.micrographs, parameters=given)\n"
+    )
+    path = os.pathsep.join([str(calls.plugin), *filter(None, [os.environ.get("PYTHONPATH")])])
+    other = subprocess.Popen(
+        [sys.executable, "-c", script, eight.store.folder, calls.folder], env={**os.environ, "PYTHONPATH": path}
+    )
+    try:
+        while len(kept(eight)) < 5:
+            assert other.poll() is None
+            threading.Event().wait(0.02)
+    finally:
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+    assert set(calls.taken()) >= set(range(5))
+    calls.let_through(N)
+    assert propose(eight, calls).before == "5 of 8 were done before"
+    assert calls.taken() == [5, 6, 7]
+
+
+# --- what counts -----------------------------------------------------------------------------------------------------
+
+
+def _another_file(session: Session, _calls: Calls) -> None:
+    write(session.path_of(session.micrographs[3]), 3, seed=1)
+
+
+def _another_version(_session: Session, calls: Calls) -> None:
+    install(calls.plugin, "1.1")
+
+
+def _a_region(session: Session, _calls: Calls) -> None:
+    session.go(session.micrographs[3].id)
+    regions.draw(session, SQUARE, Reason.CARBON)
+
+
+CHANGES: dict[str, tuple[Callable[[Session, Calls], object], list[int]]] = {
+    "file": (_another_file, [3]),
+    "region": (_a_region, [3]),
+    "pixel size of one": (lambda s, _: s.set_pixel_size(4.0, s.micrographs[3].id), [3]),
+    "diameter": (lambda s, _: s.set_diameter(61.0), list(range(N))),
+    "whole boxes": (lambda s, _: set_whole_box_px(s, 40.0), list(range(N))),
+    "version of the plugin": (_another_version, list(range(N))),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_what_has_changed_is_picked_anew(eight: Session, calls: Calls, what: str) -> None:
+    propose(eight, calls)
+    calls.taken()
+    change, numbers = CHANGES[what]
+    change(eight, calls)
+    again = propose(eight, calls)
+    assert calls.taken() == numbers
+    assert same(again, propose(eight, calls))
+    assert calls.taken() == []
+
+
+def test_another_parameter_or_another_file_of_that_name_picks_anew(
+    eight: Session, calls: Calls, tmp_path: Path
+) -> None:
+    model = tmp_path / "model.npz"
+    model.write_bytes(b"one")
+    wishes: list[dict[str, Any]] = [
+        {},
+        {"parameters": {"threshold": 1}},
+        {"parameters": {"ctf": Ctf(Defocus(1e4, 1e4))}},
+        {"parameters": {"ctf": Ctf(Defocus(1e4, 1.1e4))}},
+        {"parameters": {"templates": np.zeros((2, 3))}},
+        {"parameters": {"templates": np.ones((2, 3))}},
+        {"avoid": False},
+        {"context": JobContext(seed=1)},
+        {"parameters": {"model": str(model)}},
+    ]
+    for wish in wishes:
+        propose(eight, calls, **wish)
+        assert calls.taken() == list(range(N)), wish
+        propose(eight, calls, **wish)
+        assert calls.taken() == [], wish
+    model.write_bytes(b"two")
+    propose(eight, calls, **wishes[-1])
+    assert calls.taken() == list(range(N))
+    unseen = {"parameters": {"of unknown content": object()}}
+    for _ in range(2):
+        propose(eight, calls, **unseen)
+        assert calls.taken() == list(range(N)), "what cannot be compared is not taken for the same"
+
+
+def test_every_field_of_a_pick_counts(eight: Session) -> None:
+    """Also one that somebody adds later."""
+    cache = ProposalCache(eight.store, "log", {}, JobContext())
+    path = str(eight.path_of(eight.micrographs[0]))
+    one = OnePick(path, "log", 5.0, 60.0, {}, number=1, name="m0")
+    region = Region(Reason.ICE, SQUARE, origin=Origin.HAND)
+    others: dict[str, Any] = {
+        "path": str(eight.path_of(eight.micrographs[1])), "picker": "x", "parameters": {"a": 1}, "avoid": False,
+        "regions": (region,), "threshold": 0.5, "bright": True,
+    }  # fmt: skip
+    keys = [cache.key(one)]
+    for field in fields(OnePick):
+        if field.name not in ("number", "name"):
+            other = others.get(field.name, 7)
+            keys.append(cache.key(replace(one, **{field.name: other})))
+    keys.append(cache.key(replace(one, regions=(replace(region, vertices=SQUARE + 1),))))
+    keys.append(cache.key(replace(one, regions=(replace(region, origin=Origin.DISMISSED),))))
+    assert None not in keys
+    assert [key for key, n in Counter(keys).items() if n > 1] == []
+    assert cache.key(replace(one, number=5, name="other")) == keys[0]
+    found = replace(region, origin=Origin.FOUND)
+    assert cache.key(replace(one, regions=(found,))) == keys[0]
+    assert cache.key(replace(one, path=path + ".gone")) is None
+
+
+# --- a bad cache -----------------------------------------------------------------------------------------------------
+
+
+def picked() -> Picked:
+    x = np.linspace(1, 2, 7)
+    found = (Region(Reason.ICE, SQUARE), Region(Reason.CARBON, SQUARE[:3] + 1 / 3))
+    return Picked(Candidates(x, x + 1, x / 3, x * 100), {Reason.ICE: 3, Reason.EDGE: 1}, found)
+
+
+def told(one: Picked) -> list[Any]:
+    c = one.candidates
+    parts = [v.tolist() for v in (c.x, c.y, c.score, c.diameter_A)]
+    where = [(r.reason, r.origin, r.vertices.tolist()) for r in one.regions]
+    # what is kept is all that there is
+    assert {field.name for field in fields(one)} == {"candidates", "left_out", "regions"}
+    return [parts, dict(one.left_out), where]
+
+
+def test_a_damaged_file_is_picked_anew(eight: Session, calls: Calls, caplog: pytest.LogCaptureFixture) -> None:
+    first = propose(eight, calls)
+    calls.taken()
+    files = kept(eight)
+    files[0].write_bytes(b"")
+    files[1].write_bytes(files[1].read_bytes()[:-40])
+    files[2].write_bytes(b"nothing of the kind")
+    files[3].unlink()
+    files[3].mkdir()
+    np.savez(files[4], key=np.array({"a": 1}, dtype=object))
+    with np.load(files[5]) as file:
+        columns = dict(file)
+    np.savez(files[5], **{**columns, "candidates": np.zeros((3, 2))})
+    np.savez(files[6], **{name: value for name, value in columns.items() if name != "left_out"})
+    with caplog.at_level(logging.WARNING, "cryoppp_annotator"):
+        again = propose(eight, calls)
+    assert len(calls.taken()) >= 6
+    assert same(first, again)
+    assert [r.getMessage().count("is no kept proposal") for r in caplog.records].count(1) == 1, "said once"
+
+
+def test_no_flipped_bit_is_taken_for_a_result(eight: Session) -> None:
+    cache = ProposalCache(eight.store, "log", {}, JobContext())
+    cache.put(1, "k" * 64, picked())
+    (file,) = kept(eight)
+    good = file.read_bytes()
+    assert told(cache.get(1, "k" * 64)) == told(picked())
+    assert cache.get(1, "x" * 64) is None
+    rng = np.random.default_rng(3)
+    lost = 0
+    for at in rng.integers(0, len(good), 400).tolist():
+        bad = bytearray(good)
+        bad[at] ^= 1 << int(rng.integers(8))
+        file.write_bytes(bad)
+        found = cache.get(1, "k" * 64)
+        lost += found is None
+        assert found is None or told(found) == told(picked()), at
+    assert lost > 200
+
+
+def test_a_cache_that_cannot_be_written_fails_nothing(
+    eight: Session, calls: Calls, caplog: pytest.LogCaptureFixture
+) -> None:
+    (eight.store.folder / "cache").mkdir()
+    (eight.store.folder / "cache" / "proposals").write_text("in the way")
+    lines: list[str] = []
+    with caplog.at_level(logging.WARNING, "cryoppp_annotator"):
+        found = propose(eight, calls, JobContext(on_log=lines.append))
+    assert len(found.found) == N
+    assert not found.failed
+    assert len(lines) == 1
+    assert lines[0].startswith("what is found is not kept for another start: ")
+    assert len([r for r in caplog.records if "cannot be written" in r.getMessage()]) == 1
+    calls.taken()
+    calls.let_through(2)
+    said: list[str] = []
+    context = JobContext(
+        on_progress=lambda *told: said.append(told[2]),
+        is_cancelled=lambda: any(text.startswith("2/8") for text in said),
+    )
+    with pytest.raises(Cancelled):
+        propose(eight, calls, context)
+    assert not any("goes on" in text for text in said), "nothing is promised that is not so"
+
+
+def test_a_full_disk_fails_nothing_and_leaves_nothing_half_written(eight: Session, calls: Calls) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signals = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))
+        found = propose(eight, calls)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, signals)
+    assert len(found.found) == N
+    assert list((eight.store.folder / "cache" / "proposals").iterdir()) == []
+    calls.taken()
+    assert same(found, propose(eight, calls))
+    assert calls.taken() == list(range(N))
+    assert len(kept(eight)) == N
+
+
+def test_a_project_opened_read_only_is_not_written(eight: Session, calls: Calls) -> None:
+    with_picks = propose(eight, calls)
+    for file in kept(eight):
+        file.unlink()
+    other = project.open_project(eight.store.folder, read_only=True)
+    try:
+        assert same(with_picks, propose(other, calls))
+    finally:
+        other.close()
+    assert kept(eight) == []
