@@ -310,9 +310,8 @@ def _again(new: Candidates, earlier: Particles, limit: float) -> tuple[NDArray[n
 
 def _scored_anew(earlier: Particles, score: NDArray[Any]) -> Delta:
     """Candidates that stay, in the pick set that is to come (-1)."""
-    before = {"pick_set": earlier.pick_set, "score": earlier.score, "diameter_A": earlier.diameter_A}
-    n = len(earlier)
-    after = {"pick_set": np.full(n, -1), "score": np.asarray(score, np.float64), "diameter_A": np.full(n, np.nan)}
+    before = {"pick_set": earlier.pick_set, "score": earlier.score}
+    after = {"pick_set": np.full(len(earlier), -1, np.int64), "score": np.asarray(score, np.float64)}
     return Delta(Table.PARTICLE, Kind.UPDATE, earlier.id, before, after, earlier.micrograph)
 
 

@@ -55,12 +55,12 @@ def with_ids(connection: Connection, change: Change) -> Change:
         if delta.kind is Kind.INSERT and len(delta) and (delta.ids < 0).any():
             first = reserve(connection, delta.table.value, len(delta))
             ids = np.arange(first, first + len(delta), dtype=np.int64)
-            after = dict(delta.after)
             if delta.table is Table.PICK_SET:
                 pick_sets.update(zip(delta.ids.tolist(), ids.tolist(), strict=True))
-            elif "pick_set" in after:
-                after["pick_set"] = np.array([pick_sets.get(int(s), int(s)) for s in after["pick_set"]], np.int64)
-            delta = replace(delta, ids=ids, after=after)
+            delta = replace(delta, ids=ids)
+        if delta.table is Table.PARTICLE and "pick_set" in delta.after and (delta.after["pick_set"] < 0).any():
+            sets = np.array([pick_sets.get(int(s), int(s)) for s in delta.after["pick_set"]], np.int64)
+            delta = replace(delta, after={**delta.after, "pick_set": sets})
         deltas.append(delta)
     return replace(change, deltas=tuple(deltas))
 

@@ -61,6 +61,48 @@ def test_learned_waits_for_decisions_then_proposes_and_the_list_counts_above_the
     assert window.session.current_id == other.id
 
 
+def decide_some(window: Window, accept: int, reject: int = 0) -> None:
+    """Accept so many undecided candidates here that are particles by the truth, reject so many that are not."""
+    p, truth = window.session.particles, places(0)
+    p = p.take(p.decision == Decision.UNDECIDED)
+    hit = np.array([np.hypot(*(truth - [x, y]).T).min() < 0.3 * DIAMETER for x, y in zip(p.x, p.y, strict=True)])
+    for ids, decision in ((p.id[hit][:accept], Decision.ACCEPTED), (p.id[~hit][:reject], Decision.REJECTED)):
+        if len(ids):
+            window.session.decide(ids, decision)
+
+
+def test_it_learns_again_as_decisions_come_in_where_that_is_wished(window: Window) -> None:
+    box = window.annotator.pick.propose
+    choose(box.picker, "self-sharpened")
+    assert not box.anew.isVisible()
+    box.here.click()
+    window.until(lambda: window.session.current.n_undecided > 0)
+    decide_some(window, 16, 16)
+    choose(box.picker, "Learned")
+    box.here.click()
+    window.until(lambda: box.learned is not None)
+    window.idle()
+    first, steps = box.learned.model, window.steps()
+    decide_some(window, 10)
+    window.idle()
+    assert "10 more decisions since it last learned: propose again" in box.note.text()
+    assert not box._pause.isActive()
+    assert box.learned.model is first
+    window.session.undo()
+
+    box.anew.click()
+    candidates = window.session.particles.id
+    decide_some(window, 10)
+    window.until(lambda: box.learned.model is not first)
+    window.idle()
+    assert box.learned.model.n_accepted == 26
+    assert window.steps() == steps + 3, "two decisions (one undone), and one step of the machine's"
+    p = window.session.particles
+    assert np.isin(p.id[p.decision == Decision.UNDECIDED], candidates).mean() > 0.8, "they stay the picks they are"
+    window.key(Qt.Key.Key_Z, CTRL)
+    assert window.session.counts()["accepted"] == 26, "the machine's step is one of its own"
+
+
 def test_whole_boxes_are_asked_for_kept_in_the_project_and_taken_back(window: Window) -> None:
     box = window.annotator.pick.propose
     assert not box.whole.isChecked()

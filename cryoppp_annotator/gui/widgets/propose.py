@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from qtpy.QtCore import QSignalBlocker
+from qtpy.QtCore import QSignalBlocker, QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -20,7 +20,9 @@ from qtpy.QtWidgets import (
 )
 
 from ... import extensions
+from ...jobs.runner import Job
 from ...model.context import JobContext
+from ...model.curation import Table
 from ...model.micrograph import FINISHED_STATES, Micrograph
 from ...session import learning, proposals
 from ...session.edits import count_of
@@ -34,6 +36,8 @@ from .size_question import SizeQuestion
 from .template_choice import TemplateChoice
 
 _HERE = "Undecided candidates on this micrograph; nothing you decided is touched. One undo."
+#: Milliseconds without a decision before it is learned from by itself.
+_PAUSE_MS = 700
 _EVERYWHERE = "In the background, on every micrograph that is not finished; one step, one undo"
 
 
@@ -63,6 +67,16 @@ class ProposeBox(QGroupBox):
         self.note.setWordWrap(True)
         self.question = SizeQuestion(bench)
         self.templates = TemplateChoice(bench, self.question)
+        self.anew = QCheckBox("learn again as I decide")
+        self.anew.setToolTip(
+            "When there are a quarter more decisions than it learned from, it learns anew in the background, and\n"
+            "the candidates on this micrograph get new probabilities. They stay the picks they are; one step, one undo"
+        )
+        self._pause = QTimer(self)
+        self._pause.setSingleShot(True)
+        self._pause.setInterval(_PAUSE_MS)
+        self._pause.timeout.connect(self._learn_again)
+        self._learning: Job | None = None
         self.avoid = QCheckBox("leave out carbon, ice and regions")
         self.avoid.setChecked(True)
         self.avoid.setToolTip(
@@ -93,6 +107,7 @@ class ProposeBox(QGroupBox):
         layout = QVBoxLayout(self)
         for widget in (self.picker, self.templates, self.note):
             layout.addWidget(widget)
+        layout.addWidget(self.anew)
         layout.addWidget(self.question)
         layout.addWidget(self.avoid)
         layout.addLayout(boxes)
@@ -111,6 +126,7 @@ class ProposeBox(QGroupBox):
 
     def close_panel(self) -> None:
         """Stop following the session."""
+        self._pause.stop()
         self.question.close_panel()
         self.templates.close_panel()
         self._bench.session.current_changed.disconnect(self.refresh)
@@ -118,13 +134,18 @@ class ProposeBox(QGroupBox):
 
     # ------------------------------------------------------------------ what can be done
 
-    def _on_changed(self, _announcement: Announcement) -> None:
+    def _on_changed(self, announcement: Announcement) -> None:
         self.refresh()
+        if announcement.kind != "do" and self._learning is not None:
+            self._learning.cancel()  # a step of the machine's would cut off what can be redone
+        elif announcement.touches(Table.PARTICLE) and self._would_learn():
+            self._pause.start()
 
     def refresh(self) -> None:
         """Say what can be done now."""
         session, name = self._bench.session, self.picker.currentData()
         self.templates.setVisible(_takes_templates(name))
+        self.anew.setVisible(name == "learned")
         self.templates.refresh()
         missing = self._missing(name)
         note = ""
@@ -169,7 +190,8 @@ class ProposeBox(QGroupBox):
             return said
         if learning.grown(self._bench.session, self.learned.model):
             more = accepted + rejected - self.learned.model.n_accepted - self.learned.model.n_rejected
-            return f"{more:,} more decisions since it last learned: propose again to use them"
+            wait = "it will learn from them" if self.anew.isChecked() else "propose again to use them"
+            return f"{more:,} more decisions since it last learned: {wait}"
         return said
 
     # ------------------------------------------------------------------ doing it
@@ -190,10 +212,30 @@ class ProposeBox(QGroupBox):
             return
         self._start(wanted, only_unfinished=True)
 
+    def _would_learn(self) -> bool:
+        """Whether it should learn again by itself: it has, here, and there are so many more decisions."""
+        return (
+            self.anew.isChecked()
+            and self.picker.currentData() == "learned"
+            and self.learned is not None
+            and learning.grown(self._bench.session, self.learned.model)
+            and not self._missing("learned")
+        )
+
+    def _learn_again(self) -> None:
+        current = self._bench.session.current
+        if current is None or current.problem or current.state in FINISHED_STATES:
+            return
+        if self._learning is not None or not self._would_learn():
+            return
+        self._learning = self._start([current], by_itself=True)
+
     def _parameters(self, name: str) -> dict[str, Any]:
         return self.templates.parameters() if _takes_templates(name) else {}
 
-    def _start(self, micrographs: Sequence[Micrograph], *, only_unfinished: bool = False) -> None:
+    def _start(
+        self, micrographs: Sequence[Micrograph], *, only_unfinished: bool = False, by_itself: bool = False
+    ) -> Job:
         bench, session, name = self._bench, self._bench.session, self.picker.currentData()
         where = micrographs[0].name if len(micrographs) == 1 else count_of(len(micrographs), "micrograph")
         parameters, avoid = self._parameters(name), self.avoid.isChecked()
@@ -210,11 +252,23 @@ class ProposeBox(QGroupBox):
             found = proposals.propose(session, name, micrographs, parameters=given, avoid=avoid, context=context)
             return found, learned
 
-        bench.runner.submit(
-            work, title=f"propose on {where}", on_done=partial(self._on_done, only_unfinished),
-            on_failed=bench.job_failed,
-        )  # fmt: skip
+        title, done = f"propose on {where}", partial(self._on_done, only_unfinished)
+        if by_itself:
+            title, done = f"learn again, {where}", partial(self._on_learned, micrographs[0].id)
+        job = bench.runner.submit(work, title=title, on_done=done, on_failed=bench.job_failed, on_end=self._on_end)
         bench.bridge.ticked.emit()
+        return job
+
+    def _on_end(self, job: Job) -> None:
+        if job is self._learning:
+            self._learning = None
+
+    def _on_learned(self, micrograph: int, done: tuple[Proposal, Learned | None]) -> None:
+        """Of its own accord: kept only where the curator still is, and still wants it."""
+        if self._bench.session.current_id == micrograph and self.anew.isChecked():
+            self._on_done(False, done)
+        else:
+            self.learned = done[1] or self.learned
 
     def _on_done(self, only_unfinished: bool, done: tuple[Proposal, Learned | None]) -> None:
         proposal, learned = done

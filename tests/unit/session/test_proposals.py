@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 
 from cryoppp_annotator.errors import Refused
 from cryoppp_annotator.model.candidates import Candidates
 from cryoppp_annotator.model.curation import Decision, Reason
-from cryoppp_annotator.session import proposals, whole_boxes
+from cryoppp_annotator.session import project, proposals, whole_boxes
 from cryoppp_annotator.session.focus import Focus
 
 
@@ -87,3 +89,35 @@ def test_whole_boxes_only_is_a_step_and_holds_until_it_is_taken_back(session):
     for nonsense in (-4.0, np.nan, 1e9):
         with pytest.raises(Refused, match="makes no sense"):
             whole_boxes.set_whole_box_px(session, nonsense)
+
+
+def test_a_candidate_that_is_proposed_again_stays_the_pick_it_is(session):
+    first = session.micrographs[0]
+
+    def proposed(picker, xs, scores):
+        columns = (xs, xs, scores, [np.nan] * len(xs))
+        return proposals.Proposal(
+            picker, session.diameter_A, {}, ((first.id, Candidates(*(np.array(c, float) for c in columns))),)
+        )
+
+    proposals.enter(session, proposed("log", [100, 400, 700], [5, 4, 3]))
+    before = session.particles
+    moved_on, (old_set,) = before.id[2], set(before.pick_set.tolist())
+    said = proposals.enter(session, proposed("learned", [100.4, 401, 200], [0.9, np.nan, 0.2]))
+    assert "3 candidates" in said
+    assert "1 pick of earlier proposals made room" in said
+    p = session.particles
+    assert p.id[:2].tolist() == before.id[:2].tolist()
+    assert moved_on not in p.id
+    assert p.x.tolist() == [100.0, 400.0, 200.0], "it stays where a person may have looked at it"
+    np.testing.assert_array_equal(p.score, [0.9, np.nan, 0.2])
+    (new_set,) = set(p.pick_set.tolist())
+    assert new_set != old_set
+    session.undo()
+    np.testing.assert_array_equal(session.particles.score, [5, 4, 3])
+    assert set(session.particles.pick_set.tolist()) == {old_set}
+    session.redo()
+    assert set(session.particles.pick_set.tolist()) == {new_set}
+    with closing(project.open_project(session.store.folder)) as again:
+        again.go(first.id)
+        np.testing.assert_array_equal(again.particles.score, [0.9, np.nan, 0.2])
