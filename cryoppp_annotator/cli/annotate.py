@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from .options import CuratorOption, QuitOption, ScreenshotOption
+from .options import CuratorOption, QuitOption, SchedulerOption, ScreenshotOption
 
 EXAMPLE = """  cryoppp-annotator annotate data/10017
-  cryoppp-annotator annotate movies/ --project ~/labels --curator ada"""
+  cryoppp-annotator annotate movies/ --project ~/labels --curator ada
+  cryoppp-annotator annotate data/10017 --scheduler tcp://cluster:8786"""
 
 
 def annotate(
@@ -26,6 +27,7 @@ def annotate(
         typer.Option("--project", metavar="DIR", help="Where the annotations are kept; beside the data by default."),
     ] = None,
     curator: CuratorOption = None,
+    scheduler: SchedulerOption = None,
     screenshot: ScreenshotOption = None,
     quit_after: QuitOption = False,
 ) -> None:
@@ -37,7 +39,20 @@ def annotate(
         target = target.expanduser()
         if not target.exists():
             raise ProjectError(f"there is no {target}")
-    open_window(context, target, project, curator, screenshot, quit_after)
+    open_window(context, target, project, curator, screenshot, quit_after, _known(scheduler))
+
+
+def _known(scheduler: str | None) -> str | None:
+    """An address as the window takes it. Raises EngineError where clusters need what is not installed."""
+    from ..errors import EngineError
+    from ..jobs.cluster import NEEDS, is_installed
+
+    if scheduler is None:
+        return None
+    if not is_installed():
+        raise EngineError(NEEDS)
+    path = Path(scheduler).expanduser()
+    return str(path.absolute()) if path.is_file() else scheduler
 
 
 def open_window(
@@ -47,6 +62,7 @@ def open_window(
     curator: str | None,
     screenshot: Path | None,
     quit_after: bool,
+    scheduler: str | None = None,
 ) -> None:
     """Start the window and end with its exit code.
 
@@ -60,5 +76,8 @@ def open_window(
 
     debug = bool(context.find_root().params.get("debug"))
     main = extensions.window()
-    code = main(path, project=project, curator=curator, screenshot=screenshot, quit_after=quit_after, debug=debug)
+    code = main(
+        path, project=project, curator=curator, scheduler=scheduler, screenshot=screenshot, quit_after=quit_after,
+        debug=debug,
+    )  # fmt: skip
     raise typer.Exit(code)

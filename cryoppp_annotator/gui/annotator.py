@@ -32,6 +32,7 @@ from ..session.session import Session
 from .bridge import Bridge
 from .widgets.check import CheckPanel
 from .widgets.classes import ClassesPanel
+from .run_on import RunOn
 from .widgets.exporting import ExportDialog
 from .widgets.help import HelpDialog
 from .widgets.history import HistoryPanel
@@ -69,6 +70,7 @@ class Annotator(QWidget):
         self.bridge = Bridge(self.runner)
         self._opening: Job | None = None
         self._docks: list[QWidget] = []
+        self.run_on = RunOn()
         self._panels: list[QWidget] = []
         self._menu: QMenu | None = None
         self._docked = False
@@ -184,7 +186,7 @@ class Annotator(QWidget):
 
     def _on_opened(self, session: Session, plan: project.Plan) -> None:
         try:
-            self.bench = bench = Workbench(self.viewer, session, self.runner, self.bridge)
+            self.bench = bench = Workbench(self.viewer, session, self.runner, self.bridge, self.run_on)
         except AnnotatorError as error:
             session.close()
             self._start_message.setText(str(error))

@@ -23,6 +23,7 @@ def main(
     *,
     project: Path | None = None,
     curator: str | None = None,
+    scheduler: str | None = None,
     screenshot: Path | None = None,
     quit_after: bool = False,
     debug: bool = False,
@@ -36,6 +37,8 @@ def main(
     project : Path, optional
         Project folder, where it is not to be beside the data.
     curator : str, optional
+    scheduler : str, optional
+        Of a Dask cluster that long work runs on, this time.
     screenshot : Path, optional
         Save a picture of the window there once the first micrograph and its picks are drawn.
     quit_after : bool
@@ -54,6 +57,7 @@ def main(
     from napari.utils.notifications import notification_manager
 
     from .annotator import Annotator
+    from .run_on import RunOn
 
     # napari's note to developers about PyQt5 would cover the curator's scale bar at every start
     qt_main_window.SHOW_QT_WARNING = False
@@ -62,6 +66,8 @@ def main(
     fold_napari(viewer)
     unasked = close_unasked(window)
     annotator = Annotator(viewer)
+    if scheduler is not None:
+        annotator.run_on = RunOn(scheduler)
     viewer.window.add_dock_widget(annotator, area="right", name="CryoPPP Annotator")
     viewer.show()
     size_window(window)

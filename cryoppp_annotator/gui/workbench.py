@@ -29,6 +29,7 @@ from .layers.particles import ParticlesLayer
 from .layers.picture import PictureLayer
 from .layers.styles import ColourBy, ink
 from .preferences import keep_preference, preference
+from .run_on import RunOn
 from .show import Show
 from .viewport import Viewport
 from .widgets.overlay import Overlay
@@ -58,6 +59,8 @@ class Workbench(QObject):
     runner : Runner
     bridge : Bridge
         Delivers what the runner brings.
+    run_on : RunOn, optional
+        What long work runs on.
     """
 
     said = Signal(str, str)
@@ -72,9 +75,12 @@ class Workbench(QObject):
     imported = Signal()
     exported = Signal()
 
-    def __init__(self, viewer: Viewer, session: Session, runner: Runner, bridge: Bridge) -> None:
+    def __init__(
+        self, viewer: Viewer, session: Session, runner: Runner, bridge: Bridge, run_on: RunOn | None = None
+    ) -> None:
         super().__init__()
         self.viewer, self.session, self.runner = viewer, session, runner
+        self.run_on = run_on or RunOn()
         self.takers: list[Taker] = []
         self.focus = Focus(session)
         self.bridge = bridge

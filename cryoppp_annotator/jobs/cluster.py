@@ -7,12 +7,14 @@ scheduler keeps, which they ask for twice a second; a task whose worker dies is 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import logging
 import queue
+import threading
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +33,8 @@ log = logging.getLogger(__name__)
 _TICK_S, _REMOTE_TICK_S = 0.2, 0.5
 _CONNECT_S = 10.0
 _TRIES = 4
+#: What is said where Dask's ``distributed`` is not installed.
+NEEDS = "a cluster needs Dask: pip install 'cryoppp-annotator[cluster]'"
 
 
 def each(
@@ -128,8 +132,56 @@ def _place(threads: int, n: int, scheduler: str | None, context: JobContext) -> 
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
         return
-    with Cluster(scheduler) as cluster:
+    context.progress(0, n, f"connecting to {scheduler}")
+    with connected(scheduler, context.check) as cluster:
         yield cluster.executor(), cluster.shipped(context)
+
+
+@contextmanager
+def connected(address: str, check: Callable[[], None]) -> Iterator[Cluster]:
+    """A connection to a Dask scheduler; a cancel does not wait for one that does not answer.
+
+    Parameters
+    ----------
+    address : str
+        As :class:`Cluster` takes it.
+    check : callable
+        Raises Cancelled where the job is.
+
+    Raises
+    ------
+    EngineError
+        As :class:`Cluster` does.
+    Cancelled
+    """
+    promised: Future[Cluster] = Future()
+
+    def connect() -> None:
+        try:
+            promised.set_result(Cluster(address))
+        except BaseException as error:  # raised where it is waited for
+            promised.set_exception(error)
+
+    threading.Thread(target=connect, name="connect", daemon=True).start()
+    try:
+        while not wait([promised], timeout=_TICK_S).done:
+            check()
+        cluster = promised.result()
+    except BaseException:
+        promised.add_done_callback(_close_unwanted)
+        raise
+    with cluster:
+        yield cluster
+
+
+def _close_unwanted(promised: Future[Cluster]) -> None:
+    if promised.exception() is None:
+        promised.result().close()
+
+
+def is_installed() -> bool:
+    """Whether there is what a cluster needs; loads nothing."""
+    return importlib.util.find_spec("distributed") is not None
 
 
 class _Stop:
@@ -161,8 +213,9 @@ class Cluster:
         try:
             distributed: Any = importlib.import_module("distributed")
         except ImportError as error:
-            raise EngineError("a cluster needs Dask: pip install 'cryoppp-annotator[cluster]'") from error
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+            raise EngineError(NEEDS) from error
+        for name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "distributed"]:
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is raised
         self.address = address
         where: dict[str, Any] = {"scheduler_file": address} if Path(address).is_file() else {"address": address}
         try:
@@ -210,6 +263,23 @@ class Cluster:
     def close(self) -> None:
         """Leave the cluster; what was not finished is forgotten by it."""
         self.client.close(timeout=2)
+
+    def cores(self) -> dict[str, int]:
+        """Tasks that each worker does at once, by its address."""
+        return {str(where): int(n) for where, n in self.client.nthreads().items()}
+
+    def on_each(self, function: Callable[..., R], *arguments: Any) -> dict[str, R]:
+        """Call a function once on every worker, at once; what it says, by the worker's address.
+
+        Raises
+        ------
+        EngineError
+            A worker could not, or was lost.
+        """
+        try:
+            return dict(self.client.run(function, *arguments))
+        except Exception as error:  # whatever it raises there
+            raise EngineError(f"a worker of {self.address} could not be asked ({error})") from error
 
     def executor(self) -> Executor:
         """The cluster as an executor."""
@@ -362,17 +432,28 @@ class HoldingPool(Executor):
         ------
         Cancelled
         EngineError
-            The same work was lost again and again.
+            The same work was lost again and again, or the scheduler was.
         """
         (items,) = (list(iterable) for iterable in iterables)
         self._held = {id(item): self._held[id(item)] for item in items if id(item) in self._held}
         out: list[Any] = [None] * len(items)
         missing = list(range(len(items)))
         for _ in range(_TRIES):
-            missing = self._ask(function, items, missing, out)
+            try:
+                missing = self._ask(function, items, missing, out)
+            except OSError as error:  # what could not be sent
+                self._refuse_lost(error)
+                raise
             if not missing:
                 return iter(out)
+            self._refuse_lost(None)
         raise EngineError(f"workers died {_TRIES} times on the same work (memory?)")
+
+    def _refuse_lost(self, error: OSError | None) -> None:
+        """Raises EngineError where not a worker but the scheduler has gone."""
+        if self._client.status != "running":
+            address = self._client.scheduler.address
+            raise EngineError(f"the scheduler {address} was lost; nothing was changed, start again") from error
 
     def _ask(
         self, function: Callable[..., R], items: Sequence[Any], wanted: Sequence[int], out: list[Any]

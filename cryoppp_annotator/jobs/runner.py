@@ -55,6 +55,10 @@ class Job:
     result: Any = None
     lines: list[str] = field(default_factory=list)
     delivered: bool = False
+    #: What it runs on ("on tcp://host:8786"); empty where that needs no words.
+    where: str = ""
+    #: What becomes of what it has done, where it is cancelled.
+    if_cancelled: str = "what is saved already is kept"
     _cancel: threading.Event = field(default_factory=threading.Event, repr=False)
     _future: Future[Any] | None = field(default=None, repr=False)
     _over: threading.Event = field(default_factory=threading.Event, repr=False)
@@ -102,6 +106,7 @@ class Runner:
     def __init__(self, executor: Executor | None = None, wake: Callable[[], None] | None = None) -> None:
         self._executor = executor or ThreadPoolExecutor(max_workers=2, thread_name_prefix="job")
         self._at_once = ThreadPoolExecutor(max_workers=1, thread_name_prefix="at once")
+        self._waiting = ThreadPoolExecutor(max_workers=2, thread_name_prefix="waiting")
         self.wake = wake or (lambda: None)
         self.jobs: list[Job] = []
         self._numbers = itertools.count(1)
@@ -120,7 +125,10 @@ class Runner:
         on_end: Callable[[Job], None] | None = None,
         quiet: bool = False,
         at_once: bool = False,
+        waits: bool = False,
         seed: int = 0,
+        where: str = "",
+        if_cancelled: str = "",
     ) -> Job:
         """Run ``function(*arguments, context=JobContext)`` in the background.
 
@@ -141,8 +149,13 @@ class Runner:
             True for small work that a panel should not list unless it fails.
         at_once : bool
             Not behind jobs that may take hours; such jobs run one after the other.
+        waits : bool
+            Not behind others either: it computes nothing, it waits for an answer from elsewhere.
+        where, if_cancelled : str
+            What a panel says of it; see :class:`Job`.
         """
-        job = Job(next(self._numbers), title, quiet)
+        job = Job(next(self._numbers), title, quiet, where=where)
+        job.if_cancelled = if_cancelled or job.if_cancelled
         if self._closed:
             job.state = JobState.CANCELLED
             job._over.set()
@@ -152,7 +165,7 @@ class Runner:
         self.jobs = [j for j in self.jobs if j not in forgotten and j not in dull]
         self.jobs.append(job)
         try:
-            executor = self._at_once if at_once else self._executor
+            executor = self._at_once if at_once else self._waiting if waits else self._executor
             future = executor.submit(self._run, job, function, arguments, seed)
         except BaseException:
             self.jobs.remove(job)
@@ -254,4 +267,5 @@ class Runner:
         self.wake = lambda: None
         self._executor.shutdown(wait=False)
         self._at_once.shutdown(wait=False)
+        self._waiting.shutdown(wait=False)
         self.cancel_all(timeout_s)

@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 
 from ...jobs.runner import Job, JobState
 from ..workbench import Workbench
+from .run_on import RunOnBox
 
 #: Last lines of a job's log that are shown, and in how many px.
 _LOG_LINES, _LOG_HEIGHT = 500, 150
@@ -55,7 +56,7 @@ class JobRow(QFrame):
         self._note.setWordWrap(True)
         self._cancel = QToolButton()
         self._cancel.setText("✕")
-        self._cancel.setToolTip("Cancel; what is saved already is kept")
+        self._cancel.setToolTip(f"Cancel; {job.if_cancelled}")
         self._cancel.clicked.connect(job.cancel)
         self._details = QPushButton("details")
         self._details.setCheckable(True)
@@ -94,7 +95,7 @@ class JobRow(QFrame):
             self._show_text("\n".join(part for part in (job.details, log) if part), "details")
         else:
             left = took(job) if job.over else time_left(job.time_left_s())
-            self._note.setText(" · ".join(w for w in (job.state.value, job.message, left) if w))
+            self._note.setText(" · ".join(w for w in (job.state.value, job.where, job.message, left) if w))
             if log:
                 self._show_text(log, f"log ({len(job.lines)})")
 
@@ -125,6 +126,7 @@ class JobsPanel(QWidget):
         super().__init__()
         self._bench = bench
         self._rows: dict[int, JobRow] = {}
+        self.run_on = RunOnBox(bench)
         self._denoise = QPushButton("Denoise all micrographs ahead")
         self._denoise.setToolTip("Fills the project's cache, so that every micrograph opens denoised at once")
         self._denoise.clicked.connect(self._on_denoise_all)
@@ -138,6 +140,7 @@ class JobsPanel(QWidget):
         area.setWidget(inner)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
+        layout.addWidget(self.run_on)
         layout.addWidget(self._denoise)
         layout.addWidget(self._empty)
         layout.addWidget(area, 1)

@@ -35,10 +35,14 @@ from ..workbench import Workbench
 from .size_question import SizeQuestion
 from .template_choice import TemplateChoice
 
-_HERE = "Undecided candidates on this micrograph; nothing you decided is touched. One undo."
+_HERE = "Undecided candidates on this micrograph; nothing you decided is touched. One undo"
 #: Milliseconds without a decision before it is learned from by itself.
 _PAUSE_MS = 700
-_EVERYWHERE = "In the background, on every micrograph that is not finished; one step, one undo"
+_IF_CANCELLED = "it enters nothing, and the next start goes on where this one stopped"
+_EVERYWHERE = (
+    "In the background, on every micrograph that is not finished; one step, one undo.\n"
+    "Cancelled, it enters nothing; the next start goes on where it stopped"
+)
 
 
 def _takes_templates(picker: str | None) -> bool:
@@ -122,6 +126,7 @@ class ProposeBox(QGroupBox):
         self.box_px.editingFinished.connect(bench.canvas.setFocus)
         bench.session.current_changed.connect(self.refresh)
         bench.session.changed.connect(self._on_changed)
+        bench.run_on.changed.connect(self.refresh)
         self.refresh()
 
     def close_panel(self) -> None:
@@ -131,6 +136,7 @@ class ProposeBox(QGroupBox):
         self.templates.close_panel()
         self._bench.session.current_changed.disconnect(self.refresh)
         self._bench.session.changed.disconnect(self._on_changed)
+        self._bench.run_on.changed.disconnect(self.refresh)
 
     # ------------------------------------------------------------------ what can be done
 
@@ -167,9 +173,10 @@ class ProposeBox(QGroupBox):
         current = session.current
         why = missing or ("open a micrograph first" if current is None else current.problem)
         self.here.setEnabled(not why)
-        self.here.setToolTip(why or _HERE)
+        run_on = self._bench.run_on
+        self.here.setToolTip(why or ". ".join(words for words in (_HERE, run_on.told_here) if words))
         self.everywhere.setEnabled(not missing)
-        self.everywhere.setToolTip(missing or _EVERYWHERE)
+        self.everywhere.setToolTip(missing or "\n".join(words for words in (_EVERYWHERE, run_on.told) if words))
 
     def _on_whole(self) -> None:
         wanted = float(self.box_px.value()) if self.whole.isChecked() else 0.0
@@ -242,6 +249,8 @@ class ProposeBox(QGroupBox):
         polarity = "bright" if is_bright(session) else "dark"
 
         def work(context: JobContext) -> tuple[Proposal, Learned | None]:
+        # an answer for the micrograph on the screen does not wait for a cluster
+        scheduler = bench.run_on.scheduler if only_unfinished else None
             given: Mapping[str, Any] = parameters
             learned = None
             if name == "learned":
@@ -249,13 +258,19 @@ class ProposeBox(QGroupBox):
                 learned = learning.learn(session, polarity=polarity, context=context)
                 context.log(learned.told)
                 given = learning.parameters_of(learned)
-            found = proposals.propose(session, name, micrographs, parameters=given, avoid=avoid, context=context)
+            found = proposals.propose(
+                session, name, micrographs, parameters=given, avoid=avoid, scheduler=scheduler, context=context
+            )
             return found, learned
 
         title, done = f"propose on {where}", partial(self._on_done, only_unfinished)
         if by_itself:
             title, done = f"learn again, {where}", partial(self._on_learned, micrographs[0].id)
-        job = bench.runner.submit(work, title=title, on_done=done, on_failed=bench.job_failed, on_end=self._on_end)
+        job = bench.runner.submit(
+            work, title=title, on_done=done, on_failed=bench.job_failed, on_end=self._on_end,
+            where=bench.run_on.where if only_unfinished else bench.run_on.here,
+            if_cancelled=_IF_CANCELLED if len(micrographs) > 1 else "",
+        )  # fmt: skip
         bench.bridge.ticked.emit()
         return job
 

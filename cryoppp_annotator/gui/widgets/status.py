@@ -46,7 +46,6 @@ class StatusLine(QWidget):
         self._bar.setTextVisible(False)
         self._cancel = QToolButton()
         self._cancel.setText("✕")
-        self._cancel.setToolTip("Cancel this job; what is saved already is kept")
         self._cancel.clicked.connect(self._on_cancel)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(8, 0, 8, 0)
@@ -85,6 +84,7 @@ class StatusLine(QWidget):
             self._job.setText(f"preparing {len(active)} pictures…" if active else "")
             return
         job = listed[0]
+        self._cancel.setToolTip(f"Cancel this job; {job.if_cancelled}")
         more = f" (+{len(listed) - 1})" if len(listed) > 1 else ""
         left = time_left(job.time_left_s())
         self._job.setText(" · ".join(w for w in (f"{job.title}{more}", job.message, left) if w))
