@@ -32,6 +32,8 @@ from .star import ColumnReader, StarFile, StarTable, read_star
 
 _RELION_DATA = re.compile(r"_data(\.star)$")
 _MAX_CLASSES = 2000
+#: Bytes at the beginning of a file that name its columns; a STAR's optics groups come before them.
+_HEAD = 1 << 18
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +87,57 @@ class ClassFiles:
     pixel_size_A: float
     resolution_A: FloatArray
     sources: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassSet:
+    """Files that hold a 2D classification, by the looks of it.
+
+    Attributes
+    ----------
+    particles : Path
+        Which particle is in which class, and where it is.
+    averages : Path
+    n_averages : int
+    """
+
+    particles: Path
+    averages: Path
+    n_averages: int
+
+
+def find_class_set(files: Sequence[Path]) -> ClassSet | None:
+    """The 2D classes in some files, or beside them; None where there are none. Looks at beginnings: milliseconds.
+
+    What it finds need not be sound: :func:`read_class_files` says what is wrong with it.
+    """
+    with_class = [path for path in files if _has_classes(path)]
+    if len(with_class) != 1:
+        return None
+    path = with_class[0]
+    stacks = [other for other in files if other.suffix.lower() in MRC_EXTENSIONS]
+    try:
+        if path.suffix.lower() == ".cs":
+            named = [other for other in files if "class_averages" in other.name]
+            averages = (named or stacks or [_averages_beside(path)])[0]
+        else:
+            averages = stacks[0] if stacks else _relion_stack(path, None)
+        n = len(read_dataset(averages)) if averages.suffix.lower() == ".cs" else len(read_stack(averages)[0])
+    except FormatError:
+        return None
+    return ClassSet(path, averages, n) if 1 <= n <= _MAX_CLASSES else None
+
+
+def _has_classes(path: Path) -> bool:
+    """Whether it is a table of particles with classes."""
+    wanted = {".star": (b"_rlnClassNumber", b"_rlnCoordinateX"), ".cs": (b"alignments2D/class", b"location/")}
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD)
+    except OSError:
+        return False
+    labels = wanted.get(path.suffix.lower(), ())
+    return bool(labels) and all(label in head for label in labels)
 
 
 def read_class_files(files: Sequence[Path], *, permissive: bool = False) -> ClassFiles:
@@ -143,7 +196,7 @@ def _relion(stars: Sequence[Path], stacks: Sequence[Path], permissive: bool) -> 
     beside = _RELION_DATA.sub(r"_model\1", star.path.name)
     if model is None and beside != star.path.name and (star.path.parent / beside).is_file():
         model = read_star(star.path.parent / beside, permissive=permissive)
-    stack = stacks[0] if stacks else _relion_stack(star, model)
+    stack = stacks[0] if stacks else _relion_stack(star.path, model)
     averages, pixel = _images(stack)
     file = read_picks(star, "relion-particles", permissive=permissive)
     sizes = _image_pixel_sizes(star)
@@ -163,16 +216,20 @@ def _model_table(star: StarFile) -> StarTable | None:
     return next((table for table in star.tables if "rlnReferenceImage" in table.columns), None)
 
 
-def _relion_stack(star: StarFile, model: StarFile | None) -> Path:
-    """The averages: as the model STAR names them, else as RELION calls them."""
-    names = [re.sub(r"_data\.star$", "_classes.mrcs", star.path.name)]
+def _relion_stack(particles: Path, model: StarFile | None) -> Path:
+    """The averages: as the model STAR names them, as RELION calls them, or the only ones that lie there."""
+    names = [re.sub(r"_data\.star$", "_classes.mrcs", particles.name)]
     if model is not None and (table := _model_table(model)) is not None and len(table):
         named = table.columns["rlnReferenceImage"][0]
         names.insert(0, PurePosixPath(named.partition("@")[2] or named).name)
     for name in names:
-        if name != star.path.name and (star.path.parent / name).is_file():
-            return star.path.parent / name
-    raise FormatError(f"the class averages are not beside it ({names[-1]}): name them too", star.path)
+        if name != particles.name and (particles.parent / name).is_file():
+            return particles.parent / name
+    lying = list(particles.parent.glob("*classes.mrcs"))
+    if names[-1] == particles.name and len(lying) == 1:
+        return lying[0]
+    wanted = "*classes.mrcs" if names[-1] == particles.name else names[-1]
+    raise FormatError(f"the class averages are not beside it ({wanted}): name them too", particles)
 
 
 def _image_pixel_sizes(star: StarFile) -> dict[str, float]:

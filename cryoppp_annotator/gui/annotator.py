@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from napari import Viewer
@@ -27,12 +28,13 @@ from .. import extensions
 from ..errors import AnnotatorError, FormatError
 from ..jobs.runner import Job, Runner
 from ..model.context import JobContext
+from ..model.coordinates import Orientation
 from ..session import demo, project
 from ..session.session import Session
 from .bridge import Bridge
+from .run_on import RunOn
 from .widgets.check import CheckPanel
 from .widgets.classes import ClassesPanel
-from .run_on import RunOn
 from .widgets.exporting import ExportDialog
 from .widgets.help import HelpDialog
 from .widgets.history import HistoryPanel
@@ -68,9 +70,9 @@ class Annotator(QWidget):
         self.bench: Workbench | None = None
         self.runner = Runner()
         self.bridge = Bridge(self.runner)
+        self.run_on = RunOn()
         self._opening: Job | None = None
         self._docks: list[QWidget] = []
-        self.run_on = RunOn()
         self._panels: list[QWidget] = []
         self._menu: QMenu | None = None
         self._docked = False
@@ -146,8 +148,10 @@ class Annotator(QWidget):
         paths = [Path(url.toLocalFile()) for url in event.mimeData().urls()]  # type: ignore[attr-defined]
         if self.bench is None:
             self.open_path(paths[0])
+        elif any(path.suffix == ".mrcs" for path in paths) and any(self.bench.session.counts().values()):
+            self._import_classes(paths)  # averages: nobody brings picks with those
         else:
-            self._show(ImportDialog(self.bench, self.bench.window, paths), self.bench)
+            self._ask_to_import(paths)
 
     # ------------------------------------------------------------------ opening
 
@@ -266,7 +270,7 @@ class Annotator(QWidget):
         layout = QVBoxLayout(page)
         layout.setContentsMargins(2, 10, 2, 2)  # napari's title bar covers the first few pixels
         layout.addLayout(self._top_row(bench))
-        tabs = QTabWidget()
+        self.tabs = tabs = QTabWidget()
         pick, check, history, jobs = PickPanel(bench), CheckPanel(bench), HistoryPanel(bench), JobsPanel(bench)
         self.classes = ClassesPanel(bench)
         tabs.addTab(pick, "Pick")
@@ -356,8 +360,19 @@ class Annotator(QWidget):
 
     def show_import(self) -> None:
         """The import dialog."""
+        self._ask_to_import(())
+
+    def _ask_to_import(self, paths: Sequence[Path]) -> None:
         if self.bench is not None:
-            self._show(ImportDialog(self.bench, self.bench.window), self.bench)
+            self._show(ImportDialog(self.bench, self.bench.window, paths, self._import_classes), self.bench)
+
+    def _import_classes(
+        self, files: Sequence[Path], orientation: Orientation | None = None, permissive: bool = False
+    ) -> None:
+        """Bring 2D classes in, and show the tab that they come to."""
+        if self.bench is not None:
+            self.tabs.setCurrentWidget(self.classes)
+            self.classes.menu.import_files(files, orientation, permissive)
 
     def show_export(self) -> None:
         """The export dialog."""

@@ -30,6 +30,7 @@ from window import (
 
 from cryoppp_annotator.formats.stacks import write_stack
 from cryoppp_annotator.gui.widgets.class_frame import ClassFrameDialog
+from cryoppp_annotator.gui.widgets.importing import FrameDialog, ImportDialog
 from cryoppp_annotator.model.coordinates import Orientation
 from cryoppp_annotator.model.curation import Decision
 from cryoppp_annotator.session import classes, project
@@ -371,6 +372,88 @@ def test_classes_whose_frame_nobody_settles_are_not_imported(picked, tmp_path):
     window.idle()
     assert "was not imported" in window.status
     assert classes.list_runs(window.session) == []
+
+
+def drop(window, *files):
+    """On the window, while the tab *Pick* is shown."""
+    window.annotator.tabs.setCurrentWidget(window.annotator.pick)
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(file)) for file in files])
+    window.annotator.dropEvent(QDropEvent(QPointF(5, 5), Qt.DropAction.CopyAction, data, LEFT, PLAIN))
+
+
+def asked_about(window, *files):
+    """The import dialog after a drop, once it has read the files."""
+    drop(window, *files)
+    window.until(lambda: dialog(ImportDialog))
+    asked = dialog(ImportDialog)
+    window.until(asked.ok.isEnabled)
+    return asked
+
+
+def test_classes_dropped_on_another_tab_are_taken_for_classes(picked, tmp_path):
+    window, panel = picked, picked.annotator.classes
+    asked = asked_about(window, class_files(tmp_path / "Class2D", scored("ab")))
+    assert "These particles have 2D classes: 3 averages in run_it025_classes.mrcs" in asked.said.text()
+    assert asked.what.isVisible()
+    assert asked.ok.text() == "Import 3 classes"
+    assert not asked.decision.isEnabled()
+    assert asked.decision.toolTip() == "2D classes enter no picks"
+    asked.ok.click()
+    window.until(lambda: panel.shown)
+    assert panel.isVisible(), "their tab is in front"
+    assert panel.shown.source == "relion"
+    assert len(everything(window)) == 160, "no pick was added"
+
+
+def test_the_picks_of_a_class_file_are_taken_where_that_is_wanted(picked, tmp_path):
+    window = picked
+    asked = asked_about(window, class_files(tmp_path / "Class2D", [("a.mrc", 11, 12, 0.5, 1), ("b.mrc", 9, 8, 1, 3)]))
+    asked.what.setCurrentText("picks")
+    asked.what.activated.emit(asked.what.currentIndex())
+    assert asked.ok.text() == "Import 2 picks"
+    assert asked.decision.isEnabled()
+    asked.ok.click()
+    window.until(lambda: len(everything(window)) == 162)
+    window.idle()
+    assert classes.list_runs(window.session) == []
+
+
+@pytest.mark.parametrize("rows", [scored, flipped])
+def test_where_nothing_is_picked_yet_picks_come_first_and_classes_follow(window, tmp_path, rows):
+    panel = window.annotator.classes
+    file = class_files(tmp_path / "Class2D", rows("abcd"))
+    asked = asked_about(window, file, file.with_name("run_it025_classes.mrcs"))
+    assert asked.ok.text() == "Import 160 picks and 3 classes"
+    asked.ok.click()
+    if rows is flipped:  # asked once, not again for the classes
+        window.until(lambda: dialog(FrameDialog))
+        assert classes.list_runs(window.session) == []
+        dialog(FrameDialog).image.click()
+    window.until(lambda: panel.shown)
+    assert len(everything(window)) == 160
+    assert sum(panel.model.tile(number).counts[0] for number in panel.model.numbers) == 160
+
+
+def test_averages_that_are_dropped_too_leave_nothing_to_ask(picked, tmp_path):
+    window, panel = picked, picked.annotator.classes
+    file = class_files(tmp_path / "Class2D", scored("ab"))
+    drop(window, file, file.with_name("run_it025_classes.mrcs"))
+    window.until(lambda: panel.shown)
+    assert dialog(ImportDialog) is None
+    assert panel.isVisible()
+
+
+def test_what_this_program_exported_is_known_again_and_a_picker_s_numbers_are_no_classes(classed, tmp_path):
+    window, panel = classed, classed.annotator.classes
+    panel.menu.export(panel.shown, tmp_path / "out")
+    window.idle()
+    asked = asked_about(window, tmp_path / "out" / "particles.star")
+    assert asked.ok.text() == "Import 3 classes"
+    asked.reject()
+    asked = asked_about(window, write_star(tmp_path / "autopick.star", scored("a")))
+    assert not asked.what.isVisible()
+    assert asked.ok.text() == "Import 40 picks"
 
 
 # --- a panel that floats ---------------------------------------------------------------------------------------------

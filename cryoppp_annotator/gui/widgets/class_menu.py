@@ -139,29 +139,34 @@ class ClassMenu(QMenu):
         if chosen:
             self.import_files([Path(name) for name in chosen])
 
-    def import_files(self, files: Sequence[Path], orientation: Orientation | None = None) -> None:
+    def import_files(
+        self, files: Sequence[Path], orientation: Orientation | None = None, permissive: bool = False
+    ) -> None:
         """Take in classes made in another program, in the background; where only a person knows the frame, ask."""
         session, bench = self._session, self._bench
 
         def work(context: JobContext) -> classes.RunResult | tuple[FrameDoubt, Comparison | None]:
             try:
-                return import_run(session, files, orientation=orientation, context=context)
+                return import_run(session, files, orientation=orientation, permissive=permissive, context=context)
             except FrameDoubt as doubt:
                 return doubt, compare(session, doubt.plan, context)
 
         bench.runner.submit(
-            work, title=f"import classes of {files[0].name}", on_done=lambda brought: self._on_imported(files, brought),
-            on_failed=bench.job_failed,
+            work, title=f"import classes of {files[0].name}", on_failed=bench.job_failed,
+            on_done=lambda brought: self._on_imported(files, permissive, brought),
         )  # fmt: skip
         bench.bridge.ticked.emit()
 
     def _on_imported(
-        self, files: Sequence[Path], brought: classes.RunResult | tuple[FrameDoubt, Comparison | None]
+        self,
+        files: Sequence[Path],
+        permissive: bool,
+        brought: classes.RunResult | tuple[FrameDoubt, Comparison | None],
     ) -> None:
         if isinstance(brought, classes.RunResult):
             self._panel.run.enter(brought)
             return
         doubt, drawn = brought
-        ask = ClassFrameDialog(self._bench, doubt, drawn, lambda chosen: self.import_files(files, chosen))
+        ask = ClassFrameDialog(self._bench, doubt, drawn, lambda way: self.import_files(files, way, permissive))
         ask.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         ask.show()

@@ -450,7 +450,8 @@ class RunBox(QWidget):
 
 def _label(run: ClassRun) -> str:
     at = str(run.record.get("started", ""))[:16].replace("T", " ")
-    source = "" if run.source == "here" else f" ({run.source})"
+    named = run.source == "here" or run.source in run.name.lower()
+    source = "" if named else f" ({run.source})"
     seconds = run.record.get("seconds")
     took = f" in {seconds:.0f} s" if seconds and run.source == "here" else ""
     return f"{run.name}{source}{took} · {at}" if at else f"{run.name}{source}"

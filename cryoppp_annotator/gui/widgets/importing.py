@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
@@ -26,10 +27,15 @@ from qtpy.QtWidgets import (
 )
 
 from ... import extensions
+from ...formats.class_files import ClassSet, find_class_set
 from ...formats.frame import describe
+from ...formats.images import MRC_EXTENSIONS
+from ...jobs.runner import Job
+from ...model.context import JobContext
 from ...model.coordinates import Orientation
 from ...model.curation import Decision
 from ...session import imports
+from ...session.class_view import classes_of
 from ...session.comparison import Comparison, compare
 from ...session.edits import count_of, past
 from ..workbench import Workbench
@@ -43,7 +49,20 @@ FRAMES = {
     "exchanged and flipped": Orientation.SWAP_FLIP_Y,
 }
 ENTER_AS = {"undecided": Decision.UNDECIDED, "accepted": Decision.ACCEPTED, "rejected": Decision.REJECTED}
+_ENTER_TIP = "What picks are about which the file says nothing; false_positives stay rejected"
 _PICTURE_PX = 330
+
+
+#: Files, how a person says the axes lie, whether bad rows are left out.
+ImportClasses = Callable[[Sequence[Path], Orientation | None, bool], object]
+
+
+class What(StrEnum):
+    """What is taken from particles that have 2D classes."""
+
+    CLASSES = "2D classes, for the picks that are here"
+    PICKS = "picks"
+    BOTH = "picks, then their 2D classes"
 
 
 class ImportDialog(QDialog):
@@ -54,14 +73,25 @@ class ImportDialog(QDialog):
     bench : Workbench
     paths : sequence of Path
         Read these to begin with (what was dropped).
+    import_classes : callable, optional
+        Gets files whose 2D classes are wanted, how the axes lie (None = as the format says), and whether bad rows are
+        left out; also after the dialog has gone.
     """
 
-    def __init__(self, bench: Workbench, parent: QWidget | None = None, paths: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        bench: Workbench,
+        parent: QWidget | None = None,
+        paths: Sequence[Path] = (),
+        import_classes: ImportClasses | None = None,
+    ) -> None:
         super().__init__(parent)
+        self._import_classes = import_classes
         self._bench = bench
         self._paths: list[Path] = []
         self._plans: list[imports.ImportPlan] = []
         self._asked = 0
+        self._classes: ClassSet | None = None
         self.setWindowTitle("Import picks")
         self.setMinimumWidth(620)
         self.setAcceptDrops(True)
@@ -88,15 +118,22 @@ class ImportDialog(QDialog):
             self.frame.addItem(text, orientation)
         self.decision = QComboBox()
         self.decision.addItems(list(ENTER_AS))
-        self.decision.setToolTip("What picks are about which the file says nothing; false_positives stay rejected")
+        self.what = QComboBox()
+        self.what.addItems(list(What))
+        self.what.setToolTip(
+            "2D classes enter no picks: each particle is taken for the pick it lies on, and shown in the Classes tab"
+        )
+        self.what.activated.connect(lambda _row: self._show())
         self.permissive = QCheckBox("leave bad rows out instead of stopping at them")
         self.permissive.setToolTip("The rows left out are named before anything is entered")
         form = QFormLayout()
         form.addRow("Files or folder", row)
+        form.addRow("Take", self.what)
         form.addRow("Format", self.format)
         form.addRow("Frame", self.frame)
         form.addRow("Enter as", self.decision)
         form.addRow("", self.permissive)
+        self._what_label = form.labelForField(self.what)
         self.said = QLabel()
         self.said.setWordWrap(True)
         self.said.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -152,47 +189,93 @@ class ImportDialog(QDialog):
             self.read([Path(chosen)])
 
     def _read(self, *_: object) -> None:
-        self._plans = []
+        self._plans, self._classes = [], None
         self._asked += 1
         if not self._paths:
             self._show()
             return
         self.said.setText("reading …")
         self.ok.setEnabled(False)
-        read_in_background(
-            self._bench,
-            self._paths,
-            format=self.format.currentData(),
-            orientation=self.frame.currentData(),
-            permissive=self.permissive.isChecked(),
-            on_done=partial(self._on_read, self._asked),
+        session, paths, takes_classes = self._bench.session, self._paths, self._import_classes is not None
+        words = {
+            "format": self.format.currentData(), "orientation": self.frame.currentData(),
+            "permissive": self.permissive.isChecked(),
+        }  # fmt: skip
+
+        def work(context: JobContext) -> tuple[list[imports.ImportPlan], ClassSet | None]:
+            found = find_class_set(paths) if takes_classes else None
+            picks = paths if found is None else [path for path in paths if not _is_of_classes(path)]
+            return imports.read_many(session, picks, context=context, **words), found
+
+        self._bench.runner.submit(
+            work, title=_reading(paths), on_done=partial(self._on_read, self._asked),
             on_failed=partial(self._on_failed, self._asked),
-        )
+        )  # fmt: skip
+        self._bench.bridge.ticked.emit()
 
     def _forget(self, _result: int) -> None:
         """The dialog is closing: what is still being read is not wanted any more."""
         self._asked += 1
 
-    def _on_read(self, asked: int, plans: list[imports.ImportPlan]) -> None:
+    def _on_read(self, asked: int, found: tuple[list[imports.ImportPlan], ClassSet | None]) -> None:
         if asked == self._asked:  # else another file was chosen meanwhile
-            self._plans = plans
+            before, (self._plans, self._classes) = self._classes, found
+            if self._classes is not None and self._classes != before:
+                picks_here = any(self._bench.session.counts().values())
+                self.what.setCurrentText(What.CLASSES if picks_here else What.BOTH)
             self._show()
 
-    def _on_failed(self, asked: int, why: str) -> None:
+    def _on_failed(self, asked: int, job: Job) -> None:
         if asked == self._asked:
-            self._show(why)
+            self._show(str(job.error))
+
+    def _wanted(self) -> What:
+        return What.PICKS if self._classes is None else What(self.what.currentText())
 
     def _show(self, why: str = "") -> None:
-        n = sum(plan.n_picks for plan in self._plans)
+        n, found, wanted = sum(plan.n_picks for plan in self._plans), self._classes, self._wanted()
+        for widget in (self.what, self._what_label):
+            widget.setVisible(found is not None)
+        enters = wanted is not What.CLASSES
+        self.decision.setEnabled(enters)
+        self.decision.setToolTip(_ENTER_TIP if enters else "2D classes enter no picks")
         self.ok.setEnabled(n > 0)
-        self.ok.setText(f"Import {count_of(n)}" if n else "Import")
+        what = [count_of(n)] if enters else []
+        if found is not None and wanted is not What.PICKS:
+            what.append(classes_of(found.n_averages))
+        self.ok.setText(f"Import {' and '.join(what)}" if n else "Import")
         self.ok.setToolTip("" if n else "choose a file first")
-        self.said.setText(why or "\n".join(summary(plan) for plan in self._plans))
+        lines = [summary(plan) for plan in self._plans]
+        if found is not None:
+            averages = count_of(found.n_averages, "average")
+            lines.append(f"These particles have 2D classes: {averages} in {found.averages.name}")
+        self.said.setText(why or "\n".join(lines))
         self.said.setStyleSheet(f"color: {self._bench.ink('error')};" if why else "")
 
     def _on_import(self) -> None:
-        enter_all(self._bench, self._plans, ENTER_AS[self.decision.currentText()])
+        wanted, files, permissive = self._wanted(), tuple(self._paths), self.permissive.isChecked()
+        chosen, import_classes = self.frame.currentData(), self._import_classes
+
+        def follow(plan: imports.ImportPlan) -> None:
+            turned = plan.frame.orientation is not plan.declared.orientation
+            if wanted is What.BOTH and import_classes is not None:
+                import_classes(files, plan.frame.orientation if turned else chosen, permissive)
+
+        if wanted is What.CLASSES and import_classes is not None:
+            import_classes(files, chosen, permissive)
+        else:
+            enter_all(self._bench, self._plans, ENTER_AS[self.decision.currentText()], follow)
         self.accept()
+
+
+def _is_of_classes(path: Path) -> bool:
+    """Whether a file that was named with particles and their classes holds no positions."""
+    name = path.name.lower()
+    return name.endswith((*MRC_EXTENSIONS, "_model.star")) or "class_averages" in name
+
+
+def _reading(paths: Sequence[Path]) -> str:
+    return f"read {paths[0].name}{' …' if len(paths) > 1 else ''}"
 
 
 def summary(plan: imports.ImportPlan) -> str:
@@ -216,65 +299,61 @@ def summary(plan: imports.ImportPlan) -> str:
     return "\n".join(lines)
 
 
-def read_in_background(
-    bench: Workbench,
-    paths: Sequence[Path],
-    *,
-    format: str | None = None,
-    orientation: Orientation | None = None,
-    permissive: bool = False,
-    on_done: Callable[[list[imports.ImportPlan]], None],
-    on_failed: Callable[[str], None],
-) -> None:
-    """Read coordinate files as a job."""
+def start_import(bench: Workbench, path: Path, *, decision: Decision = Decision.UNDECIDED) -> None:
+    """Read a coordinate file or folder in the background, then enter it as one step."""
     session = bench.session
+
+    def failed(job: Job) -> None:
+        bench.say(str(job.error), "error")
+        bench.imported.emit()
+
     bench.runner.submit(
-        lambda context: imports.read_many(
-            session, paths, format=format, orientation=orientation, permissive=permissive, context=context
-        ),
-        title=f"read {paths[0].name}{' …' if len(paths) > 1 else ''}",
-        on_done=on_done,
-        on_failed=lambda job: on_failed(str(job.error)),
-    )
+        lambda context: imports.read_many(session, [path], context=context), title=_reading([path]),
+        on_done=lambda plans: enter_all(bench, plans, decision), on_failed=failed,
+    )  # fmt: skip
     bench.bridge.ticked.emit()
 
 
-def start_import(bench: Workbench, path: Path, *, decision: Decision = Decision.UNDECIDED) -> None:
-    """Read a coordinate file or folder in the background, then enter it as one step."""
-
-    def failed(why: str) -> None:
-        bench.say(why, "error")
-        bench.imported.emit()
-
-    read_in_background(bench, [path], on_done=lambda plans: enter_all(bench, plans, decision), on_failed=failed)
+Entered = Callable[[imports.ImportPlan], object]
 
 
-def enter_all(bench: Workbench, plans: Sequence[imports.ImportPlan], decision: Decision) -> None:
-    """Enter imports, each one step; where format and image disagree a person is asked, with both readings drawn."""
+def enter_all(
+    bench: Workbench,
+    plans: Sequence[imports.ImportPlan],
+    decision: Decision,
+    entered: Entered = lambda _plan: None,
+) -> None:
+    """Enter imports, each one step; where format and image disagree a person is asked, with both readings drawn.
+
+    ``entered`` gets each plan when its picks are there, from this import or an earlier one.
+    """
     session = bench.session
     for plan in plans:
         if not plan.contradicted:
-            _enter(bench, plan, decision)
+            _enter(bench, plan, decision, entered)
             continue
         bench.runner.submit(
             partial(compare, session, plan),
             title="draw both readings",
             quiet=True,
-            on_done=partial(_ask, bench, plan, decision),
-            on_failed=partial(_ask_without, bench, plan, decision),
+            on_done=partial(_ask, bench, plan, decision, entered),
+            on_failed=partial(_ask_without, bench, plan, decision, entered),
         )
 
 
-def _enter(bench: Workbench, plan: imports.ImportPlan, decision: Decision) -> None:
+def _enter(bench: Workbench, plan: imports.ImportPlan, decision: Decision, entered: Entered) -> None:
     def now() -> None:
         bench.guarded(lambda: bench.say(past(imports.enter(bench.session, plan, decision=decision))))
         bench.imported.emit()
+        entered(plan)
 
     bench.session.when_free(now)
 
 
-def _ask(bench: Workbench, plan: imports.ImportPlan, decision: Decision, drawn: Comparison | None) -> None:
-    dialog = FrameDialog(bench, plan, drawn, lambda chosen: _enter(bench, chosen, decision))
+def _ask(
+    bench: Workbench, plan: imports.ImportPlan, decision: Decision, entered: Entered, drawn: Comparison | None
+) -> None:
+    dialog = FrameDialog(bench, plan, drawn, lambda chosen: _enter(bench, chosen, decision, entered))
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
     bench.closing.connect(dialog.reject)
     dialog.show()
@@ -282,8 +361,10 @@ def _ask(bench: Workbench, plan: imports.ImportPlan, decision: Decision, drawn: 
     bench.imported.emit()
 
 
-def _ask_without(bench: Workbench, plan: imports.ImportPlan, decision: Decision, _job: object) -> None:
-    _ask(bench, plan, decision, None)
+def _ask_without(
+    bench: Workbench, plan: imports.ImportPlan, decision: Decision, entered: Entered, _job: object
+) -> None:
+    _ask(bench, plan, decision, entered, None)
 
 
 class FrameDialog(QDialog):
