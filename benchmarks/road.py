@@ -44,7 +44,7 @@ from cryoppp_annotator.session import proposals
 from cryoppp_annotator.session.project import open_plan, plan
 session = open_plan(plan(Path(sys.argv[1]), Path(sys.argv[2])), curator="bench")
 session.set_diameter(191.0)
-print(proposals.enter(session, proposals.propose(session, "log", list(session.micrographs))))
+proposals.enter(session, proposals.propose(session, "log", list(session.micrographs)), print)
 session.close()
 """
 

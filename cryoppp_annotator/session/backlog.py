@@ -52,7 +52,7 @@ class _Writing:
 
     work: Work
     doing: str
-    done: Callable[[Committed | None, Tallies], None]
+    done: Callable[[Committed | None, Tallies], object]
     failed: Callable[[AnnotatorError], None] | None
     job: Job | None = None
     ran: bool = False
@@ -96,7 +96,7 @@ class Backlog:
         self,
         work: Work,
         doing: str,
-        done: Callable[[Committed | None, Tallies], None],
+        done: Callable[[Committed | None, Tallies], object],
         failed: Callable[[AnnotatorError], None] | None = None,
     ) -> None:
         """Begin a big step; there must be none (:meth:`waits`).

@@ -7,7 +7,7 @@ import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+from sqlalchemy import Connection
 
 from ..errors import AnnotatorError, Cancelled
 from ..imaging.ctf import Ctf, Defocus, Optics
@@ -27,6 +28,7 @@ from ..model.micrograph import Micrograph
 from ..model.particles import Particles
 from ..model.region import Region
 from ..picking.regions import told
+from ..store.store import Selector, Store
 from . import edits, regions
 from .defocus import defocus_of
 from .one_pick import OnePick, Picked, named_picker, pick_micrograph
@@ -224,8 +226,10 @@ def _known_ctf(session: Session, micrograph: Micrograph) -> Ctf | None:
     return Ctf(Defocus(told.mean_A, told.mean_A, 0.0), told.optics or Optics())
 
 
-def enter(session: Session, proposal: Proposal) -> str:
-    """Enter a proposal as one step. Returns the line for the status bar.
+def enter(session: Session, proposal: Proposal, then: Callable[[str], object] = lambda line: None) -> int:
+    """Enter a proposal as one step; ``then`` gets the line for the status bar when it is entered.
+
+    Returns how many rows changed; LATER where it goes on in the background (:meth:`Session.commit_over`).
 
     Candidates closer than half a diameter to a pick that is there already are left out: a person's, an import's, a
     rejected one's too. Undecided candidates of earlier proposals on these micrographs make room; one that is proposed
@@ -233,13 +237,13 @@ def enter(session: Session, proposal: Proposal) -> str:
     """
     counted = {"new": 0, "old": 0}
 
-    def build() -> Change | None:
+    def build(store: Store, connection: Connection) -> Change | None:
         mine = [i for i, told in session.pick_sets.items() if told["kind"] == "picker"]
         inserts: list[dict[str, NDArray[Any]]] = []
         deletes: list[Particles] = []
         updates: list[Delta] = []
         for number, candidates in proposal.found:
-            here = session.store.particles(number)
+            here = store._particles(connection, Selector(micrograph=number).where())
             stale = np.isin(here.pick_set, mine) & (here.decision == Decision.UNDECIDED)
             earlier = here.take(stale)
             whole = proposal.diameter_A / session.pixel_size_A(session.micrograph(number))
@@ -262,15 +266,27 @@ def enter(session: Session, proposal: Proposal) -> str:
             return None
         return _change(session, proposal, inserts, deletes, updates, areas)
 
-    session.insert_built(build)
-    n, where = edits.count_of(counted["new"], "candidate"), edits.count_of(len(proposal.found), "micrograph")
+    def line() -> str:
+        return _entered(proposal, **counted)
+
+    there = sum(session.micrograph(number).n_undecided for number, _ in proposal.found)
+    coming = sum(len(candidates) for _, candidates in proposal.found)
+    return session.commit_over(
+        build, at_most=there + coming, doing=f"entering {edits.count_of(coming, 'candidate')}",
+        nothing=f"{proposal.picker} proposes nothing new", then=lambda: then(line()),
+    )  # fmt: skip
+
+
+def _entered(proposal: Proposal, new: int, old: int) -> str:
+    """What was entered, for the status bar."""
+    n, where = edits.count_of(new, "candidate"), edits.count_of(len(proposal.found), "micrograph")
     words = [f"{proposal.picker} proposes {n} on {where}"]
     if proposal.before and len(proposal.found) > 1:
         words.append(proposal.before)
     if said := told(proposal.left_out):
         words.append(said)
-    if counted["old"]:
-        words.append(f"{edits.count_of(counted['old'])} of earlier proposals made room")
+    if old:
+        words.append(f"{edits.count_of(old)} of earlier proposals made room")
     if proposal.failed:
         words.append(f"{len(proposal.failed)} failed ({proposal.failed[0][0]}: {proposal.failed[0][1]})")
     return " · ".join(words)

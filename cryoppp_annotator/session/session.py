@@ -283,6 +283,8 @@ class Session:
 
         def build() -> Change | None:
             chosen = self._chosen(micrograph, wanted)
+            if gone := len(wanted) - len(chosen):  # new candidates came while the decision waited for its turn
+                self.say(f"{edits.count_of(gone)} made room meanwhile: nothing was decided about them", "warning")
             return edits.decide(chosen, decision, reason, f"on {micrograph.name}", micrograph.id)
 
         return _rows_of(self._do(build))
@@ -314,16 +316,16 @@ class Session:
         at_most: int | None = None,
         doing: str = "changing picks",
         nothing: str = "nothing was left to change",
+        then: Callable[[], object] = lambda: None,
     ) -> int:
         """Commit what ``build`` makes of rows that it reads in the same transaction.
 
         Parameters
         ----------
         at_most : int, optional
-            Picks it can be about; None = nobody knows. Many are written in the background, where there is one: then
-            ``build`` is called on another thread.
+            Picks it can be about; None = nobody knows. Many are written in the background, ``build`` called there.
         doing, nothing : str
-            Said while that goes on, and where it changed nothing.
+            Said while that goes on, and where it changed nothing; ``then`` is called when it is over, now or later.
 
         Returns
         -------
@@ -331,36 +333,27 @@ class Session:
             How many picks changed; LATER where it goes on in the background or waits.
         """
         backlog = self.backlog
-        if backlog is None:
-            return _rows_of(self._over(build))
+
+        def over(committed: Committed | None, tallies: Tallies | None = None) -> int:
+            changed = committed if committed is not None and committed.id else None
+            if changed is not None:
+                self._absorb(changed, tallies)
+            elif tallies is not None:
+                self.say(nothing)
+            then()
+            return _rows_of(changed)
 
         def begin() -> int:
-            if at_most is None or at_most > BIG:
-                backlog.write(
-                    lambda context: self.store.commit_built(build, self.curator, context.check), doing,
-                    lambda committed, tallies: self._absorb_later(committed, tallies, nothing),
-                )  # fmt: skip
-                return LATER
-            return _rows_of(self._over(build))
+            if backlog is None or (at_most is not None and at_most <= BIG):
+                return over(self.retried(lambda: self.store.commit_built(build, self.curator)))
+            backlog.write(lambda context: self.store.commit_built(build, self.curator, context.check), doing, over)
+            return LATER
 
         def after_all() -> None:
             if begin() == 0:
                 self.say(nothing)
 
-        return LATER if backlog.waits(after_all) else begin()
-
-    def _over(self, build: Callable[[Store, Connection], Change | None]) -> Committed | None:
-        committed = self.retried(lambda: self.store.commit_built(build, self.curator))
-        if committed.id == 0:
-            return None
-        self._absorb(committed)
-        return committed
-
-    def _absorb_later(self, committed: Committed | None, tallies: Tallies, nothing: str) -> None:
-        if committed is None or committed.id == 0:
-            self.say(nothing)
-        else:
-            self._absorb(committed, tallies)
+        return LATER if self._waits(after_all) else begin()
 
     def when_free(self, step: Callable[[], object]) -> None:
         """Do an edit now, or after the big step that is being written: for edits whose result nobody waits for."""

@@ -15,8 +15,9 @@ from class_tools import all_picks, make_micrographs, make_project
 
 from cryoppp_annotator.errors import Refused
 from cryoppp_annotator.jobs.runner import Runner
+from cryoppp_annotator.model.candidates import Candidates
 from cryoppp_annotator.model.curation import Decision, Reason
-from cryoppp_annotator.session import backlog, class_view, project
+from cryoppp_annotator.session import backlog, class_view, project, proposals
 from cryoppp_annotator.session.backlog import LATER, Backlog
 from cryoppp_annotator.session.session import Session
 from cryoppp_annotator.store.store import Selector
@@ -303,3 +304,40 @@ def test_any_steps_end_as_if_each_had_been_waited_for(
 
 def test_the_limit_is_a_number_of_picks() -> None:
     assert backlog.BIG > 100
+
+
+def test_a_proposal_for_every_micrograph_is_entered_behind_and_takes_no_decision_away(door: Door) -> None:
+    session = door.session
+    session.go(session.micrographs[0].id)
+
+    def proposal(offset: float) -> proposals.Proposal:
+        at = np.arange(1.0, 41.0) * 2000 + offset  # far from the picks that are there
+        found = Candidates(at, at, at, np.full(40, np.nan))
+        return proposals.Proposal("log", session.diameter_A, {}, tuple((m.id, found) for m in session.micrographs))
+
+    lines: list[str] = []
+    door.shut()
+    assert proposals.enter(session, proposal(0.0), lines.append) == LATER
+    assert lines == []
+    assert "entering 120 candidates …" in door.said
+    door.open()
+    assert lines == ["log proposes 120 candidates on 3 micrographs"]
+    agrees(session)
+
+    candidates = session.particles.id[session.particles.x >= 2000]
+    door.shut()
+    again = proposal(0.0)
+    fewer = proposals.Proposal("log", again.diameter_A, {}, tuple((i, c.take(c.x > 2000)) for i, c in again.found))
+    assert proposals.enter(session, fewer, lines.append) == LATER
+    assert session.decide(candidates[:3], Decision.ACCEPTED) == LATER
+    door.open()
+    agrees(session)
+    p = session.particles
+    assert candidates[0] not in p.id, "it was not proposed again, and nobody had decided when the new ones came"
+    assert p.decision[np.isin(p.id, candidates[1:3])].tolist() == [Decision.ACCEPTED] * 2
+    assert any("1 pick made room meanwhile" in text for text in door.said)
+    assert session.undo().startswith("accept 2")
+    assert session.undo().startswith("propose 117")
+    door.open()
+    agrees(session)
+    assert candidates[0] in session.particles.id

@@ -142,8 +142,10 @@ class ProposeBox(QGroupBox):
 
     def _on_changed(self, announcement: Announcement) -> None:
         self.refresh()
-        if announcement.kind != "do" and self._learning is not None:
-            self._learning.cancel()  # a step of the machine's would cut off what can be redone
+        if announcement.kind != "do":  # a step of the machine's now would cut off what can be redone
+            self._pause.stop()
+            if self._learning is not None:
+                self._learning.cancel()
         elif announcement.touches(Table.PARTICLE) and self._would_learn():
             self._pause.start()
 
@@ -247,10 +249,10 @@ class ProposeBox(QGroupBox):
         where = micrographs[0].name if len(micrographs) == 1 else count_of(len(micrographs), "micrograph")
         parameters, avoid = self._parameters(name), self.avoid.isChecked()
         polarity = "bright" if is_bright(session) else "dark"
-
-        def work(context: JobContext) -> tuple[Proposal, Learned | None]:
         # an answer for the micrograph on the screen does not wait for a cluster
         scheduler = bench.run_on.scheduler if only_unfinished else None
+
+        def work(context: JobContext) -> tuple[Proposal, Learned | None]:
             given: Mapping[str, Any] = parameters
             learned = None
             if name == "learned":
@@ -294,9 +296,9 @@ class ProposeBox(QGroupBox):
         told = f" · {learned.told}" if learned is not None else ""
 
         def enter() -> None:
-            self._bench.say(proposals.enter(self._bench.session, proposal) + told)
+            proposals.enter(self._bench.session, proposal, lambda line: self._bench.say(line + told))
 
-        self._bench.guarded(lambda: self._bench.session.when_free(enter))
+        self._bench.guarded(enter)
         self.refresh()
 
     def _of_unfinished(self, proposal: Proposal) -> Proposal:

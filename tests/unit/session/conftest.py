@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mrcfile
 import pytest
 
 from cryoppp_annotator.imaging.simulate import SimulationParameters, simulate_micrograph, views_for
-from cryoppp_annotator.session import project
+from cryoppp_annotator.session import project, proposals
 from cryoppp_annotator.session.session import Session
 
 PARAMETERS = SimulationParameters(
@@ -32,3 +32,16 @@ def session(tmp_path: Path) -> Iterator[Session]:
     opened.go(opened.micrographs[0].id)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def entered() -> Callable[[Session, proposals.Proposal], str]:
+    """Enters a proposal; what is said of it."""
+
+    def enter(into: Session, proposal: proposals.Proposal) -> str:
+        lines: list[str] = []
+        proposals.enter(into, proposal, lines.append)
+        (line,) = lines
+        return line
+
+    return enter

@@ -14,9 +14,9 @@ from cryoppp_annotator.session import project, proposals, whole_boxes
 from cryoppp_annotator.session.focus import Focus
 
 
-def test_a_picker_finds_the_particles_and_undo_takes_them_back(session):
+def test_a_picker_finds_the_particles_and_undo_takes_them_back(session, entered):
     proposal = proposals.propose(session, "log", session.micrographs)
-    assert "proposes" in proposals.enter(session, proposal)
+    assert "proposes" in entered(session, proposal)
     truth, p = session.truths[0], session.particles
     assert (p.decision == Decision.UNDECIDED).all()
     near = [np.hypot(p.x - x, p.y - y).min() < 0.3 * truth.diameter_px for x, y in zip(truth.x, truth.y, strict=True)]
@@ -26,7 +26,7 @@ def test_a_picker_finds_the_particles_and_undo_takes_them_back(session):
     assert session.counts() == {"accepted": 0, "undecided": 0, "rejected": 0}
 
 
-def test_decided_picks_stay_and_older_candidates_make_room(session):
+def test_decided_picks_stay_and_older_candidates_make_room(session, entered):
     first = session.micrographs[0]
     found = Candidates(*(np.array(v, float) for v in ([100, 400, 700], [100, 400, 700], [3, 2, 1], [200] * 3)))
     proposal = proposals.Proposal("log", session.diameter_A, {}, ((first.id, found),))
@@ -40,7 +40,7 @@ def test_decided_picks_stay_and_older_candidates_make_room(session):
     )
     session.decide(accepted, Decision.ACCEPTED)
     again = Candidates(*(np.array(v, float) for v in ([405, 600], [405, 200], [5, 4], [200] * 2)))
-    said = proposals.enter(session, proposals.Proposal("log", session.diameter_A, {}, ((first.id, again),)))
+    said = entered(session, proposals.Proposal("log", session.diameter_A, {}, ((first.id, again),)))
     assert "made room" in said
     assert sorted(session.particles.x) == [100, 400, 600]
     assert undecided[0] not in session.particles.id
@@ -91,7 +91,7 @@ def test_whole_boxes_only_is_a_step_and_holds_until_it_is_taken_back(session):
             whole_boxes.set_whole_box_px(session, nonsense)
 
 
-def test_a_candidate_that_is_proposed_again_stays_the_pick_it_is(session):
+def test_a_candidate_that_is_proposed_again_stays_the_pick_it_is(session, entered):
     first = session.micrographs[0]
 
     def proposed(picker, xs, scores):
@@ -103,7 +103,7 @@ def test_a_candidate_that_is_proposed_again_stays_the_pick_it_is(session):
     proposals.enter(session, proposed("log", [100, 400, 700], [5, 4, 3]))
     before = session.particles
     moved_on, (old_set,) = before.id[2], set(before.pick_set.tolist())
-    said = proposals.enter(session, proposed("learned", [100.4, 401, 200], [0.9, np.nan, 0.2]))
+    said = entered(session, proposed("learned", [100.4, 401, 200], [0.9, np.nan, 0.2]))
     assert "3 candidates" in said
     assert "1 pick of earlier proposals made room" in said
     p = session.particles

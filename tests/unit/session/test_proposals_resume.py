@@ -146,7 +146,9 @@ def same(a: proposals.Proposal, b: proposals.Proposal) -> bool:
     return flat(a) == flat(b)
 
 
-def test_a_cancelled_proposal_enters_nothing_and_the_next_one_picks_only_the_rest(eight: Session, calls: Calls) -> None:
+def test_a_cancelled_proposal_enters_nothing_and_the_next_one_picks_only_the_rest(
+    eight: Session, calls: Calls, entered: Any
+) -> None:
     said: list[str] = []
     calls.let_through(5)
     steps = len(eight.history())
@@ -163,7 +165,7 @@ def test_a_cancelled_proposal_enters_nothing_and_the_next_one_picks_only_the_res
     assert lines == ["5 of 8 were done before"]
     assert any(total == 3 and "micrographs · 5 of 8 were done before" in text for _, total, text in told), told
     assert told[-1] == (8, 8, "8/8 micrographs · 5 of 8 were done before")
-    line = proposals.enter(eight, again)
+    line = entered(eight, again)
     assert " · 5 of 8 were done before" in line
     assert eight.counts()["undecided"] == 4 * N
     eight.undo()
@@ -173,7 +175,7 @@ def test_a_cancelled_proposal_enters_nothing_and_the_next_one_picks_only_the_res
     whole = propose(eight, calls)
     assert calls.taken() == list(range(N))
     assert same(again, whole)
-    assert "before" not in proposals.enter(eight, whole)
+    assert "before" not in entered(eight, whole)
 
 
 def test_nothing_is_picked_twice_where_nothing_has_changed(eight: Session, calls: Calls) -> None:

@@ -154,10 +154,10 @@ def test_carbon_and_ice_are_found_on_all_micrographs_as_one_step(session):
     assert not session.store.regions()
 
 
-def test_candidates_keep_off_carbon_and_ice(session, truths):
+def test_candidates_keep_off_carbon_and_ice(session, truths, entered):
     everything = proposals.propose(session, "log", session.micrographs, avoid=False)
     proposal = proposals.propose(session, "log", session.micrographs)
-    said = proposals.enter(session, proposal)
+    said = entered(session, proposal)
     assert "left out" in said
     assert "on carbon" in said
     for (number, kept), (_, before), truth in zip(proposal.found, everything.found, truths, strict=True):
