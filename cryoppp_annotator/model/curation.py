@@ -14,12 +14,18 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 AnyArray: TypeAlias = NDArray[Any]
+
+#: From so many rows on a packed delta says beside its ids which there are, one bit each, ...
+_MANY = 1_000
+#: ... where the ids span no more than so many times their number.
+_SPARSE = 16
 
 
 class Decision(IntEnum):
@@ -147,6 +153,8 @@ def pack(deltas: tuple[Delta, ...]) -> bytes:
 
         for i, delta in enumerate(deltas):
             put(f"{i}/ids", delta.ids)
+            if (bits := _bits(delta)) is not None:
+                put(f"{i}/bits", bits)
             put(f"{i}/micrograph", delta.micrograph)
             for side, columns in (("before", delta.before), ("after", delta.after)):
                 for name, column in columns.items():
@@ -157,25 +165,73 @@ def pack(deltas: tuple[Delta, ...]) -> bytes:
                     "kind": delta.kind.value,
                     "before": list(delta.before),
                     "after": list(delta.after),
+                    **({} if bits is None else {"first": int(delta.ids.min())}),
                 }
             )
         archive.writestr("head.json", json.dumps(head))
     return buffer.getvalue()
 
 
+def _bits(delta: Delta) -> NDArray[np.uint8] | None:
+    """Which ids of a large delta there are, one bit each from the smallest on; None where that would save little."""
+    ids = delta.ids
+    if len(ids) < _MANY or delta.table is Table.SETTING:
+        return None
+    first, last = int(ids.min()), int(ids.max())
+    if last - first >= _SPARSE * len(ids):
+        return None
+    there = np.zeros(last - first + 1, bool)
+    there[ids - first] = True
+    return np.packbits(there)
+
+
+def _among(ids: NDArray[np.int64], first: int, bits: NDArray[np.uint8]) -> bool:
+    """Whether any of ``ids`` is among those that :func:`_bits` noted from ``first`` on."""
+    place = ids - first
+    place = place[(place >= 0) & (place < 8 * len(bits))]
+    return bool((bits[place >> 3] >> (7 - (place & 7)) & 1).any())
+
+
 #: What zipfile, zlib and numpy raise on damaged bytes.
 _DAMAGE = (KeyError, ValueError, EOFError, OSError, RuntimeError, struct.error, zipfile.BadZipFile, zlib.error)
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> AnyArray:
+    array: AnyArray = np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
+    return array
+
+
+def overlap(blob: bytes, deltas: tuple[Delta, ...]) -> bool:
+    """Whether a packed change is about rows that ``deltas`` are about, too; of a large one little is unpacked.
+
+    Raises ValueError on a damaged blob.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(blob)) as archive:
+            head = json.loads(archive.read("head.json"))
+            return any(
+                _overlap(archive, i, entry, delta)
+                for i, entry in enumerate(head)
+                for delta in deltas
+                if Table(entry["table"]) is delta.table
+            )
+    except _DAMAGE as error:
+        raise ValueError(f"damaged change record: {error}") from error
+
+
+def _overlap(archive: zipfile.ZipFile, i: int, entry: Mapping[str, Any], delta: Delta) -> bool:
+    if delta.table is Table.SETTING:
+        return bool(set(map(str, _member(archive, f"{i}/after/key"))) & set(map(str, delta.after["key"])))
+    if "first" in entry:
+        return _among(delta.ids, int(entry["first"]), _member(archive, f"{i}/bits"))
+    return bool(np.isin(delta.ids, _member(archive, f"{i}/ids")).any())
 
 
 def unpack(blob: bytes) -> tuple[Delta, ...]:
     """Inverse of :func:`pack`. Raises ValueError on a damaged blob."""
     try:
         with zipfile.ZipFile(io.BytesIO(blob)) as archive:
-
-            def get(name: str) -> AnyArray:
-                array: AnyArray = np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
-                return array
-
+            get = partial(_member, archive)
             head = json.loads(archive.read("head.json"))
             return tuple(
                 Delta(

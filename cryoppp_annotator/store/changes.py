@@ -5,14 +5,18 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
 
 from ..errors import ConflictError, ProjectError
-from ..model.curation import Change, Delta, Kind, Table, unpack
+from ..model.curation import Change, Delta, Kind, Table, overlap, unpack
 from ..model.particles import tally
 from . import rows, schema
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,34 +162,39 @@ def load(connection: Connection, change_id: int) -> Change:
     if row is None:
         raise ProjectError(f"the history has no step {change_id}")
     verb, title, payload, micrograph = row
-    return Change(verb, title, _unpacked(payload, title) if payload else (), micrograph)
+    return Change(verb, title, _sound(partial(unpack, payload), title) if payload else (), micrograph)
 
 
-def _unpacked(payload: bytes, title: str) -> tuple[Delta, ...]:
+def _sound(read: Callable[[], T], title: str) -> T:
     try:
-        return unpack(payload)
+        return read()
     except ValueError as error:
         raise ProjectError(f"the history is damaged at “{title}” ({error}); the particles are not touched") from error
+
+
+#: Rows of these belong to a micrograph: a step about one micrograph has none of another's.
+_ON_MICROGRAPHS = frozenset({Table.PARTICLE, Table.REGION, Table.MICROGRAPH})
 
 
 def refuse_conflict(
     connection: Connection, entry: HistoryEntry, change: Change, curator: str, passed: Collection[int] = ()
 ) -> None:
-    """Refuse to revert rows that somebody else, or a later step that was ``passed`` over, changed after the step."""
+    """Refuse to revert rows that somebody else, or a later step that was ``passed`` over, changed after the step.
+
+    The database picks out the steps that may be about the same rows; of those no more is unpacked than says which rows
+    they are about.
+    """
     c = schema.change.c
     query = select(c.payload, c.curator, c.title).where(
         c.id > entry.id, c.kind == "do", c.state == "applied", or_(c.curator != curator, c.id.in_(passed))
     )
+    tables = {delta.table for delta in change.deltas}
+    if entry.micrograph is not None and tables <= _ON_MICROGRAPHS:
+        query = query.where(or_(c.micrograph.is_(None), c.micrograph == entry.micrograph))
+    if tables == {Table.PARTICLE}:
+        query = query.where(c.n_particles > 0)
     for payload, other, title in connection.execute(query):
-        if any(_overlap(ours, theirs) for ours in change.deltas for theirs in _unpacked(payload, title)):
+        if _sound(partial(overlap, payload, change.deltas), title):
             raise ConflictError(
                 f"{other} has since changed the same data ({title}); “{entry.title}” stays as it is", entry.id
             )
-
-
-def _overlap(a: Delta, b: Delta) -> bool:
-    if a.table is not b.table:
-        return False
-    if a.table is Table.SETTING:
-        return bool(set(map(str, a.after["key"])) & set(map(str, b.after["key"])))
-    return bool(np.isin(a.ids, b.ids).any())

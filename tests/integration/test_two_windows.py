@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import random
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +166,43 @@ def test_what_the_other_changed_is_not_undone(ann: Session, bob: Session) -> Non
     check_memory(ann)
     bob.undo()
     assert ann.undo() is not None
+    check_memory(ann)
+
+
+def stored_as(session: Session, n_picks: int, payload: Callable[[bytes], bytes]) -> None:
+    """Change how the history keeps the latest step over so many picks, behind the program's back."""
+    with sqlite3.connect(session.store.path) as file:
+        (number, kept) = file.execute(
+            "select id, payload from change where n_particles = ? order by id desc limit 1", (n_picks,)
+        ).fetchone()
+        file.execute("update change set payload = ? where id = ?", (payload(kept), number))
+    file.close()
+
+
+def without_values(kept: bytes) -> bytes:
+    """A step of which only the rows are known that it is about."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(kept)) as archive, zipfile.ZipFile(out, "w") as left:
+        for name in archive.namelist():
+            if not name.startswith(("0/before/", "0/after/", "0/ids")):
+                left.writestr(name, archive.read(name))
+    return out.getvalue()
+
+
+def test_undo_reads_no_more_of_the_others_steps_than_it_must(ann: Session, bob: Session) -> None:
+    """What it does not read may be anything; reading it takes time where there is much."""
+    ann.insert(import_change([1] * 2000, range(2000), range(2000), np.zeros(2000), "ann"))
+    ann.decide(ann.particles.id[-1:], Decision.REJECTED, Reason.EDGE)
+    ann.decide([1], Decision.ACCEPTED)
+    bob.poll()
+    bob.decide_where(Selector(micrograph=2), Decision.REJECTED, Reason.ICE)
+    stored_as(bob, 2, lambda _kept: b"of another micrograph")
+    late = Selector(pick_set=max(bob.pick_sets))
+    assert bob.decide_where(late, Decision.REJECTED, Reason.ICE) == 2000
+    stored_as(bob, 2000, without_values)
+    assert ann.undo() == "accept 1 pick on m0"
+    with pytest.raises(ConflictError, match="bob has since changed the same data"):
+        ann.undo()
     check_memory(ann)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from cryoppp_annotator.model.curation import Change, Decision, Delta, Kind, Reason, Table, pack, unpack
+from cryoppp_annotator.model.curation import Change, Decision, Delta, Kind, Reason, Table, overlap, pack, unpack
 
 names = st.sampled_from(["x", "y", "decision", "score", "name", "extra", "own_pixel_size_A"])
 dtypes = st.sampled_from([np.float64, np.int64, np.int8, np.int32]).map(np.dtype) | st.just(np.dtype("U9"))
@@ -75,6 +75,32 @@ def test_the_inverse_goes_backwards() -> None:
     assert back.deltas[0].after["x"].tolist() == [1.0, 2.0]
     assert back.deltas[1].before["name"].tolist() == ["a", "b"]
     assert not back.deltas[1].after
+
+
+def rows(table: Table, ids: object) -> Delta:
+    found = np.asarray(ids, np.int64)
+    keys = {"key": found.astype("U9")[: None if table is Table.SETTING else 1]}
+    return Delta(table, Kind.UPDATE, found, keys, keys)
+
+
+@given(
+    st.sampled_from(list(Table)), st.sampled_from([Table.PARTICLE, Table.SETTING]), st.integers(0, 2**32 - 1),
+    st.sampled_from([0, 1, 30, 999, 1000, 4000]), st.sampled_from([1, 3, 15, 40]), st.integers(-9, 9),
+)  # fmt: skip
+def test_a_packed_change_knows_which_rows_it_is_about(
+    theirs: Table, ours: Table, seed: int, n: int, sparse: int, beside: int
+) -> None:
+    """As unpacking it and comparing the ids says; also where there are many, dense or sparse, and at their ends."""
+    rng = np.random.default_rng(seed)
+    ids = rng.permutation(rng.choice(max(1, n * sparse), n, replace=False)) + 7
+    blob = pack((rows(Table.REGION, [1, 2, 3]), rows(theirs, ids)))
+    near = [int(ids.max()) + beside, int(ids.min()) + beside] if n else [beside]
+    for wanted in (near, [near[0] + 1, -(2**40), 2**40], rng.integers(0, 9 + n * sparse, 2), []):
+        shared = theirs is ours and bool(set(map(int, wanted)) & set(ids.tolist()))
+        assert overlap(blob, (rows(ours, wanted),)) is shared
+    assert overlap(blob, (rows(Table.MICROGRAPH, [1]), rows(Table.REGION, [3])))
+    with pytest.raises(ValueError, match="damaged change record"):
+        overlap(blob[:-30], (rows(ours, near),))
 
 
 def test_packing_stores_no_objects() -> None:
