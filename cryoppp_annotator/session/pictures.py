@@ -8,9 +8,11 @@ import math
 import os
 import tempfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..api import Denoiser
-from ..errors import AnnotatorError, EngineError, FormatError
+from ..errors import AnnotatorError, Cancelled, EngineError, FormatError
 from ..formats import images
 from ..imaging import denoise
+from ..imaging.ctf import Ctf
+from ..jobs.cluster import each
 from ..jobs.runner import Job, JobState, Runner
 from ..model.context import JobContext
 from ..model.micrograph import Micrograph
 from ..model.picture import Picture
 from . import attached
-from .denoising import run_denoiser, uses_ctf
+from .denoising import named_denoiser, run_denoiser, uses_ctf
 from .edits import count_of
 from .optics import ctf_of
 from .session import Session
@@ -205,25 +209,70 @@ class Pictures:
         """Nobody waits for what was asked so far (the micrograph on the screen changed)."""
         self._waiting.clear()
 
-    def denoise_all(self, micrographs: Iterable[Micrograph]) -> Job:
-        """Fill the cache for many micrographs as one job; a failing one is logged and skipped."""
+    def denoise_all(self, micrographs: Iterable[Micrograph], *, scheduler: str | None = None, where: str = "") -> Job:
+        """Fill the cache for many micrographs as one job; a failing one is logged and skipped.
+
+        Parameters
+        ----------
+        scheduler : str, optional
+            Of a Dask cluster whose workers see the same micrographs; what they make is kept here.
+        where : str
+            What the job says that it runs on.
+        """
         wanted = [(m, self._method(m)) for m in micrographs if not m.problem and not m.picture]
 
         def work(context: JobContext) -> int:
-            failed = 0
-            for i, (micrograph, method) in enumerate(wanted):
-                context.progress(i, len(wanted), f"{i}/{len(wanted)}")
-                if self._file(method.key).exists():
-                    continue
-                try:
-                    self._denoise(micrograph, method, _inner(context))
-                except (FormatError, EngineError) as error:
-                    failed += 1
-                    context.log(f"{micrograph.name}: {error}")
+            make = self._make_all if scheduler is None else partial(self._have_made, scheduler)
+            failed = make(wanted, context)
             context.progress(len(wanted), len(wanted), f"{len(wanted) - failed} denoised, {failed} failed")
             return failed
 
-        return self._runner.submit(work, title=f"denoise {count_of(len(wanted), 'micrograph')}")
+        return self._runner.submit(work, title=f"denoise {count_of(len(wanted), 'micrograph')}", where=where)
+
+    def _make_all(self, wanted: Sequence[tuple[Micrograph, _Method]], context: JobContext) -> int:
+        """Fill the cache. Returns how many failed."""
+        failed = 0
+        for i, (micrograph, method) in enumerate(wanted):
+            context.progress(i, len(wanted), f"{i}/{len(wanted)}")
+            if self._file(method.key).exists():
+                continue
+            try:
+                self._denoise(micrograph, method, _inner(context))
+            except (FormatError, EngineError) as error:
+                failed += 1
+                context.log(f"{micrograph.name}: {error}")
+        return failed
+
+    def _have_made(self, scheduler: str, wanted: Sequence[tuple[Micrograph, _Method]], context: JobContext) -> int:
+        """Fill the cache with what the workers of a cluster make. Returns how many failed."""
+        orders = [
+            _Order(
+                str(self._session.path_of(m).absolute()), m.frame, m.name, method.denoiser.name, method.parameters,
+                method.pixel_size_A, method.diameter_A, ctf_of(m), method.key,
+            )
+            for m, method in wanted
+            if not self._file(method.key).exists()
+        ]  # fmt: skip
+        failed, before = 0, len(wanted) - len(orders)
+
+        def report(done: float, _total: float, _message: str) -> None:
+            context.on_progress(before + done, len(wanted), f"{before + done:.0f}/{len(wanted)}")
+
+        told = replace(context, on_progress=report)
+        with closing(each(_fill, orders, threads=1, scheduler=scheduler, context=told)) as results:
+            for order, got in results:
+                if isinstance(got, Cancelled):
+                    raise got
+                why = got if isinstance(got, BaseException) else None
+                if not isinstance(got, BaseException):
+                    try:
+                        _save(self._file(order.key), got)
+                    except OSError as error:
+                        why = error
+                if why is not None:
+                    failed += 1
+                    context.log(f"{order.name}: {why}")
+        return failed
 
     def raw_value(self, micrograph: Micrograph) -> NDArray[Any]:
         """The micrograph's own array (memory-mapped where possible)."""
@@ -302,6 +351,31 @@ class Pictures:
             with contextlib.suppress(OSError):
                 file.unlink()
             total -= size
+
+
+@dataclass(frozen=True)
+class _Order:
+    """All that a denoised picture follows, in plain values that can be sent to another machine."""
+
+    path: str
+    frame: int
+    name: str
+    denoiser: str
+    parameters: Mapping[str, Any]
+    pixel_size_A: float
+    diameter_A: float
+    ctf: Ctf | None
+    key: str
+
+
+def _fill(order: _Order, *, context: JobContext) -> Picture:
+    """Make a picture, wherever the micrograph can be read."""
+    image = images.read(Path(order.path), order.frame, check=context.check)
+    picture = run_denoiser(
+        named_denoiser(order.denoiser), image, pixel_size_A=order.pixel_size_A, diameter_A=order.diameter_A,
+        max_side=MAX_SIDE, parameters=order.parameters, ctf=order.ctf, context=context,
+    )  # fmt: skip
+    return replace(picture, pixels=picture.pixels.astype(np.float16))  # as it is kept
 
 
 def _inner(context: JobContext) -> JobContext:

@@ -7,11 +7,9 @@ import os
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -21,6 +19,7 @@ import mrcfile
 import numpy as np
 import pytest
 from class_tools import make_micrographs, make_project
+from machines import N_WORKERS, Machines, wait_until
 
 from cryoppp_annotator.classify.engine import Settings
 from cryoppp_annotator.cli import main
@@ -34,50 +33,12 @@ from cryoppp_annotator.store.store import DATABASE_NAME
 from cryoppp_annotator.testing import planted
 
 pytest.importorskip("distributed")
-N_WORKERS = 2
-
-
-class Machines:
-    """A scheduler and its workers as separate programs, in a folder that is not the test's."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.file = folder / "scheduler.json"
-        quiet = ["--no-dashboard", "--interface", "lo"]
-        self.scheduler = self._start("scheduler", "--port", "0", "--scheduler-file", self.file, *quiet)
-        self.workers = [self.add() for _ in range(N_WORKERS)]
-
-    def add(self) -> subprocess.Popen[bytes]:
-        words = [
-            "--nthreads",
-            "1",
-            "--no-nanny",
-            "--no-dashboard",
-            "--memory-limit",
-            "0",
-            "--scheduler-file",
-            self.file,
-        ]
-        return self._start("worker", *words, "--local-directory", self._folder)
-
-    def _start(self, what: str, *words: object) -> subprocess.Popen[bytes]:
-        log = (self._folder / f"{what}.log").open("ab")
-        command = [sys.executable, "-m", f"distributed.cli.dask_{what}", *map(str, words)]
-        # they have what is installed, and this file's functions
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-        return subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder, env=environment)
-
-    def stop(self) -> None:
-        for process in (*self.workers, self.scheduler):
-            process.kill()
-            process.wait()
 
 
 @pytest.fixture(scope="module")
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
-    started = Machines(tmp_path_factory.mktemp("cluster"))
+    started = Machines(tmp_path_factory.mktemp("cluster"), Path(__file__).parent)
     try:
-        wait_until(started.file.exists)
         yield started
     finally:
         started.stop()
@@ -86,20 +47,7 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
 @pytest.fixture
 def cluster(machines: Machines) -> str:
     """Address of a scheduler that has both its workers."""
-    for worker in [w for w in machines.workers if w.poll() is not None]:
-        machines.workers.remove(worker)
-        machines.workers.append(machines.add())
-    address: str = json.loads(machines.file.read_text())["address"]
-    with Cluster(address) as there:
-        there.client.wait_for_workers(N_WORKERS, timeout=300)
-    return address
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 300.0) -> None:
-    limit = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < limit, "waited in vain"
-        threading.Event().wait(0.02)
+    return machines.address()
 
 
 @pytest.fixture

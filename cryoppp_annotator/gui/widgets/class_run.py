@@ -116,6 +116,7 @@ class RunBox(QWidget):
         self._look.timeout.connect(self._look_whether_outdated)
         bench.bridge.ticked.connect(self._on_tick)
         bench.session.changed.connect(self._on_changed)
+        bench.run_on.changed.connect(self.refresh)
         bench.themed.connect(self._colour)
         self._colour()
 
@@ -161,6 +162,7 @@ class RunBox(QWidget):
         self.unsaved.close_panel()
         self._bench.bridge.ticked.disconnect(self._on_tick)
         self._session.changed.disconnect(self._on_changed)
+        self._bench.run_on.changed.disconnect(self.refresh)
 
     # ------------------------------------------------------------------ what can be done
 
@@ -209,7 +211,9 @@ class RunBox(QWidget):
         self.start.setEnabled(not self.why_not_so())
         n = self.n_picks()
         self.start.setToolTip(
-            self.why_not_so() or f"Sorts {n:,} accepted and undecided picks by what they look like, in the background"
+            self.why_not_so()
+            or f"Sorts {n:,} accepted and undecided picks by what they look like, in the background\n"
+            f"{self._bench.run_on.told}".rstrip()
         )
         self.number.setToolTip(f"How many classes; auto: about sixty picks each, now {n_classes_for(n)}")
         self._progress.setVisible(self.running)
@@ -257,17 +261,19 @@ class RunBox(QWidget):
             self._bench.say(why, "info")
             return
         wanted = self.options() if options is None else options
-        session, post = self._session, self._post
+        session, post, run_on = self._session, self._post, self._bench.run_on
+        scheduler = run_on.scheduler
 
         def hand_on(preview: Preview) -> None:
             post.arrived.emit((as_greys(preview.averages), preview.share, preview.n_picks, preview.iteration))
 
         def work(context: JobContext) -> RunResult:
-            return classes.classify_project(session, wanted, context=context, on_iteration=hand_on)
+            return classes.classify_project(session, wanted, context=context, on_iteration=hand_on, scheduler=scheduler)
 
         self._job = self._bench.runner.submit(
-            work, title="classify picks", on_done=self._on_done, on_failed=self._on_failed
-        )
+            work, title="classify picks", on_done=self._on_done, on_failed=self._on_failed, where=run_on.where,
+            if_cancelled="nothing is changed, earlier classes stay",
+        )  # fmt: skip
         self._watching = True
         self._fill_list()
         self.list.setCurrentIndex(0)

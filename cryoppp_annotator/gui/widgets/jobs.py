@@ -128,7 +128,6 @@ class JobsPanel(QWidget):
         self._rows: dict[int, JobRow] = {}
         self.run_on = RunOnBox(bench)
         self._denoise = QPushButton("Denoise all micrographs ahead")
-        self._denoise.setToolTip("Fills the project's cache, so that every micrograph opens denoised at once")
         self._denoise.clicked.connect(self._on_denoise_all)
         self._empty = QLabel("Nothing runs. Pictures of the next micrographs are prepared by themselves.")
         self._empty.setWordWrap(True)
@@ -145,6 +144,12 @@ class JobsPanel(QWidget):
         layout.addWidget(self._empty)
         layout.addWidget(area, 1)
         bench.bridge.ticked.connect(self.refresh)
+        bench.run_on.changed.connect(self._tell_where)
+        self._tell_where()
+
+    def _tell_where(self) -> None:
+        words = ["Fills the project's cache, so that every micrograph opens denoised at once", self._bench.run_on.told]
+        self._denoise.setToolTip("\n".join(word for word in words if word))
 
     def refresh(self) -> None:
         """Follow the runner."""
@@ -159,5 +164,8 @@ class JobsPanel(QWidget):
             self._rows[job.id].show_state()
 
     def _on_denoise_all(self) -> None:
-        self._bench.pictures.denoise_all(self._bench.session.micrographs)
+        run_on = self._bench.run_on
+        self._bench.pictures.denoise_all(
+            self._bench.session.micrographs, scheduler=run_on.scheduler, where=run_on.where
+        )
         self.refresh()
