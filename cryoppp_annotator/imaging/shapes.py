@@ -272,7 +272,10 @@ def add_contaminant(
     piece: NDArray[np.float64],
     edge_px: float,
     rng: np.random.Generator,
-) -> None:
+    *,
+    depths: tuple[float, float] = (0.08, 0.3),
+    height: float = 2.0,
+) -> tuple[int, int, NDArray[np.bool_]]:
     """Draw a dark, mottled piece with an irregular outline into both images, in place.
 
     Parameters
@@ -283,10 +286,19 @@ def add_contaminant(
     edge_px : float
         Softness of its edge.
     rng : Generator
+    depths : (low, high)
+        Share of the light that it takes away, drawn evenly.
+    height : float
+        Its potential, in units of the shot noise.
+
+    Returns
+    -------
+    tuple of (top, left, (h, w) bool)
+        Where it lies, canonical px.
     """
     x, y, radius = (float(v) for v in piece)
     amplitude, phase = rng.uniform(0.0, 0.12, 6), rng.uniform(0.0, 2.0 * math.pi, 6)
-    depth = rng.uniform(0.08, 0.3)
+    depth = rng.uniform(*depths)
     reach = 1.6 * radius + 3.0 * edge_px
     rows = slice(max(0, int(y - reach)), max(0, min(potential.shape[0], int(y + reach))))
     columns = slice(max(0, int(x - reach)), max(0, min(potential.shape[1], int(x + reach))))
@@ -300,5 +312,6 @@ def add_contaminant(
     mottle = gaussian_filter(rng.standard_normal(inside.shape, dtype=np.float32), max(1.0, 0.12 * radius))
     mottle *= np.float32(0.15) / max(float(mottle.std()), 1e-6) if mottle.size else np.float32(0.0)
     dome = np.sqrt(np.clip(1.2 - (distance / (1.3 * radius)) ** 2, 0.0, 1.0)).astype(np.float32) + mottle
-    potential[rows, columns] += np.float32(2.0) * inside
+    potential[rows, columns] += np.float32(height) * inside
     transmission[rows, columns] *= 1.0 - np.float32(depth) * inside * np.clip(dome, 0.0, 1.5)
+    return rows.start, columns.start, inside > 0.5

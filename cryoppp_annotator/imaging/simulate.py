@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from ..model.context import JobContext
 from .ctf import Defocus, Optics, ctf_2d
 from .filters import extend_mirrored, fft_workers
-from .shapes import STRUCTURES, Carbon, Structure, ViewBank, add_contaminant, make_views, random_carbon, soft_step
+from .scenery import Piece, add_crack, add_dirt, add_step, covered, grow_aggregate
+from .shapes import STRUCTURES, Carbon, Structure, ViewBank, make_views, random_carbon, soft_step
 
 _QUIET = JobContext()
 _USUAL_OPTICS = Optics(b_factor_A2=80.0)
@@ -27,6 +28,8 @@ _ICE_ROUGHNESS, _CARBON_ROUGHNESS = 0.5, 2.0
 _CARBON_TRANSMISSION = 0.85
 #: Softness of the edges of carbon and contamination, angstrom.
 _EDGE_A = 15.0
+#: Width of the slope where ice gets thicker, and of a crack, angstrom.
+_STEP_A, _CRACK_A = 150.0, 200.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +64,12 @@ class SimulationParameters:
         Share of particles set against another one at 0.55 to 0.9 diameters, 0 .. 1.
     edge_margin : float
         Smallest distance of a centre from the edge, diameters; 0 allows particles cut in half.
+    n_pale, n_aggregates : float
+        Mean number of pieces of pale contamination, and of clumps of particles (which are no particles), a micrograph.
+    ice_step : float
+        Share of the light that thicker ice on one side of a line takes away, 0 .. 1; particles lie on both sides.
+    crack_probability : float
+        Of a bright crack through the ice, 0 .. 1.
     seed : int
     """
 
@@ -79,6 +88,10 @@ class SimulationParameters:
     min_spacing: float = 1.05
     aggregate_fraction: float = 0.04
     edge_margin: float = 0.5
+    n_pale: float = 0.0
+    n_aggregates: float = 0.0
+    ice_step: float = 0.0
+    crack_probability: float = 0.0
     seed: int = 0
 
 
@@ -98,7 +111,9 @@ class SimulatedMicrograph:
         Unit quaternions xyzw.
     carbon : Carbon or None
     contamination : (m, 3) float64
-        x, y and radius of each piece, px.
+        x, y and radius of each piece, px; pale ones and aggregates come last.
+    pieces : tuple of Piece
+        The same pieces with their outlines.
     """
 
     image: NDArray[np.float32]
@@ -111,6 +126,7 @@ class SimulatedMicrograph:
     orientations: NDArray[np.float64]
     carbon: Carbon | None
     contamination: NDArray[np.float64]
+    pieces: tuple[Piece, ...] = ()
 
     @property
     def diameter_px(self) -> float:
@@ -173,7 +189,14 @@ def simulate_micrograph(
     layout, optics_rng, noise = (np.random.default_rng([params.seed, index, stream]) for stream in (11, 12, 13))
     defocus_A = float(optics_rng.uniform(*params.defocus_range_A))
     carbon = random_carbon(params.size, layout) if layout.random() < params.carbon_probability else None
-    contamination = _place_contamination(params, layout)
+    contamination = _place_contamination(params, params.n_contaminants, layout)
+    n_dark = len(contamination)
+    # what was added later draws from a stream of its own: a seed of before gives the micrograph of before
+    more = np.random.default_rng([params.seed, index, 14])
+    pale = _place_contamination(params, params.n_pale, more)
+    clumps = _place_aggregates(params, views.diameter_A / params.pixel_size_A, more)
+    around = [_circle_around(places) for places in clumps]
+    contamination = np.concatenate([contamination, pale, np.reshape(around, (-1, 3))])
     x, y = _place_particles(params, views.diameter_A / params.pixel_size_A, carbon, contamination, layout)
     view = layout.integers(len(views), size=len(x))
 
@@ -183,11 +206,19 @@ def simulate_micrograph(
         if i % 32 == 0:
             context.check()
         _add_particle(potential, views, int(view[i]), float(y[i]), float(x[i]), amplitude)
+    for at_x, at_y in np.concatenate([np.zeros((0, 2)), *clumps]):
+        _add_particle(potential, views, int(more.integers(len(views))), float(at_y), float(at_x), amplitude)
     context.progress(1, 5, "ice and carbon")
     transmission = _transmission(params, layout)
     _add_film(potential, transmission, carbon, params, noise)
-    for piece in contamination:
-        add_contaminant(potential, transmission, piece, _EDGE_A / params.pixel_size_A, layout)
+    edge = _EDGE_A / params.pixel_size_A
+    pieces = [add_dirt(potential, transmission, piece, edge, layout) for piece in contamination[:n_dark]]
+    pieces += [add_dirt(potential, transmission, piece, edge, more, pale=True) for piece in pale]
+    pieces += [covered(places, views.diameter_A / params.pixel_size_A, params.size) for places in clumps]
+    if params.ice_step:
+        add_step(transmission, params.ice_step, _STEP_A / params.pixel_size_A, more)
+    if more.random() < params.crack_probability:
+        add_crack(potential, transmission, _CRACK_A / params.pixel_size_A, more)
     context.progress(2, 5, "microscope")
     _apply_ctf(potential, params, defocus_A, context)
     context.progress(4, 5, "camera")
@@ -195,16 +226,34 @@ def simulate_micrograph(
     context.progress(5, 5, "done")
     return SimulatedMicrograph(
         image, params.pixel_size_A, views.diameter_A, defocus_A, x, y, view, views.orientations[view], carbon,
-        contamination,
+        contamination, tuple(pieces),
     )  # fmt: skip
 
 
-def _place_contamination(params: SimulationParameters, rng: np.random.Generator) -> NDArray[np.float64]:
+def _place_contamination(params: SimulationParameters, mean: float, rng: np.random.Generator) -> NDArray[np.float64]:
     h, w = params.size
-    n = int(rng.poisson(params.n_contaminants))
+    n = int(rng.poisson(mean))
     radius_A = np.exp(rng.uniform(math.log(50.0), math.log(280.0), n))
     radius = np.minimum(radius_A / params.pixel_size_A, 0.12 * min(h, w))
     return np.column_stack([rng.uniform(0, w - 1, n), rng.uniform(0, h - 1, n), radius])
+
+
+def _place_aggregates(
+    params: SimulationParameters, diameter: float, rng: np.random.Generator
+) -> list[NDArray[np.float64]]:
+    """Places (n, 2) xy, px, of the particles of each aggregate."""
+    h, w = params.size
+    n = int(rng.poisson(params.n_aggregates)) if params.n_aggregates else 0
+    clumps = [rng.uniform((0, 0), (w - 1, h - 1)) + grow_aggregate(diameter, rng) for _ in range(n)]
+    reach = 0.4 * diameter
+    seen = [((places > -reach) & (places < np.array([w, h]) + reach)).all(axis=1) for places in clumps]
+    return [places[inside] for places, inside in zip(clumps, seen, strict=True) if inside.any()]
+
+
+def _circle_around(places: NDArray[np.float64]) -> tuple[float, float, float]:
+    """x, y and radius, px, of a circle that holds points (n, 2)."""
+    centre = places.mean(axis=0)
+    return float(centre[0]), float(centre[1]), float(np.hypot(*(places - centre).T).max())
 
 
 def _place_particles(

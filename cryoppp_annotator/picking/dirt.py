@@ -1,8 +1,9 @@
-"""Finding carbon, ice and contamination on a micrograph, from a copy with some eight pixels to a particle.
+"""Finding carbon, ice, contamination and aggregates on a micrograph, from a copy with twelve pixels to a particle.
 
 What is much darker than the field it lies in, at the scale of a particle and of half a particle, and not one of many
-alike (those are the particles), is outlined at its steepest edge. What a dark rim cuts off from the field belongs to
-it: in micrographs without low frequencies (denoised ones) carbon is dark along its edge only.
+alike (those are the particles), or wider than a particle and a little darker, is outlined at its steepest edge. What a
+dark rim cuts off from the field belongs to it: in micrographs without low frequencies (denoised ones) carbon is dark
+along its edge only. What has much more detail than particles have is an aggregate, unless it is evenly dark.
 """
 
 from __future__ import annotations
@@ -22,9 +23,8 @@ from ..imaging.filters import box_reduce, find_padding
 from ..model.context import JobContext
 from ..model.curation import Reason
 from ..model.region import Region
-
-FloatImage = NDArray[np.float32]
-Mask = NDArray[np.bool_]
+from .dirt_cues import FloatImage, Mask, below_field, clumps, detail, each_part, grown, touching, wide_and_dark
+from .dirt_kind import GROW, aggregate_in, has_rim, shape_of
 
 _QUIET = JobContext()
 # scikit-image has no types
@@ -42,18 +42,14 @@ _RIM_SHARE, _RIM_DEPTH = 0.3, 4.0
 _FIELD_SMALL, _FIELD_LARGE = 3.0, 2.5
 #: Working pixels along the edge that are not looked at: cameras have dark lines there.
 _TRIM = 2
-#: Regions reach so much further than what was seen, diameters.
-_GROW = 0.15
 #: So many things of like size and darkness (ratios) are particles, whatever diameter was told; their clusters too.
 _ALIKE, _LIKENESS, _LARGEST_PARTICLE, _CLUSTER, _CLUSTER_LIKENESS = 5, 0.72, 5.0, 4.0, 0.5
 #: Nothing is dirt that is not so many times darker than what most dark spots (percentile) are.
 _DARKER, _MOST = 2.0, 85
 #: What is larger (diameters^2) is no such spot.
 _WIDE = 4.0
-#: Carbon is cut by the image's edge over so many diameters, by a corner of it over so many.
-_CARBON_EDGE, _CARBON_CORNER = 4.0, 1.5
-#: A ball that is cut by the edge bulges into the field by more than this share of where it is cut.
-_BULGE = 0.15
+#: An aggregate is more than so much of the thing it is part of.
+_MOSTLY = 0.5
 #: Longest deviation of the polygon from the outline, working pixels; area below which a thing is noise, diameters^2.
 _DEVIATION, _LEAST_AREA = 0.8, 0.04
 
@@ -66,7 +62,7 @@ def find_regions(
     bright: bool = False,
     context: JobContext = _QUIET,
 ) -> list[Region]:
-    """Carbon, ice and contamination.
+    """Carbon, ice, contamination and aggregates.
 
     Parameters
     ----------
@@ -81,9 +77,9 @@ def find_regions(
     Returns
     -------
     list of Region
-        Largest first, apart from one another; ``CARBON`` or ``ICE`` (which stands for all that is compact: crystals,
-        contamination). Polygons of at most some hundred corners, reaching to the image's edge where they are cut by
-        it.
+        Largest first, apart from one another; ``CARBON``, ``AGGREGATE`` (made of particles) or ``ICE`` (crystals,
+        contamination and all else that is compact). Polygons of at most some hundred corners, reaching to the image's
+        edge where they are cut by it.
 
     Raises
     ------
@@ -106,15 +102,11 @@ def find_regions(
     if min(small.shape) < 24 + 2 * _TRIM:
         return []
     small = small[_TRIM:-_TRIM, _TRIM:-_TRIM]
-    mask = _dirt(small, diameter / factor)
+    parts = _dirt(small, diameter / factor)
     context.check()
     limits = (top - 0.5, left - 0.5, top + inner.shape[0] - 0.5, left + inner.shape[1] - 0.5)
     first = (top + _TRIM * factor, left + _TRIM * factor)
-    found = [
-        region
-        for part, reason in _parts(mask, diameter / factor)
-        if (region := _region(part, reason, factor, first, limits)) is not None
-    ]
+    found = [region for part, reason in parts if (region := _region(part, reason, factor, first, limits)) is not None]
     return sorted(found, key=lambda region: -region.area)
 
 
@@ -126,36 +118,58 @@ def _reduced(image: NDArray[Any], factor: int, bright: bool) -> FloatImage:
     with np.errstate(over="ignore", invalid="ignore"):
         pixels = image.astype(np.float32)
         np.clip(pixels, min(low, median - 8 * spread), max(high, median + 8 * spread), out=pixels)
-    if image.dtype.kind == "f":
-        np.nan_to_num(pixels, copy=False, nan=median)
-    small = box_reduce(np.ascontiguousarray(pixels), factor)
+    pixels = np.ascontiguousarray(pixels)
+    small = box_reduce(pixels, factor)
+    if np.isnan(small).any():
+        small = box_reduce(np.nan_to_num(pixels, copy=False, nan=median), factor)
     return -small if bright else small
 
 
-def _dirt(small: FloatImage, diameter: float) -> Mask:
-    """Where there is something that is no field and no particle; ``diameter`` in px of ``small``."""
-    nothing = np.zeros(small.shape, bool)
-    fine, medium, coarse = (
-        below_field(ndimage.gaussian_filter(small, share * diameter)) for share in (_FINE, _SMALL, _LARGE)
-    )
+def _dirt(small: FloatImage, diameter: float) -> list[tuple[Mask, Reason]]:
+    """Things that are no field and no particle, and what each is; ``diameter`` in px of ``small``."""
+    smooth = [ndimage.gaussian_filter(small, share * diameter) for share in (_FINE, _SMALL, _LARGE)]
+    fine, medium, coarse = (below_field(one) for one in smooth)
+    dark, wide = _dark(medium, coarse, diameter), wide_and_dark(small, diameter)
+    pale = wide & ~touching(wide, dark)
+    field = (coarse > -_FIELD_LARGE) & (medium > -_FIELD_SMALL) & ~dark & ~pale
+    dirt = np.zeros(small.shape, bool)
+    if dark.any() or pale.any():
+        steepness = ndimage.gaussian_gradient_magnitude(fine, max(0.5, 0.1 * diameter))
+        dirt = _segmentation.watershed(steepness, np.where(dark | pale, 2, np.where(field, 1, 0))) == 2
+        dirt = _without_particles(dirt, wide, medium, diameter)
+
+    clumped = np.zeros(small.shape, bool)
+    for window, clump in each_part(clumps(detail(smooth[0], smooth[2], diameter), diameter), diameter):
+        clumped[window] |= aggregate_in(clump, fine[window], medium[window], diameter)
+    dirt |= clumped
+    if not dirt.any():
+        return []
+    dirt = _with_what_is_cut_off(dirt, diameter)
+    found = []
+    for window, part in each_part(dirt, 2.0 * diameter):
+        whole = np.zeros(small.shape, bool)
+        whole[window] = part
+        reason = shape_of(whole, diameter)
+        if clumped[window][part].mean() > _MOSTLY and reason is not Reason.CARBON:
+            found.append((whole, Reason.AGGREGATE))
+        elif part.sum() > _LEAST_AREA * diameter**2 and has_rim(part, dirt[window], fine[window], diameter):
+            found.append((whole, reason))
+    return found
+
+
+def _dark(medium: FloatImage, coarse: FloatImage, diameter: float) -> Mask:
+    """Insides of what is darker than any particle."""
     label, _ = ndimage.label(coarse < -_RIM_DEPTH)
     wide = np.isin(label, np.flatnonzero(np.bincount(label.ravel()) > _WIDE * diameter**2)) & (label > 0)
     seed = medium < -_limit(medium, _SMALL_DEPTH, wide, diameter)
     seed |= coarse < -_limit(coarse, _LARGE_DEPTH, wide, diameter)
     if not seed.any():
-        return nothing
-    # the inside of each thing: darker than half of the darkest nearby, so that its halo does not count
+        return seed
+    # darker than half of the darkest nearby, so that the halo does not count
     deepest = ndimage.minimum_filter(medium, size=2 * round(0.75 * diameter) + 1)
-    core = (medium < 0.5 * deepest) & (medium < -_FIELD_SMALL) & _grown(seed, 0.5 * diameter)
-    core = _touching(core, seed)
-    core = _linked(core, (medium < _RIM_SHARE * deepest) & (coarse < -_RIM_DEPTH), diameter)
-    if not core.any():
-        return nothing
-    field = (coarse > -_FIELD_LARGE) & (medium > -_FIELD_SMALL) & ~core
-    steepness = ndimage.gaussian_gradient_magnitude(fine, max(0.5, 0.1 * diameter))
-    dirt = _segmentation.watershed(steepness, np.where(core, 2, np.where(field, 1, 0))) == 2
-    dirt = _without_particles(dirt, medium, diameter)
-    return _with_what_is_cut_off(dirt, diameter) if dirt.any() else nothing
+    core = (medium < 0.5 * deepest) & (medium < -_FIELD_SMALL) & grown(seed, 0.5 * diameter)
+    core = touching(core, seed)
+    return _linked(core, (medium < _RIM_SHARE * deepest) & (coarse < -_RIM_DEPTH), diameter)
 
 
 def _limit(below: FloatImage, least: float, wide: Mask, diameter: float) -> float:
@@ -164,48 +178,13 @@ def _limit(below: FloatImage, least: float, wide: Mask, diameter: float) -> floa
     return max(least, _DARKER * -float(np.percentile(spots, 100 - _MOST))) if len(spots) > 20 else least
 
 
-def below_field(smooth: FloatImage) -> FloatImage:
-    """How far each pixel is above its field, in robust standard deviations of what is brighter than the field.
-
-    Parameters
-    ----------
-    smooth : (h, w) float32
-        The field is a parabola through the brighter part, whatever share of the image is dark.
-
-    Returns
-    -------
-    (h, w) float32, negative on dark things
-    """
-    step = max(1, int(math.sqrt(smooth.size / 6000)))
-    sample = smooth[::step, ::step].astype(np.float64)
-    y, x = np.linspace(-1, 1, sample.shape[0])[:, None], np.linspace(-1, 1, sample.shape[1])[None]
-    terms = np.stack([np.broadcast_to(t, sample.shape).ravel() for t in (1.0, x, y, x * x, x * y, y * y)], 1)
-    values = sample.ravel()
-    weight = (values > np.percentile(values, 30)).astype(np.float64)
-    spread = 0.0
-    factors = np.zeros(6)
-    for _ in range(12):
-        weighted = terms * weight[:, None]
-        factors = np.linalg.lstsq(weighted.T @ terms, weighted.T @ values, rcond=None)[0]
-        rest = values - terms @ factors
-        above = rest[rest > 0]
-        spread = float(np.median(above)) / 0.6745 if len(above) else 0.0
-        if spread <= 1e-6 * max(1e-30, float(np.abs(values).max())):
-            return np.zeros_like(smooth)
-        weight = np.where(
-            rest > 0, 1.0 / np.maximum(1.0, rest / (2 * spread)), np.clip(1.0 - (rest / (4 * spread)) ** 2, 0, 1) ** 2
-        )
-    # the sample's first and last line lie where its grid says, not at the image's edge
-    y = (np.arange(smooth.shape[0]) / (step * max(1, sample.shape[0] - 1)) * 2 - 1)[:, None]
-    x = (np.arange(smooth.shape[1]) / (step * max(1, sample.shape[1] - 1)) * 2 - 1)[None]
-    a, b, c, d, e, f = factors
-    return np.asarray((smooth - (a + b * x + c * y + d * x * x + e * x * y + f * y * y)) / spread, np.float32)
-
-
-def _without_particles(dirt: Mask, medium: FloatImage, diameter: float) -> Mask:
+def _without_particles(dirt: Mask, wide: Mask, medium: FloatImage, diameter: float) -> Mask:
     """Spare things of like size and like darkness, and clusters of them: those are dark particles, few or many."""
     label, n = ndimage.label(dirt)
-    numbers = np.arange(1, n + 1)
+    numbers = np.setdiff1d(np.arange(1, n + 1), label[wide])
+    n = len(numbers)
+    if not n:
+        return dirt
     size = np.sqrt(np.atleast_1d(ndimage.sum_labels(dirt, label, numbers)))
     depth = -np.atleast_1d(ndimage.minimum(medium, label, numbers))
     alike = np.ones((n, n), bool)
@@ -223,30 +202,15 @@ def _with_what_is_cut_off(dirt: Mask, diameter: float) -> Mask:
     """Add what dark rims cut off from the field, and holes; smooth the outline and grow it a little."""
     margin = round(3 * diameter)
     wide = np.pad(dirt, margin, mode="edge")
-    wide = ~_grown(~_grown(wide, 0.5 * diameter), 0.5 * diameter)
+    wide = ~grown(~grown(wide, 0.5 * diameter), 0.5 * diameter)
     closed = wide[margin:-margin, margin:-margin] | dirt
     label, n = ndimage.label(~closed)
     if n > 1:
         size = np.bincount(label.ravel())
         size[0] = 0
         closed = closed | (label != size.argmax())
-    opened = _grown(~_grown(~closed, 0.1 * diameter), 0.1 * diameter) if diameter >= 10 else closed
-    return _grown(opened, _GROW * diameter)
-
-
-def _grown(mask: Mask, reach: float) -> Mask:
-    if not mask.any():
-        return mask
-    return np.asarray(ndimage.distance_transform_edt(~mask) <= reach)
-
-
-def _touching(mask: Mask, seed: Mask) -> Mask:
-    """The connected parts of ``mask`` that hold a pixel of ``seed``."""
-    label, n = ndimage.label(mask)
-    wanted = np.zeros(n + 1, bool)
-    wanted[label[mask & seed]] = True
-    wanted[0] = False
-    return np.asarray(wanted[label])
+    opened = grown(~grown(~closed, 0.1 * diameter), 0.1 * diameter) if diameter >= 10 else closed
+    return grown(opened, GROW * diameter)
 
 
 def _linked(core: Mask, bridge: Mask, diameter: float) -> Mask:
@@ -255,44 +219,10 @@ def _linked(core: Mask, bridge: Mask, diameter: float) -> Mask:
     joined, n = ndimage.label(core | bridge)
     pairs = np.unique(np.column_stack([joined[core], pieces[core]]), axis=0)
     wanted = np.bincount(pairs[:, 0], minlength=n + 1) > 1
-    ends = bridge & ~_grown(core, diameter)
+    ends = bridge & ~grown(core, diameter)
     ends[1:-1, 1:-1] = False
     wanted[np.intersect1d(joined[ends], pairs[:, 0])] = True
     return np.asarray(core | wanted[joined])
-
-
-def _parts(mask: Mask, diameter: float) -> list[tuple[Mask, Reason]]:
-    """Connected parts and what each is."""
-    label, n = ndimage.label(mask)
-    parts = []
-    for number in range(1, n + 1):
-        part = np.asarray(label == number)
-        if part.sum() >= _LEAST_AREA * diameter**2:
-            parts.append((part, _kind(part, diameter)))
-    return parts
-
-
-def _kind(part: Mask, diameter: float) -> Reason:
-    """Carbon comes from the edge of the image and bends round the hole, or not at all; all else is ice or dirt."""
-    frame = np.zeros_like(part)
-    frame[[0, -1]] = frame[:, [0, -1]] = True
-    on_edge = part & frame
-    corner = bool(part[:: part.shape[0] - 1, :: part.shape[1] - 1].any())
-    if on_edge.sum() < (_CARBON_CORNER if corner else _CARBON_EDGE) * diameter:
-        return Reason.ICE
-    rim = np.argwhere(part & ~ndimage.binary_erosion(part, border_value=1)).astype(np.float64)
-    last = np.subtract(part.shape, 1)
-    ends = rim[((rim == 0) | (rim == last)).any(axis=1)]
-    if len(ends) < 2:  # it goes all round
-        return Reason.CARBON
-    start = ends[np.argmax(np.hypot(*(ends - ends[0]).T))]
-    end = ends[np.argmax(np.hypot(*(ends - start).T))]
-    chord = end - start
-    length = max(1.0, float(np.hypot(*chord)))
-    normal = np.array([-chord[1], chord[0]]) / length
-    if float(((np.argwhere(on_edge) - start) @ normal).mean()) > 0:
-        normal = -normal  # into the field
-    return Reason.ICE if float(((rim - start) @ normal).max()) > _BULGE * length else Reason.CARBON
 
 
 def _region(

@@ -1,0 +1,190 @@
+"""What gives dirt away on a small copy of a micrograph: darkness, wide darkness, and too much detail."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+FloatImage = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+#: Wide darkness: smoothing, and the side of the square that has to fit into a thing, diameters.
+_WIDE_SMOOTH, _WIDE_SIDE = 0.3, 1.4
+#: So dark (robust s.d. of the field's own bright places) is what wide things are seen by, and their extent as a share.
+_WIDE_DEPTH, _WIDE_SHARE = 10.0, 0.5
+#: Field, in the same unit, is never brighter.
+_BRIGHTEST = 2.0
+#: The strength of detail is averaged over so much, diameters.
+_AVERAGE = 0.6
+#: Aggregates have so many times the detail of particles, at their strongest and at their rim.
+_CLUMP_DETAIL, _CLUMP_RIM = 3.5, 2.0
+#: ... and at its rim an aggregate has such a share of its strongest nearby.
+_CLUMP_SHARE = 0.25
+#: What is smaller (diameters^2) is a particle; so many of them are what detail is measured by.
+_CLUMP_LEAST, _SINGLES = 3.0, 5
+#: What has more area than so many times the square of its inscribed radius is a line.
+_COMPACT = 8.0
+#: Share of the local maxima of detail that particles may make up or not.
+_TYPICAL = 70
+
+
+def below_field(smooth: FloatImage) -> FloatImage:
+    """How far each pixel is above its field, in robust standard deviations of what is brighter than the field.
+
+    Parameters
+    ----------
+    smooth : (h, w) float32
+        The field is a parabola through the brighter part, whatever share of the image is dark.
+
+    Returns
+    -------
+    (h, w) float32, negative on dark things
+    """
+    step = max(1, int(math.sqrt(smooth.size / 6000)))
+    sample = smooth[::step, ::step].astype(np.float64)
+    y, x = np.linspace(-1, 1, sample.shape[0])[:, None], np.linspace(-1, 1, sample.shape[1])[None]
+    terms = np.stack([np.broadcast_to(t, sample.shape).ravel() for t in (1.0, x, y, x * x, x * y, y * y)], 1)
+    values = sample.ravel()
+    weight = (values > np.percentile(values, 30)).astype(np.float64)
+    spread = 0.0
+    factors = np.zeros(6)
+    for _ in range(12):
+        weighted = terms * weight[:, None]
+        factors = np.linalg.lstsq(weighted.T @ terms, weighted.T @ values, rcond=None)[0]
+        rest = values - terms @ factors
+        above = rest[rest > 0]
+        spread = float(np.median(above)) / 0.6745 if len(above) else 0.0
+        if spread <= 1e-6 * max(1e-30, float(np.abs(values).max())):
+            return np.zeros_like(smooth)
+        weight = np.where(
+            rest > 0, 1.0 / np.maximum(1.0, rest / (2 * spread)), np.clip(1.0 - (rest / (4 * spread)) ** 2, 0, 1) ** 2
+        )
+    # the sample's first and last line lie where its grid says, not at the image's edge
+    y = (np.arange(smooth.shape[0]) / (step * max(1, sample.shape[0] - 1)) * 2 - 1)[:, None]
+    x = (np.arange(smooth.shape[1]) / (step * max(1, sample.shape[1] - 1)) * 2 - 1)[None]
+    a, b, c, d, e, f = factors
+    return np.asarray((smooth - (a + b * x + c * y + d * x * x + e * x * y + f * y * y)) / spread, np.float32)
+
+
+def wide_and_dark(small: FloatImage, diameter: float) -> Mask:
+    """Insides of things wider than a particle and darker than the gaps between particles, however pale.
+
+    Parameters
+    ----------
+    small : (h, w) float32
+        Dirt and particles dark.
+    diameter : float
+        Px of ``small``.
+
+    Returns
+    -------
+    (h, w) bool
+        A grey closing by a square of 1.4 diameters fills single particles and crowds of them (whose gaps are as bright
+        as the field) and leaves what the square fits into.
+    """
+    side = 2 * round(0.5 * _WIDE_SIDE * diameter) + 1
+    # what is brighter than the field (the fringe of carbon, a crack) is field
+    smooth = np.minimum(below_field(ndimage.gaussian_filter(small, _WIDE_SMOOTH * diameter)), _BRIGHTEST)
+    closed = below_field(ndimage.minimum_filter(ndimage.maximum_filter(smooth, size=side), size=side))
+    seed = closed < -_WIDE_DEPTH
+    if not seed.any():
+        return np.asarray(seed)
+    deepest = ndimage.minimum_filter(closed, size=side)
+    found = touching((closed < _WIDE_SHARE * deepest) & (closed < -_WIDE_SHARE * _WIDE_DEPTH), seed)
+    return compact(found)
+
+
+def compact(mask: Mask) -> Mask:
+    """The connected parts of ``mask`` that are no lines (the rim of carbon, a fringe)."""
+    label, n = ndimage.label(mask)
+    if not n:
+        return mask
+    numbers = np.arange(1, n + 1)
+    inscribed = np.atleast_1d(ndimage.maximum(depth_in(mask), label, numbers))
+    area = np.bincount(label.ravel(), minlength=n + 1)[1:]
+    return np.asarray(np.isin(label, numbers[area < _COMPACT * inscribed**2]) & mask)
+
+
+def detail(fine: FloatImage, coarse: FloatImage, diameter: float) -> FloatImage:
+    """Strength (variance) of detail of the size of particles around each pixel, (h, w) float32.
+
+    Parameters
+    ----------
+    fine, coarse : (h, w) float32
+        Smoothed by an eighth and by half of a diameter.
+    diameter : float
+    """
+    band = fine - coarse
+    band *= band
+    return np.asarray(ndimage.gaussian_filter(band, _AVERAGE * diameter))
+
+
+def clumps(strength: FloatImage, diameter: float) -> Mask:
+    """Where there is much more :func:`detail` than particles have, over more than one of them.
+
+    Parameters
+    ----------
+    strength : (h, w) float32
+    diameter : float
+
+    Returns
+    -------
+    (h, w) bool
+        Aggregates; ice, too, where it has a strong rim or detail of its own.
+    """
+    nothing = np.zeros(strength.shape, bool)
+    strongest_near = ndimage.maximum_filter(strength, size=2 * round(0.75 * diameter) + 1)
+    peaks = strength[strength == strongest_near]
+    usual = float(np.percentile(peaks, _TYPICAL)) if len(peaks) else 0.0
+    if float(strength.max()) <= _CLUMP_DETAIL * usual:
+        return nothing
+    own = strength > _CLUMP_SHARE * ndimage.maximum_filter(strongest_near, size=2 * round(1.25 * diameter) + 1)
+    for _ in range(3):
+        if usual <= 0:
+            return nothing
+        label, n = ndimage.label(own & (strength > _CLUMP_RIM * usual))
+        if not n:
+            return nothing
+        numbers = np.arange(1, n + 1)
+        strongest = np.atleast_1d(ndimage.maximum(strength, label, numbers))
+        area = np.bincount(label.ravel(), minlength=n + 1)[1:] / diameter**2
+        single = (area < _CLUMP_LEAST) & (strongest > 1.5 * usual)
+        if single.sum() < _SINGLES:
+            found = np.isin(label, numbers[(area >= _CLUMP_LEAST) & (strongest > _CLUMP_DETAIL * usual)])
+            return compact(np.asarray(found & (label > 0)))
+        usual = float(np.median(strongest[single]))  # few particles: most maxima were noise
+    return nothing
+
+
+def depth_in(mask: Mask) -> NDArray[np.float64]:
+    """Distance to what is outside; what is cut by the image's edge goes on there."""
+    return np.asarray(ndimage.distance_transform_edt(np.pad(mask, 1, mode="edge"))[1:-1, 1:-1])
+
+
+def grown(mask: Mask, reach: float) -> Mask:
+    """``mask`` and all within ``reach`` px of it."""
+    if not mask.any():
+        return mask
+    return np.asarray(ndimage.distance_transform_edt(~mask) <= reach)
+
+
+def each_part(mask: Mask, margin: float) -> Iterator[tuple[tuple[slice, slice], Mask]]:
+    """Connected parts of ``mask``: a window with ``margin`` px around each, and the part in it."""
+    label, _ = ndimage.label(mask)
+    reach = math.ceil(margin) + 1
+    for number, box in enumerate(ndimage.find_objects(label), 1):
+        rows, columns = (slice(max(0, along.start - reach), along.stop + reach) for along in box)
+        yield (rows, columns), np.asarray(label[rows, columns] == number)
+
+
+def touching(mask: Mask, seed: Mask) -> Mask:
+    """The connected parts of ``mask`` that hold a pixel of ``seed``."""
+    label, n = ndimage.label(mask)
+    wanted = np.zeros(n + 1, bool)
+    wanted[label[mask & seed]] = True
+    wanted[0] = False
+    return np.asarray(wanted[label])

@@ -1,0 +1,107 @@
+"""What a thing that lies on a micrograph is: carbon, ice, an aggregate, or nothing but thicker ice."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from ..model.curation import Reason
+from .dirt_cues import FloatImage, Mask, depth_in, grown
+
+#: Regions reach so much further than what was seen, diameters.
+GROW = 0.15
+#: Carbon is cut by the image's edge over so many diameters, by a corner of it over so many.
+_CARBON_EDGE, _CARBON_CORNER = 4.0, 1.5
+#: A ball that is cut by the edge bulges into the field by more than this share of where it is cut.
+_BULGE = 0.15
+#: What of a clump is dark: so far below the field (robust s.d.), and such a share of its darkest; gaps of so many
+#: diameters belong to it.
+_FIELD, _FLANK, _GAPS = -3.0, 0.15, 0.4
+#: It is an aggregate where, so far inside (diameters), its brightest tenth has at most such a share of the darkness of
+#: its darkest.
+_INSIDE, _UNEVEN = 0.35, 0.47
+#: An aggregate reaches so much further than its dark, diameters.
+_SKIRT = 0.2
+#: Things as wide as this (diameters from rim to middle) need a rim ...
+_RIM_WIDE = 0.5
+#: ... across which, from so far outside to so far inside (diameters), grey changes by such a share of the whole,
+#: and by so many robust s.d.
+_RIM_NEAR, _RIM_FAR, _RIM_SHARE, _RIM_STEP = 0.45, 1.5, 0.3, 1.7
+
+
+def aggregate_in(clump: Mask, fine: FloatImage, medium: FloatImage, diameter: float) -> Mask:
+    """What of a place full of detail is made of particles: dark and bright in turn, where ice is evenly dark.
+
+    Parameters
+    ----------
+    clump : (h, w) bool
+        One part of :func:`.dirt_cues.clumps`.
+    fine, medium : (h, w) float32
+        Darkness, negative on dark things, at an eighth and a quarter of a diameter.
+    diameter : float
+
+    Returns
+    -------
+    (h, w) bool
+        Nothing where it is ice.
+    """
+    dark = clump & (medium < min(_FIELD, _FLANK * float(medium[clump].min())))
+    if not dark.any():
+        return dark
+    reach = _GAPS * diameter
+    dark = np.asarray(ndimage.binary_fill_holes(clump & ~grown(~grown(dark, reach), reach)))
+    depth = depth_in(dark)
+    low, high = np.percentile(fine[depth > min(_INSIDE * diameter, 0.5 * float(depth.max()))], (10, 90))
+    made_of_particles = bool(low < 0 and high > _UNEVEN * low)
+    return clump & grown(dark, _SKIRT * diameter) if made_of_particles else np.zeros_like(dark)
+
+
+def has_rim(part: Mask, others: Mask, fine: FloatImage, diameter: float) -> bool:
+    """Whether a wide thing has an edge: ice that gets thicker has none.
+
+    Parameters
+    ----------
+    part, others : (h, w) bool
+        The thing and all things.
+    fine : (h, w) float32
+        Grey values, little smoothed.
+    diameter : float
+    """
+    depth = depth_in(part)
+    if float(depth.max()) < _RIM_WIDE * diameter:
+        return True
+    # how far outside the rim each pixel is; regions reach a little over it
+    outside = np.where(part, -depth, ndimage.distance_transform_edt(~part)) / diameter + GROW
+    apart = part | ~others
+    fine = np.minimum(fine, 0.0)  # a bright fringe on its own is no rim
+    grey = []
+    for low, high in ((0, _RIM_NEAR), (-_RIM_NEAR, 0), (_RIM_NEAR, _RIM_FAR), (-_RIM_FAR, -_RIM_NEAR)):
+        band = (outside > low) & (outside <= high) & apart
+        if not band.any():
+            return True
+        grey.append(float(fine[band].mean()))
+    outer, inner, beyond, within = grey
+    return outer - inner > max(_RIM_STEP, _RIM_SHARE * (beyond - within))
+
+
+def shape_of(part: Mask, diameter: float) -> Reason:
+    """Carbon comes from the edge of the image and bends round the hole, or not at all; all else is ice or dirt."""
+    frame = np.zeros_like(part)
+    frame[[0, -1]] = frame[:, [0, -1]] = True
+    on_edge = part & frame
+    corner = bool(part[:: part.shape[0] - 1, :: part.shape[1] - 1].any())
+    if on_edge.sum() < (_CARBON_CORNER if corner else _CARBON_EDGE) * diameter:
+        return Reason.ICE
+    rim = np.argwhere(part & ~ndimage.binary_erosion(part, border_value=1)).astype(np.float64)
+    last = np.subtract(part.shape, 1)
+    ends = rim[((rim == 0) | (rim == last)).any(axis=1)]
+    if len(ends) < 2:  # it goes all round
+        return Reason.CARBON
+    start = ends[np.argmax(np.hypot(*(ends - ends[0]).T))]
+    end = ends[np.argmax(np.hypot(*(ends - start).T))]
+    chord = end - start
+    length = max(1.0, float(np.hypot(*chord)))
+    normal = np.array([-chord[1], chord[0]]) / length
+    if float(((np.argwhere(on_edge) - start) @ normal).mean()) > 0:
+        normal = -normal  # into the field
+    return Reason.ICE if float(((rim - start) @ normal).max()) > _BULGE * length else Reason.CARBON
