@@ -18,8 +18,8 @@ from typing import Any
 import mrcfile
 import numpy as np
 import pytest
+from counting_plugin import Calls, counting, install
 
-from cryoppp_annotator import extensions
 from cryoppp_annotator.errors import Cancelled
 from cryoppp_annotator.imaging.ctf import Ctf, Defocus
 from cryoppp_annotator.model.candidates import Candidates
@@ -35,29 +35,6 @@ from cryoppp_annotator.session.whole_boxes import set_whole_box_px
 N, SIDE = 8, 160
 SQUARE = np.array([(20.0, 20.0), (20.0, 60.0), (60.0, 60.0), (60.0, 20.0)])
 
-#: A picker of somebody else. It says in a folder on which micrograph it was called (the number is in the first pixel),
-#: and stays at those whose number is not below what the file ``gate`` there says, until it is cancelled.
-COUNTING = """
-import time, uuid
-from pathlib import Path
-import numpy as np
-from cryoppp_annotator.api import Candidates
-
-class Counting:
-    name, title = "counting", "Counts its calls"
-
-    def propose(self, image, *, pixel_size_A, diameter_A, parameters, context):
-        folder, number = Path(parameters["calls"]), int(image[0, 0])
-        (folder / f"{number}-{uuid.uuid4().hex}").touch()
-        while number >= int((folder / "gate").read_text()):
-            context.check()
-            time.sleep(0.01)
-        x = 40.0 + np.arange(4) * 20
-        return Candidates(x, x + number, 1 / (3 + np.arange(4)), np.full(4, float(diameter_A)))
-
-IT = Counting()
-"""
-
 
 def write(path: Path, number: int, seed: int = 0) -> Path:
     image = np.random.default_rng((number, seed)).normal(0, 1, (SIDE, SIDE)).astype(np.float32)
@@ -68,45 +45,12 @@ def write(path: Path, number: int, seed: int = 0) -> Path:
     return path
 
 
-class Calls:
-    """What the picker was called on."""
-
-    def __init__(self, folder: Path, plugin: Path) -> None:
-        self.folder, self.plugin = folder, plugin
-        folder.mkdir()
-        self.let_through(N)
-
-    def let_through(self, n: int) -> None:
-        (self.folder / "gate.new").write_text(str(n))
-        os.replace(self.folder / "gate.new", self.folder / "gate")
-
-    def taken(self) -> list[int]:
-        """The numbers since the last time, sorted; one of several calls stands several times."""
-        files = list(self.folder.glob("*-*"))
-        for file in files:
-            file.unlink()
-        return sorted(int(file.name.partition("-")[0]) for file in files)
-
-
-def install(folder: Path, version: str) -> None:
-    info = folder / "counting.dist-info"
-    info.mkdir(exist_ok=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: counting\nVersion: {version}\n")
-    (info / "entry_points.txt").write_text(f"[{extensions.PICKERS}]\ncounting = counting_picker:IT\n")
-    (folder / "counting_picker.py").write_text(COUNTING)
-
-
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
     """An installed distribution that brings the picker."""
-    plugin = tmp_path / "plugin"
-    plugin.mkdir()
-    install(plugin, "1.0")
-    monkeypatch.syspath_prepend(plugin)
-    extensions.find.cache_clear()
-    yield Calls(tmp_path / "calls", plugin)
-    extensions.find.cache_clear()
-    sys.modules.pop("counting_picker", None)
+    with counting(tmp_path, monkeypatch) as found:
+        found.let_through(N)
+        yield found
 
 
 @pytest.fixture
@@ -126,11 +70,8 @@ def kept(session: Session) -> list[Path]:
     return sorted((session.store.folder / "cache" / "proposals").glob("*.npz"))
 
 
-def propose(session: Session, calls: Calls, context: JobContext | None = None, **more: Any) -> proposals.Proposal:
-    given = {"calls": str(calls.folder), **more.pop("parameters", {})}
-    return proposals.propose(
-        session, "counting", session.micrographs, parameters=given, context=context or JobContext(), **more
-    )
+def propose(session: Session, context: JobContext | None = None, **more: Any) -> proposals.Proposal:
+    return proposals.propose(session, "counting", session.micrographs, context=context or JobContext(), **more)
 
 
 def stopped_after(session: Session, n: int, said: list[str]) -> JobContext:
@@ -153,14 +94,14 @@ def test_a_cancelled_proposal_enters_nothing_and_the_next_one_picks_only_the_res
     calls.let_through(5)
     steps = len(eight.history())
     with pytest.raises(Cancelled):
-        propose(eight, calls, stopped_after(eight, 5, said))
+        propose(eight, stopped_after(eight, 5, said))
     assert said[-1] == "5 of 8 are kept: the next start goes on there"
     assert set(calls.taken()) >= set(range(5))
     assert (len(eight.history()), eight.counts()["undecided"]) == (steps, 0), "nothing half-done appears"
     calls.let_through(N)
     lines: list[str] = []
     told: list[tuple[float, float, str]] = []
-    again = propose(eight, calls, JobContext(on_progress=lambda *one: told.append(one), on_log=lines.append))
+    again = propose(eight, JobContext(on_progress=lambda *one: told.append(one), on_log=lines.append))
     assert calls.taken() == [5, 6, 7]
     assert lines == ["5 of 8 were done before"]
     assert any(total == 3 and "micrographs · 5 of 8 were done before" in text for _, total, text in told), told
@@ -172,20 +113,20 @@ def test_a_cancelled_proposal_enters_nothing_and_the_next_one_picks_only_the_res
     assert eight.counts()["undecided"] == 0, "one step"
     for file in kept(eight):
         file.unlink()
-    whole = propose(eight, calls)
+    whole = propose(eight)
     assert calls.taken() == list(range(N))
     assert same(again, whole)
     assert "before" not in entered(eight, whole)
 
 
 def test_nothing_is_picked_twice_where_nothing_has_changed(eight: Session, calls: Calls) -> None:
-    first = propose(eight, calls)
+    first = propose(eight)
     ball = Region(Reason.ICE, SQUARE + 80)
     here = eight.micrographs[2].id
     proposals.enter(eight, replace(first, regions=((here, (ball,)),)))
     assert [r.origin for r in eight.store.regions(here)] == [Origin.FOUND]
     calls.taken()
-    again = propose(eight, calls)
+    again = propose(eight)
     assert calls.taken() == [], "what is entered and what was found on the way changes nothing"
     assert same(first, again)
 
@@ -197,13 +138,10 @@ def test_a_kill_costs_only_what_was_running(eight: Session, calls: Calls) -> Non
         "from pathlib import Path\n"
         "from cryoppp_annotator.session import project, proposals\n"
         "session = project.open_project(Path(sys.argv[1]))\n"
-        "given = {'calls': sys.argv[2]}\n"
-        "proposals.propose(session, 'counting', session.micrographs, parameters=given)\n"
+        "proposals.propose(session, 'counting', session.micrographs)\n"
     )
     path = os.pathsep.join([str(calls.plugin), *filter(None, [os.environ.get("PYTHONPATH")])])
-    other = subprocess.Popen(
-        [sys.executable, "-c", script, eight.store.folder, calls.folder], env={**os.environ, "PYTHONPATH": path}
-    )
+    other = subprocess.Popen([sys.executable, "-c", script, eight.store.folder], env={**os.environ, "PYTHONPATH": path})
     try:
         while len(kept(eight)) < 5:
             assert other.poll() is None
@@ -213,7 +151,7 @@ def test_a_kill_costs_only_what_was_running(eight: Session, calls: Calls) -> Non
         other.wait()
     assert set(calls.taken()) >= set(range(5))
     calls.let_through(N)
-    assert propose(eight, calls).before == "5 of 8 were done before"
+    assert propose(eight).before == "5 of 8 were done before"
     assert calls.taken() == [5, 6, 7]
 
 
@@ -245,13 +183,13 @@ CHANGES: dict[str, tuple[Callable[[Session, Calls], object], list[int]]] = {
 
 @pytest.mark.parametrize("what", CHANGES)
 def test_what_has_changed_is_picked_anew(eight: Session, calls: Calls, what: str) -> None:
-    propose(eight, calls)
+    propose(eight)
     calls.taken()
     change, numbers = CHANGES[what]
     change(eight, calls)
-    again = propose(eight, calls)
+    again = propose(eight)
     assert calls.taken() == numbers
-    assert same(again, propose(eight, calls))
+    assert same(again, propose(eight))
     assert calls.taken() == []
 
 
@@ -272,16 +210,16 @@ def test_another_parameter_or_another_file_of_that_name_picks_anew(
         {"parameters": {"model": str(model)}},
     ]
     for wish in wishes:
-        propose(eight, calls, **wish)
+        propose(eight, **wish)
         assert calls.taken() == list(range(N)), wish
-        propose(eight, calls, **wish)
+        propose(eight, **wish)
         assert calls.taken() == [], wish
     model.write_bytes(b"two")
-    propose(eight, calls, **wishes[-1])
+    propose(eight, **wishes[-1])
     assert calls.taken() == list(range(N))
     unseen = {"parameters": {"of unknown content": object()}}
     for _ in range(2):
-        propose(eight, calls, **unseen)
+        propose(eight, **unseen)
         assert calls.taken() == list(range(N)), "what cannot be compared is not taken for the same"
 
 
@@ -329,7 +267,7 @@ def told(one: Picked) -> list[Any]:
 
 
 def test_a_damaged_file_is_picked_anew(eight: Session, calls: Calls, caplog: pytest.LogCaptureFixture) -> None:
-    first = propose(eight, calls)
+    first = propose(eight)
     calls.taken()
     files = kept(eight)
     files[0].write_bytes(b"")
@@ -343,7 +281,7 @@ def test_a_damaged_file_is_picked_anew(eight: Session, calls: Calls, caplog: pyt
     np.savez(files[5], **{**columns, "candidates": np.zeros((3, 2))})
     np.savez(files[6], **{name: value for name, value in columns.items() if name != "left_out"})
     with caplog.at_level(logging.WARNING, "cryoppp_annotator"):
-        again = propose(eight, calls)
+        again = propose(eight)
     assert len(calls.taken()) >= 6
     assert same(first, again)
     assert [r.getMessage().count("is no kept proposal") for r in caplog.records].count(1) == 1, "said once"
@@ -375,7 +313,7 @@ def test_a_cache_that_cannot_be_written_fails_nothing(
     (eight.store.folder / "cache" / "proposals").write_text("in the way")
     lines: list[str] = []
     with caplog.at_level(logging.WARNING, "cryoppp_annotator"):
-        found = propose(eight, calls, JobContext(on_log=lines.append))
+        found = propose(eight, JobContext(on_log=lines.append))
     assert len(found.found) == N
     assert not found.failed
     assert len(lines) == 1
@@ -389,7 +327,7 @@ def test_a_cache_that_cannot_be_written_fails_nothing(
         is_cancelled=lambda: any(text.startswith("2/8") for text in said),
     )
     with pytest.raises(Cancelled):
-        propose(eight, calls, context)
+        propose(eight, context)
     assert not any("goes on" in text for text in said), "nothing is promised that is not so"
 
 
@@ -398,25 +336,25 @@ def test_a_full_disk_fails_nothing_and_leaves_nothing_half_written(eight: Sessio
     signals = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))
-        found = propose(eight, calls)
+        found = propose(eight)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, signals)
     assert len(found.found) == N
     assert list((eight.store.folder / "cache" / "proposals").iterdir()) == []
     calls.taken()
-    assert same(found, propose(eight, calls))
+    assert same(found, propose(eight))
     assert calls.taken() == list(range(N))
     assert len(kept(eight)) == N
 
 
 def test_a_project_opened_read_only_is_not_written(eight: Session, calls: Calls) -> None:
-    with_picks = propose(eight, calls)
+    with_picks = propose(eight)
     for file in kept(eight):
         file.unlink()
     other = project.open_project(eight.store.folder, read_only=True)
     try:
-        assert same(with_picks, propose(other, calls))
+        assert same(with_picks, propose(other))
     finally:
         other.close()
     assert kept(eight) == []
