@@ -54,6 +54,7 @@ class _Writing:
     doing: str
     done: Callable[[Committed | None, Tallies], object]
     failed: Callable[[AnnotatorError], None] | None
+    lost: Callable[[], object]
     job: Job | None = None
     ran: bool = False
     brought: Committed | None = None
@@ -98,6 +99,7 @@ class Backlog:
         doing: str,
         done: Callable[[Committed | None, Tallies], object],
         failed: Callable[[AnnotatorError], None] | None = None,
+        lost: Callable[[], object] = lambda: None,
     ) -> None:
         """Begin a big step; there must be none (:meth:`waits`).
 
@@ -112,8 +114,10 @@ class Backlog:
             particles.
         failed : callable, optional
             Gets why nothing was written; by default it is said.
+        lost : callable, optional
+            Called after that, and where it was cancelled.
         """
-        self._start(_Writing(work, doing, done, failed))
+        self._start(_Writing(work, doing, done, failed, lost))
         self._owner.say(f"{doing} …")
 
     def _start(self, writing: _Writing) -> None:
@@ -152,12 +156,14 @@ class Backlog:
             if writing.job is not None:
                 writing.job.state = JobState.DONE  # a cancel that came too late changes nothing
             writing.done(writing.brought, writing.tallies)
-        elif writing.error is None or isinstance(writing.error, Cancelled):
+            return
+        if writing.error is None or isinstance(writing.error, Cancelled):
             self._owner.say(f"cancelled: {writing.doing}; nothing was changed", "warning")
         elif isinstance(writing.error, AnnotatorError) and writing.failed is not None:
             writing.failed(writing.error)
         else:
             self._owner.say(str(writing.error), "error")
+        writing.lost()
 
     def _go_on(self) -> None:
         """Do what waited, until one of it is big."""

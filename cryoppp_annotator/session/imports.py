@@ -6,13 +6,14 @@ import datetime
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import Connection
 
 from ..errors import FormatError, Refused
 from ..extensions import formats
@@ -23,6 +24,7 @@ from ..model.coordinates import Anchor, Orientation, SourceFrame
 from ..model.curation import Change, Decision, Delta, Reason
 from ..model.micrograph import Micrograph
 from ..model.pickfile import CoordinateFormat, FilePicks, Issue, PickFile
+from ..store.store import Committed, Store
 from . import edits
 from .session import Session
 
@@ -328,8 +330,11 @@ def enter(
     decision: Decision | None = None,
     again: bool = False,
     name: str | None = None,
+    then: Callable[[str | None], object] = lambda line: None,
 ) -> str:
     """Enter an import as one step that can be undone. Returns the line for the status bar.
+
+    A window's many picks are entered in the background (:meth:`Session.commit_over`).
 
     Parameters
     ----------
@@ -339,6 +344,8 @@ def enter(
         Also when the same file was imported before.
     name : str, optional
         What the pick set is called; the file's name by default.
+    then : callable, optional
+        Gets that line when the picks are there, now or later; None where they could not be written.
 
     Raises
     ------
@@ -359,9 +366,24 @@ def enter(
         raise FormatError(
             f"counts y from the last row, and {first.name} cannot be read ({first.problem})", plan.file.path
         )
-    change = _change(session, plan, decision or Decision.UNDECIDED, identity, name)
-    session.insert(change)
-    lines = [change.title, plan.frame_message()]
+    lines: list[str] = []
+
+    def build(_store: Store, _connection: Connection) -> Change:
+        return _change(session, plan, decision or Decision.UNDECIDED, identity, name)
+
+    def over(committed: Committed | None) -> None:
+        if committed is not None:
+            lines.append(_told(session, plan, committed.change.title))
+        then(lines[0] if lines else None)
+
+    doing = f"importing {edits.count_of(plan.n_picks)}"
+    session.commit_over(build, at_most=plan.n_picks, doing=doing, then=over)
+    return lines[0] if lines else f"{doing} …"
+
+
+def _told(session: Session, plan: ImportPlan, title: str) -> str:
+    """What was imported, for the status bar."""
+    lines = [title, plan.frame_message()]
     n_unplaced = len(plan.matched) - len(plan.placeable)
     if n_unplaced:
         lines.append(f"left out on {edits.count_of(n_unplaced, 'micrograph')} that cannot be read")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import Connection
 
 from ..errors import AnnotatorError
 from ..formats import images
@@ -19,6 +20,7 @@ from ..model.curation import Change, Decision, Delta, Kind, Reason, Table
 from ..model.micrograph import Micrograph, MicrographState
 from ..model.particles import Particles
 from ..model.pickfile import MicrographPicks
+from ..store.store import Committed, Selector, Store
 from . import regions
 from .edits import count_of
 from .exports import gather
@@ -119,8 +121,13 @@ def _seen(
     return density, step, padding
 
 
-def mend(session: Session, findings: Sequence[ProjectFinding]) -> int:
-    """Reject what the findings' mends say, all as one step. Returns how many picks changed."""
+def mend(
+    session: Session, findings: Sequence[ProjectFinding], then: Callable[[Committed | None], object] = lambda _: None
+) -> int:
+    """Reject what the findings' mends say, all as one step.
+
+    Returns how many picks changed; LATER, ``then`` and what ``then`` gets as :meth:`Session.commit_over`.
+    """
     wanted: dict[int, tuple[int, Reason]] = {}
     for item in findings:
         reason = REASONS.get(item.finding.mend)
@@ -134,11 +141,12 @@ def mend(session: Session, findings: Sequence[ProjectFinding]) -> int:
     for particle, (micrograph, _) in wanted.items():
         by_micrograph.setdefault(micrograph, []).append(particle)
 
-    def build() -> Change | None:
+    def build(store: Store, connection: Connection) -> Change | None:
         deltas = [
             delta
             for micrograph, ids in by_micrograph.items()
-            if (delta := _rejection(session.store.particles(micrograph), ids, wanted)) is not None
+            if (delta := _rejection(store._particles(connection, Selector(micrograph=micrograph).where()), ids, wanted))
+            is not None
         ]
         n = sum(len(d) for d in deltas)
         if not n:
@@ -146,8 +154,7 @@ def mend(session: Session, findings: Sequence[ProjectFinding]) -> int:
         one = next(iter(by_micrograph)) if len(by_micrograph) == 1 else None
         return Change("mend", f"mend {count_of(n)} found by lint", tuple(deltas), one)
 
-    committed = session.insert_built(build)
-    return 0 if committed is None else committed.change.n_rows()
+    return session.commit_over(build, at_most=len(wanted), doing="mending what lint found", then=then)
 
 
 def _rejection(particles: Particles, ids: Sequence[int], wanted: dict[int, tuple[int, Reason]]) -> Delta | None:

@@ -271,10 +271,14 @@ def enter(session: Session, proposal: Proposal, then: Callable[[str], object] = 
 
     there = sum(session.micrograph(number).n_undecided for number, _ in proposal.found)
     coming = sum(len(candidates) for _, candidates in proposal.found)
-    return session.commit_over(
+    n = session.commit_over(
         build, at_most=there + coming, doing=f"entering {edits.count_of(coming, 'candidate')}",
-        nothing=f"{proposal.picker} proposes nothing new", then=lambda: then(line()),
+        nothing=f"{proposal.picker} proposes nothing new",
+        then=lambda committed: then(line()) if committed is not None else None,
     )  # fmt: skip
+    if not n:
+        then(line())
+    return n
 
 
 def _entered(proposal: Proposal, new: int, old: int) -> str:

@@ -316,7 +316,7 @@ class Session:
         at_most: int | None = None,
         doing: str = "changing picks",
         nothing: str = "nothing was left to change",
-        then: Callable[[], object] = lambda: None,
+        then: Callable[[Committed | None], object] = lambda committed: None,
     ) -> int:
         """Commit what ``build`` makes of rows that it reads in the same transaction.
 
@@ -325,7 +325,9 @@ class Session:
         at_most : int, optional
             Picks it can be about; None = nobody knows. Many are written in the background, ``build`` called there.
         doing, nothing : str
-            Said while that goes on, and where it changed nothing; ``then`` is called when it is over, now or later.
+            Said while that goes on, and where it changed nothing.
+        then : callable, optional
+            Gets what was committed, now or later; None where nothing was (failed in the background, too).
 
         Returns
         -------
@@ -340,13 +342,16 @@ class Session:
                 self._absorb(changed, tallies)
             elif tallies is not None:
                 self.say(nothing)
-            then()
+            then(changed)
             return _rows_of(changed)
 
         def begin() -> int:
             if backlog is None or (at_most is not None and at_most <= BIG):
                 return over(self.retried(lambda: self.store.commit_built(build, self.curator)))
-            backlog.write(lambda context: self.store.commit_built(build, self.curator, context.check), doing, over)
+            backlog.write(
+                lambda context: self.store.commit_built(build, self.curator, context.check), doing, over,
+                lost=lambda: then(None),
+            )  # fmt: skip
             return LATER
 
         def after_all() -> None:

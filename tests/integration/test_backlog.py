@@ -17,7 +17,7 @@ from cryoppp_annotator.errors import Refused
 from cryoppp_annotator.jobs.runner import Runner
 from cryoppp_annotator.model.candidates import Candidates
 from cryoppp_annotator.model.curation import Decision, Reason
-from cryoppp_annotator.session import backlog, class_view, project, proposals
+from cryoppp_annotator.session import backlog, class_view, imports, project, proposals
 from cryoppp_annotator.session.backlog import LATER, Backlog
 from cryoppp_annotator.session.session import Session
 from cryoppp_annotator.store.store import Selector
@@ -341,3 +341,34 @@ def test_a_proposal_for_every_micrograph_is_entered_behind_and_takes_no_decision
     door.open()
     agrees(session)
     assert candidates[0] in session.particles.id
+
+
+def test_a_large_import_is_entered_behind_and_one_that_is_cancelled_leaves_nothing(door: Door, tmp_path: Path) -> None:
+    session = door.session
+    first = session.micrographs[0]
+    session.go(first.id)
+    rows = "\n".join(f"{first.name}.mrc {x} {7 * x % 501}" for x in range(1, 51))
+    labels = "_rlnMicrographName #1\n_rlnCoordinateX #2\n_rlnCoordinateY #3"
+    (tmp_path / "picks.star").write_text(f"data_\n\nloop_\n{labels}\n{rows}\n")
+    plan = imports.read(session, tmp_path / "picks.star")
+    lines: list[str | None] = []
+    before = state(session)
+    door.shut()
+    assert imports.enter(session, plan, then=lines.append) == "importing 50 picks …"
+    assert lines == []
+    (writing,) = [job for job in door.runner.active() if job.title.startswith("importing")]
+    writing.cancel()
+    door.open()
+    assert lines == [None]
+    assert any("cancelled: importing 50 picks; nothing was changed" in text for text in door.said)
+    assert state(session) == before
+
+    door.shut()
+    imports.enter(session, plan, then=lines.append)
+    door.open()
+    assert lines[1].startswith("import 50 picks from picks.star")
+    agrees(session)
+    assert session.counts()["undecided"] == 3 * 49 + 50
+    with pytest.raises(Refused, match="was imported before"):
+        imports.enter(session, plan, then=lines.append)
+    assert len(lines) == 2

@@ -156,7 +156,10 @@ class CheckPanel(QWidget):
 
     def _on_mend(self) -> None:
         findings = self._mendable()
-        if self._bench.guarded(lambda: linting.mend(self._bench.session, findings)):
+        self._bench.guarded(lambda: linting.mend(self._bench.session, findings, self._on_mended))
+
+    def _on_mended(self, committed: object) -> None:
+        if committed is not None:
             self.start()
 
     def _on_changed(self, _announcement: Announcement) -> None:

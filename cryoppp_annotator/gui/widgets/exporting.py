@@ -178,7 +178,11 @@ class ExportDialog(QDialog):
             self.lint.setText(f"looking for problems failed: {job.error}")
 
     def _on_mend(self) -> None:
-        if self._bench.guarded(lambda: linting.mend(self._bench.session, self._found)):
+        over = partial(self._on_mended, self._asked)
+        self._bench.guarded(lambda: linting.mend(self._bench.session, self._found, over))
+
+    def _on_mended(self, asked: int, committed: object) -> None:
+        if committed is not None and asked == self._asked:
             self._on_choice()
 
     def _on_browse(self) -> None:

@@ -27,6 +27,7 @@ from qtpy.QtWidgets import (
 )
 
 from ... import extensions
+from ...errors import AnnotatorError
 from ...formats.class_files import ClassSet, find_class_set
 from ...formats.frame import describe
 from ...formats.images import MRC_EXTENSIONS
@@ -342,12 +343,22 @@ def enter_all(
 
 
 def _enter(bench: Workbench, plan: imports.ImportPlan, decision: Decision, entered: Entered) -> None:
-    def now() -> None:
-        bench.guarded(lambda: bench.say(past(imports.enter(bench.session, plan, decision=decision))))
+    def over(line: str | None) -> None:
+        if line is not None:
+            bench.say(past(line))
         bench.imported.emit()
-        entered(plan)
+        if line is not None:
+            entered(plan)
 
-    bench.session.when_free(now)
+    def now() -> None:
+        try:
+            imports.enter(bench.session, plan, decision=decision, then=over)
+        except AnnotatorError:  # imported before, say
+            bench.imported.emit()
+            entered(plan)
+            raise
+
+    bench.guarded(lambda: bench.session.when_free(now))
 
 
 def _ask(

@@ -49,6 +49,7 @@ class ParticleBox(QGroupBox):
         self.guess = QLabel("a guess: nobody has measured a particle yet")
         self.guess.setWordWrap(True)
         self.measure = QPushButton("measure")
+        self.measure.setStyleSheet("padding: 3px 4px;")  # beside the number the word has little room
         self.measure.setToolTip("Then drag from the centre of a particle to its rim (O)")
         self.measure.clicked.connect(lambda: self._bench.give("measure"))
         row = QHBoxLayout()
