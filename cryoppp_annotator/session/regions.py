@@ -1,13 +1,14 @@
 """Regions of a project: drawn by a person, found by the machine, and what is done with the picks in them.
 
-A region that a person took away is kept as *dismissed*, so that the machine does not bring it back. What a person
-decided about a pick is not touched by any of this.
+Steps wait while a big one is being written (:mod:`.backlog`); then they return LATER. A region that a person took away
+is kept as *dismissed*, so that the machine does not bring it back. What a person decided about a pick is not touched by
+any of this.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from skimage import measure
+from sqlalchemy import Connection
 
 from ..errors import AnnotatorError, Cancelled, Refused
 from ..formats import images
@@ -29,7 +31,10 @@ from ..model.particles import Particles
 from ..model.region import REGION_REASONS, Origin, Region, area_of, as_polygon, overlap, pack_vertices
 from ..picking.dirt import find_regions
 from ..picking.regions import reasons_at
+from ..store import regions as regions_table
+from ..store.store import Committed, Store
 from . import edits
+from .backlog import LATER
 from .session import Session
 
 _QUIET = JobContext()
@@ -78,7 +83,7 @@ def draw(session: Session, vertices: ArrayLike, reason: Reason) -> int:
     Returns
     -------
     int
-        The id of the region.
+        The id of the region; LATER where it waits for a big step.
 
     Raises
     ------
@@ -94,10 +99,24 @@ def draw(session: Session, vertices: ArrayLike, reason: Reason) -> int:
     title = f"mark a region as {reason.label} on {micrograph.name}"
     region = Region(reason, outline, 0, micrograph.id, Origin.HAND)
     change = Change(_VERB, title, (_insert(session, [region]),), micrograph.id)
-    committed = session.insert(change)
-    if committed is None:
-        raise Refused("nothing was drawn")
-    return int(committed.change.deltas[0].ids[0])
+
+    def number(committed: Committed | None) -> int:
+        if committed is None:
+            raise Refused("nothing was drawn")
+        return int(committed.change.deltas[0].ids[0])
+
+    return _commit(session, lambda: change, number)
+
+
+def _commit(session: Session, build: Callable[[], Change | None], tell: Callable[[Committed | None], int]) -> int:
+    """Commit a step now and return what ``tell`` says of it, or commit it after the big one that is being written."""
+    told: list[int] = []
+    session.when_free(lambda: told.append(tell(session.insert_built(build))))
+    return told[0] if told else LATER
+
+
+def _n_regions(committed: Committed | None) -> int:
+    return 0 if committed is None else committed.change.n_rows(Table.REGION)
 
 
 def _outline(vertices: ArrayLike, micrograph: Micrograph, diameter: float) -> FloatArray:
@@ -133,8 +152,7 @@ def remove(session: Session, ids: ArrayLike) -> int:
             deltas.append(_update(found, {"origin": [Origin.DISMISSED.value]}))
         return _change(session, f"delete {edits.count_of(len(chosen), 'region')}", chosen, deltas)
 
-    committed = session.insert_built(build)
-    return 0 if committed is None else committed.change.n_rows(Table.REGION)
+    return _commit(session, build, _n_regions)
 
 
 def set_reason(session: Session, ids: ArrayLike, reason: Reason) -> int:
@@ -148,8 +166,7 @@ def set_reason(session: Session, ids: ArrayLike, reason: Reason) -> int:
         deltas = [_update(chosen, after)] if chosen else []
         return _change(session, f"mark {edits.count_of(len(chosen), 'region')} as {reason.label}", chosen, deltas)
 
-    committed = session.insert_built(build)
-    return 0 if committed is None else committed.change.n_rows(Table.REGION)
+    return _commit(session, build, _n_regions)
 
 
 def reshape(session: Session, number: int, vertices: ArrayLike) -> None:
@@ -167,7 +184,7 @@ def reshape(session: Session, number: int, vertices: ArrayLike) -> None:
         delta = _update(chosen, {"vertices": [text], "origin": [Origin.HAND.value]})
         return _change(session, "move the corners of a region", chosen, [delta])
 
-    session.insert_built(build)
+    _commit(session, build, _n_regions)
 
 
 # ---------------------------------------------------------------------- finding
@@ -227,12 +244,28 @@ def _found_on(one: _Look, *, context: JobContext) -> tuple[Region, ...]:
     )
 
 
-def enter_found(session: Session, found: Found) -> str:
-    """Enter what was found as one step. Returns the line for the status bar.
+def enter_found(session: Session, found: Found, then: Callable[[str], object] = lambda line: None) -> str:
+    """Enter what was found as one step; where that is on several micrographs, in the background where there is one.
 
     Earlier found regions of these micrographs make room. What lies on a region that a person drew, changed or
     dismissed is left out.
+
+    Parameters
+    ----------
+    then : callable
+        Gets the line for the status bar when it is entered.
+
+    Returns
+    -------
+    str
+        That line; empty where it is entered later.
     """
+    lines: list[str] = []
+
+    def entered(committed: Committed | None) -> int:
+        lines.append(_entered(found, committed))
+        then(lines[0])
+        return _n_regions(committed)
 
     def build() -> Change | None:
         deltas = found_deltas(session, found.regions)
@@ -243,7 +276,22 @@ def enter_found(session: Session, found: Found) -> str:
         title = f"mark {edits.count_of(n, 'region')} found on {where}"
         return Change(_VERB, title, tuple(deltas), one) if deltas else None
 
-    committed = session.insert_built(build)
+    if len(found.regions) < 2:
+        _commit(session, build, entered)
+    else:
+        there = sum(len(some) for _, some in found.regions)
+        n = session.commit_over(
+            lambda _store, _connection: build(), doing=f"marking {edits.count_of(there, 'region')}",
+            nothing=_entered(found, None),
+            then=lambda committed: entered(committed) if committed is not None else None,
+        )  # fmt: skip
+        if n != LATER and not lines:
+            entered(None)
+    return lines[0] if lines else ""
+
+
+def _entered(found: Found, committed: Committed | None) -> str:
+    """What was entered, for the status bar."""
     n = 0 if committed is None else sum(len(d) for d in committed.change.deltas if d.kind is Kind.INSERT)
     there = sum(len(some) for _, some in found.regions)
     looked = edits.count_of(len(found.regions), "micrograph")
@@ -326,32 +374,34 @@ def picks_inside(session: Session, micrographs: Sequence[int] | None = None, con
 
 
 def reject_inside(session: Session, inside: Inside) -> int:
-    """Reject picks in regions, each for its region's reason, as one step. Returns how many.
+    """Reject picks in regions, each for its region's reason, as one step. Returns how many, LATER where it goes on.
 
     What was decided since they were looked for stays as it is.
     """
     if not len(inside.ids):
         return 0
-    latest = [inside]
 
-    def build() -> Change | None:
-        now = latest[0] if latest else picks_inside(session, np.unique(inside.micrograph).tolist())
-        latest.clear()  # asked again only where another window wrote: then the picks are looked at anew
-        n = len(now.ids)
+    def build(_store: Store, connection: Connection) -> Change | None:
+        still, before_now = regions_table.undecided(connection, inside.ids)
+        n = len(still)
         if not n:
             return None
-        before = {"decision": np.array([int(Decision.UNDECIDED)], np.int8), "reason": now.before}
-        after = {"decision": np.array([int(Decision.REJECTED)], np.int8), "reason": now.reason}
-        delta = Delta(Table.PARTICLE, Kind.UPDATE, now.ids, before, after, now.micrograph)
-        touched = np.unique(now.micrograph)
+        mine = np.isin(inside.ids, still)
+        why, where_of = inside.reason[mine], inside.micrograph[mine]
+        before = {"decision": np.array([int(Decision.UNDECIDED)], np.int8), "reason": before_now}
+        after = {"decision": np.array([int(Decision.REJECTED)], np.int8), "reason": why}
+        delta = Delta(Table.PARTICLE, Kind.UPDATE, inside.ids[mine], before, after, where_of)
+        touched = np.unique(where_of)
         one = int(touched[0]) if len(touched) == 1 else None
         where = session.micrograph(one).name if one is not None else edits.count_of(len(touched), "micrograph")
-        kinds, counts = np.unique(now.reason, return_counts=True)
+        kinds, counts = np.unique(why, return_counts=True)
         told = ", ".join(f"{c:,} as {Reason(int(k)).label}" for k, c in zip(kinds, counts, strict=True))
         return Change("decide", f"reject {edits.count_of(n)} in regions on {where}: {told}", (delta,), one)
 
-    committed = session.insert_built(build)
-    return 0 if committed is None else committed.change.n_rows()
+    return session.commit_over(
+        build, at_most=len(inside.ids), doing=f"rejecting {edits.count_of(len(inside.ids))} in regions",
+        nothing="no undecided pick lies in a region there",
+    )  # fmt: skip
 
 
 # ---------------------------------------------------------------------- rows

@@ -17,6 +17,7 @@ from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.region import Origin, Region, holds
 from cryoppp_annotator.session import regions
 from cryoppp_annotator.session.polarity import is_bright
+from cryoppp_annotator.store.store import Selector
 
 CORNERS = [(60, 60), (200, 60), (200, 220), (60, 220), (60, 64)]
 
@@ -264,6 +265,28 @@ def test_bright_particles_and_bright_ice(new_window: Any, micrographs: Path) -> 
         window.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert not is_bright(window.session)
     assert "darker" in particle.polarity.currentText()
+
+
+def test_a_region_drawn_while_a_big_step_is_written_comes_after_it(picked: Window, monkeypatch: Any) -> None:
+    window, box, door = picked, box_of(picked), threading.Event()
+    monkeypatch.setattr("cryoppp_annotator.session.session.BIG", 40)
+    window.bench.runner.submit(lambda context: door.wait(120), title="door", at_once=True)
+    window.session.decide_where(Selector(), Decision.ACCEPTED)
+    outline(window)
+    assert window.session.backlog.busy, "the window did not wait for it"
+    assert "1 more step waits for it" in window.status
+    assert here(window) == []
+    window.go("b")
+    door.set()
+    window.until(lambda: not window.session.backlog.busy)
+    assert here(window) == []
+    window.go("a")
+    (region,) = here(window)
+    assert region.reason is Reason.CARBON
+    assert len(window.viewer.layers["regions"].data) == 2
+    assert window.session.counts()["accepted"] == 160
+    with_r(window, 100, 100, RIGHT)
+    assert box.list.count() == 0
 
 
 def test_a_word_stands_inside_its_region() -> None:

@@ -29,6 +29,7 @@ from ...model.curation import Reason, Table
 from ...model.micrograph import Micrograph
 from ...model.region import REGION_REASONS, Region
 from ...session import regions
+from ...session.backlog import LATER
 from ...session.edits import count_of
 from ...session.polarity import is_bright
 from ...session.session import Announcement
@@ -210,6 +211,8 @@ class RegionsBox(QGroupBox):
 
     def _draw(self, outline: NDArray[np.float64], reason: Reason) -> None:
         number = regions.draw(self._session, outline, reason)
+        if number == LATER:
+            return  # it is said that it waits
         self._select({number})
         inside = regions.undecided_in(self._session.particles, [r for r in self.shown if r.id == number])
         n = int((inside > 0).sum())
@@ -300,7 +303,7 @@ class RegionsBox(QGroupBox):
             self._show_buttons()
 
     def _on_found(self, found: regions.Found) -> None:
-        self._bench.guarded(lambda: self._bench.say(regions.enter_found(self._session, found)))
+        self._bench.guarded(lambda: regions.enter_found(self._session, found, self._bench.say))
 
     def _on_reject(self) -> None:
         here = self._session.current_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import mrcfile
@@ -11,9 +12,12 @@ import pytest
 from cryoppp_annotator.errors import Refused
 from cryoppp_annotator.formats.lint import Mend
 from cryoppp_annotator.imaging.simulate import SimulationParameters, simulate_micrograph, views_for
+from cryoppp_annotator.jobs.runner import Runner
 from cryoppp_annotator.model.curation import Decision, Reason, Table
 from cryoppp_annotator.model.region import Origin, Region, overlap
 from cryoppp_annotator.session import linting, project, proposals, regions
+from cryoppp_annotator.session.backlog import LATER, Backlog
+from cryoppp_annotator.store.store import Selector
 
 PARAMETERS = SimulationParameters(
     size=(1000, 1000), pixel_size_A=3.0, structure="blob", n_particles=40, n_views=20, carbon_probability=1.0,
@@ -223,3 +227,78 @@ def test_lint_tells_of_picks_in_regions_and_mends_the_undecided(session):
     (region,) = here(session)
     regions.remove(session, [region.id])
     assert not [f for f in linting.lint(session, look=False) if f.finding.rule == "in-region"]
+
+
+@pytest.fixture
+def door(session, monkeypatch):
+    """A background that writes only when it is told to; a step over more than one pick is big."""
+    monkeypatch.setattr("cryoppp_annotator.session.session.BIG", 1)
+    runner, held = Runner(), threading.Event()
+    session.backlog = Backlog(session, runner)
+    runner.submit(lambda context: held.wait(60), title="door", at_once=True)
+
+    def open_it() -> None:
+        held.set()
+        assert runner.wait()
+
+    yield open_it
+    open_it()
+    runner.close()
+
+
+def test_steps_about_regions_wait_while_a_big_one_is_written(session, door):
+    first, second = (m.id for m in session.micrographs)
+    square = np.asarray(SQUARE, float)
+    moved, gone, told = (regions.draw(session, square + shift, Reason.ICE) for shift in ((0, 0), (0, 400), (400, 0)))
+    undecided = [session.add(150, 150), session.add(250, 250)]
+    session.decide(undecided, Decision.UNDECIDED)
+    inside = regions.picks_inside(session)
+    said, entered = [], []
+    session.said.connect(lambda text, _level: said.append(text))
+    assert session.decide_where(Selector(), Decision.REJECTED, Reason.EDGE) == LATER
+    head = session.store.head
+    assert regions.draw(session, square + 420, Reason.AGGREGATE) == LATER
+    assert regions.remove(session, [gone]) == LATER
+    assert regions.set_reason(session, [told], Reason.CARBON) == LATER
+    regions.reshape(session, moved, square + 20)
+    assert regions.enter_found(session, regions.Found(((second, found_by_hand(session).regions[0][1]),))) == ""
+    assert regions.enter_found(session, regions.Found(((first, ()), (second, ()))), entered.append) == ""
+    assert regions.reject_inside(session, inside) == LATER
+    with pytest.raises(Refused):
+        regions.draw(session, [], Reason.ICE)  # what is wrong is said at once
+    session.go(second)  # a region belongs to the micrograph on which it was drawn
+    assert session.backlog.busy
+    assert session.store.newest() == head, "nobody waited for it, and nothing was written before its turn"
+    assert len(regions.of(session, first)) == 3
+    door()
+    there = {region.id: region for region in regions.of(session, first)}
+    assert gone not in there
+    assert there[told].reason is Reason.CARBON
+    assert there[moved].vertices.min() == 120
+    assert [r.reason for i, r in there.items() if i not in (moved, told)] == [Reason.AGGREGATE]
+    assert regions.of(session, second) == [], "what was found made room for what was found later"
+    assert entered == ["nothing new on 2 micrographs · Ctrl+Z undoes"]
+    assert "no undecided pick lies in a region there" in said
+    assert session.counts() == {"accepted": 0, "undecided": 0, "rejected": 2}
+    assert set(session.store.particles(first).reason.tolist()) == {Reason.EDGE}
+
+
+def test_what_is_found_on_many_micrographs_and_rejected_in_it_is_written_behind(session, door):
+    square = np.asarray(SQUARE, float)
+    ids = [session.add(150, 150), session.add(250, 250), session.add(280, 120)]
+    session.decide(ids, Decision.UNDECIDED)
+    two = regions.Found(tuple((m.id, (Region(Reason.ICE, square),)) for m in session.micrographs), (("c", "gone"),))
+    entered, said = [], []
+    session.said.connect(lambda text, _level: said.append(text))
+    assert regions.enter_found(session, two, entered.append) == ""
+    assert session.backlog.busy
+    door()
+    assert entered == ["2 new regions on 2 micrographs · Ctrl+Z undoes · 1 micrograph could not be read (c: gone)"]
+    inside = regions.picks_inside(session)
+    session.decide(ids[:1], Decision.ACCEPTED)  # since the look
+    assert regions.reject_inside(session, inside) == LATER
+    door()
+    assert session.counts() == {"accepted": 1, "undecided": 0, "rejected": 2}
+    assert regions.enter_found(session, two, entered.append) == ""
+    door()
+    assert any("nothing new on 2 micrographs: what was found is marked already" in text for text in said)
