@@ -27,11 +27,12 @@ from project_tools import (
 )
 
 from cryoppp_annotator.errors import ConflictError, Refused
+from cryoppp_annotator.model.candidates import Candidates
 from cryoppp_annotator.model.coordinates import FloatArray
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.micrograph import MicrographState
 from cryoppp_annotator.model.region import REGION_REASONS, Region, unpack_vertices
-from cryoppp_annotator.session import regions
+from cryoppp_annotator.session import proposals, regions
 from cryoppp_annotator.session.session import DEFAULT_DIAMETER_A
 from cryoppp_annotator.store.store import Selector
 
@@ -379,6 +380,41 @@ class Curation(RuleBasedStateMachine):
             known = {"score": None if math.isnan(value) else value, "extra": f'{{"rlnRow": "{k}"}}' if k % 2 else None}
             writes.append(self._new_particle(micrograph, pick_set, x, y, **known))
         self.model.do(curator, change.micrograph, writes)
+
+    @rule(name=window, found=st.dictionaries(place, score, max_size=4))
+    def propose(self, name: str, found: dict[int, float]) -> None:
+        """A picker brings candidates; those of an earlier one make room, or stay and are scored anew."""
+        here, diameter = self.here[name], self._diameter() / self._pixel_size(self.here[name])
+        sets = {i for i, row in self.model.pick_set.items() if row["kind"] == "picker"}
+        on = {i: row for i, row in sorted(self.model.particle.items()) if row["micrograph"] == here}
+        stale = {i: row for i, row in on.items() if row["pick_set"] in sets and row["decision"] == 0}
+
+        def distance(k: int, row: Row) -> float:
+            return math.hypot(row["x"] - 1000.0 * k, row["y"] - 1000.0 * k)
+
+        same = {k: [i for i, row in stale.items() if distance(k, row) <= 0.1 * diameter] for k in found}
+        if max(map(len, same.values()), default=0) > 1:
+            return  # which of two in one place it is does not matter
+        at = np.array([1000.0 * k for k in found])
+        values = np.array(list(found.values()))
+        candidates = Candidates(at, at, values, np.full(len(at), 100.0))
+        proposal = proposals.Proposal("log", self._diameter(), {}, ((here, candidates),))
+        proposals.enter(self.windows[name], proposal)
+
+        others = [row for i, row in on.items() if i not in stale]
+        free = [k for k in found if all(distance(k, row) >= 0.5 * diameter for row in others)]
+        kept = {same[k][0]: k for k in free if same[k]}
+        fresh = [k for k in free if not same[k]]
+        writes: list[Write] = []
+        if free:
+            pick_set = self.model.new_id("pick_set")
+            writes.append(("pick_set", pick_set, "", None, {"kind": "picker", "curator": WINDOWS[name]}))
+        told = {k: None if math.isnan(value) else value for k, value in found.items()}
+        for i, k in kept.items():
+            writes += self.model.update("particle", i, pick_set=pick_set, score=told[k])
+        writes += [("particle", i, "", dict(row), None) for i, row in stale.items() if i not in kept]
+        writes += [self._new_particle(here, pick_set, 1000.0 * k, 1000.0 * k, score=told[k]) for k in fresh]
+        self.model.do(WINDOWS[name], here, writes)
 
     # ------------------------------------------------------------------ regions: squares, known by their place
 
