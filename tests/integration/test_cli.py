@@ -232,12 +232,28 @@ def window(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, dict[str, Any]]]:
 def test_annotate_hands_over_to_the_window(cli: Cli, window: list[Any], movies: Path, tmp_path: Path) -> None:
     shot = tmp_path / "x.png"
     asked = ("annotate", movies, "--project", tmp_path / "p", "--curator", "ada", "--screenshot", shot, "--quit")
-    assert cli(*asked).code == 0
-    keywords = {"project": tmp_path / "p", "curator": "ada", "screenshot": shot, "quit_after": True, "debug": False}
+    assert cli(*asked, "--scheduler", "tcp://host:8786").code == 0
+    keywords = {
+        "project": tmp_path / "p", "curator": "ada", "scheduler": "tcp://host:8786", "screenshot": shot,
+        "quit_after": True, "debug": False,
+    }  # fmt: skip
     assert window == [(movies, keywords)]
     assert cli("--debug", "annotate").code == 3  # the window's own exit code
     assert window[1][0] is None
     assert window[1][1]["debug"] is True
+    assert window[1][1]["scheduler"] is None
+
+
+def test_a_scheduler_file_is_found_wherever_the_window_looks_from_and_dask_must_be_there(
+    cli: Cli, window: list[Any], movies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s.json").write_text("{}")
+    assert cli("annotate", movies, "--scheduler", "s.json").code == 0
+    assert window[0][1]["scheduler"] == str(tmp_path / "s.json")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert_fails(cli("annotate", movies, "--scheduler", "s.json"), "pip install 'cryoppp-annotator[cluster]'")
+    assert len(window) == 1
 
 
 def test_annotate_without_qt_or_without_the_folder(

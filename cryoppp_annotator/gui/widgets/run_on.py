@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from qtpy.QtCore import QSignalBlocker
+from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from ...errors import EngineError
@@ -49,6 +49,7 @@ class RunOnBox(QWidget):
         self.test = QPushButton("Test")
         self.told = QLabel()
         self.told.setWordWrap(True)
+        self.told.setTextFormat(Qt.TextFormat.PlainText)
         self._lay_out()
         if self._choice.why_not:
             self.place.model().item(1).setEnabled(False)
@@ -150,7 +151,7 @@ class RunOnBox(QWidget):
         if address != self._choice.address:
             return
         if isinstance(found, EngineError):
-            said = str(found)
+            said = str(found).replace("/", "/\u200b")  # a long path may be broken, or the panel would grow with it
             self._tell(f"{said[:1].upper()}{said[1:]}", "error")
         else:
             self._tell(f"{found.told}; each sees the micrographs and the project.", "info")
