@@ -43,7 +43,7 @@ class Machines:
         if self.scheduler.poll() is not None:
             self.stop()
             self.begin()
-        wait_until(self.file.exists)
+        wait_until(lambda: self.file.exists() and self.file.read_text().rstrip().endswith("}"))
         for worker in [w for w in self.workers if w.poll() is not None]:
             self.workers.remove(worker)
             self.workers.append(self.add())

@@ -414,6 +414,7 @@ class HoldingPool(Executor):
 
     def __init__(self, client: Any, check: Callable[[], None], unpacked: Callable[[Any], Any]) -> None:
         self._client = client
+        self._address = client.scheduler.address
         self._check = check
         self._unpacked = unpacked
         self._held: dict[int, tuple[Any, Any]] = {}
@@ -439,6 +440,7 @@ class HoldingPool(Executor):
         out: list[Any] = [None] * len(items)
         missing = list(range(len(items)))
         for _ in range(_TRIES):
+            self._refuse_lost(None)
             try:
                 missing = self._ask(function, items, missing, out)
             except OSError as error:  # what could not be sent
@@ -446,14 +448,15 @@ class HoldingPool(Executor):
                 raise
             if not missing:
                 return iter(out)
-            self._refuse_lost(None)
         raise EngineError(f"workers died {_TRIES} times on the same work (memory?)")
 
     def _refuse_lost(self, error: OSError | None) -> None:
-        """Raises EngineError where not a worker but the scheduler has gone."""
+        """Raises EngineError where not a worker but the scheduler has gone, and does not come back for a while."""
+        while self._client.status == "connecting":
+            self._check()
+            time.sleep(_TICK_S)
         if self._client.status != "running":
-            address = self._client.scheduler.address
-            raise EngineError(f"the scheduler {address} was lost; nothing was changed, start again") from error
+            raise EngineError(f"the scheduler {self._address} was lost; nothing was changed, start again") from error
 
     def _ask(
         self, function: Callable[..., R], items: Sequence[Any], wanted: Sequence[int], out: list[Any]

@@ -7,7 +7,7 @@ import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -110,13 +110,14 @@ def propose(
     given = dict(parameters or {})
     if is_bright(session) and picker != "learned":  # its model knows
         given.setdefault("polarity", "bright")
-    jobs = _jobs(session, picker, micrographs, given, diameter_A, avoid)
     failed = [(m.name, m.problem) for m in micrographs if m.problem]
     cache = ProposalCache(session.store, picker, given, context)
+    jobs: list[OnePick] = []
     got: dict[int, Picked] = {}
     keys: dict[int, str | None] = {}
-    for i, one in enumerate(jobs):
-        context.progress(i, len(jobs), f"looking at {one.name}")
+    for one in _jobs(session, picker, micrographs, given, diameter_A, avoid):
+        context.progress(len(jobs), len(micrographs), f"looking at {one.name}")
+        jobs.append(one)
         keys[one.number] = cache.key(one)
         if (known := cache.get(one.number, keys[one.number])) is not None:
             got[one.number] = known
@@ -157,34 +158,30 @@ def _jobs(
     given: Mapping[str, Any],
     diameter_A: float,
     avoid: bool,
-) -> list[OnePick]:
+) -> Iterator[OnePick]:
     """One of every micrograph that can be read."""
     told_ctf = picker == "template" and "ctf" not in given and take_ctf(given.get("templates"))
     bright, box_px = is_bright(session), whole_box_px(session)
-    jobs: list[OnePick] = []
     for m in micrographs:
         if m.problem:
             continue
         own = given
         if told_ctf and (ctf := _known_ctf(session, m)) is not None:
             own = {**given, "ctf": ctf}
-        jobs.append(
-            OnePick(
-                str(session.path_of(m).absolute()),
-                picker,
-                session.pixel_size_A(m),
-                diameter_A,
-                own,
-                m.frame,
-                avoid=avoid,
-                whole_box_px=box_px,
-                regions=tuple(session.store.regions(m.id)) if avoid else (),
-                number=m.id,
-                name=m.name,
-                bright=bright,
-            )
+        yield OnePick(
+            str(session.path_of(m).absolute()),
+            picker,
+            session.pixel_size_A(m),
+            diameter_A,
+            own,
+            m.frame,
+            avoid=avoid,
+            whole_box_px=box_px,
+            regions=tuple(session.store.regions(m.id)) if avoid else (),
+            number=m.id,
+            name=m.name,
+            bright=bright,
         )
-    return jobs
 
 
 def _picked(

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import threading
 import time
@@ -28,6 +29,7 @@ from cryoppp_annotator.jobs.cluster import Cluster, each
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.session import class_work, classes
 from cryoppp_annotator.session.classification import classify_files
+from cryoppp_annotator.session.cluster import look_at
 from cryoppp_annotator.session.picking import PickWish, pick_all
 from cryoppp_annotator.store.store import DATABASE_NAME
 from cryoppp_annotator.testing import planted
@@ -334,3 +336,69 @@ def test_nobody_at_the_address(
     assert "Traceback" not in said
     with pytest.raises(EngineError, match="no Dask scheduler"):
         Cluster("nonsense://x")
+
+
+def test_a_lost_scheduler_is_said_by_whoever_works_there(
+    cluster: str, machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Partitions of particles, and single micrographs: both were begun."""
+    monkeypatch.setattr("cryoppp_annotator.jobs.cluster._CONNECT_S", 5.0)  # so long the first one waits for it
+
+    def kill() -> None:
+        wait_until(lambda: len(list(tmp_path.glob("?-[0-9]*"))) == N_WORKERS)
+        machines.scheduler.kill()
+        machines.scheduler.wait()
+
+    parts = [np.full(1000, float(i)) for i in range(4)]
+    killer = threading.Thread(target=kill)
+    with Cluster(cluster) as there:
+        pool = there.holding(JobContext())
+        list(pool.map(total, parts))
+        killer.start()
+        with pytest.raises(EngineError, match=r"the scheduler tcp://.* was lost; what is finished is kept"):
+            list(each(partial(slowly, tmp_path), range(6), threads=1, scheduler=cluster, context=JobContext()))
+        killer.join()
+        with pytest.raises(EngineError, match=r"the scheduler tcp://.* was lost; nothing was changed, start again"):
+            list(pool.map(total, parts))
+
+
+def test_what_is_at_an_address_is_told_before_anything_runs(cluster: str, machines: Machines, tmp_path: Path) -> None:
+    said: list[str] = []
+    context = JobContext(on_progress=lambda _done, _total, message: said.append(message))
+    there = look_at(cluster, [tmp_path], context=context)
+    assert (there.workers, there.cores, there.told) == (2, 2, "2 workers, 2 cores")
+    assert said == [f"connecting to {cluster}"]
+    assert look_at(str(machines.file), [], context=JobContext()).workers == 2
+    with pytest.raises(EngineError, match=r"gone\.mrc is not to be seen by the worker tcp://.* the same path there"):
+        look_at(cluster, [tmp_path, tmp_path / "gone.mrc"], context=JobContext())
+    for worker in machines.workers:
+        worker.kill()
+        worker.wait()
+    with Cluster(cluster) as here:
+        wait_until(lambda: not here.cores())
+    with pytest.raises(EngineError, match="answers, but has no workers yet: start `dask worker`"):
+        look_at(cluster, [], context=JobContext())
+
+
+def test_a_cancel_does_not_wait_for_an_address_where_nobody_answers(tmp_path: Path) -> None:
+    """Someone takes the connection, and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        asked = threading.Event()
+
+        def is_cancelled() -> bool:
+            return asked.is_set()
+
+        def report(*_told: object) -> None:
+            threading.Timer(0.3, asked.set).start()
+
+        context = JobContext(on_progress=report, is_cancelled=is_cancelled)
+        for work in (
+            lambda: look_at(address, [], context=context),
+            lambda: list(each(invert, [1], threads=1, scheduler=address, context=context)),
+        ):
+            asked.clear()
+            before = threading.active_count()
+            with pytest.raises(Cancelled):
+                work()
+            assert threading.active_count() > before, "nobody waited for the one that still tries"

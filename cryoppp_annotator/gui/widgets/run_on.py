@@ -117,7 +117,8 @@ class RunOnBox(QWidget):
         self._choice.choose(self._choice.cluster, self.address.text())
 
     def _on_file(self) -> None:
-        found, _ = QFileDialog.getOpenFileName(self, "Scheduler file", str(Path.home()), "Scheduler files (*.json *)")
+        kinds = "Scheduler files (*.json);;All files (*)"
+        found, _ = QFileDialog.getOpenFileName(self, "Scheduler file", str(Path.home()), kinds)
         if found:
             self._choice.choose(True, found)
 
