@@ -48,8 +48,9 @@ _ALIKE, _LIKENESS, _LARGEST_PARTICLE, _CLUSTER, _CLUSTER_LIKENESS = 5, 0.72, 5.0
 _DARKER, _MOST = 2.0, 85
 #: What is larger (diameters^2) is no such spot.
 _WIDE = 4.0
-#: An aggregate is more than so much of the thing it is part of.
-_MOSTLY = 0.5
+#: An aggregate is more than so much of the thing it is part of; or the thing is so large (diameters^2) and has so many
+#: times the median detail.
+_MOSTLY, _SEVERAL, _BUSY = 0.5, 2.5, 2.5
 #: Longest deviation of the polygon from the outline, working pixels; area below which a thing is noise, diameters^2.
 _DEVIATION, _LEAST_AREA = 0.8, 0.04
 
@@ -129,7 +130,8 @@ def _dirt(small: FloatImage, diameter: float) -> list[tuple[Mask, Reason]]:
     """Things that are no field and no particle, and what each is; ``diameter`` in px of ``small``."""
     smooth = [ndimage.gaussian_filter(small, share * diameter) for share in (_FINE, _SMALL, _LARGE)]
     fine, medium, coarse = (below_field(one) for one in smooth)
-    dark, wide = _dark(medium, coarse, diameter), wide_and_dark(small, diameter)
+    strength = detail(smooth[0], smooth[2], diameter)
+    dark, wide = _dark(medium, coarse, diameter), wide_and_dark(small, strength, diameter)
     pale = wide & ~touching(wide, dark)
     field = (coarse > -_FIELD_LARGE) & (medium > -_FIELD_SMALL) & ~dark & ~pale
     dirt = np.zeros(small.shape, bool)
@@ -139,7 +141,8 @@ def _dirt(small: FloatImage, diameter: float) -> list[tuple[Mask, Reason]]:
         dirt = _without_particles(dirt, wide, medium, diameter)
 
     clumped = np.zeros(small.shape, bool)
-    for window, clump in each_part(clumps(detail(smooth[0], smooth[2], diameter), diameter), diameter):
+    busy = strength > _BUSY * float(np.median(strength))
+    for window, clump in each_part(clumps(strength, diameter), diameter):
         clumped[window] |= aggregate_in(clump, fine[window], medium[window], diameter)
     dirt |= clumped
     if not dirt.any():
@@ -150,9 +153,17 @@ def _dirt(small: FloatImage, diameter: float) -> list[tuple[Mask, Reason]]:
         whole = np.zeros(small.shape, bool)
         whole[window] = part
         reason = shape_of(whole, diameter)
-        if clumped[window][part].mean() > _MOSTLY and reason is not Reason.CARBON:
+        carbon = reason is Reason.CARBON
+        made_of_particles = clumped[window][part].mean() > _MOSTLY or (
+            part.sum() > _SEVERAL * diameter**2
+            and busy[window][part].mean() > _MOSTLY
+            and bool(aggregate_in(part, fine[window], medium[window], diameter).any())
+        )
+        if made_of_particles and not carbon:
             found.append((whole, Reason.AGGREGATE))
-        elif part.sum() > _LEAST_AREA * diameter**2 and has_rim(part, dirt[window], fine[window], diameter):
+        elif part.sum() > _LEAST_AREA * diameter**2 and has_rim(
+            part, dirt[window], fine[window], diameter, carbon=carbon
+        ):
             found.append((whole, reason))
     return found
 

@@ -16,6 +16,8 @@ Mask = NDArray[np.bool_]
 _WIDE_SMOOTH, _WIDE_SIDE = 0.3, 1.4
 #: So dark (robust s.d. of the field's own bright places) is what wide things are seen by, and their extent as a share.
 _WIDE_DEPTH, _WIDE_SHARE = 10.0, 0.5
+#: So dark is enough where there is less than the median detail: a crowd of particles has more.
+_WIDE_EMPTY = 9.0
 #: Field, in the same unit, is never brighter.
 _BRIGHTEST = 2.0
 #: The strength of detail is averaged over so much, diameters.
@@ -70,13 +72,15 @@ def below_field(smooth: FloatImage) -> FloatImage:
     return np.asarray((smooth - (a + b * x + c * y + d * x * x + e * x * y + f * y * y)) / spread, np.float32)
 
 
-def wide_and_dark(small: FloatImage, diameter: float) -> Mask:
+def wide_and_dark(small: FloatImage, strength: FloatImage, diameter: float) -> Mask:
     """Insides of things wider than a particle and darker than the gaps between particles, however pale.
 
     Parameters
     ----------
     small : (h, w) float32
         Dirt and particles dark.
+    strength : (h, w) float32
+        See :func:`detail`.
     diameter : float
         Px of ``small``.
 
@@ -90,7 +94,7 @@ def wide_and_dark(small: FloatImage, diameter: float) -> Mask:
     # what is brighter than the field (the fringe of carbon, a crack) is field
     smooth = np.minimum(below_field(ndimage.gaussian_filter(small, _WIDE_SMOOTH * diameter)), _BRIGHTEST)
     closed = below_field(ndimage.minimum_filter(ndimage.maximum_filter(smooth, size=side), size=side))
-    seed = closed < -_WIDE_DEPTH
+    seed = (closed < -_WIDE_DEPTH) | ((closed < -_WIDE_EMPTY) & (strength < float(np.median(strength))))
     if not seed.any():
         return np.asarray(seed)
     deepest = ndimage.minimum_filter(closed, size=side)

@@ -14,23 +14,23 @@ GROW = 0.15
 _CARBON_EDGE, _CARBON_CORNER = 4.0, 1.5
 #: A ball that is cut by the edge bulges into the field by more than this share of where it is cut.
 _BULGE = 0.15
-#: What of a clump is dark: so far below the field (robust s.d.), and such a share of its darkest; gaps of so many
-#: diameters belong to it.
-_FIELD, _FLANK, _GAPS = -3.0, 0.15, 0.4
-#: It is an aggregate where, so far inside (diameters), its brightest tenth has at most such a share of the darkness of
-#: its darkest.
-_INSIDE, _UNEVEN = 0.35, 0.47
+#: Of a clump so much is dark: so far below the field (robust s.d.), and such a share of its darkest. What it surrounds
+#: within so many diameters belongs to it.
+_FIELD, _FLANK, _CLOSE = -3.0, 0.25, 0.4
+#: So far inside (diameters) an aggregate has gaps, less dark than such a share of its darkest tenth: at least so many,
+#: and so many in a square diameter.
+_INSIDE, _GAP, _FEW, _GAPS = 0.35, 0.5, 2, 1.2
 #: An aggregate reaches so much further than its dark, diameters.
 _SKIRT = 0.2
 #: Things as wide as this (diameters from rim to middle) need a rim ...
 _RIM_WIDE = 0.5
 #: ... across which, from so far outside to so far inside (diameters), grey changes by such a share of the whole,
-#: and by so many robust s.d.
-_RIM_NEAR, _RIM_FAR, _RIM_SHARE, _RIM_STEP = 0.45, 1.5, 0.3, 1.7
+#: and by so many robust s.d.; by more where it is taken for carbon.
+_RIM_NEAR, _RIM_FAR, _RIM_SHARE, _RIM_STEP, _RIM_CARBON = 0.45, 1.5, 0.3, 1.7, 2.8
 
 
 def aggregate_in(clump: Mask, fine: FloatImage, medium: FloatImage, diameter: float) -> Mask:
-    """What of a place full of detail is made of particles: dark and bright in turn, where ice is evenly dark.
+    """What of a place full of detail is made of particles: there are gaps between them, where ice is dark throughout.
 
     Parameters
     ----------
@@ -48,15 +48,17 @@ def aggregate_in(clump: Mask, fine: FloatImage, medium: FloatImage, diameter: fl
     dark = clump & (medium < min(_FIELD, _FLANK * float(medium[clump].min())))
     if not dark.any():
         return dark
-    reach = _GAPS * diameter
+    reach = _CLOSE * diameter
     dark = np.asarray(ndimage.binary_fill_holes(clump & ~grown(~grown(dark, reach), reach)))
     depth = depth_in(dark)
-    low, high = np.percentile(fine[depth > min(_INSIDE * diameter, 0.5 * float(depth.max()))], (10, 90))
-    made_of_particles = bool(low < 0 and high > _UNEVEN * low)
-    return clump & grown(dark, _SKIRT * diameter) if made_of_particles else np.zeros_like(dark)
+    inside = depth > min(_INSIDE * diameter, 0.5 * float(depth.max()))
+    _, gaps = ndimage.label(inside & (fine > _GAP * float(np.percentile(fine[inside], 10))))
+    if gaps < _FEW or gaps * diameter**2 < _GAPS * float(inside.sum()):
+        return np.zeros_like(dark)
+    return np.asarray(clump & grown(dark, _SKIRT * diameter))
 
 
-def has_rim(part: Mask, others: Mask, fine: FloatImage, diameter: float) -> bool:
+def has_rim(part: Mask, others: Mask, fine: FloatImage, diameter: float, *, carbon: bool) -> bool:
     """Whether a wide thing has an edge: ice that gets thicker has none.
 
     Parameters
@@ -64,8 +66,10 @@ def has_rim(part: Mask, others: Mask, fine: FloatImage, diameter: float) -> bool
     part, others : (h, w) bool
         The thing and all things.
     fine : (h, w) float32
-        Grey values, little smoothed.
+        Darkness, little smoothed, negative on dark things.
     diameter : float
+    carbon : bool
+        By its shape it is carbon.
     """
     depth = depth_in(part)
     if float(depth.max()) < _RIM_WIDE * diameter:
@@ -81,7 +85,7 @@ def has_rim(part: Mask, others: Mask, fine: FloatImage, diameter: float) -> bool
             return True
         grey.append(float(fine[band].mean()))
     outer, inner, beyond, within = grey
-    return outer - inner > max(_RIM_STEP, _RIM_SHARE * (beyond - within))
+    return outer - inner > max(_RIM_CARBON if carbon else _RIM_STEP, _RIM_SHARE * (beyond - within))
 
 
 def shape_of(part: Mask, diameter: float) -> Reason:

@@ -63,6 +63,63 @@ def test_nothing_is_found_on_a_clean_micrograph(views, snr, n):
         assert find(simulate_micrograph(clean, index, views)) == []
 
 
+@pytest.mark.parametrize("what", [{"ice_step": 0.06}, {"crack_probability": 1.0}, {"ice_gradient": 0.3}], ids=str)
+@pytest.mark.parametrize("snr", [0.1, 0.02])
+def test_thicker_ice_and_cracks_are_no_dirt(views, snr, what):
+    clean = replace(BASE, snr=snr, n_contaminants=0, carbon_probability=0, **what)
+    for index in range(3):
+        assert find(simulate_micrograph(clean, index, views)) == []
+
+
+def cells(truth, found, wanted) -> tuple[np.ndarray, np.ndarray]:
+    """Reasons found (n,) on the pieces that are ``wanted``, and on what is far from any, every fourth pixel."""
+    on, off = np.zeros(truth.image.shape, bool), np.ones(truth.image.shape, bool)
+    for piece in truth.pieces:
+        rows = slice(piece.top, piece.top + piece.mask.shape[0])
+        columns = slice(piece.left, piece.left + piece.mask.shape[1])
+        on[rows, columns] |= piece.mask & wanted(piece)
+    y, x = (part.ravel().astype(float) for part in np.mgrid[:1024:4, :1024:4])
+    for cx, cy, radius in truth.contamination:
+        off[::4, ::4] &= (np.hypot(x - cx, y - cy) > radius + truth.diameter_px).reshape(256, 256)
+    why = reasons_at(x, y, found).reshape(256, 256)
+    return why[on[::4, ::4]], why[off[::4, ::4]]
+
+
+@pytest.mark.parametrize("snr", [0.1, 0.02])
+def test_aggregates_are_told_from_ice(views, snr):
+    on, off, ice = [], [], []
+    for index in range(3):
+        base = replace(BASE, snr=snr, carbon_probability=0, n_contaminants=0)
+        truth = simulate_micrograph(replace(base, n_aggregates=3.0), index, views)
+        found = find(truth)
+        assert (reasons_at(truth.x, truth.y, found) > 0).mean() < 0.02
+        for reasons, where in zip(cells(truth, found, lambda piece: True), (on, off), strict=True):
+            where.append(reasons)
+        truth = simulate_micrograph(replace(base, n_contaminants=4.0), index, views)
+        ice += [region.reason for region in find(truth)]
+    on, off = np.concatenate(on), np.concatenate(off)
+    assert (on > 0).mean() > 0.6
+    assert (on[on > 0] == Reason.AGGREGATE).mean() > 0.7
+    assert (off > 0).mean() < 0.002
+    assert set(ice) == {Reason.ICE}
+
+
+@pytest.mark.parametrize("snr", [0.1, 0.02])
+def test_pale_contamination_is_found_where_it_is_wider_than_a_particle(views, snr):
+    on, off = [], []
+    for index in range(4):
+        pale = replace(BASE, snr=snr, dose_per_px=56.0, carbon_probability=0, n_contaminants=0, n_pale=3.0)
+        truth = simulate_micrograph(pale, index, views)
+        found = find(truth)
+        assert (reasons_at(truth.x, truth.y, found) > 0).mean() < 0.02
+        least = 0.25 * np.pi * (1.6 * truth.diameter_px) ** 2
+        told = cells(truth, found, lambda piece, least=least: piece.mask.sum() > least)
+        on.append(told[0])
+        off.append(told[1])
+    assert (np.concatenate(on) == Reason.ICE).mean() > 0.5
+    assert (np.concatenate(off) > 0).mean() < 0.002
+
+
 def test_bright_micrographs_and_other_number_types(views):
     truth = simulate_micrograph(replace(BASE, carbon_probability=1.0), 1, views)
     dark = find(truth)
