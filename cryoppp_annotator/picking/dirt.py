@@ -44,6 +44,8 @@ _FIELD_SMALL, _FIELD_LARGE = 3.0, 2.5
 _TRIM = 2
 #: So many things of like size and darkness (ratios) are particles, whatever diameter was told; their clusters too.
 _ALIKE, _LIKENESS, _LARGEST_PARTICLE, _CLUSTER, _CLUSTER_LIKENESS = 5, 0.72, 5.0, 4.0, 0.5
+#: What is no wider than this, diameters, may be a single particle.
+_SINGLE = 1.3
 #: Nothing is dirt that is not so many times darker than what most dark spots (percentile) are.
 _DARKER, _MOST = 2.0, 85
 #: What is larger (diameters^2) is no such spot.
@@ -185,14 +187,14 @@ def _dark(medium: FloatImage, coarse: FloatImage, diameter: float) -> Mask:
 
 def _limit(below: FloatImage, least: float, wide: Mask, diameter: float) -> float:
     """Darkness that no particle reaches, robust s.d.: by the dark spots there are, most of which are particles."""
-    spots = below[(below == ndimage.minimum_filter(below, size=2 * round(0.4 * diameter) + 1)) & ~wide]
+    spots = _spots(below, wide, diameter)
     return max(least, _DARKER * -float(np.percentile(spots, 100 - _MOST))) if len(spots) > 20 else least
 
 
 def _without_particles(dirt: Mask, wide: Mask, medium: FloatImage, diameter: float) -> Mask:
     """Spare things of like size and like darkness, and clusters of them: those are dark particles, few or many."""
-    label, n = ndimage.label(dirt)
-    numbers = np.setdiff1d(np.arange(1, n + 1), label[wide])
+    label, n_all = ndimage.label(dirt)
+    numbers = np.setdiff1d(np.arange(1, n_all + 1), label[wide])
     n = len(numbers)
     if not n:
         return dirt
@@ -202,11 +204,19 @@ def _without_particles(dirt: Mask, wide: Mask, medium: FloatImage, diameter: flo
     for value in (size, depth):
         ratio = value[:, None] / value[None]
         alike &= (ratio > _LIKENESS) & (ratio < 1.0 / _LIKENESS)
+    # a particle that is just dark enough has many alike that are not
+    small = size < _SINGLE * diameter
+    spots = _spots(medium, np.isin(label, np.setdiff1d(np.arange(1, n_all + 1), numbers[small])) & dirt, diameter)
+    spared = small & ((spots[None] < -_LIKENESS * depth[:, None]).sum(axis=1) >= _ALIKE)
     group = (alike.sum(axis=1) >= _ALIKE) & (size < _LARGEST_PARTICLE * diameter)
-    if not group.any():
-        return dirt
-    spared = (depth < np.median(depth[group]) / _CLUSTER_LIKENESS) & (size < _CLUSTER * np.median(size[group]))
+    if group.any():
+        spared |= (depth < np.median(depth[group]) / _CLUSTER_LIKENESS) & (size < _CLUSTER * np.median(size[group]))
     return np.asarray(dirt & ~np.isin(label, numbers[spared]))
+
+
+def _spots(below: FloatImage, without: Mask, diameter: float) -> FloatImage:
+    """Values (n,) at the dark spots of ``below``, most of which are particles; not of those in ``without``."""
+    return below[(below == ndimage.minimum_filter(below, size=2 * round(0.4 * diameter) + 1)) & ~without]
 
 
 def _with_what_is_cut_off(dirt: Mask, diameter: float) -> Mask:
