@@ -303,12 +303,13 @@ class Annotator(QWidget):
         row = QHBoxLayout()
         for text, tip, run in (
             ("Import…", "Read a coordinate file into this project", self.show_import),
-            ("Export…", "Write coordinate files (Ctrl+S)", self.show_export),
-            ("Keys ?", "All keys and gestures", self.show_help),
+            ("Export…", "Write coordinate files ({export})", self.show_export),
+            ("Keys ({help})", "All keys and gestures", self.show_help),
             ("Close", "Close the project; everything is saved", self.close_project),
         ):
-            button = QPushButton(text)
-            button.setToolTip(tip)
+            button = QPushButton()
+            bench.keep_keyed(button.setText, text)
+            bench.keep_keyed(button.setToolTip, tip)
             button.clicked.connect(run)
             row.addWidget(button)
         return row

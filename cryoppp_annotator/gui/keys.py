@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from ..session.commands import Command
 from ..session.project import home
 
 _TYPING = (QLineEdit, QAbstractSpinBox, QTextEdit, QPlainTextEdit, QKeySequenceEdit)
@@ -165,6 +167,37 @@ def has_keyboard(widget: QWidget) -> bool:
     window, active = widget.window(), QApplication.activeWindow()
     # every window remembers where its focus was, one that is not in front too
     return widget.isVisible() and window.focusWidget() is widget and active in (None, window)
+
+
+#: ``{accept}`` in a text is the key of that command, ``{reasons}`` those of the nine reasons; ``(D)`` goes where there
+#: is no key; ``Ctrl+Z``, in texts of the session, too, is whatever key does that now.
+_IN_TEXT = re.compile(r"( \()?\{([a-z]+(?:-[a-z0-9]+)*)\}(?(1)(\)))|(?<![\w+])(?:Ctrl|Alt)\+[\w+]*\w(?![\w+])")
+
+
+def with_keys(text: str, commands: Mapping[str, Command], keys_of: Callable[[str], tuple[str, ...]]) -> str:
+    """A text with the keys that do what it speaks of; a command without a key is called what the menu calls it."""
+    default = {key: command.id for command in commands.values() for key in command.keys}
+
+    def own(found: re.Match[str]) -> str:
+        opening, closing = str(found[1] or ""), str(found[3] or "")
+        if found[2] == "reasons":
+            return f"{opening}{_reasons(keys_of)}{closing}"
+        wanted = str(found[2] or default.get(found[0], ""))
+        keys = keys_of(wanted) if wanted in commands else (found[0],)
+        if found[0] in keys:
+            return str(found[0])
+        if keys:
+            return f"{opening}{keys[0]}{closing}"
+        return "" if opening and closing else f"{opening}Annotate > {commands[wanted].title}{closing}"
+
+    return _IN_TEXT.sub(own, text)
+
+
+def _reasons(keys_of: Callable[[str], tuple[str, ...]]) -> str:
+    keys = [keys_of(f"reject-{k}")[:1] for k in range(1, 10)]
+    if keys == [(str(k),) for k in range(1, 10)]:
+        return "1 to 9"
+    return ", ".join(key for some in keys for key in some) or "Annotate > Reject as"
 
 
 def own_keys() -> dict[str, tuple[str, ...]]:

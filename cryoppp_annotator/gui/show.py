@@ -12,6 +12,7 @@ from .. import extensions
 from ..api import Denoiser
 from ..errors import EngineError
 from ..model.context import JobContext
+from ..model.curation import Change
 from ..model.micrograph import Micrograph
 from ..model.picture import Picture
 from ..session import project
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
     from .workbench import Workbench
 
 WELCOME = (
-    "Click adds a pick, drag moves it, right click or X rejects, A accepts, Ctrl+Z undoes.\n"
-    "PgDn goes on to the next micrograph; every step is saved as you make it.\n"
-    "?  shows all keys."
+    "Click adds a pick, drag moves it, right click or {reject} rejects, {accept} accepts, {undo} undoes.\n"
+    "{next} goes on to the next micrograph; every step is saved as you make it.\n"
+    "{help}  shows all keys."
 )
 _METHOD, _NUMBERS = "denoiser", "denoiser parameters"
 #: What the file says of a micrograph, not the curator.
@@ -52,6 +53,8 @@ class Show:
         self.split = False
         self.problem = ""
         self.welcome = welcome
+        #: What has just happened to the picks that would be missed; empty where nothing has.
+        self.notice = ""
         self._rechecked: set[int] = set()
         self._refused: dict[Key, str] = {}
         self._told_lost: set[int] = set()
@@ -246,6 +249,21 @@ class Show:
 
         return tell
 
+    def follow(self, change: Change, *, undone: bool) -> None:
+        """A step was made or taken back: say what it means for the words on the canvas."""
+        before, imported = self._words(), change.verb == "import"
+        # who presses Ctrl+Z too often sees the picks vanish that came with the data set
+        what = change.title.replace(" ", " of ", 1)
+        self.notice = f"the {what} was taken back · {{redo}} brings it back" if imported and undone else ""
+        # an import comes by itself with a data set: nothing the welcome explains has been done yet
+        self.welcome &= imported
+        if self._words() != before and not self.problem:
+            self._bench.overlay.write(self._words())
+
+    def _words(self) -> str:
+        """What is written over the picture."""
+        return f"{self.notice[:1].upper()}{self.notice[1:]}" or (WELCOME if self.welcome else "")
+
     def _draw(self, picture: Picture, view: View) -> None:
         current, bench = self._session.current, self._bench
         if current is None:
@@ -258,7 +276,7 @@ class Show:
         if shape != self._shape:
             self._shape = shape
             bench.viewport.fit()
-        bench.overlay.write(WELCOME if self.welcome else "")
+        bench.overlay.write(self._words())
         bench.picture_shown.emit(view.value)
 
 

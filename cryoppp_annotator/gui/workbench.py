@@ -23,7 +23,7 @@ from ..session.focus import Focus
 from ..session.pictures import View
 from ..session.session import Announcement, Session
 from .bridge import Bridge
-from .keys import Keys, own_keys
+from .keys import Keys, own_keys, with_keys
 from .layers.gestures import Gestures
 from .layers.particles import ParticlesLayer
 from .layers.picture import PictureLayer
@@ -82,6 +82,8 @@ class Workbench(QObject):
         self.viewer, self.session, self.runner = viewer, session, runner
         self.run_on = run_on or RunOn()
         self.takers: list[Taker] = []
+        #: Called when keys were changed.
+        self.on_rekeyed: list[Callable[[], object]] = []
         self.focus = Focus(session)
         self.bridge = bridge
         self.show = Show(self, welcome=not session.history(1) or len(session.history(3)) < 3)
@@ -106,6 +108,7 @@ class Workbench(QObject):
         )
         self.viewport = Viewport(viewer, session, canvas, self.overlay, self._scale, had_layers=bool(self._others()))
         self.commands = {c.id: c for c in [*session_commands(), *self._view_commands()]}
+        self.overlay.keyed = self.keyed
         self.focus.go_on = preference("go on after a decision", True)
         self.keys = Keys(window, self.keys_are_ours)
         self.bind_keys()
@@ -138,6 +141,7 @@ class Workbench(QObject):
         self._preview.stop()
         self.viewport.stop()
         self.keys.close()
+        self.on_rekeyed.clear()
         self.gestures.close()
         self.viewer.layers.events.removed.disconnect(self._on_layer_removed)
         self.viewer.events.theme.disconnect(self._on_theme)
@@ -185,6 +189,19 @@ class Workbench(QObject):
         """Keys of a command, as the person set them."""
         return self.chosen_keys.get(command_id, self.commands[command_id].keys)
 
+    def keyed(self, text: str) -> str:
+        """A text with the keys it speaks of (``{accept}``) as the person set them."""
+        return with_keys(text, self.commands, self.keys_of)
+
+    def keep_keyed(self, show: Callable[[str], object], text: str) -> None:
+        """Show a text with keys in it, now and whenever they are changed; for what lives as long as the project."""
+
+        def again() -> None:
+            show(self.keyed(text))
+
+        self.on_rekeyed.append(again)
+        again()
+
     def bind_keys(self) -> None:
         """(Re)read which key does what."""
         self.chosen_keys = own_keys()
@@ -201,6 +218,8 @@ class Workbench(QObject):
                 else:
                     press[key] = partial(self.give, command.id)
         self.keys.bind(press, hold)
+        for follow in self.on_rekeyed:
+            follow()
 
     def give(self, command_id: str) -> bool:
         """Give a command; a refusal is said, not raised. Returns whether it was done."""
@@ -240,8 +259,8 @@ class Workbench(QObject):
         return False
 
     def say(self, text: str, level: str = "info") -> None:
-        """Put a line into the status bar."""
-        self.said.emit(text, level)
+        """Put a line into the status bar, with the keys as the person set them."""
+        self.said.emit(self.keyed(text), level)
 
     def warn(self, text: str) -> None:
         """Say that something was refused."""
@@ -359,13 +378,10 @@ class Workbench(QObject):
             self._show_particles()
         elif announcement.touches(Table.PARTICLE):
             self.particles_layer.redraw()
-        # an import comes by itself with a data set: nothing the welcome explains has been done yet
-        if announcement.change is not None and announcement.change.verb != "import":
-            self.show.welcome = False
-            if not self.problem:
-                self.overlay.write("")
+        if announcement.change is not None:
+            self.show.follow(announcement.change, undone=announcement.kind == "undo")
         self._mark_hovered()
-        self.say(announcement.message, "info")
+        self.say(self.show.notice or announcement.message, "warning" if self.show.notice else "info")
 
     def _on_theme(self, _event: object = None) -> None:
         self.themed.emit()

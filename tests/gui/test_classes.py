@@ -425,7 +425,7 @@ def test_classes_of_another_program_come_in(picked, tmp_path):
     panel.menu.import_files([folder / "run_it025_data.star"])
     window.until(lambda: panel.shown)
     assert panel.shown.source == "relion"
-    assert "(relion)" in panel.run.list.currentText()
+    assert panel.run.list.currentText().startswith("run_it025_data.star (RELION) ·")
     assert sum(panel.model.tile(number).counts[0] for number in panel.model.numbers) == 80
     p = window.session.particles
     assert (panel.model.tile(2).counts[0], int((p.class_id == 1).sum())) == (28, 14), "1 became 2 on both"

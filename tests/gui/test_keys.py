@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from class_window import click_class
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QKeySequence
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QApplication, QComboBox, QLabel, QSlider, QWidget
 from window import CTRL, button, dialog, discs, scored, write_mrc, write_star
 
+from cryoppp_annotator.gui.keys import keep_own_keys
 from cryoppp_annotator.gui.layers.styles import ink
+from cryoppp_annotator.gui.show import WELCOME
 from cryoppp_annotator.gui.widgets.exporting import ExportDialog
 from cryoppp_annotator.gui.widgets.help import HelpDialog
 from cryoppp_annotator.gui.widgets.importing import ImportDialog
@@ -156,6 +161,87 @@ def test_a_key_after_the_mouse_is_a_key(window):
         QTest.keyRelease(window.bench.canvas, Key.Key_Space)
         assert window.layer.visible
         window.key(Key.Key_Z, CTRL)
+
+
+def texts(parent: QWidget) -> str:
+    """All that is written on it and in its tooltips."""
+    found = [parent, *parent.findChildren(QWidget)]
+    written = [widget.text() for widget in found if isinstance(widget, QLabel | QAbstractButton)]
+    return "\n".join([*written, *(widget.toolTip() for widget in found)])
+
+
+#: A key that nothing else has, for every command that a text of the window speaks of.
+OTHER = {
+    "accept": "F2", "reject": "F3", "undo": "F4", "redo": "F5", "remove": "F6", "select-none": "F7", "region": "F8",
+    "brush": "F9", "measure": "F10", "toggle-raw": "F11", "split": "F12", "fit": "J", "show-rejected": "K",
+    "next-undecided": "L", "smaller": "M", "larger": "P", "export": "Q", "help": "T", "next": "V", "undecide": "W",
+    "hide-rings": "Y", **{f"reject-{k}": f"Ctrl+{k}" for k in range(1, 10)},
+}  # fmt: skip
+
+
+def test_every_text_names_the_keys_that_a_person_chose(classed):
+    annotator, bench = classed.annotator, classed.bench
+    annotator.tabs.setCurrentWidget(annotator.history)  # which is filled when it is seen
+    annotator.tabs.setCurrentWidget(annotator.classes)
+    click_class(classed, 1)
+    before = texts(annotator)
+    assert {"Accept (A)", "Reject (X)", "R held + drag draws"} < set(before.split("\n"))
+    assert "go on after A / X, while walking with N" in before
+    for key in ("(D toggles)", "(O)", "(F)", "(H)", "(Ctrl+S)", "(Escape)", "[ and ]", "1 to 9 give", "(Ctrl+Z)"):
+        assert key in before, key
+    assert {"Keys (?)", "1 carbon", "9 other"} < set(before.split("\n"))
+    keep_own_keys({name: (key,) for name, key in OTHER.items()})
+    bench.bind_keys()
+    after = texts(annotator)
+    assert "Accept (F2)" in after
+    assert {"Keys (T)", "carbon", "other"} < set(after.split("\n"))
+    assert "F8 held + drag draws" in after
+    assert "go on after F2 / F3, while walking with L" in after
+    for key in ("(F11 toggles)", "(F10)", "(J)", "(K)", "(Q)", "(F7)", "M and P", "Ctrl+1, Ctrl+2", "(F4)"):
+        assert key in after, key
+    old = re.compile(r"\(([A-Z0-9]|Ctrl\+.|Escape)\)|\b[ADHNORSX] (toggles|held|came)|\b1 to 9\b|Ctrl\+Z|Delete")
+    chosen = set(OTHER.values())
+    left = [m[0] for m in old.finditer(after) if m[0].strip("()") not in chosen]
+    assert left == []
+
+
+def test_what_is_said_names_the_keys_that_a_person_chose(classed):
+    window, bench = classed, classed.bench
+    window.annotator.tabs.setCurrentWidget(window.annotator.history)
+    keep_own_keys({"undo": ("F4",), "redo": ("F5",), "select-none": (), "accept": ("Y",)})
+    bench.bind_keys()
+    window.click(10, 300)
+    assert window.status == "added 1 pick on a · F4 undoes"
+    assert window.annotator.history.undo.toolTip() == "Undo: add 1 pick on a (F4)"
+    window.key(Key.Key_F4)
+    assert window.status == "undid: add 1 pick on a · F5 redoes"
+    window.drag([(1, 1), (398, 318)], CTRL)
+    assert window.status == (
+        "40 selected: Y accepts, X or 1 to 9 rejects, Delete removes, Annotate > Select nothing lets go"
+    )
+    bench.measure()
+    assert bench.overlay.text.endswith("Annotate > Select nothing: not now")
+    assert window.annotator.classes.particles.back.toolTip() == "Back to the classes", "no key, no bracket"
+    bench.say("read {undo}.star and {no-such-command} with Alt+click")
+    assert window.status == "read F4.star and {no-such-command} with Alt+click"
+
+
+def test_the_welcome_and_the_page_of_keys_follow_at_once(window):
+    overlay = window.bench.overlay
+    window.bench.overlay.write(WELCOME)
+    assert "right click or X rejects, A accepts, Ctrl+Z undoes" in overlay.text
+    window.annotator.show_help()
+    shown = dialog(HelpDialog)
+    set_key("accept", "F2")
+    set_key("brush", "F9")
+    assert "F2 accepts" in overlay.text
+    told = [label.text() for label in shown.findChildren(QLabel)]
+    assert "F9 held + drag" in told
+    assert "then F2, X, reasons mean the chosen classes" in told
+    button(shown, "Default keys").click()
+    told = [label.text() for label in shown.findChildren(QLabel)]
+    assert "B held + drag" in told
+    shown.close()
 
 
 # --- the line at the bottom ------------------------------------------------------------------------------------------

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent
 from qtpy.QtWidgets import QApplication, QDialogButtonBox, QLabel
-from window import CTRL, DIAMETER, HEIGHT, button, choose, dialog, places, scored, write_star
+from window import CTRL, DIAMETER, HEIGHT, SHIFT, button, choose, dialog, discs, places, scored, write_mrc, write_star
 
 from cryoppp_annotator.gui.widgets.exporting import ExportDialog
 from cryoppp_annotator.gui.widgets.importing import FrameDialog, ImportDialog
@@ -188,6 +190,42 @@ def test_keys_typed_into_a_dialog_do_not_edit(window, tmp_path):
     assert window.session.counts()["undecided"] == 40
     asked.path.clear()
     asked.close()
+
+
+def rows_of(window, name):
+    """A table of the project, as it is on the disk."""
+    with closing(sqlite3.connect(window.session.store.path)) as file:
+        return file.execute(f"select * from {name} order by 1").fetchall()
+
+
+def test_the_import_that_came_by_itself_is_brought_back_whole(new_window, tmp_path):
+    """The first Ctrl+Z in a new project of a data set takes back its labels: nobody should think they are lost."""
+    data = tmp_path / "10017"
+    write_mrc(data / "micrographs" / "a.mrc", discs(0))
+    write_csv(data / "ground_truth" / "particle_coordinates" / "a.csv", places(0))
+    window = new_window().open(data)
+    tables = ("particle", "pick_set", "setting", "micrograph", "region")
+    before = [rows_of(window, name) for name in tables]
+    overlay = window.bench.overlay
+    assert overlay.text.startswith("Click adds a pick")
+    window.key(Key.Key_Z, CTRL)
+    said = "the import of 40 picks from 10017 on 1 micrograph was taken back · Ctrl+Shift+Z brings it back"
+    assert window.status == said
+    assert window.bench.ink("warning") in window.annotator.status.message.styleSheet()
+    assert overlay.text == said.replace("the", "The", 1), "and where the picks were"
+    assert len(window.session.particles) == 0
+    window.key(Key.Key_Z, CTRL)
+    assert window.status == "nothing to undo"
+    window.key(Key.Key_Z, CTRL | SHIFT)
+    assert [rows_of(window, name) for name in tables] == before
+    assert overlay.text.startswith("Click adds a pick")
+    np.testing.assert_array_equal(window.session.particles.yx, places(0)[:, ::-1])
+    window.key(Key.Key_Z, CTRL)
+    window.click(10, 300)
+    assert overlay.text == "", "who goes on has seen it"
+    # and even then the file can be read again
+    window.enter(data / "ground_truth" / "particle_coordinates" / "a.csv")
+    assert len(window.session.particles) == 41
 
 
 # --- export ----------------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ from .particles import ParticlesLayer
 #: A press that moved less than this many canvas pixels is a click.
 CLICK_PX = 5.0
 #: What is written on the canvas while a particle is to be measured.
-MEASURE = "Drag from the centre of a particle to its rim: the circle sets the diameter.   Esc: not now"
+MEASURE = "Drag from the centre of a particle to its rim: the circle sets the diameter.   {select-none}: not now"
 #: Brush radius as a share of the particle diameter.
 BRUSH = 0.75
 
@@ -357,7 +357,8 @@ class Gestures:
             return
         self._focus.select(self._focus.inside(corners).tolist())
         n = len(self._focus.selected)
-        self._session.said.emit(f"{n} selected: A accepts, X or 1-9 rejects, Delete removes, Escape lets go", "info")
+        words = "{accept} accepts, {reject} or {reasons} rejects, {remove} removes, {select-none} lets go"
+        self._session.said.emit(f"{n} selected: {words}", "info")
 
     def _drawn(self, event: Any, *, rectangle: bool) -> Generator[None, None, NDArray[np.float64] | None]:
         """What a drag draws, (n, 2) float64, xy, canonical px; None where it was a click."""

@@ -148,8 +148,10 @@ class CheckPanel(QWidget):
         self.mend.setEnabled(n > 0)
         self.mend.setText(f"Mend: reject {count_of(n)}" if n else "Mend")
         self.mend.setToolTip(
-            "Rejects duplicates as overlap, cut ones as edge, undecided ones in a region for its reason; one step, "
-            "Ctrl+Z undoes"
+            self._bench.keyed(
+                "Rejects duplicates as overlap, cut ones as edge, undecided ones in a region for its reason; one step, "
+                "{undo} undoes"
+            )
             if n
             else "none of these findings has a safe mend"
         )

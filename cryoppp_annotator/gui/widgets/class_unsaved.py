@@ -53,20 +53,19 @@ class UnsavedBox(QWidget):
 
     def _show(self) -> None:
         self.setVisible(bool(self.held))
-        if not self.held:
-            return
-        name, more = self.held[0].run.name, len(self.held) - 1
-        others = f", nor {'is' if more == 1 else 'are'} {more} more" if more else ""
-        self.told.setText(f"Not saved yet: “{name}”{others}")
+        why = "" if self.held and not self._saving else "it is being saved" if self.held else "nothing is unsaved"
         names = [f"“{result.run.name}”" for result in self.held]
-        self.told.setToolTip("\n".join([*names, "kept in memory; your picks are safe"]))
-        why = "it is being saved" if self._saving else ""
         for button, tip in (
             (self.again, "Tries to save these classes once more: free some space first"),
-            (self.away, f"Throws “{name}” away; picks and decisions stay"),
+            (self.away, f"Throws {names[0] if names else 'them'} away; picks and decisions stay"),
         ):
             button.setEnabled(not why)
             button.setToolTip(why or tip)
+        if names:
+            more = len(names) - 1
+            others = f", nor {'is' if more == 1 else 'are'} {more} more" if more else ""
+            self.told.setText(f"Not saved yet: {names[0]}{others}")
+            self.told.setToolTip("\n".join([*names, "kept in memory; your picks are safe"]))
 
     def keep(self, result: RunResult) -> None:
         """Hold a run until it is saved or thrown away."""

@@ -169,8 +169,10 @@ class ClassesPanel(QWidget):
     def _actions(self) -> QGridLayout:
         grid = QGridLayout()
         grid.setSpacing(3)
-        self.accept = QPushButton("Accept (A)")
-        self.reject = QPushButton("Reject (X)")
+        self.accept, self.reject = QPushButton(), QPushButton()
+        self._bench.keep_keyed(self.accept.setText, "Accept ({accept})")
+        self._bench.keep_keyed(self.reject.setText, "Reject ({reject})")
+        self._bench.on_rekeyed.append(self._show_actions)
         self.accept_suggested = QPushButton()
         self.reject_suggested = QPushButton()
         self.open_button = QPushButton("Particles…")
@@ -417,7 +419,7 @@ class ClassesPanel(QWidget):
         none = why or ("" if chosen else "choose classes first: click one, Ctrl or Shift adds more")
         tips = (
             (self.accept, none, classes.ACCEPT_TIP),
-            (self.reject, none, f"{classes.REJECT_TIP} 1 to 9 give another reason."),
+            (self.reject, none, self._bench.keyed(f"{classes.REJECT_TIP} {{reasons}} give another reason.")),
             (self.open_button, none, "Shows the particles of the chosen classes (double click, Enter)"),
         )
         for button, reason, tip in tips:

@@ -85,7 +85,7 @@ class ExportDialog(QDialog):
         self.lint = QLabel("looking for duplicates and picks on the edge …")
         self.lint.setWordWrap(True)
         self.mend = QPushButton("Mend")
-        self.mend.setToolTip("Rejects duplicates as overlap and cut ones as edge; one step, Ctrl+Z undoes")
+        self.mend.setToolTip(bench.keyed("Rejects duplicates as overlap and cut ones as edge; one step, {undo} undoes"))
         self.mend.clicked.connect(self._on_mend)
         self.mend.hide()
         check = QHBoxLayout()

@@ -31,12 +31,12 @@ GESTURES = (
     ("right click", "reject the pick"),
     ("Shift+drag", "select with a lasso"),
     ("Ctrl+drag", "select with a rectangle"),
-    ("B held + drag", "brush: reject what it sweeps over"),
-    ("R held + drag", "draw a region: carbon, ice"),
-    ("R held + click", "select a region (right: take it away)"),
-    ("Space held", "look under the rings"),
-    ("O, then drag", "measure a particle: sets the diameter"),
-    ("click in a gallery", "then A, X, 1 to 9 mean the chosen classes"),
+    ("{brush} held + drag", "brush: reject what it sweeps over"),
+    ("{region} held + drag", "draw a region: carbon, ice"),
+    ("{region} held + click", "select a region (right: take it away)"),
+    ("{hide-rings} held", "look under the rings"),
+    ("{measure}, then drag", "measure a particle: sets the diameter"),
+    ("click in a gallery", "then {accept}, {reject}, reasons mean the chosen classes"),
     ("double click, Enter", "open a class; go to a particle"),
     ("Ctrl+wheel there", "larger and smaller tiles"),
 )
@@ -65,6 +65,7 @@ class HelpDialog(QDialog):
         columns = [QVBoxLayout() for _ in range(3)]
         for column in columns:
             layout.addLayout(column, 1)
+        self._gestures: list[tuple[QLabel, str]] = []
         columns[0].addWidget(_packed(self._mouse()))
         groups: dict[str, list[str]] = {}
         for command in bench.commands.values():
@@ -99,8 +100,10 @@ class HelpDialog(QDialog):
         grid = QGridLayout()
         grid.addWidget(_heading("Mouse"), 0, 0, 1, 2)
         for row, (gesture, does) in enumerate(GESTURES, 1):
-            grid.addWidget(QLabel(gesture), row, 0)
-            grid.addWidget(QLabel(does), row, 1)
+            for column, text in enumerate((gesture, does)):
+                label = QLabel(self._bench.keyed(text))
+                self._gestures.append((label, text))
+                grid.addWidget(label, row, column)
         grid.setColumnStretch(1, 1)
         return grid
 
@@ -141,11 +144,16 @@ class HelpDialog(QDialog):
         keys = own_keys()
         keys[name] = tuple(k for k in (text, *present[1:]) if k)
         keep_own_keys(keys)
+        self._rebind()
+
+    def _rebind(self) -> None:
         self._bench.bind_keys()
+        for label, text in self._gestures:
+            label.setText(self._bench.keyed(text))
 
     def _on_default(self) -> None:
         keep_own_keys({})
-        self._bench.bind_keys()
+        self._rebind()
         for name, edit in self._edits.items():
             keys = self._bench.commands[name].keys
             edit.setKeySequence(QKeySequence(keys[0] if keys else ""))

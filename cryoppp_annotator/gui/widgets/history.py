@@ -63,6 +63,7 @@ class HistoryPanel(QWidget):
         layout.addWidget(self.table, 1)
         layout.addWidget(self._back)
         bench.session.changed.connect(self._on_changed)
+        bench.on_rekeyed.append(self._show_buttons)
         self.refresh()
 
     def close_panel(self) -> None:
@@ -109,7 +110,8 @@ class HistoryPanel(QWidget):
             why = command.why_not(focus)
             entry = self._bench.session.next_undo() if name == "undo" else self._bench.session.next_redo()
             button.setEnabled(not why)
-            button.setToolTip(why or f"{command.title}: {entry.title if entry else ''} ({command.keys[0]})")
+            title = entry.title if entry else ""
+            button.setToolTip(why or f"{command.title}: {title}{self._bench.keyed(f' ({{{name}}})')}")
 
     def _on_jump(self) -> None:
         entry = self._entries[self.table.currentRow()]

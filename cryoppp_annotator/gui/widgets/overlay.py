@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from qtpy.QtCore import QEvent, QObject, QPointF, QRectF, Qt, Signal
 from qtpy.QtGui import QBrush, QColor, QFont, QPainter, QPen, QPolygonF
@@ -33,6 +33,8 @@ class Overlay(QWidget):
         self._label = ""
         self._text = ""
         self._question = ""
+        #: Puts the keys that a person chose into what is written.
+        self.keyed: Callable[[str], str] = str
         self._mark: tuple[float, float, float] | None = None
         canvas.installEventFilter(self)
         self.setGeometry(canvas.rect())
@@ -41,7 +43,7 @@ class Overlay(QWidget):
     @property
     def text(self) -> str:
         """What is written on the canvas."""
-        return self._question or self._text
+        return self.keyed(self._question or self._text)
 
     def draw(
         self,

@@ -41,7 +41,9 @@ class ParticleBox(QGroupBox):
         self.diameter.setDecimals(0)
         self.diameter.setSuffix(" Å")
         self.diameter.setKeyboardTracking(False)
-        self.diameter.setToolTip("Particle diameter; [ and ] make it smaller and larger")
+        bench.keep_keyed(
+            self.diameter.setToolTip, "Particle diameter; {smaller} and {larger} make it smaller and larger"
+        )
         # as a style: napari's own would overrule setMinimumWidth
         wide = self.fontMetrics().horizontalAdvance
         self.diameter.setStyleSheet(f"min-width: {wide('1888 Å') + 34}px;")
@@ -50,7 +52,7 @@ class ParticleBox(QGroupBox):
         self.guess.setWordWrap(True)
         self.measure = QPushButton("measure")
         self.measure.setStyleSheet("padding: 3px 4px;")  # beside the number the word has little room
-        self.measure.setToolTip("Then drag from the centre of a particle to its rim (O)")
+        bench.keep_keyed(self.measure.setToolTip, "Then drag from the centre of a particle to its rim ({measure})")
         self.measure.clicked.connect(lambda: self._bench.give("measure"))
         row = QHBoxLayout()
         row.addWidget(self.diameter)

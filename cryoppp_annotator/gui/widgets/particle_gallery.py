@@ -125,7 +125,8 @@ class ParticleGallery(QWidget):
         self.view = MemberView(self.model)
         self._post.arrived.connect(self._on_pictures)
         self.back = QPushButton("← Classes")
-        self.back.setToolTip("Back to the classes (Esc)")
+        bench.keep_keyed(self.back.setToolTip, "Back to the classes ({select-none})")
+        bench.on_rekeyed.append(self._show_title)
         self.title = QLabel()
         self.order = QComboBox()
         self.order.addItems([_BEST, _WORST])
@@ -221,7 +222,8 @@ class ParticleGallery(QWidget):
         rejected = int((self._members.decision[self._members.of_classes(self.numbers)] == Decision.REJECTED).sum())
         self.title.setText(f"<b>{what}</b>: {count_of(n)}")
         self.hint.setText(
-            f"{rejected:,} rejected · click: reject or restore; double click: go there; Ctrl, Shift: choose for A, X"
+            f"{rejected:,} rejected · click: reject or restore; double click: go there; Ctrl, Shift: choose for "
+            + self._bench.keyed("{accept}, {reject}")
         )
 
     # ------------------------------------------------------------------ pictures

@@ -111,11 +111,15 @@ class PickPanel(QScrollArea):
             row.addWidget(self._command_button(name, text))
         grid = QGridLayout()
         grid.setSpacing(3)
+        self._reason_buttons: list[tuple[QPushButton, Reason]] = []
         for reason in Reason:
             if reason is not Reason.NONE:
                 k = int(reason) - 1
-                button = self._command_button(f"reject-{int(reason)}", f"{int(reason)} {reason.label}")
+                button = self._command_button(f"reject-{int(reason)}", reason.label)
+                self._reason_buttons.append((button, reason))
                 grid.addWidget(button, k // 3, k % 3)
+        self._bench.on_rekeyed.append(self._name_reasons)
+        self._name_reasons()
         rest = QHBoxLayout()
         self._scope = QComboBox()
         self._scope.addItems([HERE, EVERYWHERE])
@@ -128,8 +132,11 @@ class PickPanel(QScrollArea):
         self._reject_all.clicked.connect(lambda: self._on_all(Decision.REJECTED))
         rest.addWidget(self._accept_all)
         rest.addWidget(self._reject_all)
-        self.go_on = QCheckBox("go on after A / X, while walking with N")
-        self.go_on.setToolTip("A decision about the pick that N came to selects the next undecided one")
+        self.go_on = QCheckBox()
+        self._bench.on_rekeyed.append(self._show_selection)
+        again = self._bench.keep_keyed
+        again(self.go_on.setText, "go on after {accept} / {reject}, while walking with {next-undecided}")
+        again(self.go_on.setToolTip, "A decision about the pick that {next-undecided} came to selects the next one")
         self.go_on.setChecked(self._bench.focus.go_on)
         self.go_on.toggled.connect(self._bench.set_go_on)
         layout.addWidget(self._selection)
@@ -151,6 +158,12 @@ class PickPanel(QScrollArea):
         button.clicked.connect(lambda _checked=False: self._bench.give(name))
         self._target_buttons.append((button, name))
         return button
+
+    def _name_reasons(self) -> None:
+        """Each with its key, where there is room for it."""
+        for button, reason in self._reason_buttons:
+            key = next(iter(self._bench.keys_of(f"reject-{int(reason)}")), "")
+            button.setText(f"{key if len(key) == 1 else ''} {reason.label}".strip())
 
     def _score_box(self) -> QGroupBox:
         self._score_group = QGroupBox("Score threshold")
@@ -304,7 +317,8 @@ class PickPanel(QScrollArea):
             keys = ", ".join(self._bench.keys_of(name))
             # a button needs a selection: the pointer is on the button, not on a pick
             button.setEnabled(bool(n))
-            button.setToolTip(f"{command.title} ({keys})" + ("" if n else "\nselect some picks first"))
+            told = f"{command.title} ({keys})" if keys else command.title
+            button.setToolTip(told + ("" if n else "\nselect some picks first"))
 
     def _describe(self, particle: int) -> str:
         p = self._session.particles

@@ -71,15 +71,18 @@ class RegionsBox(QGroupBox):
         self.everywhere = QPushButton("on all")
         self.list = QListWidget()
         self.list.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        self.list.setToolTip("Click selects a region here and on the picture; Delete takes it away")
+        bench.keep_keyed(self.list.setToolTip, "Click selects a region here and on the picture; {remove} takes it away")
         self.remove = QPushButton("Take away")
         self.reject = QPushButton("Reject picks in them")
         self.reject_all = QPushButton("on all")
-        how = QLabel("R held + drag draws")
-        how.setToolTip(
-            "R held: a drag draws a region, from a corner of one it moves the corner;\n"
-            "a click selects a region, a right click takes it away. Each is one step, one undo"
+        how = QLabel()
+        bench.keep_keyed(how.setText, "{region} held + drag draws")
+        bench.keep_keyed(
+            how.setToolTip,
+            "{region} held: a drag draws a region, from a corner of one it moves the corner;\n"
+            "a click selects a region, a right click takes it away. Each is one step, one undo",
         )
+        bench.on_rekeyed.append(self._show_buttons)
         first, second, third = QHBoxLayout(), QHBoxLayout(), QHBoxLayout()
         for row, widgets in (
             (first, (self.reason, how, self.visible)),
@@ -185,10 +188,13 @@ class RegionsBox(QGroupBox):
         self.everywhere.setToolTip(_CANCEL if busy else f"On every micrograph, in the background. {_FIND}")
         n = len(self.selected)
         self.remove.setEnabled(n > 0)
+        take = "away; picks stay as they are ({remove} in the list, {region} held + right click)"
         self.remove.setToolTip(
-            f"Takes {count_of(n, 'region')} away; picks stay as they are (Delete in the list, R held + right click)"
-            if n
-            else "click a region in the list, or on the picture with R held"
+            self._bench.keyed(
+                f"Takes {count_of(n, 'region')} {take}"
+                if n
+                else "click a region in the list, or on the picture with {region} held"
+            )
         )
         inside = regions.undecided_in(self._session.particles, self.shown) if self.shown else np.zeros(0, np.int8)
         counts = Counter(inside[inside > 0].tolist())
@@ -223,7 +229,7 @@ class RegionsBox(QGroupBox):
         under = self.layer.at(y, x)
         if under is None:
             self._select(set())
-            self._bench.say("no region is there; R held + drag draws one", "info")
+            self._bench.say("no region is there; {region} held + drag draws one", "info")
         elif right:
             self._bench.guarded(lambda: regions.remove(self._session, [under.id]))
         else:

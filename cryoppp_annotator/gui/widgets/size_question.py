@@ -9,6 +9,8 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QToolButton, QVBoxL
 from ...session.session import Announcement
 from ..workbench import Workbench
 
+_MEASURE_TIP = "Then drag from the centre of a particle to its rim ({measure})"
+
 
 class SizeQuestion(QWidget):
     """Hidden until it is asked; what needs the diameter goes on by itself when a person has set it.
@@ -25,7 +27,7 @@ class SizeQuestion(QWidget):
         self.told = QLabel()
         self.told.setWordWrap(True)
         self.measure = QPushButton("Draw a circle")
-        self.measure.setToolTip("Then drag from the centre of a particle to its rim (O)")
+        bench.keep_keyed(self.measure.setToolTip, _MEASURE_TIP)
         self.confirm = QPushButton()
         self.confirm.setToolTip("Take the guess for the particle's diameter; one step, one undo")
         self.drop = QToolButton()
@@ -94,9 +96,7 @@ class SizeQuestion(QWidget):
         self.confirm.setText(f"Use {session.diameter_A:.0f} Å{px}")
         readable = current is not None and not current.problem
         self.measure.setEnabled(readable)
-        self.measure.setToolTip(
-            "Then drag from the centre of a particle to its rim (O)" if readable else "open a micrograph first"
-        )
+        self.measure.setToolTip(self._bench.keyed(_MEASURE_TIP) if readable else "open a micrograph first")
 
     def _on_confirm(self) -> None:
         self._bench.guarded(lambda: self._session.set_diameter(self._session.diameter_A))

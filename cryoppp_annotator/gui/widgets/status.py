@@ -46,6 +46,7 @@ class StatusLine(QWidget):
         self._bar.setTextVisible(False)
         self._cancel = QToolButton()
         self._cancel.setText("✕")
+        self._cancel.setToolTip("Cancel the job that is shown")
         self._cancel.clicked.connect(self._on_cancel)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(8, 0, 8, 0)

@@ -60,18 +60,18 @@ class ViewBox(QGroupBox):
         self._fit = QPushButton("fit")
         row = QHBoxLayout()
         for button, tip in (
-            (self._raw, "The micrograph as it is (D toggles)"),
-            (self._split, "Raw to the left of the pointer, denoised to the right (S)"),
-            (self._denoised, "Made by the method below, or by another program (D toggles)"),
+            (self._raw, "The micrograph as it is ({toggle-raw} toggles)"),
+            (self._split, "Raw to the left of the pointer, denoised to the right ({split})"),
+            (self._denoised, "Made by the method below, or by another program ({toggle-raw} toggles)"),
         ):
             button.setCheckable(True)
-            button.setToolTip(tip)
+            self._bench.keep_keyed(button.setToolTip, tip)
             row.addWidget(button)
         row.addWidget(self._fit)
         self._raw.clicked.connect(lambda: self._bench.set_view(View.RAW))
         self._denoised.clicked.connect(lambda: self._bench.set_view(View.DENOISED))
         self._split.clicked.connect(lambda: self._bench.give("split"))
-        self._fit.setToolTip("Show the whole micrograph (F)")
+        self._bench.keep_keyed(self._fit.setToolTip, "Show the whole micrograph ({fit})")
         self._fit.clicked.connect(lambda: self._bench.give("fit"))
         self._method = QComboBox()
         for name, denoiser in sorted(self._bench.show.methods.items(), key=lambda item: item[0] != "auto"):
@@ -112,7 +112,7 @@ class ViewBox(QGroupBox):
         self._colour_by.addItems([by.value for by in ColourBy])
         self._colour_by.setToolTip("What the colour of a ring says: the decision, the score or the class")
         self._rejected = QCheckBox("rejected")
-        self._rejected.setToolTip("Show rejected picks (H)")
+        self._bench.keep_keyed(self._rejected.setToolTip, "Show rejected picks ({show-rejected})")
         colours = QHBoxLayout()
         colours.addWidget(self._colour_by, 1)
         colours.addWidget(self._rejected)
