@@ -216,7 +216,8 @@ def _without_particles(dirt: Mask, wide: Mask, medium: FloatImage, diameter: flo
 
 def _spots(below: FloatImage, without: Mask, diameter: float) -> FloatImage:
     """Values (n,) at the dark spots of ``below``, most of which are particles; not of those in ``without``."""
-    return below[(below == ndimage.minimum_filter(below, size=2 * round(0.4 * diameter) + 1)) & ~without]
+    lowest = below == ndimage.minimum_filter(below, size=2 * round(0.4 * diameter) + 1)
+    return np.asarray(below[lowest & ~without])
 
 
 def _with_what_is_cut_off(dirt: Mask, diameter: float) -> Mask:
