@@ -35,8 +35,8 @@ from .picking import files_named
 
 log = logging.getLogger(__name__)
 
-#: Counted up when a file's content means something else than before.
-_LAYOUT = 1
+#: Counted up when a file's content means something else than before, or a built-in picker finds something else.
+_GENERATION = 1
 #: Of a :class:`OnePick`: where the file lies and what it is called; its content counts instead.
 _NAMES = ("path", "number", "name")
 #: All that reading a damaged file has been seen to raise.
@@ -73,7 +73,7 @@ class ProposalCache:
             self._common = None
         else:
             self._common = {
-                "layout": _LAYOUT, "program": __version__, "picker": provider(PICKERS, picker), "files": files,
+                "generation": _GENERATION, "program": __version__, "picker": provider(PICKERS, picker), "files": files,
                 "seed": context.seed,
             }  # fmt: skip
 

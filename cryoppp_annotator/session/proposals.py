@@ -121,7 +121,10 @@ def propose(
         keys[one.number] = cache.key(one)
         if (known := cache.get(one.number, keys[one.number])) is not None:
             got[one.number] = known
-    before = f"{len(got):,} of {len(jobs):,} were done before" if got else ""
+    before = ""
+    if got:
+        many = len(jobs) > 1
+        before = f"{len(got):,} of {len(jobs):,} were done before" if many else "as before: nothing has changed since"
     if before:
         context.log(before)
     try:

@@ -203,6 +203,7 @@ def test_cancelling_says_that_the_next_start_goes_on(numbered: Window, calls: Ca
 def test_nobody_there_is_said_in_a_sentence_and_the_window_goes_on(
     numbered: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("distributed")
     window, box = numbered, numbered.annotator.jobs.run_on
     show_jobs(window)
     type_address(window, "tcp://127.0.0.1:9")
@@ -237,6 +238,7 @@ def test_without_dask_the_line_says_what_to_install(
 
 
 def test_the_command_line_s_cluster_is_for_this_start_only(own_home: None) -> None:
+    pytest.importorskip("distributed")
     RunOn().choose(False, "tcp://kept:1")
     now = RunOn("tcp://told:1")
     assert now.scheduler == "tcp://told:1"
