@@ -47,6 +47,8 @@ def test_decisions_on_one_micrograph_serve_the_other(session):
     assert learning.learn(session).path == learned.path  # the same decisions, the same model
     proposal = proposals.propose(session, "learned", session.micrographs, parameters=learning.parameters_of(learned))
     assert not proposal.failed
+    again = learning.parameters_of(learning.learn(session))
+    assert proposals.propose(session, "learned", session.micrographs, parameters=again).before.startswith("2 of 2")
     before = session.counts()
     proposals.enter(session, proposal)
     after = session.counts()
