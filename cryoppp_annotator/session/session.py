@@ -493,7 +493,7 @@ class Session:
 
         if self.backlog is not None:
             entry = self.next_redo() if redo else self.next_undo()
-            if entry is not None and entry.n_particles > BIG:
+            if entry is not None and (entry.n_particles > BIG or entry.many_regions):
                 self.backlog.write(
                     lambda context: attempt(context.check), f"{'redoing' if redo else 'undoing'}: {entry.title}",
                     lambda committed, tallies: (done(committed, tallies), None)[1],

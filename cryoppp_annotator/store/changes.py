@@ -34,6 +34,11 @@ class HistoryEntry:
     n_particles: int
     target: int | None
 
+    @property
+    def many_regions(self) -> bool:
+        """Whether it is about regions of several micrographs, as those that were looked for everywhere."""
+        return self.verb == "region" and self.micrograph is None
+
 
 def head(connection: Connection) -> int:
     """The newest history line's id, 0 in an empty history."""

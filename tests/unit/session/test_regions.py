@@ -294,6 +294,11 @@ def test_what_is_found_on_many_micrographs_and_rejected_in_it_is_written_behind(
     assert session.backlog.busy
     door()
     assert entered == ["2 new regions on 2 micrographs · Ctrl+Z undoes · 1 micrograph could not be read (c: gone)"]
+    for step, n in ((session.undo, 0), (session.redo, 2)):
+        assert step() == "mark 2 regions found on 2 micrographs"
+        assert session.backlog.busy
+        door()
+        assert len(session.store.regions()) == n
     inside = regions.picks_inside(session)
     session.decide(ids[:1], Decision.ACCEPTED)  # since the look
     assert regions.reject_inside(session, inside) == LATER
