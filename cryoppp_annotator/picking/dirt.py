@@ -42,8 +42,9 @@ _RIM_SHARE, _RIM_DEPTH = 0.3, 4.0
 _FIELD_SMALL, _FIELD_LARGE = 3.0, 2.5
 #: Working pixels along the edge that are not looked at: cameras have dark lines there.
 _TRIM = 2
-#: What is pale ends so near to where it is half as dark, diameters.
-_PALE_REACH = 0.3
+#: What is pale ends so near to where it is half as dark, and has no corners that a disc of such a radius does not fill,
+#: diameters.
+_PALE_REACH, _PALE_ROUND = 0.3, 0.6
 #: So many things of like size and darkness (ratios) are particles, whatever diameter was told; their clusters too.
 _ALIKE, _LIKENESS, _LARGEST_PARTICLE, _CLUSTER, _CLUSTER_LIKENESS = 5, 0.72, 5.0, 4.0, 0.5
 #: What is no wider than this, diameters, may be a single particle.
@@ -143,7 +144,9 @@ def _dirt(small: FloatImage, diameter: float) -> list[tuple[Mask, Reason]]:
         steepness = ndimage.gaussian_gradient_magnitude(fine, max(0.5, 0.1 * diameter))
         basin = _segmentation.watershed(steepness, np.where(dark, 2, np.where(pale, 3, np.where(field, 1, 0))))
         # the steepest edge around a pale thing may be that of a particle beside it
-        dirt = (basin == 2) | ((basin == 3) & grown(pale, _PALE_REACH * diameter))
+        pale = (basin == 3) & grown(pale, _PALE_REACH * diameter)
+        reach = _PALE_ROUND * diameter
+        dirt = (basin == 2) | grown(~grown(~pale, reach), reach) if pale.any() else basin == 2
         dirt = _without_particles(dirt, wide, medium, diameter)
 
     clumped = np.zeros(small.shape, bool)
