@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, and_, case, func, not_, or_, select, true
+from sqlalchemy import ColumnElement, Connection, and_, case, func, not_, select
 
 from ..model.curation import Change, Decision, Reason
 from ..model.particles import COLUMNS, Particles
 from ..store import rows, schema
+from ..store.hidden import Hidden, is_hidden
 from ..store.store import Store
 from . import edits
 from .session import Session
@@ -28,16 +29,14 @@ class Terms:
     run : int or None
         Its classes; None = as imported.
     micrograph, pick_set : int or None
-    threshold : float or None
-        Candidates of ``hidden`` pick sets with a lower score are not drawn.
-    hidden : tuple of int
+    hidden : tuple of (score, pick sets)
+        Candidates of these sets with a lower score are not drawn.
     """
 
     run: int | None = None
     micrograph: int | None = None
     pick_set: int | None = None
-    threshold: float | None = None
-    hidden: tuple[int, ...] = ()
+    hidden: Hidden = ()
 
 
 def _number(run: int | None) -> ColumnElement[int]:
@@ -56,17 +55,10 @@ def _where(terms: Terms) -> ColumnElement[bool]:
     return and_(*where)
 
 
-def _drawn(terms: Terms) -> ColumnElement[bool]:
-    p = schema.particle.c
-    if terms.threshold is None or not terms.hidden:
-        return true()
-    return or_(p.score.is_(None), not_(and_(p.score < terms.threshold, p.pick_set.in_(terms.hidden))))
-
-
 def undecided_by_class(store: Store, terms: Terms) -> dict[int, tuple[int, int]]:
     """Undecided picks of each class that has some, and how many of them are drawn; from any thread."""
     number, p = _number(terms.run), schema.particle.c
-    query = select(number, func.count(), func.count(case((_drawn(terms), p.id)))).where(_where(terms))
+    query = select(number, func.count(), func.count(case((not_(is_hidden(terms.hidden)), p.id)))).where(_where(terms))
     with store.reading() as connection:
         found = connection.execute(query.group_by(number).order_by(number))
         return {int(k): (int(n), int(drawn)) for k, n, drawn in found}
@@ -92,7 +84,7 @@ def decide_by_class(session: Session, numbers: Sequence[int], decision: Decision
         p = schema.particle.c
         term = and_(_where(terms), _number(terms.run).in_(wanted))
         if decision is Decision.ACCEPTED:
-            term = and_(term, _drawn(terms))
+            term = and_(term, not_(is_hidden(terms.hidden)))
         query = select(*(p[name] for name in ("id", *COLUMNS))).where(term).order_by(p.id)
         found = Particles(**rows.read_columns(connection, query, {"id": np.int64, **COLUMNS}))
         return edits.decide(found, decision, reason, f"of {which} {where}", one)

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement
 
 from ..model.curation import Decision
 from ..store import classes as table
+from ..store.hidden import Hidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +25,8 @@ class RunOptions:
         Picks so decided take part.
     pick_sets, micrographs : tuple of int, optional
         Only of these; None = all.
-    min_score : float, optional
-        Undecided picks below are left out.
+    hidden : tuple of (score, pick sets)
+        Undecided picks of these sets (none named = all) with a lower score are left out.
     subset : int
         So many are classified first, for the first picture.
     use_ctf : bool
@@ -50,7 +51,7 @@ class RunOptions:
     decisions: tuple[Decision, ...] = (Decision.UNDECIDED, Decision.ACCEPTED)
     pick_sets: tuple[int, ...] | None = None
     micrographs: tuple[int, ...] | None = None
-    min_score: float | None = None
+    hidden: Hidden = ()
     subset: int = 2000
     use_ctf: bool = True
     invert: bool = True
@@ -69,6 +70,9 @@ class RunOptions:
         for name in ("pick_sets", "micrographs", "of_numbers"):
             if known.get(name) is not None:
                 known[name] = tuple(known[name])
+        known["hidden"] = tuple((float(score), tuple(sets)) for score, sets in known.get("hidden", ()))
+        if told.get("min_score") is not None:  # as runs of 0.1.0 were kept
+            known["hidden"] = ((float(told["min_score"]), ()),)
         known["decisions"] = tuple(Decision(d) for d in known.get("decisions", (0, 1)))
         return RunOptions(**known)
 
@@ -78,5 +82,5 @@ def picks_where(options: RunOptions) -> ColumnElement[bool]:
     of_run = None if options.of_run is None else (options.of_run, options.of_numbers)
     return table.wanted_picks(
         [int(d) for d in options.decisions], pick_sets=options.pick_sets, micrographs=options.micrographs,
-        min_score=options.min_score, of_run=of_run,
+        hidden=options.hidden, of_run=of_run,
     )  # fmt: skip

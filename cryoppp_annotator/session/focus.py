@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 
-from ..model.curation import Decision
+from ..model.curation import Change, Decision, Table
+from ..store.hidden import Hidden
 from .session import Announcement, Session
 
 
@@ -31,8 +32,9 @@ class Focus:
         self.show_rejected = True
         #: The one pick set that is drawn and that bulk decisions act on; None = all.
         self.pick_set: int | None = None
-        #: Score that "above" and "below" mean; None where nothing has a score.
-        self.threshold: float | None = None
+        #: The score that "above" and "below" mean, of each picker (or chosen pick set): they have none in common.
+        self.thresholds: dict[str, float] = {}
+        self._pickers: dict[int, str] = {}
         #: The pick that a walk by need has come to, and its direction; None before the first N.
         self.walked: tuple[int, int] | None = None
         #: Whether a decision about the pick of a walk takes the next step of it.
@@ -43,10 +45,11 @@ class Focus:
         session.current_changed.connect(self.clear)
 
     def targets(self) -> NDArray[np.int64]:
-        """Ids an edit acts on: the selection, else the pick under the pointer."""
+        """Ids an edit acts on: the selection, else the pick under the pointer, where it is drawn."""
         if len(self.selected):
             return self.selected
-        return np.zeros(0, np.int64) if self.hovered is None else np.array([self.hovered], np.int64)
+        drawn = self.hovered is not None and self.hovered in self.session.particles.id[self.shown()]
+        return np.array([self.hovered] if drawn else [], np.int64)
 
     def select(self, ids: Iterable[int]) -> None:
         """Replace the selection."""
@@ -79,23 +82,47 @@ class Focus:
         return np.ones(len(p), bool) if self.pick_set is None else np.asarray(p.pick_set == self.pick_set)
 
     def below(self) -> NDArray[np.bool_]:
-        """(n,) mask of undecided candidates of a picker whose score is below the threshold: they are not drawn."""
+        """(n,) mask of undecided candidates whose score is below their picker's threshold: they are not drawn."""
         p = self.session.particles
-        if self.threshold is None:
-            return np.zeros(len(p), bool)
-        proposed = [i for i in self.proposed_sets() if i in (self.scored_sets() or ())]
+        low = np.zeros(len(p), bool)
         with np.errstate(invalid="ignore"):
-            low = p.score < self.threshold
-        return np.asarray(low & (p.decision == Decision.UNDECIDED) & np.isin(p.pick_set, proposed))
+            for threshold, sets in self.hidden():
+                low |= (p.score < threshold) & np.isin(p.pick_set, sets)
+        return np.asarray(low & (p.decision == Decision.UNDECIDED))
+
+    def hidden(self) -> Hidden:
+        """Every picker's threshold, and its pick sets."""
+        of: dict[str, list[int]] = {}
+        for i in self.proposed_sets():
+            of.setdefault(self._picker_of(i), []).append(i)
+        return tuple((self.thresholds[name], tuple(sets)) for name, sets in of.items() if name in self.thresholds)
+
+    @property
+    def threshold(self) -> float | None:
+        """Of the scores that :meth:`scored_sets` have; None where nobody has set one."""
+        return self.thresholds.get(self._scale())
+
+    def _scale(self) -> str:
+        """What the present threshold is kept under: a picker, a pick set that no picker proposed, or all."""
+        sets = self.scored_sets()
+        if sets is None:
+            return ""
+        return self._picker_of(sets[0]) if sets[0] in self.proposed_sets() else f"pick set {sets[0]}"
 
     def proposed_sets(self) -> list[int]:
         """Pick sets a picker proposed."""
         return [i for i, told in self.session.pick_sets.items() if told["kind"] == "picker"]
 
     def set_threshold(self, value: float | None) -> None:
-        """Set the threshold and say so."""
-        self.threshold = value
+        """Set the threshold and say so; what is not drawn any more is not selected."""
+        scale = self._scale()
+        if value is None:
+            self.thresholds.pop(scale, None)
+        else:
+            self.thresholds[scale] = value
         self.threshold_changed.emit()
+        if len(self.selected):
+            self.select(np.setdiff1d(self.selected, self.session.particles.id[self.below()]))
 
     def scored_sets(self) -> tuple[int, ...] | None:
         """Pick sets whose scores the threshold means; None = all.
@@ -112,11 +139,14 @@ class Focus:
         return tuple(i for i in proposed if self._picker_of(i) == last)
 
     def _picker_of(self, pick_set: int) -> str:
-        told = self.session.pick_sets[pick_set]
-        parameters = told.get("parameters") or {}
-        if isinstance(parameters, str):
-            parameters = json.loads(parameters)
-        return str(parameters.get("picker", told["name"]))
+        """Asked for every ring that is drawn, and the same for ever."""
+        if pick_set not in self._pickers:
+            told = self.session.pick_sets[pick_set]
+            parameters = told.get("parameters") or {}
+            if isinstance(parameters, str):
+                parameters = json.loads(parameters)
+            self._pickers[pick_set] = str(parameters.get("picker", told["name"]))
+        return self._pickers[pick_set]
 
     def of_scale(self) -> NDArray[np.bool_]:
         """(n,) mask of the current particles whose scores the threshold means."""
@@ -205,12 +235,10 @@ class Focus:
 
     def open_elsewhere(self) -> set[int]:
         """Micrographs with undecided picks that a walk would stop at: of the chosen pick set, not hidden."""
-        if self.pick_set is None and self.threshold is None:
+        hidden = self.hidden()
+        if self.pick_set is None and not hidden:
             return {m.id for m in self.session.micrographs if m.n_undecided}
-        drawn = self.session.store.count_drawn(
-            self.threshold, tuple(self.proposed_sets()), self.scored_sets(), self.pick_set
-        )
-        return set(drawn)
+        return set(self.session.store.count_drawn(hidden, self.pick_set))
 
     def walk_to(self, particle: int, step: int) -> None:
         """Select a pick as the one a walk by need has come to."""
@@ -222,13 +250,21 @@ class Focus:
         on = self.walked is not None and self.selected.tolist() == [self.walked[0]]
         return self.walked[1] if on and self.walked is not None else 0
 
-    def _on_changed(self, _: Announcement) -> None:
+    def _on_changed(self, announcement: Announcement) -> None:
         self.hovered = None
+        if announcement.kind == "undo" and announcement.change is not None and self.walking():
+            self._walk_back(announcement.change)
         if self.pick_set is not None and self.pick_set not in self.session.pick_sets:
             self.pick_set = None  # its import was undone
         here = np.intersect1d(self.selected, self.session.particles.id)
         if len(here) != len(self.selected):
             self.select(here)
+
+    def _walk_back(self, undone: Change) -> None:
+        """The walk stands at the pick whose decision was taken back, not at the one after it."""
+        ids = [delta.ids for delta in undone.deltas if delta.table is Table.PARTICLE and "decision" in delta.after]
+        if len(ids) == 1 and len(ids[0]) == 1 and ids[0][0] in self.session.particles.id and self.walked is not None:
+            self.walk_to(int(ids[0][0]), self.walked[1])
 
 
 def points_in_polygon(

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, func, insert, not_, or_, select, update
 
 from ..errors import ProjectError
 from ..model.curation import Change, Decision, Reason
 from ..model.particles import COLUMNS, Particles
 from . import changes, rows, schema
+from .hidden import Hidden, is_hidden
 from .store import Store
 
 #: Members written in one transaction: the window may wait for one of them, never for all.
@@ -234,15 +235,15 @@ def wanted_picks(
     *,
     pick_sets: Sequence[int] | None = None,
     micrographs: Sequence[int] | None = None,
-    min_score: float | None = None,
+    hidden: Hidden = (),
     of_run: tuple[int, Sequence[int]] | None = None,
 ) -> ColumnElement[bool]:
     """The SQL condition of the picks a run is made of; None = no restriction.
 
     Parameters
     ----------
-    min_score : float, optional
-        Picks without a score, and decided ones, pass.
+    hidden : tuple
+        Undecided picks that are not drawn.
     of_run : (run, numbers), optional
         Only members of these classes.
     """
@@ -252,9 +253,8 @@ def wanted_picks(
         terms.append(p.pick_set.in_([int(s) for s in pick_sets]))
     if micrographs is not None:
         terms.append(p.micrograph.in_([int(i) for i in micrographs]))
-    if min_score is not None:
-        decided = p.decision != int(Decision.UNDECIDED)
-        terms.append(or_(p.score.is_(None), p.score >= min_score, decided))
+    if hidden:
+        terms.append(or_(p.decision != int(Decision.UNDECIDED), not_(is_hidden(hidden))))
     if of_run is not None:
         numbers = [int(n) for n in of_run[1]]
         terms.append(p.id.in_(select(m.particle).where(m.run == of_run[0], m.number.in_(numbers))))

@@ -23,6 +23,7 @@ from ..model.region import Region
 from . import changes, regions, rows, schema
 from .changes import HistoryEntry
 from .database import explained, make_engine, migrate
+from .hidden import Hidden, is_hidden
 
 DATABASE_NAME = "annotations.sqlite"
 
@@ -219,31 +220,10 @@ class Store:
             found = [list(connection.execute(query, {"a": a, "b": a + size - 1}).scalars()) for a in starts]
         return np.array([score for run in found for score in run], dtype=np.float64)
 
-    def count_drawn(
-        self,
-        threshold: float | None,
-        candidates: tuple[int, ...],
-        scored: tuple[int, ...] | None,
-        pick_set: int | None = None,
-    ) -> dict[int, int]:
-        """Undecided particles that are drawn, by micrograph id; micrographs without any are left out.
-
-        Parameters
-        ----------
-        threshold : float or None
-            Particles of ``candidates`` with a lower score are not drawn ...
-        candidates : tuple of int
-            Pick sets that pickers proposed.
-        scored : tuple of int or None
-            ... where their set is also one of these; None = all.
-        pick_set : int, optional
-            Count this one only.
-        """
+    def count_drawn(self, hidden: Hidden, pick_set: int | None = None) -> dict[int, int]:
+        """Undecided particles (of one pick set) that are not hidden, by micrograph id, where there are any."""
         p = schema.particle.c
-        where = Selector(decisions=(Decision.UNDECIDED,), pick_set=pick_set).where()
-        if threshold is not None:
-            low = and_(p.score.is_not(None), p.score < threshold, p.pick_set.in_(candidates))
-            where = and_(where, not_(and_(low, true() if scored is None else p.pick_set.in_(scored))))
+        where = and_(Selector(decisions=(Decision.UNDECIDED,), pick_set=pick_set).where(), not_(is_hidden(hidden)))
         query = select(p.micrograph, func.count()).where(where).group_by(p.micrograph)
         with explained(self.path), self._engine.connect() as connection:
             return {int(number): int(n) for number, n in connection.execute(query)}

@@ -76,7 +76,7 @@ def test_accepting_leaves_out_candidates_below_the_threshold_and_rejecting_does_
     (pick_set,) = [i for i, told in session.pick_sets.items() if told["kind"] == "import"]
     p = session.particles
     above = int(((p.class_id == 2) & (p.score >= 0.5)).sum())
-    terms = Terms(None, here, None, 0.5, (pick_set,))
+    terms = Terms(None, here, None, ((0.5, (pick_set,)),))
     assert undecided_by_class(session.store, terms)[2] == (13, above)
     decide_by_class(session, [2], Decision.ACCEPTED, terms)
     picked.until(lambda: session.current.n_accepted == above)

@@ -71,10 +71,8 @@ class ByClassRow(QWidget):
 
     def _terms(self) -> Terms:
         focus = self._bench.focus
-        scored = focus.scored_sets()
-        hidden = tuple(i for i in focus.proposed_sets() if scored is None or i in scored)
         run = None if self._run is None else self._run.id
-        return Terms(run, self._scope(), focus.pick_set, focus.threshold, hidden)
+        return Terms(run, self._scope(), focus.pick_set, focus.hidden())
 
     def _count(self) -> None:
         terms = self._terms()

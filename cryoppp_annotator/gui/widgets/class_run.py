@@ -201,7 +201,7 @@ class RunBox(QWidget):
         base = self.boxes.options(base)
         focus = self._bench.focus
         # candidates that are not drawn are not classified
-        return replace(base, min_score=focus.threshold) if focus.proposed_sets() else base
+        return replace(base, hidden=focus.hidden())
 
     def refresh(self) -> None:
         """Say what can be done now."""

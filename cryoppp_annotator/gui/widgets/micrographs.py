@@ -171,17 +171,16 @@ class MicrographsPanel(QWidget):
     def _count_above(self) -> None:
         """Ask how many candidates the threshold leaves on every micrograph, in the background."""
         focus, store = self._bench.focus, self._session.store
-        threshold, sets = focus.threshold, focus.scored_sets()
-        hidden = tuple(focus.proposed_sets())
-        if threshold is None or not hidden:
+        hidden = focus.hidden()
+        if not hidden:
             self._on_above(None, None)
             return
-        key = (store.head, threshold, sets, hidden)
+        key = (store.head, hidden)
         if key == self._asked:
             return
         self._asked = key
         self._bench.runner.submit(
-            lambda context: store.count_drawn(threshold, hidden, sets),
+            lambda context: store.count_drawn(hidden),
             title="count candidates above the threshold",
             on_done=lambda above: self._on_above(key, above),
             on_failed=lambda _job: self._on_not_counted(key),

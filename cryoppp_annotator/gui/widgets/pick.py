@@ -269,12 +269,15 @@ class PickPanel(QScrollArea):
     def _take_scores(self) -> None:
         sets = self._bench.focus.scored_sets()
         if sets != self._scale and (not self._scale or not sets or not set(sets) & set(self._scale)):
-            self._threshold_chosen = False  # scores of another picker: the old threshold means nothing
-            self.threshold.value = None
+            self.threshold.value = self._bench.focus.threshold  # scores of another picker have a threshold of their own
+            self._threshold_chosen = self.threshold.value is not None
         self._scale = sets
         scores = self._session.store.sample_scores(pick_sets=sets)
         self._score_group.setVisible(bool(len(scores)))
         self.threshold.set_scores(scores)
+        if self.threshold.value is not None:
+            with QSignalBlocker(self._score):
+                self._score.setValue(self.threshold.value)
         if not len(scores):
             self._bench.focus.set_threshold(None)
             return

@@ -54,7 +54,7 @@ def test_candidates_below_the_threshold_are_hidden_and_a_click_there_accepts(ses
     proposals.enter(session, proposals.Proposal("log", session.diameter_A, {}, ((first.id, found),)))
     focus = Focus(session)
     assert focus.shown().all()
-    focus.threshold = 2.0
+    focus.set_threshold(2.0)
     assert focus.shown().tolist() == [True, False]
     assert focus.at(400, 400) is None
     hidden = focus.hidden_at(405, 400)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cryoppp_annotator.model.candidates import Candidates
+from cryoppp_annotator.model.curation import Decision
 from cryoppp_annotator.session import project, proposals
 from cryoppp_annotator.session.commands import session_commands
 from cryoppp_annotator.session.focus import Focus
@@ -45,10 +46,58 @@ def test_a_probability_and_a_standard_deviation_share_no_threshold(session):
     focus.set_threshold(0.5)
     assert not focus.below().any()  # those of log here are not below a probability
     first, second = (m.id for m in session.micrographs[:2])
-    drawn = session.store.count_drawn(0.5, tuple(focus.proposed_sets()), focus.scored_sets())
-    assert drawn == {first: 2, second: 1}
+    assert session.store.count_drawn(focus.hidden()) == {first: 2, second: 1}
     assert session.store.count_undecided(0.5, None, focus.scored_sets()) == (5, 1, 2)
     assert session.store.count(Selector(min_score=0.5, pick_sets=(learned,))) == 1
+
+
+def test_each_picker_keeps_its_threshold_when_another_proposes_elsewhere(session):
+    first, second = (m.id for m in session.micrographs[:2])
+    focus = Focus(session)
+    propose(session, "log", 0, [6.0, 3.0, 2.0])
+    focus.set_threshold(4.0)
+    propose(session, "learned", 1, [0.9, 0.4, 0.2])
+    assert focus.threshold is None, "a probability has one of its own"
+    assert focus.below().tolist() == [False, True, True], "those of log are hidden as before"
+    focus.set_threshold(0.5)
+    assert session.store.count_drawn(focus.hidden()) == {first: 1, second: 1}
+    session.go(second)
+    assert focus.below().tolist() == [False, True, True]
+    focus.pick_set = min(session.pick_sets)  # log's
+    assert focus.threshold == 4.0
+
+
+def test_what_a_threshold_hides_is_neither_selected_nor_pointed_at_any_more(session):
+    propose(session, "log", 0, [6.0, 3.0])
+    focus = Focus(session)
+    strong, weak = session.particles.id.tolist()
+    focus.select([strong, weak])
+    focus.set_threshold(4.0)
+    assert focus.targets().tolist() == [strong]
+    focus.clear()
+    focus.hovered = weak  # the pointer has not moved since
+    assert focus.targets().tolist() == []
+    focus.set_threshold(None)
+    assert focus.targets().tolist() == [weak]
+
+
+def test_undo_takes_the_walk_back_to_the_pick_it_undid(session):
+    propose(session, "log", 0, [6.0, 5.0, 4.5, 3.0])
+    commands = {command.id: command for command in session_commands()}
+    focus = Focus(session)
+    focus.set_threshold(4.0)
+    commands["next-undecided"].run(focus)
+    (first,) = focus.selected
+    commands["accept"].run(focus)
+    (second,) = focus.selected
+    assert first != second
+    commands["undo"].run(focus)
+    assert focus.selected.tolist() == [first]
+    assert focus.walking() == 1
+    commands["reject"].run(focus)
+    row = session.particles.rows_of(np.array([first]))
+    assert session.particles.decision[row] == Decision.REJECTED
+    assert focus.selected.tolist() == [second]
 
 
 def test_next_undecided_goes_where_the_chosen_set_has_some_and_nothing_hidden(session):
