@@ -9,10 +9,11 @@ import contextlib
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from qtpy import sip
-from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtGui import QKeyEvent, QKeySequence
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
@@ -30,6 +31,9 @@ from ..session.commands import Command
 from ..session.project import home
 
 _TYPING = (QLineEdit, QAbstractSpinBox, QTextEdit, QPlainTextEdit, QKeySequenceEdit)
+#: A key that is held comes as releases and presses on X11, not all of them marked as repeated: let go of is one
+#: that is not pressed again in so many milliseconds.
+_LET_GO_MS = 30
 _MODIFIER_KEYS = (Qt.Key.Key_Shift, Qt.Key.Key_Control, Qt.Key.Key_Alt, Qt.Key.Key_Meta, Qt.Key.Key_AltGr)
 
 
@@ -89,6 +93,7 @@ class Keys(QObject):
         self._press: dict[str, Callable[[], object]] = {}
         self._hold: dict[str, Callable[[bool], None]] = {}
         self._held: set[str] = set()
+        self._ending: dict[str, QTimer] = {}
         QApplication.instance().installEventFilter(self)
 
     def close(self) -> None:
@@ -97,6 +102,11 @@ class Keys(QObject):
         if app is not None:
             app.removeEventFilter(self)
         self._release_all()
+
+    @property
+    def held(self) -> frozenset[str]:
+        """Keys that are held down now."""
+        return frozenset(self._held)
 
     def bind(self, press: Mapping[str, Callable[[], object]], hold: Mapping[str, Callable[[bool], None]]) -> None:
         """Set what keys do: ``press`` once a press, ``hold`` gets True on press and False on release."""
@@ -124,6 +134,7 @@ class Keys(QObject):
         if kind == QEvent.Type.ShortcutOverride:
             return True  # claims the key from Qt's menus; the key press follows
         if text in self._hold:
+            self._goes_on(text)
             if not pressed.isAutoRepeat() and text not in self._held:
                 self._held.add(text)
                 self._hold[text](True)
@@ -152,14 +163,36 @@ class Keys(QObject):
         name = QKeySequence(int(event.key())).toString(QKeySequence.SequenceFormat.PortableText)
         if name not in self._held:
             return False
-        self._held.discard(name)
-        self._hold[name](False)
+        if name not in self._ending:
+            timer = self._ending[name] = QTimer(self)
+            timer.setSingleShot(True)
+            timer.timeout.connect(partial(self._on_let_go, name))
+            timer.start(_LET_GO_MS)
         return True
+
+    def _goes_on(self, name: str) -> None:
+        """It was no release: the key is held on."""
+        if (timer := self._ending.pop(name, None)) is not None:
+            timer.stop()
+            timer.deleteLater()
+
+    def _on_let_go(self, name: str) -> None:
+        timer = self._ending.get(name)
+        if timer is not None and timer.interval():
+            timer.start(0)  # only after what waits in the window system's queue, where the window was busy
+            return
+        self._goes_on(name)
+        self._let_go(name)
+
+    def _let_go(self, name: str) -> None:
+        if name in self._held:
+            self._held.discard(name)
+            self._hold[name](False)
 
     def _release_all(self) -> None:
         for name in list(self._held):
-            self._held.discard(name)
-            self._hold[name](False)
+            self._goes_on(name)
+            self._let_go(name)
 
 
 def has_keyboard(widget: QWidget) -> bool:

@@ -247,7 +247,7 @@ def test_space_hides_the_rings_while_held(scored_window):
     canvas.setFocus()
     QTest.keyPress(canvas, Key.Key_Space)
     assert not scored_window.layer.visible
-    QTest.keyRelease(canvas, Key.Key_Space)
+    scored_window.let_go(Key.Key_Space)
     assert scored_window.layer.visible
 
 

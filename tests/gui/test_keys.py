@@ -158,7 +158,7 @@ def test_a_key_after_the_mouse_is_a_key(window):
         window.drag([(100, 100), (110, 110)])
         QTest.keyPress(window.bench.canvas, Key.Key_Space)
         assert not window.layer.visible
-        QTest.keyRelease(window.bench.canvas, Key.Key_Space)
+        window.let_go(Key.Key_Space)
         assert window.layer.visible
         window.key(Key.Key_Z, CTRL)
 

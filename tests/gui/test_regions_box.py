@@ -32,7 +32,7 @@ def outline(window: Window, corners: Any = CORNERS) -> None:
     canvas.setFocus()
     QTest.keyPress(canvas, Qt.Key.Key_R)
     window.drag(corners)
-    QTest.keyRelease(canvas, Qt.Key.Key_R)
+    window.let_go(Qt.Key.Key_R)
     QApplication.processEvents()
 
 
@@ -40,7 +40,7 @@ def with_r(window: Window, x: float, y: float, button: Any) -> None:
     canvas = window.bench.canvas
     QTest.keyPress(canvas, Qt.Key.Key_R)
     window.click(x, y, button)
-    QTest.keyRelease(canvas, Qt.Key.Key_R)
+    window.let_go(Qt.Key.Key_R)
     QApplication.processEvents()
 
 
@@ -169,7 +169,7 @@ def test_a_region_layer_that_was_deleted_comes_back(window: Window) -> None:
 def drag_with_r(window: Window, corners: Any) -> None:
     QTest.keyPress(window.bench.canvas, Qt.Key.Key_R)
     window.drag(corners)
-    QTest.keyRelease(window.bench.canvas, Qt.Key.Key_R)
+    window.let_go(Qt.Key.Key_R)
     QApplication.processEvents()
 
 

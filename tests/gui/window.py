@@ -288,6 +288,11 @@ class Window:
         QTest.keyClick(self.bench.canvas, key, held)
         QApplication.processEvents()
 
+    def let_go(self, key: Any) -> None:
+        """Release a key that is held, and wait until it counts: a press soon after means it was held on."""
+        QTest.keyRelease(self.bench.canvas, key)
+        self.until(lambda: not self.bench.keys.held)
+
 
 def choose(box: QComboBox, text: str) -> None:
     """Choose in a combo box as a person does."""

@@ -69,6 +69,16 @@ class MicrographTable(QAbstractTableModel):
         """Undecided picks as the list counts them: those that the threshold leaves."""
         return m.n_undecided if self.above is None else min(m.n_undecided, self.above.get(m.id, 0))
 
+    def largest(self) -> dict[int, str]:
+        """The largest number of every column of counts, as it is written."""
+        there = self.session.micrographs
+        columns = {
+            2: (m.n_accepted for m in there),
+            3: (self.n_undecided(m) for m in there),
+            4: (m.n_rejected for m in there),
+        }
+        return {column: f"{max(counts, default=0):,}" for column, counts in columns.items()}
+
     def set_above(self, above: dict[int, int] | None) -> None:
         """Show how many undecided picks the threshold leaves; None = there is no threshold."""
         if above == self.above:
@@ -165,7 +175,7 @@ class MicrographTable(QAbstractTableModel):
         if role == Qt.ItemDataRole.ForegroundRole and (m.problem or m.state is MicrographState.UNUSABLE):
             return QColor(self.ink("error" if m.problem else "note"))
         if role == Qt.ItemDataRole.FontRole and m.id == self.session.current_id:
-            return _bold()
+            return bold(QFont())
         return None
 
     def _text_of(self, m: Micrograph, column: int) -> str:
@@ -201,7 +211,8 @@ class MicrographTable(QAbstractTableModel):
             self.dataChanged.emit(self.index(0, 0), self.index(len(self.rows) - 1, len(COLUMNS) - 1))
 
 
-def _bold() -> Any:
-    font = QFont()
-    font.setBold(True)
-    return font
+def bold(font: QFont) -> QFont:
+    """The same font, bold: so the micrograph on the screen is written."""
+    out = QFont(font)
+    out.setBold(True)
+    return out

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 from qtpy.QtCore import QItemSelectionModel, QModelIndex, Qt, QTimer
+from qtpy.QtGui import QFontMetrics, QKeyEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -13,7 +17,9 @@ from qtpy.QtWidgets import (
     QMenu,
     QProgressBar,
     QSizePolicy,
+    QStyle,
     QTableView,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -22,11 +28,33 @@ from ...errors import AnnotatorError
 from ...model.micrograph import MicrographState
 from ...session.edits import count_of
 from ...session.session import Announcement
-from ..models.micrograph_table import FILTERS, MicrographTable
+from ..models.micrograph_table import FILTERS, MicrographTable, bold
 from ..workbench import Workbench
 from .dataset import DatasetPlot
 
+#: Column of the name, and how narrow it may become, px.
+_NAME, _LEAST_NAME = 1, 64
 _ONLY = QItemSelectionModel.SelectionFlag.ClearAndSelect | QItemSelectionModel.SelectionFlag.Rows
+
+
+class _Search(QLineEdit):
+    """A filter that gives the keys back when it was cleared with its ✖, or left with Enter or Esc."""
+
+    def __init__(self, leave: Callable[[], object]) -> None:
+        super().__init__()
+        self._leave = leave
+        self.setClearButtonEnabled(True)
+        for clear in self.findChildren(QToolButton):
+            clear.clicked.connect(lambda _checked=False: leave())
+            clear.setToolTip("Show all again")
+        self.returnPressed.connect(leave)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Esc leaves it."""
+        if event.key() == Qt.Key.Key_Escape:
+            self._leave()
+        else:
+            super().keyPressEvent(event)
 
 
 class MicrographsPanel(QWidget):
@@ -47,9 +75,8 @@ class MicrographsPanel(QWidget):
         self._states = QComboBox()
         self._states.addItems(FILTERS)
         self._states.setToolTip("Show only micrographs of this state; Next and Previous follow the list")
-        self._search = QLineEdit()
+        self._search = _Search(bench.canvas.setFocus)
         self._search.setPlaceholderText("filter by name")
-        self._search.setClearButtonEnabled(True)
         self._count = QLabel()
         self.table = self._make_table()
         self.plot = DatasetPlot()
@@ -79,13 +106,13 @@ class MicrographsPanel(QWidget):
         layout.addWidget(kept)
         self._states.currentTextChanged.connect(self._on_filter)
         self._search.textChanged.connect(self._on_filter)
-        self._search.returnPressed.connect(self.table.setFocus)
         self.model.order_changed.connect(self._on_order)
         bench.session.changed.connect(self._on_changed)
         bench.session.current_changed.connect(self._on_current)
         bench.focus.threshold_changed.connect(self._on_threshold)
         self._on_order()
         self._show_counts()
+        self._fit_numbers()
         self._count_above()
 
     def close_panel(self) -> None:
@@ -192,6 +219,7 @@ class MicrographsPanel(QWidget):
             return  # the project was closed, or the threshold has moved on
         self._asked = key
         self.model.set_above(above)
+        self._fit_numbers()
         self._show_plot()
 
     def _on_not_counted(self, key: object) -> None:
@@ -204,8 +232,21 @@ class MicrographsPanel(QWidget):
 
     def _on_changed(self, _announcement: Announcement) -> None:
         self._show_counts()
+        self._fit_numbers()
         self._above_timer.start()
         self.table.setColumnHidden(6, not any(m.problem for m in self._session.micrographs))
+
+    def _fit_numbers(self) -> None:
+        """Columns of numbers wide enough for the largest; the name, which keeps its end, gives way."""
+        table = self.table
+        metrics = QFontMetrics(bold(table.font()))
+        margin = 2 * (table.style().pixelMetric(QStyle.PixelMetric.PM_FocusFrameHMargin, None, table) + 1) + 8
+        for column, largest in self.model.largest().items():
+            # no digit is wider than another in the fonts of windows, but in others it may be
+            missing = metrics.horizontalAdvance(re.sub(r"\d", "8", largest)) + margin - table.columnWidth(column)
+            if missing > 0:
+                table.setColumnWidth(column, table.columnWidth(column) + missing)
+                table.setColumnWidth(_NAME, max(_LEAST_NAME, table.columnWidth(_NAME) - missing))
 
     def _show_counts(self) -> None:
         done, total = self._session.n_finished(), len(self._session.micrographs)

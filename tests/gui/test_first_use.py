@@ -1,0 +1,73 @@
+"""What a person met at the first use of the window: cut numbers, keys that stutter, errors that stay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtGui import QKeyEvent
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication, QToolButton
+from window import PLAIN, Window, write_star
+
+Key = Qt.Key
+
+
+# --- the list --------------------------------------------------------------------------------------------------------
+
+
+def test_numbers_are_whole_and_the_filter_gives_the_keys_back(window: Window, tmp_path: Path) -> None:
+    session, panel = window.session, window.annotator.micrographs
+    at = np.random.default_rng(0).uniform(20, 300, (11_000, 2)).round(2).tolist()
+    window.enter(write_star(tmp_path / "many.star", [("a.mrc", x, y, 0.5, 1) for x, y in at]))
+    window.until(lambda: session.current.n_undecided > 10_000)
+    table = panel.table
+    row = panel.model.row_of(session.current_id)
+    for column in range(2, 5):
+        index = panel.model.index(row, column)
+        assert table.sizeHintForIndex(index).width() <= table.columnWidth(column), index.data()
+    assert sum(table.columnWidth(k) for k in range(5)) <= 24 + 112 + 3 * 42, "the name gives way"
+    for leave in ("clear", Key.Key_Return, Key.Key_Escape):
+        QApplication.setActiveWindow(panel.window())
+        panel._search.setFocus()
+        assert panel.window().focusWidget() is panel._search
+        panel._search.setText("b")
+        assert panel.model.rowCount() == 1
+        if leave == "clear":
+            panel._search.findChild(QToolButton).click()
+            assert panel.model.rowCount() == 4
+        else:
+            QTest.keyClick(panel._search, leave)
+            panel._search.clear()
+        assert panel.window().focusWidget() is not panel._search, leave
+
+
+# --- keys that are held ----------------------------------------------------------------------------------------------
+
+
+def _key(window: Window, kind: Any, key: Any, *, repeats: bool) -> None:
+    QApplication.sendEvent(window.bench.canvas, QKeyEvent(kind, key, PLAIN, "", repeats))
+
+
+def test_a_held_key_is_held_until_it_is_let_go(window: Window) -> None:
+    """X11 repeats a held key as releases and presses, some of them not marked as repeated."""
+    window.bench.canvas.setFocus()
+    shown: list[bool] = []
+    window.layer.events.visible.connect(lambda _event: shown.append(window.layer.visible))
+    _key(window, QEvent.KeyPress, Key.Key_Space, repeats=False)
+    for repeats in (True, False, False, True, False):
+        _key(window, QEvent.KeyRelease, Key.Key_Space, repeats=repeats)
+        _key(window, QEvent.KeyPress, Key.Key_Space, repeats=repeats)
+        QApplication.processEvents()
+    assert shown == [False], "the rings did not come back meanwhile"
+    window.let_go(Key.Key_Space)
+    assert shown == [False, True]
+    # a region that is being drawn keeps its outline
+    _key(window, QEvent.KeyPress, Key.Key_R, repeats=False)
+    _key(window, QEvent.KeyRelease, Key.Key_R, repeats=False)
+    _key(window, QEvent.KeyPress, Key.Key_R, repeats=False)
+    assert window.bench.gestures.outlining
+    window.let_go(Key.Key_R)
+    assert not window.bench.gestures.outlining
