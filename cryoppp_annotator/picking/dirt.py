@@ -42,6 +42,8 @@ _RIM_SHARE, _RIM_DEPTH = 0.3, 4.0
 _FIELD_SMALL, _FIELD_LARGE = 3.0, 2.5
 #: Working pixels along the edge that are not looked at: cameras have dark lines there.
 _TRIM = 2
+#: The steepest edge is looked for so near, diameters.
+_AROUND = 2.0
 #: What is pale ends so near to where it is half as dark, and has no corners that a disc of such a radius does not fill,
 #: diameters.
 _PALE_REACH, _PALE_ROUND = 0.3, 0.6
@@ -142,7 +144,8 @@ def _dirt(small: FloatImage, diameter: float) -> list[tuple[Mask, Reason]]:
     dirt = np.zeros(small.shape, bool)
     if dark.any() or pale.any():
         steepness = ndimage.gaussian_gradient_magnitude(fine, max(0.5, 0.1 * diameter))
-        basin = _segmentation.watershed(steepness, np.where(dark, 2, np.where(pale, 3, np.where(field, 1, 0))))
+        markers = np.where(dark, 2, np.where(pale, 3, np.where(field, 1, 0)))
+        basin = _segmentation.watershed(steepness, markers, mask=grown(dark | pale, _AROUND * diameter))
         # the steepest edge around a pale thing may be that of a particle beside it
         pale = (basin == 3) & grown(pale, _PALE_REACH * diameter)
         reach = _PALE_ROUND * diameter

@@ -69,7 +69,10 @@ def below_field(smooth: FloatImage) -> FloatImage:
     y = (np.arange(smooth.shape[0]) / (step * max(1, sample.shape[0] - 1)) * 2 - 1)[:, None]
     x = (np.arange(smooth.shape[1]) / (step * max(1, sample.shape[1] - 1)) * 2 - 1)[None]
     a, b, c, d, e, f = factors
-    return np.asarray((smooth - (a + b * x + c * y + d * x * x + e * x * y + f * y * y)) / spread, np.float32)
+    field = np.hstack([a + c * y + f * y * y, np.ones_like(y), y]) @ np.vstack(
+        [np.ones_like(x), b * x + d * x * x, e * x]
+    )
+    return np.asarray((smooth - field.astype(np.float32)) * np.float32(1.0 / spread), np.float32)
 
 
 def wide_and_dark(small: FloatImage, strength: FloatImage, diameter: float) -> Mask:
@@ -104,13 +107,10 @@ def wide_and_dark(small: FloatImage, strength: FloatImage, diameter: float) -> M
 
 def compact(mask: Mask) -> Mask:
     """The connected parts of ``mask`` that are no lines (the rim of carbon, a fringe)."""
-    label, n = ndimage.label(mask)
-    if not n:
-        return mask
-    numbers = np.arange(1, n + 1)
-    inscribed = np.atleast_1d(ndimage.maximum(depth_in(mask), label, numbers))
-    area = np.bincount(label.ravel(), minlength=n + 1)[1:]
-    return np.asarray(np.isin(label, numbers[area < _COMPACT * inscribed**2]) & mask)
+    kept = np.zeros(mask.shape, bool)
+    for window, part in each_part(mask, 0.0):
+        kept[window] |= part & (part.sum() < _COMPACT * depth_in(part).max() ** 2)
+    return kept
 
 
 def detail(fine: FloatImage, coarse: FloatImage, diameter: float) -> FloatImage:
