@@ -23,6 +23,7 @@ from ..session.focus import Focus
 from ..session.pictures import View
 from ..session.session import Announcement, Session
 from .bridge import Bridge
+from .kept import Kept
 from .keys import Keys, own_keys, with_keys
 from .layers.gestures import Gestures
 from .layers.particles import ParticlesLayer
@@ -97,6 +98,7 @@ class Workbench(QObject):
         session.backlog = Backlog(session, runner)
         window, canvas = _window_of(viewer)
         self.window, self.canvas = window, canvas
+        self.kept = Kept(self.focus)
         self.overlay = Overlay(canvas)
         # napari draws layers of different units as if they had none
         others = [layer for layer in viewer.layers if str(layer.units[-1]) not in ("nm", "nanometer")]
@@ -108,7 +110,7 @@ class Workbench(QObject):
         )
         self.viewport = Viewport(viewer, session, canvas, self.overlay, self._scale, had_layers=bool(self._others()))
         self.commands = {c.id: c for c in [*session_commands(), *self._view_commands()]}
-        self.overlay.keyed = self.keyed
+        self.overlay.keyed, self.overlay.on_left = self.keyed, self.gestures.left
         self.focus.go_on = preference("go on after a decision", True)
         self.keys = Keys(window, self.keys_are_ours)
         self.bind_keys()
@@ -136,6 +138,7 @@ class Workbench(QObject):
         if self.session.backlog is not None:
             self.session.backlog.finish()  # what was asked for is done, and not cancelled
         self.closing.emit()
+        self.kept.close()
         self.runner.cancel_all()
         self._poll.stop()
         self._preview.stop()
@@ -380,7 +383,7 @@ class Workbench(QObject):
             self.particles_layer.redraw()
         if announcement.change is not None:
             self.show.follow(announcement.change, undone=announcement.kind == "undo")
-        self._mark_hovered()
+        self._on_hover()
         self.say(self.show.notice or announcement.message, "warning" if self.show.notice else "info")
 
     def _on_theme(self, _event: object = None) -> None:
@@ -392,7 +395,7 @@ class Workbench(QObject):
     def _on_said(self, text: str, level: str) -> None:
         self.say(text, level)
 
-    def _on_hover(self, _x: float, _y: float) -> None:
+    def _on_hover(self) -> None:
         """Mark what X would reject, and say what it is."""
         hovered = self.focus.hovered
         if hovered != self._hovered:

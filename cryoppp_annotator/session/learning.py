@@ -77,9 +77,9 @@ def why_not(session: Session) -> str:
     return too_few(*decided(session))
 
 
-def grown(session: Session, model: Model) -> bool:
-    """Whether there are so many more decisions than a model was made from that learning anew is worth it."""
-    return sum(decided(session)) >= _GROWN * (model.n_accepted + model.n_rejected)
+def grown(session: Session, model: Model, since: int = 0) -> bool:
+    """Whether there are so many more decisions than a model was made from (or ``since``) that it is worth learning."""
+    return sum(decided(session)) >= _GROWN * max(model.n_accepted + model.n_rejected, since)
 
 
 @dataclass(frozen=True, eq=False)

@@ -262,7 +262,7 @@ def enter(session: Session, proposal: Proposal, then: Callable[[str], object] = 
         counted["new"] = sum(len(c["x"]) for c in inserts) + sum(map(len, updates))
         counted["old"] = sum(map(len, deletes))
         areas = regions.found_deltas(session, proposal.regions) if proposal.regions else []
-        if not inserts and not deletes and not updates and not areas:
+        if not inserts and not deletes and not areas and _as_before(session, proposal.picker, updates):
             return None
         return _change(session, proposal, inserts, deletes, updates, areas)
 
@@ -277,8 +277,17 @@ def enter(session: Session, proposal: Proposal, then: Callable[[str], object] = 
         then=lambda committed: then(line()) if committed is not None else None,
     )  # fmt: skip
     if not n:
-        then(line())
+        then(f"{line()} · all as before")
     return n
+
+
+def _as_before(session: Session, picker: str, updates: Sequence[Delta]) -> bool:
+    """Whether candidates that are proposed again would get the scores they have, of the same picker."""
+    sets = {int(number) for delta in updates for number in np.unique(delta.before["pick_set"])}
+    told = [_parameters(session, number) for number in sets]
+    return all(parameters.get("picker") == picker for parameters in told) and all(
+        np.array_equal(delta.before["score"], delta.after["score"], equal_nan=True) for delta in updates
+    )
 
 
 def _entered(proposal: Proposal, new: int, old: int) -> str:
@@ -294,6 +303,11 @@ def _entered(proposal: Proposal, new: int, old: int) -> str:
     if proposal.failed:
         words.append(f"{len(proposal.failed)} failed ({proposal.failed[0][0]}: {proposal.failed[0][1]})")
     return " · ".join(words)
+
+
+def _parameters(session: Session, pick_set: int) -> dict[str, Any]:
+    found = session.pick_sets[pick_set].get("parameters") or {}
+    return dict(json.loads(found) if isinstance(found, str) else found)
 
 
 def last_left_out(session: Session) -> str:

@@ -245,9 +245,11 @@ class Session:
         Raises
         ------
         Refused
-            It lies on another pick, or the position is not a number.
+            It lies on another pick, the position is not a number, or nobody sees the micrograph.
         """
         micrograph = self._here()
+        if micrograph.problem:
+            raise Refused(f"{micrograph.name} cannot be shown: a pick would lie on nothing")
         if not (np.isfinite(x) and np.isfinite(y)):
             raise Refused("a pick needs a position")
 

@@ -14,6 +14,7 @@ from cryoppp_annotator.gui.widgets.dataset import outliers
 from cryoppp_annotator.gui.widgets.pick import PickPanel
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.session import regions
+from cryoppp_annotator.store.store import Selector
 
 
 def test_outliers_are_those_far_from_the_rest_and_not_the_untouched() -> None:
@@ -101,6 +102,39 @@ def test_it_learns_again_as_decisions_come_in_where_that_is_wished(window: Windo
     assert np.isin(p.id[p.decision == Decision.UNDECIDED], candidates).mean() > 0.8, "they stay the picks they are"
     window.key(Qt.Key.Key_Z, CTRL)
     assert window.session.counts()["accepted"] == 26, "the machine's step is one of its own"
+    # what is accepted in bulk nobody looked at one by one
+    box.everywhere.click()
+    window.until(lambda: all(m.n_undecided for m in window.session.micrographs))
+    window.idle()
+    model = box.learned.model
+    window.session.decide_where(Selector(decisions=(Decision.UNDECIDED,)), Decision.ACCEPTED)
+    window.until(lambda: not window.session.backlog.busy and window.session.counts()["undecided"] == 0)
+    assert window.session.counts()["accepted"] > 2 * 26
+    assert not box._pause.isActive()
+    window.idle()
+    assert box.learned.model is model
+
+
+def test_the_same_proposal_again_is_no_step_and_a_threshold_waits_for_the_next_start(
+    window: Window, new_window: Any
+) -> None:
+    box, panel = window.annotator.pick.propose, window.annotator.pick
+    choose(box.picker, "self-sharpened")
+    box.here.click()
+    window.until(lambda: window.session.current.n_undecided > 0)
+    steps, n = window.steps(), len(window.session.particles)
+    box.here.click()
+    window.until(lambda: any("as before" in text or "nothing new" in text for text, _ in window.said))
+    assert window.steps() == steps
+    panel.threshold.changed.emit(4.0)
+    choose(box.picker, "Templates")
+    folder = window.project()
+    window.annotator.close_project()
+    again = new_window().open(folder)
+    assert again.annotator.pick.propose.picker.currentText().startswith("Templates")
+    assert again.bench.focus.threshold == 4.0
+    assert again.annotator.pick.threshold.value == 4.0
+    assert 0 < int(again.bench.focus.shown().sum()) < n
 
 
 def test_whole_boxes_are_asked_for_kept_in_the_project_and_taken_back(window: Window) -> None:

@@ -76,7 +76,7 @@ class Gestures:
         canvas: Canvas,
         active: Callable[[], bool],
         on_error: Callable[[str], None],
-        on_hover: Callable[[float, float], None],
+        on_hover: Callable[[], None],
     ) -> None:
         self._viewer, self._layer, self._focus, self._canvas = viewer, layer, focus, canvas
         self._session = focus.session
@@ -135,6 +135,11 @@ class Gestures:
         if self._pointer is not None:
             self._focus.hovered = self._focus.at(*self._pointer)
 
+    def left(self) -> None:
+        """The pointer is not on the canvas any more: it points at nothing."""
+        self._pointer = self._focus.hovered = None
+        self._tell_hover()
+
     def _on_move(self, _viewer: Any, event: Any) -> None:
         if not self._active():
             return
@@ -145,7 +150,7 @@ class Gestures:
             self.show_brush()
         elif self.outlining:
             self._show_corners()
-        self._tell_hover(*self._pointer)
+        self._tell_hover()
 
     def hold_outline(self, held: bool) -> None:
         """The next drag draws a region while a key is held, or moves a corner of one."""

@@ -35,6 +35,8 @@ class Overlay(QWidget):
         self._question = ""
         #: Puts the keys that a person chose into what is written.
         self.keyed: Callable[[str], str] = str
+        #: Called when the pointer leaves the canvas.
+        self.on_left: Callable[[], None] = lambda: None
         self._mark: tuple[float, float, float] | None = None
         canvas.installEventFilter(self)
         self.setGeometry(canvas.rect())
@@ -85,7 +87,9 @@ class Overlay(QWidget):
             self.update()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Stay as large as the canvas."""
+        """Stay as large as the canvas, and see the pointer leave it."""
+        if event.type() == QEvent.Type.Leave:
+            self.on_left()
         if event.type() == QEvent.Type.Resize and isinstance(watched, QWidget):
             self.setGeometry(watched.rect())
             self.resized.emit()

@@ -36,6 +36,8 @@ from .size_question import SizeQuestion
 from .template_choice import TemplateChoice
 
 _HERE = "Undecided candidates on this micrograph; nothing you decided is touched. One undo"
+#: More picks at once than this were not looked at one by one.
+_MANY = 50
 #: Milliseconds without a decision before it is learned from by itself.
 _PAUSE_MS = 700
 _IF_CANCELLED = "it enters nothing, and the next start goes on where this one stopped"
@@ -65,7 +67,8 @@ class ProposeBox(QGroupBox):
         self.picker = QComboBox()
         for name, found in extensions.pickers().items():
             self.picker.addItem(found.title, name)
-        self.picker.setCurrentIndex(max(0, self.picker.findData("log")))
+        known = self.picker.findData(bench.kept.get("picker"))
+        self.picker.setCurrentIndex(known if known >= 0 else max(0, self.picker.findData("log")))
         self.picker.setToolTip("Who proposes; the particle's diameter above is what it looks for")
         self.note = QLabel()
         self.note.setWordWrap(True)
@@ -81,6 +84,7 @@ class ProposeBox(QGroupBox):
         self._pause.setInterval(_PAUSE_MS)
         self._pause.timeout.connect(self._learn_again)
         self._learning: Job | None = None
+        self._heard = 0
         self.avoid = QCheckBox("leave out carbon, ice and regions")
         self.avoid.setChecked(True)
         self.avoid.setToolTip(
@@ -119,7 +123,7 @@ class ProposeBox(QGroupBox):
         layout.addWidget(self.left_out)
         self.here.clicked.connect(self._on_here)
         self.everywhere.clicked.connect(self._on_everywhere)
-        self.picker.currentIndexChanged.connect(lambda _row: self.refresh())
+        self.picker.currentIndexChanged.connect(self._on_picker)
         self.templates.changed.connect(self.refresh)
         self.whole.toggled.connect(self._on_whole)
         self.box_px.valueChanged.connect(self._on_whole)
@@ -146,8 +150,15 @@ class ProposeBox(QGroupBox):
             self._pause.stop()
             if self._learning is not None:
                 self._learning.cancel()
+        elif announcement.change is not None and announcement.change.n_rows() > _MANY:
+            # a bulk decision: what it was made by is not learned from as if a person had looked at each
+            self._heard = sum(learning.decided(self._bench.session))
         elif announcement.touches(Table.PARTICLE) and self._would_learn():
             self._pause.start()
+
+    def _on_picker(self) -> None:
+        self._bench.kept.put("picker", self.picker.currentData())
+        self.refresh()
 
     def refresh(self) -> None:
         """Say what can be done now."""
@@ -227,7 +238,7 @@ class ProposeBox(QGroupBox):
             self.anew.isChecked()
             and self.picker.currentData() == "learned"
             and self.learned is not None
-            and learning.grown(self._bench.session, self.learned.model)
+            and learning.grown(self._bench.session, self.learned.model, self._heard)
             and not self._missing("learned")
         )
 
