@@ -406,10 +406,12 @@ class Curation(RuleBasedStateMachine):
         kept = {same[k][0]: k for k in free if same[k]}
         fresh = [k for k in free if not same[k]]
         writes: list[Write] = []
+        told = {k: None if math.isnan(value) else value for k, value in found.items()}
+        if len(kept) == len(stale) and not fresh and all(stale[i]["score"] == told[k] for i, k in kept.items()):
+            return  # all as before
         if free:
             pick_set = self.model.new_id("pick_set")
             writes.append(("pick_set", pick_set, "", None, {"kind": "picker", "curator": WINDOWS[name]}))
-        told = {k: None if math.isnan(value) else value for k, value in found.items()}
         for i, k in kept.items():
             writes += self.model.update("particle", i, pick_set=pick_set, score=told[k])
         writes += [("particle", i, "", dict(row), None) for i, row in stale.items() if i not in kept]
