@@ -69,10 +69,10 @@ def below_field(smooth: FloatImage) -> FloatImage:
     y = (np.arange(smooth.shape[0]) / (step * max(1, sample.shape[0] - 1)) * 2 - 1)[:, None]
     x = (np.arange(smooth.shape[1]) / (step * max(1, sample.shape[1] - 1)) * 2 - 1)[None]
     a, b, c, d, e, f = factors
-    field = np.hstack([a + c * y + f * y * y, np.ones_like(y), y]) @ np.vstack(
-        [np.ones_like(x), b * x + d * x * x, e * x]
-    )
-    return np.asarray((smooth - field.astype(np.float32)) * np.float32(1.0 / spread), np.float32)
+    # no matrix product: its threads would spin for longer than it takes
+    down, across = np.float32(a + c * y + f * y * y), np.float32(b * x + d * x * x)
+    above_field = smooth - down - across - np.float32(e * y) * np.float32(x)
+    return np.asarray(above_field * np.float32(1.0 / spread), np.float32)
 
 
 def wide_and_dark(small: FloatImage, strength: FloatImage, diameter: float) -> Mask:
