@@ -7,7 +7,7 @@ ratios: recall is the share of the true area of a kind that is marked, "else" th
 diameters from any dirt that is, "particles" the share of the true particles whose centre is marked, "right" the share
 of the marked true area of a kind whose reason is the right one; pale contamination up to 1.4 diameters wide is told
 apart. "Filtered" is the same after a high-pass at two diameters, as denoised micrographs have it. The thresholds were
-chosen on seeds 1 to 3; seed 4 is what is told. Then real micrographs with labels (share of labelled particles marked),
+chosen on seeds 1 and 2; seed 4 is what is told. Then real micrographs with labels (share of labelled particles marked),
 the contamination map that came with an ice ball (made by another program), and processor seconds for 4096 x 4096.
 `--pictures` draws truth (green) and what was found.
 """
