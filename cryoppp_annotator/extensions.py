@@ -82,6 +82,14 @@ def engines() -> dict[str, Engine]:
     return cast("dict[str, Engine]", find(ENGINES).items)
 
 
+def engine_of(picker: str) -> Engine | None:
+    """The outside program that a picker's plugin asks for; None where that names none, or several."""
+    own = {_distribution(point) for point in entry_points(group=PICKERS, name=picker)}
+    names = {point.name for point in entry_points(group=ENGINES) if _distribution(point) in own - {"unknown"}}
+    found = [engine for name, engine in engines().items() if name in names]
+    return found[0] if len(found) == 1 else None
+
+
 def window() -> Callable[..., int]:
     """The program's window, which the command line starts without knowing it.
 

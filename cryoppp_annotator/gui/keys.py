@@ -226,6 +226,15 @@ def with_keys(text: str, commands: Mapping[str, Command], keys_of: Callable[[str
     return _IN_TEXT.sub(own, text)
 
 
+#: The session and the command line write ``200 A`` and ``1.5 A/px``.
+_ANGSTROM = re.compile(r"(?<=\d) A(?![\w'’])")
+
+
+def with_units(text: str) -> str:
+    """A text of the session as the window writes it: ``200 Å``."""
+    return _ANGSTROM.sub(" Å", text)
+
+
 def _reasons(keys_of: Callable[[str], tuple[str, ...]]) -> str:
     keys = [keys_of(f"reject-{k}")[:1] for k in range(1, 10)]
     if keys == [(str(k),) for k in range(1, 10)]:

@@ -24,7 +24,7 @@ from ..session.pictures import View
 from ..session.session import Announcement, Session
 from .bridge import Bridge
 from .kept import Kept
-from .keys import Keys, own_keys, with_keys
+from .keys import Keys, own_keys, with_keys, with_units
 from .layers.gestures import Gestures
 from .layers.particles import ParticlesLayer
 from .layers.picture import PictureLayer
@@ -263,7 +263,7 @@ class Workbench(QObject):
 
     def say(self, text: str, level: str = "info") -> None:
         """Put a line into the status bar, with the keys as the person set them."""
-        self.said.emit(self.keyed(text), level)
+        self.said.emit(with_units(self.keyed(text)), level)
 
     def warn(self, text: str) -> None:
         """Say that something was refused."""

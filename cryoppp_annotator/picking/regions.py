@@ -80,7 +80,10 @@ def reasons_at(x: FloatArray, y: FloatArray, regions: Sequence[Region]) -> NDArr
 
 
 def told(counts: Mapping[Reason, int]) -> str:
-    """``34 left out: 30 on carbon, 4 at the border``; empty where nothing was."""
+    """``34 left out: 30 on carbon, 4 at the border``, ``4 left out at the border``; empty where nothing was."""
     some = {reason: n for reason, n in counts.items() if n}
-    parts = [f"{n:,} {_WHERE.get(reason, 'in other regions')}" for reason, n in sorted(some.items())]
+    places = [(n, _WHERE.get(reason, "in other regions")) for reason, n in sorted(some.items())]
+    if len(places) == 1:
+        return f"{places[0][0]:,} left out {places[0][1]}"
+    parts = [f"{n:,} {place}" for n, place in places]
     return f"{sum(some.values()):,} left out: {', '.join(parts)}" if parts else ""

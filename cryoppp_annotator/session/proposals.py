@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from sqlalchemy import Connection
 
+from .. import extensions
 from ..errors import AnnotatorError, Cancelled
+from ..formats import images
 from ..imaging.ctf import Ctf, Defocus, Optics
 from ..imaging.filters import fft_workers
 from ..jobs.cluster import each
@@ -72,6 +74,8 @@ class Proposal:
     avoid: bool = True
     #: How many an earlier start had done ("200 of 300 were done before"); empty where none.
     before: str = ""
+    #: Why nothing was found anywhere, where that can be said; empty otherwise.
+    why_none: str = ""
 
 
 def propose(
@@ -151,7 +155,29 @@ def propose(
     return Proposal(
         picker, diameter_A, given, tuple((n, got[n].candidates) for n in order), tuple(failed),
         tuple((n, got[n].regions) for n in order) if avoid else (), left_out, avoid, before,
+        _why_none([one for one in jobs if one.number in got], got),
     )  # fmt: skip
+
+
+def _why_none(jobs: Sequence[OnePick], got: Mapping[int, Picked]) -> str:
+    """Why nothing was found on any of these; empty where something was, or lay where it is left out."""
+    if not jobs or any(len(got[one.number].candidates) or got[one.number].left_out for one in jobs):
+        return ""
+    said = f"nothing that looks like a particle of {jobs[0].diameter_A:.0f} A"
+    if len(jobs) > 1:
+        return said
+    try:
+        image = images.read(jobs[0].path, jobs[0].frame)
+    except AnnotatorError:  # it was read a moment ago
+        return said
+    finite = image[np.isfinite(image)]
+    if not finite.size:
+        return f"{said}; the micrograph has no finite pixel"
+    if finite.min() == finite.max():
+        return f"{said}; the micrograph is flat"
+    if min(image.shape) * jobs[0].pixel_size_A < jobs[0].diameter_A:
+        return f"{said}; the micrograph is smaller than that"
+    return said
 
 
 def _jobs(
@@ -273,11 +299,11 @@ def enter(session: Session, proposal: Proposal, then: Callable[[str], object] = 
     coming = sum(len(candidates) for _, candidates in proposal.found)
     n = session.commit_over(
         build, at_most=there + coming, doing=f"entering {edits.count_of(coming, 'candidate')}",
-        nothing=f"{proposal.picker} proposes nothing new",
+        nothing=f"{_title(proposal.picker)} proposes nothing new",
         then=lambda committed: then(line()) if committed is not None else None,
     )  # fmt: skip
     if not n:
-        then(f"{line()} · all as before")
+        then(line() if proposal.why_none else f"{line()} · all as before")
     return n
 
 
@@ -293,7 +319,9 @@ def _as_before(session: Session, picker: str, updates: Sequence[Delta]) -> bool:
 def _entered(proposal: Proposal, new: int, old: int) -> str:
     """What was entered, for the status bar."""
     n, where = edits.count_of(new, "candidate"), edits.count_of(len(proposal.found), "micrograph")
-    words = [f"{proposal.picker} proposes {n} on {where}"]
+    words = [f"{_title(proposal.picker)} proposes {n} on {where}"]
+    if not new and proposal.why_none:
+        words = [f"{_title(proposal.picker)}: {proposal.why_none}"]
     if proposal.before and len(proposal.found) > 1:
         words.append(proposal.before)
     if said := told(proposal.left_out):
@@ -310,6 +338,18 @@ def _parameters(session: Session, pick_set: int) -> dict[str, Any]:
     return dict(json.loads(found) if isinstance(found, str) else found)
 
 
+def _title(picker: str) -> str:
+    known = extensions.pickers()  # what it proposed stays when its plugin is gone
+    return known[picker].title if picker in known else picker
+
+
+def why_failed(proposal: Proposal) -> str:
+    """Why a proposal failed on every micrograph, the reason first."""
+    (name, why), n = proposal.failed[0], len(proposal.failed)
+    where = name if n == 1 else f"all {n:,} micrographs, {name} first"
+    return f"{why} · failed on {where}"
+
+
 def last_left_out(session: Session) -> str:
     """What the newest proposal that is there left out because of where it lay; empty where nothing was."""
     mine = [i for i, told in session.pick_sets.items() if told["kind"] == "picker"]
@@ -319,8 +359,10 @@ def last_left_out(session: Session) -> str:
     parameters = json.loads(parameters) if isinstance(parameters, str) else parameters
     by_label = {reason.label: reason for reason in Reason}
     counts = {by_label[name]: int(n) for name, n in parameters.get("left_out", {}).items() if name in by_label}
-    said = told(counts)
-    return said if parameters.get("avoid", True) else "nothing was left out: candidates on carbon and ice came too"
+    words = [told(counts)]
+    if not parameters.get("avoid", True):
+        words.append("candidates on carbon and ice came too")
+    return " · ".join(word for word in words if word)
 
 
 def _free(candidates: Candidates, there: Particles, limit: float) -> NDArray[np.bool_]:

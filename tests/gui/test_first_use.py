@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QToolButton
-from window import PLAIN, Window, write_star
+from window import PLAIN, Window, choose, write_mrc, write_star
+
+from cryoppp_annotator import extensions
 
 Key = Qt.Key
 
@@ -71,3 +74,59 @@ def test_a_held_key_is_held_until_it_is_let_go(window: Window) -> None:
     assert window.bench.gestures.outlining
     window.let_go(Key.Key_R)
     assert not window.bench.gestures.outlining
+
+
+# --- a picker that cannot --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif("topaz" not in extensions.pickers(), reason="the plugin for Topaz is not installed")
+def test_a_picker_without_its_program_says_so_before_and_after(
+    window: Window, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    box = window.annotator.pick.propose
+    program = tmp_path / "topaz"
+    program.write_text("#!/bin/sh\necho 0.2.5a\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("CRYOPPP_TOPAZ", str(program))
+    choose(box.picker, "Topaz")
+    window.idle()
+    assert box.here.isEnabled()
+    monkeypatch.setenv("CRYOPPP_TOPAZ", str(tmp_path / "nowhere"))
+    box.here.click()  # it was there a moment ago
+    window.until(lambda: window.said and window.said[-1][1] == "error")
+    assert window.said[-1][0].startswith("Topaz was not found; make its environment with")
+    jobs = window.annotator.jobs
+    (row,) = [row for row in jobs._rows.values() if row.job.title == "propose on a"]
+    window.until(lambda: row._note.text().startswith("failed: Topaz was not found"))
+    window.until(lambda: not box.here.isEnabled())
+    for shown in (box.here, box.everywhere):
+        assert "Topaz cannot start" in shown.toolTip()
+        assert "cryoppp-annotator-topaz install" in shown.toolTip()
+    assert box.note.isVisibleTo(box)
+    assert box.note.text() == box.here.toolTip()
+    choose(box.picker, "Laplacian of Gaussian, self")
+    assert box.here.isEnabled()
+    monkeypatch.setenv("CRYOPPP_TOPAZ", str(program))
+    choose(box.picker, "Topaz")
+    window.until(box.here.isEnabled)
+
+
+def test_why_nothing_is_proposed_or_seen(window: Window, micrographs: Path) -> None:
+    pick, session = window.annotator.pick, window.session
+    box = pick.propose
+    box.avoid.click()
+    box.whole.click()
+    box.here.click()
+    window.until(lambda: "proposes" in window.status)
+    assert box.left_out.text().endswith(" left out at the border · candidates on carbon and ice came too")
+    pick._score.setValue(99.0)
+    window.go("d")
+    box.here.click()
+    window.until(lambda: "all below the threshold 99: move the line" in window.said[-1][0])
+    for name, pixels in (("b", np.ones((320, 400), np.float32)), ("c", np.full((320, 400), np.nan, np.float32))):
+        write_mrc(micrographs / f"{name}.mrc", pixels)
+        session.go(window.named(name).id)
+        box.here.click()
+        why = "the micrograph is flat" if name == "b" else "the micrograph has no finite pixel"
+        window.until(lambda why=why: why in window.said[-1][0])
+        assert "nothing that looks like a particle of 100 Å" in window.said[-1][0]

@@ -20,9 +20,10 @@ from qtpy.QtWidgets import (
 )
 
 from ... import extensions
+from ...errors import EngineError
 from ...jobs.runner import Job
 from ...model.context import JobContext
-from ...model.curation import Table
+from ...model.curation import Decision, Table
 from ...model.micrograph import FINISHED_STATES, Micrograph
 from ...session import learning, proposals
 from ...session.edits import count_of
@@ -31,6 +32,7 @@ from ...session.polarity import is_bright
 from ...session.proposals import Proposal
 from ...session.session import Announcement
 from ...session.whole_boxes import set_whole_box_px, suggested_px, whole_box_px
+from ..programs import Programs
 from ..workbench import Workbench
 from .size_question import SizeQuestion
 from .template_choice import TemplateChoice
@@ -69,6 +71,7 @@ class ProposeBox(QGroupBox):
             self.picker.addItem(found.title, name)
         known = self.picker.findData(bench.kept.get("picker"))
         self.picker.setCurrentIndex(known if known >= 0 else max(0, self.picker.findData("log")))
+        self.programs = Programs(bench)
         self.picker.setToolTip("Who proposes; the particle's diameter above is what it looks for")
         self.note = QLabel()
         self.note.setWordWrap(True)
@@ -125,6 +128,8 @@ class ProposeBox(QGroupBox):
         self.everywhere.clicked.connect(self._on_everywhere)
         self.picker.currentIndexChanged.connect(self._on_picker)
         self.templates.changed.connect(self.refresh)
+        self.picker.activated.connect(lambda _row: self.programs.ask(self.picker.currentData()))
+        self.programs.changed.connect(self.refresh)
         self.whole.toggled.connect(self._on_whole)
         self.box_px.valueChanged.connect(self._on_whole)
         self.box_px.editingFinished.connect(bench.canvas.setFocus)
@@ -136,6 +141,7 @@ class ProposeBox(QGroupBox):
     def close_panel(self) -> None:
         """Stop following the session."""
         self._pause.stop()
+        self.programs.changed.disconnect(self.refresh)
         self.question.close_panel()
         self.templates.close_panel()
         self._bench.session.current_changed.disconnect(self.refresh)
@@ -167,11 +173,9 @@ class ProposeBox(QGroupBox):
         self.anew.setVisible(name == "learned")
         self.templates.refresh()
         missing = self._missing(name)
-        note = ""
+        note = missing
         if name == "learned":
             note = missing or self._learned_note()
-        elif _takes_templates(name):
-            note = missing
         self.note.setText(note[:1].upper() + note[1:])
         self.note.setVisible(bool(note))
         said = proposals.last_left_out(session)
@@ -197,6 +201,8 @@ class ProposeBox(QGroupBox):
         self.refresh()
 
     def _missing(self, name: str) -> str:
+        if gone := self.programs.missing(name):
+            return gone
         if name == "learned":
             return learning.why_not(self._bench.session)
         if _takes_templates(name) and self.templates.chosen is None:
@@ -274,18 +280,24 @@ class ProposeBox(QGroupBox):
             found = proposals.propose(
                 session, name, micrographs, parameters=given, avoid=avoid, scheduler=scheduler, context=context
             )
+            if found.failed and not found.found:
+                raise EngineError(proposals.why_failed(found))
             return found, learned
 
         title, done = f"propose on {where}", partial(self._on_done, only_unfinished)
         if by_itself:
             title, done = f"learn again, {where}", partial(self._on_learned, micrographs[0].id)
         job = bench.runner.submit(
-            work, title=title, on_done=done, on_failed=bench.job_failed, on_end=self._on_end,
+            work, title=title, on_done=done, on_failed=self._on_failed, on_end=self._on_end,
             where=bench.run_on.where if only_unfinished else bench.run_on.here,
             if_cancelled=_IF_CANCELLED if len(micrographs) > 1 else "",
         )  # fmt: skip
         bench.bridge.ticked.emit()
         return job
+
+    def _on_failed(self, job: Job) -> None:
+        self._bench.say(f"{job.error} · {job.title}", "error")  # the reason first: the line may be cut
+        self.programs.ask(self.picker.currentData())
 
     def _on_end(self, job: Job) -> None:
         if job is self._learning:
@@ -305,12 +317,26 @@ class ProposeBox(QGroupBox):
         if learned is not None:
             self.learned = learned
         told = f" · {learned.told}" if learned is not None else ""
+        level = "warning" if proposal.failed else "info"
+
+        def tell(line: str) -> None:
+            self._bench.say(line + told + self._all_hidden(proposal), level)
 
         def enter() -> None:
-            proposals.enter(self._bench.session, proposal, lambda line: self._bench.say(line + told))
+            proposals.enter(self._bench.session, proposal, tell)
 
         self._bench.guarded(enter)
         self.refresh()
+
+    def _all_hidden(self, proposal: Proposal) -> str:
+        """What to do where none of the candidates that were proposed here is drawn."""
+        focus, p = self._bench.focus, self._bench.session.particles
+        if [number for number, _ in proposal.found] != [self._bench.session.current_id] or focus.threshold is None:
+            return ""
+        undecided = p.decision == Decision.UNDECIDED
+        if not undecided.any() or not focus.below()[undecided].all():
+            return ""
+        return f" · all below the threshold {focus.threshold:.4g}: move the line"
 
     def _of_unfinished(self, proposal: Proposal) -> Proposal:
         """A proposal without the micrographs that were finished while it was made."""

@@ -198,6 +198,7 @@ def test_candidates_are_left_out_and_counted():
     assert kept.score.tolist() == [3.0]
     assert counts == {Reason.CARBON: 2, Reason.ICE: 1, Reason.EDGE: 2}
     assert told(counts) == "5 left out: 2 on carbon, 1 on ice, 2 at the border"
+    assert told({Reason.CARBON: 1_036, Reason.ICE: 0}) == "1,036 left out on carbon"
     assert told({}) == ""
     assert len(exclude(candidates, []).kept) == 6
     # a box is cut from the file: the padding beside it makes the margin no wider
