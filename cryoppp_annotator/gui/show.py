@@ -59,6 +59,7 @@ class Show:
         self._refused: dict[Key, str] = {}
         self._told_lost: set[int] = set()
         self._shape: tuple[int, int] | None = None
+        self._scale = 1.0  # world units per micrograph px, as drawn
         self._drawn: int | None = None  # whose picture is on the screen
 
     # ------------------------------------------------------------------ choosing
@@ -85,6 +86,7 @@ class Show:
         keep_preference(_NUMBERS, {**told, name: dict(parameters)})
         self.pictures.choose(denoiser, parameters)
         self._refused.clear()
+        self._bench.over("picture")
         self.refresh()
         self.prepare_neighbours()
         self._bench.view_changed.emit()
@@ -100,6 +102,7 @@ class Show:
     def on_current(self) -> None:
         """Another micrograph."""
         self._rechecked.clear()
+        self._bench.over("picture")
         self.pictures.forget_waiting()
         self.refresh()
 
@@ -154,6 +157,9 @@ class Show:
         self._bench.viewer.canvas.overlays.scale_bar.visible = not self._session.pixel_size_doubt(current)
         if self._drawn == current.id:
             self._bench.picture_layer.place(scale, units)
+            if scale != self._scale:  # another pixel size: what was in view stays in view
+                self._bench.viewport.rescale(scale / self._scale)
+                self._scale = scale
 
     def _blank(self, text: str) -> None:
         self._drawn = None
@@ -244,7 +250,7 @@ class Show:
             self._refused[key] = f"{title}: {why}"
             current = self._session.current
             if current is not None and current.id == micrograph_id and self.refusal == self._refused[key]:
-                self._bench.say(f"{title}: {why} · the raw picture is shown", "error")
+                self._bench.say(f"{title}: {why} · the raw picture is shown", "error", "picture")
                 self._bench.view_changed.emit()
 
         return tell
@@ -276,6 +282,9 @@ class Show:
         if shape != self._shape:
             self._shape = shape
             bench.viewport.fit()
+        elif scale != self._scale:
+            bench.viewport.rescale(scale / self._scale)
+        self._scale = scale
         bench.overlay.write(self._words())
         bench.picture_shown.emit(view.value)
 

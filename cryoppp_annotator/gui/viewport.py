@@ -96,13 +96,23 @@ class Viewport:
         self._camera.zoom = 0.97 * min(size.width() / width, size.height() / height)
         self._fitted = self._seen()
 
+    def rescale(self, factor: float) -> None:
+        """Keep in view what is, where a px of the micrograph is so much larger in the world."""
+        as_fitted = self._as_fitted()
+        self._camera.center = tuple(float(c) * factor for c in self._camera.center)
+        self._camera.zoom /= factor
+        if as_fitted:
+            self._fitted = self._seen()
+
+    def _as_fitted(self) -> bool:
+        return bool(self._fitted) and bool(np.allclose(self._fitted, self._seen(), rtol=1e-3))
+
     def _seen(self) -> tuple[float, ...]:
         return (*self._camera.center, self._camera.zoom)
 
     def _on_resized(self) -> None:
         """A micrograph that is seen whole stays so while the window or a panel changes its size."""
-        as_fitted = bool(self._fitted) and np.allclose(self._fitted, self._seen(), rtol=1e-3)
-        if not self._stopped and (as_fitted or self._refit.isActive()):
+        if not self._stopped and (self._as_fitted() or self._refit.isActive()):
             self._refit.start()
 
     def centre_on(self, particles: NDArray[np.int64]) -> None:

@@ -90,6 +90,7 @@ class Workbench(QObject):
         self.show = Show(self, welcome=not session.history(1) or len(session.history(3)) < 3)
         self.pictures = self.show.pictures
         self._hovered: int | None = None
+        self._about: list[str] = []  # what the line in the status bar is about, where that can be over
         self._preview = QTimer(self)
         self._preview.setSingleShot(True)
         self._preview.setInterval(30)
@@ -110,7 +111,7 @@ class Workbench(QObject):
         )
         self.viewport = Viewport(viewer, session, canvas, self.overlay, self._scale, had_layers=bool(self._others()))
         self.commands = {c.id: c for c in [*session_commands(), *self._view_commands()]}
-        self.overlay.keyed, self.overlay.on_left = self.keyed, self.gestures.left
+        self.overlay.keyed, self.overlay.on_left = self.keyed, self._on_left
         self.focus.go_on = preference("go on after a decision", True)
         self.keys = Keys(window, self.keys_are_ours)
         self.bind_keys()
@@ -122,6 +123,7 @@ class Workbench(QObject):
         self.focus.selection_changed.connect(self._on_selection)
         viewer.layers.events.removed.connect(self._on_layer_removed)
         viewer.events.theme.connect(self._on_theme)
+        self.run_on.changed.connect(self._on_run_on)
         self._poll = QTimer(self)
         self._poll.setInterval(2000)
         self._poll.timeout.connect(self._on_poll)
@@ -148,6 +150,7 @@ class Workbench(QObject):
         self.gestures.close()
         self.viewer.layers.events.removed.disconnect(self._on_layer_removed)
         self.viewer.events.theme.disconnect(self._on_theme)
+        self.run_on.changed.disconnect(self._on_run_on)
         if is_alive(self.canvas):
             self._leave_viewer()
         self.session.close()
@@ -261,9 +264,18 @@ class Workbench(QObject):
             return True
         return False
 
-    def say(self, text: str, level: str = "info") -> None:
-        """Put a line into the status bar, with the keys as the person set them."""
+    def say(self, text: str, level: str = "info", about: str = "") -> None:
+        """Put a line into the status bar, with the keys as the person set them.
+
+        ``about`` is one word or more for what it is about: :meth:`over` takes it away.
+        """
+        self._about = about.split()
         self.said.emit(with_units(self.keyed(text)), level)
+
+    def over(self, about: str) -> None:
+        """Take the line away that is about something which is over."""
+        if about in self._about:
+            self.say("")
 
     def warn(self, text: str) -> None:
         """Say that something was refused."""
@@ -386,6 +398,9 @@ class Workbench(QObject):
         self._on_hover()
         self.say(self.show.notice or announcement.message, "warning" if self.show.notice else "info")
 
+    def _on_run_on(self) -> None:
+        self.over("cluster")
+
     def _on_theme(self, _event: object = None) -> None:
         self.themed.emit()
 
@@ -394,6 +409,11 @@ class Workbench(QObject):
 
     def _on_said(self, text: str, level: str) -> None:
         self.say(text, level)
+
+    def _on_left(self) -> None:
+        """The pointer left the canvas."""
+        self.gestures.left()
+        self.picture_layer.halve()
 
     def _on_hover(self) -> None:
         """Mark what X would reject, and say what it is."""
@@ -446,9 +466,14 @@ class Workbench(QObject):
         self.say("everything is saved already; this writes coordinate files", "info")
         self.export_requested.emit()
 
+    def cancel(self, job: Job) -> None:
+        """Stop a job, and say what becomes of what it has done."""
+        job.cancel()
+        self.say(f"cancelled: {job.title} · {job.if_cancelled}")
+
     def job_failed(self, job: Job) -> None:
         """Say why a background job failed."""
-        self.say(f"{job.title}: {job.error}", "error")
+        self.say(f"{job.title}: {job.error}", "error", "cluster" if job.where else "")
 
 
 def is_alive(widget: QWidget) -> bool:

@@ -99,7 +99,7 @@ def test_every_step_is_listed_and_a_double_click_goes_there(window):
     show(window, "History")
     panel = window.annotator.history
     assert texts(panel.table, 2) == [
-        "add 1 pick on c", "reject 1 pick on a", "add 1 pick on a", "particle diameter 100 A",
+        "add 1 pick on c", "reject 1 pick on a", "add 1 pick on a", "particle diameter 100 Å",
     ]  # fmt: skip
     assert panel.table.isColumnHidden(1), "one curator's name on every line says nothing"
     assert panel.undo.toolTip() == "Undo: add 1 pick on c (Ctrl+Z)"

@@ -154,7 +154,7 @@ def test_no_scale_bar_where_the_pixel_size_is_not_believed(new_window, tmp_path)
     assert not pick.particle.doubt.isVisible()
     assert [table.index(row, 5).data() for row in (0, 1)] == ["2.5", "2.5"]
     np.testing.assert_allclose(window.layer.scale, 0.25)
-    assert window.status == "pixel size of the project: 2.5 A/px · Ctrl+Z undoes"
+    assert window.status == "pixel size of the project: 2.5 Å/px · Ctrl+Z undoes"
     # and for this one
     choose(pick.particle.pixel_scope, "of this")
     pick.particle.pixel_size.setValue(4.0)

@@ -10,8 +10,8 @@ import pytest
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QToolButton
-from window import PLAIN, Window, choose, write_mrc, write_star
+from qtpy.QtWidgets import QApplication, QLabel, QToolButton
+from window import PLAIN, Window, choose, held, write_mrc, write_star
 
 from cryoppp_annotator import extensions
 
@@ -130,3 +130,65 @@ def test_why_nothing_is_proposed_or_seen(window: Window, micrographs: Path) -> N
         why = "the micrograph is flat" if name == "b" else "the micrograph has no finite pixel"
         window.until(lambda why=why: why in window.said[-1][0])
         assert "nothing that looks like a particle of 100 Å" in window.said[-1][0]
+
+
+# --- the line at the bottom, and the numbers beside the threshold ----------------------------------------------------
+
+
+def test_what_is_over_is_not_said_any_more_and_long_lines_end_in_dots(window: Window) -> None:
+    bench, line = window.bench, window.annotator.status.message
+    bench.say("Topaz: no program · the raw picture is shown", "error", "picture")
+    bench.show.choose_method(bench.show.pictures.denoiser.name, {})
+    assert window.status == ""
+    bench.say("something else failed", "error")
+    bench.show.choose_method(bench.show.pictures.denoiser.name, {})
+    assert window.status == "something else failed", "what is about something else stays"
+    long = "no scheduler answers " * 30
+    bench.say(long, "error", "cluster")
+    assert (window.status, line.toolTip()) == (long, long)
+    assert QLabel.text(line).endswith("…")
+    bench.run_on.choose(True, "tcp://127.0.0.1:9999")
+    assert window.status == ""
+    with held(window):
+        window.annotator.pick.propose.here.click()
+        window.until(lambda: window.annotator.status._cancel.isVisible())
+        window.annotator.status._on_cancel()
+        assert "cancelled: " in window.status
+
+
+def test_counts_follow_while_the_threshold_moves_and_say_why(picked: Window) -> None:
+    window, pick = picked, picked.annotator.pick
+    window.until(lambda: "undecided here" in pick._counts.text())
+    window.idle()
+    told: list[str] = []
+    pick._above.setText("")
+    slider = pick.threshold
+    for k in range(400):  # never at rest for as long as a timer would wait for it
+        slider.set_value(k / 400)
+        pick._on_threshold_moved(k / 400)
+        window.qtbot.wait(5)
+        told.append(pick._above.text())
+        if len(set(told)) > 3:
+            break
+    assert len(set(told)) > 3, "the numbers stood still"
+    pick._score.setValue(2.0)
+    window.until(lambda: pick._above.text() == "Accept 0 above")
+    assert not pick._above.isEnabled()
+    assert pick._above.toolTip() == "no undecided pick here has a score at or above 2"
+    assert pick._selection.text().startswith("40 picks here")
+
+
+def test_split_without_a_pointer_is_in_the_middle_and_another_pixel_size_keeps_the_view(window: Window) -> None:
+    bench = window.bench
+    middle = bench.picture_layer.picture.pixels.shape[1] // 2
+    bench.give("split")
+    window.until(lambda: bench.picture_layer.split == middle)
+    window.point(350, 100)
+    window.until(lambda: bench.picture_layer.split != middle)
+    QApplication.sendEvent(bench.canvas, QEvent(QEvent.Leave))
+    assert bench.picture_layer.split == middle
+    bench.give("split")
+    seen = window.at(0, 0), window.at(400, 320)
+    window.session.set_pixel_size(window.session.pixel_size_A(window.session.current) * 1.77)
+    window.idle()
+    assert (window.at(0, 0), window.at(400, 320)) == seen

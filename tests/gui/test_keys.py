@@ -185,7 +185,7 @@ def test_every_text_names_the_keys_that_a_person_chose(classed):
     annotator.tabs.setCurrentWidget(annotator.classes)
     click_class(classed, 1)
     before = texts(annotator)
-    assert {"Accept (A)", "Reject (X)", "R held + drag draws"} < set(before.split("\n"))
+    assert {"Accept (A)", "Reject (X)", "R + drag draws"} < set(before.split("\n"))
     assert "go on after A / X, while walking with N" in before
     for key in ("(D toggles)", "(O)", "(F)", "(H)", "(Ctrl+S)", "(Escape)", "[ and ]", "1 to 9 give", "(Ctrl+Z)"):
         assert key in before, key
@@ -195,7 +195,7 @@ def test_every_text_names_the_keys_that_a_person_chose(classed):
     after = texts(annotator)
     assert "Accept (F2)" in after
     assert {"Keys (T)", "carbon", "other"} < set(after.split("\n"))
-    assert "F8 held + drag draws" in after
+    assert "F8 + drag draws" in after
     assert "go on after F2 / F3, while walking with L" in after
     for key in ("(F11 toggles)", "(F10)", "(J)", "(K)", "(Q)", "(F7)", "M and P", "Ctrl+1, Ctrl+2", "(F4)"):
         assert key in after, key

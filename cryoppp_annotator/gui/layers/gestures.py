@@ -363,7 +363,7 @@ class Gestures:
         self._focus.select(self._focus.inside(corners).tolist())
         n = len(self._focus.selected)
         words = "{accept} accepts, {reject} or {reasons} rejects, {remove} removes, {select-none} lets go"
-        self._session.said.emit(f"{n} selected: {words}", "info")
+        self._session.said.emit(f"{n:,} selected: {words}" if n else "no pick is in there: nothing is selected", "info")
 
     def _drawn(self, event: Any, *, rectangle: bool) -> Generator[None, None, NDArray[np.float64] | None]:
         """What a drag draws, (n, 2) float64, xy, canonical px; None where it was a click."""

@@ -66,12 +66,15 @@ class PictureLayer:
         scale : float
             World units per micrograph pixel.
         raw : Picture, optional
-            Shown to the left of a divider that follows the pointer, in the contrast of its own limits.
+            Shown to the left of a divider that follows the pointer, in the contrast of its own limits; in the middle
+            until it moves.
         """
         layer = self.layer
         step = (picture.step[0] * scale, picture.step[1] * scale)
         if picture is self.picture and raw is self._raw and np.allclose(layer.scale, step) and layer.visible:
             return
+        if self._raw is None:  # the pointer is on the button that was pressed, beyond the right edge
+            self._split = 0
         self.picture, self._raw = picture, raw
         self._left = None if raw is None else _as_seen_beside(raw, picture)
         self._split = min(self._split or picture.pixels.shape[1] // 2, picture.pixels.shape[1])
@@ -119,6 +122,11 @@ class PictureLayer:
         self._split = column
         data[:, column : column + line] = self.picture.limits[1]
         self.layer.refresh()
+
+    def halve(self) -> None:
+        """Put the divider in the middle: there is no pointer that it could follow."""
+        if self.picture is not None:
+            self.move_split(self.picture.pixels.shape[1] // 2)
 
     @property
     def _line(self) -> int:

@@ -10,6 +10,7 @@ from qtpy.QtGui import QColor, QFont
 
 from ...model.micrograph import FINISHED_STATES, Micrograph, MicrographState
 from ...session.session import Announcement, Session
+from ..keys import with_units
 
 SYMBOL = {
     MicrographState.UNSEEN: "·",
@@ -194,7 +195,7 @@ class MicrographTable(QAbstractTableModel):
             hidden = m.n_undecided - self.n_undecided(m)
             return f"{self.n_undecided(m):,} undecided, {hidden:,} more hidden below the threshold"
         if column == 5:
-            return self.session.pixel_size_doubt(m) or f"{self.session.pixel_size_A(m):.4g} Å per pixel"
+            return with_units(self.session.pixel_size_doubt(m)) or f"{self.session.pixel_size_A(m):.4g} Å per pixel"
         return m.problem or f"{m.name}\n{m.width} × {m.height} px\n{m.path}"
 
     def _on_changed(self, announcement: Announcement) -> None:

@@ -52,6 +52,7 @@ class ByClassRow(QWidget):
         self._timer.setSingleShot(True)
         self._timer.setInterval(150)
         self._timer.timeout.connect(self._count)
+        self._show_buttons()
         self.hide()
 
     def close_panel(self) -> None:

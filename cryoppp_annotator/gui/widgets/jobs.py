@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from qtpy.QtGui import QTextCursor
 from qtpy.QtWidgets import (
     QFrame,
@@ -42,9 +44,9 @@ def took(job: Job) -> str:
 
 
 class JobRow(QFrame):
-    """One job."""
+    """One job; ``cancel`` is called with it where a person wants it stopped."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, cancel: Callable[[Job], object]) -> None:
         super().__init__()
         self.job = job
         self._title = QLabel(job.title)
@@ -57,7 +59,7 @@ class JobRow(QFrame):
         self._cancel = QToolButton()
         self._cancel.setText("✕")
         self._cancel.setToolTip(f"Cancel; {job.if_cancelled}")
-        self._cancel.clicked.connect(job.cancel)
+        self._cancel.clicked.connect(lambda _checked=False: cancel(job))
         self._details = QPushButton("details")
         self._details.setCheckable(True)
         self._details.setToolTip("What the job wrote, for a report")
@@ -159,7 +161,7 @@ class JobsPanel(QWidget):
             self._rows.pop(number).deleteLater()
         for job in listed:
             if job.id not in self._rows:
-                self._rows[job.id] = JobRow(job)
+                self._rows[job.id] = JobRow(job, self._bench.cancel)
                 self._list.insertWidget(0, self._rows[job.id])
             self._rows[job.id].show_state()
 

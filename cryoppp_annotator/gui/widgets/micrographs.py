@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt import QElidingLabel
 
 from ...errors import AnnotatorError
 from ...model.micrograph import MicrographState
@@ -97,10 +98,10 @@ class MicrographsPanel(QWidget):
         layout.addWidget(self.table, 1)
         layout.addWidget(self._count)
         layout.addWidget(self.plot)
-        self._told = QLabel()
+        self._told = QElidingLabel()
         self._told.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         layout.addWidget(self._told)
-        kept = QLabel(f"kept in …/{bench.session.store.folder.parent.name}/{bench.session.store.folder.name}")
+        kept = QElidingLabel(f"kept in …/{bench.session.store.folder.parent.name}/{bench.session.store.folder.name}")
         kept.setToolTip(f"Every step is saved in {bench.session.store.folder}")
         kept.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         layout.addWidget(kept)
@@ -193,7 +194,8 @@ class MicrographsPanel(QWidget):
         self._show_plot()
 
     def _on_threshold(self) -> None:
-        self._above_timer.start()
+        if not self._above_timer.isActive():  # what moves on and on is counted on the way
+            self._above_timer.start()
 
     def _count_above(self) -> None:
         """Ask how many candidates the threshold leaves on every micrograph, in the background."""
@@ -228,12 +230,15 @@ class MicrographsPanel(QWidget):
 
     def _show_plot(self) -> None:
         self.plot.show_counts(self._session.micrographs, self.model.above, self._session.current_id)
-        self._told.setText(" " if self.plot.isHidden() else self.plot.text())  # the line keeps its height
+        told = "" if self.plot.isHidden() else self.plot.text()
+        self._told.setText(told or " ")  # the line keeps its height
+        self._told.setToolTip(told)
 
     def _on_changed(self, _announcement: Announcement) -> None:
         self._show_counts()
         self._fit_numbers()
-        self._above_timer.start()
+        if not self._above_timer.isActive():  # what moves on and on is counted on the way
+            self._above_timer.start()
         self.table.setColumnHidden(6, not any(m.problem for m in self._session.micrographs))
 
     def _fit_numbers(self) -> None:

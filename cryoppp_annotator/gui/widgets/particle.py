@@ -14,8 +14,10 @@ from qtpy.QtWidgets import (
     QPushButton,
     QSlider,
 )
+from superqt import QElidingLabel
 
 from ...session.polarity import is_bright, set_bright
+from ..keys import with_units
 from ..workbench import Workbench
 
 #: The diameter slider runs over this range, angstrom, logarithmically.
@@ -36,6 +38,7 @@ class ParticleBox(QGroupBox):
         self._bench = bench
         self._session = bench.session
         form = QFormLayout(self)
+        form.setVerticalSpacing(3)  # Qt gives it to rows that are hidden, too
         self.diameter = QDoubleSpinBox()
         self.diameter.setRange(5, 10_000)
         self.diameter.setDecimals(0)
@@ -46,7 +49,7 @@ class ParticleBox(QGroupBox):
         )
         # as a style: napari's own would overrule setMinimumWidth
         wide = self.fontMetrics().horizontalAdvance
-        self.diameter.setStyleSheet(f"min-width: {wide('1888 Å') + 34}px;")
+        self.diameter.setStyleSheet(f"min-width: {wide('1888 Å') + 18}px;")
         self.diameter_px = QLabel()
         self.guess = QLabel("a guess: nobody has measured a particle yet")
         self.guess.setWordWrap(True)
@@ -55,6 +58,7 @@ class ParticleBox(QGroupBox):
         bench.keep_keyed(self.measure.setToolTip, "Then drag from the centre of a particle to its rim ({measure})")
         self.measure.clicked.connect(lambda: self._bench.give("measure"))
         row = QHBoxLayout()
+        row.setSpacing(4)
         row.addWidget(self.diameter)
         row.addWidget(self.diameter_px)
         row.addWidget(self.measure, 1)
@@ -95,8 +99,8 @@ class ParticleBox(QGroupBox):
         form.addRow(self.doubt)
         self._frame_label = QLabel("Frame")
         form.addRow(self._frame_label, self.frame)
-        self.notes = QLabel()
-        self.notes.setWordWrap(True)
+        # one line, which keeps its place: what is below must not move under the pointer
+        self.notes = QElidingLabel(" ")
         form.addRow(self.notes)
         self.diameter.valueChanged.connect(self._on_diameter_typed)
         self.diameter.editingFinished.connect(self._leave_field)
@@ -173,11 +177,11 @@ class ParticleBox(QGroupBox):
         told = "nothing" if header is None else f"{header:.4g} Å/px"
         self.pixel_size.setToolTip(f"The header says {told}; 0 = as the header says")
         doubt = self._session.pixel_size_doubt(current)
-        self.doubt.setText(f"⚠ {doubt}; enter the true one" if doubt else "")
+        self.doubt.setText(with_units(f"⚠ {doubt}; enter the true one") if doubt else "")
         self.doubt.setVisible(bool(doubt))
         notes = self._bench.pictures.notes.get(current.id, ())
-        self.notes.setText("\n".join(notes))
-        self.notes.setVisible(bool(notes))
+        self.notes.setText(" · ".join(notes) or " ")
+        self.notes.setToolTip("\n".join(notes))
         several = current.n_frames > 1
         self.frame.setVisible(several)
         self._frame_label.setVisible(several)

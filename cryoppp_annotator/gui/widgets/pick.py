@@ -21,8 +21,10 @@ from qtpy.QtWidgets import (
 from skimage.filters import threshold_otsu
 
 from ...model.curation import Decision, Delta, Reason, Table
+from ...session.edits import count_of
 from ...session.session import Announcement
 from ...store.store import Selector
+from ..keys import with_units
 from ..layers.styles import WORDS
 from ..workbench import Workbench
 from .by_class import ByClassRow
@@ -33,6 +35,7 @@ from .regions import RegionsBox
 from .threshold import ThresholdSlider
 from .view import ViewBox
 
+_SIDES = "Undecided picks only; decided ones stay as they are. One step, one undo."
 HERE, EVERYWHERE = "this micrograph", "all micrographs"
 
 
@@ -75,6 +78,8 @@ class PickPanel(QScrollArea):
         calm(inner)
         self.setWidgetResizable(True)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        sideways = self.horizontalScrollBar()  # hidden, but a focus that moves on and a wheel would move it
+        sideways.valueChanged.connect(lambda _value: sideways.setValue(0))
         bench.session.changed.connect(self._on_changed)
         bench.session.current_changed.connect(self.refresh)
         bench.focus.selection_changed.connect(self._show_selection)
@@ -183,7 +188,7 @@ class PickPanel(QScrollArea):
         self._above = QPushButton("Accept above")
         self._below = QPushButton("Reject below")
         for button in (self._above, self._below):
-            button.setToolTip("Undecided picks only; decided ones stay as they are. One step, one undo.")
+            button.setToolTip(_SIDES)
             buttons.addWidget(button)
         layout.addWidget(self.threshold)
         layout.addLayout(top)
@@ -243,7 +248,11 @@ class PickPanel(QScrollArea):
             self._score.setValue(value)
         if not len(self._bench.focus.selected):
             self._show_selection()
-        self._count_timer.start()
+        self._count_soon()
+
+    def _count_soon(self) -> None:
+        if not self._count_timer.isActive():  # what moves on and on is counted on the way
+            self._count_timer.start()
 
     def _on_score_typed(self, value: float) -> None:
         self.threshold.set_value(value)
@@ -293,7 +302,7 @@ class PickPanel(QScrollArea):
         self.particle.refresh()
         self.view.refresh()
         self._show_selection()
-        self._count_timer.start()
+        self._count_soon()
 
     def _show_selection(self) -> None:
         n = len(self._bench.focus.selected)
@@ -307,7 +316,7 @@ class PickPanel(QScrollArea):
             text = self._describe(hovered)
         else:
             hidden = int(self._bench.focus.below().sum())
-            text = f"{len(p):,} picks here" + (f", {hidden:,} hidden below the threshold" if hidden else "")
+            text = f"{count_of(len(p))} here" + (f", {hidden:,} hidden below the threshold" if hidden else "")
             text += " · none selected"
         self._selection.setText(text)
         # thirteen tooltips are not made anew for every pick
@@ -333,7 +342,7 @@ class PickPanel(QScrollArea):
         because = f" as {reason.label}" if reason is not Reason.NONE else ""
         score = f" · score {p.score[row]:.4g}" if np.isfinite(p.score[row]) else ""
         origin = self._session.pick_sets.get(int(p.pick_set[row]), {}).get("name", "?")
-        return f"pick {particle}: {decision}{because}{score} · {origin}"
+        return with_units(f"pick {particle}: {decision}{because}{score} · {origin}")
 
     def _show_counts(self) -> None:
         """Counts for the bulk buttons."""
@@ -343,8 +352,11 @@ class PickPanel(QScrollArea):
         value = self.threshold.value
         everywhere = self._everywhere(value)
         here = self._scope.currentText() == HERE
-        self._show_rest(self._accept_all, "Accept", int((undecided & focus.shown()).sum()) if here else everywhere[0])
-        self._show_rest(self._reject_all, "Reject", int(undecided.sum()) if here else everywhere[0])
+        shown, all_here = int((undecided & focus.shown()).sum()), int(undecided.sum())
+        n_accept, n_reject = (shown, all_here) if here else (everywhere[0], everywhere[0])
+        words = " undecided" if self._fits(f"Reject {max(n_accept, n_reject):,} undecided") else ""
+        self._show_rest(self._accept_all, f"Accept {n_accept:,}", words, n_accept, all_here if here else 0)
+        self._show_rest(self._reject_all, f"Reject {n_reject:,}", words, n_reject)
         if not here and focus.proposed_sets():
             self._accept_all.setEnabled(False)
             self._accept_all.setToolTip("candidates below the threshold are not drawn: use Accept above")
@@ -358,16 +370,30 @@ class PickPanel(QScrollArea):
         if self._scope.currentText() == EVERYWHERE:
             above, below = everywhere[1:]
         self._counts.setText(text)
-        self._above.setText(f"Accept {above:,} above")
-        self._below.setText(f"Reject {below:,} below")
-        self._above.setEnabled(above > 0)
-        self._below.setEnabled(below > 0)
+        where = "here" if here else "on any micrograph"
+        for button, text, n, side in (
+            (self._above, f"Accept {above:,} above", above, "at or above"),
+            (self._below, f"Reject {below:,} below", below, "below"),
+        ):
+            button.setText(text)
+            button.setEnabled(n > 0)
+            button.setToolTip(_SIDES if n else f"no undecided pick {where} has a score {side} {value:.4g}")
+
+    def _fits(self, text: str) -> bool:
+        """Whether a button that has half the width has room for it."""
+        button = self._reject_all
+        return not button.isVisible() or button.fontMetrics().horizontalAdvance(text) <= button.width() - 6
 
     @staticmethod
-    def _show_rest(button: QPushButton, word: str, n: int) -> None:
-        button.setText(f"{word} {n:,} undecided")
+    def _show_rest(button: QPushButton, text: str, what: str, n: int, of: int = 0) -> None:
+        """``of``: how many there are, those too that are hidden."""
+        button.setText(f"{text}{what}")
         button.setEnabled(n > 0)
-        button.setToolTip("One step, one undo" if n else "nothing is undecided there")
+        hidden = f"{of - n:,} more are hidden below the threshold: they are rejected, but not accepted, with the others"
+        told = f"{text} undecided picks. One step, one undo" if n else "nothing is undecided there"
+        if of > n:
+            told = f"{told}\n{hidden}" if n else f"all {of:,} undecided picks are hidden below the threshold"
+        button.setToolTip(told)
 
     def _everywhere(self, value: float | None) -> tuple[int, int, int]:
         """Undecided picks of the project: all, above, below; counted in the background, the last known until then."""

@@ -128,7 +128,7 @@ class ProposeBox(QGroupBox):
         self.everywhere.clicked.connect(self._on_everywhere)
         self.picker.currentIndexChanged.connect(self._on_picker)
         self.templates.changed.connect(self.refresh)
-        self.picker.activated.connect(lambda _row: self.programs.ask(self.picker.currentData()))
+        self.picker.activated.connect(self._on_chosen)
         self.programs.changed.connect(self.refresh)
         self.whole.toggled.connect(self._on_whole)
         self.box_px.valueChanged.connect(self._on_whole)
@@ -165,6 +165,10 @@ class ProposeBox(QGroupBox):
     def _on_picker(self) -> None:
         self._bench.kept.put("picker", self.picker.currentData())
         self.refresh()
+
+    def _on_chosen(self, _row: int) -> None:
+        self._bench.over("propose")
+        self.programs.ask(self.picker.currentData())
 
     def refresh(self) -> None:
         """Say what can be done now."""
@@ -284,6 +288,7 @@ class ProposeBox(QGroupBox):
                 raise EngineError(proposals.why_failed(found))
             return found, learned
 
+        bench.over("propose")
         title, done = f"propose on {where}", partial(self._on_done, only_unfinished)
         if by_itself:
             title, done = f"learn again, {where}", partial(self._on_learned, micrographs[0].id)
@@ -296,7 +301,8 @@ class ProposeBox(QGroupBox):
         return job
 
     def _on_failed(self, job: Job) -> None:
-        self._bench.say(f"{job.error} · {job.title}", "error")  # the reason first: the line may be cut
+        about = "propose cluster" if job.where else "propose"
+        self._bench.say(f"{job.error} · {job.title}", "error", about)  # the reason first: the line may be cut
         self.programs.ask(self.picker.currentData())
 
     def _on_end(self, job: Job) -> None:

@@ -76,7 +76,7 @@ class RegionsBox(QGroupBox):
         self.reject = QPushButton("Reject picks in them")
         self.reject_all = QPushButton("on all")
         how = QLabel()
-        bench.keep_keyed(how.setText, "{region} held + drag draws")
+        bench.keep_keyed(how.setText, "{region} + drag draws")
         bench.keep_keyed(
             how.setToolTip,
             "{region} held: a drag draws a region, from a corner of one it moves the corner;\n"

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QSizePolicy, QToolButton, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QSizePolicy, QToolButton, QWidget
+from superqt import QElidingLabel
 
 from ...jobs.runner import Job
 from ..workbench import Workbench
 from .jobs import time_left
 
+#: The job takes no more of the line than this, px.
+_WIDEST_JOB = 420
 #: A word longer than this (a micrograph's name) loses its beginning, which is the same for all of them.
 _LONG_WORD = 22
 
@@ -35,11 +38,11 @@ class StatusLine(QWidget):
     def __init__(self, bench: Workbench) -> None:
         super().__init__()
         self._bench = bench
-        self.message = QLabel()
+        self.message = QElidingLabel()
         self.message.setTextFormat(Qt.TextFormat.PlainText)
         self.message.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self._job = QLabel()
+        self._job = QElidingLabel()
         self._bar = QProgressBar()
         self._bar.setMaximumWidth(140)
         self._bar.setMaximumHeight(12)
@@ -82,16 +85,23 @@ class StatusLine(QWidget):
         for widget in (self._bar, self._cancel):
             widget.setVisible(bool(listed))
         if not listed:
-            self._job.setText(f"preparing {len(active)} pictures…" if active else "")
+            self._show_job(f"preparing {len(active)} pictures…" if active else "")
             return
         job = listed[0]
         self._cancel.setToolTip(f"Cancel this job; {job.if_cancelled}")
         more = f" (+{len(listed) - 1})" if len(listed) > 1 else ""
         left = time_left(job.time_left_s())
-        self._job.setText(" · ".join(w for w in (f"{job.title}{more}", job.message, left) if w))
+        self._show_job(" · ".join(w for w in (f"{job.title}{more}", job.message, left) if w))
         self._bar.setRange(0, 0 if job.fraction is None else 1000)
         self._bar.setValue(int(1000 * (job.fraction or 0)))
 
+    def _show_job(self, text: str) -> None:
+        if text != self._job.text():
+            wide = self._job.fontMetrics().horizontalAdvance(text) + 8
+            self._job.setFixedWidth(min(_WIDEST_JOB, wide) if text else 0)
+            self._job.setText(text)
+            self._job.setToolTip(text)
+
     def _on_cancel(self) -> None:
         if self._shown is not None:  # that one, not another that has come to its place since
-            self._shown.cancel()
+            self._bench.cancel(self._shown)
