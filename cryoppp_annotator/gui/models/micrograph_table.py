@@ -186,7 +186,14 @@ class MicrographTable(QAbstractTableModel):
             if m.problem:
                 return ""
             return f"{self.session.pixel_size_A(m):.3g}{' ?' if self.session.pixel_size_doubt(m) else ''}"
-        return (m.name, f"{m.n_accepted:,}", f"{self.n_undecided(m):,}", f"{m.n_rejected:,}", "", m.problem)[column - 1]
+        return (
+            m.name,
+            f"{m.n_accepted:,}",
+            f"{self.n_undecided(m):,}",
+            f"{m.n_rejected:,}",
+            "",
+            with_units(m.problem),
+        )[column - 1]
 
     def _tip(self, m: Micrograph, column: int) -> str:
         if column == 0:
@@ -196,7 +203,7 @@ class MicrographTable(QAbstractTableModel):
             return f"{self.n_undecided(m):,} undecided, {hidden:,} more hidden below the threshold"
         if column == 5:
             return with_units(self.session.pixel_size_doubt(m)) or f"{self.session.pixel_size_A(m):.4g} Å per pixel"
-        return m.problem or f"{m.name}\n{m.width} × {m.height} px\n{m.path}"
+        return with_units(m.problem) or f"{m.name}\n{m.width} × {m.height} px\n{m.path}"
 
     def _on_changed(self, announcement: Announcement) -> None:
         if announcement.kind == "refresh" or len(self.rows) != len(self._place):

@@ -22,6 +22,7 @@ from ...session import linting
 from ...session.edits import count_of
 from ...session.linting import ProjectFinding
 from ...session.session import Announcement
+from ..keys import with_units
 from ..workbench import Workbench
 
 _LEVEL = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "note"}
@@ -116,9 +117,9 @@ class CheckPanel(QWidget):
         self.table.setRowCount(len(self._found))
         for row, item in enumerate(self._found):
             name = QTableWidgetItem(item.finding.micrograph or "(all)")
-            text = QTableWidgetItem(item.finding.message)
+            text = QTableWidgetItem(with_units(item.finding.message))
             for cell in (name, text):
-                cell.setToolTip(f"{item.finding.severity.value}: {item.finding.message}")
+                cell.setToolTip(f"{item.finding.severity.value}: {text.text()}")
                 cell.setFlags(cell.flags() & ~Qt.ItemFlag.ItemIsEditable)
             name.setForeground(QColor(self._bench.ink(_LEVEL[item.finding.severity])))
             self.table.setItem(row, 0, name)

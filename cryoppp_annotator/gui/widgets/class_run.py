@@ -29,6 +29,7 @@ from ...session.classes import Preview, RunOptions, RunResult
 from ...session.edits import count_of
 from ...session.polarity import is_bright
 from ...session.session import Announcement
+from ..keys import with_units
 from ..workbench import Workbench
 from .class_box import BoxChoice
 from .class_unsaved import UnsavedBox
@@ -225,7 +226,7 @@ class RunBox(QWidget):
 
     def _fill_picks(self) -> None:
         sets = self._session.pick_sets
-        wanted = [("all picks", None), *((str(told["name"]), number) for number, told in sets.items())]
+        wanted = [("all picks", None), *((with_units(str(told["name"])), number) for number, told in sets.items())]
         present = [(self.picks.itemText(k), self.picks.itemData(k)) for k in range(self.picks.count())]
         if wanted == present:
             return
@@ -238,7 +239,7 @@ class RunBox(QWidget):
         self.picks.setVisible(True)
 
     def _tell(self, text: str, level: str = "info") -> None:
-        self.told.setText(text)
+        self.told.setText(with_units(text))
         self.told.setVisible(bool(text))
         if level != self._level:  # a style sheet costs as much as a commit
             self._level = level

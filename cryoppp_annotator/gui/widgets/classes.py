@@ -33,6 +33,7 @@ from ...session import classes
 from ...session.class_view import RunPictures, SortBy, classes_of, is_doubtful, load_pictures, suggested_threshold
 from ...session.edits import count_of
 from ...session.session import Announcement
+from ..keys import with_units
 from ..models.class_model import ClassModel
 from ..workbench import Workbench
 from .class_menu import SUFFIXES, ClassMenu
@@ -443,8 +444,8 @@ class ClassesPanel(QWidget):
         if run is not None:
             notes = run.record.get("inputs", {}).get("notes", ())
             more = f" ({count_of(len(notes), 'note')})" if notes else ""
-            self.verdict.setText(f"{run.verdict or run.name}{more}.")
-            self.verdict.setToolTip("\n".join(notes))
+            self.verdict.setText(with_units(f"{run.verdict or run.name}{more}."))
+            self.verdict.setToolTip(with_units("\n".join(notes)))
         elif not self.model.is_live:
             self.verdict.setText("")
         self.verdict.setVisible(bool(self.verdict.text()))

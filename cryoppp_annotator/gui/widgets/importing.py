@@ -39,6 +39,7 @@ from ...session import imports
 from ...session.class_view import classes_of
 from ...session.comparison import Comparison, compare
 from ...session.edits import count_of, past
+from ..keys import with_units
 from ..workbench import Workbench
 
 AUTO = "recognise it"
@@ -250,7 +251,7 @@ class ImportDialog(QDialog):
         if found is not None:
             averages = count_of(found.n_averages, "average")
             lines.append(f"These particles have 2D classes: {averages} in {found.averages.name}")
-        self.said.setText(why or "\n".join(lines))
+        self.said.setText(with_units(why or "\n".join(lines)))
         self.said.setStyleSheet(f"color: {self._bench.ink('error')};" if why else "")
 
     def _on_import(self) -> None:

@@ -24,6 +24,7 @@ from ...session import template_making
 from ...session.polarity import is_bright
 from ...session.template_making import Made
 from ...session.templates import TemplateSet, list_templates, set_corrected
+from ..keys import with_units
 from ..workbench import Workbench
 from .size_question import SizeQuestion
 
@@ -112,7 +113,7 @@ class TemplateChoice(QWidget):
         """Say what can be done now."""
         told = self.chosen
         self.list.setVisible(told is not None)
-        self.told.setText("" if told is None else f"{told.told} · {_origin(told)}")
+        self.told.setText("" if told is None else with_units(f"{told.told} · {_origin(told)}"))
         self.told.setVisible(told is not None)
         self._show_corrected(told)
         busy = _BUSY if self._job is not None else ""
