@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+from qtpy.QtCore import Signal
 from qtpy.QtGui import QTextCursor
 from qtpy.QtWidgets import (
     QFrame,
@@ -45,9 +44,11 @@ def took(job: Job) -> str:
 
 
 class JobRow(QFrame):
-    """One job; ``cancel`` is called with it where a person wants it stopped."""
+    """One job."""
 
-    def __init__(self, job: Job, cancel: Callable[[Job], object]) -> None:
+    cancelled = Signal(object)  # a person wants it stopped
+
+    def __init__(self, job: Job) -> None:
         super().__init__()
         self.job = job
         self._title = QLabel(with_units(job.title))
@@ -60,7 +61,7 @@ class JobRow(QFrame):
         self._cancel = QToolButton()
         self._cancel.setText("✕")
         self._cancel.setToolTip(f"Cancel; {job.if_cancelled}")
-        self._cancel.clicked.connect(lambda _checked=False: cancel(job))
+        self._cancel.clicked.connect(self._on_cancel)
         self._details = QPushButton("details")
         self._details.setCheckable(True)
         self._details.setToolTip("What the job wrote, for a report")
@@ -101,6 +102,9 @@ class JobRow(QFrame):
             self._note.setText(" · ".join(w for w in (job.state.value, job.where, job.message, left) if w))
             if log:
                 self._show_text(log, f"log ({len(job.lines)})")
+
+    def _on_cancel(self) -> None:
+        self.cancelled.emit(self.job)
 
     def _unfold(self, shown: bool) -> None:
         self._text.setVisible(shown)
@@ -162,7 +166,8 @@ class JobsPanel(QWidget):
             self._rows.pop(number).deleteLater()
         for job in listed:
             if job.id not in self._rows:
-                self._rows[job.id] = JobRow(job, self._bench.cancel)
+                self._rows[job.id] = JobRow(job)
+                self._rows[job.id].cancelled.connect(self._bench.cancel)
                 self._list.insertWidget(0, self._rows[job.id])
             self._rows[job.id].show_state()
 

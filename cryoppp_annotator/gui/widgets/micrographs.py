@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
-from qtpy.QtCore import QItemSelectionModel, QModelIndex, Qt, QTimer
+from qtpy.QtCore import QItemSelectionModel, QModelIndex, Qt, QTimer, Signal
 from qtpy.QtGui import QFontMetrics, QKeyEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -41,19 +40,20 @@ _ONLY = QItemSelectionModel.SelectionFlag.ClearAndSelect | QItemSelectionModel.S
 class _Search(QLineEdit):
     """A filter that gives the keys back when it was cleared with its ✖, or left with Enter or Esc."""
 
-    def __init__(self, leave: Callable[[], object]) -> None:
+    left = Signal()
+
+    def __init__(self) -> None:
         super().__init__()
-        self._leave = leave
         self.setClearButtonEnabled(True)
         for clear in self.findChildren(QToolButton):
-            clear.clicked.connect(lambda _checked=False: leave())
+            clear.clicked.connect(self.left)
             clear.setToolTip("Show all again")
-        self.returnPressed.connect(leave)
+        self.returnPressed.connect(self.left)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Esc leaves it."""
         if event.key() == Qt.Key.Key_Escape:
-            self._leave()
+            self.left.emit()
         else:
             super().keyPressEvent(event)
 
@@ -76,7 +76,7 @@ class MicrographsPanel(QWidget):
         self._states = QComboBox()
         self._states.addItems(FILTERS)
         self._states.setToolTip("Show only micrographs of this state; Next and Previous follow the list")
-        self._search = _Search(bench.canvas.setFocus)
+        self._search = _Search()
         self._search.setPlaceholderText("filter by name")
         self._count = QLabel()
         self.table = self._make_table()
@@ -107,6 +107,7 @@ class MicrographsPanel(QWidget):
         layout.addWidget(kept)
         self._states.currentTextChanged.connect(self._on_filter)
         self._search.textChanged.connect(self._on_filter)
+        self._search.left.connect(bench.canvas.setFocus)
         self.model.order_changed.connect(self._on_order)
         bench.session.changed.connect(self._on_changed)
         bench.session.current_changed.connect(self._on_current)
