@@ -228,6 +228,7 @@ class Cluster:
                 f"no Dask scheduler answers at {address} ({said}); start one with `dask scheduler`, and on each "
                 "machine `dask worker ADDRESS`"
             ) from error
+        self._context: JobContext | None = None
         self._token = f"cryoppp-cancel-{uuid.uuid4().hex}"
         self._event: Any = distributed.Event(self._token, client=self.client)
         try:
@@ -262,6 +263,7 @@ class Cluster:
 
     def close(self) -> None:
         """Leave the cluster; what was not finished is forgotten by it."""
+        self._context = None
         self.client.close(timeout=2)
 
     def cores(self) -> dict[str, int]:
@@ -288,11 +290,25 @@ class Cluster:
 
     def shipped(self, context: JobContext) -> JobContext:
         """A context that can be pickled: cancelled on the workers when ``context`` is, its log is written here."""
-        self.client.subscribe_topic(self._token, lambda event: context.log(str(event[1])))
+        self._context = context
+        self.client.subscribe_topic(self._token, lambda event: self._tell(str(event[1])))
         return JobContext(
-            _Here(context.on_progress), _Flag(context.is_cancelled, self._event, self._token),
-            _Log(context.on_log, self._token), context.seed,
+            _Here(self._report), _Flag(self._is_cancelled, self._event, self._token),
+            _Log(self._tell, self._token), context.seed,
         )  # fmt: skip
+
+    # threads of Dask's may live, and hold these, long after a lost scheduler: not the job, and the window with it
+
+    def _report(self, *told: Any) -> None:
+        if self._context is not None:
+            self._context.on_progress(*told)
+
+    def _is_cancelled(self) -> bool:
+        return self._context is None or self._context.is_cancelled()
+
+    def _tell(self, message: str) -> None:
+        if self._context is not None:
+            self._context.log(message)
 
     def holding(self, context: JobContext, unpacked: Callable[[Any], Any] = lambda item: item) -> HoldingPool:
         """An executor whose workers keep what they are handed; a cancel of ``context`` ends a wait for them."""

@@ -203,6 +203,7 @@ class Runner:
         else:
             job.error, job.state = error, JobState.FAILED
             job.details = "".join(traceback.format_exception(error))
+            _let_go(error)
             if not isinstance(error, AnnotatorError):
                 log.error("job %r failed\n%s", job.title, job.details)
         self._finished.put((job, on_done, on_failed, on_end))
@@ -269,3 +270,11 @@ class Runner:
         self._at_once.shutdown(wait=False)
         self._waiting.shutdown(wait=False)
         self.cancel_all(timeout_s)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Forget what the functions that an error went through held: pictures, the window; the words are kept."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
