@@ -39,7 +39,10 @@ from ..layers.regions import REASON_WORDS, RegionsLayer, letter_of, name_of
 from ..layers.styles import REGION_HEX
 from ..workbench import Workbench
 
-_FIND = "Looks for carbon edges, ice crystals, contamination and aggregates; what you took away is not found again. One undo."
+_FIND = (
+    "Looks for carbon edges, ice crystals, contamination and aggregates;\n"
+    "what you took away is not found again. One undo."
+)
 _CANCEL = "Stops looking; nothing is marked"
 #: Lines of the list that are seen at once.
 _LINES = 3
