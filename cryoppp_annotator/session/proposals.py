@@ -355,8 +355,7 @@ def last_left_out(session: Session) -> str:
     mine = [i for i, told in session.pick_sets.items() if told["kind"] == "picker"]
     if not mine:
         return ""
-    parameters = session.pick_sets[max(mine)].get("parameters") or {}
-    parameters = json.loads(parameters) if isinstance(parameters, str) else parameters
+    parameters = _parameters(session, max(mine))
     by_label = {reason.label: reason for reason in Reason}
     counts = {by_label[name]: int(n) for name, n in parameters.get("left_out", {}).items() if name in by_label}
     words = [told(counts)]

@@ -200,6 +200,7 @@ class MicrographsPanel(QWidget):
 
     def _count_above(self) -> None:
         """Ask how many candidates the threshold leaves on every micrograph, in the background."""
+        self._fit_numbers()  # here and not with every edit: it looks at every micrograph
         focus, store = self._bench.focus, self._session.store
         hidden = focus.hidden()
         if not hidden:
@@ -237,7 +238,6 @@ class MicrographsPanel(QWidget):
 
     def _on_changed(self, _announcement: Announcement) -> None:
         self._show_counts()
-        self._fit_numbers()
         if not self._above_timer.isActive():  # what moves on and on is counted on the way
             self._above_timer.start()
         self.table.setColumnHidden(6, not any(m.problem for m in self._session.micrographs))
