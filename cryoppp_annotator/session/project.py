@@ -16,6 +16,7 @@ from ..formats import images
 from ..model.context import JobContext
 from ..model.micrograph import Micrograph
 from ..store.store import DATABASE_NAME, Store
+from .edits import count_of
 from .session import Session
 
 #: Name of the project folder made beside the data.
@@ -165,7 +166,7 @@ def describe_new(session: Session, paths: Iterable[Path], context: JobContext = 
             context.progress(i, len(fresh), f"reading headers {i}/{len(fresh)}")
         described.append(describe(path, name))
     if fresh:
-        context.progress(len(fresh), len(fresh), f"{len(fresh)} headers read")
+        context.progress(len(fresh), len(fresh), f"{count_of(len(fresh), 'header')} read")
     return described
 
 
