@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from ..imaging.filters import fft_workers
+from ..imaging.polar import PolarGrid
 from ..model.context import JobContext
 from .doubt import why_not
 from .exchange import exchange
 from .expectation import Assignment, Partition
 from .iteration import ClassModel, floored, iterate, split, support
 from .particles import MASK, Prepared, prepare
-from .polar import PolarGrid
 
 __all__ = ["MASK", "Classification", "Prepared", "Settings", "classify", "one_blas_thread", "prepare"]
 

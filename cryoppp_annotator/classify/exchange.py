@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..imaging.polar import ring_power, rotation_table, shift_references
 from ..model.context import JobContext
 from .expectation import Assignment, Partition, Sums
 from .iteration import ClassModel, iterate, shift_grid, stage_grid, take
-from .polar import ring_power, rotation_table, shift_references
 
 _QUIET = JobContext()
 _MIN_MEMBERS = 12

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..imaging.polar import PolarGrid, ring_power, rotation_table, shift_references
 from ..model.context import JobContext
-from .polar import PolarGrid, ring_power, rotation_table, shift_references
 
 _QUIET = JobContext()
 #: Floats of posterior held at once: fits a core's share of the cache, and one block takes far less than a second.

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..imaging.polar import PolarGrid, angles_needed, from_polar, ring_power
 from ..model.context import JobContext
 from .expectation import Assignment, Partition, References, Sums, expect
-from .polar import PolarGrid, angles_needed, from_polar, ring_power
 
 _QUIET = JobContext()
 #: Radius of what the angular sampling must resolve, as a share of the box.

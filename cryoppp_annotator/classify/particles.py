@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from ..errors import EngineError
 from ..imaging.ctf import Optics, ctf_1d
+from ..imaging.polar import PolarGrid, angles_needed, ring_power, to_polar
 from ..model.context import JobContext
 from .expectation import Partition
 from .iteration import OBJECT, Piece, split, take
-from .polar import PolarGrid, angles_needed, ring_power, to_polar
 
 _QUIET = JobContext()
 #: Radius of the mask as a share of the box, where the particle's size is not known.

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ..classify.iteration import ClassModel
-from ..classify.polar import PolarGrid
 from ..formats.atomic import replacing
+from ..imaging.polar import PolarGrid
 
 FILE = "model.npz"
 _ARRAYS = tuple(f.name for f in fields(ClassModel) if f.name != "grid")

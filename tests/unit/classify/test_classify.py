@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter, rotate, shift
 
-from cryoppp_annotator.classify import engine, metrics, polar, selection
+from cryoppp_annotator.classify import engine, metrics, selection
 from cryoppp_annotator.errors import Cancelled, EngineError
+from cryoppp_annotator.imaging import polar
 from cryoppp_annotator.model.context import JobContext
 
 BOX = 40

@@ -16,7 +16,7 @@ from cryoppp_annotator.classify import engine, metrics, selection
 from cryoppp_annotator.classify.expectation import References, Sums, expectation
 from cryoppp_annotator.classify.iteration import shift_grid, split, stage_grid
 from cryoppp_annotator.classify.particles import prepare
-from cryoppp_annotator.classify.polar import PolarGrid
+from cryoppp_annotator.imaging.polar import PolarGrid
 from cryoppp_annotator.model.context import JobContext
 
 
