@@ -48,9 +48,10 @@ from cryoppp_annotator.imaging.simulate import SimulatedMicrograph, SimulationPa
 from cryoppp_annotator.model.candidates import Candidates
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.picking.dirt import find_regions
-from cryoppp_annotator.picking.evaluate import Matches, match, precision_recall, quality
+from cryoppp_annotator.picking.evaluate import precision_recall, quality
 from cryoppp_annotator.picking.learned import LEARNED, Example, describe, probability, train
 from cryoppp_annotator.picking.log import LOG
+from cryoppp_annotator.picking.matching import Matches, match
 from cryoppp_annotator.picking.regions import exclude
 from cryoppp_annotator.picking.suppress import inside, suppress
 from cryoppp_annotator.picking.template import TEMPLATE

@@ -1,4 +1,4 @@
-"""How good picks are against a truth: one-to-one matching, precision, recall, F1, average precision, centring."""
+"""How good matched picks are: precision, recall, F1, average precision, centring."""
 
 from __future__ import annotations
 
@@ -7,37 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from ..model.coordinates import FloatArray
-
-
-@dataclass(frozen=True, eq=False)
-class Matches:
-    """Picks of one micrograph beside its true particles.
-
-    Attributes
-    ----------
-    name : str
-        Of the micrograph.
-    truth_of : (n,) intp
-        For each pick the number of the true particle it found, -1 for none. No particle is found twice.
-    distance : (n,) float64, px
-        From the pick to that particle; NaN where there is none.
-    score : (n,) float64
-    n_truth : int
-    """
-
-    name: str
-    truth_of: NDArray[np.intp]
-    distance: FloatArray
-    score: FloatArray
-    n_truth: int
-
-    @property
-    def hit(self) -> NDArray[np.bool_]:
-        """Which picks found a particle, (n,) bool."""
-        return np.asarray(self.truth_of >= 0, np.bool_)
+from .matching import Matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,51 +39,6 @@ class Quality:
     average_precision: float
     best_threshold: float
     best_f1: float
-
-
-def match(
-    x: FloatArray,
-    y: FloatArray,
-    score: FloatArray,
-    truth_x: FloatArray,
-    truth_y: FloatArray,
-    tolerance: float,
-    name: str = "",
-) -> Matches:
-    """Give each pick, from the best score down, the nearest true particle that is still free.
-
-    So the matches above a threshold are the same, whatever lies below it.
-
-    Parameters
-    ----------
-    x, y : (n,) float64, px
-    score : (n,) float64
-        NaN counts as lowest; of equals the earlier goes first.
-    truth_x, truth_y : (m,) float64, px
-    tolerance : float
-        Largest distance, px.
-    name : str
-        Of the micrograph.
-    """
-    truth_of = np.full(len(x), -1, np.intp)
-    distance = np.full(len(x), np.nan)
-    picks, truth = np.column_stack([x, y]), np.column_stack([truth_x, truth_y])
-    sound: NDArray[np.bool_] = np.asarray(np.isfinite(picks).all(axis=1))
-    known = np.flatnonzero(np.isfinite(truth).all(axis=1))
-    if len(known) and sound.any():
-        tree = cKDTree(truth[known])
-        free = np.ones(len(known), bool)
-        order = np.argsort(-np.where(np.isnan(score), -np.inf, score), kind="stable")
-        for row in order[sound[order]].tolist():
-            near = np.array(tree.query_ball_point(picks[row], tolerance), np.intp)
-            near = near[free[near]]
-            if not len(near):
-                continue
-            away = np.hypot(*(truth[known[near]] - picks[row]).T)
-            best = int(np.argmin(away))
-            free[near[best]] = False
-            truth_of[row], distance[row] = known[near[best]], away[best]
-    return Matches(name, truth_of, distance, np.asarray(score, np.float64), len(truth_x))
 
 
 def quality(matches: Sequence[Matches]) -> Quality:

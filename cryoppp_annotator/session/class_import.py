@@ -25,7 +25,7 @@ from ..model.curation import Decision
 from ..model.micrograph import Micrograph
 from ..model.particles import Particles
 from ..model.pickfile import FilePicks
-from ..picking.evaluate import match
+from ..picking.matching import match
 from . import imports
 from .class_job import RunResult, save
 from .session import Session
@@ -155,8 +155,7 @@ def _meet(
         picks.x - origin[:, 0], picks.y - origin[:, 1], height=micrograph.height, box_size=box
     )
     in_class = np.flatnonzero(rows.number > 0)
-    distance = _nearest(x[in_class], y[in_class], here.x, here.y)
-    found = match(x[in_class], y[in_class], -distance, here.x, here.y, _reach(session, micrograph, here))
+    found = match(x[in_class], y[in_class], np.zeros(len(in_class)), here.x, here.y, _reach(session, micrograph, here))
     file_rows, pick_rows = in_class[found.hit], found.truth_of[found.hit]
     return _Met(
         {

@@ -15,7 +15,8 @@ from ..model.context import JobContext
 from ..model.coordinates import Anchor, FloatArray, Orientation, SourceFrame
 from ..model.curation import Decision
 from ..model.pickfile import CoordinateFormat, FilePicks
-from ..picking.evaluate import Matches, Quality, match, quality
+from ..picking.evaluate import Quality, quality
+from ..picking.matching import Matches, match
 
 _QUIET = JobContext()
 

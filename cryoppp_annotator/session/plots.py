@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import FormatError
 from ..formats.atomic import replacing
-from ..picking.evaluate import Matches, precision_recall, quality
+from ..picking.evaluate import precision_recall, quality
+from ..picking.matching import Matches
 
 _Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 _WIDTH, _HEIGHT = 900, 700

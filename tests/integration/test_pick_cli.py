@@ -22,9 +22,9 @@ from cryoppp_annotator.formats.stacks import write_stack
 from cryoppp_annotator.formats.star import read_star
 from cryoppp_annotator.model.candidates import Candidates
 from cryoppp_annotator.model.context import JobContext
-from cryoppp_annotator.picking.evaluate import match
 from cryoppp_annotator.picking.learned import Example, describe, train
 from cryoppp_annotator.picking.log import LOG
+from cryoppp_annotator.picking.matching import match
 from cryoppp_annotator.picking.model_file import save_model
 from cryoppp_annotator.session.picking import RECORD, PickWish, pick_all
 from cryoppp_annotator.testing import planted

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cryoppp_annotator.picking.evaluate import Matches, match, precision_recall, quality
+from cryoppp_annotator.picking.evaluate import precision_recall, quality
+from cryoppp_annotator.picking.matching import Matches, match
 
 
 def points(most: int = 30) -> st.SearchStrategy[np.ndarray]:
@@ -17,36 +18,6 @@ def points(most: int = 30) -> st.SearchStrategy[np.ndarray]:
 
 def matched(picks: np.ndarray, truth: np.ndarray, score: np.ndarray, tolerance: float) -> Matches:
     return match(picks[:, 0], picks[:, 1], score, truth[:, 0], truth[:, 1], tolerance)
-
-
-@given(points(), points(), st.floats(0.1, 20))
-def test_one_pick_for_one_particle_within_the_tolerance(picks: np.ndarray, truth: np.ndarray, tolerance: float) -> None:
-    score = np.arange(len(picks), dtype=float)[::-1]
-    found = matched(picks, truth, score, tolerance)
-    used = found.truth_of[found.hit]
-    assert len(set(used.tolist())) == len(used)
-    away = np.hypot(*(picks[found.hit] - truth[used]).T)
-    assert np.allclose(away, found.distance[found.hit])
-    assert (away <= tolerance * (1 + 1e-9)).all()
-    # nothing that could still be matched is left
-    free = np.setdiff1d(np.arange(len(truth)), used)
-    for row in np.flatnonzero(~found.hit):
-        assert (np.hypot(*(truth[free] - picks[row]).T) > tolerance * (1 - 1e-9)).all()
-    told = quality([found])
-    assert 0 <= told.precision <= 1
-    assert 0 <= told.recall <= 1
-    assert told.matched == len(used)
-
-
-@given(points(), points(), st.floats(0.1, 20))
-def test_what_lies_below_a_threshold_changes_nothing_above_it(
-    picks: np.ndarray, truth: np.ndarray, tolerance: float
-) -> None:
-    score = np.arange(len(picks), dtype=float)[::-1]
-    half = len(picks) // 2
-    whole = matched(picks, truth, score, tolerance)
-    upper = matched(picks[:half], truth, score[:half], tolerance)
-    assert np.array_equal(whole.truth_of[:half], upper.truth_of)
 
 
 @given(points())
@@ -69,12 +40,6 @@ def test_figures_worked_out_by_hand() -> None:
     assert (told.best_threshold, told.best_f1) == (3.0, pytest.approx(0.75))
     assert (told.precision, told.recall) == (0.6, 0.75)
     assert told.centring_error_px == 2.0
-
-
-def test_the_nearest_free_particle_is_taken() -> None:
-    picks, truth = np.array([[0.0, 0.0], [1.0, 0.0]]), np.array([[1.0, 0.0], [-2.0, 0.0]])
-    assert matched(picks, truth, np.array([2.0, 1.0]), 3.0).truth_of.tolist() == [0, 1]
-    assert matched(picks, truth, np.array([1.0, 2.0]), 3.0).truth_of.tolist() == [1, 0]
 
 
 def test_picks_without_a_score_or_a_place_are_no_error() -> None:

@@ -15,8 +15,9 @@ from cryoppp_annotator.formats import images
 from cryoppp_annotator.imaging.simulate import SimulationParameters, simulate_micrograph, views_for
 from cryoppp_annotator.model.candidates import Candidates
 from cryoppp_annotator.model.context import JobContext
-from cryoppp_annotator.picking.evaluate import Quality, match, quality
+from cryoppp_annotator.picking.evaluate import Quality, quality
 from cryoppp_annotator.picking.log import LOG
+from cryoppp_annotator.picking.matching import match
 from cryoppp_annotator.testing import check_picker, planted
 
 EASY = SimulationParameters(

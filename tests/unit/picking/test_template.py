@@ -12,7 +12,8 @@ from cryoppp_annotator.errors import EngineError
 from cryoppp_annotator.formats.stacks import write_stack
 from cryoppp_annotator.imaging.simulate import SimulationParameters, simulate_micrograph, views_for
 from cryoppp_annotator.model.context import JobContext
-from cryoppp_annotator.picking.evaluate import match, quality
+from cryoppp_annotator.picking.evaluate import quality
+from cryoppp_annotator.picking.matching import match
 from cryoppp_annotator.picking.template import TEMPLATE
 from cryoppp_annotator.session.simulated import structure_from_map
 from cryoppp_annotator.testing import check_picker, planted

@@ -11,7 +11,8 @@ from cryoppp_annotator.formats.stacks import write_stack
 from cryoppp_annotator.imaging.ctf import Ctf, Defocus, Optics
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.curation import Decision
-from cryoppp_annotator.picking.evaluate import match, quality
+from cryoppp_annotator.picking.evaluate import quality
+from cryoppp_annotator.picking.matching import match
 from cryoppp_annotator.session import optics, proposals, template_making, templates
 from cryoppp_annotator.session.class_job import classify_project
 from cryoppp_annotator.session.class_options import RunOptions
