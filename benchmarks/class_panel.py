@@ -23,10 +23,11 @@ import mrcfile
 import numpy as np
 from window import fill
 
+from cryoppp_annotator.batch import demo
 from cryoppp_annotator.model.classes import ClassRun, ClassSummary, judge
 from cryoppp_annotator.model.curation import Decision
-from cryoppp_annotator.session import classes, demo
-from cryoppp_annotator.session.project import open_project
+from cryoppp_annotator.session.classes.decide import decide
+from cryoppp_annotator.session.core.opening import open_project
 from cryoppp_annotator.store.store import Selector, Store
 
 SIDE = 4096
@@ -74,7 +75,7 @@ def big_project(folder: Path, n_micrographs: int, n_each: int, n_classes: int) -
     }  # fmt: skip
     run = ClassRun(0, "random", "here", 4.4, "", session.store.newest(), summaries, judge(summaries), record)
     averages = rng.normal(size=(n_classes, 64, 64)).astype(np.float32)
-    classes.enter_run(session, classes.RunResult(run, averages, members))
+    decide.enter_run(session, decide.RunResult(run, averages, members))
     session.close()
     return project
 
@@ -158,7 +159,7 @@ class Bench:
 
 
 def large(folder: Path, arguments: argparse.Namespace) -> None:
-    from cryoppp_annotator.gui.widgets.classes import _SORTS
+    from cryoppp_annotator.gui.widgets.panels.classes import _SORTS
 
     project = big_project(folder, arguments.micrographs, arguments.picks, arguments.classes)
     bench = Bench(project)
@@ -191,7 +192,7 @@ def large(folder: Path, arguments: argparse.Namespace) -> None:
         for what, action in (
             ("reject", lambda some=some: panel.decide(some, Decision.REJECTED)), ("undo rejecting", session.undo),
             ("redo rejecting", session.redo), ("undo rejecting", session.undo),
-            ("re-centre", lambda some=some: classes.recentre(session, run.id, some, at_most=10**9)),
+            ("re-centre", lambda some=some: decide.recentre(session, run.id, some, at_most=10**9)),
             ("undo re-centring", session.undo),
         ):  # fmt: skip
             bench.big(f"{what} {n:,} picks in {len(some)} classes", action)

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial import cKDTree
 
-from cryoppp_annotator.formats import images
+from cryoppp_annotator.batch.classify import load_stack
+from cryoppp_annotator.formats.image import images
 from cryoppp_annotator.imaging.ctf import Optics
 from cryoppp_annotator.imaging.patches import PatchOptions, box_for, extract_patches
 from cryoppp_annotator.imaging.simulate import SimulationParameters, simulate_micrograph, views_for
-from cryoppp_annotator.session.classification import load_stack
 
 SIDE = 64
 #: Mask of picks in boxes of 1.5 diameters, as the program sets it.

@@ -28,12 +28,12 @@ from class_sets import Set, apoferritin, beta_galactosidase, from_kit, on_partic
 from PIL import Image, ImageDraw
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, roc_auc_score
 
+from cryoppp_annotator.batch.classify import load_stack
 from cryoppp_annotator.classify import metrics
 from cryoppp_annotator.classify.engine import Classification, Settings, classify, prepare
 from cryoppp_annotator.classify.selection import Suggestion, suggest, verdict
-from cryoppp_annotator.formats.star import read_star
+from cryoppp_annotator.formats.table.star import read_star
 from cryoppp_annotator.model.context import JobContext
-from cryoppp_annotator.session.classification import load_stack
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 RELION_S = 431.0

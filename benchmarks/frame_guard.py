@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 
 from cryoppp_annotator.extensions import formats
-from cryoppp_annotator.formats import images
-from cryoppp_annotator.formats.frame import check_frame, describe
+from cryoppp_annotator.formats.check.frame import check_frame, describe
+from cryoppp_annotator.formats.image import images
 from cryoppp_annotator.formats.registry import read_any
 from cryoppp_annotator.model.coordinates import Anchor, Orientation, SourceFrame
 

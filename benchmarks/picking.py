@@ -37,10 +37,11 @@ import pandas as pd
 from PIL import Image, ImageDraw
 from scipy.spatial import cKDTree
 
+from cryoppp_annotator.batch.simulate import structure_from_map
 from cryoppp_annotator.classify.engine import Settings, classify
 from cryoppp_annotator.classify.particles import prepare
-from cryoppp_annotator.formats import images
-from cryoppp_annotator.formats.star import read_star
+from cryoppp_annotator.formats.image import images
+from cryoppp_annotator.formats.table.star import read_star
 from cryoppp_annotator.imaging.denoise import BAND_PASS
 from cryoppp_annotator.imaging.filters import find_padding
 from cryoppp_annotator.imaging.patches import PatchOptions, box_for, extract_patches
@@ -55,7 +56,6 @@ from cryoppp_annotator.picking.matching import Matches, match
 from cryoppp_annotator.picking.regions import exclude
 from cryoppp_annotator.picking.suppress import inside, suppress
 from cryoppp_annotator.picking.template import TEMPLATE
-from cryoppp_annotator.session.simulated import structure_from_map
 
 TOLERANCE = 0.3
 #: What bench/README.md says of RELION: smallest and largest diameter in angstrom for each particle.

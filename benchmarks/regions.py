@@ -28,7 +28,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 from skimage.draw import polygon2mask
 
-from cryoppp_annotator.formats import images
+from cryoppp_annotator.formats.image import images
 from cryoppp_annotator.imaging.denoise import BAND_PASS
 from cryoppp_annotator.imaging.simulate import SimulatedMicrograph, SimulationParameters, simulate_micrograph, views_for
 from cryoppp_annotator.model.context import JobContext

@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from cryoppp_annotator.formats import images
+from cryoppp_annotator.formats.image import images
 from cryoppp_annotator.imaging.patches import PatchOptions, box_for, extract_patches
 
 PIXEL_A, DIAMETER_A = 1.77, 191.0
@@ -41,7 +41,7 @@ INTO_PROJECT = """
 import sys
 from pathlib import Path
 from cryoppp_annotator.session import proposals
-from cryoppp_annotator.session.project import open_plan, plan
+from cryoppp_annotator.session.core.opening import open_plan, plan
 session = open_plan(plan(Path(sys.argv[1]), Path(sys.argv[2])), curator="bench")
 session.set_diameter(191.0)
 proposals.enter(session, proposals.propose(session, "log", list(session.micrographs)), print)
@@ -165,7 +165,7 @@ import sys
 from pathlib import Path
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.session import proposals
-from cryoppp_annotator.session.project import open_plan, plan
+from cryoppp_annotator.session.core.opening import open_plan, plan
 session = open_plan(plan(Path(sys.argv[1]), Path(sys.argv[2])), curator="bench")
 session.set_diameter(191.0)
 session.go(session.micrographs[0].id)

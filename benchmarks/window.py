@@ -22,8 +22,8 @@ import numpy as np
 
 from cryoppp_annotator.model.curation import Change, Decision, Delta
 from cryoppp_annotator.model.micrograph import Micrograph
-from cryoppp_annotator.session import edits
-from cryoppp_annotator.session.project import open_project
+from cryoppp_annotator.session.core import edits
+from cryoppp_annotator.session.core.opening import open_project
 from cryoppp_annotator.store.store import Selector, Store
 
 SIDE = 4096

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from .errors import AnnotatorError, Cancelled, EngineError, FormatError, ProjectError
-from .formats.images import find_micrographs, micrograph_name
-from .formats.images import read as read_micrograph
+from .formats.image.images import find_micrographs, micrograph_name
+from .formats.image.images import read as read_micrograph
 from .imaging.ctf import Ctf, Defocus, Optics
 from .imaging.filters import fourier_crop
 from .imaging.handover import plain_image

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from cryoppp_annotator.batch.demo import CONTAMINATION_CLASS, build
 from cryoppp_annotator.model.curation import Decision, Reason
-from cryoppp_annotator.session import imports
-from cryoppp_annotator.session.demo import CONTAMINATION_CLASS, build
-from cryoppp_annotator.session.project import open_plan, plan
+from cryoppp_annotator.session.core.opening import open_plan, plan
+from cryoppp_annotator.session.files import importing
 from cryoppp_annotator.store.store import Selector
 
 HERE = Path(__file__).resolve().parent
@@ -35,8 +35,8 @@ def prepare(folder: Path) -> Path:
     session = open_plan(plan(data, folder / "annotator-project"), curator="ada")
     try:
         session.set_diameter(171)
-        found = imports.read(session, data / "candidates.star", format="relion-particles")
-        imports.enter(session, found, name="picker")
+        found = importing.read(session, data / "candidates.star", format="relion-particles")
+        importing.enter(session, found, name="picker")
         first, second = session.micrographs[:2]
         session.go(second.id)
         for micrograph in (first, second):

@@ -12,7 +12,7 @@ import typer
 from .options import JsonOption, PixelSizeOption, parse_diameter
 
 if TYPE_CHECKING:
-    from ..session.frame_check import FrameReport
+    from ..batch.check_frame import FrameReport
 
 EXAMPLE = """  cryoppp-annotator check-frame picks.star --micrographs movies --diameter 191
   cryoppp-annotator check-frame mic_1.box --micrographs movies/mic_1.mrc --diameter 108px --json"""
@@ -39,13 +39,13 @@ def check_frame(
     The exit code is 1 where the images contradict the frame that the format declares, and 0 where they confirm it or
     cannot tell.
     """
-    from ..session import frame_check
+    from ..batch import check_frame as batch_check_frame
     from .progress import run_job
 
     diameter_A, diameter_px = parse_diameter(diameter)
-    wish = frame_check.Wish(micrographs, format_name, diameter_A, diameter_px, pixel_size, permissive)
+    wish = batch_check_frame.Wish(micrographs, format_name, diameter_A, diameter_px, pixel_size, permissive)
     paths = [path.expanduser() for path in coords]
-    report = run_job(lambda context: frame_check.check(paths, wish, context=context), title="Looking")
+    report = run_job(lambda context: batch_check_frame.check(paths, wish, context=context), title="Looking")
     for name in report.unmatched:
         print(f"unmatched: {name} means no micrograph for certain", file=sys.stderr)
     typer.echo(json.dumps(_as_dict(report), indent=2) if as_json else _as_text(report))
@@ -79,7 +79,7 @@ def _as_dict(report: FrameReport) -> dict[str, Any]:
 
 
 def _as_text(report: FrameReport) -> str:
-    from ..formats.frame import describe
+    from ..formats.check.frame import describe
 
     verdict = report.verdict
     lines = [

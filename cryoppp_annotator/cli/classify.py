@@ -20,11 +20,11 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from ..batch.classify import ClassificationReport
+    from ..batch.extract import ExtractionWish
     from ..model.context import JobContext
-    from ..session.classes import RunResult
-    from ..session.classification import ClassificationReport
-    from ..session.extraction import ExtractionWish
-    from ..session.session import Session
+    from ..session.classes.decide import RunResult
+    from ..session.core.session import Session
 
 EXAMPLE = """  cryoppp-annotator classify particles.star -o classes -k 16 --json
   cryoppp-annotator classify picks/ --micrographs data/micrographs -o classes -k 16 --diameter 191
@@ -64,12 +64,12 @@ def classify(
     name: Annotated[str, typer.Option("--name", help="Of a project: what the run is called.")] = "",
     curator: CuratorOption = None,
     scheduler: SchedulerOption = None,
-    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same classes.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same decide.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Sort particles into class averages, and say which look like particles.
 
-    Writes classes.mrcs, particles.star (with rlnClassNumber), summary.csv and gallery.png. Particles of a stack must
+    Writes decide.mrcs, particles.star (with rlnClassNumber), summary.csv and gallery.png. Particles of a stack must
     be white, as RELION's are. Of a project the undecided and accepted picks are classified, and the classes are kept
     in it; with -o they are written as files too.
     """
@@ -90,7 +90,7 @@ def classify(
         raise typer.BadParameter("only of a project", param_hint="--name" if name else "--start-from")
     wish = None
     if micrographs is not None:
-        from ..session.extraction import ExtractionWish
+        from ..batch.extract import ExtractionWish
 
         wish = ExtractionWish(
             micrographs, box_size, invert=not white, orientation=frame.orientation, pixel_size_A=pixel_size,
@@ -123,14 +123,14 @@ def _classify_files(
 ) -> None:
     from dataclasses import replace
 
+    from ..batch import classify as batch_classify
     from ..classify.engine import Settings
-    from ..session import classification
-    from ..session.class_report import as_summary
+    from ..session.classes.report import as_summary
     from .progress import run_job
 
     def work(context: JobContext) -> ClassificationReport:
         settings, seeded = Settings(n_classes), replace(context, seed=seed)
-        return classification.classify_files(
+        return batch_classify.classify_files(
             sources, out, settings, wish=wish, use_ctf=ctf, scheduler=scheduler, context=seeded
         )
 
@@ -156,22 +156,22 @@ def _classify_project(
 ) -> None:
     from dataclasses import replace
 
-    from ..session import classes
-    from ..session.class_export import export_run
-    from ..session.project import open_project
+    from ..session.classes import decide
+    from ..session.classes.export import export_run
+    from ..session.core.opening import open_project
     from .progress import run_job
 
     session: Session = open_project(path, curator=curator)
     try:
-        options = classes.RunOptions(
+        options = decide.RunOptions(
             n_classes, use_ctf=ctf, invert=not white, start_from=start_from, name=name, box_px=box_px
         )  # fmt: skip
 
         def work(context: JobContext) -> RunResult:
-            return classes.classify_project(session, options, context=replace(context, seed=seed), scheduler=scheduler)
+            return decide.classify_project(session, options, context=replace(context, seed=seed), scheduler=scheduler)
 
         result = run_job(work, title="Classifying")
-        run = classes.enter_run(session, result)
+        run = decide.enter_run(session, result)
         told: dict[str, Any] = {"run": run.id}
         if out is not None:
             told["files"] = [str(file) for file in export_run(session, run, out)]
@@ -184,7 +184,7 @@ def _classify_project(
 def _say(
     classes: Any, seconds: float, verdict: str, notes: Any, more: dict[str, Any], where: str, as_json: bool
 ) -> None:
-    from ..session.class_report import as_dict, as_line
+    from ..session.classes.report import as_dict, as_line
 
     for note in notes:
         print(f"note: {note}", file=sys.stderr)

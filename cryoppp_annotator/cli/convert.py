@@ -59,14 +59,14 @@ def convert(
 
     Without a project, and without a look at the images: what tests the frame on them is `import`.
     """
-    from ..session import conversion
+    from ..batch import convert as batch_convert
     from .progress import run_job, tell_written
 
     diameter_A, diameter_px = parse_diameter(diameter)
-    wish = conversion.Conversion(
+    wish = batch_convert.Conversion(
         to=to, from_format=from_format, micrographs=micrographs, orientation=frame.orientation,
         pixel_size_A=pixel_size, box_size_px=box_size, diameter_A=diameter_A, diameter_px=diameter_px,
         permissive=permissive, scale=scale, template=template,
     )  # fmt: skip
-    report = run_job(lambda context: conversion.convert(sources, out, wish, context=context), title="Converting")
+    report = run_job(lambda context: batch_convert.convert(sources, out, wish, context=context), title="Converting")
     tell_written(report, to, out, as_json=as_json)

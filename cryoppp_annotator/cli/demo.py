@@ -32,7 +32,7 @@ def demo(
     Their truth is known. They are made the first time, which takes some seconds; later your annotations in them are
     found again.
     """
-    from ..session import demo as demos
+    from ..batch import demo as demos
     from .progress import run_job
 
     made = run_job(

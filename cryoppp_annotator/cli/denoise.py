@@ -22,8 +22,8 @@ def _list_methods(wanted: bool) -> None:
     """Print what methods there are and what they let you choose, and end (``--list-methods``)."""
     if not wanted:
         return
+    from ..batch.denoise import parameters_of
     from ..extensions import denoisers
-    from ..session.denoising import parameters_of
 
     for name, denoiser in denoisers().items():
         typer.echo(f"{name:12}  {denoiser.title}")
@@ -66,7 +66,7 @@ def denoise(
     Writes DIR/<stem>.mrc (float32, its pixel size in the header, pixel 0 in place). What fails is reported and the
     others finish (exit code 1); a second start goes on where the first stopped, and does again what has changed.
     """
-    from ..session.denoising import DenoiseWish, denoise_all
+    from ..batch.denoise import DenoiseWish, denoise_all
     from .progress import run_job
 
     diameter_A, diameter_px = parse_diameter(diameter)

@@ -18,7 +18,7 @@ def doctor(as_json: JsonOption = False) -> None:
     Looks at the machine, the libraries, the window (Qt, OpenGL), plugins and the programs they start. Exit code 1
     where something that is needed is broken; what is merely not there (RELION, Topaz, Dask) is no failure.
     """
-    from ..session.doctor import Level, examine
+    from ..batch.doctor import Level, examine
     from .progress import run_job
 
     checks = run_job(lambda context: examine(context), title="Looking")

@@ -46,9 +46,9 @@ def evaluate(
     One-to-one, from the best score down: precision, recall, F1, average precision, centring error, and the threshold
     at which F1 would be best, for each micrograph and in all.
     """
-    from ..session.evaluation import EvaluationWish
-    from ..session.evaluation import evaluate as compare
-    from ..session.plots import plot_precision_recall
+    from ..batch.evaluate import EvaluationWish
+    from ..batch.evaluate import evaluate as compare
+    from ..batch.plots import plot_precision_recall
     from .progress import run_job
 
     diameter_A, diameter_px = parse_diameter(diameter)

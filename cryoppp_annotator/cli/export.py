@@ -12,8 +12,8 @@ from .options import FORMATS_HELP, Frame, JsonOption, ScaleOption, TemplateOptio
 
 if TYPE_CHECKING:
     from ..model.context import JobContext
-    from ..session.exports import ExportReport
-    from ..session.session import Session
+    from ..session.core.session import Session
+    from ..session.files.exporting import ExportReport
 
 AS_IMPORTED = "as-imported"
 
@@ -67,9 +67,9 @@ def export(
 
     Micrographs marked unusable are left out; those without picks are written only where they are complete or empty.
     """
-    from ..session import exports
-    from ..session.project import open_project
-    from ..session.writeback import write_back
+    from ..session.core.opening import open_project
+    from ..session.files import exporting
+    from ..session.files.as_imported import write_back
     from .progress import run_job, tell_written
 
     session = open_project(find_project(project), read_only=True)
@@ -78,8 +78,8 @@ def export(
         if to == AS_IMPORTED:
             number = _the_import(session) if pick_set is None else pick_set
             return write_back(session, number, out, context=context)
-        return exports.export(
-            session, out, to, decisions=exports.DECISIONS[decision.value], orientation=frame.orientation,
+        return exporting.export(
+            session, out, to, decisions=exporting.DECISIONS[decision.value], orientation=frame.orientation,
             scale=scale, suffix=suffix, box_size_px=box_size, template=template, context=context,
         )  # fmt: skip
 

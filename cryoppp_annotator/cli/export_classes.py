@@ -33,9 +33,9 @@ def export_classes(
     Nothing is computed anew. Rejected picks are left out of particles.star.
     """
     from ..errors import ProjectError
-    from ..session.class_export import export_run
-    from ..session.classes import list_runs
-    from ..session.project import open_project
+    from ..session.classes.decide import list_runs
+    from ..session.classes.export import export_run
+    from ..session.core.opening import open_project
     from .progress import run_job
 
     session = open_project(find_project(project), read_only=True)

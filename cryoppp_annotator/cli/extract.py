@@ -12,8 +12,8 @@ import typer
 from .options import Frame, JsonOption, PixelSizeOption, parse_diameter
 
 if TYPE_CHECKING:
+    from ..batch.extract import ExtractionReport
     from ..model.context import JobContext
-    from ..session.extraction import ExtractionReport
 
 EXAMPLE = """  cryoppp-annotator extract picks/ --micrographs data/micrographs -o particles --box-size 160 --bin 2"""
 
@@ -43,20 +43,20 @@ def extract(
     reaches beyond the micrograph are left out, and counted. Image names in the STAR file begin with DIR as given:
     run RELION from the same folder.
     """
+    from ..batch import extract as batch_extract
     from ..imaging.patches import Edge
-    from ..session import extraction
     from .progress import run_job
 
     diameter_A, diameter_px = parse_diameter(diameter)
     if diameter_px is not None:
         raise typer.BadParameter("give the diameter in angstrom", param_hint="--diameter")
-    wish = extraction.ExtractionWish(
+    wish = batch_extract.ExtractionWish(
         micrographs, box_size, bin_, None, Edge.PAD if pad else Edge.SKIP, not white, flip_phases,
         frame.orientation, pixel_size, diameter_A,
     )  # fmt: skip
 
     def work(context: JobContext) -> ExtractionReport:
-        return extraction.extract(picks, out, wish, context=context)
+        return batch_extract.extract(picks, out, wish, context=context)
 
     report = run_job(work, title="Extracting")
     for note in report.notes:

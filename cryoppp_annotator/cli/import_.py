@@ -14,8 +14,8 @@ from .options import CuratorOption, ImportFrame, JsonOption, PixelSizeOption, Sc
 
 if TYPE_CHECKING:
     from ..model.context import JobContext
-    from ..session.imports import ImportPlan
-    from ..session.session import Session
+    from ..session.core.session import Session
+    from ..session.files.importing import ImportPlan
 
 EXAMPLE = """  cryoppp-annotator import my-project --micrographs data/10017 --coords data/10017
   cryoppp-annotator import my-project --micrographs 'movies/*.mrc' --coords picks/*_autopick.star
@@ -81,7 +81,8 @@ def import_(
     """
     from ..errors import Refused
     from ..model.curation import Decision
-    from ..session import attached, imports, optics
+    from ..session.files import importing
+    from ..session.pictures import attached, optics
     from .progress import run_job
 
     session = run_job(lambda context: _open(project, micrographs or [], curator, context), title="Reading headers")
@@ -91,7 +92,7 @@ def import_(
         plans: list[ImportPlan] = []
         if coords:
             plans = run_job(
-                lambda context: imports.read_many(
+                lambda context: importing.read_many(
                     session, [path.expanduser() for path in coords], format=format_name,
                     orientation=frame.orientation, scale=scale, permissive=permissive, context=context,
                 ),
@@ -107,7 +108,7 @@ def import_(
         shown = None
         if pictures is not None:
             shown = run_job(lambda context: attached.find(session, pictures, context=context), title="Finding pictures")
-        told = [imports.enter(session, plan, decision=Decision[decision.name]) for plan in plans]
+        told = [importing.enter(session, plan, decision=Decision[decision.name]) for plan in plans]
         if known is not None:
             told.append(optics.enter(session, known))
         if shown is not None:
@@ -137,7 +138,7 @@ def _as_the_image_says(plan: ImportPlan) -> ImportPlan:
 def _open(project: Path, wanted: list[str], curator: str | None, context: JobContext) -> Session:
     """The project, made where it is new, with the micrographs that were named."""
     from ..errors import ProjectError
-    from ..session.project import Plan, open_plan, open_project
+    from ..session.core.opening import Plan, open_plan, open_project
     from ..store.store import DATABASE_NAME
 
     project = project.expanduser().absolute()
@@ -157,7 +158,7 @@ def _find(wanted: list[str]) -> tuple[list[Path], Path]:
     import os
 
     from ..errors import ProjectError
-    from ..formats.images import find_micrographs
+    from ..formats.image.images import find_micrographs
 
     found: list[Path] = []
     for source in wanted:

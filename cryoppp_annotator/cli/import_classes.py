@@ -14,7 +14,7 @@ from .options import CuratorOption, Frame, JsonOption, ProjectArgument, find_pro
 if TYPE_CHECKING:
     from ..model.classes import ClassRun
     from ..model.context import JobContext
-    from ..session.classes import RunResult
+    from ..session.classes.decide import RunResult
 
 EXAMPLE = """  cryoppp-annotator import-classes my-project Class2D/job012/run_it025_data.star
   cryoppp-annotator import-classes my-project J12_020_particles.cs J12_020_class_averages.cs"""
@@ -42,9 +42,9 @@ def import_classes(
     Particles are met with picks by micrograph and position (a quarter of the diameter, one for one). No pick is made,
     moved or decided about. What lies on no pick is counted.
     """
-    from ..session.class_import import import_run
-    from ..session.classes import enter_run
-    from ..session.project import open_project
+    from ..session.classes.decide import enter_run
+    from ..session.classes.other_programs import import_run
+    from ..session.core.opening import open_project
     from .progress import run_job
 
     session = open_project(find_project(project), curator=curator)
@@ -66,7 +66,7 @@ def import_classes(
 
 def say_run(run: ClassRun, as_json: bool, more: dict[str, Any]) -> None:
     """Print a run: a line a class, or one JSON object."""
-    from ..session.class_report import as_dict, as_line
+    from ..session.classes.report import as_dict, as_line
 
     if as_json:
         classes = [as_dict(item) for item in run.summaries]

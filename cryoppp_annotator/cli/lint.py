@@ -13,8 +13,8 @@ from .options import Frame, JsonOption, PixelSizeOption
 
 if TYPE_CHECKING:
     from ..model.context import JobContext
-    from ..session.linting import ProjectFinding
-    from ..session.session import Session
+    from ..session.core.session import Session
+    from ..session.files.linting import ProjectFinding
 
 EXAMPLE = """  cryoppp-annotator lint my-project
   cryoppp-annotator lint data/10017 --micrographs data/10017 --json"""
@@ -42,13 +42,13 @@ def lint(
 
     Nothing is changed. The exit code is 1 where an error or a warning was found.
     """
-    from ..session import linting
+    from ..session.files import linting
     from .options import find_project
     from .progress import run_job
 
     def work(context: JobContext) -> list[ProjectFinding]:
         if micrographs is None:
-            from ..session.project import open_project
+            from ..session.core.opening import open_project
 
             session = open_project(find_project(source), read_only=True)
             try:
@@ -60,7 +60,7 @@ def lint(
             source, micrographs, format_name, frame, pixel_size, context,
         )  # fmt: skip
 
-    from ..formats.lint import Severity, as_dict
+    from ..formats.check.lint import Severity, as_dict
 
     found = run_job(work, title="Looking")
     if as_json:
@@ -87,11 +87,11 @@ def _of_file(
     """Lint of a loose file: through a project that is thrown away, so that it is judged as a project would be."""
     import tempfile
 
-    from ..formats.images import find_micrographs
-    from ..formats.lint import Finding, Severity
-    from ..session import imports
-    from ..session.linting import ProjectFinding
-    from ..session.project import Plan, open_plan
+    from ..formats.check.lint import Finding, Severity
+    from ..formats.image.images import find_micrographs
+    from ..session.core.opening import Plan, open_plan
+    from ..session.files import importing
+    from ..session.files.linting import ProjectFinding
 
     images = [path.absolute() for path in find_micrographs(micrographs)]
     root = Path(micrographs).expanduser().absolute()
@@ -101,7 +101,7 @@ def _of_file(
         try:
             if pixel_size is not None:
                 session.set_pixel_size(pixel_size)
-            read = imports.read(
+            read = importing.read(
                 session, source.expanduser(), format=format_name, orientation=frame.orientation, context=context
             )
             told: list[ProjectFinding] = []
@@ -111,7 +111,7 @@ def _of_file(
             for name in (*read.unmatched, *read.ambiguous):
                 text = f"{name} matches no micrograph for certain"
                 told.append(ProjectFinding(Finding("name-mismatch", Severity.WARNING, "", (), text), None, ()))
-            imports.enter(session, read)
+            importing.enter(session, read)
             return [*told, *look(session)]
         finally:
             session.close()

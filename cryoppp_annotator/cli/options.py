@@ -153,7 +153,7 @@ def find_project(path: Path) -> Path:
         There is none.
     """
     from ..errors import ProjectError
-    from ..session.project import FOLDER_NAME
+    from ..session.core.opening import FOLDER_NAME
     from ..store.store import DATABASE_NAME
 
     path = path.expanduser()

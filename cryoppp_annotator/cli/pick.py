@@ -88,9 +88,9 @@ def pick(
     Writes DIR/<stem>.star with rlnAutopickFigureOfMerit for each micrograph. What fails is reported and the others
     finish (exit code 1); a second start goes on where the first stopped, and picks again what has changed.
     """
+    from ..batch.pick import PickWish, pick_all
     from ..picking.model_file import load_model
     from ..picking.regions import told as told_of
-    from ..session.picking import PickWish, pick_all
     from .progress import run_job
 
     diameter_A, diameter_px = parse_diameter(diameter)
@@ -188,8 +188,8 @@ def _model_of(given: Path, bright: bool) -> Path:
     given = given.expanduser().absolute()
     if not given.is_dir():
         return given
-    from ..session.learning import learn
-    from ..session.project import open_project
+    from ..session.core.opening import open_project
+    from ..session.picks.learning import learn
     from .options import find_project
     from .progress import run_job
 

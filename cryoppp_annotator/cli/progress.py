@@ -13,7 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from ..jobs.runner import Job
-    from ..session.exports import ExportReport
+    from ..session.files.exporting import ExportReport
 
 log = logging.getLogger(__name__)
 

@@ -43,21 +43,21 @@ def simulate(
     Particles, views, defocus, carbon and contamination are known. Writes micrographs/*.mrc, the truth as a CryoPPP
     data set (ground_truth/), truth.star and truth.json.
     """
+    from ..batch import simulate as batch_simulate
     from ..imaging.simulate import SimulationParameters
-    from ..session import simulated
     from .progress import run_job
 
     if density_map is not None and structure is not None:
         raise typer.BadParameter("give --map or --structure, not both")
-    simulated.refuse_occupied(out)
-    what = structure or "shell" if density_map is None else simulated.structure_from_map(density_map, voxel_size)
+    batch_simulate.refuse_occupied(out)
+    what = structure or "shell" if density_map is None else batch_simulate.structure_from_map(density_map, voxel_size)
     parameters = SimulationParameters(
         size=_parse_size(size), pixel_size_A=pixel_size, structure=what, n_particles=particles, snr=snr, seed=seed
     )
     source = "" if density_map is None else str(density_map.absolute())
     started = time.monotonic()
     made = run_job(
-        lambda context: simulated.write_data_set(out, parameters, micrographs, source=source, context=context),
+        lambda context: batch_simulate.write_data_set(out, parameters, micrographs, source=source, context=context),
         title="Simulating",
     )
     told = {
@@ -66,7 +66,7 @@ def simulate(
         "particles": made.n_particles,
         "diameter_A": made.diameter_A,
         "pixel_size_A": pixel_size,
-        "truth": [simulated.TRUTH_STAR, simulated.TRUTH_JSON, "ground_truth"],
+        "truth": [batch_simulate.TRUTH_STAR, batch_simulate.TRUTH_JSON, "ground_truth"],
         "seconds": round(time.monotonic() - started, 2),
     }
     size_A = f"{made.diameter_A:.0f} A"

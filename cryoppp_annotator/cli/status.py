@@ -11,7 +11,7 @@ import typer
 from .options import JsonOption, find_project
 
 if TYPE_CHECKING:
-    from ..session.session import Session
+    from ..session.core.session import Session
 
 EXAMPLE = """  cryoppp-annotator status data/10017/annotator-project
   cryoppp-annotator status my-project --json"""
@@ -27,7 +27,7 @@ def status(
 
     Micrographs by state, particles by decision, pick sets. Changes nothing.
     """
-    from ..session.project import open_project
+    from ..session.core.opening import open_project
 
     session = open_project(find_project(project), read_only=True)
     try:

@@ -19,7 +19,7 @@ from ..model.coordinates import Anchor, FloatArray, SourceFrame
 from ..model.pickfile import FilePicks, MicrographPicks, PickFile, RowLayout, WriteOptions
 from .atomic import write_text
 from .relion import refuse_collisions
-from .rows import (
+from .table.rows import (
     empty_picks,
     kept,
     numbered_lines,
@@ -30,7 +30,7 @@ from .rows import (
     split_rows,
     unedited_text,
 )
-from .star import ColumnReader, number_text
+from .table.star import ColumnReader, number_text
 
 BOX_FRAME = SourceFrame(anchor=Anchor.CORNER)
 _X, _Y, _WIDTH, _HEIGHT, _FIFTH = _NAMES = ("x", "y", "width", "height", "fifth column")

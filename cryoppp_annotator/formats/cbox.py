@@ -20,7 +20,7 @@ from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, RowLay
 from .atomic import write_text
 from .box import BOX_FRAME, are_square, edges, read_edges, square_corner
 from .relion import refuse_collisions
-from .rows import (
+from .table.rows import (
     empty_picks,
     kept,
     numbered_lines,
@@ -31,7 +31,7 @@ from .rows import (
     split_rows,
     unedited_text,
 )
-from .star import ColumnReader, StarFile, decode_head, format_star, number_text, parse_star
+from .table.star import ColumnReader, StarFile, decode_head, format_star, number_text, parse_star
 
 _X, _Y, _Z = "CoordinateX", "CoordinateY", "CoordinateZ"
 _WIDTH, _HEIGHT = "Width", "Height"

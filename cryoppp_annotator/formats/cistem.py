@@ -23,8 +23,17 @@ from ..model.coordinates import RELION_FRAME, Orientation, SourceFrame
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, WriteOptions
 from .atomic import write_text
 from .relion import refuse_collisions
-from .rows import empty_picks, kept, numbered_lines, numeric_widths, read_bounded, source_positions, split_rows, texts
-from .star import ColumnReader, number_text
+from .table.rows import (
+    empty_picks,
+    kept,
+    numbered_lines,
+    numeric_widths,
+    read_bounded,
+    source_positions,
+    split_rows,
+    texts,
+)
+from .table.star import ColumnReader, number_text
 
 PLT_FRAME = SourceFrame(Orientation.FLIP_Y, first_index=1)
 _THIRD = "plt:third"

@@ -24,11 +24,11 @@ from ..errors import FormatError
 from ..model.coordinates import FloatArray
 from ..model.pickfile import FilePicks, PickFile
 from .cryosparc import CRYOSPARC
-from .dataset import Dataset, read_dataset
-from .images import MRC_EXTENSIONS
+from .image.images import MRC_EXTENSIONS
+from .image.stacks import read_stack, split_image_name
 from .relion import read_picks
-from .stacks import read_stack, split_image_name
-from .star import ColumnReader, StarFile, StarTable, read_star
+from .table.dataset import Dataset, read_dataset
+from .table.star import ColumnReader, StarFile, StarTable, read_star
 
 _RELION_DATA = re.compile(r"_data(\.star)$")
 _MAX_CLASSES = 2000

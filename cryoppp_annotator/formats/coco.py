@@ -21,10 +21,10 @@ from ..errors import FormatError
 from ..model.coordinates import RELION_FRAME, SourceFrame
 from ..model.pickfile import FilePicks, MicrographPicks, PickFile, WriteOptions
 from .atomic import write_text
-from .entries import EntryReader, as_number, as_numbers, kept_text, load_json, short
-from .pictures import Y_AXIS, box_sizes, class_name, require_picture_frame, write_pictures
+from .image.pictures import Y_AXIS, box_sizes, class_name, require_picture_frame, write_pictures
 from .relion import refuse_collisions
-from .star import require_finite
+from .table.entries import EntryReader, as_number, as_numbers, kept_text, load_json, short
+from .table.star import require_finite
 
 _LIMIT = 512 << 20
 _PREFIX = "coco:"

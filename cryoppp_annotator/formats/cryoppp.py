@@ -22,8 +22,8 @@ from ..model.curation import Decision
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, RowLayout, WriteOptions
 from .atomic import write_text
 from .relion import read_picks, refuse_collisions
-from .rows import ONE_MICROGRAPH_BYTES, read_bounded
-from .star import ColumnReader, decode_head, number_text, read_star, require_finite
+from .table.rows import ONE_MICROGRAPH_BYTES, read_bounded
+from .table.star import ColumnReader, decode_head, number_text, read_star, require_finite
 
 _X, _Y, _DIAMETER = "X-Coordinate", "Y-Coordinate", "Diameter"
 _MICROGRAPH, _CLASS = "Micrographs Filename", "Class Number"

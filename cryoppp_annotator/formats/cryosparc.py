@@ -21,9 +21,9 @@ from ..errors import FormatError
 from ..model.coordinates import CRYOPPP_FRAME, FloatArray, SourceFrame
 from ..model.curation import Decision
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, WriteOptions
-from .dataset import NPY_MAGIC, STREAM_MAGIC, Dataset, read_dataset, write_dataset
 from .registry import match_micrographs
-from .rows import kept, source_positions, texts
+from .table.dataset import NPY_MAGIC, STREAM_MAGIC, Dataset, read_dataset, write_dataset
+from .table.rows import kept, source_positions, texts
 
 _UID = "uid"
 _PATH, _SHAPE = "location/micrograph_path", "location/micrograph_shape"

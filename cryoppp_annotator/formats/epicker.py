@@ -20,8 +20,8 @@ from ..model.coordinates import RELION_FRAME, SourceFrame
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, RowLayout, WriteOptions
 from .atomic import write_text
 from .relion import refuse_collisions
-from .rows import empty_picks, kept, numbered_lines, numeric_widths, read_bounded, source_positions, split_rows
-from .star import ColumnReader, decode_head, number_text
+from .table.rows import empty_picks, kept, numbered_lines, numeric_widths, read_bounded, source_positions, split_rows
+from .table.star import ColumnReader, decode_head, number_text
 
 _SECTION = re.compile(r"(?i)^\s*\[\s*(particle|vesicle|helix) coordinates\b")
 _COLUMNS = {

@@ -15,7 +15,7 @@ from ..model.coordinates import RELION_FRAME, SourceFrame
 from ..model.curation import Decision
 from ..model.pickfile import FilePicks, MicrographPicks, PickFile, WriteOptions
 from .relion import read_picks
-from .star import decode_head, read_star
+from .table.star import decode_head, read_star
 
 _REJECTED = "_rejected.star"
 _ENDINGS = ("_automatch.star", "_nonunique.star", _REJECTED)

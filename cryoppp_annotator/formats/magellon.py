@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import FormatError
 from ..model.coordinates import RELION_FRAME, SourceFrame
 from ..model.pickfile import FilePicks, MicrographPicks, PickFile, WriteOptions
-from .entries import EntryReader, as_number, kept_text, load_json, short
+from .table.entries import EntryReader, as_number, kept_text, load_json, short
 
 _LIMIT = 64 << 20
 _PREFIX = "magellon:"

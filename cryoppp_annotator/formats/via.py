@@ -17,9 +17,9 @@ import numpy as np
 from ..errors import FormatError
 from ..model.coordinates import RELION_FRAME, SourceFrame
 from ..model.pickfile import FilePicks, MicrographPicks, PickFile, WriteOptions
-from .entries import EntryReader, as_number
-from .rows import read_bounded, texts
-from .star import decode_head
+from .table.entries import EntryReader, as_number
+from .table.rows import read_bounded, texts
+from .table.star import decode_head
 
 _LIMIT = 256 << 20
 _FILE, _SHAPE, _COUNT, _REGION = "filename", "region_shape_attributes", "region_count", "region_attributes"

@@ -17,10 +17,10 @@ from ..errors import FormatError
 from ..model.coordinates import RELION_FRAME, SourceFrame
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, WriteOptions
 from .atomic import write_text
-from .pictures import box_sizes, class_name, find_picture, picture_size, require_picture_frame, write_pictures
+from .image.pictures import box_sizes, class_name, find_picture, picture_size, require_picture_frame, write_pictures
 from .relion import refuse_collisions
-from .rows import empty_picks, numbered_lines, numeric_widths, read_bounded, split_rows
-from .star import ColumnReader, decode_head, number_text, require_finite
+from .table.rows import empty_picks, numbered_lines, numeric_widths, read_bounded, split_rows
+from .table.star import ColumnReader, decode_head, number_text, require_finite
 
 _COLUMNS = ("class", "x", "y", "width", "height", "score")
 _LARGEST_FRACTION = 1000.0

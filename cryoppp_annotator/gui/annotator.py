@@ -25,24 +25,25 @@ from qtpy.QtWidgets import (
 )
 
 from .. import extensions
+from ..batch import demo
 from ..errors import AnnotatorError, FormatError
 from ..jobs.runner import Job, Runner
 from ..model.context import JobContext
 from ..model.coordinates import Orientation
-from ..session import demo, project
-from ..session.session import Session
+from ..session.core import opening
+from ..session.core.session import Session
 from .bridge import Bridge
 from .run_on import RunOn
-from .widgets.check import CheckPanel
-from .widgets.classes import ClassesPanel
-from .widgets.exporting import ExportDialog
-from .widgets.help import HelpDialog
-from .widgets.history import HistoryPanel
-from .widgets.importing import ImportDialog, start_import
-from .widgets.jobs import JobsPanel
-from .widgets.micrographs import MicrographsPanel
-from .widgets.pick import PickPanel
-from .widgets.status import StatusLine
+from .widgets.dialogs.exporting import ExportDialog
+from .widgets.dialogs.help import HelpDialog
+from .widgets.dialogs.importing import ImportDialog, start_import
+from .widgets.panels.check import CheckPanel
+from .widgets.panels.classes import ClassesPanel
+from .widgets.panels.history import HistoryPanel
+from .widgets.panels.jobs import JobsPanel
+from .widgets.panels.micrographs import MicrographsPanel
+from .widgets.panels.pick import PickPanel
+from .widgets.parts.status import StatusLine
 from .workbench import Workbench, is_alive, viewer_widgets
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ MICROGRAPHS, STATUS = "Micrographs", "Status"
 
 
 class Annotator(QWidget):
-    """Start page, then the panels of one open project.
+    """Start page, then the panels of one open opening.
 
     Parameters
     ----------
@@ -160,9 +161,9 @@ class Annotator(QWidget):
         self._stop_opening()
         self.close_project()
 
-        def work(context: JobContext) -> tuple[Session, project.Plan]:
-            plan = project.plan(path, project_folder)
-            session = project.open_plan(plan, curator=curator, context=context)
+        def work(context: JobContext) -> tuple[Session, opening.Plan]:
+            plan = opening.plan(path, project_folder)
+            session = opening.open_plan(plan, curator=curator, context=context)
             if context.is_cancelled():
                 session.close()
             context.check()
@@ -188,7 +189,7 @@ class Annotator(QWidget):
         self._start_message.setText(text)
         self.failed.emit(text)
 
-    def _on_opened(self, session: Session, plan: project.Plan) -> None:
+    def _on_opened(self, session: Session, plan: opening.Plan) -> None:
         try:
             self.bench = bench = Workbench(self.viewer, session, self.runner, self.bridge, self.run_on)
         except AnnotatorError as error:
@@ -197,7 +198,7 @@ class Annotator(QWidget):
             self.failed.emit(str(error))
             return
         self._build(bench)
-        missing = project.missing(session)
+        missing = opening.missing(session)
         if missing and len(missing) == len(session.micrographs[:20]):
             QTimer.singleShot(0, lambda: self._ask_root(bench))
         self._awaiting = {"picture", "import"}
@@ -260,7 +261,7 @@ class Annotator(QWidget):
         chosen = QFileDialog.getExistingDirectory(self, "Folder of the micrographs")
         if self.bench is not bench:
             return  # it was closed while the question stood there
-        if chosen and bench.guarded(lambda: session.move_data_root(project.find_moved(session, Path(chosen)))):
+        if chosen and bench.guarded(lambda: session.move_data_root(opening.find_moved(session, Path(chosen)))):
             bench.look_again()
 
     # ------------------------------------------------------------------ panels

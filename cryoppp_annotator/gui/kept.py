@@ -16,7 +16,7 @@ from qtpy.QtCore import QObject, QTimer
 
 from ..errors import AnnotatorError
 from ..formats.atomic import write_text
-from ..session.focus import Focus
+from ..session.core.focus import Focus
 
 log = logging.getLogger(__name__)
 

@@ -27,8 +27,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ..session.commands import Command
-from ..session.project import home
+from ..session.core.commands import Command
+from ..session.core.opening import home
 
 _TYPING = (QLineEdit, QAbstractSpinBox, QTextEdit, QPlainTextEdit, QKeySequenceEdit)
 #: A key that is held comes as releases and presses on X11, not all of them marked as repeated: let go of is one

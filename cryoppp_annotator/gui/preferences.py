@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..session.project import home
+from ..session.core.opening import home
 
 
 def preference(name: str, otherwise: Any) -> Any:

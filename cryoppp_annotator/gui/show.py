@@ -15,9 +15,9 @@ from ..model.context import JobContext
 from ..model.curation import Change
 from ..model.micrograph import Micrograph
 from ..model.picture import Picture
-from ..session import project
-from ..session.denoising import DEFAULT, parameters_of
-from ..session.pictures import Key, Pictures, View
+from ..session.core import opening
+from ..session.pictures.denoiser import DEFAULT, parameters_of
+from ..session.pictures.display import Key, Pictures, View
 from .preferences import keep_preference, preference
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class Show:
 
         def look(context: JobContext) -> Micrograph:
             context.check()
-            return project.describe(path, current.path)
+            return opening.describe(path, current.path)
 
         self._bench.runner.submit(
             look,

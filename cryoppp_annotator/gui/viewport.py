@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QWidget
 
-from ..session.session import Session
+from ..session.core.session import Session
 from .preferences import keep_preference, preference
-from .widgets.overlay import Overlay
+from .widgets.parts.overlay import Overlay
 
 #: A ring smaller than this on the screen is too small to decide about.
 _JUDGED_PX = 40.0

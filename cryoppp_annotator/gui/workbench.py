@@ -17,11 +17,11 @@ from qtpy.QtWidgets import QWidget
 from ..errors import AnnotatorError, Refused
 from ..jobs.runner import Job, Runner
 from ..model.curation import Table
-from ..session.backlog import Backlog
-from ..session.commands import Command, session_commands
-from ..session.focus import Focus
-from ..session.pictures import View
-from ..session.session import Announcement, Session
+from ..session.core.backlog import Backlog
+from ..session.core.commands import Command, session_commands
+from ..session.core.focus import Focus
+from ..session.core.session import Announcement, Session
+from ..session.pictures.display import View
 from .bridge import Bridge
 from .kept import Kept
 from .keys import Keys, own_keys, with_keys, with_units
@@ -33,7 +33,7 @@ from .preferences import keep_preference, preference
 from .run_on import RunOn
 from .show import Show
 from .viewport import Viewport
-from .widgets.overlay import Overlay
+from .widgets.parts.overlay import Overlay
 
 log = logging.getLogger(__name__)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -23,6 +24,8 @@ class Origin(StrEnum):
     DISMISSED = "dismissed"
 
 
+#: Share of the smaller region in common from which a detected region is the one that a person dealt with.
+_SAME = 0.5
 #: What a region can be; the picks in it are rejected for the same reason.
 REGION_REASONS = (Reason.CARBON, Reason.ICE, Reason.AGGREGATE, Reason.OTHER)
 
@@ -131,3 +134,9 @@ def holds(polygon: FloatArray, y: FloatArray, x: FloatArray) -> np.ndarray[tuple
             odd ^= crosses & (px < x0 + (py - y0) * (x1 - x0) / (y1 - y0))
     inside[near] = odd
     return inside
+
+
+def not_dealt_with(detected: Sequence[Region], existing: Sequence[Region]) -> list[Region]:
+    """Detected regions that are nothing a person has drawn, changed or dismissed."""
+    by_hand = [region.vertices for region in existing if region.origin is not Origin.FOUND]
+    return [r for r in detected if not any(overlap(r.vertices, vertices) > _SAME for vertices in by_hand)]

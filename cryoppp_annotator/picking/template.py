@@ -25,7 +25,7 @@ from scipy.ndimage import map_coordinates
 from threadpoolctl import threadpool_limits
 
 from ..errors import AnnotatorError, EngineError
-from ..formats.stacks import read_stack
+from ..formats.image.stacks import read_stack
 from ..imaging.ctf import Ctf, Defocus, Optics, ctf_2d
 from ..imaging.filters import band_gain, fft_workers, find_padding
 from ..imaging.shapes import from_map, make_views

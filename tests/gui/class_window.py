@@ -10,7 +10,7 @@ from window import LEFT, PLAIN
 
 from cryoppp_annotator.model.classes import ClassRun, ClassSummary, judge
 from cryoppp_annotator.model.curation import Decision
-from cryoppp_annotator.session import classes
+from cryoppp_annotator.session.classes.decide import decide
 from cryoppp_annotator.store.store import Selector
 
 NAMES = "abcd"
@@ -55,7 +55,7 @@ def store_run(session, name: str = "made by hand", turned: int = 0) -> ClassRun:
         "seconds": 3.0,
     }  # fmt: skip
     run = ClassRun(0, name, "here", 10.0, "", session.store.newest(), summaries, judge(summaries), record)
-    return classes.enter_run(session, classes.RunResult(run, averages, members))
+    return decide.enter_run(session, decide.RunResult(run, averages, members))
 
 
 def open_tab(window):

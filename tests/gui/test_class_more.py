@@ -28,12 +28,13 @@ from window import (
     write_star,
 )
 
-from cryoppp_annotator.formats.stacks import write_stack
-from cryoppp_annotator.gui.widgets.class_frame import ClassFrameDialog
-from cryoppp_annotator.gui.widgets.importing import FrameDialog, ImportDialog
+from cryoppp_annotator.formats.image.stacks import write_stack
+from cryoppp_annotator.gui.widgets.dialogs.class_frame import ClassFrameDialog
+from cryoppp_annotator.gui.widgets.dialogs.importing import FrameDialog, ImportDialog
 from cryoppp_annotator.model.coordinates import Orientation
 from cryoppp_annotator.model.curation import Decision
-from cryoppp_annotator.session import classes, project
+from cryoppp_annotator.session.classes.decide import decide
+from cryoppp_annotator.session.core import opening
 
 Key = Qt.Key
 
@@ -44,7 +45,7 @@ Key = Qt.Key
 @pytest.fixture
 def door(classed, monkeypatch):
     """Steps over more than 40 picks are big, and wait until the door is open."""
-    monkeypatch.setattr("cryoppp_annotator.session.session.BIG", 40)
+    monkeypatch.setattr("cryoppp_annotator.session.core.session.BIG", 40)
     held = threading.Event()
     classed.bench.runner.submit(lambda context: held.wait(120), title="door", at_once=True)
     yield held
@@ -92,7 +93,7 @@ def test_a_big_step_is_finished_before_the_project_closes(classed, door):
     window.click(10, 300)
     door.set()
     window.annotator.close_project()
-    session = project.open_project(folder, curator="ann")
+    session = opening.open_project(folder, curator="ann")
     assert session.counts() == {"accepted": 1, "undecided": 104, "rejected": 56}
     session.close()
 
@@ -154,7 +155,7 @@ def test_what_cannot_be_saved_is_kept_and_saved_again(picked):
         classify(window, 3)
         assert "kept in memory" in panel.run.told.text()
         assert "Not saved yet: “160 picks, 3 classes”" in box.told.text()
-        assert classes.list_runs(window.session) == []
+        assert decide.list_runs(window.session) == []
         box.again.click()
         window.until(lambda: any(level == "error" and t.startswith("save the classes") for t, level in window.said))
         window.idle()
@@ -162,9 +163,9 @@ def test_what_cannot_be_saved_is_kept_and_saved_again(picked):
         assert box.again.isEnabled(), "it can be tried as often as one likes"
     box.again.click()
     window.until(lambda: panel.shown)
-    (run,) = classes.list_runs(window.session)
+    (run,) = decide.list_runs(window.session)
     assert run.id == panel.shown.id
-    assert len(classes.load_averages(window.session, run)) == 3
+    assert len(decide.load_averages(window.session, run)) == 3
     assert not box.isVisible()
 
 
@@ -176,14 +177,14 @@ def test_what_is_not_saved_is_kept_when_another_run_starts_and_ends(picked):
         classify(window, 4)  # which cannot be saved either
         assert "“160 picks, 3 classes”, nor is 1 more" in box.told.text()
     classify(window, 5)
-    assert [len(run.summaries) for run in classes.list_runs(window.session)] == [5]
+    assert [len(run.summaries) for run in decide.list_runs(window.session)] == [5]
     assert box.isVisible(), "another run that was saved does not make these saved"
     panel.run.choose(panel.run.runs[0])
     assert box.isVisible()
     box.again.click()
     window.until(lambda: not box.isVisible())
     window.idle()
-    assert [len(run.summaries) for run in classes.list_runs(window.session)] == [5, 3, 4], "the oldest first"
+    assert [len(run.summaries) for run in decide.list_runs(window.session)] == [5, 3, 4], "the oldest first"
     assert panel.run.list.count() == 3
 
 
@@ -199,7 +200,7 @@ def test_what_is_not_saved_goes_when_it_is_thrown_away(picked):
     assert not box.isVisible()
     box.save_again()
     window.idle()
-    assert classes.list_runs(window.session) == []
+    assert decide.list_runs(window.session) == []
 
 
 @pytest.mark.parametrize("room", [True, False])
@@ -213,15 +214,15 @@ def test_a_project_that_closes_tries_once_more_to_save_classes(picked, room):
     if room:
         window.annotator.close_project()
     said = window.annotator._start_message.text()
-    session = project.open_project(folder, curator="ann")
-    kept = classes.list_runs(session)
+    session = opening.open_project(folder, curator="ann")
+    kept = decide.list_runs(session)
     session.close()
     if room:
         assert [len(run.summaries) for run in kept] == [3]
         assert said == "Closed; everything is saved."
     else:
         assert kept == []
-        assert said == "Closed; the picks are saved. Lost, because they could not be saved: 160 picks, 3 classes."
+        assert said == "Closed; the picks are saved. Lost, because they could not be saved: 160 picks, 3 decide."
 
 
 def test_some_classes_alone_are_classified_again(classed):
@@ -233,7 +234,7 @@ def test_some_classes_alone_are_classified_again(classed):
     assert panel.run.running
     window.until(lambda: panel.shown is not None and panel.shown.name != "made by hand")
     found = everything(window)
-    members = classes.members(window.session, panel.shown.id)
+    members = decide.members(window.session, panel.shown.id)
     assert set(members.particle) <= set(found.id[np.isin(found.class_id, [2, 3])])
     assert len(members) > 90
     assert panel.shown.name == "made by hand, classes 2, 3"
@@ -282,7 +283,7 @@ def test_boxes_are_chosen_kept_with_the_run_and_used_again(picked):
     panel.run.start.click()
     window.until(lambda: panel.shown)
     run = panel.shown
-    assert classes.load_averages(window.session, run).shape[1:] == (32, 32)
+    assert decide.load_averages(window.session, run).shape[1:] == (32, 32)
     assert run.pixel_size_A == pytest.approx(6.25)
     assert (run.record["parameters"]["box_px"], run.record["parameters"]["pixel_size_A"]) == (40, 6.25)
     assert run.record["inputs"]["box_A"] == pytest.approx(200.0)
@@ -292,7 +293,7 @@ def test_boxes_are_chosen_kept_with_the_run_and_used_again(picked):
     panel.run.update_run.click()
     window.until(lambda: panel.shown is not None and panel.shown.id != run.id)
     assert panel.shown.pixel_size_A == pytest.approx(6.25), "an update is made as the run was"
-    assert classes.load_averages(window.session, panel.shown).shape[1:] == (32, 32)
+    assert decide.load_averages(window.session, panel.shown).shape[1:] == (32, 32)
 
 
 def test_a_doubtful_class_opens_with_its_worst_particles(classed):
@@ -353,7 +354,7 @@ def test_a_frame_that_the_image_contradicts_is_asked_about(picked, tmp_path):
     panel.menu.import_files([class_files(tmp_path / "Class2D", flipped("abcd"))])
     window.until(lambda: dialog(ClassFrameDialog))
     asked = dialog(ClassFrameDialog)
-    assert classes.list_runs(window.session) == [], "nothing is imported before a person has chosen"
+    assert decide.list_runs(window.session) == [], "nothing is imported before a person has chosen"
     said = {way: asked.choices[way].text() for way in Orientation}
     assert "160 of 160 particles lie on a pick · the image says so" in said[Orientation.FLIP_Y]
     assert said[Orientation.AS_STORED].endswith("the format says so")
@@ -371,7 +372,7 @@ def test_classes_whose_frame_nobody_settles_are_not_imported(picked, tmp_path):
     button(dialog(ClassFrameDialog), "Do not import").click()
     window.idle()
     assert "was not imported" in window.status
-    assert classes.list_runs(window.session) == []
+    assert decide.list_runs(window.session) == []
 
 
 def drop(window, *files):
@@ -416,7 +417,7 @@ def test_the_picks_of_a_class_file_are_taken_where_that_is_wanted(picked, tmp_pa
     asked.ok.click()
     window.until(lambda: len(everything(window)) == 162)
     window.idle()
-    assert classes.list_runs(window.session) == []
+    assert decide.list_runs(window.session) == []
 
 
 @pytest.mark.parametrize("rows", [scored, flipped])
@@ -428,7 +429,7 @@ def test_where_nothing_is_picked_yet_picks_come_first_and_classes_follow(window,
     asked.ok.click()
     if rows is flipped:  # asked once, not again for the classes
         window.until(lambda: dialog(FrameDialog))
-        assert classes.list_runs(window.session) == []
+        assert decide.list_runs(window.session) == []
         dialog(FrameDialog).image.click()
     window.until(lambda: panel.shown)
     assert len(everything(window)) == 160
@@ -484,7 +485,7 @@ def test_keys_mean_the_chosen_classes_while_the_panel_floats(classed, request):
 
 
 def test_a_run_chosen_twice_is_read_once_more(classed):
-    """The second of two stored runs is shown with its own classes."""
+    """The second of two stored runs is shown with its own decide."""
     window, panel = classed, classed.annotator.classes
     other = store_run(window.session, "turned", turned=1)
     panel.run.reread()

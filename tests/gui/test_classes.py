@@ -35,10 +35,10 @@ from window import (
     write_star,
 )
 
-from cryoppp_annotator.formats.stacks import write_stack
+from cryoppp_annotator.formats.image.stacks import write_stack
 from cryoppp_annotator.gui.layers.particles import UNLIT
 from cryoppp_annotator.model.curation import Decision, Reason
-from cryoppp_annotator.session import classes
+from cryoppp_annotator.session.classes.decide import decide
 
 Key = Qt.Key
 
@@ -357,8 +357,9 @@ def test_undo_takes_back_the_click_that_waits_for_a_second_one(opened):
 
 
 def test_pictures_of_another_diameter_that_come_late_are_not_kept(opened):
+    from cryoppp_annotator.session.classes.decide.crops import cut_crops
+
     from cryoppp_annotator.gui.models.class_model import TILE
-    from cryoppp_annotator.session.crops import cut_crops
 
     window, gallery = opened, opened.annotator.classes.particles
     window.until(lambda: not len(gallery.model.missing(gallery.view.rows_in_sight())))
@@ -410,7 +411,7 @@ def test_averages_become_templates(classed):
     click_class(classed, 1)
     click_class(classed, 2, CTRL)
     menu_action(panel, "Use as templates").trigger()
-    (found,) = classes.list_templates(classed.session)
+    (found,) = decide.list_templates(classed.session)
     assert found.numbers == (1, 2)
     assert "kept 2 templates" in classed.status
 
@@ -439,7 +440,7 @@ def test_classes_are_exported(classed, tmp_path):
     window, panel = classed, classed.annotator.classes
     panel.menu.export(panel.shown, tmp_path / "out")
     window.idle()
-    assert (tmp_path / "out" / "classes.mrcs").is_file()
+    assert (tmp_path / "out" / "decide.mrcs").is_file()
     assert "particles.star" in window.status
 
 
@@ -458,7 +459,7 @@ def test_a_forgotten_run_is_gone_and_its_decisions_stay(classed):
 
 def test_averages_that_vanished_are_told_of(classed):
     window, panel = classed, classed.annotator.classes
-    (window.project() / panel.shown.folder / "classes.mrcs").unlink()
+    (window.project() / panel.shown.folder / "decide.mrcs").unlink()
     panel.run.choose(panel.shown)
     window.until(lambda: "cannot be shown" in panel.verdict.text())
     assert panel.model.rowCount() == 0

@@ -10,6 +10,7 @@ from threading import Event
 import numpy as np
 import pytest
 from class_window import open_tab, store_run
+from cryoppp_annotator.session.pictures.display.display import View
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QDialog, QWidget
@@ -36,14 +37,14 @@ from window import (
 from cryoppp_annotator import extensions
 from cryoppp_annotator.errors import EngineError
 from cryoppp_annotator.gui import app
-from cryoppp_annotator.gui.widgets.exporting import ExportDialog
-from cryoppp_annotator.gui.widgets.importing import ImportDialog
+from cryoppp_annotator.gui.widgets.dialogs.exporting import ExportDialog
+from cryoppp_annotator.gui.widgets.dialogs.importing import ImportDialog
 from cryoppp_annotator.jobs.runner import JobState
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.curation import Decision
 from cryoppp_annotator.model.micrograph import MicrographState
-from cryoppp_annotator.session import classes, exports, linting
-from cryoppp_annotator.session.pictures import View
+from cryoppp_annotator.session.classes.decide import decide
+from cryoppp_annotator.session.files import exporting, linting
 
 Key = Qt.Key
 
@@ -174,7 +175,7 @@ def test_findings_about_other_picks_are_not_shown_for_those_chosen_meanwhile(pic
     with latest_first(picked):
         asked.decisions.setCurrentText("accepted")
         asked.decisions.setCurrentText("undecided")
-    wanted = linting.lint(session, decisions=exports.DECISIONS["undecided"], look=False)
+    wanted = linting.lint(session, decisions=exporting.DECISIONS["undecided"], look=False)
     assert asked.lint.text() == linting.one_line(wanted)
     assert not asked.mend.isVisible()
     asked.close()
@@ -224,7 +225,7 @@ def test_the_status_line_cancels_the_job_it_shows(window):
 
 def test_classes_that_could_not_be_saved_are_saved_once_though_asked_twice(picked, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(classes, "enter_run", lambda _session, result: result)
+        patch.setattr(decide, "enter_run", lambda _session, result: result)
         unsaved = store_run(picked.session)
     run = open_tab(picked).run
     run._keep(unsaved, "the disk is full")
@@ -233,7 +234,7 @@ def test_classes_that_could_not_be_saved_are_saved_once_though_asked_twice(picke
         run.unsaved.save_again()
     picked.until(lambda: run.runs)
     picked.idle()
-    assert len(classes.list_runs(picked.session)) == 1
+    assert len(decide.list_runs(picked.session)) == 1
 
 
 def test_the_end_of_a_run_does_not_turn_the_page_of_who_looks_at_another(picked):

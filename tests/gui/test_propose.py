@@ -9,11 +9,11 @@ import pytest
 from qtpy.QtCore import Qt
 from window import CTRL, DIAMETER, Window, choose, places
 
-from cryoppp_annotator.formats.stacks import write_stack
-from cryoppp_annotator.gui.widgets.dataset import outliers
-from cryoppp_annotator.gui.widgets.pick import PickPanel
+from cryoppp_annotator.formats.image.stacks import write_stack
+from cryoppp_annotator.gui.widgets.panels.dataset import outliers
+from cryoppp_annotator.gui.widgets.panels.pick import PickPanel
 from cryoppp_annotator.model.curation import Decision, Reason
-from cryoppp_annotator.session import regions
+from cryoppp_annotator.session.regions.regions import regions
 from cryoppp_annotator.store.store import Selector
 
 

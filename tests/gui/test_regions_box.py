@@ -15,8 +15,8 @@ from window import LEFT, RIGHT, Window, choose, discs, places, write_mrc
 from cryoppp_annotator.gui.layers.regions import inner_point
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.region import Origin, Region, holds
-from cryoppp_annotator.session import regions
-from cryoppp_annotator.session.polarity import is_bright
+from cryoppp_annotator.session.core.polarity import is_bright
+from cryoppp_annotator.session.regions.regions import regions
 from cryoppp_annotator.store.store import Selector
 
 CORNERS = [(60, 60), (200, 60), (200, 220), (60, 220), (60, 64)]
@@ -269,7 +269,7 @@ def test_bright_particles_and_bright_ice(new_window: Any, micrographs: Path) -> 
 
 def test_a_region_drawn_while_a_big_step_is_written_comes_after_it(picked: Window, monkeypatch: Any) -> None:
     window, box, door = picked, box_of(picked), threading.Event()
-    monkeypatch.setattr("cryoppp_annotator.session.session.BIG", 40)
+    monkeypatch.setattr("cryoppp_annotator.session.core.session.BIG", 40)
     window.bench.runner.submit(lambda context: door.wait(120), title="door", at_once=True)
     window.session.decide_where(Selector(), Decision.ACCEPTED)
     outline(window)

@@ -13,6 +13,7 @@ from typing import Any
 
 import mrcfile
 import numpy as np
+from cryoppp_annotator.session.pictures.display.display import View
 from napari import Viewer
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt, QTimer
 from qtpy.QtGui import QMouseEvent
@@ -23,8 +24,7 @@ from scipy.ndimage import gaussian_filter
 from cryoppp_annotator.gui.annotator import Annotator
 from cryoppp_annotator.imaging.denoise import BAND_PASS
 from cryoppp_annotator.model.micrograph import Micrograph
-from cryoppp_annotator.session import imports
-from cryoppp_annotator.session.pictures import View
+from cryoppp_annotator.session.files import importing
 from cryoppp_annotator.store.store import DATABASE_NAME
 
 #: How long a test waits for what must come; generous, because the machine may be busy with something else.
@@ -228,7 +228,7 @@ class Window:
 
     def enter(self, file: Path, **words: Any) -> None:
         """Import without the dialog."""
-        imports.enter(self.session, imports.read(self.session, file), **words)
+        importing.enter(self.session, importing.read(self.session, file), **words)
 
     def steps(self) -> int:
         """Edits so far."""

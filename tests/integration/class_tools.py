@@ -8,11 +8,11 @@ import mrcfile
 import numpy as np
 from numpy.typing import NDArray
 
-from cryoppp_annotator.formats.stacks import write_stack
-from cryoppp_annotator.formats.star import format_star
+from cryoppp_annotator.formats.image.stacks import write_stack
+from cryoppp_annotator.formats.table.star import format_star
 from cryoppp_annotator.model.curation import Change
-from cryoppp_annotator.session import edits, project
-from cryoppp_annotator.session.session import Session
+from cryoppp_annotator.session.core import edits, opening
+from cryoppp_annotator.session.core.session import Session
 
 PIXEL_A, DIAMETER_A, SIDE = 2.5, 60.0, 420
 BAR, RING, NOTHING = 0, 1, 2
@@ -52,7 +52,7 @@ def make_micrographs(folder: Path, n: int = 4) -> dict[str, NDArray[np.float64]]
 
 def make_project(folder: Path, truth: dict[str, NDArray[np.float64]], jitter_px: float = 0.0) -> Session:
     """A project in ``folder/project`` with an undecided pick on every place, off by about ``jitter_px``."""
-    session = project.open_plan(project.plan(folder, folder / "project"), curator="me")
+    session = opening.open_plan(opening.plan(folder, folder / "project"), curator="me")
     session.set_diameter(DIAMETER_A)
     n = len(truth["x"])
     off = np.random.default_rng(9).normal(0, jitter_px, (2, n)) if jitter_px else np.zeros((2, n))

@@ -20,7 +20,7 @@ from project_tools import import_change, open_session
 
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.micrograph import MicrographState
-from cryoppp_annotator.session.session import Session
+from cryoppp_annotator.session.core.session import Session
 from cryoppp_annotator.store.store import DATABASE_NAME, Selector
 
 N_EDITS = 1000

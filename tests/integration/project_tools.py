@@ -14,8 +14,8 @@ import numpy as np
 
 from cryoppp_annotator.model.curation import Change, Decision, Delta, Kind, Table, unpack
 from cryoppp_annotator.model.micrograph import Micrograph
-from cryoppp_annotator.session import edits
-from cryoppp_annotator.session.session import Session
+from cryoppp_annotator.session.core import edits
+from cryoppp_annotator.session.core.session import Session
 from cryoppp_annotator.store.store import DATABASE_NAME, Store
 
 PIXEL_SIZE_A = 1.5

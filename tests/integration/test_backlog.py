@@ -17,9 +17,12 @@ from cryoppp_annotator.errors import Refused
 from cryoppp_annotator.jobs.runner import Runner
 from cryoppp_annotator.model.candidates import Candidates
 from cryoppp_annotator.model.curation import Decision, Reason
-from cryoppp_annotator.session import backlog, class_view, imports, project, proposals
-from cryoppp_annotator.session.backlog import LATER, Backlog
-from cryoppp_annotator.session.session import Session
+from cryoppp_annotator.session.classes.decide import browse
+from cryoppp_annotator.session.core import backlog, opening
+from cryoppp_annotator.session.core.backlog import LATER, Backlog
+from cryoppp_annotator.session.core.session import Session
+from cryoppp_annotator.session.files import importing
+from cryoppp_annotator.session.picks import proposing
 from cryoppp_annotator.store.store import Selector
 
 EVERYTHING = Selector()
@@ -44,7 +47,7 @@ class Door:
 
     def __init__(self, folder: Path) -> None:
         self.runner = Runner()
-        self.session = project.open_project(folder, curator="me")
+        self.session = opening.open_project(folder, curator="me")
         self.session.backlog = Backlog(self.session, self.runner)
         self.said: list[str] = []
         self.session.said.connect(lambda text, _level: self.said.append(text))
@@ -71,7 +74,7 @@ class Door:
 
 @pytest.fixture
 def door(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
-    monkeypatch.setattr("cryoppp_annotator.session.session.BIG", 40)
+    monkeypatch.setattr("cryoppp_annotator.session.core.session.BIG", 40)
     opened = Door(folder)
     yield opened
     opened.open()
@@ -219,7 +222,7 @@ def test_another_window_that_wrote_first_is_seen(door: Door, folder: Path) -> No
     door.shut()
     session.decide_where(Selector(decisions=(Decision.UNDECIDED,)), Decision.REJECTED)
     session.decide(session.particles.id[5:6], Decision.ACCEPTED)
-    other = project.open_project(folder, curator="other")
+    other = opening.open_project(folder, curator="other")
     other.go(other.micrographs[0].id)
     other.decide(other.particles.id[:2], Decision.ACCEPTED)
     other.close()
@@ -236,7 +239,7 @@ def test_closing_waits_for_what_was_asked_for(door: Door, folder: Path) -> None:
     session.decide(session.particles.id[:1], Decision.ACCEPTED)
     door._held.set()
     session.close()
-    again = project.open_project(folder, curator="me")
+    again = opening.open_project(folder, curator="me")
     assert again.counts() == {"accepted": 1, "undecided": 0, "rejected": 146}
     again.close()
 
@@ -262,7 +265,7 @@ def some_step(session: Session, rng: random.Random) -> None:
         lambda: session.decide(ids, decision, Reason.ICE if decision is Decision.REJECTED else Reason.NONE),
         lambda: session.decide_where(EVERYTHING, decision),
         lambda: session.decide_where(Selector(micrograph=where), decision),
-        lambda: class_view.decide_picks(session, ids, decision),
+        lambda: browse.decide_picks(session, ids, decision),
         lambda: session.move(ids, np.full(len(ids), rng.random()), np.full(len(ids), 5.0)),
         lambda: session.add(rng.uniform(0, 500), rng.uniform(0, 500), anyway=True),
         session.undo, session.undo, session.redo,
@@ -277,8 +280,8 @@ def test_any_steps_end_as_if_each_had_been_waited_for(
 ) -> None:
     """The same choices, made on what is drawn at the time, in a session without a background."""
     shutil.copytree(folder.parent, tmp_path / "twin")
-    monkeypatch.setattr("cryoppp_annotator.session.session.BIG", 40)
-    door, twin = Door(folder), project.open_project(tmp_path / "twin" / "project", curator="me")
+    monkeypatch.setattr("cryoppp_annotator.session.core.session.BIG", 40)
+    door, twin = Door(folder), opening.open_project(tmp_path / "twin" / "project", curator="me")
     rng = random.Random(seed)
     for session in (door.session, twin):
         session.go(session.micrographs[0].id)
@@ -310,14 +313,14 @@ def test_a_proposal_for_every_micrograph_is_entered_behind_and_takes_no_decision
     session = door.session
     session.go(session.micrographs[0].id)
 
-    def proposal(offset: float) -> proposals.Proposal:
+    def proposal(offset: float) -> proposing.Proposal:
         at = np.arange(1.0, 41.0) * 2000 + offset  # far from the picks that are there
         found = Candidates(at, at, at, np.full(40, np.nan))
-        return proposals.Proposal("log", session.diameter_A, {}, tuple((m.id, found) for m in session.micrographs))
+        return proposing.Proposal("log", session.diameter_A, {}, tuple((m.id, found) for m in session.micrographs))
 
     lines: list[str] = []
     door.shut()
-    assert proposals.enter(session, proposal(0.0), lines.append) == LATER
+    assert proposing.enter(session, proposal(0.0), lines.append) == LATER
     assert lines == []
     assert "entering 120 candidates …" in door.said
     door.open()
@@ -327,8 +330,8 @@ def test_a_proposal_for_every_micrograph_is_entered_behind_and_takes_no_decision
     candidates = session.particles.id[session.particles.x >= 2000]
     door.shut()
     again = proposal(0.0)
-    fewer = proposals.Proposal("log", again.diameter_A, {}, tuple((i, c.take(c.x > 2000)) for i, c in again.found))
-    assert proposals.enter(session, fewer, lines.append) == LATER
+    fewer = proposing.Proposal("log", again.diameter_A, {}, tuple((i, c.take(c.x > 2000)) for i, c in again.found))
+    assert proposing.enter(session, fewer, lines.append) == LATER
     assert session.decide(candidates[:3], Decision.ACCEPTED) == LATER
     door.open()
     agrees(session)
@@ -350,11 +353,11 @@ def test_a_large_import_is_entered_behind_and_one_that_is_cancelled_leaves_nothi
     rows = "\n".join(f"{first.name}.mrc {x} {7 * x % 501}" for x in range(1, 51))
     labels = "_rlnMicrographName #1\n_rlnCoordinateX #2\n_rlnCoordinateY #3"
     (tmp_path / "picks.star").write_text(f"data_\n\nloop_\n{labels}\n{rows}\n")
-    plan = imports.read(session, tmp_path / "picks.star")
+    plan = importing.read(session, tmp_path / "picks.star")
     lines: list[str | None] = []
     before = state(session)
     door.shut()
-    assert imports.enter(session, plan, then=lines.append) == "importing 50 picks …"
+    assert importing.enter(session, plan, then=lines.append) == "importing 50 picks …"
     assert lines == []
     (writing,) = [job for job in door.runner.active() if job.title.startswith("importing")]
     writing.cancel()
@@ -364,11 +367,11 @@ def test_a_large_import_is_entered_behind_and_one_that_is_cancelled_leaves_nothi
     assert state(session) == before
 
     door.shut()
-    imports.enter(session, plan, then=lines.append)
+    importing.enter(session, plan, then=lines.append)
     door.open()
     assert lines[1].startswith("import 50 picks from picks.star")
     agrees(session)
     assert session.counts()["undecided"] == 3 * 49 + 50
     with pytest.raises(Refused, match="was imported before"):
-        imports.enter(session, plan, then=lines.append)
+        importing.enter(session, plan, then=lines.append)
     assert len(lines) == 2

@@ -26,12 +26,12 @@ from class_tools import (
 from cryoppp_annotator.cli import main
 from cryoppp_annotator.errors import AnnotatorError, FormatError, Refused
 from cryoppp_annotator.formats.class_files import read_class_files
-from cryoppp_annotator.formats.stacks import read_stack, write_stack
-from cryoppp_annotator.formats.star import format_star, number_text, read_star
+from cryoppp_annotator.formats.image.stacks import read_stack, write_stack
+from cryoppp_annotator.formats.table.star import format_star, number_text, read_star
 from cryoppp_annotator.model.coordinates import Orientation
 from cryoppp_annotator.model.curation import Decision
-from cryoppp_annotator.session import class_import, classes
-from cryoppp_annotator.session.session import Session
+from cryoppp_annotator.session.classes.decide import decide, other_programs
+from cryoppp_annotator.session.core.session import Session
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +44,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np.n
 
 @pytest.fixture
 def session(made, tmp_path: Path) -> Iterator[Session]:
-    from cryoppp_annotator.session import project
+    from cryoppp_annotator.session.core import opening
 
     shutil.copytree(made[0], tmp_path / "data")
-    opened = project.open_project(tmp_path / "data" / "project", curator="me")
+    opened = opening.open_project(tmp_path / "data" / "project", curator="me")
     yield opened
     opened.close()
 
@@ -70,29 +70,29 @@ def other(session: Session, made) -> Truth:
 
 def check(session: Session, files: list[Path], other: Truth, source: str, posterior: float, pixel_A: float) -> None:
     before = all_picks(session)
-    result = class_import.import_run(session, files)
+    result = other_programs.import_run(session, files)
     assert result.problem == ""
-    run = classes.enter_run(session, result)
+    run = decide.enter_run(session, result)
     assert (run.source, len(run.summaries), run.pixel_size_A) == (source, 3, pytest.approx(pixel_A))
     assert [item.resolution_A for item in run.summaries] == pytest.approx([10.0, 11.0, 12.0])
     assert all(0 <= item.quality <= 1 for item in run.summaries)
     assert all((item.quality >= 0.35) == (item.suggestion is Decision.ACCEPTED) for item in run.summaries)
-    members = classes.members(session, run.id)
+    members = decide.members(session, run.id)
     assert np.array_equal(members.particle, other.id)
     assert np.array_equal(members.number, other.number)
     assert members.posterior == pytest.approx(posterior)
     assert members.shift_x == pytest.approx(other.dx, abs=0.02)
     assert members.shift_y == pytest.approx(other.dy, abs=0.02)
     assert members.angle_deg == pytest.approx(-30.0, abs=1e-4)
-    assert np.array_equal(classes.load_averages(session, run), averages(3, 24))
+    assert np.array_equal(decide.load_averages(session, run), averages(3, 24))
     assert {k: v.tolist() for k, v in all_picks(session).items()} == {k: v.tolist() for k, v in before.items()}
-    assert classes.is_out_of_date(session, run) == 0
+    assert decide.is_out_of_date(session, run) == 0
     # and it is acted on like one's own
-    assert classes.decide_classes(session, run.id, [3], Decision.REJECTED) == (other.number == 3).sum()
-    assert classes.recentre(session, run.id, [1]) == (other.number == 1).sum()
-    assert classes.save_templates(session, run.id, [2]).is_file()
+    assert decide.decide_classes(session, run.id, [3], Decision.REJECTED) == (other.number == 3).sum()
+    assert decide.recentre(session, run.id, [1]) == (other.number == 1).sum()
+    assert decide.save_templates(session, run.id, [2]).is_file()
     with pytest.raises(AnnotatorError, match="another program"):
-        classes.update_of(run)
+        decide.update_of(run)
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -113,7 +113,7 @@ def test_cryosparc(session: Session, other: Truth, tmp_path: Path, apart: bool) 
 def test_files_named_in_any_order_and_from_different_places(session: Session, other: Truth, tmp_path: Path) -> None:
     data = write_relion(tmp_path / "rel", other.x, other.y, other.names, other.number)
     (tmp_path / "away").mkdir()
-    moved = [shutil.move(data.with_name(f"run_it025_{n}"), tmp_path / "away") for n in ("classes.mrcs", "model.star")]
+    moved = [shutil.move(data.with_name(f"run_it025_{n}"), tmp_path / "away") for n in ("decide.mrcs", "model.star")]
     with pytest.raises(FormatError, match="averages are not beside it"):
         read_class_files([data])
     found = read_class_files([*map(Path, moved), data])
@@ -141,7 +141,7 @@ def test_what_lies_on_no_pick_is_counted_and_one_pick_takes_one_particle(
     number = np.append(other.number, 1).astype(np.int32)
     names[7] = "elsewhere.mrc"
     data = write_relion(tmp_path / "rel", x, y, names, number)
-    result = class_import.import_run(session, [data])
+    result = other_programs.import_run(session, [data])
     told = " · ".join(result.notes)
     n = len(other.x)
     assert f"3 of {n + 1} particles lie on no pick here" in told
@@ -157,8 +157,8 @@ def test_a_frame_that_the_image_contradicts_is_asked_about(session: Session, oth
     names = [n for n, keep in zip(other.names, real, strict=True) if keep]
     data = write_relion(tmp_path / "rel", other.x[real], SIDE - other.y[real], names, other.number[real])
     with pytest.raises(Refused, match=r"frame|lie on a pick"):
-        class_import.import_run(session, [data])
-    result = class_import.import_run(session, [data], orientation=Orientation.FLIP_Y)
+        other_programs.import_run(session, [data])
+    result = other_programs.import_run(session, [data], orientation=Orientation.FLIP_Y)
     assert len(result.members["particle"]) == real.sum()
 
 
@@ -184,9 +184,9 @@ def test_hostile_files(session: Session, other: Truth, tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="rlnClassNumber"):
         read_class_files([data])
     with pytest.raises(Refused, match=r"0 of .* import its coordinates first"):
-        class_import.import_run(session, [relion(x=other.x + 20.0, y=other.y + 20.0)])
+        other_programs.import_run(session, [relion(x=other.x + 20.0, y=other.y + 20.0)])
     with pytest.raises(FormatError, match="other micrographs"):
-        class_import.import_run(session, [relion(names=["x.mrc"] * len(other.x))])
+        other_programs.import_run(session, [relion(names=["x.mrc"] * len(other.x))])
     cs = write_cryosparc(tmp_path / "cs", other.x, other.y, other.names, other.number)
     with pytest.raises(FormatError, match="one program"):
         read_class_files([cs, relion()])
@@ -195,7 +195,7 @@ def test_hostile_files(session: Session, other: Truth, tmp_path: Path) -> None:
     cs.write_bytes(cs.read_bytes()[:-40])
     with pytest.raises(FormatError):
         read_class_files([cs])
-    assert classes.list_runs(session) == []
+    assert decide.list_runs(session) == []
 
 
 # ---------------------------------------------------------------------- command line
@@ -225,14 +225,14 @@ def test_the_command_line_classifies_imports_and_exports(
     code, out, _ = run("export-classes", folder, "--json")
     assert [entry["source"] for entry in json.loads(out)["runs"]] == ["here", "relion"]
     session.refresh()
-    classes.decide_classes(session, 2, [3], Decision.REJECTED)
+    decide.decide_classes(session, 2, [3], Decision.REJECTED)
     code, out, _ = run("export-classes", folder, "-o", "out", "--json")
     assert code == 0
     told = json.loads(out)
     assert told["run"] == 2
-    names = ["classes.mrcs", "particles.star", "summary.csv", "gallery.png"]
+    names = ["decide.mrcs", "particles.star", "summary.csv", "gallery.png"]
     assert told["files"] == [f"out/{name}" for name in names]
-    assert np.array_equal(read_stack(tmp_path / "out" / "classes.mrcs")[0], averages(3, 24))
+    assert np.array_equal(read_stack(tmp_path / "out" / "decide.mrcs")[0], averages(3, 24))
     table = read_star(tmp_path / "out" / "particles.star").table("particles")
     assert table is not None
     kept = other.number != 3
@@ -240,10 +240,10 @@ def test_the_command_line_classifies_imports_and_exports(
     assert np.array(table.columns["rlnCoordinateX"], float) == pytest.approx(other.x[kept], abs=1e-3)
     assert set(table.columns["rlnAnglePsi"]) == {"30.0000"}
     # what was written comes in again as it went out
-    shutil.copy(tmp_path / "out" / "classes.mrcs", tmp_path / "out" / "averages.mrcs")
+    shutil.copy(tmp_path / "out" / "decide.mrcs", tmp_path / "out" / "averages.mrcs")
     code, _, err = run("import-classes", folder, "out/particles.star", "out/averages.mrcs")
     assert code == 0, err
-    again = classes.members(session, 3)
+    again = decide.members(session, 3)
     assert np.array_equal(again.number, other.number[kept])
     for arguments, said in (
         (("export-classes", folder, "-o", "x", "--run", 9), "no such classes (runs: 1, 2, 3)"),
@@ -288,7 +288,7 @@ def test_relions_own_output(session: Session, other: Truth, made, tmp_path: Path
     data = tmp_path / "rel" / "run_it006_data.star"
     found = read_class_files([data])
     assert (len(found.averages), found.file.n_picks) == (2, len(real))
-    result = class_import.import_run(session, [data])
+    result = other_programs.import_run(session, [data])
     assert set(result.members["particle"]) == set(other.id[real])
     place = np.searchsorted(other.id, result.members["particle"])
     # the averages may be off the middle, alike for one class and angle; the shifts' scatter must be ours

@@ -17,18 +17,19 @@ import mrcfile
 import numpy as np
 import pytest
 from class_tools import BAR, NOTHING, SIDE, all_picks, make_micrographs, make_project, purity
+from cryoppp_annotator.session.classes.decide.decide import RunOptions
+from cryoppp_annotator.session.pictures.display.optics import set_optics
 
 from cryoppp_annotator.errors import Cancelled, EngineError, ProjectError, Refused
-from cryoppp_annotator.formats.stacks import read_stack
+from cryoppp_annotator.formats.image.stacks import read_stack
 from cryoppp_annotator.imaging.ctf import Ctf, Defocus
 from cryoppp_annotator.jobs.runner import JobState, Runner
 from cryoppp_annotator.model.classes import ClassRun
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.curation import Decision, Reason
-from cryoppp_annotator.session import class_work, classes, project
-from cryoppp_annotator.session.classes import RunOptions
-from cryoppp_annotator.session.optics import set_optics
-from cryoppp_annotator.session.session import Session
+from cryoppp_annotator.session.classes.decide import decide
+from cryoppp_annotator.session.core import opening
+from cryoppp_annotator.session.core.session import Session
 from cryoppp_annotator.store.store import DATABASE_NAME
 
 K = 6
@@ -40,7 +41,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np.n
     folder = tmp_path_factory.mktemp("made") / "data"
     truth = make_micrographs(folder)
     session = make_project(folder, truth, jitter_px=1.5)
-    classes.enter_run(session, classes.classify_project(session, RunOptions(K)))
+    decide.enter_run(session, decide.classify_project(session, RunOptions(K)))
     session.close()
     return folder, truth
 
@@ -53,7 +54,7 @@ def truth(made) -> dict[str, np.ndarray]:
 @pytest.fixture
 def session(made, tmp_path: Path) -> Iterator[Session]:
     shutil.copytree(made[0], tmp_path / "data")
-    opened = project.open_project(tmp_path / "data" / "project", curator="me")
+    opened = opening.open_project(tmp_path / "data" / "project", curator="me")
     yield opened
     opened.close()
 
@@ -70,7 +71,7 @@ def bare(made, tmp_path: Path) -> Iterator[Session]:
 
 
 def only_run(session: Session) -> ClassRun:
-    (run,) = classes.list_runs(session)
+    (run,) = decide.list_runs(session)
     return run
 
 
@@ -78,10 +79,10 @@ def test_a_run_is_kept_and_read_again_without_computing(session: Session, truth)
     run = only_run(session)
     assert run.source == "here"
     assert [item.number for item in run.summaries] == list(range(1, K + 1))
-    averages = classes.load_averages(session, run)
+    averages = decide.load_averages(session, run)
     assert averages.shape[0] == K
     assert np.isfinite(averages).all()
-    members = classes.members(session, run.id)
+    members = decide.members(session, run.id)
     assert len(members) == len(truth["x"])
     assert np.bincount(members.number, minlength=K + 1)[1:].tolist() == [item.count for item in run.summaries]
     assert purity(members.number, truth["kind"]) > 0.8
@@ -97,35 +98,35 @@ def test_a_run_is_kept_and_read_again_without_computing(session: Session, truth)
     assert record["counts"]["classified"] == len(members)
     assert record["version"]
     assert record["seconds"] > 0
-    one = classes.members(session, run.id, micrograph=session.micrographs[1].id, number=1)
+    one = decide.members(session, run.id, micrograph=session.micrographs[1].id, number=1)
     assert set(one.particle) == set(
         members.particle[(members.micrograph == session.micrographs[1].id) & (members.number == 1)]
     )
-    where = classes.micrographs_of(session, run.id, [1])
+    where = decide.micrographs_of(session, run.id, [1])
     assert sum(n for _, n in where) == run.summaries[0].count
     assert [n for _, n in where] == sorted((n for _, n in where), reverse=True)
 
 
 def test_another_window_sees_the_run(session: Session) -> None:
-    with closing(project.open_project(session.store.folder, curator="other")) as other:
-        result = classes.classify_project(session, RunOptions(2, name="two"))
-        assert len(classes.list_runs(other)) == 1  # saved, not entered
-        classes.enter_run(session, result)
+    with closing(opening.open_project(session.store.folder, curator="other")) as other:
+        result = decide.classify_project(session, RunOptions(2, name="two"))
+        assert len(decide.list_runs(other)) == 1  # saved, not entered
+        decide.enter_run(session, result)
         assert other.poll()
-        assert [run.name for run in classes.list_runs(other)][1:] == ["two"]
-        classes.forget_run(other, classes.list_runs(other)[1])
-    assert len(classes.list_runs(session)) == 1
+        assert [run.name for run in decide.list_runs(other)][1:] == ["two"]
+        decide.forget_run(other, decide.list_runs(other)[1])
+    assert len(decide.list_runs(session)) == 1
     assert not list((session.store.folder / "classes").glob("run-0002*"))
 
 
 def test_the_same_picks_and_seed_give_the_same_classes(bare: Session, session: Session) -> None:
-    first, again = only_run(session), classes.classify_project(bare, RunOptions(K))
-    assert np.array_equal(classes.members(session, first.id).number, again.members["number"])
+    first, again = only_run(session), decide.classify_project(bare, RunOptions(K))
+    assert np.array_equal(decide.members(session, first.id).number, again.members["number"])
 
 
 def test_rejecting_classes_is_one_step_over_all_micrographs(session: Session) -> None:
     run = only_run(session)
-    members = classes.members(session, run.id)
+    members = decide.members(session, run.id)
     mine = members.particle[np.isin(members.number, [1, 2])]
     here = session.micrographs[0].id
     session.go(here)
@@ -133,25 +134,25 @@ def test_rejecting_classes_is_one_step_over_all_micrographs(session: Session) ->
     session.decide(on_here[:1], Decision.REJECTED, Reason.ICE)
     session.decide(on_here[1:2], Decision.ACCEPTED)
     before = all_picks(session)
-    assert classes.decide_classes(session, run.id, [2, 1], Decision.REJECTED) == len(mine) - 1
+    assert decide.decide_classes(session, run.id, [2, 1], Decision.REJECTED) == len(mine) - 1
     after = all_picks(session)
     rejected = np.isin(after["id"], mine)
     assert (after["decision"][rejected] == Decision.REJECTED).all()
     assert (after["decision"][~rejected] == Decision.UNDECIDED).all()
     assert after["reason"][after["id"] == on_here[0]] == Reason.ICE
     assert (after["reason"][rejected] == Reason.NOT_A_PARTICLE).sum() == len(mine) - 1
-    counts = classes.counts(session, run)
+    counts = decide.counts(session, run)
     assert counts[:2, Decision.REJECTED].sum() == len(mine)
     assert session.counts()["rejected"] == len(mine)
     assert session.next_undo().title == f"reject {len(mine) - 1} picks as not a particle of classes 1, 2"
-    assert classes.decide_classes(session, run.id, [1, 2], Decision.REJECTED) == 0
+    assert decide.decide_classes(session, run.id, [1, 2], Decision.REJECTED) == 0
     # accepting takes back what was rejected as junk, and leaves what a person rejected as ice
-    assert classes.decide_classes(session, run.id, [1], Decision.ACCEPTED) == run.summaries[0].count - 1
+    assert decide.decide_classes(session, run.id, [1], Decision.ACCEPTED) == run.summaries[0].count - 1
     assert all_picks(session)["reason"][after["id"] == on_here[0]] == Reason.ICE
     session.undo()
     session.undo()
     assert {k: v.tolist() for k, v in all_picks(session).items()} == {k: v.tolist() for k, v in before.items()}
-    assert classes.changed_since(session, run) == (0, 0, 0)
+    assert decide.changed_since(session, run) == (0, 0, 0)
 
 
 def test_recentring_moves_picks_to_their_particles_once(session: Session, truth) -> None:
@@ -161,18 +162,18 @@ def test_recentring_moves_picks_to_their_particles_once(session: Session, truth)
     session.go(here)
     by_hand = int(session.particles.id[0])
     session.move([by_hand], session.particles.x[:1] + 7, session.particles.y[:1])
-    moved = classes.recentre(session, run.id)
+    moved = decide.recentre(session, run.id)
     after = all_picks(session)
     changed = (after["x"] != before["x"]) | (after["y"] != before["y"])
     assert changed.sum() == moved + 1
     assert after["x"][after["id"] == by_hand] == before["x"][0] + 7
     structure = [item.number for item in run.summaries if item.kind == "structure"]
-    members = classes.members(session, run.id)
+    members = decide.members(session, run.id)
     good = np.isin(members.number, structure) & (truth["kind"] == BAR) & (after["id"] != by_hand)
     off = [np.hypot(picks["x"] - truth["x"], picks["y"] - truth["y"])[good] for picks in (before, after)]
     assert np.median(off[1]) < 0.7 * np.median(off[0])
-    assert classes.recentre(session, run.id) == 0
-    assert classes.changed_since(session, run) == (0, 0, 1)  # the hand's; to a class's centre is no news
+    assert decide.recentre(session, run.id) == 0
+    assert decide.changed_since(session, run) == (0, 0, 1)  # the hand's; to a class's centre is no news
     assert "centre of their classes" in session.undo()
     session.undo()
     assert np.array_equal(all_picks(session)["x"], before["x"])
@@ -187,21 +188,21 @@ def test_a_run_out_of_date_is_brought_up_to_date_from_what_is_there(session: Ses
     session.move([int(session.particles.id[3])], [session.particles.x[3] + 3], [session.particles.y[3]])
     session.remove([gone])
     session.decide([int(session.particles.id[5])], Decision.ACCEPTED)
-    classes.decide_classes(session, run.id, [K], Decision.REJECTED)
-    assert classes.changed_since(session, run) == (1, 0, 1)
-    assert classes.is_out_of_date(session, run) == 2
+    decide.decide_classes(session, run.id, [K], Decision.REJECTED)
+    assert decide.changed_since(session, run) == (1, 0, 1)
+    assert decide.is_out_of_date(session, run) == 2
     for other in others:  # unchanged picks are not cut out again: their micrographs may be away
         session.path_of(other).rename(session.path_of(other).with_suffix(".away"))
-    options = classes.update_of(run)
+    options = decide.update_of(run)
     assert options.start_from == run.id
     steps: list[int] = []
-    result = classes.classify_project(session, options, on_iteration=lambda p: steps.append(p.n_picks))
+    result = decide.classify_project(session, options, on_iteration=lambda p: steps.append(p.n_picks))
     assert not [note for note in result.notes if "skipped" in note]
-    newer = classes.enter_run(session, result)
-    assert classes.is_out_of_date(session, newer) == 0
-    fresh = classes.members(session, newer.id)
+    newer = decide.enter_run(session, result)
+    assert decide.is_out_of_date(session, newer) == 0
+    fresh = decide.members(session, newer.id)
     assert new in fresh.particle
-    old = classes.members(session, run.id)
+    old = decide.members(session, run.id)
     common, a, b = np.intersect1d(old.particle, fresh.particle, return_indices=True)
     assert len(common) > 150
     assert purity(fresh.number[b], old.number[a]) > 0.8
@@ -211,23 +212,23 @@ def test_a_run_out_of_date_is_brought_up_to_date_from_what_is_there(session: Ses
 def test_picks_beyond_what_averages_are_made_of_are_assigned_in_pieces(
     bare: Session, truth, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(class_work, "TRAINED", 90)
-    result = classes.classify_project(bare, RunOptions(4, subset=60))
+    monkeypatch.setattr(stages, "TRAINED", 90)
+    result = decide.classify_project(bare, RunOptions(4, subset=60))
     assert (result.members["number"] > 0).all()
     assert purity(result.members["number"], truth["kind"]) > 0.75
     assert sum(item.count for item in result.run.summaries) == len(truth["x"])
-    run = classes.enter_run(bare, result)
+    run = decide.enter_run(bare, result)
     bare.go(bare.micrographs[0].id)
     new = bare.add(70, 70)
-    again = classes.classify_project(bare, classes.update_of(run))
+    again = decide.classify_project(bare, decide.update_of(run))
     assert again.members["number"][again.members["particle"] == new] > 0
     same = np.isin(again.members["particle"], result.members["particle"])
     assert purity(again.members["number"][same], result.members["number"].astype(float)) > 0.75
 
 
 def test_a_second_run_may_write_the_boxes_of_the_first_anew(bare: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(class_work, "TRAINED", 60)  # the others are read after the averages are made
-    alone = classes.classify_project(bare, RunOptions(3))
+    monkeypatch.setattr(stages, "TRAINED", 60)  # the others are read after the averages are made
+    alone = decide.classify_project(bare, RunOptions(3))
     others: list[np.ndarray] = []
 
     def meanwhile(_preview: object) -> None:
@@ -236,14 +237,14 @@ def test_a_second_run_may_write_the_boxes_of_the_first_anew(bare: Session, monke
             bare.go(first.id)
             bare.remove([bare.add(70, 67)])
             bare.add(126, 67)
-            others.append(classes.classify_project(bare, RunOptions(2)).averages)
+            others.append(decide.classify_project(bare, RunOptions(2)).averages)
             file = next((bare.store.folder / "cache" / "boxes").glob(f"{first.id}-*.npy"))
             records = np.load(file)
             np.save(file, np.concatenate([records[:1], records]))  # rows are others than they were
             records["particle"][0] = -1
             np.save(file, np.concatenate([records[:1], np.load(file)[1:]]))
 
-    both = classes.classify_project(bare, RunOptions(3), on_iteration=meanwhile)
+    both = decide.classify_project(bare, RunOptions(3), on_iteration=meanwhile)
     assert others
     assert np.array_equal(both.averages, alone.averages)
     assert np.array_equal(both.members["number"], alone.members["number"])
@@ -251,36 +252,36 @@ def test_a_second_run_may_write_the_boxes_of_the_first_anew(bare: Session, monke
 
 def test_some_classes_alone_are_classified_again(session: Session) -> None:
     run = only_run(session)
-    options = classes.reclassify(run, [1, 2], 3)
-    again = classes.enter_run(session, classes.classify_project(session, options))
-    mine = classes.members(session, run.id)
-    assert set(classes.members(session, again.id).particle) == set(mine.particle[np.isin(mine.number, [1, 2])])
+    options = decide.reclassify(run, [1, 2], 3)
+    again = decide.enter_run(session, decide.classify_project(session, options))
+    mine = decide.members(session, run.id)
+    assert set(decide.members(session, again.id).particle) == set(mine.particle[np.isin(mine.number, [1, 2])])
     assert len(again.summaries) == 3
     assert "classes 1, 2" in again.name
     with pytest.raises(Refused, match="choose"):
-        classes.reclassify(run, [])
+        decide.reclassify(run, [])
 
 
 def test_averages_become_templates(session: Session) -> None:
     run = only_run(session)
-    path = classes.save_templates(session, run.id, [2, 1])
-    (told,) = classes.list_templates(session)
+    path = decide.save_templates(session, run.id, [2, 1])
+    (told,) = decide.list_templates(session)
     assert told.path == path
-    images, same = classes.load_template(session, told.name)
+    images, same = decide.load_template(session, told.name)
     assert same == told
-    assert np.array_equal(images, classes.load_averages(session, run)[:2])
+    assert np.array_equal(images, decide.load_averages(session, run)[:2])
     assert read_stack(path)[1] == pytest.approx(run.pixel_size_A)
     assert (told.pixel_size_A, told.diameter_A, told.white) == (run.pixel_size_A, 60.0, True)
     assert told.numbers == (1, 2)
     assert told.resolution_A[0] == pytest.approx(run.summaries[0].resolution_A)
     with pytest.raises(Refused, match="choose"):
-        classes.save_templates(session, run.id, [])
+        decide.save_templates(session, run.id, [])
     for bad in ("../outside", ".hidden"):
         with pytest.raises(Refused, match="name"):
-            classes.save_templates(session, run.id, [1], bad)
+            decide.save_templates(session, run.id, [1], bad)
     path.write_bytes(b"")
     with pytest.raises(Exception, match=path.name):
-        classes.load_template(session, told.name)
+        decide.load_template(session, told.name)
 
 
 # ---------------------------------------------------------------------- jobs
@@ -290,7 +291,7 @@ def test_a_cancelled_run_ends_within_a_second_and_leaves_nothing(bare: Session) 
     runner = Runner()
     begun = threading.Event()
     job = runner.submit(
-        lambda context: classes.classify_project(
+        lambda context: decide.classify_project(
             bare, RunOptions(K), context=context, on_iteration=lambda _: begun.set()
         ),
         title="classes",
@@ -302,7 +303,7 @@ def test_a_cancelled_run_ends_within_a_second_and_leaves_nothing(bare: Session) 
     assert time.process_time() - spent < 2.0
     runner.deliver()
     assert job.state is JobState.CANCELLED
-    assert classes.list_runs(bare) == []
+    assert decide.list_runs(bare) == []
     with closing(sqlite3.connect(bare.store.path)) as raw:
         assert raw.execute("select count(*) from class_run").fetchone() == (0,)
     runner.close()
@@ -316,7 +317,7 @@ def test_cancelled_while_cutting_out_or_saving(bare: Session) -> None:
             is_cancelled=lambda seen=seen, word=word: any(word in message for message in seen),
         )
         with pytest.raises(Cancelled):
-            classes.classify_project(bare, RunOptions(2), context=context)
+            decide.classify_project(bare, RunOptions(2), context=context)
     with closing(sqlite3.connect(bare.store.path)) as raw:
         for name in ("class_run", "class_member", "record"):
             assert raw.execute(f"select count(*) from {name}").fetchone() == (0,)
@@ -331,10 +332,10 @@ def test_picks_are_edited_while_it_runs(bare: Session) -> None:
         if bare.counts()["accepted"] < 3:
             bare.add(70 + 56 * bare.counts()["accepted"], 70)
 
-    result = classes.classify_project(bare, RunOptions(2), on_iteration=edit)
-    run = classes.enter_run(bare, result)
+    result = decide.classify_project(bare, RunOptions(2), on_iteration=edit)
+    run = decide.enter_run(bare, result)
     assert sum(item.count for item in run.summaries) == before
-    assert classes.changed_since(bare, run) == (3, 0, 0)
+    assert decide.changed_since(bare, run) == (3, 0, 0)
 
 
 # ---------------------------------------------------------------------- bad input
@@ -350,7 +351,7 @@ def test_bad_picks_and_micrographs_are_skipped_and_told(bare: Session) -> None:
         file.data[160:260, 160:260] = 5.0
     bare.path_of(three).unlink()
     bare.set_pixel_size(2.6, four.id)
-    result = classes.classify_project(bare, RunOptions(4))
+    result = decide.classify_project(bare, RunOptions(4))
     assert [note for note in result.notes if note.startswith(f"skipped {three.name}")]
     left_out = next(note for note in result.notes if "left out" in note)
     number = dict(zip(result.members["particle"].tolist(), result.members["number"].tolist(), strict=True))
@@ -367,55 +368,55 @@ def test_bad_picks_and_micrographs_are_skipped_and_told(bare: Session) -> None:
     assert without[middle].all()
     assert corner.any()
     assert without[corner].all()
-    run = classes.enter_run(bare, result)
-    assert len(classes.members(bare, run.id)) == (~without).sum()
-    assert len(classes.members(bare, run.id, number=0)) == without.sum()
-    assert classes.is_out_of_date(bare, run) == 0
+    run = decide.enter_run(bare, result)
+    assert len(decide.members(bare, run.id)) == (~without).sum()
+    assert len(decide.members(bare, run.id, number=0)) == without.sum()
+    assert decide.is_out_of_date(bare, run) == 0
 
 
 def test_a_micrograph_of_much_coarser_pixels_than_the_others_is_skipped(bare: Session) -> None:
     wrong = bare.micrographs[3]
     bare.set_pixel_size(25.0, wrong.id)
-    result = classes.classify_project(bare, RunOptions(3))
+    result = decide.classify_project(bare, RunOptions(3))
     assert any(note.startswith(f"skipped {wrong.name}: its pixels of 25 A are coarser") for note in result.notes)
     assert result.run.record["counts"]["classified"] == 147
     bare.set_pixel_size(3.5, wrong.id)  # a little coarser: all boxes follow
-    result = classes.classify_project(bare, RunOptions(3))
+    result = decide.classify_project(bare, RunOptions(3))
     assert result.run.record["counts"]["classified"] > 180
     assert result.run.pixel_size_A == pytest.approx(3.5, rel=0.05)
 
 
 def test_the_defocus_that_is_known_is_used(bare: Session) -> None:
     one, two, *_ = bare.micrographs
-    plain = classes.classify_project(bare, RunOptions(3))
+    plain = decide.classify_project(bare, RunOptions(3))
     assert any("no CTF" in note for note in plain.notes)
     set_optics(bare, [one.id, two.id], Ctf(Defocus(12_000.0, 14_000.0)))
-    some = classes.classify_project(bare, RunOptions(3))
+    some = decide.classify_project(bare, RunOptions(3))
     assert any("CTF of 98 of 196 picks" in note for note in some.notes)
     assert not np.array_equal(some.averages, plain.averages)
-    without = classes.classify_project(bare, RunOptions(3, use_ctf=False))
+    without = decide.classify_project(bare, RunOptions(3, use_ctf=False))
     assert np.array_equal(without.averages, plain.averages)
 
 
 def test_few_picks_make_fewer_classes_and_very_few_none(bare: Session) -> None:
     session = bare
     only = (session.micrographs[0].id,)
-    result = classes.classify_project(session, RunOptions(40, micrographs=only))
+    result = decide.classify_project(session, RunOptions(40, micrographs=only))
     assert len(result.run.summaries) < 12
     assert [note for note in result.notes if "too few for 40 classes" in note]
     session.go(only[0])
     session.decide(session.particles.id[8:], Decision.REJECTED)
     with pytest.raises(EngineError, match="too few"):
-        classes.classify_project(session, RunOptions(2, micrographs=only))
+        decide.classify_project(session, RunOptions(2, micrographs=only))
     session.decide(session.particles.id, Decision.REJECTED)
     with pytest.raises(Refused, match="no picks"):
-        classes.classify_project(session, RunOptions(2, micrographs=only))
+        decide.classify_project(session, RunOptions(2, micrographs=only))
 
 
 def test_no_box_fits(bare: Session) -> None:
     bare.set_diameter(PIXELS := 2.5 * SIDE)
     with pytest.raises(Refused, match="whole box"):
-        classes.classify_project(bare, RunOptions(2))
+        decide.classify_project(bare, RunOptions(2))
     assert bare.diameter_A == PIXELS
 
 
@@ -426,29 +427,29 @@ def test_a_full_disk_keeps_the_run_in_memory_until_there_is_room(bare: Session, 
     room = 4096 if what == "averages" else (folder / f"{DATABASE_NAME}-wal").stat().st_size
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
     try:
-        result = classes.classify_project(bare, RunOptions(4))
+        result = decide.classify_project(bare, RunOptions(4))
         assert result.saved is None
         assert "kept in memory" in result.problem
         assert "save them again" in result.problem
         assert what == "database" or any("cache cannot be written" in note for note in result.notes)
         with pytest.raises(ProjectError, match="could not be saved"):
-            classes.enter_run(bare, result)
+            decide.enter_run(bare, result)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert classes.list_runs(bare) == []
+    assert decide.list_runs(bare) == []
     assert not list((folder / "classes").glob("*/*"))
-    run = classes.enter_run(bare, result)
-    assert np.array_equal(classes.load_averages(bare, run), result.averages)
-    assert len(classes.members(bare, run.id)) == (result.members["number"] > 0).sum()
+    run = decide.enter_run(bare, result)
+    assert np.array_equal(decide.load_averages(bare, run), result.averages)
+    assert len(decide.members(bare, run.id)) == (result.members["number"] > 0).sum()
 
 
 def test_a_read_only_project_is_classified_in_memory(session: Session) -> None:
-    with closing(project.open_project(session.store.folder, read_only=True)) as reader:
-        result = classes.classify_project(reader, RunOptions(2))
+    with closing(opening.open_project(session.store.folder, read_only=True)) as reader:
+        result = decide.classify_project(reader, RunOptions(2))
         assert "read-only" in result.problem
         with pytest.raises(ProjectError, match="read-only"):
-            classes.enter_run(reader, result)
-        assert len(classes.list_runs(reader)) == 1
+            decide.enter_run(reader, result)
+        assert len(decide.list_runs(reader)) == 1
 
 
 def test_lost_or_damaged_files_are_said_or_made_again(session: Session) -> None:
@@ -457,29 +458,29 @@ def test_lost_or_damaged_files_are_said_or_made_again(session: Session) -> None:
     for file in (folder / "cache" / "boxes").glob("*.npy"):
         file.write_bytes(file.read_bytes()[:1000])
     (folder / run.folder / "model.npz").write_bytes(b"PK\x03\x04 no archive")
-    again = classes.classify_project(session, replace(classes.update_of(run), n_classes=2))
+    again = decide.classify_project(session, replace(decide.update_of(run), n_classes=2))
     assert (again.members["number"] > 0).all()
-    averages = folder / run.folder / "classes.mrcs"
+    averages = folder / run.folder / "decide.mrcs"
     averages.write_bytes(averages.read_bytes()[:3000])
     with pytest.raises(Exception, match=r"classes\.mrcs"):
-        classes.load_averages(session, run)
+        decide.load_averages(session, run)
     averages.unlink()
     with pytest.raises(Exception, match=r"classes\.mrcs"):
-        classes.load_averages(session, run)
+        decide.load_averages(session, run)
 
 
 def test_what_a_crash_left_is_no_run(session: Session) -> None:
     """A process that dies while saving leaves a run that nobody sees."""
-    result = classes.classify_project(session, RunOptions(2))
+    result = decide.classify_project(session, RunOptions(2))
     assert result.saved is not None
     with closing(sqlite3.connect(session.store.folder / DATABASE_NAME)) as raw:
         (told,) = raw.execute("select summary from class_run where id = ?", (result.saved,)).fetchone()
         assert json.loads(told or "[]") == []
         raw.execute("update record set started = '2020-01-01T00:00:00+00:00'")
         raw.commit()
-    assert len(classes.list_runs(session)) == 1
+    assert len(decide.list_runs(session)) == 1
     folder = session.store.folder / "classes"
     assert {path.name for path in folder.iterdir()} == {"run-0001", f"run-{result.saved:04d}"}
-    next_one = classes.classify_project(session, RunOptions(2))  # a day later its remains are taken away
+    next_one = decide.classify_project(session, RunOptions(2))  # a day later its remains are taken away
     assert {path.name for path in folder.iterdir()} == {"run-0001", f"run-{next_one.saved:04d}"}
-    assert len(classes.list_runs(session)) == 1
+    assert len(decide.list_runs(session)) == 1

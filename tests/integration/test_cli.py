@@ -23,15 +23,15 @@ from cryoppp_annotator import __version__, extensions
 from cryoppp_annotator.cli import main, options
 from cryoppp_annotator.cli.export import Wanted
 from cryoppp_annotator.extensions import formats
-from cryoppp_annotator.formats import images
+from cryoppp_annotator.formats.image import images
 from cryoppp_annotator.imaging.denoise import BAND_PASS
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.coordinates import Orientation
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.micrograph import MicrographState
-from cryoppp_annotator.session.exports import DECISIONS
-from cryoppp_annotator.session.project import open_project
-from cryoppp_annotator.session.session import Session
+from cryoppp_annotator.session.core.opening import open_project
+from cryoppp_annotator.session.core.session import Session
+from cryoppp_annotator.session.files.exporting import DECISIONS
 
 PROGRAM = [sys.executable, "-m", "cryoppp_annotator"]
 COMMANDS = ("annotate", "demo", "import", "status", "convert", "export", "simulate")
@@ -674,8 +674,8 @@ def test_simulate_from_a_map(cli: Cli, tmp_path: Path) -> None:
 def test_relion_projects_the_same_view_at_our_angles(data_dir: Path, tmp_path: Path) -> None:
     from scipy.spatial.transform import Rotation
 
+    from cryoppp_annotator.batch.simulate import structure_from_map
     from cryoppp_annotator.imaging.shapes import make_views
-    from cryoppp_annotator.session.simulated import structure_from_map
 
     source = data_dir / "maps" / "ribosome70s_5A.mrc"
     views = make_views(structure_from_map(source, 5.0), 5.0, 2, seed=0)
@@ -728,7 +728,7 @@ def test_demo_is_made_once_and_found_again(cli: Cli, opened: Any, window: list[A
 def test_an_interrupted_demo_is_made_anew(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "demo"
     with monkeypatch.context() as patch:
-        patch.setattr("cryoppp_annotator.session.demo._start", lambda *_: (_ for _ in ()).throw(OSError("unplugged")))
+        patch.setattr("cryoppp_annotator.batch.demo._start", lambda *_: (_ for _ in ()).throw(OSError("unplugged")))
         assert_fails(cli("demo", "--dir", folder, "--micrographs", 1, "--no-window"), "unplugged")
     assert cli("demo", "--dir", folder, "--micrographs", 1, "--no-window").out.startswith("made")
 

@@ -20,17 +20,17 @@ import mrcfile
 import numpy as np
 import pytest
 from class_tools import make_micrographs, make_project
+from cryoppp_annotator.session.classes.decide.cluster import look_at
 from machines import N_WORKERS, Machines, wait_until
 
+from cryoppp_annotator.batch.classify import classify_files
+from cryoppp_annotator.batch.pick import PickWish, pick_all
 from cryoppp_annotator.classify.engine import Settings
 from cryoppp_annotator.cli import main
 from cryoppp_annotator.errors import Cancelled, EngineError
 from cryoppp_annotator.jobs.cluster import Cluster, each
 from cryoppp_annotator.model.context import JobContext
-from cryoppp_annotator.session import class_work, classes
-from cryoppp_annotator.session.classification import classify_files
-from cryoppp_annotator.session.cluster import look_at
-from cryoppp_annotator.session.picking import PickWish, pick_all
+from cryoppp_annotator.session.classes.decide import decide
 from cryoppp_annotator.store.store import DATABASE_NAME
 from cryoppp_annotator.testing import planted
 
@@ -231,7 +231,7 @@ def stack(tmp_path: Path) -> Path:
 
 def classified(folder: Path) -> dict[str, bytes]:
     """What a run found: the averages, without the time in the header, and the table of particles."""
-    with mrcfile.open(folder / "classes.mrcs") as file:
+    with mrcfile.open(folder / "decide.mrcs") as file:
         averages = np.array(file.data).tobytes()
     return {"averages": averages, "particles": (folder / "particles.star").read_bytes()}
 
@@ -270,17 +270,17 @@ def test_a_project_classified_with_a_worker_killed_has_the_same_classes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """By the command line. Averages are made of 120 picks; the rest is assigned to them, on the cluster, too."""
-    monkeypatch.setattr(class_work, "TRAINED", 120)
+    monkeypatch.setattr(stages, "TRAINED", 120)
     make_project(tmp_path / "here", make_micrographs(tmp_path / "here"), jitter_px=1.5).close()
     shutil.copytree(tmp_path / "here", tmp_path / "there")
     victim = machines.workers[0]
     told: list[int] = []
-    real = classes.classify_project
+    real = decide.classify_project
 
-    def watched(*arguments: Any, **words: Any) -> classes.RunResult:
+    def watched(*arguments: Any, **words: Any) -> decide.RunResult:
         """The real thing, and a death in its third iteration."""
 
-        def look(preview: classes.Preview) -> None:
+        def look(preview: decide.Preview) -> None:
             told.append(preview.iteration)
             if len(told) == 3:
                 victim.send_signal(signal.SIGKILL)
@@ -295,7 +295,7 @@ def test_a_project_classified_with_a_worker_killed_has_the_same_classes(
         return found
 
     here = run("here")
-    monkeypatch.setattr(classes, "classify_project", watched)
+    monkeypatch.setattr(decide, "classify_project", watched)
     there = run("there", "--scheduler", cluster)
     assert victim.poll() == -signal.SIGKILL
     assert len(told) > 5  # on after the kill

@@ -15,7 +15,7 @@ import pytest
 from desk import Desk, Point, Program, missing_tools, wait_until
 
 from cryoppp_annotator.model.curation import Decision, Reason
-from cryoppp_annotator.session.focus import points_in_polygon
+from cryoppp_annotator.session.core.focus import points_in_polygon
 from cryoppp_annotator.store.store import DATABASE_NAME
 
 pytestmark = [

@@ -18,7 +18,7 @@ from project_tools import check_memory, import_change, integrity, new_project, o
 from cryoppp_annotator.errors import ProjectError
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.micrograph import MicrographState
-from cryoppp_annotator.session.session import Session
+from cryoppp_annotator.session.core.session import Session
 from cryoppp_annotator.store import database
 from cryoppp_annotator.store.store import DATABASE_NAME, Selector, Store
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cryoppp_annotator.session.doctor import Check, Level, examine
+from cryoppp_annotator.batch.doctor import Check, Level, examine
 
 
 def doctor(*words: str, **changed: str | None) -> subprocess.CompletedProcess[str]:
@@ -96,7 +96,7 @@ def test_qt_that_dies_is_found_without_dying(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_full_disk_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cryoppp_annotator.session.doctor._LEAST_FREE_GB", 1e9)
+    monkeypatch.setattr("cryoppp_annotator.batch.doctor._LEAST_FREE_GB", 1e9)
     monkeypatch.delenv("DISPLAY", raising=False)
     disks = [check for check in examine() if check.name.startswith("disk")]
     assert len(disks) == 2

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cryoppp_annotator.batch.extract import ExtractionWish, extract
 from cryoppp_annotator.cli import main
 from cryoppp_annotator.errors import Cancelled
-from cryoppp_annotator.formats.stacks import write_stack
-from cryoppp_annotator.formats.star import read_star
+from cryoppp_annotator.formats.image.stacks import write_stack
+from cryoppp_annotator.formats.table.star import read_star
 from cryoppp_annotator.model.context import JobContext
-from cryoppp_annotator.session.extraction import ExtractionWish, extract
 
 Run = Callable[..., tuple[int, str, str]]
 N = 60

@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cryoppp_annotator import extensions
+from cryoppp_annotator.batch.pick import RECORD, PickWish, pick_all
 from cryoppp_annotator.cli import main
 from cryoppp_annotator.errors import Cancelled, EngineError, Refused
-from cryoppp_annotator.formats.stacks import write_stack
-from cryoppp_annotator.formats.star import read_star
+from cryoppp_annotator.formats.image.stacks import write_stack
+from cryoppp_annotator.formats.table.star import read_star
 from cryoppp_annotator.model.candidates import Candidates
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.picking.learned import Example, describe, train
 from cryoppp_annotator.picking.log import LOG
 from cryoppp_annotator.picking.matching import match
 from cryoppp_annotator.picking.model_file import save_model
-from cryoppp_annotator.session.picking import RECORD, PickWish, pick_all
 from cryoppp_annotator.testing import planted
 
 Cli = Callable[..., tuple[int, str, str]]

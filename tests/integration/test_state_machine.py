@@ -32,8 +32,9 @@ from cryoppp_annotator.model.coordinates import FloatArray
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.micrograph import MicrographState
 from cryoppp_annotator.model.region import REGION_REASONS, Region, unpack_vertices
-from cryoppp_annotator.session import proposals, regions
-from cryoppp_annotator.session.session import DEFAULT_DIAMETER_A
+from cryoppp_annotator.session.core.session import DEFAULT_DIAMETER_A
+from cryoppp_annotator.session.picks import proposing
+from cryoppp_annotator.session.regions.regions import regions
 from cryoppp_annotator.store.store import Selector
 
 pytestmark = pytest.mark.slow
@@ -398,8 +399,8 @@ class Curation(RuleBasedStateMachine):
         at = np.array([1000.0 * k for k in found])
         values = np.array(list(found.values()))
         candidates = Candidates(at, at, values, np.full(len(at), 100.0))
-        proposal = proposals.Proposal("log", self._diameter(), {}, ((here, candidates),))
-        proposals.enter(self.windows[name], proposal)
+        proposal = proposing.Proposal("log", self._diameter(), {}, ((here, candidates),))
+        proposing.enter(self.windows[name], proposal)
 
         others = [row for i, row in on.items() if i not in stale]
         free = [k for k in found if all(distance(k, row) >= 0.5 * diameter for row in others)]

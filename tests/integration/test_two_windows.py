@@ -18,7 +18,7 @@ from project_tools import check_memory, import_change, integrity, new_project, o
 from cryoppp_annotator.errors import ConflictError, Refused
 from cryoppp_annotator.model.curation import Decision, Reason, Table
 from cryoppp_annotator.model.micrograph import MicrographState
-from cryoppp_annotator.session.session import Announcement, Session
+from cryoppp_annotator.session.core.session import Announcement, Session
 from cryoppp_annotator.store.store import Selector
 
 N_EDITS = 200

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from cryoppp_annotator.errors import FormatError, Refused
-from cryoppp_annotator.formats.dataset import Dataset, read_dataset, write_dataset
+from cryoppp_annotator.formats.table.dataset import Dataset, read_dataset, write_dataset
 from cryoppp_annotator.model.coordinates import Orientation
 from cryoppp_annotator.model.curation import Decision, Reason
-from cryoppp_annotator.session import imports, project
-from cryoppp_annotator.session.session import Session
-from cryoppp_annotator.session.writeback import write_back
+from cryoppp_annotator.session.core import opening
+from cryoppp_annotator.session.core.session import Session
+from cryoppp_annotator.session.files import importing
+from cryoppp_annotator.session.files.as_imported import write_back
 
 STAR = """# version 30001
 
@@ -55,8 +56,8 @@ def opened(tmp_path: Path):
     made: list[Session] = []
 
     def make(folder: Path) -> Session:
-        plan = project.plan(folder, tmp_path / f"project{len(made)}")
-        made.append(project.open_plan(plan, curator="me"))
+        plan = opening.plan(folder, tmp_path / f"project{len(made)}")
+        made.append(opening.open_plan(plan, curator="me"))
         return made[-1]
 
     yield make
@@ -76,7 +77,7 @@ def movies(tmp_path: Path) -> Path:
 
 
 def enter(session: Session, path: Path, orientation: Orientation | None = Orientation.AS_STORED) -> int:
-    imports.enter(session, imports.read(session, path, orientation=orientation))
+    importing.enter(session, importing.read(session, path, orientation=orientation))
     return max(session.pick_sets)
 
 
@@ -166,7 +167,7 @@ def test_a_hand_pick_follows_the_rows_of_its_micrograph(opened, movies, tmp_path
     session.add(250, 150.5)
     out = write_back(session, number, tmp_path / "out").files[0]
     assert changed(tmp_path / "p.star", out) == ["+ b.mrc 250 150.5 x 1"]
-    found = imports.read(session, out, orientation=Orientation.AS_STORED)
+    found = importing.read(session, out, orientation=Orientation.AS_STORED)
     assert sorted(len(p) for _, p in found.matched) == [2, 2]
     silent = write_back(session, number, tmp_path / "silent", with_hand_picks=False).files[0]
     assert silent.read_text() == STAR
@@ -246,7 +247,7 @@ def test_each_format_edited_differs_in_what_was_edited(opened, movies, tmp_path,
     session.decide(session.particles.id[1:2], Decision.REJECTED, Reason.ICE)
     session.add(250, 150, anyway=True)
     (out,) = write_back(session, number, tmp_path / "out").files
-    plan = imports.read(session, out)
+    plan = importing.read(session, out)
     rows = [
         (x, y, d)
         for _, p in plan.matched
@@ -318,7 +319,7 @@ def test_an_empty_file_says_so_again(opened, movies, tmp_path):
     (folder / "a.box").write_text("90\t10\t20\t20\n")
     (folder / "b.box").write_text("")
     session = opened(movies)
-    (plan,) = imports.read_many(session, [folder / "a.box", folder / "b.box"])
-    imports.enter(session, plan.as_the_format_says())
+    (plan,) = importing.read_many(session, [folder / "a.box", folder / "b.box"])
+    importing.enter(session, plan.as_the_format_says())
     report = write_back(session, max(session.pick_sets), tmp_path / "out")
     assert sorted((f.name, f.stat().st_size) for f in report.files) == [("a.box", 12), ("b.box", 0)]

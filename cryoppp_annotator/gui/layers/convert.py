@@ -20,8 +20,9 @@ from napari.utils.notifications import show_info
 
 from ... import extensions
 from ...errors import FormatError
-from ...formats import images, registry
+from ...formats import registry
 from ...formats.atomic import write_text
+from ...formats.image import images
 from ...imaging.contrast import robust_limits
 from ...imaging.simulate import SimulationParameters, simulate_micrograph, views_for
 from ...model.coordinates import Orientation, SourceFrame, to_yx

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from ...errors import AnnotatorError
 from ...model.curation import Decision
 from ...model.region import Region
-from ...session.focus import Focus
+from ...session.core.focus import Focus
 from .corners import MARK_PX, Corners
 from .particles import ParticlesLayer
 

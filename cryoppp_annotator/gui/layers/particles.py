@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ...errors import AnnotatorError
 from ...model.curation import Decision
 from ...model.particles import Particles
-from ...session.focus import Focus
+from ...session.core.focus import Focus
 from .styles import ColourBy, colours, fills, silence, widths
 
 NAME = "particles"

@@ -14,8 +14,8 @@ from qtpy.QtGui import QImage
 
 from ...model.classes import ClassSummary
 from ...model.curation import Decision
-from ...session.class_view import SortBy, order_of, state_of, suggestion_of
-from ...session.edits import count_of
+from ...session.classes.browse import SortBy, order_of, state_of, suggestion_of
+from ...session.core.edits import count_of
 from ..layers.styles import WORDS
 
 #: Role under which a row gives its :class:`Tile`.

@@ -12,7 +12,7 @@ from qtpy.QtCore import QAbstractListModel, QModelIndex, Qt
 from qtpy.QtGui import QImage
 
 from ...model.curation import Decision
-from ...session.class_view import RunMembers
+from ...session.classes.browse import RunMembers
 from ..layers.styles import WORDS
 from .class_model import TILE, as_image
 

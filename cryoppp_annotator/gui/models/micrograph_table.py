@@ -9,7 +9,7 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
 from qtpy.QtGui import QColor, QFont
 
 from ...model.micrograph import FINISHED_STATES, Micrograph, MicrographState
-from ...session.session import Announcement, Session
+from ...session.core.session import Announcement, Session
 from ..keys import with_units
 
 SYMBOL = {

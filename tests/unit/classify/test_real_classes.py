@@ -10,8 +10,8 @@ import pytest
 from scipy.spatial import cKDTree
 
 from cryoppp_annotator.classify import engine, metrics, selection
-from cryoppp_annotator.formats import images
-from cryoppp_annotator.formats.stacks import read_stack
+from cryoppp_annotator.formats.image import images
+from cryoppp_annotator.formats.image.stacks import read_stack
 from cryoppp_annotator.imaging.patches import PatchOptions, box_for, extract_patches
 
 DIAMETER = 108.0

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from cryoppp_annotator.formats.check.frame import SCALES, check_frame, combine, describe
 from cryoppp_annotator.formats.cryoppp import CRYOPPP
-from cryoppp_annotator.formats.frame import SCALES, check_frame, combine, describe
 from cryoppp_annotator.formats.relion import RELION
 from cryoppp_annotator.model.coordinates import CRYOPPP_FRAME, Anchor, Orientation, SourceFrame
 

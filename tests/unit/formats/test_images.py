@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cryoppp_annotator.errors import Cancelled, FormatError
-from cryoppp_annotator.formats.images import find_micrographs, fingerprint, micrograph_name, probe, read
+from cryoppp_annotator.formats.image.images import find_micrographs, fingerprint, micrograph_name, probe, read
 
 DATA = Path(os.environ.get("CRYOPPP_TEST_DATA", Path(__file__).parents[3] / "../shared/data")).resolve()
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryoppp_annotator.formats.lint import Mend, centroid_offsets, lint_micrograph, lint_set, worse_of
+from cryoppp_annotator.formats.check.lint import Mend, centroid_offsets, lint_micrograph, lint_set, worse_of
 from cryoppp_annotator.model.curation import Decision
 from cryoppp_annotator.model.micrograph import Micrograph, MicrographState
 from cryoppp_annotator.model.pickfile import MicrographPicks

@@ -10,11 +10,11 @@ import pytest
 from fuzz_driver import mutated
 
 from cryoppp_annotator.errors import FormatError
-from cryoppp_annotator.formats import star as stars
-from cryoppp_annotator.formats.columns import LongColumn
-from cryoppp_annotator.formats.long_star import read_long_star
 from cryoppp_annotator.formats.relion import RELION_PARTICLES
-from cryoppp_annotator.formats.star import read_star
+from cryoppp_annotator.formats.table import star as stars
+from cryoppp_annotator.formats.table.columns import LongColumn
+from cryoppp_annotator.formats.table.long_star import read_long_star
+from cryoppp_annotator.formats.table.star import read_star
 
 OPTICS = "# version 30001\n\ndata_optics\n\nloop_\n_rlnOpticsGroup #1\n_rlnVoltage #2\n1 300.0\n2 200.0\n\n"
 HEAD = "# version 30001\n\ndata_particles\n\nloop_ \n_rlnMicrographName #1\n_rlnCoordinateX #2\n_rlnCoordinateY #3\n"
@@ -93,7 +93,7 @@ def test_particles_of_a_long_file(tmp_path, monkeypatch):
     path.write_text(particles(2000))
     short = RELION_PARTICLES.read(path)
     monkeypatch.setattr(stars, "_LONG_BYTES", 100)
-    monkeypatch.setattr("cryoppp_annotator.formats.long_star.PIECE_BYTES", 100)
+    monkeypatch.setattr("cryoppp_annotator.formats.table.long_star.PIECE_BYTES", 100)
     long = RELION_PARTICLES.read(path)
     assert isinstance(read_star(path).tables[1].columns["rlnCoordinateX"], LongColumn)
     assert [p.micrograph for p in long.picks] == [p.micrograph for p in short.picks]
@@ -114,7 +114,7 @@ def test_a_long_file_that_is_none(tmp_path: Path, monkeypatch):
 
 
 def test_text_without_end_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr("cryoppp_annotator.formats.long_star._MOST_WITHOUT_ROWS", 10_000)
+    monkeypatch.setattr("cryoppp_annotator.formats.table.long_star._MOST_WITHOUT_ROWS", 10_000)
     path = tmp_path / "x.star"
     path.write_text("just words and 1 2 3 numbers\n" * 5000)
     with pytest.raises(FormatError, match="no loop of rows"):

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cryoppp_annotator.errors import FormatError
-from cryoppp_annotator.formats import images
+from cryoppp_annotator.formats.check.frame import check_frame
 from cryoppp_annotator.formats.coco import COCO
 from cryoppp_annotator.formats.cryoppp import CRYOPPP
-from cryoppp_annotator.formats.frame import check_frame
-from cryoppp_annotator.formats.pictures import to_8bit
+from cryoppp_annotator.formats.image import images
+from cryoppp_annotator.formats.image.pictures import to_8bit
 from cryoppp_annotator.formats.yolo import YOLO
 from cryoppp_annotator.model.coordinates import CRYOPPP_FRAME, SourceFrame
 from cryoppp_annotator.model.pickfile import WriteOptions

@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cryoppp_annotator.batch.convert import Conversion, convert
 from cryoppp_annotator.errors import FormatError
 from cryoppp_annotator.formats.registry import match_micrographs
 from cryoppp_annotator.formats.relion import RELION, RELION_PARTICLES
-from cryoppp_annotator.formats.star import read_star
+from cryoppp_annotator.formats.table.star import read_star
 from cryoppp_annotator.model.coordinates import CRYOPPP_FRAME, RELION_FRAME, SourceFrame
 from cryoppp_annotator.model.curation import Decision
 from cryoppp_annotator.model.micrograph import Micrograph
 from cryoppp_annotator.model.pickfile import MicrographPicks, WriteOptions
-from cryoppp_annotator.session.conversion import Conversion, convert
 
 MANUAL = "\ndata_\n\nloop_ \n_rlnCoordinateX #1 \n_rlnCoordinateY #2 \n_rlnClassNumber #3 \n"
 floats = st.floats(-1e5, 1e5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryoppp_annotator.formats.rewrite import cells, rewritten, with_cells
+from cryoppp_annotator.formats.table.rewrite import cells, rewritten, with_cells
 
 words = st.text("abc123.-_", min_size=1, max_size=8)
 

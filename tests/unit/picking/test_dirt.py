@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from cryoppp_annotator.errors import Cancelled, EngineError
-from cryoppp_annotator.formats import images
+from cryoppp_annotator.formats.image import images
 from cryoppp_annotator.imaging.simulate import SimulationParameters, simulate_micrograph, views_for
 from cryoppp_annotator.model.candidates import Candidates
 from cryoppp_annotator.model.context import JobContext

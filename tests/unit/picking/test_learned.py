@@ -10,7 +10,7 @@ import pytest
 
 from cryoppp_annotator.api import Picker
 from cryoppp_annotator.errors import Cancelled, EngineError
-from cryoppp_annotator.formats import images
+from cryoppp_annotator.formats.image import images
 from cryoppp_annotator.model.candidates import Candidates
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.coordinates import FloatArray

@@ -8,14 +8,14 @@ import mrcfile
 import numpy as np
 import pytest
 
+from cryoppp_annotator.batch.simulate import structure_from_map
 from cryoppp_annotator.errors import EngineError
-from cryoppp_annotator.formats.stacks import write_stack
+from cryoppp_annotator.formats.image.stacks import write_stack
 from cryoppp_annotator.imaging.simulate import SimulationParameters, simulate_micrograph, views_for
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.picking.evaluate import quality
 from cryoppp_annotator.picking.matching import match
 from cryoppp_annotator.picking.template import TEMPLATE
-from cryoppp_annotator.session.simulated import structure_from_map
 from cryoppp_annotator.testing import check_picker, planted
 
 QUIET = JobContext()

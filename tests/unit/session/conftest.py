@@ -9,8 +9,9 @@ import mrcfile
 import pytest
 
 from cryoppp_annotator.imaging.simulate import SimulationParameters, simulate_micrograph, views_for
-from cryoppp_annotator.session import project, proposals
-from cryoppp_annotator.session.session import Session
+from cryoppp_annotator.session.core import opening
+from cryoppp_annotator.session.core.session import Session
+from cryoppp_annotator.session.picks import proposing
 
 PARAMETERS = SimulationParameters(
     size=(900, 900), structure="blob", n_particles=30, n_views=20, carbon_probability=0, n_contaminants=0, snr=0.3
@@ -26,7 +27,7 @@ def session(tmp_path: Path) -> Iterator[Session]:
         with mrcfile.new(tmp_path / f"m{i}.mrc") as mrc:
             mrc.set_data(truth.image)
             mrc.voxel_size = truth.pixel_size_A
-    opened = project.open_plan(project.plan(tmp_path, tmp_path / "project"), curator="me")
+    opened = opening.open_plan(opening.plan(tmp_path, tmp_path / "project"), curator="me")
     opened.set_diameter(truths[0].diameter_A)
     opened.truths = truths
     opened.go(opened.micrographs[0].id)
@@ -35,12 +36,12 @@ def session(tmp_path: Path) -> Iterator[Session]:
 
 
 @pytest.fixture
-def entered() -> Callable[[Session, proposals.Proposal], str]:
+def entered() -> Callable[[Session, proposing.Proposal], str]:
     """Enters a proposal; what is said of it."""
 
-    def enter(into: Session, proposal: proposals.Proposal) -> str:
+    def enter(into: Session, proposal: proposing.Proposal) -> str:
         lines: list[str] = []
-        proposals.enter(into, proposal, lines.append)
+        proposing.enter(into, proposal, lines.append)
         (line,) = lines
         return line
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pytest
+from cryoppp_annotator.session.classes.decide.browse import SortBy
 
 from cryoppp_annotator.errors import Cancelled
 from cryoppp_annotator.model.classes import ClassRun, ClassSummary
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.curation import Decision, Reason
-from cryoppp_annotator.session import class_view, classes, crops, project
-from cryoppp_annotator.session.class_view import SortBy
+from cryoppp_annotator.session.classes.decide import browse, crops, decide
+from cryoppp_annotator.session.core import opening
 from cryoppp_annotator.store.store import Selector
 
 U, A, R = Decision.UNDECIDED, Decision.ACCEPTED, Decision.REJECTED
@@ -38,7 +39,7 @@ def session(tmp_path: Path):
         with mrcfile.new(tmp_path / "data" / f"{name}.mrc") as file:
             file.set_data(image)
             file.voxel_size = 5.0
-    opened = project.open_plan(project.plan(tmp_path / "data", tmp_path / "project"), curator="me")
+    opened = opening.open_plan(opening.plan(tmp_path / "data", tmp_path / "project"), curator="me")
     opened.set_diameter(90.0)
     for micrograph in opened.micrographs:
         opened.go(micrograph.id)
@@ -71,7 +72,7 @@ def stored(session) -> ClassRun:
         "seconds": 1.0,
     }  # fmt: skip
     run = ClassRun(0, "run", "here", 5.0, "", session.store.newest(), items, "", record)
-    return classes.enter_run(session, classes.RunResult(run, np.zeros((3, 16, 16), np.float32), columns))
+    return decide.enter_run(session, decide.RunResult(run, np.zeros((3, 16, 16), np.float32), columns))
 
 
 # --- membership ------------------------------------------------------------------------------------------------------
@@ -79,18 +80,18 @@ def stored(session) -> ClassRun:
 
 def test_counts_follow_every_kind_of_change(session):
     run = stored(session)
-    members = class_view.load_members(session, run)
+    members = browse.load_members(session, run)
     session.changed.connect(lambda told: told.change and members.absorb(told.change))
 
     def as_stored() -> list[list[int]]:
-        return classes.counts(session, run).tolist()
+        return decide.counts(session, run).tolist()
 
     def check() -> None:
         assert members.counts().tolist() == as_stored()
 
     assert members.counts().tolist() == [[0, 4, 0], [0, 4, 0], [0, 3, 0]]
     ids = everything(session).id
-    classes.decide_classes(session, run.id, [2], R)
+    decide.decide_classes(session, run.id, [2], R)
     check()
     session.decide(session.particles.id[:3], U)
     check()
@@ -111,7 +112,7 @@ def test_counts_follow_every_kind_of_change(session):
 
 def test_where_members_are_and_who_is_surest(session):
     run = stored(session)
-    members = class_view.load_members(session, run)
+    members = browse.load_members(session, run)
     first, second = (m.id for m in session.micrographs)
     assert members.where([3]) == [(second, 2), (first, 1)]
     assert members.where([1, 2]) == [(first, 4), (second, 4)]
@@ -124,8 +125,8 @@ def test_where_members_are_and_who_is_surest(session):
 
 def test_a_run_without_members_is_no_trouble(session):
     run = stored(session)
-    members = class_view.load_members(session, run)
-    empty = class_view.RunMembers({n: getattr(members, n)[:0] for n in (
+    members = browse.load_members(session, run)
+    empty = browse.RunMembers({n: getattr(members, n)[:0] for n in (
         "particle", "micrograph", "number", "posterior", "decision")}, 3)  # fmt: skip
     assert empty.counts().tolist() == [[0, 0, 0]] * 3
     assert empty.numbers_of(np.array([1, 2])).tolist() == [0, 0]
@@ -141,7 +142,7 @@ def test_a_run_without_members_is_no_trouble(session):
     [((0, 0, 0), U), ((10, 0, 0), U), ((0, 95, 5), A), ((0, 5, 95), R), ((50, 50, 0), None), ((0, 80, 20), None)],
 )
 def test_a_class_is_decided_when_nearly_all_of_it_is(counts, state):
-    assert class_view.state_of(counts) is state
+    assert browse.state_of(counts) is state
 
 
 def item(number: int, count: int = 10, quality: float = 0.5, resolution: float = 20.0, **more) -> ClassSummary:
@@ -151,19 +152,19 @@ def item(number: int, count: int = 10, quality: float = 0.5, resolution: float =
 def test_a_threshold_overrules_the_program_only_where_there_is_a_quality():
     good, junk = item(1, quality=0.4, suggestion=R), item(2, quality=0.9, kind="outlier", suggestion=R)
     unknown = item(3, quality=math.nan, suggestion=A)
-    assert class_view.suggestion_of(good, None) is R
-    assert class_view.suggestion_of(good, 0.4) is A
-    assert class_view.suggestion_of(good, 0.41) is R
-    assert class_view.suggestion_of(junk, 0.0) is R
-    assert class_view.suggestion_of(unknown, 1.0) is A
+    assert browse.suggestion_of(good, None) is R
+    assert browse.suggestion_of(good, 0.4) is A
+    assert browse.suggestion_of(good, 0.41) is R
+    assert browse.suggestion_of(junk, 0.0) is R
+    assert browse.suggestion_of(unknown, 1.0) is A
 
 
 def test_the_first_threshold_lies_between_what_is_kept_and_what_is_not():
     told = [item(1, quality=0.8, suggestion=A), item(2, quality=0.5, suggestion=A), item(3, quality=0.1, suggestion=R)]
-    assert class_view.suggested_threshold(told) == pytest.approx(0.3)
-    assert class_view.suggested_threshold(told[:2]) == 0.0
-    assert class_view.suggested_threshold(told[2:]) == 1.0
-    assert 0 < class_view.suggested_threshold([]) < 1
+    assert browse.suggested_threshold(told) == pytest.approx(0.3)
+    assert browse.suggested_threshold(told[:2]) == 0.0
+    assert browse.suggested_threshold(told[2:]) == 1.0
+    assert 0 < browse.suggested_threshold([]) < 1
 
 
 def test_order_puts_junk_and_the_unknown_last_and_leaves_out_the_empty():
@@ -171,18 +172,18 @@ def test_order_puts_junk_and_the_unknown_last_and_leaves_out_the_empty():
         item(1, 5, 0.2, 30), item(2, 50, 0.9, math.nan), item(3, 0), item(4, 500, kind="empty"), item(5, 20, 0.5, 9.0),
         item(6, 1, math.nan, 12.0),
     ]  # fmt: skip
-    assert class_view.order_of(told, SortBy.SIZE) == [2, 5, 1, 6, 4]
-    assert class_view.order_of(told, SortBy.SIZE, ascending=True) == [6, 1, 5, 2, 4]
-    assert class_view.order_of(told, SortBy.QUALITY) == [2, 5, 1, 6, 4]
-    assert class_view.order_of(told, SortBy.QUALITY, ascending=True) == [1, 5, 2, 6, 4]
-    assert class_view.order_of(told, SortBy.RESOLUTION) == [5, 6, 1, 2, 4]
+    assert browse.order_of(told, SortBy.SIZE) == [2, 5, 1, 6, 4]
+    assert browse.order_of(told, SortBy.SIZE, ascending=True) == [6, 1, 5, 2, 4]
+    assert browse.order_of(told, SortBy.QUALITY) == [2, 5, 1, 6, 4]
+    assert browse.order_of(told, SortBy.QUALITY, ascending=True) == [1, 5, 2, 6, 4]
+    assert browse.order_of(told, SortBy.RESOLUTION) == [5, 6, 1, 2, 4]
 
 
 def test_each_picture_has_its_own_contrast():
     ramp = np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16)
     holed = ramp.copy()
     holed[3, 3] = np.nan
-    greys = class_view.as_greys(np.stack([ramp, 1e6 * ramp - 7, np.ones_like(ramp), holed]))
+    greys = browse.as_greys(np.stack([ramp, 1e6 * ramp - 7, np.ones_like(ramp), holed]))
     np.testing.assert_array_equal(greys[0], greys[1])
     assert (greys[0].min(), greys[0].max()) == (0, 255)
     assert set(greys[2].flat) == {128}
@@ -192,11 +193,11 @@ def test_each_picture_has_its_own_contrast():
 def test_picks_anywhere_are_decided_in_one_step(session):
     ids = everything(session).id[[0, 1, 7]]
     steps = len(session.history())
-    assert class_view.decide_picks(session, ids, R, Reason.ICE) == 3
+    assert browse.decide_picks(session, ids, R, Reason.ICE) == 3
     found = everything(session)
     assert found.id[found.reason == Reason.ICE].tolist() == ids.tolist()
     assert len(session.history()) == steps + 1
-    assert class_view.decide_picks(session, ids, R, Reason.ICE) == 0
+    assert browse.decide_picks(session, ids, R, Reason.ICE) == 0
     session.undo()
     assert not (everything(session).decision == R).any()
 

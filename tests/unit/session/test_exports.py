@@ -16,14 +16,14 @@ from PIL import Image
 from cryoppp_annotator.errors import Cancelled, FormatError, Refused
 from cryoppp_annotator.formats.cryoppp import CRYOPPP
 from cryoppp_annotator.formats.relion import RELION, RELION_PARTICLES
-from cryoppp_annotator.formats.star import read_star
+from cryoppp_annotator.formats.table.star import read_star
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.coordinates import Orientation
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.micrograph import MicrographState
-from cryoppp_annotator.session import exports, imports
-from cryoppp_annotator.session.project import open_plan, plan
-from cryoppp_annotator.session.session import Session
+from cryoppp_annotator.session.core.opening import open_plan, plan
+from cryoppp_annotator.session.core.session import Session
+from cryoppp_annotator.session.files import exporting, importing
 from cryoppp_annotator.store.store import Selector
 
 H, W = 96, 128
@@ -49,7 +49,7 @@ def session(tmp_path: Path) -> Iterator[Session]:
     session.close()
 
 
-def names(report: exports.ExportReport) -> list[str]:
+def names(report: exporting.ExportReport) -> list[str]:
     return [path.name for path in report.files]
 
 
@@ -59,7 +59,7 @@ def names(report: exports.ExportReport) -> list[str]:
      ("accepted+rejected", [10.5, 100]), ("all", [10.5, 50, 100])],
 )  # fmt: skip
 def test_decisions(session: Session, tmp_path: Path, word: str, columns: list[float]) -> None:
-    report = exports.export(session, tmp_path / "o", "relion-particles", decisions=exports.DECISIONS[word])
+    report = exporting.export(session, tmp_path / "o", "relion-particles", decisions=exporting.DECISIONS[word])
     assert (report.n_picks, report.n_micrographs) == (len(columns), 1)
     (picks,) = RELION_PARTICLES.read(report.files[0]).picks
     assert picks.micrograph == "a.mrc"
@@ -72,23 +72,23 @@ def test_empty_is_a_statement_and_unseen_is_none(session: Session, tmp_path: Pat
     session.go(3)
     session.add(5.0, 5.0)
     session.set_state([3], MicrographState.UNUSABLE)
-    report = exports.export(session, tmp_path / "o", "cryoppp")
+    report = exporting.export(session, tmp_path / "o", "cryoppp")
     assert names(report) == ["a.csv", "b.csv"]
     assert report.notes[0] == "1 unusable micrograph left out"
     assert len(CRYOPPP.read(report.files[1]).picks[0]) == 0
 
 
 def test_a_diameter_that_nobody_said_is_told(session: Session, tmp_path: Path) -> None:
-    report = exports.export(session, tmp_path / "o", "cryoppp")
+    report = exporting.export(session, tmp_path / "o", "cryoppp")
     assert "nobody has said the particle's diameter; 150 A" in report.notes[0]
     session.set_diameter(40)
-    report = exports.export(session, tmp_path / "o", "cryoppp")
+    report = exporting.export(session, tmp_path / "o", "cryoppp")
     assert report.notes == ()
     assert CRYOPPP.read(report.files[0]).picks[0].diameter_px.tolist() == [20.0]
 
 
 def test_frame_and_suffix(session: Session, tmp_path: Path) -> None:
-    report = exports.export(
+    report = exporting.export(
         session, tmp_path / "o", "relion", orientation=Orientation.FLIP_Y, suffix="_mine", box_size_px=20
     )
     assert "a_mine.star" in names(report)
@@ -99,30 +99,32 @@ def test_frame_and_suffix(session: Session, tmp_path: Path) -> None:
 def test_pixel_size_and_diameter_follow_the_override(session: Session, tmp_path: Path) -> None:
     session.set_diameter(40)
     session.set_pixel_size(4.0, 1)
-    report = exports.export(session, tmp_path / "o", "cryoppp")
+    report = exporting.export(session, tmp_path / "o", "cryoppp")
     assert CRYOPPP.read(report.files[0]).picks[0].diameter_px.tolist() == [10.0]
 
 
 def test_nothing_to_write(session: Session, tmp_path: Path) -> None:
     session.decide_where(Selector(), Decision.UNDECIDED)
     with pytest.raises(Refused, match="0 accepted, 3 undecided, 0 rejected"):
-        exports.export(session, tmp_path / "o", "cryoppp")
+        exporting.export(session, tmp_path / "o", "cryoppp")
     assert not (tmp_path / "o").exists()
 
 
 def test_unknown_format_and_a_file_in_the_way(session: Session, tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="relion, relion-particles"):
-        exports.export(session, tmp_path / "o", "word")
+        exporting.export(session, tmp_path / "o", "word")
     (tmp_path / "o").write_text("here first")
     for name in ("cryoppp", "relion", "relion-particles"):
         with pytest.raises(FormatError, match="cannot be written"):
-            exports.export(session, tmp_path / "o", name)
+            exporting.export(session, tmp_path / "o", name)
     assert (tmp_path / "o").read_text() == "here first"
 
 
 def imported(session: Session, path: Path, text: str) -> Path:
     path.write_text(text)
-    imports.enter(session, imports.read(session, path, orientation=Orientation.AS_STORED), decision=Decision.ACCEPTED)
+    importing.enter(
+        session, importing.read(session, path, orientation=Orientation.AS_STORED), decision=Decision.ACCEPTED
+    )
     return path
 
 
@@ -132,7 +134,7 @@ def test_hand_picks_do_not_cost_an_import_its_columns(session: Session, tmp_path
     head = "data_\n\nloop_\n" + "".join(f"_{label} #{i}\n" for i, label in enumerate(labels, 1))
     rows = "a.mrc 20 30 12.5 15000.25 left\na.mrc 40 50 13.5 15000.25 right\n"
     imported(session, tmp_path / "p.star", head + rows)
-    report = exports.export(session, tmp_path / "o", name)
+    report = exporting.export(session, tmp_path / "o", name)
     star = read_star(tmp_path / "o" / ("a_manualpick.star" if name == "relion" else "particles.star"))
     assert report.n_picks == 3
     table = star.tables[-1].columns
@@ -143,24 +145,24 @@ def test_hand_picks_do_not_cost_an_import_its_columns(session: Session, tmp_path
 
 
 def test_another_axis_keeps_the_format_s_corner(session: Session, tmp_path: Path) -> None:
-    exports.export(session, tmp_path / "o", "box", box_size_px=20, orientation=Orientation.FLIP_Y)
+    exporting.export(session, tmp_path / "o", "box", box_size_px=20, orientation=Orientation.FLIP_Y)
     assert (tmp_path / "o" / "a.box").read_text() == f"0.5\t{H - 10 - 10}\t20\t20\n"
-    exports.export(session, tmp_path / "t", "topaz", scale=2)
+    exporting.export(session, tmp_path / "t", "topaz", scale=2)
     assert (tmp_path / "t" / "particles.txt").read_text().split("\n")[1] == "a\t5.25\t5"
 
 
 def test_a_cryosparc_export_fills_a_copy_of_what_was_imported(session: Session, tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="template"):
-        exports.export(session, tmp_path / "o", "cryosparc")
+        exporting.export(session, tmp_path / "o", "cryosparc")
     made = Dataset.allocate(2, [(f"location/{name}", kind) for name, kind in FIELDS.items()])
     made["location/micrograph_path"] = np.array(["J1/b.mrc", "J1/a.mrc"], object)
     made["location/micrograph_shape"] = np.array([[H, W]] * 2, np.uint32)
     made["location/center_x_frac"], made["location/center_y_frac"] = [0.5, 0.25], [0.5, 0.75]
     source = tmp_path / "picked.cs"
     made.save(source)
-    plan = imports.read(session, source, orientation=Orientation.FLIP_Y)
-    imports.enter(session, plan, decision=Decision.ACCEPTED)
-    report = exports.export(session, tmp_path / "o", "cryosparc")
+    plan = importing.read(session, source, orientation=Orientation.FLIP_Y)
+    importing.enter(session, plan, decision=Decision.ACCEPTED)
+    report = exporting.export(session, tmp_path / "o", "cryosparc")
     assert names(report) == ["picked.cs"]
     back = Dataset.load(report.files[0])
     assert back["uid"][:2].tolist() == made["uid"].tolist()
@@ -171,7 +173,7 @@ def test_a_cryosparc_export_fills_a_copy_of_what_was_imported(session: Session, 
     assert back["location/center_y_frac"].tolist() == pytest.approx([0.5, 0.75, 1 - 10 / H])
     other = tmp_path / "other.cs"
     shutil.copy(source, other)
-    assert names(exports.export(session, tmp_path / "o", "cryosparc", template=other)) == ["other.cs"]
+    assert names(exporting.export(session, tmp_path / "o", "cryosparc", template=other)) == ["other.cs"]
 
 
 def test_labels_go_with_the_pictures_they_are_of(session: Session, tmp_path: Path) -> None:
@@ -179,14 +181,14 @@ def test_labels_go_with_the_pictures_they_are_of(session: Session, tmp_path: Pat
     ramp = np.linspace(0, 255, H * W).reshape(H, W).round().astype(np.float32)
     with mrcfile.open(tmp_path / "movies" / "a.mrc", "r+") as file:
         file.set_data(ramp)
-    coco = exports.export(session, tmp_path / "c", "coco")
+    coco = exporting.export(session, tmp_path / "c", "coco")
     assert names(coco) == ["a.png", "annotations.json"]
     told = json.loads((tmp_path / "c" / "annotations.json").read_text())
     assert told["info"]["frame"] == "as-stored"
     assert "row 0 of the picture is the first row" in told["info"]["y_axis"]
     assert told["images"] == [{"id": 1, "file_name": "a.png", "width": W, "height": H}]
     assert told["annotations"][0]["bbox"] == [0.5, 0, 20, 20]
-    yolo = exports.export(session, tmp_path / "y", "yolo")
+    yolo = exporting.export(session, tmp_path / "y", "yolo")
     assert names(yolo) == ["a.png", "a.txt", "classes.txt", "data.yaml"]
     assert "y runs down" in (tmp_path / "y" / "data.yaml").read_text()
     for folder in ("c", "y"):
@@ -194,10 +196,10 @@ def test_labels_go_with_the_pictures_they_are_of(session: Session, tmp_path: Pat
         assert pixels.dtype == np.uint8
         assert (np.diff(pixels.astype(int).ravel()) >= 0).all()  # not flipped
     with pytest.raises(FormatError, match="frame of the pictures"):
-        exports.export(session, tmp_path / "c", "coco", orientation=Orientation.FLIP_Y)
+        exporting.export(session, tmp_path / "c", "coco", orientation=Orientation.FLIP_Y)
 
 
 def test_export_can_be_cancelled(session: Session, tmp_path: Path) -> None:
     with pytest.raises(Cancelled):
-        exports.export(session, tmp_path / "o", "cryoppp", context=JobContext(is_cancelled=lambda: True))
+        exporting.export(session, tmp_path / "o", "cryoppp", context=JobContext(is_cancelled=lambda: True))
     assert not (tmp_path / "o").exists()

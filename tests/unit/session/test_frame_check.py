@@ -9,11 +9,11 @@ import mrcfile
 import numpy as np
 import pytest
 
+from cryoppp_annotator.batch.check_frame import Wish, check
 from cryoppp_annotator.cli import main
 from cryoppp_annotator.errors import FormatError
-from cryoppp_annotator.formats.images import micrograph_name
+from cryoppp_annotator.formats.image.images import micrograph_name
 from cryoppp_annotator.model.coordinates import CRYOPPP_FRAME, Anchor, SourceFrame
-from cryoppp_annotator.session.frame_check import Wish, check
 
 H, W, DIAMETER = 400, 500, 30
 
@@ -151,15 +151,15 @@ def test_labels_made_by_convert_lie_on_their_pictures(tmp_path, positions, capsy
 
 def test_a_project_exports_labels_with_pictures(tmp_path, positions):
     from cryoppp_annotator.model.curation import Decision
-    from cryoppp_annotator.session import exports, imports
-    from cryoppp_annotator.session.project import open_plan, plan
+    from cryoppp_annotator.session.core.opening import open_plan, plan
+    from cryoppp_annotator.session.files import exporting, importing
 
     session = open_plan(plan(tmp_path / "mics", tmp_path / "project"), curator="ann")
     try:
-        found = imports.read(session, star(tmp_path / "m.star", *positions))
+        found = importing.read(session, star(tmp_path / "m.star", *positions))
         assert not found.contradicted
-        imports.enter(session, found, decision=Decision.ACCEPTED)
-        report = exports.export(session, tmp_path / "out", "coco")
+        importing.enter(session, found, decision=Decision.ACCEPTED)
+        report = exporting.export(session, tmp_path / "out", "coco")
     finally:
         session.close()
     assert {path.name for path in report.files} == {"m.png", "annotations.json"}
@@ -169,8 +169,8 @@ def test_a_project_exports_labels_with_pictures(tmp_path, positions):
 @pytest.mark.parametrize("answer", ["image", "format"])
 def test_an_import_asks_about_corners_too(tmp_path, positions, answer):
     from cryoppp_annotator.errors import Refused
-    from cryoppp_annotator.session import imports
-    from cryoppp_annotator.session.project import open_plan, plan
+    from cryoppp_annotator.session.core.opening import open_plan, plan
+    from cryoppp_annotator.session.files import importing
 
     x, y = positions
     path = tmp_path / "m.box"
@@ -179,14 +179,14 @@ def test_an_import_asks_about_corners_too(tmp_path, positions, answer):
     )  # centres, where corners belong
     session = open_plan(plan(tmp_path / "mics", tmp_path / "project"), curator="ann")
     try:
-        found = imports.read(session, path)
+        found = importing.read(session, path)
         assert found.contradicted
         assert "box corners" not in str(found.verdict)
         with pytest.raises(Refused, match="the image says as-stored"):
-            imports.enter(session, found)
+            importing.enter(session, found)
         settled = found.as_imaged() if answer == "image" else found.with_orientation(found.frame.orientation)
         assert not settled.contradicted
-        imports.enter(session, settled)
+        importing.enter(session, settled)
         entered = session.store.particles(session.micrographs[0].id)
         assert np.allclose(np.sort(entered.x), np.sort(x + (0 if answer == "image" else 30)))
     finally:

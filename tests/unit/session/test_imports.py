@@ -14,9 +14,9 @@ from cryoppp_annotator.errors import Cancelled, FormatError, Refused
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.coordinates import Orientation
 from cryoppp_annotator.model.curation import Decision, Reason
-from cryoppp_annotator.session import imports
-from cryoppp_annotator.session.project import open_plan, plan
-from cryoppp_annotator.session.session import Session
+from cryoppp_annotator.session.core.opening import open_plan, plan
+from cryoppp_annotator.session.core.session import Session
+from cryoppp_annotator.session.files import importing
 
 H, W, DIAMETER = 400, 480, 24
 
@@ -83,9 +83,9 @@ def star(path: Path, x: np.ndarray, y: np.ndarray, *, more: str = "", cells: str
 def test_cryoppp_rows_count_from_the_last(make: Callable[..., Session], positions: np.ndarray, tmp_path: Path) -> None:
     session = make()
     x, y = positions.T
-    read = imports.read(session, csv(tmp_path / "a.csv", x, H - y))
+    read = importing.read(session, csv(tmp_path / "a.csv", x, H - y))
     assert (read.verdict.orientation, read.contradicted) == (Orientation.FLIP_Y, False)
-    said = imports.enter(session, read)
+    said = importing.enter(session, read)
     assert "import 40 picks from a.csv on 1 micrograph" in said
     assert "checked against the image: right" in said
     session.go(1)
@@ -104,15 +104,15 @@ def test_a_contradicted_frame_is_refused_until_a_person_speaks(
     x, y = positions.T
     path = star(tmp_path / "a.star", x, H - y)
     session.set_diameter(DIAMETER * 2.0)
-    read = imports.read(session, path)
+    read = importing.read(session, path)
     assert read.contradicted
     with pytest.raises(Refused, match="the image says flip-y"):
-        imports.enter(session, read)
+        importing.enter(session, read)
     assert session.counts()["undecided"] == 0
-    imports.enter(session, read.with_orientation(Orientation.FLIP_Y))
+    importing.enter(session, read.with_orientation(Orientation.FLIP_Y))
     session.go(1)
     np.testing.assert_array_equal(session.particles.yx, positions[:, ::-1])
-    insisted = imports.read(session, path, orientation=Orientation.AS_STORED)
+    insisted = importing.read(session, path, orientation=Orientation.AS_STORED)
     assert not insisted.contradiction
     assert "but the image says flip-y" in insisted.frame_message()
 
@@ -121,23 +121,23 @@ def test_a_display_picture_decides_its_frame_itself(
     make: Callable[..., Session], positions: np.ndarray, tmp_path: Path
 ) -> None:
     session = make(picture=True)
-    read = imports.read(session, csv(tmp_path / "a.csv", *positions.T))
+    read = importing.read(session, csv(tmp_path / "a.csv", *positions.T))
     assert read.frame.orientation is Orientation.AS_STORED
     assert "read as-stored, as the image says" in read.frame_message()
 
 
 def test_few_picks_are_taken_on_trust(make: Callable[..., Session], positions: np.ndarray, tmp_path: Path) -> None:
     session = make()
-    read = imports.read(session, csv(tmp_path / "a.csv", *positions[:3].T))
+    read = importing.read(session, csv(tmp_path / "a.csv", *positions[:3].T))
     assert read.verdict.orientation is None
-    assert "not checked against the image (too few picks)" in imports.enter(session, read)
+    assert "not checked against the image (too few picks)" in importing.enter(session, read)
 
 
 def test_what_the_file_says_is_kept(make: Callable[..., Session], positions: np.ndarray, tmp_path: Path) -> None:
     session = make()
     x, y = positions.T
     more = "rlnAutopickFigureOfMerit rlnClassNumber rlnAnglePsi"
-    imports.enter(session, imports.read(session, star(tmp_path / "a.star", x, y, more=more, cells="1.5 3 -12.250")))
+    importing.enter(session, importing.read(session, star(tmp_path / "a.star", x, y, more=more, cells="1.5 3 -12.250")))
     p = session.store.particles(1)
     assert set(p.score.tolist()) == {1.5}
     assert set(p.class_id.tolist()) == {3}
@@ -154,7 +154,7 @@ def test_decision_is_for_picks_about_which_the_file_is_silent(
     truth = tmp_path / "d" / "ground_truth"
     csv(truth / "particle_coordinates" / "a.csv", x[:30], H - y[:30])
     csv(truth / "false_positives" / "a_false_positives.csv", x[30:], H - y[30:])
-    imports.enter(session, imports.read(session, tmp_path / "d"), decision=given)
+    importing.enter(session, importing.read(session, tmp_path / "d"), decision=given)
     p = session.store.particles(1)
     assert set(p.decision[:30].tolist()) == {int(given)}
     assert set(p.decision[30:].tolist()) == {int(Decision.REJECTED)}
@@ -167,8 +167,8 @@ def test_other_diameters_stay_with_the_picks(
 ) -> None:
     session = make()
     x, y = positions.T
-    imports.enter(session, imports.read(session, csv(tmp_path / "one" / "a.csv", x[:20], H - y[:20])))
-    imports.enter(session, imports.read(session, csv(tmp_path / "two" / "a.csv", x[20:], H - y[20:], 30)))
+    importing.enter(session, importing.read(session, csv(tmp_path / "one" / "a.csv", x[:20], H - y[:20])))
+    importing.enter(session, importing.read(session, csv(tmp_path / "two" / "a.csv", x[20:], H - y[20:], 30)))
     p = session.store.particles(1)
     assert session.diameter_A == 48
     np.testing.assert_array_equal(session.diameters_A(p), [48.0] * 20 + [60.0] * 20)
@@ -176,21 +176,21 @@ def test_other_diameters_stay_with_the_picks(
 
 def test_the_same_file_twice(make: Callable[..., Session], positions: np.ndarray, tmp_path: Path) -> None:
     session = make()
-    read = imports.read(session, csv(tmp_path / "a.csv", positions[:, 0], H - positions[:, 1]))
-    imports.enter(session, read)
+    read = importing.read(session, csv(tmp_path / "a.csv", positions[:, 0], H - positions[:, 1]))
+    importing.enter(session, read)
     with pytest.raises(Refused, match="imported before"):
-        imports.enter(session, read)
-    imports.enter(session, read, again=True, name="second look")
+        importing.enter(session, read)
+    importing.enter(session, read, again=True, name="second look")
     assert [s["name"] for s in session.pick_sets.values()] == ["a.csv", "second look"]
     session.undo()
     session.undo()
-    imports.enter(session, read)  # what was undone is not there
+    importing.enter(session, read)  # what was undone is not there
 
 
 def test_picks_of_other_micrographs_are_refused(make: Callable[..., Session], tmp_path: Path) -> None:
     session = make()
     with pytest.raises(FormatError, match=r"belong to other micrographs .*zzz"):
-        imports.read(session, csv(tmp_path / "zzz.csv", np.array([1.0]), np.array([2.0])))
+        importing.read(session, csv(tmp_path / "zzz.csv", np.array([1.0]), np.array([2.0])))
 
 
 def test_a_flip_needs_a_height(make: Callable[..., Session], positions: np.ndarray, tmp_path: Path) -> None:
@@ -198,13 +198,13 @@ def test_a_flip_needs_a_height(make: Callable[..., Session], positions: np.ndarr
     session = make(broken=True)
     x, y = positions.T
     files = [csv(tmp_path / f"{name}.csv", x, H - y) for name in "ab"]
-    (read,) = imports.read_many(session, files)
+    (read,) = importing.read_many(session, files)
     assert (len(read.matched), read.n_picks) == (2, 40)
-    assert "left out on 1 micrograph that cannot be read" in imports.enter(session, read)
+    assert "left out on 1 micrograph that cannot be read" in importing.enter(session, read)
     assert session.micrographs[1].n_particles == 0
     with pytest.raises(FormatError, match="b cannot be read"):
-        imports.enter(session, imports.read(session, files[1]))
-    imports.enter(session, imports.read(session, star(tmp_path / "b.star", x, y)))  # no flip, no height
+        importing.enter(session, importing.read(session, files[1]))
+    importing.enter(session, importing.read(session, star(tmp_path / "b.star", x, y)))  # no flip, no height
     assert session.micrographs[1].n_particles == 40
 
 
@@ -216,7 +216,7 @@ def test_another_pixel_size_is_said(make: Callable[..., Session], positions: np.
         "data_optics\n\nloop_\n_rlnOpticsGroup #1\n_rlnMicrographOriginalPixelSize #2\n1 4.0\n\ndata_particles\n\n"
         f"loop_\n_rlnMicrographName #1\n_rlnCoordinateX #2\n_rlnCoordinateY #3\n_rlnOpticsGroup #4\n{rows}"
     )
-    assert "the file says 4 A/px, the project 2" in imports.enter(session, imports.read(session, path))
+    assert "the file says 4 A/px, the project 2" in importing.enter(session, importing.read(session, path))
 
 
 def test_files_of_one_source_are_one_step(make: Callable[..., Session], positions: np.ndarray, tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_files_of_one_source_are_one_step(make: Callable[..., Session], position
     one = [csv(tmp_path / "one" / f"{name}.csv", x, H - y) for name in ("a", "zzz")]
     two = csv(tmp_path / "two" / "a.csv", x + 2, H - y)
     also = star(tmp_path / "a_autopick.star", x, y)
-    plans = imports.read_many(session, [*one, two, also])
+    plans = importing.read_many(session, [*one, two, also])
     assert [(p.file.path.name, p.n_picks, p.unmatched) for p in plans] == [
         ("one", 40, ("zzz",)), ("a.csv", 40, ()), ("a_autopick.star", 40, ()),
     ]  # fmt: skip
@@ -239,16 +239,16 @@ def test_permissive_steps_over_a_file_of_no_use(
     bad = tmp_path / "b.csv"
     bad.write_bytes(b"\x00\xff" * 50)
     with pytest.raises(FormatError, match=r"b\.csv"):
-        imports.read_many(session, [good, bad])
-    (read,) = imports.read_many(session, [bad, good], permissive=True)
+        importing.read_many(session, [good, bad])
+    (read,) = importing.read_many(session, [bad, good], permissive=True)
     assert [issue.path for issue in read.file.issues] == [bad]
-    assert "1 bad row left out" in imports.enter(session, read)
+    assert "1 bad row left out" in importing.enter(session, read)
     with pytest.raises(FormatError):
-        imports.read_many(session, [bad, bad], permissive=True)
+        importing.read_many(session, [bad, bad], permissive=True)
 
 
 def test_reading_can_be_cancelled(make: Callable[..., Session], positions: np.ndarray, tmp_path: Path) -> None:
     session = make()
     path = csv(tmp_path / "a.csv", positions[:, 0], H - positions[:, 1])
     with pytest.raises(Cancelled):
-        imports.read_many(session, [path, path], context=JobContext(is_cancelled=lambda: True))
+        importing.read_many(session, [path, path], context=JobContext(is_cancelled=lambda: True))

@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cryoppp_annotator.batch.pick import PickWish, pick_all
 from cryoppp_annotator.errors import EngineError
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.curation import Decision
-from cryoppp_annotator.session import learning, proposals
-from cryoppp_annotator.session.picking import PickWish, pick_all
+from cryoppp_annotator.session.picks import learning, proposing
 
 
 def decide(session, n: int = 50) -> None:
     """Decisions as a person makes them, on the first micrograph."""
     first = session.micrographs[0]
-    proposals.enter(session, proposals.propose(session, "log", [first]))
+    proposing.enter(session, proposing.propose(session, "log", [first]))
     p, truth = session.particles, session.truths[0]
     away = np.array([np.hypot(truth.x - x, truth.y - y).min() for x, y in zip(p.x, p.y, strict=True)])
     hit = away < 0.3 * truth.diameter_px
@@ -45,12 +45,12 @@ def test_decisions_on_one_micrograph_serve_the_other(session):
     assert learned.path.parent.parent == session.store.folder
     assert "accepted" in learned.told
     assert learning.learn(session).path == learned.path  # the same decisions, the same model
-    proposal = proposals.propose(session, "learned", session.micrographs, parameters=learning.parameters_of(learned))
+    proposal = proposing.propose(session, "learned", session.micrographs, parameters=learning.parameters_of(learned))
     assert not proposal.failed
     again = learning.parameters_of(learning.learn(session))
-    assert proposals.propose(session, "learned", session.micrographs, parameters=again).before.startswith("2 of 2")
+    assert proposing.propose(session, "learned", session.micrographs, parameters=again).before.startswith("2 of 2")
     before = session.counts()
-    proposals.enter(session, proposal)
+    proposing.enter(session, proposal)
     after = session.counts()
     assert (after["accepted"], after["rejected"]) == (before["accepted"], before["rejected"])
     second, truth = session.store.particles(session.micrographs[1].id), session.truths[1]
@@ -77,7 +77,7 @@ def test_an_undecided_micrograph_is_looked_at_and_a_damaged_one_does_no_harm(ses
 
 
 def test_without_its_model_the_picker_fails_on_each_micrograph_and_says_so(session, tmp_path: Path):
-    proposal = proposals.propose(session, "learned", session.micrographs, parameters={"model": str(tmp_path / "gone")})
+    proposal = proposing.propose(session, "learned", session.micrographs, parameters={"model": str(tmp_path / "gone")})
     assert not proposal.found
     assert len(proposal.failed) == 2
     assert "gone" in proposal.failed[0][1]

@@ -8,10 +8,11 @@ import mrcfile
 import numpy as np
 import pytest
 
-from cryoppp_annotator.formats.lint import Mend
+from cryoppp_annotator.formats.check.lint import Mend
 from cryoppp_annotator.model.coordinates import Orientation
 from cryoppp_annotator.model.curation import Decision, Reason
-from cryoppp_annotator.session import imports, linting, project
+from cryoppp_annotator.session.core import opening
+from cryoppp_annotator.session.files import importing, linting
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def session(tmp_path: Path):
         with mrcfile.new(tmp_path / f"{name}.mrc") as mrc:
             mrc.set_data(rng.normal(size=(400, 500)).astype(np.float32))
             mrc.voxel_size = 2.0
-    opened = project.open_plan(project.plan(tmp_path, tmp_path / "project"), curator="me")
+    opened = opening.open_plan(opening.plan(tmp_path, tmp_path / "project"), curator="me")
     opened.set_diameter(80.0)  # 40 px
     yield opened
     opened.close()
@@ -63,7 +64,7 @@ def test_names_that_match_nothing_are_told(session, tmp_path):
     (tmp_path / "p.star").write_text(
         "data_\n\nloop_\n_rlnMicrographName #1\n_rlnCoordinateX #2\n_rlnCoordinateY #3\na.mrc 100 100\nz.mrc 5 5\n"
     )
-    imports.enter(session, imports.read(session, tmp_path / "p.star", orientation=Orientation.AS_STORED))
+    importing.enter(session, importing.read(session, tmp_path / "p.star", orientation=Orientation.AS_STORED))
     (told,) = [f.finding.message for f in linting.lint(session) if f.finding.rule == "name-mismatch"]
     assert "z.mrc" in told
 

@@ -10,16 +10,17 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pytest
+from cryoppp_annotator.session.pictures.display.display import Pictures, View
 from scipy.ndimage import gaussian_filter
 
+from cryoppp_annotator.batch.denoise import named_denoiser
 from cryoppp_annotator.errors import FormatError, Refused
 from cryoppp_annotator.imaging.ctf import Ctf, Defocus, Optics
 from cryoppp_annotator.imaging.denoise import BAND_PASS
 from cryoppp_annotator.imaging.filters import fourier_crop
 from cryoppp_annotator.jobs.runner import Runner
-from cryoppp_annotator.session import attached, optics, project
-from cryoppp_annotator.session.denoising import named_denoiser
-from cryoppp_annotator.session.pictures import Pictures, View
+from cryoppp_annotator.session.core import opening
+from cryoppp_annotator.session.pictures.display import attached, optics
 
 H, W = 384, 512
 HEAD = "data_micrographs\n\nloop_\n_rlnMicrographName #1\n_rlnOpticsGroup #2\n_rlnDefocusU #3\n_rlnDefocusV #4\n"
@@ -47,7 +48,7 @@ def write(path: Path, pixels: np.ndarray) -> Path:
 def session(tmp_path):
     for k in range(3):
         write(tmp_path / f"data/mic_{k}.mrc", micrograph(k))
-    found = project.open_plan(project.plan(tmp_path / "data"), curator="ann")
+    found = opening.open_plan(opening.plan(tmp_path / "data"), curator="ann")
     yield found
     found.close()
 
@@ -73,7 +74,7 @@ def test_a_relion_star_gives_each_micrograph_its_ctf_and_one_undo_takes_it_back(
     assert optics.ctf_of(named(session, "mic_0")) == Ctf(Defocus(21000, 20000), Optics(200, 1.4, 0.08))
     assert optics.ctf_of(named(session, "mic_1")) == Ctf(Defocus(15000, 15500), Optics(300, 2.7, 0.1))
     assert optics.ctf_of(named(session, "mic_2")) is None
-    again = project.open_project(session.store.folder, curator="bob")
+    again = opening.open_project(session.store.folder, curator="bob")
     assert optics.ctf_of(named(again, "mic_0")) == optics.ctf_of(named(session, "mic_0")), "it is stored"
     again.close()
     assert "nothing new" in optics.import_optics(session, star)

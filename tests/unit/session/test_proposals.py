@@ -10,12 +10,13 @@ import pytest
 from cryoppp_annotator.errors import Refused
 from cryoppp_annotator.model.candidates import Candidates
 from cryoppp_annotator.model.curation import Decision, Reason
-from cryoppp_annotator.session import project, proposals, whole_boxes
-from cryoppp_annotator.session.focus import Focus
+from cryoppp_annotator.session.core import opening, whole_boxes
+from cryoppp_annotator.session.core.focus import Focus
+from cryoppp_annotator.session.picks import proposing
 
 
 def test_a_picker_finds_the_particles_and_undo_takes_them_back(session, entered):
-    proposal = proposals.propose(session, "log", session.micrographs)
+    proposal = proposing.propose(session, "log", session.micrographs)
     assert "proposes" in entered(session, proposal)
     truth, p = session.truths[0], session.particles
     assert (p.decision == Decision.UNDECIDED).all()
@@ -29,9 +30,9 @@ def test_a_picker_finds_the_particles_and_undo_takes_them_back(session, entered)
 def test_decided_picks_stay_and_older_candidates_make_room(session, entered):
     first = session.micrographs[0]
     found = Candidates(*(np.array(v, float) for v in ([100, 400, 700], [100, 400, 700], [3, 2, 1], [200] * 3)))
-    proposal = proposals.Proposal("log", session.diameter_A, {}, ((first.id, found),))
+    proposal = proposing.Proposal("log", session.diameter_A, {}, ((first.id, found),))
     mine = session.add(100, 110)
-    proposals.enter(session, proposal)
+    proposing.enter(session, proposal)
     assert sorted(session.particles.x) == [100, 400, 700]
     assert mine in session.particles.id
     accepted, undecided = (
@@ -40,7 +41,7 @@ def test_decided_picks_stay_and_older_candidates_make_room(session, entered):
     )
     session.decide(accepted, Decision.ACCEPTED)
     again = Candidates(*(np.array(v, float) for v in ([405, 600], [405, 200], [5, 4], [200] * 2)))
-    said = entered(session, proposals.Proposal("log", session.diameter_A, {}, ((first.id, again),)))
+    said = entered(session, proposing.Proposal("log", session.diameter_A, {}, ((first.id, again),)))
     assert "made room" in said
     assert sorted(session.particles.x) == [100, 400, 600]
     assert undecided[0] not in session.particles.id
@@ -51,7 +52,7 @@ def test_decided_picks_stay_and_older_candidates_make_room(session, entered):
 def test_candidates_below_the_threshold_are_hidden_and_a_click_there_accepts(session):
     first = session.micrographs[0]
     found = Candidates(*(np.array(v, float) for v in ([100, 400], [100, 400], [3, 1], [200] * 2)))
-    proposals.enter(session, proposals.Proposal("log", session.diameter_A, {}, ((first.id, found),)))
+    proposing.enter(session, proposing.Proposal("log", session.diameter_A, {}, ((first.id, found),)))
     focus = Focus(session)
     assert focus.shown().all()
     focus.set_threshold(2.0)
@@ -65,19 +66,19 @@ def test_candidates_below_the_threshold_are_hidden_and_a_click_there_accepts(ses
 
 def test_a_broken_micrograph_is_told_and_the_others_go_on(session):
     session.path_of(session.micrographs[0]).write_bytes(b"nothing")
-    proposal = proposals.propose(session, "log", session.micrographs)
+    proposal = proposing.propose(session, "log", session.micrographs)
     assert [name for name, _ in proposal.failed] == ["m0"]
     assert len(proposal.found) == 1
 
 
 def test_whole_boxes_only_is_a_step_and_holds_until_it_is_taken_back(session):
-    everywhere = proposals.propose(session, "log", session.micrographs[:1]).found[0][1]
+    everywhere = proposing.propose(session, "log", session.micrographs[:1]).found[0][1]
     assert whole_boxes.whole_box_px(session) == 0
     box = whole_boxes.suggested_px(session)
     assert box >= 1.5 * session.diameter_A / session.pixel_size_A(session.current)
     whole_boxes.set_whole_box_px(session, box)
     for avoid in (True, False):  # carbon wanted or not: a box that sticks out is of no use
-        proposal = proposals.propose(session, "log", session.micrographs[:1], avoid=avoid)
+        proposal = proposing.propose(session, "log", session.micrographs[:1], avoid=avoid)
         found, m = proposal.found[0][1], session.micrographs[0]
         inside = (found.x >= box / 2) & (found.x <= m.width - 1 - box / 2)
         inside &= (found.y >= box / 2) & (found.y <= m.height - 1 - box / 2)
@@ -96,11 +97,11 @@ def test_a_candidate_that_is_proposed_again_stays_the_pick_it_is(session, entere
 
     def proposed(picker, xs, scores):
         columns = (xs, xs, scores, [np.nan] * len(xs))
-        return proposals.Proposal(
+        return proposing.Proposal(
             picker, session.diameter_A, {}, ((first.id, Candidates(*(np.array(c, float) for c in columns))),)
         )
 
-    proposals.enter(session, proposed("log", [100, 400, 700], [5, 4, 3]))
+    proposing.enter(session, proposed("log", [100, 400, 700], [5, 4, 3]))
     before = session.particles
     moved_on, (old_set,) = before.id[2], set(before.pick_set.tolist())
     said = entered(session, proposed("learned", [100.4, 401, 200], [0.9, np.nan, 0.2]))
@@ -118,6 +119,6 @@ def test_a_candidate_that_is_proposed_again_stays_the_pick_it_is(session, entere
     assert set(session.particles.pick_set.tolist()) == {old_set}
     session.redo()
     assert set(session.particles.pick_set.tolist()) == {new_set}
-    with closing(project.open_project(session.store.folder)) as again:
+    with closing(opening.open_project(session.store.folder)) as again:
         again.go(first.id)
         np.testing.assert_array_equal(again.particles.score, [0.9, np.nan, 0.2])

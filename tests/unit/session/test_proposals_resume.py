@@ -26,11 +26,13 @@ from cryoppp_annotator.model.candidates import Candidates
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.curation import Reason
 from cryoppp_annotator.model.region import Origin, Region
-from cryoppp_annotator.session import project, proposals, regions
-from cryoppp_annotator.session.one_pick import OnePick, Picked
-from cryoppp_annotator.session.proposal_cache import ProposalCache
-from cryoppp_annotator.session.session import Session
-from cryoppp_annotator.session.whole_boxes import set_whole_box_px
+from cryoppp_annotator.session.core import opening
+from cryoppp_annotator.session.core.session import Session
+from cryoppp_annotator.session.core.whole_boxes import set_whole_box_px
+from cryoppp_annotator.session.picks import proposing
+from cryoppp_annotator.session.picks.one_micrograph import OnePick, Picked
+from cryoppp_annotator.session.picks.proposed_before import ProposalCache
+from cryoppp_annotator.session.regions.regions import regions
 
 N, SIDE = 8, 160
 SQUARE = np.array([(20.0, 20.0), (20.0, 60.0), (60.0, 60.0), (60.0, 20.0)])
@@ -59,7 +61,7 @@ def eight(tmp_path: Path) -> Iterator[Session]:
     (tmp_path / "data").mkdir()
     for number in range(N):
         write(tmp_path / "data" / f"m{number}.mrc", number)
-    opened = project.open_plan(project.plan(tmp_path / "data", tmp_path / "project"), curator="me")
+    opened = opening.open_plan(opening.plan(tmp_path / "data", tmp_path / "project"), curator="me")
     opened.set_diameter(60.0)
     opened.go(opened.micrographs[0].id)
     yield opened
@@ -70,16 +72,16 @@ def kept(session: Session) -> list[Path]:
     return sorted((session.store.folder / "cache" / "proposals").glob("*.npz"))
 
 
-def propose(session: Session, context: JobContext | None = None, **more: Any) -> proposals.Proposal:
-    return proposals.propose(session, "counting", session.micrographs, context=context or JobContext(), **more)
+def propose(session: Session, context: JobContext | None = None, **more: Any) -> proposing.Proposal:
+    return proposing.propose(session, "counting", session.micrographs, context=context or JobContext(), **more)
 
 
 def stopped_after(session: Session, n: int, said: list[str]) -> JobContext:
     return JobContext(on_progress=lambda *told: said.append(told[2]), is_cancelled=lambda: len(kept(session)) >= n)
 
 
-def same(a: proposals.Proposal, b: proposals.Proposal) -> bool:
-    def flat(one: proposals.Proposal) -> list[Any]:
+def same(a: proposing.Proposal, b: proposing.Proposal) -> bool:
+    def flat(one: proposing.Proposal) -> list[Any]:
         picks = [(n, *(v.tolist() for v in (c.x, c.y, c.score, c.diameter_A))) for n, c in one.found]
         found = [(n, [(r.reason, r.vertices.tolist()) for r in there]) for n, there in one.regions]
         return [picks, found, dict(one.left_out), one.failed, one.diameter_A, one.parameters]
@@ -123,7 +125,7 @@ def test_nothing_is_picked_twice_where_nothing_has_changed(eight: Session, calls
     first = propose(eight)
     ball = Region(Reason.ICE, SQUARE + 80)
     here = eight.micrographs[2].id
-    proposals.enter(eight, replace(first, regions=((here, (ball,)),)))
+    proposing.enter(eight, replace(first, regions=((here, (ball,)),)))
     assert [r.origin for r in eight.store.regions(here)] == [Origin.FOUND]
     calls.taken()
     again = propose(eight)
@@ -137,8 +139,8 @@ def test_a_kill_costs_only_what_was_running(eight: Session, calls: Calls) -> Non
         "import sys\n"
         "from pathlib import Path\n"
         "from cryoppp_annotator.session import project, proposals\n"
-        "session = project.open_project(Path(sys.argv[1]))\n"
-        "proposals.propose(session, 'counting', session.micrographs)\n"
+        "session = opening.open_project(Path(sys.argv[1]))\n"
+        "proposing.propose(session, 'counting', session.micrographs)\n"
     )
     path = os.pathsep.join([str(calls.plugin), *filter(None, [os.environ.get("PYTHONPATH")])])
     other = subprocess.Popen([sys.executable, "-c", script, eight.store.folder], env={**os.environ, "PYTHONPATH": path})
@@ -352,7 +354,7 @@ def test_a_project_opened_read_only_is_not_written(eight: Session, calls: Calls)
     with_picks = propose(eight)
     for file in kept(eight):
         file.unlink()
-    other = project.open_project(eight.store.folder, read_only=True)
+    other = opening.open_project(eight.store.folder, read_only=True)
     try:
         assert same(with_picks, propose(other))
     finally:

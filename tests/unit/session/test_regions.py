@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 
 from cryoppp_annotator.errors import Refused
-from cryoppp_annotator.formats.lint import Mend
+from cryoppp_annotator.formats.check.lint import Mend
 from cryoppp_annotator.imaging.simulate import SimulationParameters, simulate_micrograph, views_for
 from cryoppp_annotator.jobs.runner import Runner
 from cryoppp_annotator.model.curation import Decision, Reason, Table
 from cryoppp_annotator.model.region import Origin, Region, overlap
-from cryoppp_annotator.session import linting, project, proposals, regions
-from cryoppp_annotator.session.backlog import LATER, Backlog
+from cryoppp_annotator.session.core import opening
+from cryoppp_annotator.session.core.backlog import LATER, Backlog
+from cryoppp_annotator.session.files import linting
+from cryoppp_annotator.session.picks import proposing
+from cryoppp_annotator.session.regions.regions import regions
 from cryoppp_annotator.store.store import Selector
 
 PARAMETERS = SimulationParameters(
@@ -38,7 +41,7 @@ def session(tmp_path: Path, truths):
         with mrcfile.new(tmp_path / f"m{i}.mrc") as mrc:
             mrc.set_data(truth.image)
             mrc.voxel_size = truth.pixel_size_A
-    opened = project.open_plan(project.plan(tmp_path, tmp_path / "project"), curator="me")
+    opened = opening.open_plan(opening.plan(tmp_path, tmp_path / "project"), curator="me")
     opened.set_diameter(truths[0].diameter_A)
     opened.go(opened.micrographs[0].id)
     yield opened
@@ -75,7 +78,7 @@ def test_a_drawn_region_is_one_step_and_outlives_the_program(session):
     session.redo()
     folder = session.store.folder
     session.close()
-    again = project.open_project(folder, curator="me")
+    again = opening.open_project(folder, curator="me")
     try:
         (kept,) = regions.of(again, region.micrograph)
         assert kept.id == number
@@ -98,7 +101,7 @@ def test_an_outline_that_holds_nothing_is_refused(session, outline):
 
 
 def test_another_window_sees_a_region_and_both_undo_their_own(session):
-    other = project.open_project(session.store.folder, curator="bob")
+    other = opening.open_project(session.store.folder, curator="bob")
     number = regions.draw(session, SQUARE, Reason.ICE)
     regions.set_reason(other, [number], Reason.CARBON)
     heard = []
@@ -159,8 +162,8 @@ def test_carbon_and_ice_are_found_on_all_micrographs_as_one_step(session):
 
 
 def test_candidates_keep_off_carbon_and_ice(session, truths, entered):
-    everything = proposals.propose(session, "log", session.micrographs, avoid=False)
-    proposal = proposals.propose(session, "log", session.micrographs)
+    everything = proposing.propose(session, "log", session.micrographs, avoid=False)
+    proposal = proposing.propose(session, "log", session.micrographs)
     said = entered(session, proposal)
     assert "left out" in said
     assert "on carbon" in said
@@ -197,7 +200,7 @@ def test_a_region_rejects_the_undecided_in_it_and_nobody_elses(session):
     assert Reason(int(p.reason[p.rows_of(np.array([no]))[0]])) is Reason.OVERLAP
     session.undo()
     # decided by somebody between the look and the step: it stays
-    other = project.open_project(session.store.folder, curator="bob")
+    other = opening.open_project(session.store.folder, curator="bob")
     other.go(session.current_id)
     other.decide([inside], Decision.ACCEPTED)
     other.close()
@@ -232,7 +235,7 @@ def test_lint_tells_of_picks_in_regions_and_mends_the_undecided(session):
 @pytest.fixture
 def door(session, monkeypatch):
     """A background that writes only when it is told to; a step over more than one pick is big."""
-    monkeypatch.setattr("cryoppp_annotator.session.session.BIG", 1)
+    monkeypatch.setattr("cryoppp_annotator.session.core.session.BIG", 1)
     runner, held = Runner(), threading.Event()
     session.backlog = Backlog(session, runner)
     runner.submit(lambda context: held.wait(60), title="door", at_once=True)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import mrcfile
 import numpy as np
 import pytest
+from cryoppp_annotator.session.classes.decide.job import classify_project
+from cryoppp_annotator.session.classes.decide.options import RunOptions
 
 from cryoppp_annotator.errors import AnnotatorError, Cancelled, EngineError, Refused
-from cryoppp_annotator.formats.stacks import write_stack
+from cryoppp_annotator.formats.image.stacks import write_stack
 from cryoppp_annotator.imaging.ctf import Ctf, Defocus, Optics
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.curation import Decision
 from cryoppp_annotator.picking.evaluate import quality
 from cryoppp_annotator.picking.matching import match
-from cryoppp_annotator.session import optics, proposals, template_making, templates
-from cryoppp_annotator.session.class_job import classify_project
-from cryoppp_annotator.session.class_options import RunOptions
+from cryoppp_annotator.session.classes.decide import template_making, templates
+from cryoppp_annotator.session.picks import proposing
+from cryoppp_annotator.session.pictures.display import optics
 from cryoppp_annotator.store.store import Selector
 
 
@@ -34,7 +36,7 @@ def tell_defocus(session) -> Ctf:
 
 
 def scores(session, parameters) -> np.ndarray:
-    ((_, found),) = proposals.propose(
+    ((_, found),) = proposing.propose(
         session, "template", session.micrographs[1:], parameters=parameters, avoid=False
     ).found
     return found.score
@@ -52,7 +54,7 @@ def test_averages_of_the_accepted_picks_find_the_particles_of_another_micrograph
     images, _ = templates.load_template(session, told.name)
     assert 1 <= len(images) <= 5
     assert template_making.looks_white(images)
-    ((_, found),) = proposals.propose(session, "template", session.micrographs[1:], parameters=told.parameters()).found
+    ((_, found),) = proposing.propose(session, "template", session.micrographs[1:], parameters=told.parameters()).found
     truth = session.truths[1]
     hit = match(found.x, found.y, found.score, truth.x, truth.y, 0.3 * truth.diameter_px)
     assert quality([hit]).best_f1 > 0.85

@@ -10,9 +10,10 @@ import pytest
 
 from cryoppp_annotator.model.candidates import Candidates
 from cryoppp_annotator.model.curation import Decision
-from cryoppp_annotator.session import project, proposals
-from cryoppp_annotator.session.commands import session_commands
-from cryoppp_annotator.session.focus import Focus
+from cryoppp_annotator.session.core import opening
+from cryoppp_annotator.session.core.commands import session_commands
+from cryoppp_annotator.session.core.focus import Focus
+from cryoppp_annotator.session.picks import proposing
 from cryoppp_annotator.store.store import Selector
 
 
@@ -22,7 +23,7 @@ def session(tmp_path: Path):
         with mrcfile.new(tmp_path / f"m{i}.mrc") as mrc:
             mrc.set_data(np.random.default_rng(i).normal(size=(300, 300)).astype(np.float32))
             mrc.voxel_size = 2.0
-    opened = project.open_plan(project.plan(tmp_path, tmp_path / "project"), curator="me")
+    opened = opening.open_plan(opening.plan(tmp_path, tmp_path / "project"), curator="me")
     opened.set_diameter(40)
     opened.go(opened.micrographs[0].id)
     yield opened
@@ -33,7 +34,7 @@ def propose(session, picker: str, number: int, scores: list[float]) -> None:
     x = np.arange(len(scores)) * 40.0 + 20
     found = Candidates(x, np.full(len(x), 30.0 + 60 * number), np.array(scores), np.full(len(x), 40.0))
     one = session.micrographs[number].id
-    proposals.enter(session, proposals.Proposal(picker, 40.0, {}, ((one, found),)))
+    proposing.enter(session, proposing.Proposal(picker, 40.0, {}, ((one, found),)))
 
 
 def test_a_probability_and_a_standard_deviation_share_no_threshold(session):

@@ -16,7 +16,7 @@ from alembic.migration import MigrationContext
 
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.micrograph import MicrographState
-from cryoppp_annotator.session.session import Session
+from cryoppp_annotator.session.core.session import Session
 from cryoppp_annotator.store import database, schema
 from cryoppp_annotator.store.store import DATABASE_NAME, Store
 

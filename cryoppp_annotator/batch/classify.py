@@ -1,0 +1,229 @@
+"""2D classification of a stack or of picks, from files to files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..classify.engine import MASK, Classification, Settings, classify, prepare
+from ..classify.metrics import ClassMetrics, Kind, measure
+from ..classify.selection import verdict
+from ..errors import FormatError, Refused
+from ..formats.atomic import write_text
+from ..formats.image.images import MRC_EXTENSIONS
+from ..formats.image.stacks import read_named_images, read_stack
+from ..formats.table.star import ColumnReader, StarFile, StarTable, format_star, read_star
+from ..imaging.ctf import Optics
+from ..imaging.patches import shrink
+from ..model.context import JobContext
+from ..session.classes.cluster import class_workers
+from ..session.classes.report import as_summary, write_report
+from .extract import ExtractionWish, extract
+
+_QUIET = JobContext()
+#: Side of the boxes that are classified, px; larger ones are Fourier-cropped.
+SIDE_PX = 64
+#: Mask of picks in boxes of 1.5 diameters: the particle's own radius and 15 % more, as a share of the box.
+_MASK_OF_PICKS = 1.15 / 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class ParticleStack:
+    """Images to classify, and what their STAR file says of them.
+
+    Attributes
+    ----------
+    images : (n, box, box) array, yx, white particles
+    pixel_size_A : float or None
+    defocus_A : (n,) float64 or None
+        Mean of U and V.
+    optics : Optics
+    table : mapping of label to (n,) list of str
+        Columns of the particles, image names among them.
+    optics_table : mapping of label to list of str, or None
+    """
+
+    images: NDArray[Any]
+    pixel_size_A: float | None
+    defocus_A: NDArray[np.float64] | None
+    optics: Optics
+    table: dict[str, list[str]]
+    optics_table: dict[str, list[str]] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ClassificationReport:
+    """What a run found and wrote."""
+
+    result: Classification
+    classes: tuple[ClassMetrics, ...]
+    seconds: float
+    files: tuple[Path, ...]
+    notes: tuple[str, ...]
+    verdict: str
+
+
+def load_stack(path: Path) -> ParticleStack:
+    """Read ``.mrcs``, or a particles STAR whose rows name their images.
+
+    Raises
+    ------
+    FormatError
+        Not such a file, several pixel sizes, or an image that is missing.
+    """
+    if path.suffix.lower() in MRC_EXTENSIONS:
+        images, pixel = read_stack(path)
+        names = [f"{i:06d}@{path.as_posix()}" for i in range(1, len(images) + 1)]
+        return ParticleStack(images, pixel, None, Optics(), {"rlnImageName": names})
+    star = read_star(path)
+    table = next((t for t in star.tables if "rlnImageName" in t.columns), None)
+    if table is None:
+        raise FormatError("names no images (rlnImageName): it holds picks; say where the micrographs are", path)
+    images, pixel = read_named_images(star, table.columns["rlnImageName"], table.lines)
+    defocus = None
+    if {"rlnDefocusU", "rlnDefocusV"} <= set(table.columns):
+        reader = ColumnReader(table.columns, table.lines, path, False)
+        defocus = (reader.number("rlnDefocusU", optional=True) + reader.number("rlnDefocusV", optional=True)) / 2.0
+    group = star.table("optics")
+    values = {
+        label: _one_value(star, group, table, label)
+        for label in ("rlnImagePixelSize", "rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
+    }
+    default = Optics()
+    optics = Optics(
+        values["rlnVoltage"] or default.voltage_kV,
+        default.cs_mm if values["rlnSphericalAberration"] is None else values["rlnSphericalAberration"],
+        default.amplitude_contrast if values["rlnAmplitudeContrast"] is None else values["rlnAmplitudeContrast"],
+    )
+    columns = {label: list(column) for label, column in table.columns.items()}
+    kept = None if group is None else {label: list(column) for label, column in group.columns.items()}
+    return ParticleStack(images, values["rlnImagePixelSize"] or pixel, defocus, optics, columns, kept)
+
+
+def _one_value(star: StarFile, optics: StarTable | None, table: StarTable, label: str) -> float | None:
+    """The one value a column has, wherever it stands; None = no such column."""
+    for source in (optics, table):
+        if source is not None and label in source.columns:
+            values = np.unique(ColumnReader(source.columns, source.lines, star.path, False).number(label))
+            if len(values) > 1:
+                told = ", ".join(f"{value:g}" for value in values)
+                raise FormatError(f"mixes particles of several {label} ({told}); classify them apart", star.path)
+            return float(values[0]) if len(values) else None
+    return None
+
+
+def classify_files(
+    sources: Sequence[Path],
+    out: Path,
+    settings: Settings,
+    *,
+    wish: ExtractionWish | None = None,
+    use_ctf: bool = True,
+    scheduler: str | None = None,
+    context: JobContext = _QUIET,
+) -> ClassificationReport:
+    """Classify a particle stack, or picks that are extracted first.
+
+    Parameters
+    ----------
+    sources : sequence of Path
+        One stack or STAR with images; or, with ``wish``, coordinate files.
+    out : Path
+        Gets ``classes.mrcs``, ``particles.star``, ``summary.csv`` and ``gallery.png``; of picks also the extracted
+        particles, in ``extracted/``.
+    settings : Settings
+    wish : ExtractionWish, optional
+        How picks are extracted; their boxes are Fourier-cropped to at most 64 px.
+    use_ctf : bool
+        Use the defocus where it is known.
+    scheduler : str, optional
+        Of a Dask cluster that does the comparing; what is read and written is read and written here.
+    context : JobContext
+
+    Raises
+    ------
+    FormatError, EngineError, Refused, Cancelled
+    """
+    started = time.monotonic()
+    notes: list[str] = []
+    if wish is not None:
+        taken = extract(sources, out / "extracted", replace(wish, out_px=SIDE_PX), context=context)
+        notes += taken.notes
+        stack = load_stack(taken.star)
+    elif len(sources) == 1:
+        stack = load_stack(sources[0])
+    else:
+        raise Refused("one stack at a time; picks need their micrographs (--micrographs)")
+    images, pixel = stack.images, stack.pixel_size_A
+    box = images.shape[1]
+    if box > SIDE_PX and images.shape[1] == images.shape[2]:
+        images = shrink(images, SIDE_PX)
+        pixel = pixel and pixel * (box // 2 * 2) / SIDE_PX
+    defocus = stack.defocus_A if use_ctf and _keeps_phases(wish) else None
+    if defocus is None:
+        notes.append("no CTF: the defocus is not known or not used")
+    elif not pixel:
+        notes.append("no CTF: the pixel size is not known")
+    ready = prepare(
+        images, defocus_A=defocus, pixel_size_A=pixel, optics=stack.optics, max_rings=settings.max_rings,
+        mask_radius=_MASK_OF_PICKS if wish is not None and wish.box_px is None else MASK, context=context,
+    )  # fmt: skip
+    with class_workers(scheduler, context) as (workers, inner):
+        result = classify(ready, settings, workers=workers, context=inner)
+    notes += result.notes
+    unusable = int((result.label < 0).sum())
+    if unusable:
+        notes.append(f"left out: {unusable:,} boxes with NaN or without contrast (class 0)")
+    classes = measure(result, pixel)
+    files = _write(out, stack, images, pixel, result, classes)
+    return ClassificationReport(result, classes, time.monotonic() - started, files, tuple(notes), verdict(classes))
+
+
+def _keeps_phases(wish: ExtractionWish | None) -> bool:
+    """Whether the CTF of the boxes is the microscope's own (not flipped on extraction)."""
+    return wish is None or not wish.phase_flip
+
+
+def _write(
+    out: Path,
+    stack: ParticleStack,
+    images: NDArray[Any],
+    pixel: float | None,
+    result: Classification,
+    classes: Sequence[ClassMetrics],
+) -> tuple[Path, ...]:
+    averages = _averages(images, result, classes)
+    files = list(write_report(out, averages, [as_summary(item) for item in classes], pixel))
+    number = np.zeros(result.posterior.shape[1] + 1, np.int64)
+    for item in classes:
+        number[item.column] = item.id
+    table = dict(stack.table)
+    table["rlnClassNumber"] = [str(i) for i in number[result.label].tolist()]
+    table["rlnMaxValueProbDistribution"] = [f"{value:.4f}" for value in result.posterior.max(axis=1)]
+    if pixel:
+        for label, column in (("rlnOriginXAngst", 1), ("rlnOriginYAngst", 0)):
+            table[label] = [f"{value:.3f}" for value in -result.offset_px[:, column].astype(np.float64) * pixel]
+    blocks = [("particles", table)]
+    if stack.optics_table is not None:
+        blocks.insert(0, ("optics", stack.optics_table))
+    files.append(write_text(out / "particles.star", format_star(blocks, version="30001")))
+    return tuple(files)
+
+
+def _averages(images: NDArray[Any], result: Classification, classes: Sequence[ClassMetrics]) -> NDArray[np.float32]:
+    """(classes, box, box) float32 in the order of their ids; of the two models, the plain mean of their members."""
+    drawn = result.model.images()
+    out = np.zeros((len(classes), *drawn.shape[1:]), np.float32)
+    for place, item in enumerate(classes):
+        members = np.flatnonzero(result.label == item.column)
+        if item.kind is Kind.STRUCTURE:
+            out[place] = drawn[item.column]
+        elif len(members):
+            out[place] = np.mean(images[members], axis=0, dtype=np.float64)
+    return out

@@ -1,0 +1,339 @@
+"""Particle stacks from coordinate files: one ``.mrcs`` a micrograph, and the ``particles.star`` that RELION takes."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import AnnotatorError, Cancelled, Refused
+from ..formats.atomic import replacing
+from ..formats.image import images
+from ..formats.image.stacks import write_stack
+from ..formats.table.star import format_rows, format_star, number_text
+from ..imaging.ctf import Defocus, Optics
+from ..imaging.filters import fft_workers
+from ..imaging.patches import Edge, PatchOptions, box_for, extract_patches, phase_ctf
+from ..jobs.cluster import each
+from ..model.context import JobContext
+from ..model.coordinates import Orientation
+from ..model.curation import Decision
+from ..model.pickfile import MicrographPicks
+from .convert import Conversion, read_picks
+
+_QUIET = JobContext()
+#: Boxes cut between two looks at whether the job was cancelled.
+_BATCH = 256
+#: Micrographs in memory at once, at most.
+_AT_ONCE = 4
+_DEFOCUS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")
+_OPTICS = {"rlnVoltage": "voltage_kV", "rlnSphericalAberration": "cs_mm", "rlnAmplitudeContrast": "amplitude_contrast"}
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractionWish:
+    """How to extract.
+
+    Attributes
+    ----------
+    micrographs : str
+        Folder, pattern or file.
+    box_px : int or None
+        Side of the box, micrograph px; None = 1.5 diameters.
+    bin : int
+        Fourier-crop by so much; ignored where ``out_px`` is given.
+    out_px : int or None
+        Side of the boxes that are written (at most ``box_px``).
+    edge : Edge
+    invert : bool
+        Particles are dark in the micrographs, as in raw ones.
+    phase_flip : bool
+        Needs ``rlnDefocusU`` ... in the coordinate file.
+    orientation : Orientation or None
+        Of the coordinates; None = as their format declares.
+    pixel_size_A : float or None
+        Instead of what the headers say.
+    diameter_A : float or None
+        For picks without one.
+    """
+
+    micrographs: str
+    box_px: int | None = None
+    bin: int = 1
+    out_px: int | None = None
+    edge: Edge = Edge.SKIP
+    invert: bool = True
+    phase_flip: bool = False
+    orientation: Orientation | None = None
+    pixel_size_A: float | None = None
+    diameter_A: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractionReport:
+    """What an extraction wrote, and what it left out."""
+
+    star: Path
+    n_particles: int
+    n_skipped: int
+    box_px: int
+    out_px: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """The boxes of one micrograph; plain values, and absolute paths: a worker runs in another folder."""
+
+    number: int
+    pick: MicrographPicks
+    source: Path
+    target: Path
+    options: PatchOptions
+    phase_flip: bool
+
+
+def extract(
+    sources: Sequence[Path], out: Path, wish: ExtractionWish, *, context: JobContext = _QUIET
+) -> ExtractionReport:
+    """Cut boxes around the picks of coordinate files, on all cores; what is in memory does not grow with the picks.
+
+    Rejected picks are left out. A micrograph that cannot be read is noted and skipped.
+
+    Raises
+    ------
+    FormatError
+        A coordinate file is bad.
+    Refused
+        There is nothing to extract, or the box or pixel size is not known.
+    Cancelled
+        Finished stacks are kept.
+    """
+    notes: list[str] = []
+    picks = _picks(sources, wish, notes)
+    box = wish.box_px or _box(picks)
+    side = wish.out_px or 2 * round(box / wish.bin / 2)
+    try:
+        options = PatchOptions(box, min(side, box), wish.edge, invert=wish.invert)
+    except ValueError as error:
+        raise Refused(str(error)) from error
+    has_defocus = all(set(_DEFOCUS[:2]) <= set(pick.extra) for pick in picks)
+    if wish.phase_flip and not has_defocus:
+        raise Refused("phases cannot be flipped: the coordinates have no rlnDefocusU and rlnDefocusV")
+    wanted = sum(map(len, picks))
+    tasks = [
+        _Task(
+            i, pick, Path(pick.micrograph.path).absolute(), (out / _stack_name(pick)).absolute(), options,
+            wish.phase_flip,
+        )
+        for i, pick in enumerate(picks)
+    ]  # fmt: skip
+    with _Table(out, box, options.out_px, has_defocus) as table:
+        _run(tasks, table, notes, context)
+        n = table.n_particles
+        if not n:
+            detail = f" ({notes[0]})" if notes else ""
+            raise Refused(f"none of {wanted} picks has its whole box of {box} px on a readable micrograph{detail}")
+        if n < wanted:
+            notes.append(f"left out: {wanted - n:,} of {wanted:,} picks, off the edge or without contrast")
+        star = table.write()
+    context.progress(len(picks), len(picks), f"{n:,} particles")
+    return ExtractionReport(star, n, wanted - n, box, options.out_px, tuple(notes))
+
+
+def _stack_name(pick: MicrographPicks) -> str:
+    return f"{pick.micrograph.name}.mrcs"
+
+
+def _run(tasks: Sequence[_Task], table: _Table, notes: list[str], context: JobContext) -> None:
+    """All micrographs, a few at once; the table is written in their order."""
+    waiting: dict[int, NDArray[np.intp] | str] = {}
+    begun = 0  # not yet in the table: the first of these is waited for
+
+    def report(done: float, total: float, _message: str) -> None:
+        context.on_progress(done, total, f"{done:,.0f}/{total:,.0f} micrographs, {table.n_particles:,} particles")
+
+    threads = min(fft_workers(), _AT_ONCE)
+    inner = replace(context, on_progress=report)
+    with closing(each(extract_one, tasks, threads=threads, context=inner)) as results:
+        for task, got in results:
+            if isinstance(got, Cancelled) or (isinstance(got, BaseException) and not isinstance(got, AnnotatorError)):
+                raise got
+            waiting[task.number] = f"skipped: {got}" if isinstance(got, BaseException) else got
+            while begun in waiting:
+                rows = waiting.pop(begun)
+                if isinstance(rows, str):
+                    notes.append(rows)
+                elif len(rows):
+                    table.add(tasks[begun].pick.take(rows))
+                begun += 1
+
+
+def extract_one(task: _Task, *, context: JobContext = _QUIET) -> NDArray[np.intp]:
+    """Cut the boxes of one micrograph and write them as a stack, wherever both can be reached.
+
+    Returns
+    -------
+    (m,) intp
+        Which picks have a box, in the order of the stack; none is written where this is empty.
+
+    Raises
+    ------
+    AnnotatorError
+        The micrograph cannot be read.
+    OSError
+        The stack cannot be written.
+    Cancelled
+    """
+    image = images.read(task.source, task.pick.micrograph.frame, check=context.check)
+    stack, rows = _cut(image, task.pick, task.options, task.phase_flip, context)
+    if len(rows):
+        write_stack(task.target, stack, _pixel(task.pick) * task.options.box_px / task.options.out_px)
+    return rows
+
+
+def _picks(sources: Sequence[Path], wish: ExtractionWish, notes: list[str]) -> list[MicrographPicks]:
+    """The picks with their micrographs, without the rejected ones."""
+    conversion = Conversion(
+        "relion-particles", micrographs=wish.micrographs, orientation=wish.orientation,
+        pixel_size_A=wish.pixel_size_A, diameter_A=wish.diameter_A,
+    )  # fmt: skip
+    kept = [pick.take(pick.decision != Decision.REJECTED) for pick in read_picks(sources, conversion, notes)]
+    kept = [pick for pick in kept if len(pick)]
+    if not kept:
+        raise Refused("there are no picks to extract")
+    names = [pick.micrograph.name for pick in kept]
+    if len(set(names)) < len(names):
+        raise Refused("two micrographs share a name; extract them into different folders")
+    for pick in kept:
+        _pixel(pick)
+    return kept
+
+
+def _pixel(pick: MicrographPicks) -> float:
+    if not pick.pixel_size_A:
+        raise Refused(f"the pixel size of {pick.micrograph.name} is not known: give it (--pixel-size)")
+    return pick.pixel_size_A
+
+
+def _box(picks: Sequence[MicrographPicks]) -> int:
+    diameters = np.concatenate([pick.diameter_px for pick in picks])
+    if not np.isfinite(diameters).any():
+        raise Refused("the picks have no diameter: give --box-size or --diameter")
+    return box_for(float(np.nanmedian(diameters)))
+
+
+def _cut(
+    image: NDArray[np.generic], pick: MicrographPicks, options: PatchOptions, phase_flip: bool, context: JobContext
+) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    ctf = None
+    if phase_flip:
+        u, v, angle = (_number(pick, label) for label in _DEFOCUS)
+        values = {name: _number(pick, label) for label, name in _OPTICS.items() if label in pick.extra}
+        ctf = phase_ctf(options.box_px, _pixel(pick), Defocus(u, v, angle), Optics(**values))
+    kept: list[NDArray[np.float32]] = [np.zeros((0, options.out_px, options.out_px), np.float32)]
+    of_rows: list[NDArray[np.intp]] = [np.zeros(0, np.intp)]
+    for start in range(0, len(pick), _BATCH):
+        context.check()
+        batch = slice(start, start + _BATCH)
+        patches, rows = extract_patches(image, pick.x[batch], pick.y[batch], options, ctf=ctf)
+        kept.append(patches)
+        of_rows.append(start + rows)
+    return np.concatenate(kept), np.concatenate(of_rows)
+
+
+def _number(pick: MicrographPicks, label: str) -> float:
+    """The micrograph's value of a column (the median of its particles'); 0 where it has none."""
+    texts = pick.extra.get(label)
+    try:
+        return 0.0 if texts is None else float(np.median([float(text) for text in texts if text]))
+    except ValueError as error:
+        raise Refused(f"{label} of {pick.micrograph.name} is no number") from error
+
+
+class _Table:
+    """``particles.star`` while it grows: the rows wait on the disk, because the optics come first and are known last.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of the stacks, as the star shall name it; it is there when the first row comes.
+    box, side : int
+        Of a particle in the micrograph and in its stack, px.
+    has_defocus : bool
+    """
+
+    def __init__(self, out: Path, box: int, side: int, has_defocus: bool) -> None:
+        self.n_particles = 0
+        self._out, self._box, self._side, self._has_defocus = out, box, side, has_defocus
+        self._groups: dict[tuple[str, ...], int] = {}
+        self._rows: IO[bytes] | None = None
+        self._labels: list[str] = []
+
+    def __enter__(self) -> _Table:
+        return self
+
+    def __exit__(self, *_what: object) -> None:
+        if self._rows is not None:
+            self._rows.close()
+
+    def add(self, pick: MicrographPicks) -> None:
+        """Rows of one micrograph's particles, in the order of its stack."""
+        n = len(pick)
+        size = number_text(np.array([_pixel(pick)]))[0]
+        defaults = Optics()
+        key = (size, *(
+            number_text(np.array([_number(pick, label) if label in pick.extra else getattr(defaults, name)]))[0]
+            for label, name in _OPTICS.items()
+        ))  # fmt: skip
+        group = self._groups.setdefault(key, len(self._groups) + 1)
+        path = self._out / _stack_name(pick)
+        columns = {
+            "rlnCoordinateX": number_text(pick.x),
+            "rlnCoordinateY": number_text(pick.y),
+            "rlnImageName": [f"{i:06d}@{path.as_posix()}" for i in range(1, n + 1)],
+            "rlnMicrographName": [pick.micrograph.path] * n,
+            "rlnOpticsGroup": [str(group)] * n,
+            "rlnAutopickFigureOfMerit": number_text(np.where(np.isfinite(pick.score), pick.score, -999.0)),
+        }
+        if self._has_defocus:
+            none = ["0"] * n
+            for label in _DEFOCUS:
+                columns[label] = [t or "0" for t in pick.extra[label].tolist()] if label in pick.extra else none
+        if self._rows is None:
+            self._rows = tempfile.TemporaryFile(dir=self._out)  # noqa: SIM115 - closed with the table
+            self._labels = list(columns)
+        self._rows.write(format_rows(list(columns.values())).encode())
+        self.n_particles += n
+
+    def write(self) -> Path:
+        """Write the star; its path."""
+        assert self._rows is not None
+        blocks = [("optics", self._optics()), ("particles", dict.fromkeys(self._labels, ()))]
+        path = self._out / "particles.star"
+        self._rows.seek(0)
+        with replacing(path) as stream:
+            stream.write(format_star(blocks, version="30001").removesuffix("\n").encode())
+            shutil.copyfileobj(self._rows, stream, 1 << 20)
+            stream.write(b"\n")
+        return path
+
+    def _optics(self) -> Mapping[str, Sequence[str]]:
+        numbers = list(self._groups.values())
+        sizes = [float(key[0]) * self._box / self._side for key in self._groups]
+        return {
+            "rlnOpticsGroupName": [f"opticsGroup{i}" for i in numbers],
+            "rlnOpticsGroup": [str(i) for i in numbers],
+            "rlnMicrographOriginalPixelSize": [key[0] for key in self._groups],
+            **{label: [key[i] for key in self._groups] for i, label in enumerate(_OPTICS, 1)},
+            "rlnImagePixelSize": [number_text(np.array([size]))[0] for size in sizes],
+            "rlnImageSize": [str(self._side)] * len(numbers),
+            "rlnImageDimensionality": ["2"] * len(numbers),
+        }

@@ -1,0 +1,367 @@
+"""Many micrographs through a picker, without a project: one STAR each, on all cores, to be gone on with."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..errors import AnnotatorError, Cancelled, FormatError, Refused
+from ..extensions import formats
+from ..formats.atomic import write_text
+from ..formats.image import images
+from ..formats.registry import read_any
+from ..formats.table.star import format_star, number_text
+from ..imaging.filters import fft_workers
+from ..jobs.cluster import each
+from ..model.candidates import Candidates
+from ..model.context import JobContext
+from ..model.curation import Decision, Reason
+from ..model.micrograph import Micrograph, pixel_size_doubt
+from ..model.pickfile import CoordinateFormat, MicrographPicks, WriteOptions
+from ..picking.model_file import load_model
+from ..session.files.exporting import writable
+from ..session.picks.one_micrograph import OnePick, files_named, named_picker, pick_micrograph
+
+log = logging.getLogger(__name__)
+
+#: Says of each finished micrograph what was done; a line is added when its STAR is written.
+RECORD = "picked.jsonl"
+_QUIET = JobContext()
+
+
+@dataclass(frozen=True, slots=True)
+class PickWish:
+    """How to pick.
+
+    Attributes
+    ----------
+    diameter_A, diameter_px : float or None
+        Of the particle; exactly one of the two.
+    picker : str
+    parameters : mapping
+        The picker's own.
+    threshold : float or None
+        Smallest score written; None = all that the picker proposes.
+    pixel_size_A : float or None
+        Instead of what the headers say.
+    to : str
+        Coordinate format written beside the STARs; ``relion`` = the STARs alone.
+    box_size_px : float or None
+        For formats that write a box.
+    avoid : bool
+        Leave out what lies on carbon, ice or the padding border.
+    whole_boxes : bool
+        Leave out picks whose box (of ``box_size_px``, which is then needed) would stick out of the micrograph.
+    """
+
+    diameter_A: float | None = None
+    diameter_px: float | None = None
+    picker: str = "log"
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    threshold: float | None = None
+    pixel_size_A: float | None = None
+    to: str = "relion"
+    box_size_px: float | None = None
+    avoid: bool = True
+    whole_boxes: bool = False
+
+    @property
+    def whole_box_px(self) -> float:
+        """Box that must not stick out; 0 = none."""
+        return (self.box_size_px or 0.0) if self.whole_boxes else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PickReport:
+    """What was picked.
+
+    Attributes
+    ----------
+    n_picks : int
+        In all files, also those of an earlier start.
+    files : tuple of Path
+    n_picked, n_kept : int
+        Micrographs picked now, and found done and unchanged.
+    failed : mapping of micrograph path to reason
+    seconds : float
+    """
+
+    n_picks: int
+    files: tuple[Path, ...]
+    n_picked: int
+    n_kept: int
+    failed: Mapping[str, str]
+    seconds: float
+    left_out: Mapping[Reason, int] = field(default_factory=dict)
+    #: Smallest and largest pixel size that was reckoned with; None where nobody knew one, and all was in px.
+    pixel_sizes_A: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PickTask:
+    """A micrograph to pick: what identifies it, where it goes, and what its sizes are.
+
+    Attributes
+    ----------
+    path, star : Path
+    key : mapping
+        All that its picks depend on; ``micrograph`` is the absolute path.
+    pixel_size_A, diameter_A : float
+    pixel_known : bool
+        False where nobody knows the pixel size: all is in px then.
+    """
+
+    path: Path
+    star: Path
+    key: dict[str, Any]
+    pixel_size_A: float
+    diameter_A: float
+    pixel_known: bool = True
+
+
+def pick_all(
+    micrographs: Sequence[Path | str],
+    out: Path,
+    wish: PickWish,
+    *,
+    scheduler: str | None = None,
+    context: JobContext = _QUIET,
+) -> PickReport:
+    """Pick every micrograph and write ``<stem>.star`` with ``rlnAutopickFigureOfMerit`` into a folder.
+
+    A micrograph that fails is reported and the others finish. One whose file, picker and parameters are those of an
+    earlier start (``picked.jsonl`` in ``out`` says so) and whose STAR is there is not picked again.
+
+    Parameters
+    ----------
+    micrographs : sequence of Path or str
+        Files, folders or patterns.
+    out : Path
+        Folder.
+    wish : PickWish
+    scheduler : str, optional
+        Of a Dask cluster whose workers see the same micrographs; what they find is written here.
+    context : JobContext
+
+    Raises
+    ------
+    Refused
+        Nothing to pick, two micrographs of one name, or impossible sizes.
+    EngineError
+        There is no such picker.
+    FormatError
+        ``out`` cannot be written, or a named path does not exist.
+    Cancelled
+    """
+    started = time.monotonic()
+    named_picker(wish.picker)
+    target = None if wish.to == "relion" else writable(wish.to)
+    _refuse_nonsense(wish)
+    paths = _found(micrographs)
+    record = _Record(out)
+    failed: dict[str, str] = {}
+    counts: dict[Path, int] = {}
+    tasks: list[PickTask] = []
+    sizes: list[float] = []
+    n_kept = 0
+    for i, path in enumerate(paths):
+        context.progress(i, len(paths), f"looking at {path.name}")
+        try:
+            task = _task(path, out, wish)
+        except AnnotatorError as error:
+            failed[str(path)] = str(error)
+            continue
+        if task.pixel_known:
+            sizes.append(task.pixel_size_A)
+        done = record.finished(task)
+        if done is None:
+            tasks.append(task)
+        else:
+            counts[task.star] = done
+            n_kept += 1
+    left_out: Counter[Reason] = Counter()
+    counts |= _run(tasks, wish, record, failed, left_out, scheduler, context)
+    files = [star for path in paths if (star := _star_of(path, out)) in counts]
+    if target is not None and files:
+        files += _rewritten(target, paths, counts, out, wish, context)
+    return PickReport(
+        sum(counts.values()), tuple(files), len(counts) - n_kept, n_kept, failed, time.monotonic() - started, left_out,
+        (min(sizes), max(sizes)) if sizes else None,
+    )  # fmt: skip
+
+
+def _refuse_nonsense(wish: PickWish) -> None:
+    if (wish.diameter_A is None) == (wish.diameter_px is None):
+        raise Refused("say the particle's diameter, in angstrom or in px")
+    for value in (wish.diameter_A, wish.diameter_px, wish.pixel_size_A, wish.box_size_px):
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise Refused(f"a size of {value:g} makes no sense")
+    if wish.whole_boxes and wish.box_size_px is None:
+        raise Refused("whole boxes of which size? Say it in px (--box-size)")
+    # said once, not of each of ten thousand micrographs
+    if wish.picker == "learned" and "model" not in wish.parameters:
+        raise Refused("the learned picker needs a model: --model FILE, or --model PROJECT to learn from its decisions")
+    if wish.picker == "learned" and isinstance(wish.parameters["model"], str | Path):
+        load_model(Path(wish.parameters["model"]))
+    if wish.picker == "template" and "templates" not in wish.parameters:
+        raise Refused("the template picker needs templates: --templates averages.mrcs, or a map")
+
+
+def _found(micrographs: Sequence[Path | str]) -> list[Path]:
+    paths = list(dict.fromkeys(path for source in micrographs for path in images.find_micrographs(source)))
+    if not paths:
+        raise Refused("there are no micrographs to pick")
+    names: dict[str, Path] = {}
+    for path in paths:
+        other = names.setdefault(images.micrograph_name(path), path)
+        if other != path:
+            raise Refused(f"{other} and {path} would be written into one file; pick them into two folders")
+    return paths
+
+
+def _star_of(path: Path, out: Path) -> Path:
+    return out / f"{images.micrograph_name(path)}.star"
+
+
+def _task(path: Path, out: Path, wish: PickWish) -> PickTask:
+    """Raises FormatError or Refused where the micrograph cannot be picked."""
+    info = images.probe(path)
+    pixel = wish.pixel_size_A or (info.pixel_size_A if not pixel_size_doubt(info.pixel_size_A) else None)
+    if pixel is None and wish.diameter_px is None:
+        doubt = pixel_size_doubt(info.pixel_size_A)
+        raise Refused(f"{path}: {doubt}; give it (--pixel-size), or the diameter in px (--diameter 108px)")
+    # in px throughout where nobody knows the pixel's size
+    known = pixel is not None
+    pixel = pixel or 1.0
+    diameter = wish.diameter_A if wish.diameter_A is not None else (wish.diameter_px or 0.0) * pixel
+    key = {
+        "micrograph": str(path.absolute()), "fingerprint": images.fingerprint(path), "picker": wish.picker,
+        "program": __version__, "parameters": json.loads(json.dumps(dict(wish.parameters), default=str)),
+        "files": files_named(wish.parameters), "threshold": wish.threshold, "pixel_size_A": pixel,
+        "diameter_A": diameter, "avoid": wish.avoid, "whole_box_px": wish.whole_box_px,
+    }  # fmt: skip
+    return PickTask(path, _star_of(path, out), key, pixel, diameter, known)
+
+
+class _Record:
+    """The lines of :data:`RECORD`: what is finished."""
+
+    def __init__(self, out: Path) -> None:
+        self._path = out / RECORD
+        self._done: dict[str, dict[str, Any]] = {}
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
+        except OSError as error:
+            raise FormatError(f"cannot be written ({error.strerror or error})", out) from error
+        for line in lines:
+            try:
+                told = json.loads(line)
+                self._done[told["star"]] = told
+            except (ValueError, KeyError, TypeError):
+                continue  # the last line of a start that was killed: its micrograph is picked again
+
+    def finished(self, task: PickTask) -> int | None:
+        """Number of picks of a micrograph that was finished with the same wish; None where it was not."""
+        told = self._done.get(task.star.name)
+        if told is None or not task.star.is_file() or told.get("key") != task.key:
+            return None
+        return int(told.get("picks", 0))
+
+    def add(self, task: PickTask, n: int) -> None:
+        """Say that a micrograph is finished. A line of its own also after one that was cut off."""
+        line = json.dumps({"star": task.star.name, "picks": n, "key": task.key})
+        with self._path.open("a", encoding="utf-8") as stream:
+            stream.write(f"\n{line}\n" if stream.tell() else f"{line}\n")
+
+
+def _one(task: PickTask, wish: PickWish) -> OnePick:
+    return OnePick(
+        task.key["micrograph"], wish.picker, task.pixel_size_A, task.diameter_A, wish.parameters,
+        threshold=wish.threshold, avoid=wish.avoid, whole_box_px=wish.whole_box_px, name=str(task.path),
+    )  # fmt: skip
+
+
+def _run(
+    tasks: Sequence[PickTask], wish: PickWish, record: _Record, failed: dict[str, str], left_out: Counter[Reason],
+    scheduler: str | None, context: JobContext,
+) -> dict[Path, int]:  # fmt: skip
+    """All of them; what is found is written here, whoever found it. Returns picks per STAR."""
+    counts: dict[Path, int] = {}
+    by_path = {str(task.path): task for task in tasks}
+    jobs = [_one(task, wish) for task in tasks]
+    with closing(each(pick_micrograph, jobs, threads=fft_workers(), scheduler=scheduler, context=context)) as results:
+        for one, got in results:
+            task = by_path[one.name]
+            if isinstance(got, Cancelled):
+                raise got
+            if isinstance(got, AnnotatorError):
+                failed[str(task.path)] = str(got)
+            elif isinstance(got, BaseException):  # a plugin's mistake costs its micrograph, not the others
+                log.debug("picking %s failed", task.path, exc_info=got)
+                failed[str(task.path)] = f"{type(got).__name__}: {got}"
+            else:
+                found = got.candidates
+                try:
+                    write_text(task.star, _star_text(found))
+                except AnnotatorError as error:
+                    failed[str(task.path)] = str(error)
+                    continue
+                left_out.update(got.left_out)
+                record.add(task, len(found))
+                counts[task.star] = len(found)
+    return counts
+
+
+def _star_text(found: Candidates) -> str:
+    columns = {
+        "rlnCoordinateX": number_text(found.x),
+        "rlnCoordinateY": number_text(found.y),
+        "rlnAutopickFigureOfMerit": number_text(found.score),
+    }
+    return format_star([("", columns)])
+
+
+def _rewritten(
+    target: CoordinateFormat, paths: Sequence[Path], counts: Mapping[Path, int], out: Path, wish: PickWish,
+    context: JobContext,
+) -> list[Path]:  # fmt: skip
+    """The STARs once more, in another format."""
+    picks: list[MicrographPicks] = []
+    for i, path in enumerate(paths):
+        context.progress(i, len(paths), f"writing {target.name}")
+        star = _star_of(path, out)
+        if counts.get(star):
+            picks.append(_picks_of(path, star, wish))
+    try:
+        return target.write(out, picks, WriteOptions(box_size_px=wish.box_size_px)) if picks else []
+    except OSError as error:
+        raise FormatError(f"cannot be written ({error.strerror or error})", out) from error
+
+
+def _picks_of(path: Path, star: Path, wish: PickWish) -> MicrographPicks:
+    task = _task(path, star.parent, wish)
+    info = images.probe(path)
+    (found,) = read_any(star, list(formats().values()), format="relion").picks
+    n = len(found)
+    known = wish.pixel_size_A or info.pixel_size_A
+    pixel = task.pixel_size_A if known and not pixel_size_doubt(known) else None
+    micrograph = Micrograph(
+        0, images.micrograph_name(path), path.as_posix(), info.width, info.height, info.pixel_size_A
+    )
+    score = np.full(n, np.nan) if found.score is None else found.score
+    return MicrographPicks(
+        micrograph, pixel, found.x, found.y, np.full(n, task.diameter_A / task.pixel_size_A), score,
+        np.full(n, Decision.UNDECIDED, np.int8), np.zeros(n, np.int32),
+    )  # fmt: skip

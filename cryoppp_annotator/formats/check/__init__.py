@@ -1,0 +1,1 @@
+"""Do picks fit their image: the frame guard, its evidence, and lint."""

@@ -1,0 +1,1 @@
+"""Micrographs, stacks and pictures: files to arrays and back."""

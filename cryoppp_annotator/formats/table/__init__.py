@@ -1,0 +1,1 @@
+"""What formats share: rows, columns, entries, STAR and .cs tables, and edits in place."""

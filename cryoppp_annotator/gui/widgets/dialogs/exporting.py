@@ -1,0 +1,219 @@
+"""Exporting picks: format, which picks, where to, and what lint says of them first."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from qtpy.QtWidgets import (
+    QComboBox,
+    QDialog,
+    QDialogButtonBox,
+    QDoubleSpinBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from .... import extensions
+from ....jobs.runner import Job
+from ....model.context import JobContext
+from ....session.core.edits import count_of
+from ....session.files import exporting, linting
+from ....session.files.as_imported import write_back
+from ....session.files.linting import ProjectFinding
+from ...workbench import Workbench
+from .importing import FRAMES
+
+#: Stands among the formats for each imported pick set.
+_AS_IMPORTED = "as-imported"
+
+
+class ExportDialog(QDialog):
+    """Choose format, decisions and folder; the files are written in the background.
+
+    Parameters
+    ----------
+    bench : Workbench
+    """
+
+    #: Offered first: what was chosen last.
+    last_format = "cryoppp"
+
+    def __init__(self, bench: Workbench, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._bench = bench
+        self._found: list[ProjectFinding] = []
+        self._asked = 0
+        self.setWindowTitle("Export picks")
+        self.setMinimumWidth(600)
+        self.format = QComboBox()
+        for name, found in extensions.formats().items():
+            if found.can_write:
+                self.format.addItem(found.title, name)
+        for number, told in bench.session.pick_sets.items():
+            if told["kind"] == "import":
+                self.format.addItem(f"as imported: {told['name']}, only edited rows change", (_AS_IMPORTED, number))
+        self.format.setCurrentIndex(max(0, self.format.findData(ExportDialog.last_format)))
+        self.format.setToolTip("The program that will read the files")
+        self.decisions = QComboBox()
+        self.decisions.addItems(list(exporting.DECISIONS))
+        self.frame = QComboBox()
+        for text, orientation in FRAMES.items():
+            self.frame.addItem(text.split(",")[0], orientation)
+        self.suffix = QLineEdit()
+        self.suffix.setPlaceholderText("the format's own (_manualpick for RELION)")
+        self.box_size = QDoubleSpinBox()
+        self.box_size.setRange(0, 10_000)
+        self.box_size.setDecimals(0)
+        self.box_size.setSuffix(" px")
+        self.box_size.setSpecialValueText("from the diameter")
+        self.folder = QLineEdit(str(bench.session.store.folder / "export"))
+        browse = QPushButton("…")
+        browse.setToolTip("Choose the folder to write into")
+        browse.clicked.connect(self._on_browse)
+        row = QHBoxLayout()
+        row.addWidget(self.folder, 1)
+        row.addWidget(browse)
+        self.note = QLabel()
+        self.note.setWordWrap(True)
+        self.lint = QLabel("looking for duplicates and picks on the edge …")
+        self.lint.setWordWrap(True)
+        self.mend = QPushButton("Mend")
+        self.mend.setToolTip(bench.keyed("Rejects duplicates as overlap and cut ones as edge; one step, {undo} undoes"))
+        self.mend.clicked.connect(self._on_mend)
+        self.mend.hide()
+        check = QHBoxLayout()
+        check.addWidget(self.lint, 1)
+        check.addWidget(self.mend)
+        form = QFormLayout()
+        form.addRow("Format", self.format)
+        form.addRow("Picks", self.decisions)
+        form.addRow("Into", row)
+        form.addRow("File suffix", self.suffix)
+        form.addRow("Box size", self.box_size)
+        form.addRow("Frame", self.frame)
+        form.addRow(self.note)
+        form.addRow(check)
+        self.buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel)
+        self.buttons.button(QDialogButtonBox.StandardButton.Ok).setText("Export")
+        self.buttons.accepted.connect(self._on_export)
+        self.buttons.rejected.connect(self.reject)
+        layout = QVBoxLayout(self)
+        layout.addLayout(form)
+        layout.addWidget(self.buttons)
+        self.finished.connect(self._forget)
+        self.decisions.currentTextChanged.connect(self._on_choice)
+        self.format.currentIndexChanged.connect(self._on_choice)
+        self.box_size.valueChanged.connect(self._on_choice)
+        self._on_choice()
+
+    def _as_imported(self) -> int | None:
+        chosen = self.format.currentData()
+        return chosen[1] if isinstance(chosen, tuple) else None
+
+    def _on_choice(self, *_: object) -> None:
+        edits_files = self._as_imported() is not None
+        for widget, tip in (
+            (self.decisions, "Which picks go out, by what was decided about them"),
+            (self.frame, "Where the files count rows from; the format's own unless a program wants another"),
+            (self.suffix, "Stands between the micrograph's name and the ending"),
+            (self.box_size, "Side of the boxes, for formats that have them"),
+        ):
+            widget.setEnabled(not edits_files)
+            widget.setToolTip("the imported files say this themselves" if edits_files else tip)
+        self._show_note()
+        self._look()
+
+    def _show_note(self) -> None:
+        counts = self._bench.session.counts()
+        rest = ", ".join(f"{number:,} {word}" for word, number in counts.items())
+        if self._as_imported() is not None:
+            n = counts["accepted"] + counts["undecided"]
+            self.note.setText("Rejected picks leave the file, moved ones get new numbers, your own follow.")
+        else:
+            wanted = exporting.DECISIONS[self.decisions.currentText()]
+            n = sum(counts[d.name.lower()] for d in wanted)
+            hint = "" if n else " Nothing would be written: decide first, or choose other picks."
+            self.note.setText(f"{n:,} picks of this project ({rest}).{hint}")
+        export = self.buttons.button(QDialogButtonBox.StandardButton.Ok)
+        export.setEnabled(n > 0)
+        export.setToolTip("Every file is written whole or not at all" if n else "there is nothing to write")
+
+    def _look(self) -> None:
+        session, bench = self._bench.session, self._bench
+        wanted = exporting.DECISIONS[self.decisions.currentText()]
+        box = self.box_size.value() or None
+        self.mend.hide()
+        self._asked += 1
+        bench.runner.submit(
+            # without the images: the line must be there before the button is pressed
+            lambda context: linting.lint(session, decisions=wanted, look=False, box_size_px=box, context=context),
+            title="look for problems",
+            quiet=True,
+            on_done=partial(self._on_found, self._asked),
+            on_failed=partial(self._on_look_failed, self._asked),
+        )
+
+    def _forget(self, _result: int) -> None:
+        """The dialog is closing: what is still being looked for is not wanted any more."""
+        self._asked += 1
+
+    def _on_found(self, asked: int, found: list[ProjectFinding]) -> None:
+        if asked != self._asked:
+            return  # other picks were chosen meanwhile: these findings are not about them
+        self._found = found
+        self.lint.setText(linting.one_line(found))
+        n = linting.n_mendable(found)
+        self.mend.setVisible(n > 0)
+        self.mend.setText(f"Mend: reject {count_of(n)}")
+
+    def _on_look_failed(self, asked: int, job: Job) -> None:
+        if asked == self._asked:
+            self.lint.setText(f"looking for problems failed: {job.error}")
+
+    def _on_mend(self) -> None:
+        over = partial(self._on_mended, self._asked)
+        self._bench.guarded(lambda: linting.mend(self._bench.session, self._found, over))
+
+    def _on_mended(self, asked: int, committed: object) -> None:
+        if committed is not None and asked == self._asked:
+            self._on_choice()
+
+    def _on_browse(self) -> None:
+        chosen = QFileDialog.getExistingDirectory(self, "Export into", self.folder.text())
+        if chosen:
+            self.folder.setText(chosen)
+
+    def _on_export(self) -> None:
+        bench, session = self._bench, self._bench.session
+        out = Path(self.folder.text()).expanduser()
+        chosen, number = self.format.currentData(), self._as_imported()
+        decisions = exporting.DECISIONS[self.decisions.currentText()]
+        orientation, suffix = self.frame.currentData(), self.suffix.text().strip() or None
+        box = self.box_size.value() or None
+        if number is None:
+            ExportDialog.last_format = chosen
+
+        def work(context: JobContext) -> exporting.ExportReport:
+            if number is not None:
+                return write_back(session, number, out, context=context)
+            return exporting.export(
+                session, out, chosen, decisions=decisions, orientation=orientation, suffix=suffix, box_size_px=box,
+                context=context,
+            )  # fmt: skip
+
+        def done(report: exporting.ExportReport) -> None:
+            notes = f" · {'; '.join(report.notes)}" if report.notes else ""
+            where = count_of(report.n_micrographs, "micrograph")
+            bench.say(f"exported {count_of(report.n_picks)} on {where} to {out}{notes}")
+            bench.exported.emit()
+
+        bench.runner.submit(work, title=f"export to {out.name}", on_done=done, on_failed=bench.job_failed)
+        bench.bridge.ticked.emit()
+        self.accept()

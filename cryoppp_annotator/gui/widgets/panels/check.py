@@ -1,0 +1,173 @@
+"""Lint: what is suspicious, a way there, and a mend in one step."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QCheckBox,
+    QHeaderView,
+    QLabel,
+    QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ....formats.check.lint import Mend, Severity
+from ....jobs.runner import Job, JobState
+from ....session.core.edits import count_of
+from ....session.core.session import Announcement
+from ....session.files import linting
+from ....session.files.linting import ProjectFinding
+from ...keys import with_units
+from ...workbench import Workbench
+
+_LEVEL = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "note"}
+
+
+class CheckPanel(QWidget):
+    """The *Check* tab.
+
+    Parameters
+    ----------
+    bench : Workbench
+    """
+
+    def __init__(self, bench: Workbench) -> None:
+        super().__init__()
+        self._bench = bench
+        self._found: list[ProjectFinding] = []
+        self._head = -1
+        self._job: Job | None = None
+        self.look = QPushButton("Look for problems")
+        self.look.setToolTip(
+            "Duplicates, picks beside their particle, off the edge or on carbon, doubtful sizes, unusual counts"
+        )
+        self._images = QCheckBox("also look at the images")
+        self._images.setChecked(True)
+        self._images.setToolTip("Finds padding borders and picks beside their particle; reads every micrograph once")
+        self._said = QLabel("Accepted and undecided picks are checked. Nothing is changed by looking.")
+        self._said.setWordWrap(True)
+        self.table = QTableWidget(0, 2)
+        self.table.setHorizontalHeaderLabels(["micrograph", "finding"])
+        self.table.verticalHeader().hide()
+        self.table.setWordWrap(True)
+        self.table.setTextElideMode(Qt.TextElideMode.ElideLeft)
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.horizontalHeader().setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
+        self.table.setColumnWidth(0, 110)
+        self.table.setToolTip("Click: go to the micrograph and select the picks")
+        self.mend = QPushButton("Mend")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 4, 4, 4)
+        for widget in (self.look, self._images, self._said):
+            layout.addWidget(widget)
+        layout.addWidget(self.table, 1)
+        layout.addWidget(self.mend)
+        self.look.clicked.connect(self.start)
+        self.mend.clicked.connect(self._on_mend)
+        self.table.cellClicked.connect(self._on_clicked)
+        self.table.itemSelectionChanged.connect(self._show_mend)
+        bench.session.changed.connect(self._on_changed)
+        bench.bridge.ticked.connect(self._on_tick)
+        self._show_mend()
+
+    def close_panel(self) -> None:
+        """Stop following the session."""
+        self._bench.session.changed.disconnect(self._on_changed)
+        self._bench.bridge.ticked.disconnect(self._on_tick)
+
+    def start(self) -> None:
+        """Look, in the background."""
+        self.look.setEnabled(False)
+        self._said.setText("looking …")
+        session, look = self._bench.session, self._images.isChecked()
+        head = session.store.head
+        self._job = self._bench.runner.submit(
+            lambda context: linting.lint(session, look=look, context=context),
+            title="look for problems",
+            on_done=lambda found: self._on_found(head, found),
+            on_failed=self._on_failed,
+        )
+        self._bench.bridge.ticked.emit()
+
+    def _on_failed(self, job: object) -> None:
+        self.look.setEnabled(True)
+        self._said.setText("looking failed; the Jobs tab says why")
+        self._bench.job_failed(job)  # type: ignore[arg-type]
+
+    def _on_tick(self) -> None:
+        """It can be started again when it was cancelled."""
+        if self._job is not None and self._job.state is JobState.CANCELLED:
+            self._job = None
+            self.look.setEnabled(True)
+            self._said.setText("looking was cancelled; nothing was changed")
+
+    def _on_found(self, head: int, found: list[ProjectFinding]) -> None:
+        self._head = head
+        self.look.setEnabled(True)
+        order = list(Severity)
+        self._found = sorted(found, key=lambda item: order.index(item.finding.severity))
+        self._said.setText(count_of(len(found), "finding") if found else "Nothing suspicious was found.")
+        self._tell_age()  # steps may have been made while it looked
+        self.table.setRowCount(len(self._found))
+        for row, item in enumerate(self._found):
+            name = QTableWidgetItem(item.finding.micrograph or "(all)")
+            text = QTableWidgetItem(with_units(item.finding.message))
+            for cell in (name, text):
+                cell.setToolTip(f"{item.finding.severity.value}: {text.text()}")
+                cell.setFlags(cell.flags() & ~Qt.ItemFlag.ItemIsEditable)
+            name.setForeground(QColor(self._bench.ink(_LEVEL[item.finding.severity])))
+            self.table.setItem(row, 0, name)
+            self.table.setItem(row, 1, text)
+        self.table.resizeRowsToContents()
+        self._show_mend()
+
+    def _on_clicked(self, row: int, _column: int) -> None:
+        item = self._found[row]
+        where = item.micrograph
+        if where is None:
+            return
+        session = self._bench.session
+        if session.current_id != where and not self._bench.guarded(lambda: session.go(where)):
+            return
+        if item.ids:
+            self._bench.focus.select(item.ids)
+
+    def _mendable(self) -> list[ProjectFinding]:
+        rows = {index.row() for index in self.table.selectionModel().selectedRows()}
+        chosen = [self._found[row] for row in sorted(rows)] or self._found
+        return [item for item in chosen if item.finding.mend is not Mend.NONE]
+
+    def _show_mend(self) -> None:
+        mendable = self._mendable()
+        n = len({i for item in mendable for i in item.ids})
+        self.mend.setEnabled(n > 0)
+        self.mend.setText(f"Mend: reject {count_of(n)}" if n else "Mend")
+        self.mend.setToolTip(
+            self._bench.keyed(
+                "Rejects duplicates as overlap, cut ones as edge, undecided ones in a region for its reason; one step, "
+                "{undo} undoes"
+            )
+            if n
+            else "none of these findings has a safe mend"
+        )
+
+    def _on_mend(self) -> None:
+        findings = self._mendable()
+        self._bench.guarded(lambda: linting.mend(self._bench.session, findings, self._on_mended))
+
+    def _on_mended(self, committed: object) -> None:
+        if committed is not None:
+            self.start()
+
+    def _on_changed(self, _announcement: Announcement) -> None:
+        self._tell_age()
+
+    def _tell_age(self) -> None:
+        if self._found and self._bench.session.store.head != self._head:
+            self._said.setText(f"{count_of(len(self._found), 'finding')}, from before your last steps: look again")

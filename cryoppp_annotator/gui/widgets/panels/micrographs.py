@@ -1,0 +1,275 @@
+"""The list of micrographs: state, counts, filter, sort, progress."""
+
+from __future__ import annotations
+
+import re
+
+from qtpy.QtCore import QItemSelectionModel, QModelIndex, Qt, QTimer, Signal
+from qtpy.QtGui import QFontMetrics, QKeyEvent
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QComboBox,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QLineEdit,
+    QMenu,
+    QProgressBar,
+    QSizePolicy,
+    QStyle,
+    QTableView,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QElidingLabel
+
+from ....errors import AnnotatorError
+from ....model.micrograph import MicrographState
+from ....session.core.edits import count_of
+from ....session.core.session import Announcement
+from ...models.micrograph_table import FILTERS, MicrographTable, bold
+from ...workbench import Workbench
+from .dataset import DatasetPlot
+
+#: Column of the name, and how narrow it may become, px.
+_NAME, _LEAST_NAME = 1, 64
+_ONLY = QItemSelectionModel.SelectionFlag.ClearAndSelect | QItemSelectionModel.SelectionFlag.Rows
+
+
+class _Search(QLineEdit):
+    """A filter that gives the keys back when it was cleared with its ✖, or left with Enter or Esc."""
+
+    left = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setClearButtonEnabled(True)
+        for clear in self.findChildren(QToolButton):
+            clear.clicked.connect(self.left)
+            clear.setToolTip("Show all again")
+        self.returnPressed.connect(self.left)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Esc leaves it."""
+        if event.key() == Qt.Key.Key_Escape:
+            self.left.emit()
+        else:
+            super().keyPressEvent(event)
+
+
+class MicrographsPanel(QWidget):
+    """The left panel.
+
+    Parameters
+    ----------
+    bench : Workbench
+    """
+
+    def __init__(self, bench: Workbench) -> None:
+        super().__init__()
+        self._bench = bench
+        self._session = bench.session
+        self.model = MicrographTable(bench.session, bench.ink)
+        self._progress = QProgressBar()
+        self._progress.setTextVisible(True)
+        self._states = QComboBox()
+        self._states.addItems(FILTERS)
+        self._states.setToolTip("Show only micrographs of this state; Next and Previous follow the list")
+        self._search = _Search()
+        self._search.setPlaceholderText("filter by name")
+        self._count = QLabel()
+        self.table = self._make_table()
+        self.plot = DatasetPlot()
+        self.plot.chosen.connect(self._go)
+        self._closed = False
+        self._asked: object = None
+        self._above_timer = QTimer(self)
+        self._above_timer.setSingleShot(True)
+        self._above_timer.setInterval(120)
+        self._above_timer.timeout.connect(self._count_above)
+        top = QHBoxLayout()
+        top.addWidget(self._states, 1)
+        top.addWidget(self._search, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 10, 4, 4)  # napari's title bar covers the first few pixels
+        layout.addWidget(self._progress)
+        layout.addLayout(top)
+        layout.addWidget(self.table, 1)
+        layout.addWidget(self._count)
+        layout.addWidget(self.plot)
+        self._told = QElidingLabel()
+        self._told.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        layout.addWidget(self._told)
+        kept = QElidingLabel(f"kept in …/{bench.session.store.folder.parent.name}/{bench.session.store.folder.name}")
+        kept.setToolTip(f"Every step is saved in {bench.session.store.folder}")
+        kept.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        layout.addWidget(kept)
+        self._states.currentTextChanged.connect(self._on_filter)
+        self._search.textChanged.connect(self._on_filter)
+        self._search.left.connect(bench.canvas.setFocus)
+        self.model.order_changed.connect(self._on_order)
+        bench.session.changed.connect(self._on_changed)
+        bench.session.current_changed.connect(self._on_current)
+        bench.focus.threshold_changed.connect(self._on_threshold)
+        self._on_order()
+        self._show_counts()
+        self._fit_numbers()
+        self._count_above()
+
+    def close_panel(self) -> None:
+        """Stop following the session."""
+        self._closed = True
+        self._above_timer.stop()
+        self._bench.focus.threshold_changed.disconnect(self._on_threshold)
+        self.model.close()
+        self._session.changed.disconnect(self._on_changed)
+        self._session.current_changed.disconnect(self._on_current)
+
+    def _make_table(self) -> QTableView:
+        table = QTableView()
+        table.setModel(self.model)
+        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        table.setShowGrid(False)
+        table.setWordWrap(False)
+        table.setTextElideMode(Qt.TextElideMode.ElideLeft)
+        table.verticalHeader().hide()
+        table.verticalHeader().setDefaultSectionSize(22)
+        head = table.horizontalHeader()
+        head.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
+        head.setStretchLastSection(True)
+        head.setMinimumSectionSize(22)
+        for column, width in ((0, 24), (1, 112), (2, 42), (3, 42), (4, 42), (5, 46), (6, 160)):
+            table.setColumnWidth(column, width)
+        head.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
+        table.setSortingEnabled(True)
+        table.setColumnHidden(6, not any(m.problem for m in self._session.micrographs))
+        table.clicked.connect(self._on_clicked)
+        table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        table.customContextMenuRequested.connect(self._on_menu)
+        return table
+
+    def chosen(self) -> list[int]:
+        """Ids of the micrographs marked in the list."""
+        return [self.model.rows[index.row()] for index in self.table.selectionModel().selectedRows()]
+
+    # ------------------------------------------------------------------ slots
+
+    def _on_filter(self, _text: str = "") -> None:
+        self.model.set_filter(self._states.currentText(), self._search.text())
+
+    def _on_order(self) -> None:
+        self._bench.focus.order = list(self.model.rows)
+        n, total = len(self.model.rows), len(self._session.micrographs)
+        if not total:
+            self._count.setText("no micrographs yet: File › Import, or open a folder")
+        elif n == total:
+            self._count.setText(count_of(total, "micrograph"))
+        else:
+            self._count.setText(f"{n:,} of {total:,} micrographs shown")
+        self._on_current()
+
+    def _on_clicked(self, index: QModelIndex) -> None:
+        modifiers_mark_only = len(self.table.selectionModel().selectedRows()) > 1
+        if modifiers_mark_only:
+            return
+        self._go(self.model.rows[index.row()])
+
+    def _go(self, wanted: int) -> None:
+        if wanted != self._session.current_id:
+            try:
+                self._session.go(wanted)
+            except AnnotatorError as error:
+                self._bench.say(str(error), "error")
+
+    def _on_current(self) -> None:
+        row = self.model.row_of(self._session.current_id)
+        if row >= 0:
+            # not selectRow(): it adds to what is marked while Ctrl is held, as it is in Ctrl+Z
+            index, marks = self.model.index(row, 0), self.table.selectionModel()
+            marks.setCurrentIndex(index, _ONLY)
+            self.table.scrollTo(index)
+        self._show_counts()
+        self._show_plot()
+
+    def _on_threshold(self) -> None:
+        if not self._above_timer.isActive():  # what moves on and on is counted on the way
+            self._above_timer.start()
+
+    def _count_above(self) -> None:
+        """Ask how many candidates the threshold leaves on every micrograph, in the background."""
+        self._fit_numbers()  # here and not with every edit: it looks at every micrograph
+        focus, store = self._bench.focus, self._session.store
+        hidden = focus.hidden()
+        if not hidden:
+            self._on_above(None, None)
+            return
+        key = (store.head, hidden)
+        if key == self._asked:
+            return
+        self._asked = key
+        self._bench.runner.submit(
+            lambda context: store.count_drawn(hidden),
+            title="count candidates above the threshold",
+            on_done=lambda above: self._on_above(key, above),
+            on_failed=lambda _job: self._on_not_counted(key),
+            quiet=True,
+        )
+
+    def _on_above(self, key: object, above: dict[int, int] | None) -> None:
+        if self._closed or (key is not None and key != self._asked):
+            return  # the project was closed, or the threshold has moved on
+        self._asked = key
+        self.model.set_above(above)
+        self._fit_numbers()
+        self._show_plot()
+
+    def _on_not_counted(self, key: object) -> None:
+        if self._asked == key:
+            self._asked = None  # asked again with the next step
+
+    def _show_plot(self) -> None:
+        self.plot.show_counts(self._session.micrographs, self.model.above, self._session.current_id)
+        told = "" if self.plot.isHidden() else self.plot.text()
+        self._told.setText(told or " ")  # the line keeps its height
+        self._told.setToolTip(told)
+
+    def _on_changed(self, _announcement: Announcement) -> None:
+        self._show_counts()
+        if not self._above_timer.isActive():  # what moves on and on is counted on the way
+            self._above_timer.start()
+        self.table.setColumnHidden(6, not any(m.problem for m in self._session.micrographs))
+
+    def _fit_numbers(self) -> None:
+        """Columns of numbers wide enough for the largest; the name, which keeps its end, gives way."""
+        table = self.table
+        metrics = QFontMetrics(bold(table.font()))
+        margin = 2 * (table.style().pixelMetric(QStyle.PixelMetric.PM_FocusFrameHMargin, None, table) + 1) + 8
+        for column, largest in self.model.largest().items():
+            # no digit is wider than another in the fonts of windows, but in others it may be
+            missing = metrics.horizontalAdvance(re.sub(r"\d", "8", largest)) + margin - table.columnWidth(column)
+            if missing > 0:
+                table.setColumnWidth(column, table.columnWidth(column) + missing)
+                table.setColumnWidth(_NAME, max(_LEAST_NAME, table.columnWidth(_NAME) - missing))
+
+    def _show_counts(self) -> None:
+        done, total = self._session.n_finished(), len(self._session.micrographs)
+        self._progress.setMaximum(max(total, 1))
+        self._progress.setValue(done)
+        self._progress.setFormat(f"{done:,} of {total:,} complete")
+
+    def _on_menu(self, position: object) -> None:
+        chosen = self.chosen()
+        if not chosen:
+            return
+        menu = QMenu(self)
+        for state in MicrographState:
+            if state is MicrographState.UNSEEN:
+                continue
+            action = menu.addAction(f"Mark {state.value}")
+            action.triggered.connect(
+                lambda _checked=False, s=state: self._bench.guarded(lambda: self._session.set_state(chosen, s))
+            )
+        menu.exec_(self.table.viewport().mapToGlobal(position))

@@ -1,0 +1,129 @@
+"""Accept or reject the undecided picks of a class, here or everywhere, beside above and below the threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from qtpy.QtCore import QSignalBlocker, QTimer
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+
+from ....model.classes import ClassRun
+from ....model.curation import Decision
+from ....session.classes.undecided import Terms, decide_by_class, undecided_by_class
+from ...workbench import Workbench
+
+_ACCEPT = "Undecided picks of this class that are drawn; one step, one undo"
+_REJECT = "Undecided picks of this class, also those below the threshold, as not a particle; one step, one undo"
+
+
+class ByClassRow(QWidget):
+    """Which class, and two buttons; hidden while no pick has a class.
+
+    Parameters
+    ----------
+    bench : Workbench
+    scope : callable
+        The micrograph the buttons act on; None = all.
+    """
+
+    def __init__(self, bench: Workbench, scope: Callable[[], int | None]) -> None:
+        super().__init__()
+        self._bench, self._session, self._scope = bench, bench.session, scope
+        self._run: ClassRun | None = None
+        self._asked: object = None
+        self._counts: dict[int, tuple[int, int]] = {}
+        self._closed = False
+        self.list = QComboBox()
+        self.list.setToolTip("Undecided picks by class: of the run that the Classes tab shows, else as imported")
+        self.accept = QPushButton("Accept class")
+        self.reject = QPushButton("Reject class")
+        row = QHBoxLayout()
+        row.addWidget(self.accept)
+        row.addWidget(self.reject)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addWidget(self.list)
+        layout.addLayout(row)
+        self.list.currentIndexChanged.connect(lambda _row: self._show_buttons())
+        self.accept.clicked.connect(lambda: self._decide(Decision.ACCEPTED))
+        self.reject.clicked.connect(lambda: self._decide(Decision.REJECTED))
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(150)
+        self._timer.timeout.connect(self._count)
+        self._show_buttons()
+        self.hide()
+
+    def close_panel(self) -> None:
+        """Count no more."""
+        self._closed = True
+        self._timer.stop()
+
+    def show_run(self, run: ClassRun | None) -> None:
+        """Classes of another run."""
+        self._run = run
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Count anew, when edits pause."""
+        if not self._closed:
+            self._timer.start()
+
+    def _terms(self) -> Terms:
+        focus = self._bench.focus
+        run = None if self._run is None else self._run.id
+        return Terms(run, self._scope(), focus.pick_set, focus.hidden())
+
+    def _count(self) -> None:
+        terms = self._terms()
+        key = (self._session.store.head, terms)
+        if key == self._asked:
+            return
+        self._asked = key
+        self._bench.runner.submit(
+            lambda context: undecided_by_class(self._session.store, terms),
+            title="count picks by class",
+            on_done=lambda counts: self._on_counted(key, counts),
+            on_failed=lambda _job: self._on_not_counted(key),
+            quiet=True,
+        )
+
+    def _on_not_counted(self, key: object) -> None:
+        if key == self._asked:
+            self._asked = None  # asked again with the next step
+
+    def _on_counted(self, key: object, counts: dict[int, tuple[int, int]]) -> None:
+        if key != self._asked or self._closed:
+            return  # of a state that is gone
+        self._counts = counts
+        chosen = self.list.currentData()
+        with QSignalBlocker(self.list):
+            self.list.clear()
+            for number, (n, _drawn) in counts.items():
+                self.list.addItem(f"class {number} · {n:,} undecided", number)
+            self.list.setCurrentIndex(max(0, self.list.findData(chosen)) if counts else -1)
+        known = bool(counts) or self._run is not None
+        self.list.setVisible(bool(counts))
+        self.setVisible(known)
+        self._show_buttons()
+
+    def _show_buttons(self) -> None:
+        number = self.list.currentData()
+        n, drawn = self._counts.get(number, (0, 0)) if number is not None else (0, 0)
+        which = "class" if number is None else f"class {number}"
+        for button, word, some, tip in (
+            (self.accept, "Accept", drawn, _ACCEPT), (self.reject, "Reject", n, _REJECT),
+        ):  # fmt: skip
+            button.setText(f"{word} {some:,} of {which}")
+            button.setEnabled(some > 0)
+            button.setToolTip(tip if some else "no pick of a class is undecided there")
+
+    def _decide(self, decision: Decision) -> None:
+        number, terms = self.list.currentData(), self._terms()
+        if number is not None:
+            self._bench.guarded(lambda: self._edit(int(number), decision, terms))
+
+    def _edit(self, number: int, decision: Decision, terms: Terms) -> None:
+        if decide_by_class(self._session, [number], decision, terms) == 0:
+            self._bench.say("nothing undecided is there", "info")

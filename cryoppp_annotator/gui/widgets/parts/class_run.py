@@ -1,0 +1,464 @@
+"""Start a 2D classification, follow it, and choose which of the stored ones is shown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from qtpy.QtCore import QObject, QSignalBlocker, QTimer, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QSizePolicy,
+    QSpinBox,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ....errors import AnnotatorError
+from ....jobs.runner import Job, JobState
+from ....model.classes import ClassRun
+from ....model.context import JobContext
+from ....model.curation import Table
+from ....session.classes import decide
+from ....session.classes.browse import as_greys, n_classes_for
+from ....session.classes.decide import Preview, RunOptions, RunResult
+from ....session.core.edits import count_of
+from ....session.core.polarity import is_bright
+from ....session.core.session import Announcement
+from ...keys import with_units
+from ...workbench import Workbench
+from ..dialogs.class_unsaved import UnsavedBox
+from ..dialogs.size_question import SizeQuestion
+from ..panels.jobs import time_left
+from .class_box import BoxChoice
+
+#: Fewest picks that can be classified.
+_FEWEST = 10
+
+
+class _Post(QObject):
+    """Carries averages from the job's thread to the window."""
+
+    arrived = Signal(object)
+
+
+class RunBox(QWidget):
+    """The top of the *Classes* tab.
+
+    Parameters
+    ----------
+    bench : Workbench
+    """
+
+    preview = Signal(object, object, int, int)  # greys, shares, picks, iteration
+    chosen = Signal(object)  # the ClassRun to show; None = none
+
+    def __init__(self, bench: Workbench) -> None:
+        super().__init__()
+        self._bench = bench
+        self._session = bench.session
+        self._job: Job | None = None
+        self._level = "info"
+        self._watching = False  # whether the run that goes on was chosen to be seen
+        self._looked = 0
+        self.runs: list[ClassRun] = []
+        self.shown: ClassRun | None = None
+        self._post = _Post()
+        self._post.arrived.connect(self._on_preview)
+        self.start = QPushButton("Classify")
+        self.number = QSpinBox()
+        self.number.setRange(0, 200)
+        self.number.setSpecialValueText("auto")
+        self.number.setKeyboardTracking(False)
+        self.number.valueChanged.connect(lambda _value: self.refresh())
+        self.number.editingFinished.connect(bench.canvas.setFocus)
+        self.picks = QComboBox()
+        self.picks.setToolTip("Which picks are classified: accepted and undecided ones of this set")
+        self.picks.activated.connect(lambda _row: self.refresh())
+        self.boxes = BoxChoice(bench)
+        self.question = SizeQuestion(bench)
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(False)
+        self.bar.setMaximumHeight(8)
+        self.cancel = QToolButton()
+        self.cancel.setText("✕")
+        self.cancel.setToolTip("Cancel this classification; earlier ones stay")
+        self.told = QLabel()
+        self.told.setWordWrap(True)
+        self.list = QComboBox()
+        self.list.setToolTip("Classifications of this project; choosing one computes nothing")
+        self.more = QPushButton("More")
+        self.more.setToolTip("Re-centre, templates, classify again, import, export")
+        self.update_run = QPushButton("Update")
+        self.update_run.setToolTip("Classifies the picks as they are now, starting from these averages: quicker")
+        self.outdated = QLabel()
+        self.outdated.setWordWrap(True)
+        self.unsaved = UnsavedBox(bench)
+        for combo in (self.picks, self.list):
+            combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+            combo.setMinimumContentsLength(6)
+            combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self._lay_out()
+        self.start.clicked.connect(self._on_start)
+        for changed in (self.boxes.size.valueChanged, self.boxes.pixel.valueChanged, self.boxes.unit.activated):
+            changed.connect(lambda _value: self.refresh())
+        self.cancel.clicked.connect(self._on_cancel)
+        self.update_run.clicked.connect(self._on_update)
+        self.unsaved.saved.connect(self._on_saved)
+        self.list.activated.connect(self._on_list)
+        #: Looks whether the shown run is out of date, when edits pause.
+        self._look = QTimer(self)
+        self._look.setSingleShot(True)
+        self._look.setInterval(1200)
+        self._look.timeout.connect(self._look_whether_outdated)
+        bench.bridge.ticked.connect(self._on_tick)
+        bench.session.changed.connect(self._on_changed)
+        bench.run_on.changed.connect(self.refresh)
+        bench.themed.connect(self._colour)
+        self._colour()
+
+    def _lay_out(self) -> None:
+        top = QHBoxLayout()
+        top.addWidget(self.start)
+        top.addWidget(self.picks, 1)
+        top.addWidget(QLabel("into"))
+        top.addWidget(self.number)
+        top.addWidget(self.boxes.fold)
+        self._progress = QWidget()
+        progress = QHBoxLayout(self._progress)
+        progress.setContentsMargins(0, 0, 0, 0)
+        progress.addWidget(self.bar, 1)
+        progress.addWidget(self.cancel)
+        shown = QHBoxLayout()
+        shown.addWidget(self.list, 1)
+        shown.addWidget(self.more)
+        self._old = QWidget()
+        old = QHBoxLayout(self._old)
+        old.setContentsMargins(0, 0, 0, 0)
+        old.addWidget(self.outdated, 1)
+        old.addWidget(self.update_run)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(top)
+        layout.addWidget(self.boxes)
+        layout.addWidget(self.question)
+        layout.addWidget(self._progress)
+        layout.addWidget(self.told)
+        layout.addLayout(shown)
+        layout.addWidget(self._old)
+        layout.addWidget(self.unsaved)
+        for widget in (self._progress, self._old, self.told):
+            widget.hide()
+
+    def close_panel(self) -> None:
+        """Stop following the session."""
+        self._look.stop()
+        self.question.close_panel()
+        self.boxes.close_panel()
+        self.unsaved.close_panel()
+        self._bench.bridge.ticked.disconnect(self._on_tick)
+        self._session.changed.disconnect(self._on_changed)
+        self._bench.run_on.changed.disconnect(self.refresh)
+
+    # ------------------------------------------------------------------ what can be done
+
+    @property
+    def running(self) -> bool:
+        """Whether a classification goes on."""
+        return self._job is not None and not self._job.over
+
+    def why_not(self) -> str:
+        """Why nothing can be classified now; empty where it can."""
+        if self.running:
+            return "a classification is running: cancel it first"
+        if self._session.store.read_only:
+            return "the project was opened read-only"
+        if (n := self.n_picks()) < _FEWEST:
+            return f"at least {_FEWEST} picks that are not rejected are needed; there are {n}"
+        return ""
+
+    def why_not_so(self) -> str:
+        """Why *Classify* cannot be pressed as it stands."""
+        return self.why_not() or self.boxes.why_not()
+
+    def n_picks(self) -> int:
+        """Accepted and undecided picks of the project."""
+        counts = self._session.counts()
+        return counts["accepted"] + counts["undecided"]
+
+    def options(self) -> RunOptions:
+        """What *Classify* would do."""
+        chosen = self.picks.currentData()
+        base = RunOptions(
+            n_classes=self.number.value() or n_classes_for(self.n_picks()),
+            pick_sets=None if chosen is None else (int(chosen),),
+            invert=not is_bright(self._session),
+        )
+        base = self.boxes.options(base)
+        focus = self._bench.focus
+        # candidates that are not drawn are not classified
+        return replace(base, hidden=focus.hidden())
+
+    def refresh(self) -> None:
+        """Say what can be done now."""
+        self._fill_picks()
+        self.boxes.refresh()
+        why = self.why_not()
+        self.start.setEnabled(not self.why_not_so())
+        n = self.n_picks()
+        self.start.setToolTip(
+            self.why_not_so()
+            or f"Sorts {n:,} accepted and undecided picks by what they look like, in the background\n"
+            f"{self._bench.run_on.told}".rstrip()
+        )
+        self.number.setToolTip(f"How many classes; auto: about sixty picks each, now {n_classes_for(n)}")
+        self._progress.setVisible(self.running)
+        if why and not self.running and not self.runs:
+            self._tell(f"{why[0].upper()}{why[1:]}.", "note")
+        elif not self.running and not self.runs and not self.unsaved.held:
+            self._tell("No classes yet. Classify shows what the picks look like on average.", "note")
+        self.update_run.setEnabled(not self.running)
+
+    def _fill_picks(self) -> None:
+        sets = self._session.pick_sets
+        wanted = [("all picks", None), *((with_units(str(told["name"])), number) for number, told in sets.items())]
+        present = [(self.picks.itemText(k), self.picks.itemData(k)) for k in range(self.picks.count())]
+        if wanted == present:
+            return
+        kept = self.picks.currentData()
+        with QSignalBlocker(self.picks):
+            self.picks.clear()
+            for text, number in wanted:
+                self.picks.addItem(text, number)
+            self.picks.setCurrentIndex(max(0, self.picks.findData(kept)) if kept is not None else 0)
+        self.picks.setVisible(True)
+
+    def _tell(self, text: str, level: str = "info") -> None:
+        self.told.setText(with_units(text))
+        self.told.setVisible(bool(text))
+        if level != self._level:  # a style sheet costs as much as a commit
+            self._level = level
+            self._colour()
+
+    def _colour(self) -> None:
+        self.outdated.setStyleSheet(f"color: {self._bench.ink('warning')};")
+        colour = self._bench.ink(self._level)
+        self.told.setStyleSheet(f"color: {colour};" if colour else "")
+
+    # ------------------------------------------------------------------ a run
+
+    def _on_start(self) -> None:
+        if not self.question.needed_for("Classify", self.classify):  # boxes are cut by it
+            self.classify()
+
+    def classify(self, options: RunOptions | None = None) -> None:
+        """Start a classification in the background."""
+        if why := self.why_not():
+            self._bench.say(why, "info")
+            return
+        wanted = self.options() if options is None else options
+        session, post, run_on = self._session, self._post, self._bench.run_on
+        scheduler = run_on.scheduler
+
+        def hand_on(preview: Preview) -> None:
+            post.arrived.emit((as_greys(preview.averages), preview.share, preview.n_picks, preview.iteration))
+
+        def work(context: JobContext) -> RunResult:
+            return decide.classify_project(session, wanted, context=context, on_iteration=hand_on, scheduler=scheduler)
+
+        self._job = self._bench.runner.submit(
+            work, title="classify picks", on_done=self._on_done, on_failed=self._on_failed, where=run_on.where,
+            if_cancelled="nothing is changed, earlier classes stay",
+        )  # fmt: skip
+        self._watching = True
+        self._fill_list()
+        self.list.setCurrentIndex(0)
+        self._tell("starting …")
+        self.refresh()
+        self._bench.bridge.ticked.emit()
+
+    def _on_cancel(self) -> None:
+        if self._job is not None:
+            self._job.cancel()
+            self._tell("cancelling …")
+
+    def _on_tick(self) -> None:
+        job = self._job
+        if job is None:
+            return
+        if job.state is JobState.CANCELLED:
+            self._ended("cancelled; nothing was changed")
+            self.choose(self.shown)
+        elif not job.over:
+            self.bar.setRange(0, 0 if job.fraction is None else 1000)
+            self.bar.setValue(int(1000 * (job.fraction or 0)))
+            words = [job.message or "starting", time_left(job.time_left_s())]
+            self._tell(" · ".join(w for w in words if w))
+
+    def _on_preview(self, arrived: tuple[object, object, int, int]) -> None:
+        if not self.running:
+            return  # it was cancelled meanwhile
+        greys, share, n, iteration = arrived
+        if self.shows_running():
+            self.list.setItemText(0, f"now: iteration {iteration}, {n:,} picks")
+            self.preview.emit(greys, share, n, iteration)
+
+    def shows_running(self) -> bool:
+        """Whether the run that goes on is what is shown."""
+        return self.running and self.list.currentIndex() == 0
+
+    def _ended(self, text: str, level: str = "info") -> None:
+        if not self.running:
+            self._job = None
+            self._tell(text, level)
+        elif text:
+            self._bench.say(text, level)
+        self._fill_list()
+        self.refresh()
+
+    def _on_failed(self, job: Job) -> None:
+        self._ended(str(job.error), "error")
+        self.choose(self.shown)
+        self._bench.job_failed(job)
+
+    def _on_done(self, result: RunResult) -> None:
+        self.enter(result, show=self._watching)
+
+    def enter(self, result: RunResult, *, show: bool = True) -> None:
+        """Make what a job brought the project's, and show it; one that could not be saved is kept and offered."""
+        self._session.when_free(lambda: self._enter(result, show=show))
+
+    def _enter(self, result: RunResult, *, show: bool) -> None:
+        if result.saved is None:
+            self._keep(result, result.problem)  # trying again here could take seconds
+            return
+        try:
+            run = decide.enter_run(self._session, result)
+        except AnnotatorError as error:
+            self._keep(result, str(error))
+            return
+        self._take(run, show=show, notes=result.notes)
+
+    def _keep(self, result: RunResult, why: str) -> None:
+        """It is not saved: keep it, say so, and offer to save it again."""
+        self.unsaved.keep(result)
+        self._ended(why, "error")
+        self._bench.say(why, "error")
+
+    def _on_saved(self, run: ClassRun, notes: tuple[str, ...]) -> None:
+        self._take(run, show=not self.running, notes=notes)
+
+    def _take(self, run: ClassRun, *, show: bool, notes: tuple[str, ...]) -> None:
+        self.runs = decide.list_runs(self._session)
+        self._ended("")
+        self._bench.say(" · ".join([f"{run.name}: {run.verdict}" if run.verdict else run.name, *notes]))
+        self.choose(run if show else self.shown)
+
+    # ------------------------------------------------------------------ stored runs
+
+    def reread(self) -> None:
+        """Read the list of runs again."""
+        self.runs = decide.list_runs(self._session)
+        known = {run.id: run for run in self.runs}
+        if self.shown is None or self.shown.id not in known:
+            self._fill_list()
+            self.choose(self.runs[-1] if self.runs else None)
+        else:
+            self._fill_list()
+        self.refresh()
+
+    def _fill_list(self) -> None:
+        with QSignalBlocker(self.list):
+            kept = self.list.currentData()
+            self.list.clear()
+            if self.running:
+                self.list.addItem("now: starting", -1)
+            for run in reversed(self.runs):
+                self.list.addItem(_label(run), run.id)
+            row = self.list.findData(kept)
+            self.list.setCurrentIndex(row if row >= 0 else 0 if self.list.count() else -1)
+        self.list.setEnabled(self.list.count() > 0)
+        self.list.setToolTip(
+            "Classifications of this project; choosing one computes nothing" if self.list.count() else "none yet"
+        )
+
+    def choose(self, run: ClassRun | None) -> None:
+        """Show a stored run."""
+        self.shown = run
+        if run is not None:
+            self._watching = False
+        with QSignalBlocker(self.list):
+            if run is not None:
+                self.list.setCurrentIndex(self.list.findData(run.id))
+        self.chosen.emit(run)
+        self._old.hide()
+        self._look.start()
+
+    def forget(self, run: ClassRun) -> None:
+        """A run was taken out of the project."""
+        if self.shown is not None and self.shown.id == run.id:
+            self.shown = None
+        self.reread()
+
+    def _on_list(self, row: int) -> None:
+        number = self.list.itemData(row)
+        self._watching = number == -1
+        if number == -1:
+            self._old.hide()
+            return  # the next iteration draws it
+        self.choose(next(run for run in self.runs if run.id == number))
+
+    # ------------------------------------------------------------------ out of date
+
+    def _on_changed(self, announcement: Announcement) -> None:
+        if announcement.kind == "refresh":
+            self.reread()
+        if announcement.touches(Table.PARTICLE) or announcement.touches(Table.PICK_SET):
+            self._look.start()
+        self.refresh()
+
+    def _look_whether_outdated(self) -> None:
+        run, session = self.shown, self._session
+        if run is None or self.running or not self.isVisible():
+            return
+
+        def look(context: JobContext) -> tuple[int, int, int]:
+            return decide.changed_since(session, run)
+
+        self._looked = asked = self._looked + 1
+        self._bench.runner.submit(
+            look, title="compare the classes with the picks", quiet=True,
+            on_done=lambda found: self._on_looked(asked, run, found),
+        )  # fmt: skip
+
+    def _on_looked(self, asked: int, run: ClassRun, found: tuple[int, int, int]) -> None:
+        if asked != self._looked or self.shown is not run or self.running:
+            return
+        n = sum(found)
+        added, removed, moved = found
+        words = [f"{k:,} {what}" for k, what in ((added, "new"), (removed, "removed"), (moved, "moved")) if k]
+        self.outdated.setText(f"Out of date: {count_of(n)} changed since ({', '.join(words)})" if n else "")
+        self._old.setVisible(n > 0)
+
+    def _on_update(self) -> None:
+        if (run := self.shown) is not None:
+            self._bench.guarded(lambda: self.classify(decide.update_of(run)))
+
+    def showEvent(self, event: object) -> None:
+        """Look again whether the shown run is out of date."""
+        super().showEvent(event)
+        self._look.start()
+
+
+def _label(run: ClassRun) -> str:
+    at = str(run.record.get("started", ""))[:16].replace("T", " ")
+    named = run.source == "here" or run.source in run.name.lower()
+    source = "" if named else f" ({run.source})"
+    seconds = run.record.get("seconds")
+    took = f" in {seconds:.0f} s" if seconds and run.source == "here" else ""
+    return f"{run.name}{source}{took} · {at}" if at else f"{run.name}{source}"

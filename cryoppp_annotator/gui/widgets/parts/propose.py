@@ -1,0 +1,358 @@
+"""Let a picker propose candidates, here or on every micrograph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from qtpy.QtCore import QSignalBlocker, QTimer
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QGroupBox,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSpinBox,
+    QVBoxLayout,
+)
+
+from .... import extensions
+from ....errors import EngineError
+from ....jobs.runner import Job
+from ....model.context import JobContext
+from ....model.curation import Decision, Table
+from ....model.micrograph import FINISHED_STATES, Micrograph
+from ....session.core.edits import count_of
+from ....session.core.polarity import is_bright
+from ....session.core.session import Announcement
+from ....session.core.whole_boxes import set_whole_box_px, suggested_px, whole_box_px
+from ....session.picks import learning, proposing
+from ....session.picks.learning import Learned
+from ....session.picks.proposing import Proposal
+from ...programs import Programs
+from ...workbench import Workbench
+from ..dialogs.size_question import SizeQuestion
+from ..dialogs.template_choice import TemplateChoice
+
+_HERE = "Undecided candidates on this micrograph; nothing you decided is touched. One undo"
+#: More picks at once than this were not looked at one by one.
+_MANY = 50
+#: Milliseconds without a decision before it is learned from by itself.
+_PAUSE_MS = 700
+_IF_CANCELLED = "it enters nothing, and the next start goes on where this one stopped"
+_EVERYWHERE = (
+    "In the background, on every micrograph that is not finished; one step, one undo.\n"
+    "Cancelled, it enters nothing; the next start goes on where it stopped"
+)
+
+
+def _takes_templates(picker: str | None) -> bool:
+    """The built-in picker, and those of plugins that match templates: they take the same parameters."""
+    return bool(picker) and str(picker).endswith("template")
+
+
+class ProposeBox(QGroupBox):
+    """Choose a picker, press a button.
+
+    Parameters
+    ----------
+    bench : Workbench
+    """
+
+    def __init__(self, bench: Workbench) -> None:
+        super().__init__("Candidates")
+        self._bench = bench
+        self.learned: Learned | None = None
+        self.picker = QComboBox()
+        for name, found in extensions.pickers().items():
+            self.picker.addItem(found.title, name)
+        known = self.picker.findData(bench.kept.get("picker"))
+        self.picker.setCurrentIndex(known if known >= 0 else max(0, self.picker.findData("log")))
+        self.programs = Programs(bench)
+        self.picker.setToolTip("Who proposes; the particle's diameter above is what it looks for")
+        self.note = QLabel()
+        self.note.setWordWrap(True)
+        self.question = SizeQuestion(bench)
+        self.templates = TemplateChoice(bench, self.question)
+        self.anew = QCheckBox("learn again as I decide")
+        self.anew.setToolTip(
+            "When there are a quarter more decisions than it learned from, it learns anew in the background, and\n"
+            "the candidates on this micrograph get new probabilities. They stay the picks they are; one step, one undo"
+        )
+        self._pause = QTimer(self)
+        self._pause.setSingleShot(True)
+        self._pause.setInterval(_PAUSE_MS)
+        self._pause.timeout.connect(self._learn_again)
+        self._learning: Job | None = None
+        self._heard = 0
+        self.avoid = QCheckBox("leave out carbon, ice and regions")
+        self.avoid.setChecked(True)
+        self.avoid.setToolTip(
+            "Candidates in the regions of a micrograph, on carbon and ice found on the way, and on the padding border\n"
+            "do not come. Unticked they come too, undecided like the others"
+        )
+        self.whole = QCheckBox("whole boxes only, of")
+        self.whole.setToolTip(
+            "No candidates whose box would stick out of the micrograph: programs that cut boxes drop those,\n"
+            "and labels made with them end half a box from the edge. Kept in the project; one step, one undo"
+        )
+        self.box_px = QSpinBox()
+        self.box_px.setRange(2, 9999)
+        self.box_px.setSuffix(" px")
+        self.box_px.setKeyboardTracking(False)
+        self.box_px.setToolTip("Side of the box, px of the micrograph; one and a half diameters where nobody said it")
+        boxes = QHBoxLayout()
+        boxes.addWidget(self.whole)
+        boxes.addWidget(self.box_px, 1)
+        self.left_out = QLabel()
+        self.left_out.setWordWrap(True)
+        self.left_out.setToolTip("By the last proposal; the regions are listed under Carbon and ice")
+        self.here = QPushButton("Propose here")
+        self.everywhere = QPushButton("on all unfinished")
+        row = QHBoxLayout()
+        row.addWidget(self.here)
+        row.addWidget(self.everywhere)
+        layout = QVBoxLayout(self)
+        for widget in (self.picker, self.templates, self.note):
+            layout.addWidget(widget)
+        layout.addWidget(self.anew)
+        layout.addWidget(self.question)
+        layout.addWidget(self.avoid)
+        layout.addLayout(boxes)
+        layout.addLayout(row)
+        layout.addWidget(self.left_out)
+        self.here.clicked.connect(self._on_here)
+        self.everywhere.clicked.connect(self._on_everywhere)
+        self.picker.currentIndexChanged.connect(self._on_picker)
+        self.templates.changed.connect(self.refresh)
+        self.picker.activated.connect(self._on_chosen)
+        self.programs.changed.connect(self.refresh)
+        self.whole.toggled.connect(self._on_whole)
+        self.box_px.valueChanged.connect(self._on_whole)
+        self.box_px.editingFinished.connect(bench.canvas.setFocus)
+        bench.session.current_changed.connect(self.refresh)
+        bench.session.changed.connect(self._on_changed)
+        bench.run_on.changed.connect(self.refresh)
+        self.refresh()
+
+    def close_panel(self) -> None:
+        """Stop following the session."""
+        self._pause.stop()
+        self.programs.changed.disconnect(self.refresh)
+        self.question.close_panel()
+        self.templates.close_panel()
+        self._bench.session.current_changed.disconnect(self.refresh)
+        self._bench.session.changed.disconnect(self._on_changed)
+        self._bench.run_on.changed.disconnect(self.refresh)
+
+    # ------------------------------------------------------------------ what can be done
+
+    def _on_changed(self, announcement: Announcement) -> None:
+        self.refresh()
+        if announcement.kind != "do":  # a step of the machine's now would cut off what can be redone
+            self._pause.stop()
+            if self._learning is not None:
+                self._learning.cancel()
+        elif announcement.change is not None and announcement.change.n_rows() > _MANY:
+            # a bulk decision: what it was made by is not learned from as if a person had looked at each
+            self._heard = sum(learning.decided(self._bench.session))
+        elif announcement.touches(Table.PARTICLE) and self._would_learn():
+            self._pause.start()
+
+    def _on_picker(self) -> None:
+        self._bench.kept.put("picker", self.picker.currentData())
+        self.refresh()
+
+    def _on_chosen(self, _row: int) -> None:
+        self._bench.over("propose")
+        self.programs.ask(self.picker.currentData())
+
+    def refresh(self) -> None:
+        """Say what can be done now."""
+        session, name = self._bench.session, self.picker.currentData()
+        self.templates.setVisible(_takes_templates(name))
+        self.anew.setVisible(name == "learned")
+        self.templates.refresh()
+        missing = self._missing(name)
+        note = missing
+        if name == "learned":
+            note = missing or self._learned_note()
+        self.note.setText(note[:1].upper() + note[1:])
+        self.note.setVisible(bool(note))
+        said = proposing.last_left_out(session)
+        self.left_out.setText(said)
+        self.left_out.setVisible(bool(said))
+        box_px = whole_box_px(session)
+        with QSignalBlocker(self.whole), QSignalBlocker(self.box_px):
+            self.whole.setChecked(bool(box_px))
+            self.box_px.setEnabled(bool(box_px))
+            if not self.box_px.hasFocus():
+                self.box_px.setValue(round(box_px) or suggested_px(session))
+        current = session.current
+        why = missing or ("open a micrograph first" if current is None else current.problem)
+        self.here.setEnabled(not why)
+        run_on = self._bench.run_on
+        self.here.setToolTip(why or ". ".join(words for words in (_HERE, run_on.told_here) if words))
+        self.everywhere.setEnabled(not missing)
+        self.everywhere.setToolTip(missing or "\n".join(words for words in (_EVERYWHERE, run_on.told) if words))
+
+    def _on_whole(self) -> None:
+        wanted = float(self.box_px.value()) if self.whole.isChecked() else 0.0
+        self._bench.guarded(lambda: set_whole_box_px(self._bench.session, wanted))
+        self.refresh()
+
+    def _missing(self, name: str) -> str:
+        if gone := self.programs.missing(name):
+            return gone
+        if name == "learned":
+            return learning.why_not(self._bench.session)
+        if _takes_templates(name) and self.templates.chosen is None:
+            return "no templates yet: average the accepted picks, take a file, or keep averages in the Classes tab"
+        return ""
+
+    def _learned_note(self) -> str:
+        accepted, rejected = learning.decided(self._bench.session)
+        said = f"learns from {accepted:,} accepted and {rejected:,} rejected picks"
+        if self.learned is None:
+            return said
+        if learning.grown(self._bench.session, self.learned.model):
+            more = accepted + rejected - self.learned.model.n_accepted - self.learned.model.n_rejected
+            wait = "it will learn from them" if self.anew.isChecked() else "propose again to use them"
+            return f"{more:,} more decisions since it last learned: {wait}"
+        return said
+
+    # ------------------------------------------------------------------ doing it
+
+    def _on_here(self) -> None:
+        if self.question.needed_for("Propose", self._on_here):
+            return
+        current = self._bench.session.current
+        if current is not None:
+            self._start([current])
+
+    def _on_everywhere(self) -> None:
+        if self.question.needed_for("Propose", self._on_everywhere):
+            return
+        wanted = [m for m in self._bench.session.micrographs if m.state not in FINISHED_STATES and not m.problem]
+        if not wanted:
+            self._bench.say("every micrograph is finished", "info")
+            return
+        self._start(wanted, only_unfinished=True)
+
+    def _would_learn(self) -> bool:
+        """Whether it should learn again by itself: it has, here, and there are so many more decisions."""
+        return (
+            self.anew.isChecked()
+            and self.picker.currentData() == "learned"
+            and self.learned is not None
+            and learning.grown(self._bench.session, self.learned.model, self._heard)
+            and not self._missing("learned")
+        )
+
+    def _learn_again(self) -> None:
+        current = self._bench.session.current
+        if current is None or current.problem or current.state in FINISHED_STATES:
+            return
+        if self._learning is not None or not self._would_learn():
+            return
+        self._learning = self._start([current], by_itself=True)
+
+    def _parameters(self, name: str) -> dict[str, Any]:
+        return self.templates.parameters() if _takes_templates(name) else {}
+
+    def _start(
+        self, micrographs: Sequence[Micrograph], *, only_unfinished: bool = False, by_itself: bool = False
+    ) -> Job:
+        bench, session, name = self._bench, self._bench.session, self.picker.currentData()
+        where = micrographs[0].name if len(micrographs) == 1 else count_of(len(micrographs), "micrograph")
+        parameters, avoid = self._parameters(name), self.avoid.isChecked()
+        polarity = "bright" if is_bright(session) else "dark"
+        # an answer for the micrograph on the screen does not wait for a cluster
+        scheduler = bench.run_on.scheduler if only_unfinished else None
+
+        def work(context: JobContext) -> tuple[Proposal, Learned | None]:
+            given: Mapping[str, Any] = parameters
+            learned = None
+            if name == "learned":
+                # anew each time: it takes a second, and the decisions have grown
+                learned = learning.learn(session, polarity=polarity, context=context)
+                context.log(learned.told)
+                given = learning.parameters_of(learned)
+            found = proposing.propose(
+                session, name, micrographs, parameters=given, avoid=avoid, scheduler=scheduler, context=context
+            )
+            if found.failed and not found.found:
+                raise EngineError(proposing.why_failed(found))
+            return found, learned
+
+        bench.over("propose")
+        title, done = f"propose on {where}", partial(self._on_done, only_unfinished)
+        if by_itself:
+            title, done = f"learn again, {where}", partial(self._on_learned, micrographs[0].id)
+        job = bench.runner.submit(
+            work, title=title, on_done=done, on_failed=self._on_failed, on_end=self._on_end,
+            where=bench.run_on.where if only_unfinished else bench.run_on.here,
+            if_cancelled=_IF_CANCELLED if len(micrographs) > 1 else "",
+        )  # fmt: skip
+        bench.bridge.ticked.emit()
+        return job
+
+    def _on_failed(self, job: Job) -> None:
+        about = "propose cluster" if job.where else "propose"
+        self._bench.say(f"{job.error} · {job.title}", "error", about)  # the reason first: the line may be cut
+        self.programs.ask(self.picker.currentData())
+
+    def _on_end(self, job: Job) -> None:
+        if job is self._learning:
+            self._learning = None
+
+    def _on_learned(self, micrograph: int, done: tuple[Proposal, Learned | None]) -> None:
+        """Of its own accord: kept only where the curator still is, and still wants it."""
+        if self._bench.session.current_id == micrograph and self.anew.isChecked():
+            self._on_done(False, done)
+        else:
+            self.learned = done[1] or self.learned
+
+    def _on_done(self, only_unfinished: bool, done: tuple[Proposal, Learned | None]) -> None:
+        proposal, learned = done
+        if only_unfinished:
+            proposal = self._of_unfinished(proposal)
+        if learned is not None:
+            self.learned = learned
+        told = f" · {learned.told}" if learned is not None else ""
+        level = "warning" if proposal.failed else "info"
+
+        def tell(line: str) -> None:
+            self._bench.say(line + told + self._all_hidden(proposal), level)
+
+        def enter() -> None:
+            proposing.enter(self._bench.session, proposal, tell)
+
+        self._bench.guarded(enter)
+        self.refresh()
+
+    def _all_hidden(self, proposal: Proposal) -> str:
+        """What to do where none of the candidates that were proposed here is drawn."""
+        focus, p = self._bench.focus, self._bench.session.particles
+        if [number for number, _ in proposal.found] != [self._bench.session.current_id] or focus.threshold is None:
+            return ""
+        undecided = p.decision == Decision.UNDECIDED
+        if not undecided.any() or not focus.below()[undecided].all():
+            return ""
+        return f" · all below the threshold {focus.threshold:.4g}: move the line"
+
+    def _of_unfinished(self, proposal: Proposal) -> Proposal:
+        """A proposal without the micrographs that were finished while it was made."""
+        session = self._bench.session
+
+        def is_open(number: int) -> bool:
+            return session.micrograph(number).state not in FINISHED_STATES
+
+        return replace(
+            proposal,
+            found=tuple(item for item in proposal.found if is_open(item[0])),
+            regions=tuple(item for item in proposal.regions if is_open(item[0])),
+        )

@@ -1,0 +1,223 @@
+"""The fold of the View box: numbers of the denoiser, what is known of the microscope, pictures of other programs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from qtpy.QtCore import QSignalBlocker
+from qtpy.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QPushButton,
+    QWidget,
+)
+
+from ....imaging.ctf import Ctf, Defocus, Optics
+from ....model.context import JobContext
+from ....model.parameter import Parameter
+from ....session.pictures import attached, optics
+from ....session.pictures.denoiser import parameters_of
+from ...show import kept_parameters
+from ...workbench import Workbench
+from .calm_wheel import calm
+
+_UNITS = {"A": "Å"}
+
+
+class MethodFold(QWidget):
+    """What few people need.
+
+    Parameters
+    ----------
+    bench : Workbench
+    """
+
+    def __init__(self, bench: Workbench) -> None:
+        super().__init__()
+        self._bench, self._session = bench, bench.session
+        layout = QFormLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        self._layout = layout
+        self.numbers: dict[str, QDoubleSpinBox] = {}
+        self._build_optics(layout)
+        self._build_pictures(layout)
+        self._build_numbers()
+        self.refresh()
+
+    def _build_numbers(self) -> None:
+        for spin in self.numbers.values():
+            self._layout.removeRow(spin)
+        self.numbers = {}
+        pictures = self._bench.show.pictures
+        for row, parameter in enumerate(parameters_of(pictures.denoiser)):
+            spin = _spin(parameter)
+            spin.setValue(pictures.parameters.get(parameter.name, parameter.default))
+            spin.valueChanged.connect(self._on_number)
+            spin.editingFinished.connect(self._bench.canvas.setFocus)
+            self.numbers[parameter.name] = spin
+            self._layout.insertRow(row, parameter.title, spin)
+
+    def _build_optics(self, layout: QFormLayout) -> None:
+        self.defocus = _field(0.0, 30.0, 3, " µm", "Underfocus, mean of both axes; 0 = unknown.")
+        self.defocus.setSpecialValueText("unknown")
+        self.defocus.setSingleStep(0.1)
+        self.scope = QComboBox()
+        self.scope.addItem("of this", "this")
+        self.scope.addItem("of all", "all")
+        self.scope.setToolTip("Whether what you enter is this micrograph's or that of all")
+        row = QHBoxLayout()
+        row.addWidget(self.defocus, 9)
+        row.addWidget(self.scope, 5)
+        self.voltage = _field(20.0, 3000.0, 0, " kV", "Acceleration voltage")
+        self.cs = _field(0.0, 50.0, 2, " mm", "Spherical aberration")
+        microscope = QHBoxLayout()
+        microscope.addWidget(self.voltage)
+        microscope.addWidget(self.cs)
+        self.from_star = QPushButton("defocus from a STAR …")
+        self.from_star.setToolTip(
+            "micrographs_ctf.star of RELION's or CTFFIND's job; matched by name, one step to undo"
+        )
+        layout.addRow("Defocus", row)
+        layout.addRow("Microscope", microscope)
+        layout.addRow(self.from_star)
+        for spin in (self.defocus, self.voltage, self.cs):
+            spin.valueChanged.connect(self._on_optics)
+            spin.editingFinished.connect(self._bench.canvas.setFocus)
+        self.from_star.clicked.connect(self._on_star)
+
+    def _build_pictures(self, layout: QFormLayout) -> None:
+        self.attach = QPushButton("attach pictures …")
+        self.attach.setToolTip(
+            "Show pictures of another program instead of ours (Topaz, cryoSPARC, Warp, a binned copy):\n"
+            "a folder, matched by name, scale by size. Picks stay in the micrograph's pixels"
+        )
+        self.detach = QPushButton("detach all")
+        row = QHBoxLayout()
+        row.addWidget(self.attach)
+        row.addWidget(self.detach)
+        layout.addRow(row)
+        self.attach.clicked.connect(self._on_attach)
+        self.detach.clicked.connect(self._on_detach)
+
+    # ------------------------------------------------------------------ the method
+
+    def choose(self, name: str) -> None:
+        """Another method, with the numbers it had when it was last used."""
+        self._bench.show.choose_method(name, kept_parameters(self._bench.show.methods[name]))
+        self._build_numbers()
+
+    def _on_number(self, _value: float) -> None:
+        chosen = {name: spin.value() for name, spin in self.numbers.items()}
+        self._bench.show.choose_method(self._bench.show.pictures.denoiser.name, chosen)
+
+    # ------------------------------------------------------------------ the microscope
+
+    def _on_optics(self, _value: float) -> None:
+        current = self._session.current
+        if current is None:
+            return
+        ids = [current.id] if self.scope.currentData() == "this" else [m.id for m in self._session.micrographs]
+        known = optics.ctf_of(current)
+        microscope = replace(
+            known.optics if known is not None else Optics(), voltage_kV=self.voltage.value(), cs_mm=self.cs.value()
+        )
+        mean = self.defocus.value() * 1e4
+        ctf = None
+        if mean > 0:
+            # what was measured keeps its astigmatism
+            half = 0.0 if known is None else (known.defocus.u_A - known.defocus.v_A) / 2
+            angle = 0.0 if known is None else known.defocus.angle_deg
+            ctf = Ctf(Defocus(mean + half, mean - half, angle), microscope)
+        self._bench.guarded(lambda: optics.set_optics(self._session, ids, ctf))
+
+    def _on_star(self) -> None:
+        name, _ = QFileDialog.getOpenFileName(
+            self, "Defocus of the micrographs", str(self._session.data_root), "STAR files (*.star);;All files (*)"
+        )
+        if name:
+            self.import_star(Path(name))
+
+    def import_star(self, star: Path) -> None:
+        """Read a STAR in the background and enter it."""
+
+        def work(context: JobContext) -> optics.OpticsPlan:
+            context.check()
+            return optics.read_optics(self._session, star)
+
+        def enter(plan: optics.OpticsPlan) -> None:
+            self._bench.guarded(lambda: self._bench.say(optics.enter(self._session, plan)))
+
+        self._bench.runner.submit(
+            work, title=f"read {star.name}", on_done=enter, on_failed=self._bench.job_failed, quiet=True
+        )
+
+    # ------------------------------------------------------------------ pictures of other programs
+
+    def _on_attach(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Pictures of these micrographs", str(self._session.data_root))
+        if folder:
+            self.attach_folder(Path(folder))
+
+    def attach_folder(self, folder: Path) -> None:
+        """Find pictures in the background and attach them."""
+
+        def enter(plan: attached.AttachPlan) -> None:
+            self._bench.guarded(lambda: self._bench.say(attached.enter(self._session, plan)))
+
+        self._bench.runner.submit(
+            partial(attached.find, self._session, folder), title=f"pictures in {folder.name}", on_done=enter,
+            on_failed=self._bench.job_failed,
+        )  # fmt: skip
+
+    def _on_detach(self) -> None:
+        self._bench.guarded(lambda: attached.detach(self._session))
+
+    # ------------------------------------------------------------------ what the session says
+
+    def refresh(self) -> None:
+        """Show what is known of the current micrograph."""
+        current = self._session.current
+        known = None if current is None else optics.ctf_of(current)
+        usual = (known.optics if known is not None else None) or Optics()
+        mean = 0.0 if known is None else (known.defocus.u_A + known.defocus.v_A) / 2e4
+        for spin, value in ((self.defocus, mean), (self.voltage, usual.voltage_kV), (self.cs, usual.cs_mm)):
+            spin.setEnabled(current is not None)
+            if not spin.hasFocus():
+                with QSignalBlocker(spin):
+                    spin.setValue(value)
+        told = "Underfocus, mean of both axes; 0 = unknown. The automatic method then also turns the phases back"
+        if known is not None and known.defocus.u_A != known.defocus.v_A:
+            told += f"\n{known.defocus.u_A:.0f} and {known.defocus.v_A:.0f} Å at {known.defocus.angle_deg:.1f}°"
+        self.defocus.setToolTip(told if current is not None else "open a micrograph first")
+        n = sum(bool(m.picture) for m in self._session.micrographs)
+        self.detach.setEnabled(n > 0)
+        self.detach.setText(f"detach {n:,}" if n else "detach all")
+        self.detach.setToolTip("Show our own pictures again; one step to undo" if n else "no picture is attached")
+
+
+def _field(low: float, high: float, decimals: int, suffix: str, tip: str) -> QDoubleSpinBox:
+    spin = QDoubleSpinBox()
+    spin.setRange(low, high)
+    spin.setDecimals(decimals)
+    spin.setSuffix(suffix)
+    spin.setToolTip(tip)
+    spin.setKeyboardTracking(False)
+    spin.setMinimumWidth(10)
+    calm(spin)
+    return spin
+
+
+def _spin(parameter: Parameter) -> QDoubleSpinBox:
+    whole = parameter.unit == "px"
+    unit = _UNITS.get(parameter.unit, parameter.unit)
+    low = 0.0 if parameter.automatic else parameter.low
+    spin = _field(low, parameter.high, 0 if whole else 1, f" {unit}" if unit else "", parameter.help)
+    spin.setSingleStep(1.0 if whole or parameter.high > 20 else 0.1)
+    if parameter.automatic:
+        spin.setSpecialValueText(parameter.automatic)
+    return spin

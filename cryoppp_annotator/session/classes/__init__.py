@@ -1,0 +1,1 @@
+"""2D classes of a project's picks: options, boxes, the run, decisions, other programs' classes, templates."""

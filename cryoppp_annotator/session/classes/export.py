@@ -1,0 +1,103 @@
+"""A stored class run as files: averages, particles with their classes, a table, a picture. Nothing is computed anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import FormatError, Refused
+from ...formats.atomic import write_text
+from ...formats.table.star import format_star, number_text
+from ...imaging.ctf import Optics
+from ...model.classes import ClassRun
+from ...model.context import JobContext
+from ...model.curation import Decision
+from ...store import classes as table
+from ..core.session import Session
+from ..pictures.defocus import defocus_of
+from .decide import load_averages
+from .report import write_report
+
+_QUIET = JobContext()
+
+
+def export_run(session: Session, run: ClassRun, out: Path, *, context: JobContext = _QUIET) -> tuple[Path, ...]:
+    """Write ``classes.mrcs``, ``particles.star``, ``summary.csv`` and ``gallery.png`` into a folder; it is made.
+
+    ``particles.star`` (RELION 3.1 and later) holds the members that are not rejected, where they are now, with
+    ``rlnClassNumber``, ``rlnMaxValueProbDistribution``, ``rlnAnglePsi`` and, for picks that were not moved since,
+    ``rlnOriginXAngst``.
+
+    Raises
+    ------
+    FormatError
+        The averages are gone, or the folder cannot be written.
+    Refused
+        Every member was rejected or deleted.
+    Cancelled
+    """
+    averages = load_averages(session, run)
+    columns, groups = _particles(session, run, context)
+    if not columns["rlnClassNumber"]:
+        raise Refused(f"{run.name}: every member is rejected or deleted; there are no particles to write")
+    try:
+        files = write_report(out, averages, run.summaries, run.pixel_size_A)
+        optics = _optics(groups)
+        star = write_text(
+            out / "particles.star", format_star([("optics", optics), ("particles", columns)], version="30001")
+        )
+    except OSError as error:
+        raise FormatError(f"cannot be written ({error.strerror or error})", out) from error
+    return (files[0], star, *files[1:])
+
+
+def _particles(
+    session: Session, run: ClassRun, context: JobContext
+) -> tuple[dict[str, list[str]], dict[tuple[float, Optics], int]]:
+    labels = (
+        "rlnCoordinateX", "rlnCoordinateY", "rlnMicrographName", "rlnOpticsGroup", "rlnClassNumber",
+        "rlnMaxValueProbDistribution", "rlnAnglePsi", "rlnOriginXAngst", "rlnOriginYAngst",
+    )  # fmt: skip
+    out: dict[str, list[str]] = {label: [] for label in labels}
+    groups: dict[tuple[float, Optics], int] = {}
+    for i, micrograph in enumerate(list(session.micrographs)):
+        context.progress(i, len(session.micrographs), micrograph.name)
+        found = table.members(session.store, run.id, micrograph=micrograph.id)
+        here = session.store.particles(micrograph.id)
+        rows = here.rows_of(found["particle"])
+        kept = here.decision[rows] != Decision.REJECTED
+        if not kept.any():
+            continue
+        found, rows = {name: column[kept] for name, column in found.items()}, rows[kept]
+        pixel = session.pixel_size_A(micrograph)
+        x, y = here.x[rows], here.y[rows]
+        group = groups.setdefault((pixel, defocus_of(session, micrograph).optics or Optics()), len(groups) + 1)
+        values = {
+            "rlnCoordinateX": number_text(x), "rlnCoordinateY": number_text(y),
+            "rlnMicrographName": [micrograph.path] * len(rows), "rlnOpticsGroup": [str(group)] * len(rows),
+            "rlnClassNumber": [str(n) for n in found["number"].tolist()],
+            "rlnMaxValueProbDistribution": _numbers(found["posterior"]), "rlnAnglePsi": _numbers(-found["angle_deg"]),
+            "rlnOriginXAngst": _numbers(-(found["x"] + found["shift_x"] - x) * pixel),
+            "rlnOriginYAngst": _numbers(-(found["y"] + found["shift_y"] - y) * pixel),
+        }  # fmt: skip
+        for label, texts in values.items():
+            out[label].extend(texts)
+    return out, groups
+
+
+def _numbers(values: NDArray[np.float64]) -> list[str]:
+    """Numbers; 0 where one is not known."""
+    return [f"{value:.4f}" for value in np.nan_to_num(values).tolist()]
+
+
+def _optics(groups: dict[tuple[float, Optics], int]) -> dict[str, list[str]]:
+    return {
+        "rlnOpticsGroupName": [f"opticsGroup{i}" for i in groups.values()],
+        "rlnOpticsGroup": [str(i) for i in groups.values()],
+        "rlnMicrographOriginalPixelSize": [f"{pixel:g}" for pixel, _ in groups],
+        "rlnVoltage": [f"{optics.voltage_kV:g}" for _, optics in groups],
+        "rlnSphericalAberration": [f"{optics.cs_mm:g}" for _, optics in groups],
+        "rlnAmplitudeContrast": [f"{optics.amplitude_contrast:g}" for _, optics in groups],
+    }

@@ -1,0 +1,259 @@
+"""Classes made in RELION or cryoSPARC, met with the project's picks: by micrograph, and there by position."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from ...classify.engine import MASK
+from ...classify.metrics import image_quality, rim_and_offset
+from ...classify.selection import QUALITY_THRESHOLD
+from ...errors import Refused
+from ...formats.check.frame import describe
+from ...formats.class_files import ClassFiles, ClassRows, read_class_files
+from ...model.classes import ClassRun, ClassSummary, judge, note_for, spread
+from ...model.context import JobContext
+from ...model.coordinates import Orientation
+from ...model.curation import Decision
+from ...model.micrograph import Micrograph
+from ...model.particles import Particles
+from ...model.pickfile import FilePicks
+from ...picking.matching import match
+from ..core.session import Session
+from ..files import importing
+from .job import RunResult, save
+
+_QUIET = JobContext()
+#: Largest distance of a particle from the pick it is taken for, as a share of the diameter.
+REACH = 0.25
+#: Below this share of matches the positions are taken for those of other picks.
+_FEW = 0.02
+_HALF = 0.5
+#: Averages are looked at within so much of the particle's radius, where they are at least so large.
+_AROUND, _SMALLEST_PX = 1.15, 16
+
+
+class FrameDoubt(Refused):
+    """Only a person can say how the axes lie: the image, or the picks, say another way than the program's format.
+
+    Attributes
+    ----------
+    plan : ImportPlan
+        The positions, with what the images say of them.
+    on_picks : mapping of Orientation to int
+        Particles that lie on a pick, were the axes so.
+    """
+
+    def __init__(self, message: str, plan: importing.ImportPlan, on_picks: Mapping[Orientation, int]) -> None:
+        super().__init__(message)
+        self.plan, self.on_picks = plan, on_picks
+
+
+@dataclass(frozen=True, eq=False)
+class _Met:
+    """Picks of one micrograph that were found in the files."""
+
+    columns: dict[str, NDArray[Any]]
+    n_without: int
+
+
+def import_run(
+    session: Session,
+    files: Sequence[Path],
+    *,
+    orientation: Orientation | None = None,
+    name: str = "",
+    permissive: bool = False,
+    context: JobContext = _QUIET,
+) -> RunResult:
+    """Read the classes of another program for the picks that are here: the body of a job, before ``enter_run``.
+
+    A particle is taken for the nearest pick within a quarter of the diameter, one for one, the nearest pairs first.
+    No pick is made, moved or decided about.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        As :func:`~cryoppp_annotator.formats.class_files.read_class_files` takes them.
+    orientation : Orientation, optional
+        What a person says of the axes; None = as the program's format declares, tested on the images.
+    permissive : bool
+        Rows that cannot be read are left out and counted.
+
+    Raises
+    ------
+    FormatError
+        The files cannot be read, or name none of the project's micrographs.
+    Refused
+        Hardly a particle lies on a pick.
+    FrameDoubt
+        The frame contradicts the images, or the picks.
+    Cancelled
+    """
+    started = datetime.datetime.now(datetime.UTC)
+    context.progress(0, 1, f"reading {files[0].name}")
+    found = read_class_files(files, permissive=permissive)
+    head = session.store.newest()
+    context.progress(0.2, 1, "checking the frame against the image")
+    quiet = JobContext(is_cancelled=context.is_cancelled, on_log=context.on_log)
+    plan = importing.check(session, found.file, orientation=orientation, context=quiet)
+    if plan.contradiction:
+        raise FrameDoubt(plan.contradiction, plan, _on_picks(session, plan))
+    row_of = {id(picks): row for picks, row in zip(found.file.picks, found.rows, strict=True)}
+    parts: list[_Met] = []
+    for i, (micrograph, picks) in enumerate(plan.placeable):
+        context.progress(0.3 + 0.5 * i / len(plan.placeable), 1, f"matching {micrograph.name}")
+        parts.append(_meet(session, micrograph, picks, row_of[id(picks)], plan))
+    names = ("particle", "micrograph", "number", "posterior", "shift_x", "shift_y", "angle_deg", "x", "y")
+    members = {name: np.concatenate([part.columns[name] for part in parts]) for name in names}
+    n, n_file = len(members["particle"]), found.file.n_picks
+    if n < _HALF * n_file and orientation is None:
+        near = _on_picks(session, plan)
+        best = max(near, key=lambda way: near[way])
+        if best is not plan.frame.orientation and near[best] > max(2 * n, _HALF * n_file):
+            told = describe(replace(plan.frame, orientation=best))
+            raise FrameDoubt(
+                f"{files[0].name}: as {describe(plan.frame)}, {n:,} of its {n_file:,} particles lie on a pick; "
+                f"{told}, {near[best]:,} do. Say which is right (--frame)", plan, near,
+            )  # fmt: skip
+    if n < max(1.0, _FEW * n_file):
+        raise Refused(
+            f"{files[0].name}: {n:,} of its {n_file:,} particles lie on a pick of this project; import its coordinates "
+            "first, or the files belong to other picks"
+        )
+    notes = [plan.frame_message()]
+    if n < n_file:
+        notes.append(f"{n_file - n:,} of {n_file:,} particles lie on no pick here, or on one that is nearer to another")
+    if without := sum(part.n_without for part in parts):
+        notes.append(f"{without:,} picks on these micrographs are in no class")
+    if plan.unmatched:
+        notes.append(f"{len(plan.unmatched):,} names match no micrograph ({', '.join(plan.unmatched[:2])} ...)")
+    if plan.ambiguous:
+        notes.append(f"{len(plan.ambiguous):,} names are ambiguous ({', '.join(list(plan.ambiguous)[:2])} ...)")
+    if found.file.issues:
+        notes.append(f"{len(found.file.issues):,} rows could not be read: {found.file.issues[0].message}")
+    result = _result(session, found, members, notes, name, head, started)
+    return save(session, result, context=context, quiet=True)
+
+
+def _meet(
+    session: Session, micrograph: Micrograph, picks: FilePicks, rows: ClassRows, plan: importing.ImportPlan
+) -> _Met:
+    here = session.store.particles(micrograph.id)
+    frame, pixel = plan.frame, session.pixel_size_A(micrograph)
+    box = 0.0 if picks.box_size_px is None else picks.box_size_px
+    x, y = frame.to_canonical(picks.x, picks.y, height=micrograph.height, box_size=box)
+    origin = rows.origin_A / (pixel * frame.scale)
+    to_x, to_y = frame.to_canonical(
+        picks.x - origin[:, 0], picks.y - origin[:, 1], height=micrograph.height, box_size=box
+    )
+    in_class = np.flatnonzero(rows.number > 0)
+    found = match(x[in_class], y[in_class], np.zeros(len(in_class)), here.x, here.y, _reach(session, micrograph, here))
+    file_rows, pick_rows = in_class[found.hit], found.truth_of[found.hit]
+    return _Met(
+        {
+            "particle": here.id[pick_rows], "micrograph": here.micrograph[pick_rows],
+            "number": rows.number[file_rows], "posterior": rows.posterior[file_rows],
+            "shift_x": to_x[file_rows] - here.x[pick_rows], "shift_y": to_y[file_rows] - here.y[pick_rows],
+            "angle_deg": rows.angle_deg[file_rows], "x": here.x[pick_rows], "y": here.y[pick_rows],
+        },
+        int(len(here) - len(pick_rows)),
+    )  # fmt: skip
+
+
+def _on_picks(session: Session, plan: importing.ImportPlan) -> dict[Orientation, int]:
+    """How many particles lie on a pick, for each way the axes may lie."""
+    found = dict.fromkeys(Orientation, 0)
+    for orientation in Orientation:
+        turned = plan.with_orientation(orientation)
+        frame = turned.frame
+        for micrograph, picks in turned.placeable:
+            here = session.store.particles(micrograph.id)
+            box = 0.0 if picks.box_size_px is None else picks.box_size_px
+            x, y = frame.to_canonical(picks.x, picks.y, height=micrograph.height, box_size=box)
+            found[orientation] += int((_nearest(x, y, here.x, here.y) <= _reach(session, micrograph, here)).sum())
+    return found
+
+
+def _reach(session: Session, micrograph: Micrograph, here: Particles) -> float:
+    """Largest distance of a particle from its pick, px."""
+    if not len(here):
+        return 0.0
+    return REACH * float(np.median(session.diameters_A(here))) / session.pixel_size_A(micrograph)
+
+
+def _nearest(
+    x: NDArray[np.float64], y: NDArray[np.float64], to_x: NDArray[np.float64], to_y: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(n,) distance to the nearest of some points; infinite where there is none."""
+    if not len(x) or not len(to_x):
+        return np.full(len(x), np.inf)
+    distance, _ = cKDTree(np.column_stack([to_x, to_y])).query(np.column_stack([x, y]))
+    return np.asarray(distance, np.float64)
+
+
+def _result(
+    session: Session,
+    found: ClassFiles,
+    members: dict[str, NDArray[Any]],
+    notes: list[str],
+    name: str,
+    head: int,
+    started: datetime.datetime,
+) -> RunResult:
+    summaries = _summaries(found, members, session.diameter_A)
+    verdict = judge(summaries)
+    n = len(members["particle"])
+    seconds = (datetime.datetime.now(datetime.UTC) - started).total_seconds()
+    record = {
+        "kind": "classify", "engine": found.program, "version": "", "parameters": {},
+        "inputs": {
+            "files": [str(path) for path in found.sources], "picks": found.file.n_picks,
+            "diameter_A": session.diameter_A, "notes": notes,
+        },
+        "counts": {"picks": n, "classified": n, "verdict": verdict},
+        "seed": None, "curator": session.curator, "started": started.isoformat(timespec="seconds"),
+        "seconds": round(seconds, 2),
+    }  # fmt: skip
+    title = name or f"{found.file.path.name} ({ {'relion': 'RELION', 'cryosparc': 'cryoSPARC'}[found.program] })"
+    run = ClassRun(0, title, found.program, found.pixel_size_A, "", head, summaries, verdict, record)
+    return RunResult(run, found.averages, members, None, tuple(notes))
+
+
+def _suggested(quality: float, count: int) -> Decision:
+    if not count or np.isnan(quality):
+        return Decision.UNDECIDED
+    return Decision.ACCEPTED if quality >= QUALITY_THRESHOLD else Decision.REJECTED
+
+
+def _summaries(found: ClassFiles, members: dict[str, NDArray[Any]], diameter_A: float) -> tuple[ClassSummary, ...]:
+    k, number = len(found.averages), members["number"]
+    even = spread(members["micrograph"], number, k)
+    finite = np.nan_to_num(found.averages, nan=0.0, posinf=0.0, neginf=0.0)
+    offset, quality = np.full(k, np.nan), np.full(k, np.nan)
+    if finite.shape[1] >= _SMALLEST_PX:
+        radius = min(MASK, _AROUND * diameter_A / 2.0 / (finite.shape[1] * found.pixel_size_A))
+        offset, quality = rim_and_offset(finite, radius)[1], image_quality(finite, radius)
+        quality[~finite.any(axis=(1, 2))] = 0.0
+    total = max(1, len(number))
+    out = []
+    for place in range(k):
+        mine = number == place + 1
+        count = int(mine.sum())
+        posterior = members["posterior"][mine]
+        known = posterior[np.isfinite(posterior)]
+        item = ClassSummary(
+            place + 1, count, count / total, float(found.resolution_A[place]),
+            float(known.mean()) if len(known) else float("nan"),
+            float(offset[place]) if finite[place].any() else float("nan"), float(even[place]), float(quality[place]),
+            _suggested(float(quality[place]), count),
+        )  # fmt: skip
+        out.append(replace(item, note=note_for(item, len(np.unique(members["micrograph"][mine])))))
+    return tuple(out)

@@ -1,0 +1,234 @@
+"""Finding, making and opening projects: what a path given by a person means."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import platformdirs
+
+from ...errors import AnnotatorError, FormatError, ProjectError
+from ...formats.image import images
+from ...model.context import JobContext
+from ...model.micrograph import Micrograph
+from ...store.store import DATABASE_NAME, Store
+from .edits import count_of
+from .session import Session
+
+#: Name of the project folder made beside the data.
+FOLDER_NAME = "annotator-project"
+
+_QUIET = JobContext()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What opening a path will do.
+
+    Attributes
+    ----------
+    project : Path
+        The project's folder, existing or to be made.
+    data_root : Path or None
+        Folder of the micrographs; None where the project itself knows.
+    micrographs : tuple of Path
+        Images found.
+    exists : bool
+        Whether there is a project already.
+    note : str
+        Something the curator should know ("the data folder is read-only; the project is in ...").
+    """
+
+    project: Path
+    data_root: Path | None
+    micrographs: tuple[Path, ...]
+    exists: bool
+    note: str = ""
+
+
+def default_curator() -> str:
+    """Login name, or what the environment variable CRYOPPP_CURATOR says."""
+    try:
+        return os.environ.get("CRYOPPP_CURATOR") or getpass.getuser()
+    except (OSError, KeyError):
+        return "curator"
+
+
+def home() -> Path:
+    """Where projects go whose data folder cannot be written."""
+    own = os.environ.get("CRYOPPP_ANNOTATOR_HOME")
+    return Path(own) if own else Path(platformdirs.user_data_dir("cryoppp-annotator"))
+
+
+def can_write(folder: Path) -> bool:
+    """Whether a project may be put into ``folder``. A folder without any write bit is left alone even by root."""
+    try:
+        return bool(folder.stat().st_mode & 0o222) and os.access(folder, os.W_OK)
+    except OSError:
+        return False
+
+
+def plan(path: Path, project: Path | None = None) -> Plan:
+    """Decide what a path means: a project, a folder of micrographs, a CryoPPP data set, or one image.
+
+    Raises
+    ------
+    ProjectError
+        There is nothing there, or nothing to look at.
+    """
+    path = path.expanduser().absolute()
+    if not path.exists():
+        raise ProjectError(f"there is no {path}")
+    if path.name == DATABASE_NAME:
+        path = path.parent
+    if (path / DATABASE_NAME).is_file():
+        return Plan(path, None, (), True)
+    try:
+        found = tuple(images.find_micrographs(path))
+    except FormatError as error:
+        raise ProjectError(str(error)) from error
+    if not found:
+        raise ProjectError(f"{path} holds no micrographs (looked for .mrc, .mrcs, .tif, .png, .jpg, also compressed)")
+    root = path if path.is_dir() else path.parent
+    folder, note = (project.expanduser().absolute(), "") if project is not None else _default_folder(root)
+    return Plan(folder, root, found, (folder / DATABASE_NAME).is_file(), note)
+
+
+def _default_folder(root: Path) -> tuple[Path, str]:
+    beside = root / FOLDER_NAME
+    if (beside / DATABASE_NAME).is_file() and can_write(beside):
+        return beside, ""
+    if can_write(root):
+        return beside, ""
+    tag = hashlib.sha256(str(root).encode()).hexdigest()[:8]
+    folder = home() / "projects" / f"{root.name}-{tag}"
+    return folder, f"{root} is read-only, so the annotations are kept in {folder}"
+
+
+def open_project(folder: Path, *, curator: str | None = None, read_only: bool = False) -> Session:
+    """Open an existing project. Raises ProjectError."""
+    store = Store.open(folder, read_only=read_only)
+    try:
+        told = store.settings().get("data_root", "")
+        root = Path(told) if told else folder.parent
+        if not root.is_absolute():
+            root = (folder / root).resolve()
+        return Session(store, curator=curator or default_curator(), data_root=root)
+    except BaseException:
+        store.close()
+        raise
+
+
+def open_plan(plan: Plan, *, curator: str | None = None, context: JobContext = _QUIET) -> Session:
+    """Open or make the project of a plan and register its micrographs."""
+    if plan.exists:
+        session = open_project(plan.project, curator=curator)
+        if plan.data_root is not None and missing(session):
+            _follow_move(session, plan.data_root)
+    else:
+        store = Store.create(plan.project)
+        name = curator or default_curator()
+        if plan.data_root is None:
+            store.close()
+            raise ProjectError(f"{plan.project}: no micrographs to make a project of")
+        try:
+            store.set_setting("data_root", _portable(plan.data_root, plan.project), name)
+        except BaseException:
+            store.close()
+            raise
+        session = Session(store, curator=name, data_root=plan.data_root)
+    if plan.micrographs:
+        session.add_micrographs(describe_new(session, plan.micrographs, context))
+    return session
+
+
+def _portable(root: Path, folder: Path) -> str:
+    """Relative where the project lies inside the data, so that both can move together."""
+    try:
+        inside = folder.resolve().relative_to(root.resolve())
+    except ValueError:
+        return str(root)
+    return os.path.join(*[".."] * len(inside.parts)) if inside.parts else "."
+
+
+def describe_new(session: Session, paths: Iterable[Path], context: JobContext = _QUIET) -> list[Micrograph]:
+    """Probe the images the project does not know yet; a broken one is kept with its problem."""
+    known = {m.path for m in session.micrographs}
+    wanted = [(path, _relative(path, session.data_root)) for path in paths]
+    fresh = [(path, name) for path, name in wanted if name not in known]
+    described = []
+    for i, (path, name) in enumerate(fresh):
+        if i % 50 == 0:
+            context.progress(i, len(fresh), f"reading headers {i}/{len(fresh)}")
+        described.append(describe(path, name))
+    if fresh:
+        context.progress(len(fresh), len(fresh), f"{count_of(len(fresh), 'header')} read")
+    return described
+
+
+def _relative(path: Path, root: Path) -> str:
+    try:
+        return path.absolute().relative_to(root.absolute()).as_posix()
+    except ValueError:
+        return path.absolute().as_posix()
+
+
+def describe(path: Path, relative: str) -> Micrograph:
+    """A micrograph as its header tells; ``problem`` says why it cannot be used."""
+    blank = Micrograph(0, images.micrograph_name(path), relative)
+    try:
+        info = images.probe(path)
+        return replace(
+            blank,
+            width=info.width,
+            height=info.height,
+            header_pixel_size_A=info.pixel_size_A,
+            n_frames=info.n_frames,
+            fingerprint=images.fingerprint(path),
+        )
+    except AnnotatorError as error:
+        detail = error.detail if isinstance(error, FormatError) else str(error)
+        return replace(blank, problem=detail)
+
+
+def missing(session: Session, sample: int = 20) -> list[Micrograph]:
+    """Micrographs, among the first ``sample``, whose file is not where the project expects it."""
+    return [m for m in session.micrographs[:sample] if not session.path_of(m).exists()]
+
+
+def find_moved(session: Session, root: Path) -> Path:
+    """The folder under which the project's relative paths exist, given where the person pointed.
+
+    Raises
+    ------
+    ProjectError
+        None of the project's micrographs is there, or they are other images of the same name.
+    """
+    root = root.expanduser().absolute()
+    sample = [m for m in session.micrographs if not Path(m.path).is_absolute()][:20] or session.micrographs[:20]
+    for candidate in (root, root.parent, root / "micrographs"):
+        there = [m for m in sample if (candidate / m.path).exists()]
+        if there:
+            _refuse_others(there, lambda m, base=candidate: base / m.path)  # type: ignore[misc]
+            return candidate
+    raise ProjectError(f"none of the project's micrographs is in {root} (looked for {sample[0].path})")
+
+
+def _follow_move(session: Session, root: Path) -> None:
+    """The project's micrographs are gone from where they were: take the folder the person names now, if it has them."""
+    if len(missing(session)) < len(session.micrographs[:20]):
+        return
+    try:
+        session.move_data_root(find_moved(session, root))
+    except ProjectError:
+        return  # other micrographs: they are added beside the old ones
+
+
+def _refuse_others(found: Sequence[Micrograph], path_of: Callable[[Micrograph], Path]) -> None:
+    first = found[0]
+    if first.fingerprint and images.fingerprint(path_of(first)) != first.fingerprint:
+        raise ProjectError(f"{path_of(first)} is not the image this project was made with (its content differs)")

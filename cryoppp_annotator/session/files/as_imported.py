@@ -1,0 +1,340 @@
+"""The files a pick set was imported from, again, with only the edited rows changed.
+
+Unknown columns, other blocks, comments, row order and the numbers' own text survive: what was not edited is the same
+byte for byte. Rejected picks leave (or are marked, where the format can); moved ones get new numbers; picks made by
+hand on a micrograph follow its rows. Where rows are no lines of text (cryoSPARC, EMAN2), the format's writer fills a
+copy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import FormatError, Refused
+from ...extensions import formats
+from ...formats import registry
+from ...formats.atomic import replacing
+from ...formats.table.rewrite import cells, rewritten
+from ...formats.table.star import number_text
+from ...model.context import JobContext
+from ...model.coordinates import Anchor, FloatArray, Orientation, SourceFrame
+from ...model.curation import Decision
+from ...model.micrograph import Micrograph
+from ...model.particles import Particles
+from ...model.pickfile import FilePicks, MicrographPicks, RowLayout, WriteOptions
+from ..core.session import Session
+from .exporting import ExportReport, as_picks
+
+_QUIET = JobContext()
+
+
+def write_back(
+    session: Session,
+    pick_set: int,
+    out: Path,
+    *,
+    with_hand_picks: bool = True,
+    context: JobContext = _QUIET,
+) -> ExportReport:
+    """Write an imported pick set as copies of the files it came from.
+
+    Parameters
+    ----------
+    pick_set : int
+    out : Path
+        Folder; the files keep their names, and their folders below the one they share.
+    with_hand_picks : bool
+        Also the curator's own accepted picks on those micrographs.
+
+    Raises
+    ------
+    Refused
+        The set was not imported from files that can be edited in place.
+    FormatError
+        A file has changed since it was imported, is gone, or cannot be written.
+    """
+    found = session.pick_sets.get(pick_set)
+    parameters = {} if found is None else json.loads(found["parameters"])
+    files = [Path(name) for name in parameters.get("files", [])]
+    if found is None or not files:
+        raise Refused("this pick set was not imported from files")
+    given = [(file, picks) for file in files for picks in _read(file, parameters["format"])]
+    matched = _matched(session, given)
+    if _digest(parameters["format"], [picks for _, picks, _ in matched]) != parameters["identity"]:
+        raise FormatError("has changed since it was imported; import it again to edit what it says now", files[0])
+    parts = _parts(session, matched, pick_set, with_hand_picks)
+    frame = _frame(json.loads(found["frame"]))
+    base = _common_folder(files)
+    written: list[Path] = []
+    for k, file in enumerate(files):
+        context.progress(k, len(files), f"{k}/{len(files)} files")
+        own = [part for part in parts if part.file == file]
+        target = out / file.relative_to(base)
+        try:
+            if all(part.editable for part in own):
+                written += _edited_in_place(own, file, target, frame)
+            else:
+                written += _filled_copy(session, own, file, target, frame, parameters["format"])
+        except OSError as error:
+            raise FormatError(f"cannot be written ({error.strerror or error})", target) from error
+    n_picks = sum(part.n_written for part in parts)
+    return ExportReport(tuple(written), n_picks, len({part.micrograph.id for part in parts}))
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """One micrograph's picks in a file: as the file says them, as the project has them, and those made by hand."""
+
+    file: Path
+    picks: FilePicks
+    micrograph: Micrograph
+    rows: Particles
+    new: Particles
+
+    @property
+    def editable(self) -> bool:
+        """Whether the rows can be edited where they stand; there is nothing to edit in an empty file."""
+        return (self.picks.layout is not None and self.picks.lines is not None) or not len(self.picks) + len(self.new)
+
+    @property
+    def turned(self) -> NDArray[np.bool_]:
+        """(n,) bool: accepted or rejected otherwise than the file says. A file of false positives holds rejects."""
+        n = len(self.picks)
+        in_file = np.broadcast_to(np.asarray(self.picks.decision), (n,)) == Decision.REJECTED
+        return np.asarray((self.rows.decision == Decision.REJECTED) != in_file)
+
+    @property
+    def n_written(self) -> int:
+        """Rows that are in the file in the end."""
+        flagged = self.picks.layout is not None and self.picks.layout.flag is not None
+        return len(self.picks) + len(self.new) - (0 if flagged else int(self.turned.sum()))
+
+    @property
+    def box(self) -> FloatArray | float:
+        """Box edges, source px."""
+        return 0.0 if self.picks.box_size_px is None else self.picks.box_size_px
+
+    def moved(self, frame: SourceFrame) -> NDArray[np.bool_]:
+        """(n,) bool: no longer where the file says."""
+        x, y = frame.to_canonical(self.picks.x, self.picks.y, height=self.micrograph.height, box_size=self.box)
+        return np.asarray((self.rows.x != x) | (self.rows.y != y))
+
+
+def _parts(
+    session: Session, matched: list[tuple[Path, FilePicks, Micrograph]], pick_set: int, with_hand_picks: bool
+) -> list[_Part]:
+    """The file's picks with the project's; hand picks go with the first part of their micrograph that is no reject."""
+    hand = {i for i, s in session.pick_sets.items() if s["kind"] == "hand"} if with_hand_picks else set()
+    taken: dict[int, int] = {}
+    extended: set[int] = set()
+    parts: list[_Part] = []
+    for file, picks, micrograph in matched:
+        here = session.store.particles(micrograph.id)
+        own = here.take(here.pick_set == pick_set)
+        first = taken.get(micrograph.id, 0)
+        taken[micrograph.id] = first + len(picks)
+        rows = own.take(slice(first, first + len(picks)))
+        if len(rows) != len(picks):
+            raise FormatError(f"has {len(picks)} picks of {micrograph.name}, the project {len(rows)}", picks.source)
+        by_hand = np.isin(here.pick_set, list(hand)) & (here.decision == Decision.ACCEPTED)
+        if micrograph.id in extended or _all_rejected(picks):
+            by_hand[:] = False
+        else:
+            extended.add(micrograph.id)
+        parts.append(_Part(file, picks, micrograph, rows, here.take(by_hand)))
+    return parts
+
+
+def _all_rejected(picks: FilePicks) -> bool:
+    flagged = picks.layout is not None and picks.layout.flag is not None
+    return not flagged and len(picks) > 0 and bool(np.all(np.asarray(picks.decision) == Decision.REJECTED))
+
+
+# ---------------------------------------------------------------------- rows edited where they stand
+
+
+def _edited_in_place(parts: list[_Part], file: Path, target: Path, frame: SourceFrame) -> list[Path]:
+    edited: dict[int, dict[int, str]] = {}
+    dropped: set[int] = set()
+    appended: list[tuple[int, str]] = []
+    text = _bytes(file)
+    lines = _lines(text)
+    separator = None
+    for part in parts:
+        if part.picks.layout is None:
+            continue
+        separator = part.picks.layout.separator
+        _edit(part, part.picks.layout, frame, edited, dropped)
+        appended += _new_rows(part, part.picks.layout, frame, lines)
+    body = rewritten(text, edited=edited, dropped=dropped, appended=appended, separator=separator)
+    with replacing(target) as stream:
+        stream.write(body)
+    return [target]
+
+
+def _edit(
+    part: _Part, layout: RowLayout, frame: SourceFrame, edited: dict[int, dict[int, str]], dropped: set[int]
+) -> None:
+    """Note what differs from the file."""
+    lines = part.picks.lines
+    assert lines is not None
+    turned, moved = part.turned, part.moved(frame)
+    if layout.flag is None:
+        dropped.update(lines[turned].tolist())
+        moved &= ~turned
+    else:
+        cell, rejected, other = layout.flag
+        for row in np.flatnonzero(turned).tolist():
+            text = rejected if part.rows.decision[row] == Decision.REJECTED else other
+            edited.setdefault(int(lines[row]), {})[cell] = text
+    which = np.flatnonzero(moved)
+    box = part.box if np.ndim(part.box) == 0 else np.asarray(part.box)[which]
+    x, y = frame.from_canonical(part.rows.x[which], part.rows.y[which], height=part.micrograph.height, box_size=box)
+    for row, tx, ty in zip(which.tolist(), _numbers(x, layout), _numbers(y, layout), strict=True):
+        edited.setdefault(int(lines[row]), {}).update({layout.x: tx, layout.y: ty})
+
+
+def _new_rows(part: _Part, layout: RowLayout, frame: SourceFrame, lines: list[str]) -> list[tuple[int, str]]:
+    """Rows for hand picks: like the last row of that micrograph, with nothing in the columns that vary."""
+    places = part.picks.lines
+    if not len(part.new):
+        return []
+    assert places is not None
+    if not len(places):
+        raise Refused(f"{part.micrograph.name} has no row in the file that new picks could be like; export it instead")
+    samples = [cells(lines[int(line) - 1], layout.separator) for line in places.tolist()]
+    same = [all(row[k] == samples[0][k] for row in samples) for k in range(len(samples[0]))]
+    blank = [text if keep else layout.missing for text, keep in zip(samples[-1], same, strict=True)]
+    if layout.flag is not None:
+        blank[layout.flag[0]] = layout.flag[2]
+    box = 0.0 if part.picks.box_size_px is None else float(np.median(part.picks.box_size_px))
+    x, y = frame.from_canonical(part.new.x, part.new.y, height=part.micrograph.height, box_size=box)
+    joint = _joint(layout, lines[int(places[-1]) - 1])
+    out = []
+    for number, (tx, ty) in enumerate(zip(_numbers(x, layout), _numbers(y, layout), strict=True), 1):
+        row = list(blank)
+        row[layout.x], row[layout.y] = tx, ty
+        if layout.serial is not None:
+            row[layout.serial] = _next([sample[layout.serial] for sample in samples], number)
+        out.append((int(places[-1]), joint.join(row)))
+    return out
+
+
+def _joint(layout: RowLayout, like: str) -> str:
+    """What stands between the values of a row, as in another row."""
+    if layout.separator is not None:
+        return layout.separator
+    return "\t" if "\t" in like else " "
+
+
+def _next(taken: list[str], number: int) -> str:
+    """The ``number``-th free number after those taken, as wide as they are."""
+    last = max((int(text) for text in taken if text.isdecimal()), default=0)
+    return str(last + number).zfill(max(map(len, taken)))
+
+
+# ---------------------------------------------------------------------- a copy filled by the format's own writer
+
+
+def _filled_copy(
+    session: Session, parts: list[_Part], file: Path, target: Path, frame: SourceFrame, format: str
+) -> list[Path]:
+    """A copy of a file whose rows are no lines of text, filled by its format; the bytes themselves if nothing changed.
+
+    Raises
+    ------
+    Refused
+        The format cannot keep what else is in the file.
+    """
+    fmt = formats()[format]
+    if not any(part.turned.any() or part.moved(frame).any() or len(part.new) for part in parts):
+        with replacing(target) as stream:
+            stream.write(_bytes(file))
+        return [target]
+    if "template" not in fmt.carries:
+        raise Refused(f"{file.name}: files of this format are written anew, not edited; export it instead")
+    picks = [_as_picks(session, part, alone=not fmt.many_micrographs) for part in parts]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    options = WriteOptions(None if frame == fmt.frame else frame, template=file)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
+        written = fmt.write(Path(folder), picks, options)
+        targets = [target, *(target.parent / path.name for path in written[1:])]
+        for path, final in zip(written, targets, strict=True):
+            os.replace(path, final)
+    return targets
+
+
+def _as_picks(session: Session, part: _Part, *, alone: bool) -> MicrographPicks:
+    """What stays of the file's picks, and the new ones; ``alone`` in a file that is called after the micrograph."""
+    ids = [*part.rows.id[~part.turned].tolist(), *part.new.id.tolist()]
+    here = session.store.particles(part.micrograph.id)
+    found = as_picks(session, part.micrograph, here.take(here.rows_of(np.array(ids, np.int64))))
+    return replace(found, micrograph=replace(part.micrograph, name=part.picks.micrograph)) if alone else found
+
+
+# ---------------------------------------------------------------------- files and numbers
+
+
+def _numbers(values: FloatArray, layout: RowLayout) -> list[str]:
+    # the flip of a decimal fraction leaves dust in the last digits that nobody wrote
+    return number_text(np.rint(values) if layout.whole else np.round(values, 9))
+
+
+def _matched(session: Session, given: list[tuple[Path, FilePicks]]) -> list[tuple[Path, FilePicks, Micrograph]]:
+    by_path = {m.path: m for m in session.micrographs}
+    match = registry.match_micrographs([picks.micrograph for _, picks in given], by_path)
+    known = match.matches
+    return [(f, p, by_path[known[p.micrograph]]) for f, p in given if p.micrograph in known]
+
+
+def _read(file: Path, format: str) -> tuple[FilePicks, ...]:
+    known = formats()
+    if format not in known:
+        raise FormatError(f"the format {format} it was imported with is not installed", file)
+    return known[format].read(file).picks
+
+
+def _digest(format: str, picks: list[FilePicks]) -> str:
+    digest = hashlib.sha256(format.encode())
+    for one in picks:
+        digest.update(one.x.tobytes())
+        digest.update(one.y.tobytes())
+    return digest.hexdigest()[:24]
+
+
+def _frame(stored: dict[str, object]) -> SourceFrame:
+    return replace(
+        SourceFrame(),
+        orientation=Orientation(str(stored["orientation"])),
+        anchor=Anchor(str(stored["anchor"])),
+        scale=float(str(stored["scale"])),
+        first_index=int(str(stored["first_index"])),
+    )
+
+
+def _common_folder(files: list[Path]) -> Path:
+    folders = [file.parent for file in files]
+    base = folders[0]
+    while not all(folder.is_relative_to(base) for folder in folders):
+        base = base.parent
+    return base
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise FormatError(f"cannot be read ({error.strerror or error})", file) from error
+
+
+def _lines(data: bytes) -> list[str]:
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    return data.decode(encoding).replace("\r\n", "\n").split("\n")

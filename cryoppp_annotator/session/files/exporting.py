@@ -1,0 +1,197 @@
+"""A project out into coordinate files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import FormatError, Refused
+from ...extensions import formats
+from ...formats.image import images
+from ...formats.image.pictures import to_8bit
+from ...model.context import JobContext
+from ...model.coordinates import Orientation, SourceFrame
+from ...model.curation import Decision
+from ...model.micrograph import FINISHED_STATES, Micrograph, MicrographState
+from ...model.particles import Particles
+from ...model.pickfile import CoordinateFormat, MicrographPicks, WriteOptions
+from ..core import edits
+from ..core.session import Session
+
+_QUIET = JobContext()
+
+#: Decisions that may be exported, by the word a person uses.
+DECISIONS = {
+    "accepted": frozenset({Decision.ACCEPTED}),
+    "undecided": frozenset({Decision.UNDECIDED}),
+    "rejected": frozenset({Decision.REJECTED}),
+    "accepted+undecided": frozenset({Decision.ACCEPTED, Decision.UNDECIDED}),
+    "accepted+rejected": frozenset({Decision.ACCEPTED, Decision.REJECTED}),
+    "all": frozenset(Decision),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What an export wrote."""
+
+    files: tuple[Path, ...]
+    n_picks: int
+    n_micrographs: int
+    notes: tuple[str, ...] = ()
+
+
+def export(
+    session: Session,
+    out: Path,
+    format: str,
+    *,
+    decisions: Iterable[Decision] = (Decision.ACCEPTED,),
+    orientation: Orientation | None = None,
+    scale: float | None = None,
+    suffix: str | None = None,
+    box_size_px: float | None = None,
+    template: Path | None = None,
+    context: JobContext = _QUIET,
+) -> ExportReport:
+    """Write the project's picks as coordinate files of one format.
+
+    Unusable micrographs are left out; one without picks is written only where a person has said it is finished, so
+    that *looked at, nothing there* and *not looked at* stay apart.
+
+    Parameters
+    ----------
+    decisions : iterable of Decision
+    orientation : Orientation, optional
+        How the axes are written; None = as the format declares.
+    scale : float, optional
+        Micrograph px per px of the file (Topaz's ``-s``); None = as the format declares.
+    suffix : str, optional
+        Put behind each micrograph's name.
+    box_size_px : float, optional
+        For formats that write a box.
+    template : Path, optional
+        For formats that fill a copy of a file (cryoSPARC); None = the file of that format that was imported.
+
+    Raises
+    ------
+    FormatError
+        The format is unknown or cannot be written, or the disk refuses.
+    Refused
+        There is nothing to write.
+    """
+    target = writable(format)
+    wanted = np.array(sorted(int(d) for d in decisions), np.int8)
+    picks: list[MicrographPicks] = []
+    n_unusable = n_guessed = 0
+    for i, micrograph in enumerate(session.micrographs):
+        if i % 20 == 0:
+            context.progress(i, len(session.micrographs), f"{i}/{len(session.micrographs)} micrographs")
+        if micrograph.state is MicrographState.UNUSABLE:
+            n_unusable += 1
+            continue
+        found, without = _gather(session, micrograph, wanted)
+        n_guessed += without
+        if len(found) or micrograph.state in FINISHED_STATES:
+            picks.append(found)
+    n = sum(len(p) for p in picks)
+    if not picks:
+        counts = session.counts()
+        told = ", ".join(f"{number:,} {word}" for word, number in counts.items())
+        raise Refused(f"nothing to export with this choice; the project has {told}")
+    options = WriteOptions(
+        _frame(target, orientation, scale),
+        suffix,
+        box_size_px,
+        template=template or imported_file(session, format),
+        images=_pictures(session, context),
+    )
+    context.progress(len(session.micrographs), len(session.micrographs), "writing")
+    try:
+        files = target.write(out, picks, options)
+    except OSError as error:
+        raise FormatError(
+            f"cannot be written ({error.strerror or error}); what was there before is intact", out
+        ) from error
+    notes = []
+    if n_unusable:
+        notes.append(f"{edits.count_of(n_unusable, 'unusable micrograph')} left out")
+    if n_guessed and not session.diameter_is_set:
+        notes.append(f"nobody has said the particle's diameter; {session.diameter_A:g} A was taken for {n_guessed:,}")
+    return ExportReport(tuple(files), n, len(picks), tuple(notes))
+
+
+def writable(name: str) -> CoordinateFormat:
+    """The format of that name. Raises FormatError, with those there are, unless it can be written."""
+    known = formats()
+    if name not in known or not known[name].can_write:
+        can = ", ".join(n for n, f in known.items() if f.can_write)
+        raise FormatError(f"there is no format {name!r} to write; choose one of {can}")
+    return known[name]
+
+
+def _frame(target: CoordinateFormat, orientation: Orientation | None, scale: float | None) -> SourceFrame | None:
+    """The frame to write in; None = as the format declares. Its anchor and first index stay the format's."""
+    frame = target.frame
+    if orientation is not None:
+        frame = replace(frame, orientation=orientation)
+    if scale is not None:
+        frame = replace(frame, scale=scale)
+    return None if frame == target.frame else frame
+
+
+def imported_file(session: Session, format: str) -> Path | None:
+    """The one file of that format that picks were imported from; None where there are none or several."""
+    told = [json.loads(found["parameters"]) for found in session.pick_sets.values()]
+    files = {name for parameters in told if parameters.get("format") == format for name in parameters.get("files", ())}
+    return Path(files.pop()) if len(files) == 1 else None
+
+
+def _pictures(session: Session, context: JobContext) -> Callable[[Micrograph], NDArray[np.uint8]]:
+    """What makes the 8-bit picture that labels go with."""
+
+    def picture(micrograph: Micrograph) -> NDArray[np.uint8]:
+        context.check()
+        return to_8bit(images.read(session.path_of(micrograph), micrograph.frame, check=context.check))
+
+    return picture
+
+
+def gather(session: Session, micrograph: Micrograph, decisions: np.ndarray) -> MicrographPicks:
+    """The picks of one micrograph with the given decisions, canonical frame."""
+    return _gather(session, micrograph, decisions)[0]
+
+
+def _gather(session: Session, micrograph: Micrograph, decisions: np.ndarray) -> tuple[MicrographPicks, int]:
+    """Picks, and how many of them have no diameter of their own."""
+    particles = session.store.particles(micrograph.id)
+    particles = particles.take(np.isin(particles.decision, decisions))
+    return as_picks(session, micrograph, particles), int(np.isnan(particles.diameter_A).sum())
+
+
+def as_picks(session: Session, micrograph: Micrograph, particles: Particles) -> MicrographPicks:
+    """Particles of a micrograph with all that a writer may want of them."""
+    pixel = session.pixel_size_A(micrograph)
+    extra = session.store.extra(micrograph.id) if len(particles) else {}
+    names = list(dict.fromkeys(name for row in extra.values() for name in row))
+    columns = {name: np.array([extra.get(i, {}).get(name, "") for i in particles.id.tolist()], str) for name in names}
+    # picks made by hand have none of an import's columns: "" there, each writer has its own word for it
+    known = {name: column for name, column in columns.items() if (column != "").any()}
+    # rounding takes away what px -> angstrom -> px added
+    diameter_px = np.round(session.diameters_A(particles) / pixel, 9)
+    return MicrographPicks(
+        micrograph,
+        pixel,
+        particles.x,
+        particles.y,
+        diameter_px,
+        particles.score,
+        particles.decision,
+        particles.class_id,
+        known,
+    )

@@ -1,0 +1,437 @@
+"""What a picker proposes, entered as undecided candidates. Nothing a person decided is touched."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from sqlalchemy import Connection
+
+from ... import extensions
+from ...errors import AnnotatorError, Cancelled
+from ...formats.image import images
+from ...imaging.ctf import Ctf, Defocus, Optics
+from ...imaging.filters import fft_workers
+from ...jobs.cluster import each
+from ...model.candidates import Candidates
+from ...model.context import JobContext
+from ...model.curation import Change, Decision, Delta, Kind, Reason, Table
+from ...model.micrograph import Micrograph
+from ...model.particles import Particles
+from ...model.region import Region
+from ...picking.regions import told
+from ...store.store import Selector, Store
+from ..classes.templates import take_ctf
+from ..core import edits
+from ..core.polarity import is_bright
+from ..core.session import Session
+from ..core.whole_boxes import whole_box_px
+from ..pictures.defocus import defocus_of
+from ..pictures.optics import ctf_of
+from ..regions import regions
+from .one_micrograph import OnePick, Picked, named_picker, pick_micrograph
+from .proposed_before import ProposalCache
+
+log = logging.getLogger(__name__)
+
+_QUIET = JobContext()
+#: A candidate so near to an earlier one, diameters, is the same.
+_SAME = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """Candidates of some micrographs, not yet in the project.
+
+    Attributes
+    ----------
+    picker : str
+    diameter_A : float
+    parameters : mapping
+    found : tuple of (micrograph id, Candidates)
+    failed : tuple of (micrograph name, why)
+    """
+
+    picker: str
+    diameter_A: float
+    parameters: Mapping[str, Any]
+    found: tuple[tuple[int, Candidates], ...]
+    failed: tuple[tuple[str, str], ...] = ()
+    #: Carbon and ice that were found on the way, by micrograph id; entered too.
+    regions: tuple[tuple[int, tuple[Region, ...]], ...] = ()
+    #: Candidates left out because of where they lie.
+    left_out: Mapping[Reason, int] = field(default_factory=dict)
+    #: Whether such were left out at all.
+    avoid: bool = True
+    #: How many an earlier start had done ("200 of 300 were done before"); empty where none.
+    before: str = ""
+    #: Why nothing was found anywhere, where that can be said; empty otherwise.
+    why_none: str = ""
+
+
+def propose(
+    session: Session,
+    picker: str,
+    micrographs: Sequence[Micrograph],
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    avoid: bool = True,
+    scheduler: str | None = None,
+    context: JobContext = _QUIET,
+) -> Proposal:
+    """Run a picker on micrographs, on all cores; one that cannot be read or fails is told and passed over.
+
+    What is found on a micrograph is kept in the project's cache as it comes, also of a proposal that is cancelled, or
+    whose process dies: another one goes on there, where nothing that the picks depend on has changed.
+
+    Parameters
+    ----------
+    parameters : mapping
+        The picker's own. ``template`` is told the CTF of each micrograph where it is known, not given, and the
+        templates are free of it.
+    avoid : bool
+        Leave out candidates in drawn regions, on carbon and ice (found on the way) and on the padding border.
+    scheduler : str, optional
+        Of a Dask cluster whose workers see the same files.
+
+    Raises
+    ------
+    EngineError
+        There is no such picker, or no such cluster, or the connection to it was lost.
+    Cancelled
+    """
+    named_picker(picker)
+    diameter_A = session.diameter_A
+    given = dict(parameters or {})
+    if is_bright(session) and picker != "learned":  # its model knows
+        given.setdefault("polarity", "bright")
+    failed = [(m.name, m.problem) for m in micrographs if m.problem]
+    cache = ProposalCache(session.store, picker, given, context)
+    jobs: list[OnePick] = []
+    got: dict[int, Picked] = {}
+    keys: dict[int, str | None] = {}
+    for one in _jobs(session, picker, micrographs, given, diameter_A, avoid):
+        context.progress(len(jobs), len(micrographs), f"looking at {one.name}")
+        jobs.append(one)
+        keys[one.number] = cache.key(one)
+        if (known := cache.get(one.number, keys[one.number])) is not None:
+            got[one.number] = known
+    before = ""
+    if got:
+        many = len(jobs) > 1
+        before = f"{len(got):,} of {len(jobs):,} were done before" if many else "as before: nothing has changed since"
+    if before:
+        context.log(before)
+    try:
+        rest = [one for one in jobs if one.number not in got]
+        with closing(_picked(rest, before, scheduler, context)) as results:
+            for one, outcome in results:
+                if isinstance(outcome, Picked):
+                    got[one.number] = outcome
+                    cache.put(one.number, keys[one.number], outcome)
+                else:
+                    failed.append((one.name, outcome))
+                    context.log(": ".join(failed[-1]))
+    except Cancelled:
+        if not cache.problem and got:
+            said = f"{len(got):,} of {len(jobs):,} are kept: the next start goes on there"
+            context.on_progress(len(got), len(jobs), said)
+        raise
+    words = [f"{len(got):,}/{len(micrographs):,} micrographs", before]
+    context.progress(len(micrographs), max(1, len(micrographs)), " · ".join(word for word in words if word))
+    order = [one.number for one in jobs if one.number in got]
+    left_out: Counter[Reason] = Counter()
+    for number in order:
+        left_out.update(got[number].left_out)
+    return Proposal(
+        picker, diameter_A, given, tuple((n, got[n].candidates) for n in order), tuple(failed),
+        tuple((n, got[n].regions) for n in order) if avoid else (), left_out, avoid, before,
+        _why_none([one for one in jobs if one.number in got], got),
+    )  # fmt: skip
+
+
+def _why_none(jobs: Sequence[OnePick], got: Mapping[int, Picked]) -> str:
+    """Why nothing was found on any of these; empty where something was, or lay where it is left out."""
+    if not jobs or any(len(got[one.number].candidates) or got[one.number].left_out for one in jobs):
+        return ""
+    said = f"nothing that looks like a particle of {jobs[0].diameter_A:.0f} A"
+    if len(jobs) > 1:
+        return said
+    try:
+        image = images.read(jobs[0].path, jobs[0].frame)
+    except AnnotatorError:  # it was read a moment ago
+        return said
+    finite = image[np.isfinite(image)]
+    if not finite.size:
+        return f"{said}; the micrograph has no finite pixel"
+    if finite.min() == finite.max():
+        return f"{said}; the micrograph is flat"
+    if min(image.shape) * jobs[0].pixel_size_A < jobs[0].diameter_A:
+        return f"{said}; the micrograph is smaller than that"
+    return said
+
+
+def _jobs(
+    session: Session,
+    picker: str,
+    micrographs: Sequence[Micrograph],
+    given: Mapping[str, Any],
+    diameter_A: float,
+    avoid: bool,
+) -> Iterator[OnePick]:
+    """One of every micrograph that can be read."""
+    told_ctf = picker == "template" and "ctf" not in given and take_ctf(given.get("templates"))
+    bright, box_px = is_bright(session), whole_box_px(session)
+    for m in micrographs:
+        if m.problem:
+            continue
+        own = given
+        if told_ctf and (ctf := _known_ctf(session, m)) is not None:
+            own = {**given, "ctf": ctf}
+        yield OnePick(
+            str(session.path_of(m).absolute()),
+            picker,
+            session.pixel_size_A(m),
+            diameter_A,
+            own,
+            m.frame,
+            avoid=avoid,
+            whole_box_px=box_px,
+            regions=tuple(session.store.regions(m.id)) if avoid else (),
+            number=m.id,
+            name=m.name,
+            bright=bright,
+        )
+
+
+def _picked(
+    jobs: Sequence[OnePick], before: str, scheduler: str | None, context: JobContext
+) -> Generator[tuple[OnePick, Picked | str], None, None]:
+    """What is found, or why nothing is, as each micrograph is over. The progress is that of these, not of ``before``.
+
+    Raises
+    ------
+    EngineError
+        There is no such cluster, or it was lost.
+    Cancelled
+    """
+
+    def report(done: float, total: float, message: str) -> None:
+        context.on_progress(done, total, f"{message} · {before}" if before else message)
+
+    told = replace(context, on_progress=report)
+    with closing(each(pick_micrograph, jobs, threads=fft_workers(), scheduler=scheduler, context=told)) as results:
+        for one, outcome in results:
+            if isinstance(outcome, Cancelled):
+                raise outcome
+            if isinstance(outcome, AnnotatorError):
+                yield one, str(outcome)
+            elif isinstance(outcome, BaseException):  # a plugin's mistake costs its micrograph, not the others
+                log.error("picking %s failed", one.name, exc_info=outcome)
+                yield one, f"{type(outcome).__name__}: {outcome}"
+            else:
+                yield one, outcome
+
+
+def _known_ctf(session: Session, micrograph: Micrograph) -> Ctf | None:
+    """What was said of the micrograph, else of its picks."""
+    if (ctf := ctf_of(micrograph)) is not None:
+        return ctf
+    told = defocus_of(session, micrograph)
+    if not math.isfinite(told.mean_A):
+        return None
+    return Ctf(Defocus(told.mean_A, told.mean_A, 0.0), told.optics or Optics())
+
+
+def enter(session: Session, proposal: Proposal, then: Callable[[str], object] = lambda line: None) -> int:
+    """Enter a proposal as one step; ``then`` gets the line for the status bar when it is entered.
+
+    Returns how many rows changed; LATER where it goes on in the background (:meth:`Session.commit_over`).
+
+    Candidates closer than half a diameter to a pick that is there already are left out: a person's, an import's, a
+    rejected one's too. Undecided candidates of earlier proposals on these micrographs make room; one that is proposed
+    again stays the pick it is (selected, too), and has the new score.
+    """
+    counted = {"new": 0, "old": 0}
+
+    def build(store: Store, connection: Connection) -> Change | None:
+        mine = [i for i, told in session.pick_sets.items() if told["kind"] == "picker"]
+        inserts: list[dict[str, NDArray[Any]]] = []
+        deletes: list[Particles] = []
+        updates: list[Delta] = []
+        for number, candidates in proposal.found:
+            here = store._particles(connection, Selector(micrograph=number).where())
+            stale = np.isin(here.pick_set, mine) & (here.decision == Decision.UNDECIDED)
+            earlier = here.take(stale)
+            whole = proposal.diameter_A / session.pixel_size_A(session.micrograph(number))
+            new = candidates.take(_free(candidates, here.take(~stale), 0.5 * whole))
+            row, again = _again(new, earlier, _SAME * whole)
+            if len(row):
+                updates.append(_scored_anew(earlier.take(again), new.score[row]))
+            gone = np.ones(len(earlier), bool)
+            gone[again] = False
+            if gone.any():
+                deletes.append(earlier.take(gone))
+            fresh = np.ones(len(new), bool)
+            fresh[row] = False
+            if fresh.any():
+                inserts.append(_columns(number, new.take(fresh)))
+        counted["new"] = sum(len(c["x"]) for c in inserts) + sum(map(len, updates))
+        counted["old"] = sum(map(len, deletes))
+        areas = regions.found_deltas(session, proposal.regions) if proposal.regions else []
+        if not inserts and not deletes and not areas and _as_before(session, proposal.picker, updates):
+            return None
+        return _change(session, proposal, inserts, deletes, updates, areas)
+
+    def line() -> str:
+        return _entered(proposal, **counted)
+
+    there = sum(session.micrograph(number).n_undecided for number, _ in proposal.found)
+    coming = sum(len(candidates) for _, candidates in proposal.found)
+    n = session.commit_over(
+        build, at_most=there + coming, doing=f"entering {edits.count_of(coming, 'candidate')}",
+        nothing=f"{_title(proposal.picker)} proposes nothing new",
+        then=lambda committed: then(line()) if committed is not None else None,
+    )  # fmt: skip
+    if not n:
+        then(line() if proposal.why_none else f"{line()} · all as before")
+    return n
+
+
+def _as_before(session: Session, picker: str, updates: Sequence[Delta]) -> bool:
+    """Whether candidates that are proposed again would get the scores they have, of the same picker."""
+    sets = {int(number) for delta in updates for number in np.unique(delta.before["pick_set"])}
+    told = [_parameters(session, number) for number in sets]
+    return all(parameters.get("picker") == picker for parameters in told) and all(
+        np.array_equal(delta.before["score"], delta.after["score"], equal_nan=True) for delta in updates
+    )
+
+
+def _entered(proposal: Proposal, new: int, old: int) -> str:
+    """What was entered, for the status bar."""
+    n, where = edits.count_of(new, "candidate"), edits.count_of(len(proposal.found), "micrograph")
+    words = [f"{_title(proposal.picker)} proposes {n} on {where}"]
+    if not new and proposal.why_none:
+        words = [f"{_title(proposal.picker)}: {proposal.why_none}"]
+    if proposal.before and len(proposal.found) > 1:
+        words.append(proposal.before)
+    if said := told(proposal.left_out):
+        words.append(said)
+    if old:
+        words.append(f"{edits.count_of(old)} of earlier proposals made room")
+    if proposal.failed:
+        words.append(f"{len(proposal.failed)} failed ({proposal.failed[0][0]}: {proposal.failed[0][1]})")
+    return " · ".join(words)
+
+
+def _parameters(session: Session, pick_set: int) -> dict[str, Any]:
+    found = session.pick_sets[pick_set].get("parameters") or {}
+    return dict(json.loads(found) if isinstance(found, str) else found)
+
+
+def _title(picker: str) -> str:
+    known = extensions.pickers()  # what it proposed stays when its plugin is gone
+    return known[picker].title if picker in known else picker
+
+
+def why_failed(proposal: Proposal) -> str:
+    """Why a proposal failed on every micrograph, the reason first."""
+    (name, why), n = proposal.failed[0], len(proposal.failed)
+    where = name if n == 1 else f"all {n:,} micrographs, {name} first"
+    return f"{why} · failed on {where}"
+
+
+def last_left_out(session: Session) -> str:
+    """What the newest proposal that is there left out because of where it lay; empty where nothing was."""
+    mine = [i for i, told in session.pick_sets.items() if told["kind"] == "picker"]
+    if not mine:
+        return ""
+    parameters = _parameters(session, max(mine))
+    by_label = {reason.label: reason for reason in Reason}
+    counts = {by_label[name]: int(n) for name, n in parameters.get("left_out", {}).items() if name in by_label}
+    words = [told(counts)]
+    if not parameters.get("avoid", True):
+        words.append("candidates on carbon and ice came too")
+    return " · ".join(word for word in words if word)
+
+
+def _free(candidates: Candidates, there: Particles, limit: float) -> NDArray[np.bool_]:
+    """(n,) mask of candidates that lie on no pick."""
+    if not len(there) or not len(candidates):
+        return np.ones(len(candidates), bool)
+    distance, _ = cKDTree(np.column_stack([there.x, there.y])).query(np.column_stack([candidates.x, candidates.y]))
+    return np.asarray(distance >= limit)
+
+
+def _again(new: Candidates, earlier: Particles, limit: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Which new candidates are which of the earlier ones, pairs of rows."""
+    if not len(new) or not len(earlier):
+        return np.zeros(0, np.intp), np.zeros(0, np.intp)
+    near = cKDTree(np.column_stack([earlier.x, earlier.y])).query(np.column_stack([new.x, new.y]))
+    distance, which = np.asarray(near[0]), np.asarray(near[1], np.intp)
+    row = np.flatnonzero(distance <= limit)
+    _, first = np.unique(which[row], return_index=True)
+    return row[first], which[row][first]
+
+
+def _scored_anew(earlier: Particles, score: NDArray[Any]) -> Delta:
+    """Candidates that stay, in the pick set that is to come (-1)."""
+    before = {"pick_set": earlier.pick_set, "score": earlier.score}
+    after = {"pick_set": np.full(len(earlier), -1, np.int64), "score": np.asarray(score, np.float64)}
+    return Delta(Table.PARTICLE, Kind.UPDATE, earlier.id, before, after, earlier.micrograph)
+
+
+def _columns(micrograph: int, new: Candidates) -> dict[str, NDArray[Any]]:
+    n = len(new)
+    return {
+        "micrograph": np.full(n, micrograph, np.int64),
+        "x": np.asarray(new.x, np.float64),
+        "y": np.asarray(new.y, np.float64),
+        "score": np.asarray(new.score, np.float64),
+        "decision": np.zeros(n, np.int8),
+        "reason": np.zeros(n, np.int8),
+        "class_id": np.zeros(n, np.int32),
+    }
+
+
+def _change(
+    session: Session,
+    proposal: Proposal,
+    inserts: Sequence[Mapping[str, NDArray[Any]]],
+    deletes: Sequence[Particles],
+    updates: Sequence[Delta],
+    areas: Sequence[Delta],
+) -> Change:
+    deltas: list[Delta] = [*areas]
+    deltas += [Delta(Table.PARTICLE, Kind.DELETE, old.id, old.columns(), {}, old.micrograph) for old in deletes]
+    n_new = sum(len(columns["x"]) for columns in inserts)
+    n = n_new + sum(map(len, updates))
+    if n:
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        given = json.loads(json.dumps(dict(proposal.parameters), default=str))
+        told = {"picker": proposal.picker, "diameter_A": proposal.diameter_A, **given, "avoid": proposal.avoid}
+        told["left_out"] = {reason.label: k for reason, k in proposal.left_out.items()}
+        name = f"{proposal.picker}, {proposal.diameter_A:.0f} A"
+        deltas += [
+            edits.new_pick_set("picker", name, session.curator, parameters=told, created=now),
+            *updates,
+        ]
+        if inserts:
+            joined = {name: np.concatenate([columns[name] for columns in inserts]) for name in inserts[0]}
+            joined["pick_set"] = np.array([-1], np.int64)
+            joined["diameter_A"] = np.array([np.nan])
+            deltas.append(edits.insert_particles(joined, n_new))
+    one = proposal.found[0][0] if len(proposal.found) == 1 else None
+    where = session.micrograph(one).name if one is not None else edits.count_of(len(proposal.found), "micrograph")
+    title = f"propose {edits.count_of(n, 'candidate')} on {where} ({proposal.picker})"
+    return Change("propose", title, tuple(deltas), one)

@@ -1,0 +1,1 @@
+"""What is shown of a micrograph: display pictures, pictures of other programs, optics and defocus."""

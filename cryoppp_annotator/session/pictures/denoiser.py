@@ -1,0 +1,68 @@
+"""One call for any denoiser, built in or of a plugin, with its parameters and the CTF where it takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from numpy.typing import NDArray
+
+from ...api import Denoiser, Parameter, TunableDenoiser
+from ...errors import EngineError
+from ...extensions import denoisers
+from ...imaging.ctf import Ctf
+from ...model.context import JobContext
+from ...model.picture import Picture
+
+#: What is used where nobody chooses.
+DEFAULT = "auto"
+
+
+def named_denoiser(name: str) -> Denoiser:
+    """The denoiser of that name. Raises EngineError, with those there are, where there is none."""
+    known = denoisers()
+    if name not in known:
+        raise EngineError(f"there is no denoiser {name!r}; choose one of {', '.join(sorted(known))}")
+    return known[name]
+
+
+def parameters_of(denoiser: Denoiser) -> tuple[Parameter, ...]:
+    """The numbers a denoiser lets a person choose; none where it is a plain one."""
+    return tuple(getattr(denoiser, "parameters", ()))
+
+
+def uses_ctf(denoiser: Denoiser) -> bool:
+    """Whether a denoiser's picture follows the defocus.
+
+    One with parameters is given the CTF and is taken to use it, unless its ``uses_ctf`` says no.
+    """
+    return bool(getattr(denoiser, "uses_ctf", hasattr(denoiser, "parameters")))
+
+
+def run_denoiser(
+    denoiser: Denoiser,
+    image: NDArray[Any],
+    *,
+    pixel_size_A: float | None,
+    diameter_A: float | None,
+    max_side: int,
+    parameters: Mapping[str, Any],
+    ctf: Ctf | None,
+    context: JobContext,
+) -> Picture:
+    """Call a denoiser of either kind; a plain one is not given parameters and CTF. Parameters as in ``api``.
+
+    Raises
+    ------
+    EngineError
+    Cancelled
+    """
+    common: dict[str, Any] = {
+        "pixel_size_A": pixel_size_A,
+        "diameter_A": diameter_A,
+        "max_side": max_side,
+        "context": context,
+    }
+    if hasattr(denoiser, "parameters"):
+        return cast("TunableDenoiser", denoiser).denoise(image, parameters=parameters, ctf=ctf, **common)
+    return denoiser.denoise(image, **common)

@@ -1,0 +1,411 @@
+"""Pictures of micrographs for the screen: prepared in the background, kept in memory and in the project's cache."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import os
+import tempfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...api import Denoiser
+from ...errors import AnnotatorError, Cancelled, EngineError, FormatError
+from ...formats.image import images
+from ...imaging import denoise
+from ...imaging.ctf import Ctf
+from ...jobs.cluster import each
+from ...jobs.runner import Job, JobState, Runner
+from ...model.context import JobContext
+from ...model.micrograph import Micrograph
+from ...model.picture import Picture
+from ..core.edits import count_of
+from ..core.session import Session
+from . import attached
+from .denoiser import named_denoiser, run_denoiser, uses_ctf
+from .optics import ctf_of
+
+#: Longest side of a denoised picture, px.
+MAX_SIDE = 2048
+#: Pictures kept in memory, bytes.
+MEMORY_LIMIT = 400_000_000
+#: Counted up when a built-in denoiser gives other pictures than before, so that cached ones are made anew.
+_GENERATION = 2
+#: Pictures kept in ``cache/``, bytes.
+DISK_LIMIT = 8_000_000_000
+
+
+class View(StrEnum):
+    """Which picture of a micrograph."""
+
+    RAW = "raw"
+    DENOISED = "denoised"
+
+
+Key = tuple[int, View, str]
+
+
+@dataclass(frozen=True)
+class _Method:
+    """All that a denoised picture follows besides its file, as it was when the picture was asked for.
+
+    A worker runs later: what is chosen meanwhile must not come into a picture that is kept under the earlier key.
+    """
+
+    denoiser: Denoiser
+    parameters: Mapping[str, Any]
+    pixel_size_A: float
+    diameter_A: float
+    key: str
+
+
+class Pictures:
+    """Makes and keeps the pictures of a session's micrographs.
+
+    Parameters
+    ----------
+    session : Session
+    runner : Runner
+    denoiser : Denoiser
+    parameters : mapping, optional
+        The denoiser's own, as chosen.
+    """
+
+    def __init__(
+        self, session: Session, runner: Runner, denoiser: Denoiser, parameters: Mapping[str, Any] | None = None
+    ) -> None:
+        self._session = session
+        self._runner = runner
+        self.denoiser = denoiser
+        self.parameters: dict[str, Any] = dict(parameters or {})
+        self._memory: OrderedDict[Key, Picture] = OrderedDict()
+        self._jobs: dict[Key, Job] = {}
+        self._waiting: dict[Key, list[Callable[[Picture], None]]] = {}
+        # who is told why it cannot be made, also where another asked first
+        self._told: dict[Key, tuple[Callable[[str], None] | None, Callable[[str], None] | None]] = {}
+        self.cache = session.store.folder / "cache"
+        #: What should be said of a micrograph's file ("old-style header", "average of 38 frames"), by id.
+        self.notes: dict[int, tuple[str, ...]] = {}
+        #: Why an attached picture could not be shown, so that ours is, by id.
+        self.lost: dict[int, str] = {}
+
+    def key(self, micrograph: Micrograph, view: View) -> Key:
+        """What makes a picture this one and no other."""
+        if view is View.RAW:
+            return micrograph.id, view, f"{micrograph.fingerprint}-{micrograph.frame}"
+        if micrograph.picture:
+            return micrograph.id, view, f"{micrograph.fingerprint}-{micrograph.picture}"
+        return micrograph.id, view, self._own_key(micrograph)
+
+    def _own_key(self, micrograph: Micrograph) -> str:
+        """What our own denoised picture follows."""
+        size, diameter = self._session.pixel_size_A(micrograph), self._session.diameter_A
+        # The filter follows the diameter in steps of 10 %: moving the slider must not redo every picture.
+        step = round(math.log(diameter) / math.log(1.1))
+        chosen = ",".join(f"{name}={float(value):.6g}" for name, value in sorted(self.parameters.items()))
+        optics = micrograph.optics if uses_ctf(self.denoiser) else ""
+        said = (
+            f"{_GENERATION}-{micrograph.fingerprint}-{micrograph.frame}-{self.denoiser.name}-{chosen}"
+            f"-{size:.5g}-{step}-{optics}-{MAX_SIDE}"
+        )
+        return hashlib.sha256(said.encode()).hexdigest()[:20]
+
+    def choose(self, denoiser: Denoiser, parameters: Mapping[str, Any]) -> None:
+        """Another method from now on; what the old one made stays in the cache."""
+        self.denoiser, self.parameters = denoiser, dict(parameters)
+
+    def ready(self, micrograph: Micrograph, view: View) -> Picture | None:
+        """The picture, where it is in memory."""
+        key = self.key(micrograph, view)
+        found = self._memory.get(key)
+        if found is not None:
+            self._memory.move_to_end(key)
+        return found
+
+    def request(
+        self,
+        micrograph: Micrograph,
+        view: View,
+        on_ready: Callable[[Picture], None] | None = None,
+        on_failed: Callable[[str], None] | None = None,
+        *,
+        on_refused: Callable[[str], None] | None = None,
+        quiet: bool = True,
+    ) -> Job | None:
+        """Have a picture made; ``on_ready`` gets it on the main thread (at once where it is in memory).
+
+        ``on_failed`` is told why the micrograph's file cannot be read, ``on_refused`` why the method cannot do it.
+        """
+        found = self.ready(micrograph, view)
+        if found is not None:
+            if on_ready is not None:
+                on_ready(found)
+            return None
+        key = self.key(micrograph, view)
+        if on_ready is not None:
+            self._waiting.setdefault(key, []).append(on_ready)
+        if on_failed is not None or on_refused is not None:
+            self._told[key] = on_failed, on_refused
+        # also one that has ended and is not delivered yet
+        if (running := self._jobs.get(key)) is not None and running.state is not JobState.CANCELLED:
+            return running
+
+        def done(picture: Picture) -> None:
+            self._jobs.pop(key, None)
+            self._told.pop(key, None)
+            self._keep(key, picture)
+            for tell in self._waiting.pop(key, []):
+                tell(picture)
+
+        def failed(job: Job) -> None:
+            self._jobs.pop(key, None)
+            self._waiting.pop(key, None)
+            tell_failed, tell_refused = self._told.pop(key, (None, None))
+            error = job.error
+            if isinstance(error, FormatError | OSError):
+                if tell_failed is not None:
+                    tell_failed(error.detail if isinstance(error, FormatError) else str(error))
+            elif tell_refused is not None:
+                tell_refused(str(error) if isinstance(error, AnnotatorError) else f"{type(error).__name__}: {error}")
+
+        title = f"{'denoise' if view is View.DENOISED else 'read'} {micrograph.name}"
+        job = self._runner.submit(
+            self._make, micrograph, view, self._method(micrograph), title=title, on_done=done, on_failed=failed,
+            quiet=quiet,
+        )  # fmt: skip
+        self._jobs[key] = job
+        return job
+
+    def _method(self, micrograph: Micrograph) -> _Method:
+        """What is chosen now, for one micrograph."""
+        return _Method(
+            self.denoiser, dict(self.parameters), self._session.pixel_size_A(micrograph), self._session.diameter_A,
+            self._own_key(micrograph),
+        )  # fmt: skip
+
+    def prepare(self, micrographs: Iterable[Micrograph], view: View) -> None:
+        """Have the pictures of the likely next micrographs made; what is no longer likely is cancelled."""
+        wanted = [m for m in micrographs if not m.problem]
+        keys = {self.key(m, view) for m in wanted}
+        for key, job in list(self._jobs.items()):
+            if key not in keys and key not in self._waiting:
+                job.cancel()
+                self._jobs.pop(key, None)
+                self._told.pop(key, None)
+        for micrograph in wanted:
+            self.request(micrograph, view)
+
+    def forget_waiting(self) -> None:
+        """Nobody waits for what was asked so far (the micrograph on the screen changed)."""
+        self._waiting.clear()
+
+    def denoise_all(self, micrographs: Iterable[Micrograph], *, scheduler: str | None = None, where: str = "") -> Job:
+        """Fill the cache for many micrographs as one job; a failing one is logged and skipped.
+
+        Parameters
+        ----------
+        scheduler : str, optional
+            Of a Dask cluster whose workers see the same micrographs; what they make is kept here.
+        where : str
+            What the job says that it runs on.
+        """
+        wanted = [(m, self._method(m)) for m in micrographs if not m.problem and not m.picture]
+
+        def work(context: JobContext) -> int:
+            make = self._make_all if scheduler is None else partial(self._have_made, scheduler)
+            failed = make(wanted, context)
+            context.progress(len(wanted), len(wanted), f"{len(wanted) - failed} denoised, {failed} failed")
+            return failed
+
+        return self._runner.submit(work, title=f"denoise {count_of(len(wanted), 'micrograph')}", where=where)
+
+    def _make_all(self, wanted: Sequence[tuple[Micrograph, _Method]], context: JobContext) -> int:
+        """Fill the cache. Returns how many failed."""
+        failed = 0
+        for i, (micrograph, method) in enumerate(wanted):
+            context.progress(i, len(wanted), f"{i}/{len(wanted)}")
+            if self._file(method.key).exists():
+                continue
+            try:
+                self._denoise(micrograph, method, _inner(context))
+            except (FormatError, EngineError) as error:
+                failed += 1
+                context.log(f"{micrograph.name}: {error}")
+        return failed
+
+    def _have_made(self, scheduler: str, wanted: Sequence[tuple[Micrograph, _Method]], context: JobContext) -> int:
+        """Fill the cache with what the workers of a cluster make. Returns how many failed."""
+        orders = [
+            _Order(
+                str(self._session.path_of(m).absolute()), m.frame, m.name, method.denoiser.name, method.parameters,
+                method.pixel_size_A, method.diameter_A, ctf_of(m), method.key,
+            )
+            for m, method in wanted
+            if not self._file(method.key).exists()
+        ]  # fmt: skip
+        failed, before = 0, len(wanted) - len(orders)
+
+        def report(done: float, _total: float, _message: str) -> None:
+            context.on_progress(before + done, len(wanted), f"{before + done:.0f}/{len(wanted)}")
+
+        told = replace(context, on_progress=report)
+        with closing(each(_fill, orders, threads=1, scheduler=scheduler, context=told)) as results:
+            for order, got in results:
+                if isinstance(got, Cancelled):
+                    raise got
+                why = got if isinstance(got, BaseException) else None
+                if not isinstance(got, BaseException):
+                    try:
+                        _save(self._file(order.key), got)
+                    except OSError as error:
+                        why = error
+                if why is not None:
+                    failed += 1
+                    context.log(f"{order.name}: {why}")
+        return failed
+
+    def raw_value(self, micrograph: Micrograph) -> NDArray[Any]:
+        """The micrograph's own array (memory-mapped where possible)."""
+        return images.read(self._session.path_of(micrograph), micrograph.frame)
+
+    # ------------------------------------------------------------------ in a worker thread
+
+    def _make(self, micrograph: Micrograph, view: View, method: _Method, context: JobContext) -> Picture:
+        path = self._session.path_of(micrograph)
+        if micrograph.id not in self.notes:
+            self.notes[micrograph.id] = images.probe(path).notes
+        if view is View.RAW:
+            return denoise.raw_picture(images.read(path, micrograph.frame, check=context.check))
+        if micrograph.picture:
+            try:
+                return self._attached(micrograph, context)
+            except FormatError as error:
+                self._note_lost(micrograph, str(error))
+        return self._denoise(micrograph, method, context)
+
+    def _attached(self, micrograph: Micrograph, context: JobContext) -> Picture:
+        """The picture made elsewhere. Raises FormatError where it is gone."""
+        found = attached.attached_to(self._session, micrograph)
+        if found is None:
+            raise FormatError("what the project says of the attached picture makes no sense", micrograph.name)
+        picture = attached.read(found, micrograph, context)
+        self._note_lost(micrograph, "")
+        return picture
+
+    def _note_lost(self, micrograph: Micrograph, why: str) -> None:
+        """Whether the attached picture is there; nothing where another has been attached meanwhile."""
+        if self._session.micrograph(micrograph.id).picture == micrograph.picture:
+            self.lost.pop(micrograph.id, None)
+            if why:
+                self.lost[micrograph.id] = why
+
+    def _denoise(self, micrograph: Micrograph, method: _Method, context: JobContext) -> Picture:
+        if (cached := _load(self._file(method.key))) is not None:
+            return cached
+        image = images.read(self._session.path_of(micrograph), micrograph.frame, check=context.check)
+        picture = run_denoiser(
+            method.denoiser,
+            image,
+            pixel_size_A=method.pixel_size_A,
+            diameter_A=method.diameter_A,
+            max_side=MAX_SIDE,
+            parameters=method.parameters,
+            ctf=ctf_of(micrograph),
+            context=context,
+        )
+        with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
+            _save(self._file(method.key), picture)
+        return picture
+
+    def _file(self, key: str) -> Path:
+        return self.cache / f"{key}.npz"
+
+    def _keep(self, key: Key, picture: Picture) -> None:
+        self._memory[key] = picture
+        self._memory.move_to_end(key)
+        total = sum(p.pixels.nbytes for p in self._memory.values())
+        while total > MEMORY_LIMIT and len(self._memory) > 3:
+            _, dropped = self._memory.popitem(last=False)
+            total -= dropped.pixels.nbytes
+
+    def trim_cache(self, *, context: JobContext | None = None) -> None:
+        """Delete the oldest cached pictures beyond :data:`DISK_LIMIT`."""
+        try:
+            found = sorted((f.stat().st_mtime, f.stat().st_size, f) for f in self.cache.glob("*.npz"))
+        except OSError:
+            return
+        total = sum(size for _, size, _ in found)
+        for _, size, file in found:
+            if total <= DISK_LIMIT:
+                return
+            with contextlib.suppress(OSError):
+                file.unlink()
+            total -= size
+
+
+@dataclass(frozen=True)
+class _Order:
+    """All that a denoised picture follows, in plain values that can be sent to another machine."""
+
+    path: str
+    frame: int
+    name: str
+    denoiser: str
+    parameters: Mapping[str, Any]
+    pixel_size_A: float
+    diameter_A: float
+    ctf: Ctf | None
+    key: str
+
+
+def _fill(order: _Order, *, context: JobContext) -> Picture:
+    """Make a picture, wherever the micrograph can be read."""
+    image = images.read(Path(order.path), order.frame, check=context.check)
+    picture = run_denoiser(
+        named_denoiser(order.denoiser), image, pixel_size_A=order.pixel_size_A, diameter_A=order.diameter_A,
+        max_side=MAX_SIDE, parameters=order.parameters, ctf=order.ctf, context=context,
+    )  # fmt: skip
+    return replace(picture, pixels=picture.pixels.astype(np.float16))  # as it is kept
+
+
+def _inner(context: JobContext) -> JobContext:
+    """The same cancel, without the inner job's own progress."""
+    return JobContext(is_cancelled=context.is_cancelled, on_log=context.on_log, seed=context.seed)
+
+
+def _save(file: Path, picture: Picture) -> None:
+    file.parent.mkdir(exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=file.parent, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as out:
+            # float16 keeps three digits of a picture that is looked at, in half the room.
+            np.savez(out, pixels=picture.pixels.astype(np.float16), step=picture.step, limits=picture.limits)
+        os.replace(name, file)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def _load(file: Path) -> Picture | None:
+    try:
+        with np.load(file, allow_pickle=False) as found:
+            step, limits = found["step"], found["limits"]
+            pixels = found["pixels"].astype(np.float32)
+        return Picture(pixels, (float(step[0]), float(step[1])), (float(limits[0]), float(limits[1])))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError):
+        with contextlib.suppress(OSError):
+            file.unlink()
+        return None
