@@ -26,7 +26,7 @@ from window import fill
 from cryoppp_annotator.batch import demo
 from cryoppp_annotator.model.classes import ClassRun, ClassSummary, judge
 from cryoppp_annotator.model.curation import Decision
-from cryoppp_annotator.session.classes.decide import decide
+from cryoppp_annotator.session.classes import decide
 from cryoppp_annotator.session.core.opening import open_project
 from cryoppp_annotator.store.store import Selector, Store
 

@@ -110,7 +110,7 @@ def by_log(item: Labelled) -> Picked:
 
 
 def whole(item: Labelled, picked: Picked, box_px: float) -> Picked:
-    """Without those whose box sticks out; see ``session/one_pick.py``."""
+    """Without those whose box sticks out; see ``session/picks/one_micrograph.py``."""
     kept = inside(picked.x, picked.y, item.image.shape, margin=box_px / 2)
     return Picked(picked.x[kept], picked.y[kept], picked.score[kept], picked.seconds)
 

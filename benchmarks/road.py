@@ -40,11 +40,11 @@ PROGRAM = (sys.executable, "-m", "cryoppp_annotator")
 INTO_PROJECT = """
 import sys
 from pathlib import Path
-from cryoppp_annotator.session import proposals
+from cryoppp_annotator.session.picks import proposing
 from cryoppp_annotator.session.core.opening import open_plan, plan
 session = open_plan(plan(Path(sys.argv[1]), Path(sys.argv[2])), curator="bench")
 session.set_diameter(191.0)
-proposals.enter(session, proposals.propose(session, "log", list(session.micrographs)), print)
+proposing.enter(session, proposing.propose(session, "log", list(session.micrographs)), print)
 session.close()
 """
 
@@ -164,12 +164,12 @@ def make_model(data: Path, folder: Path) -> Path:
 import sys
 from pathlib import Path
 from cryoppp_annotator.model.curation import Decision, Reason
-from cryoppp_annotator.session import proposals
+from cryoppp_annotator.session.picks import proposing
 from cryoppp_annotator.session.core.opening import open_plan, plan
 session = open_plan(plan(Path(sys.argv[1]), Path(sys.argv[2])), curator="bench")
 session.set_diameter(191.0)
 session.go(session.micrographs[0].id)
-proposals.enter(session, proposals.propose(session, "log", [session.current]))
+proposing.enter(session, proposing.propose(session, "log", [session.current]))
 best = session.particles.id[session.particles.score.argsort()[::-1]].tolist()
 session.decide(best[:100], Decision.ACCEPTED, Reason.NONE)
 session.decide(best[-100:], Decision.REJECTED, Reason.OTHER)

@@ -22,8 +22,8 @@ def _list_methods(wanted: bool) -> None:
     """Print what methods there are and what they let you choose, and end (``--list-methods``)."""
     if not wanted:
         return
-    from ..batch.denoise import parameters_of
     from ..extensions import denoisers
+    from ..session.pictures.denoiser import parameters_of
 
     for name, denoiser in denoisers().items():
         typer.echo(f"{name:12}  {denoiser.title}")

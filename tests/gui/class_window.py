@@ -10,7 +10,7 @@ from window import LEFT, PLAIN
 
 from cryoppp_annotator.model.classes import ClassRun, ClassSummary, judge
 from cryoppp_annotator.model.curation import Decision
-from cryoppp_annotator.session.classes.decide import decide
+from cryoppp_annotator.session.classes import decide
 from cryoppp_annotator.store.store import Selector
 
 NAMES = "abcd"

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from class_window import store_run
-from cryoppp_annotator.session.classes.decide.undecided import Terms, decide_by_class, undecided_by_class
 from qtpy.QtCore import Qt
 from window import CTRL, Window, choose, scored, write_star
 
 from cryoppp_annotator.model.curation import Decision, Reason
+from cryoppp_annotator.session.classes.undecided import Terms, decide_by_class, undecided_by_class
 from cryoppp_annotator.store.store import Selector
 
 

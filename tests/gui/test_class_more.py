@@ -33,7 +33,7 @@ from cryoppp_annotator.gui.widgets.dialogs.class_frame import ClassFrameDialog
 from cryoppp_annotator.gui.widgets.dialogs.importing import FrameDialog, ImportDialog
 from cryoppp_annotator.model.coordinates import Orientation
 from cryoppp_annotator.model.curation import Decision
-from cryoppp_annotator.session.classes.decide import decide
+from cryoppp_annotator.session.classes import decide
 from cryoppp_annotator.session.core import opening
 
 Key = Qt.Key

@@ -38,7 +38,7 @@ from window import (
 from cryoppp_annotator.formats.image.stacks import write_stack
 from cryoppp_annotator.gui.layers.particles import UNLIT
 from cryoppp_annotator.model.curation import Decision, Reason
-from cryoppp_annotator.session.classes.decide import decide
+from cryoppp_annotator.session.classes import decide
 
 Key = Qt.Key
 
@@ -357,9 +357,8 @@ def test_undo_takes_back_the_click_that_waits_for_a_second_one(opened):
 
 
 def test_pictures_of_another_diameter_that_come_late_are_not_kept(opened):
-    from cryoppp_annotator.session.classes.decide.crops import cut_crops
-
     from cryoppp_annotator.gui.models.class_model import TILE
+    from cryoppp_annotator.session.classes.crops import cut_crops
 
     window, gallery = opened, opened.annotator.classes.particles
     window.until(lambda: not len(gallery.model.missing(gallery.view.rows_in_sight())))

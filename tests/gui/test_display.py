@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cryoppp_annotator.session.pictures.display.display import View
 from qtpy.QtCore import Qt
 from window import DIAMETER, PIXEL_A, WIDTH, Gate, choose, discs, let_go, places, scored, slide, write_mrc, write_star
 
 from cryoppp_annotator import extensions
 from cryoppp_annotator.gui.layers.styles import HEX, rgba
 from cryoppp_annotator.model.curation import Decision
+from cryoppp_annotator.session.pictures.display import View
 
 Key = Qt.Key
 

@@ -10,7 +10,6 @@ from threading import Event
 import numpy as np
 import pytest
 from class_window import open_tab, store_run
-from cryoppp_annotator.session.pictures.display.display import View
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QDialog, QWidget
@@ -43,8 +42,9 @@ from cryoppp_annotator.jobs.runner import JobState
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.curation import Decision
 from cryoppp_annotator.model.micrograph import MicrographState
-from cryoppp_annotator.session.classes.decide import decide
+from cryoppp_annotator.session.classes import decide
 from cryoppp_annotator.session.files import exporting, linting
+from cryoppp_annotator.session.pictures.display import View
 
 Key = Qt.Key
 

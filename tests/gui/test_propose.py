@@ -13,7 +13,7 @@ from cryoppp_annotator.formats.image.stacks import write_stack
 from cryoppp_annotator.gui.widgets.panels.dataset import outliers
 from cryoppp_annotator.gui.widgets.panels.pick import PickPanel
 from cryoppp_annotator.model.curation import Decision, Reason
-from cryoppp_annotator.session.regions.regions import regions
+from cryoppp_annotator.session.regions import regions
 from cryoppp_annotator.store.store import Selector
 
 

@@ -16,7 +16,7 @@ from cryoppp_annotator.gui.layers.regions import inner_point
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.region import Origin, Region, holds
 from cryoppp_annotator.session.core.polarity import is_bright
-from cryoppp_annotator.session.regions.regions import regions
+from cryoppp_annotator.session.regions import regions
 from cryoppp_annotator.store.store import Selector
 
 CORNERS = [(60, 60), (200, 60), (200, 220), (60, 220), (60, 64)]

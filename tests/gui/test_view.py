@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cryoppp_annotator.session.pictures.display.display import View
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 from window import Gate, choose, discs, write_mrc
 
 from cryoppp_annotator import extensions
 from cryoppp_annotator.errors import EngineError
-from cryoppp_annotator.session.pictures.display import attached, optics
+from cryoppp_annotator.session.pictures import attached, optics
+from cryoppp_annotator.session.pictures.display import View
 
 Key = Qt.Key
 

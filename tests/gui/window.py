@@ -13,7 +13,6 @@ from typing import Any
 
 import mrcfile
 import numpy as np
-from cryoppp_annotator.session.pictures.display.display import View
 from napari import Viewer
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt, QTimer
 from qtpy.QtGui import QMouseEvent
@@ -25,6 +24,7 @@ from cryoppp_annotator.gui.annotator import Annotator
 from cryoppp_annotator.imaging.denoise import BAND_PASS
 from cryoppp_annotator.model.micrograph import Micrograph
 from cryoppp_annotator.session.files import importing
+from cryoppp_annotator.session.pictures.display import View
 from cryoppp_annotator.store.store import DATABASE_NAME
 
 #: How long a test waits for what must come; generous, because the machine may be busy with something else.

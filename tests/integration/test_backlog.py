@@ -17,7 +17,7 @@ from cryoppp_annotator.errors import Refused
 from cryoppp_annotator.jobs.runner import Runner
 from cryoppp_annotator.model.candidates import Candidates
 from cryoppp_annotator.model.curation import Decision, Reason
-from cryoppp_annotator.session.classes.decide import browse
+from cryoppp_annotator.session.classes import browse
 from cryoppp_annotator.session.core import backlog, opening
 from cryoppp_annotator.session.core.backlog import LATER, Backlog
 from cryoppp_annotator.session.core.session import Session

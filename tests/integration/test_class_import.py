@@ -30,7 +30,7 @@ from cryoppp_annotator.formats.image.stacks import read_stack, write_stack
 from cryoppp_annotator.formats.table.star import format_star, number_text, read_star
 from cryoppp_annotator.model.coordinates import Orientation
 from cryoppp_annotator.model.curation import Decision
-from cryoppp_annotator.session.classes.decide import decide, other_programs
+from cryoppp_annotator.session.classes import decide, other_programs
 from cryoppp_annotator.session.core.session import Session
 
 

@@ -17,8 +17,6 @@ import mrcfile
 import numpy as np
 import pytest
 from class_tools import BAR, NOTHING, SIDE, all_picks, make_micrographs, make_project, purity
-from cryoppp_annotator.session.classes.decide.decide import RunOptions
-from cryoppp_annotator.session.pictures.display.optics import set_optics
 
 from cryoppp_annotator.errors import Cancelled, EngineError, ProjectError, Refused
 from cryoppp_annotator.formats.image.stacks import read_stack
@@ -27,9 +25,11 @@ from cryoppp_annotator.jobs.runner import JobState, Runner
 from cryoppp_annotator.model.classes import ClassRun
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.curation import Decision, Reason
-from cryoppp_annotator.session.classes.decide import decide
+from cryoppp_annotator.session.classes import decide, stages
+from cryoppp_annotator.session.classes.decide import RunOptions
 from cryoppp_annotator.session.core import opening
 from cryoppp_annotator.session.core.session import Session
+from cryoppp_annotator.session.pictures.optics import set_optics
 from cryoppp_annotator.store.store import DATABASE_NAME
 
 K = 6

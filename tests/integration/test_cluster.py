@@ -20,7 +20,6 @@ import mrcfile
 import numpy as np
 import pytest
 from class_tools import make_micrographs, make_project
-from cryoppp_annotator.session.classes.decide.cluster import look_at
 from machines import N_WORKERS, Machines, wait_until
 
 from cryoppp_annotator.batch.classify import classify_files
@@ -30,7 +29,8 @@ from cryoppp_annotator.cli import main
 from cryoppp_annotator.errors import Cancelled, EngineError
 from cryoppp_annotator.jobs.cluster import Cluster, each
 from cryoppp_annotator.model.context import JobContext
-from cryoppp_annotator.session.classes.decide import decide
+from cryoppp_annotator.session.classes import decide, stages
+from cryoppp_annotator.session.classes.cluster import look_at
 from cryoppp_annotator.store.store import DATABASE_NAME
 from cryoppp_annotator.testing import planted
 

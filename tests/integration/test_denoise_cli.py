@@ -11,7 +11,6 @@ from typing import Any
 import mrcfile
 import numpy as np
 import pytest
-from cryoppp_annotator.session.pictures.display.optics import ctf_of
 
 from cryoppp_annotator import extensions
 from cryoppp_annotator.batch.denoise import RECORD, DenoiseWish, denoise_all
@@ -21,6 +20,7 @@ from cryoppp_annotator.imaging.denoise import BAND_PASS
 from cryoppp_annotator.imaging.wiener import AUTO
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.session.core.opening import open_project
+from cryoppp_annotator.session.pictures.optics import ctf_of
 from cryoppp_annotator.testing import planted
 
 Cli = Callable[..., tuple[int, str, str]]

@@ -34,7 +34,7 @@ from cryoppp_annotator.model.micrograph import MicrographState
 from cryoppp_annotator.model.region import REGION_REASONS, Region, unpack_vertices
 from cryoppp_annotator.session.core.session import DEFAULT_DIAMETER_A
 from cryoppp_annotator.session.picks import proposing
-from cryoppp_annotator.session.regions.regions import regions
+from cryoppp_annotator.session.regions import regions
 from cryoppp_annotator.store.store import Selector
 
 pytestmark = pytest.mark.slow

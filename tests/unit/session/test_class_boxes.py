@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from cryoppp_annotator.session.classes.decide.boxes import Geometry, geometry_of
-from cryoppp_annotator.session.classes.decide.options import RunOptions
 
 from cryoppp_annotator.errors import Refused
+from cryoppp_annotator.session.classes.boxes import Geometry, geometry_of
+from cryoppp_annotator.session.classes.options import RunOptions
 
 
 def test_by_default_a_box_has_1_5_diameters_and_at_most_64_px() -> None:

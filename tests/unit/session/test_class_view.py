@@ -9,13 +9,13 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pytest
-from cryoppp_annotator.session.classes.decide.browse import SortBy
 
 from cryoppp_annotator.errors import Cancelled
 from cryoppp_annotator.model.classes import ClassRun, ClassSummary
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.curation import Decision, Reason
-from cryoppp_annotator.session.classes.decide import browse, crops, decide
+from cryoppp_annotator.session.classes import browse, crops, decide
+from cryoppp_annotator.session.classes.browse import SortBy
 from cryoppp_annotator.session.core import opening
 from cryoppp_annotator.store.store import Selector
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pytest
-from cryoppp_annotator.session.pictures.display.display import Pictures, View
 from scipy.ndimage import gaussian_filter
 
 from cryoppp_annotator.batch.denoise import named_denoiser
@@ -20,7 +19,8 @@ from cryoppp_annotator.imaging.denoise import BAND_PASS
 from cryoppp_annotator.imaging.filters import fourier_crop
 from cryoppp_annotator.jobs.runner import Runner
 from cryoppp_annotator.session.core import opening
-from cryoppp_annotator.session.pictures.display import attached, optics
+from cryoppp_annotator.session.pictures import attached, optics
+from cryoppp_annotator.session.pictures.display import Pictures, View
 
 H, W = 384, 512
 HEAD = "data_micrographs\n\nloop_\n_rlnMicrographName #1\n_rlnOpticsGroup #2\n_rlnDefocusU #3\n_rlnDefocusV #4\n"

@@ -32,7 +32,7 @@ from cryoppp_annotator.session.core.whole_boxes import set_whole_box_px
 from cryoppp_annotator.session.picks import proposing
 from cryoppp_annotator.session.picks.one_micrograph import OnePick, Picked
 from cryoppp_annotator.session.picks.proposed_before import ProposalCache
-from cryoppp_annotator.session.regions.regions import regions
+from cryoppp_annotator.session.regions import regions
 
 N, SIDE = 8, 160
 SQUARE = np.array([(20.0, 20.0), (20.0, 60.0), (60.0, 60.0), (60.0, 20.0)])
@@ -138,7 +138,8 @@ def test_a_kill_costs_only_what_was_running(eight: Session, calls: Calls) -> Non
     script = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from cryoppp_annotator.session import project, proposals\n"
+        "from cryoppp_annotator.session.core import opening\n"
+        "from cryoppp_annotator.session.picks import proposing\n"
         "session = opening.open_project(Path(sys.argv[1]))\n"
         "proposing.propose(session, 'counting', session.micrographs)\n"
     )

@@ -19,7 +19,7 @@ from cryoppp_annotator.session.core import opening
 from cryoppp_annotator.session.core.backlog import LATER, Backlog
 from cryoppp_annotator.session.files import linting
 from cryoppp_annotator.session.picks import proposing
-from cryoppp_annotator.session.regions.regions import regions
+from cryoppp_annotator.session.regions import regions
 from cryoppp_annotator.store.store import Selector
 
 PARAMETERS = SimulationParameters(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import mrcfile
 import numpy as np
 import pytest
-from cryoppp_annotator.session.classes.decide.job import classify_project
-from cryoppp_annotator.session.classes.decide.options import RunOptions
 
 from cryoppp_annotator.errors import AnnotatorError, Cancelled, EngineError, Refused
 from cryoppp_annotator.formats.image.stacks import write_stack
@@ -15,9 +13,11 @@ from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.curation import Decision
 from cryoppp_annotator.picking.evaluate import quality
 from cryoppp_annotator.picking.matching import match
-from cryoppp_annotator.session.classes.decide import template_making, templates
+from cryoppp_annotator.session.classes import template_making, templates
+from cryoppp_annotator.session.classes.job import classify_project
+from cryoppp_annotator.session.classes.options import RunOptions
 from cryoppp_annotator.session.picks import proposing
-from cryoppp_annotator.session.pictures.display import optics
+from cryoppp_annotator.session.pictures import optics
 from cryoppp_annotator.store.store import Selector
 
 
