@@ -64,12 +64,12 @@ def classify(
     name: Annotated[str, typer.Option("--name", help="Of a project: what the run is called.")] = "",
     curator: CuratorOption = None,
     scheduler: SchedulerOption = None,
-    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same decide.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same classes.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Sort particles into class averages, and say which look like particles.
 
-    Writes decide.mrcs, particles.star (with rlnClassNumber), summary.csv and gallery.png. Particles of a stack must
+    Writes classes.mrcs, particles.star (with rlnClassNumber), summary.csv and gallery.png. Particles of a stack must
     be white, as RELION's are. Of a project the undecided and accepted picks are classified, and the classes are kept
     in it; with -o they are written as files too.
     """

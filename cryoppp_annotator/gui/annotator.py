@@ -52,7 +52,7 @@ MICROGRAPHS, STATUS = "Micrographs", "Status"
 
 
 class Annotator(QWidget):
-    """Start page, then the panels of one open opening.
+    """Start page, then the panels of one open project.
 
     Parameters
     ----------

@@ -222,7 +222,7 @@ def test_a_project_that_closes_tries_once_more_to_save_classes(picked, room):
         assert said == "Closed; everything is saved."
     else:
         assert kept == []
-        assert said == "Closed; the picks are saved. Lost, because they could not be saved: 160 picks, 3 decide."
+        assert said == "Closed; the picks are saved. Lost, because they could not be saved: 160 picks, 3 classes."
 
 
 def test_some_classes_alone_are_classified_again(classed):
@@ -485,7 +485,7 @@ def test_keys_mean_the_chosen_classes_while_the_panel_floats(classed, request):
 
 
 def test_a_run_chosen_twice_is_read_once_more(classed):
-    """The second of two stored runs is shown with its own decide."""
+    """The second of two stored runs is shown with its own classes."""
     window, panel = classed, classed.annotator.classes
     other = store_run(window.session, "turned", turned=1)
     panel.run.reread()

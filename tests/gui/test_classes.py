@@ -439,7 +439,7 @@ def test_classes_are_exported(classed, tmp_path):
     window, panel = classed, classed.annotator.classes
     panel.menu.export(panel.shown, tmp_path / "out")
     window.idle()
-    assert (tmp_path / "out" / "decide.mrcs").is_file()
+    assert (tmp_path / "out" / "classes.mrcs").is_file()
     assert "particles.star" in window.status
 
 
@@ -458,7 +458,7 @@ def test_a_forgotten_run_is_gone_and_its_decisions_stay(classed):
 
 def test_averages_that_vanished_are_told_of(classed):
     window, panel = classed, classed.annotator.classes
-    (window.project() / panel.shown.folder / "decide.mrcs").unlink()
+    (window.project() / panel.shown.folder / "classes.mrcs").unlink()
     panel.run.choose(panel.shown)
     window.until(lambda: "cannot be shown" in panel.verdict.text())
     assert panel.model.rowCount() == 0

@@ -113,7 +113,7 @@ def test_cryosparc(session: Session, other: Truth, tmp_path: Path, apart: bool) 
 def test_files_named_in_any_order_and_from_different_places(session: Session, other: Truth, tmp_path: Path) -> None:
     data = write_relion(tmp_path / "rel", other.x, other.y, other.names, other.number)
     (tmp_path / "away").mkdir()
-    moved = [shutil.move(data.with_name(f"run_it025_{n}"), tmp_path / "away") for n in ("decide.mrcs", "model.star")]
+    moved = [shutil.move(data.with_name(f"run_it025_{n}"), tmp_path / "away") for n in ("classes.mrcs", "model.star")]
     with pytest.raises(FormatError, match="averages are not beside it"):
         read_class_files([data])
     found = read_class_files([*map(Path, moved), data])
@@ -230,9 +230,9 @@ def test_the_command_line_classifies_imports_and_exports(
     assert code == 0
     told = json.loads(out)
     assert told["run"] == 2
-    names = ["decide.mrcs", "particles.star", "summary.csv", "gallery.png"]
+    names = ["classes.mrcs", "particles.star", "summary.csv", "gallery.png"]
     assert told["files"] == [f"out/{name}" for name in names]
-    assert np.array_equal(read_stack(tmp_path / "out" / "decide.mrcs")[0], averages(3, 24))
+    assert np.array_equal(read_stack(tmp_path / "out" / "classes.mrcs")[0], averages(3, 24))
     table = read_star(tmp_path / "out" / "particles.star").table("particles")
     assert table is not None
     kept = other.number != 3
@@ -240,7 +240,7 @@ def test_the_command_line_classifies_imports_and_exports(
     assert np.array(table.columns["rlnCoordinateX"], float) == pytest.approx(other.x[kept], abs=1e-3)
     assert set(table.columns["rlnAnglePsi"]) == {"30.0000"}
     # what was written comes in again as it went out
-    shutil.copy(tmp_path / "out" / "decide.mrcs", tmp_path / "out" / "averages.mrcs")
+    shutil.copy(tmp_path / "out" / "classes.mrcs", tmp_path / "out" / "averages.mrcs")
     code, _, err = run("import-classes", folder, "out/particles.star", "out/averages.mrcs")
     assert code == 0, err
     again = decide.members(session, 3)

@@ -460,7 +460,7 @@ def test_lost_or_damaged_files_are_said_or_made_again(session: Session) -> None:
     (folder / run.folder / "model.npz").write_bytes(b"PK\x03\x04 no archive")
     again = decide.classify_project(session, replace(decide.update_of(run), n_classes=2))
     assert (again.members["number"] > 0).all()
-    averages = folder / run.folder / "decide.mrcs"
+    averages = folder / run.folder / "classes.mrcs"
     averages.write_bytes(averages.read_bytes()[:3000])
     with pytest.raises(Exception, match=r"classes\.mrcs"):
         decide.load_averages(session, run)

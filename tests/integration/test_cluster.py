@@ -231,7 +231,7 @@ def stack(tmp_path: Path) -> Path:
 
 def classified(folder: Path) -> dict[str, bytes]:
     """What a run found: the averages, without the time in the header, and the table of particles."""
-    with mrcfile.open(folder / "decide.mrcs") as file:
+    with mrcfile.open(folder / "classes.mrcs") as file:
         averages = np.array(file.data).tobytes()
     return {"averages": averages, "particles": (folder / "particles.star").read_bytes()}
 

@@ -37,7 +37,7 @@ _DOUBTFUL = 0.12
 
 
 class SortBy(StrEnum):
-    """Order of the decide."""
+    """Order of the classes."""
 
     SIZE = "size"
     QUALITY = "quality"

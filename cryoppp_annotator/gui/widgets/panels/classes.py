@@ -283,7 +283,7 @@ class ClassesPanel(QWidget):
                 self.gallery.scrollTo(self.model.index(row))
 
     def showEvent(self, event: object) -> None:
-        """Light the members of the chosen decide."""
+        """Light the members of the chosen classes."""
         super().showEvent(event)
         self._light()
 
@@ -340,7 +340,7 @@ class ClassesPanel(QWidget):
         self.open_classes(chosen if number in chosen else [number])
 
     def open_classes(self, numbers: Sequence[int]) -> None:
-        """Show the particles of decide."""
+        """Show the particles of classes."""
         if self.shown is None or self._pictures is None or not numbers:
             return
         told = self._pictures.run.record.get("parameters", {})
@@ -395,11 +395,11 @@ class ClassesPanel(QWidget):
         self.decide(self.model.suggested(decision), decision)
 
     def has_keyboard(self) -> bool:
-        """Whether keys mean the chosen decide."""
+        """Whether keys mean the chosen classes."""
         return self.gallery.has_keyboard()
 
     def take(self, command: str) -> bool:
-        """Do a command about the chosen decide. Returns whether it was one."""
+        """Do a command about the chosen classes. Returns whether it was one."""
         if command == "select-none":
             self.gallery.clearSelection()
             return True
@@ -453,7 +453,7 @@ class ClassesPanel(QWidget):
     # ------------------------------------------------------------------ classes made elsewhere
 
     def dragEnterEvent(self, event: object) -> None:
-        """Take files of decide."""
+        """Take files of classes."""
         urls = event.mimeData().urls()  # type: ignore[attr-defined]
         if urls and all(url.toLocalFile().endswith(SUFFIXES) for url in urls):
             event.acceptProposedAction()  # type: ignore[attr-defined]
