@@ -23,6 +23,7 @@ from window import (
     CTRL,
     DIAMETER,
     LEFT,
+    LIMIT_MS,
     PLAIN,
     RIGHT,
     SHIFT,
@@ -75,7 +76,7 @@ def test_one_button_classifies_while_picking_goes_on(picked):
 def test_stored_classes_are_read_again_without_computing(classed, new_window):
     project = classed.project()
     classed.annotator.close_project()
-    with classed.qtbot.waitSignal(classed.annotator.ready, timeout=120_000):
+    with classed.qtbot.waitSignal(classed.annotator.ready, timeout=LIMIT_MS):
         classed.annotator.open_path(project, curator="ann")
     panel = open_tab(classed)
     classed.until(lambda: panel.shown)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog, QLabel, QMessageBox
-from window import RIGHT, answer, button, held_by_another, scored, write_star
+from window import LIMIT_MS, RIGHT, answer, button, held_by_another, scored, write_star
 
 from cryoppp_annotator.model.curation import Decision
 from cryoppp_annotator.model.micrograph import MicrographState
@@ -182,7 +182,7 @@ def test_a_wrong_folder_is_refused(moved, new_window, tmp_path, monkeypatch):
 def test_a_path_that_cannot_be_opened_is_said_on_the_start_page(new_window, tmp_path, qtbot):
     (tmp_path / "empty").mkdir()
     window = new_window()
-    with qtbot.waitSignal(window.annotator.failed, timeout=120_000) as told:
+    with qtbot.waitSignal(window.annotator.failed, timeout=LIMIT_MS) as told:
         window.annotator.open_path(tmp_path / "empty")
     assert "holds no micrographs" in told.args[0]
     assert window.annotator._start_message.text() == told.args[0]

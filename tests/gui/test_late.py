@@ -17,6 +17,7 @@ from window import (
     CTRL,
     HEIGHT,
     LEFT,
+    LIMIT_MS,
     PIXEL_A,
     PLAIN,
     RIGHT,
@@ -294,7 +295,7 @@ def test_what_was_chosen_last_is_opened_and_nothing_else(new_window, micrographs
     opened = []
     window.annotator.opened.connect(lambda: opened.append(window.annotator.bench.session.data_root.name))
     window.annotator.open_path(micrographs)
-    with qtbot.waitSignal(window.annotator.ready, timeout=120_000):
+    with qtbot.waitSignal(window.annotator.ready, timeout=LIMIT_MS):
         window.annotator.open_path(others)
     window.idle()
     assert opened == ["others"]
@@ -323,7 +324,7 @@ def test_a_window_that_was_drawn_is_not_given_up_later(qtbot, monkeypatch):
     qtbot.wait(20)
     assert outcome == {"code": 0}
     app._plan_ending(annotator, frame, None, False, outcome)
-    qtbot.waitUntil(lambda: outcome == {"code": 1}, timeout=120_000)
+    qtbot.waitUntil(lambda: outcome == {"code": 1}, timeout=LIMIT_MS)
 
 
 def test_nothing_of_a_closed_project_arrives(window, others):

@@ -31,7 +31,7 @@ PLUGIN = "cryoppp-annotator"
 MANIFEST = Path(cryoppp_annotator.__file__).parent / "napari.yaml"
 HEIGHT, WIDTH, PIXEL_A = 320, 400, 5.0
 #: How long a test waits for what must come.
-LIMIT_MS = 120_000
+LIMIT_MS = 600_000
 
 
 def write_mrc(path: Path, pixels: np.ndarray, pixel_size_A: float = PIXEL_A) -> Path:

@@ -28,7 +28,7 @@ from cryoppp_annotator.session.pictures.display import View
 from cryoppp_annotator.store.store import DATABASE_NAME
 
 #: How long a test waits for what must come; generous, because the machine may be busy with something else.
-LIMIT_MS = 120_000
+LIMIT_MS = 600_000
 HEIGHT, WIDTH, DIAMETER, PIXEL_A = 320, 400, 20, 5.0
 LEFT, RIGHT = Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton
 PLAIN = Qt.KeyboardModifier.NoModifier

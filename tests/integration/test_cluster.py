@@ -142,21 +142,18 @@ def test_a_worker_killed_at_work_costs_nothing(cluster: str, machines: Machines,
 
 def test_cancel_reaches_what_runs_elsewhere_and_ends_the_wait(cluster: str, tmp_path: Path) -> None:
     cancel = threading.Event()
-    asked: list[float] = []
 
     def ask() -> None:
         wait_until(lambda: len(list(tmp_path.glob("?-[0-9]*"))) == N_WORKERS)
-        asked.append(time.monotonic())
         cancel.set()
 
     asker = threading.Thread(target=ask)
     asker.start()
     work = partial(slowly, tmp_path)
-    with pytest.raises(Cancelled):
+    with pytest.raises(Cancelled):  # what runs would never end by itself
         list(each(work, range(6), threads=1, scheduler=cluster, context=JobContext(is_cancelled=cancel.is_set)))
     asker.join()
     wait_until(lambda: len(list(tmp_path.glob("?-cancelled"))) == N_WORKERS)
-    assert time.monotonic() - asked[0] < 120  # on an idle machine half a second; what runs would never end
     # those that had not begun never did
     assert len(list(tmp_path.glob("?-[0-9]*"))) == N_WORKERS
 
@@ -307,17 +304,13 @@ def test_a_project_classified_with_a_worker_killed_has_the_same_classes(
 
 def test_a_cancelled_classification_ends(cluster: str, stack: Path, tmp_path: Path) -> None:
     cancel = threading.Event()
-    asked: list[float] = []
 
     def report(_done: float, _total: float, _message: str) -> None:
-        if not asked:
-            asked.append(time.monotonic())
-            cancel.set()
+        cancel.set()
 
     context = JobContext(on_progress=report, is_cancelled=cancel.is_set)
     with pytest.raises(Cancelled):
         classify_files([stack], tmp_path / "there", Settings(4), scheduler=cluster, context=context)
-    assert time.monotonic() - asked[0] < 120
     assert not (tmp_path / "there").exists()
 
 

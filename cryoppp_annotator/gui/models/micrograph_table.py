@@ -70,13 +70,22 @@ class MicrographTable(QAbstractTableModel):
         """Undecided picks as the list counts them: those that the threshold leaves."""
         return m.n_undecided if self.above is None else min(m.n_undecided, self.above.get(m.id, 0))
 
-    def largest(self) -> dict[int, str]:
-        """The largest number of every column of counts, as it is written."""
-        there = self.session.micrographs
+    def largest(self, rows: range | None = None) -> dict[int, str]:
+        """The largest number of every column of counts, as it is written.
+
+        Parameters
+        ----------
+        rows : range, optional
+            Rows of the list to compare; by default all micrographs, also those that are filtered out.
+        """
+        if rows is None:
+            counted = self.session.micrographs
+        else:
+            counted = [self.session.micrograph(i) for i in self.rows[rows.start : rows.stop]]
         columns = {
-            2: (m.n_accepted for m in there),
-            3: (self.n_undecided(m) for m in there),
-            4: (m.n_rejected for m in there),
+            2: (m.n_accepted for m in counted),
+            3: (self.n_undecided(m) for m in counted),
+            4: (m.n_rejected for m in counted),
         }
         return {column: f"{max(counts, default=0):,}" for column, counts in columns.items()}
 

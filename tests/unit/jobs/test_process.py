@@ -72,26 +72,23 @@ def test_much_output_is_no_deadlock_and_not_all_kept() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_cancel_kills_it_and_what_it_started_within_a_second(tmp_path: Path) -> None:
+def test_cancel_kills_it_and_what_it_started(tmp_path: Path) -> None:
     # deaf to being asked, and with a child of its own that holds the pipes
-    child = "import time; time.sleep(600)"
+    child = "import time; time.sleep(1e6)"
     script = (
         "import os, signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         f"child = subprocess.Popen([sys.executable, '-c', {child!r}])\n"
-        "print(os.getpid(), child.pid, flush=True); time.sleep(600)"
+        "print(os.getpid(), child.pid, flush=True); time.sleep(1e6)"
     )
     pids: list[int] = []
     cancel = threading.Event()
-    asked: list[float] = []
 
     def on_line(line: str) -> None:
         pids.extend(map(int, line.split()))
-        asked.append(time.monotonic())
         cancel.set()
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(Cancelled):  # and not after the days that it would sleep
         run_process(python(script), on_line=on_line, context=JobContext(is_cancelled=cancel.is_set))
-    assert time.monotonic() - asked[0] < 300  # not the ten minutes it would sleep
     assert len(pids) == 2
     assert gone(pids)
 
@@ -100,12 +97,10 @@ def test_cancel_kills_it_and_what_it_started_within_a_second(tmp_path: Path) -> 
 def test_what_it_leaves_in_the_background_ends_with_it() -> None:
     script = (
         "import subprocess, sys\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1e6)'])\n"
         "print(child.pid)"
     )
-    begun = time.monotonic()
     ran = run_process(python(script))
-    assert time.monotonic() - begun < 300
     assert gone([int(ran.output[0])])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
@@ -177,17 +176,15 @@ def test_a_listener_that_fails_costs_no_other_its_result(runner: Runner) -> None
     assert got == [4]
 
 
-def test_a_running_job_is_cancelled_within_a_second(narrow: Runner, gate: threading.Event) -> None:
+def test_a_running_job_is_cancelled(narrow: Runner, gate: threading.Event) -> None:
     told: list[Any] = []
     work = Blocked(gate)
     job = narrow.submit(work, title="long", on_done=told.append, on_failed=told.append)
     assert work.running.wait(WAIT_S)
     assert job.state is JobState.RUNNING
     assert narrow.active() == [job]
-    begun = time.monotonic()
     job.cancel()
-    assert job.wait(WAIT_S)
-    assert time.monotonic() - begun < 60  # the work itself would wait for ever
+    assert job.wait(WAIT_S), "the work itself would wait for ever"
     assert narrow.deliver() == 1
     assert job.state is JobState.CANCELLED
     assert told == []
@@ -294,9 +291,7 @@ def test_closing_stops_what_runs_and_what_waits(gate: threading.Event) -> None:
     work, never = Blocked(gate), Blocked(gate)
     running, queued = runner.submit(work, title="long"), runner.submit(never, title="queued")
     assert work.running.wait(WAIT_S)
-    begun = time.monotonic()
-    runner.close()
-    assert time.monotonic() - begun < 60  # the work itself would wait for ever
+    runner.close()  # the work itself would wait for ever
     assert (running.state, queued.state) == (JobState.CANCELLED, JobState.CANCELLED)
     assert not never.running.is_set()
     runner.close()

@@ -155,12 +155,24 @@ def test_a_stack_or_complex_numbers_are_refused() -> None:
 
 def test_cancel_is_heard_in_a_large_micrograph() -> None:
     image = np.random.default_rng(0).normal(size=(4096, 4096)).astype(np.float32)
-    # of this process: what else the machine does is not the picker's
-    started, spent = time.monotonic(), time.process_time()
-    context = JobContext(is_cancelled=lambda: time.monotonic() - started > 0.05)
-    with pytest.raises(Cancelled):
+    asked = [time.process_time()]  # of this process: what else the machine does is not the picker's
+
+    def cancelled(after: int) -> bool:
+        asked.append(time.process_time())
+        return len(asked) > after
+
+    def propose(after: int) -> None:
+        context = JobContext(is_cancelled=lambda: cancelled(after))
         LOG.propose(image, pixel_size_A=1.0, diameter_A=100.0, parameters={}, context=context)
-    assert time.process_time() - spent < 1.5
+
+    propose(after=1_000)
+    stretches = np.diff([*asked, time.process_time()])
+    assert stretches.max() < 0.75 * stretches.sum(), "no stretch without asking is most of the work"
+    for after in range(1, len(asked)):
+        asked[1:] = []
+        with pytest.raises(Cancelled):
+            propose(after)
+        assert len(asked) == after + 1, "it goes on after it was cancelled"
 
 
 @pytest.mark.realdata

@@ -147,6 +147,7 @@ class MicrographsPanel(QWidget):
         table.setSortingEnabled(True)
         table.setColumnHidden(6, not any(m.problem for m in self._session.micrographs))
         table.clicked.connect(self._on_clicked)
+        table.verticalScrollBar().valueChanged.connect(lambda _value: self._fit_visible_numbers())
         table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         table.customContextMenuRequested.connect(self._on_menu)
         return table
@@ -238,16 +239,23 @@ class MicrographsPanel(QWidget):
 
     def _on_changed(self, _announcement: Announcement) -> None:
         self._show_counts()
+        self._fit_visible_numbers()
         if not self._above_timer.isActive():  # what moves on and on is counted on the way
             self._above_timer.start()
         self.table.setColumnHidden(6, not any(m.problem for m in self._session.micrographs))
 
-    def _fit_numbers(self) -> None:
+    def _fit_visible_numbers(self) -> None:
+        """No number on the screen is cut, not even until edits pause and every micrograph is measured."""
+        first, last = self.table.rowAt(0), self.table.rowAt(self.table.viewport().height() - 1)
+        end = len(self.model.rows) if last < 0 else last + 1
+        self._fit_numbers(range(max(first, 0), end))
+
+    def _fit_numbers(self, rows: range | None = None) -> None:
         """Columns of numbers wide enough for the largest; the name, which keeps its end, gives way."""
         table = self.table
         metrics = QFontMetrics(bold(table.font()))
         margin = 2 * (table.style().pixelMetric(QStyle.PixelMetric.PM_FocusFrameHMargin, None, table) + 1) + 8
-        for column, largest in self.model.largest().items():
+        for column, largest in self.model.largest(rows).items():
             # no digit is wider than another in the fonts of windows, but in others it may be
             missing = metrics.horizontalAdvance(re.sub(r"\d", "8", largest)) + margin - table.columnWidth(column)
             if missing > 0:
