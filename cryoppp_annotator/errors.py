@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 
@@ -52,3 +53,21 @@ class Cancelled(AnnotatorError):
 
 class Refused(AnnotatorError):
     """An edit that would make no sense (a pick on top of another); nothing was changed."""
+
+
+#: What the system's word for an error means to a person.
+_DISK_REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "your quota on this disk is used up",
+    errno.EFBIG: "the file would be larger than the disk or a limit allows",
+    errno.EROFS: "the disk is read-only",
+    errno.EACCES: "you may not write there",
+    errno.EIO: "the disk reports an error",
+    errno.ENAMETOOLONG: "the name is too long for this disk",
+    errno.EMFILE: "too many files are open",
+}
+
+
+def disk_reason(error: OSError) -> str:
+    """Why the system refused, in words: *the disk is full* instead of ``[Errno 28]``."""
+    return _DISK_REASONS.get(error.errno or 0, error.strerror or str(error))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import FormatError, Refused
+from ..errors import FormatError, Refused, disk_reason
 from ..extensions import formats
 from ..formats import registry
 from ..formats.image import images
 from ..formats.image.pictures import PICTURE_EXTENSIONS, to_8bit
+from ..formats.writing import write_picks
 from ..model.context import JobContext
 from ..model.coordinates import Anchor, Orientation, SourceFrame
 from ..model.curation import Decision
@@ -127,7 +128,8 @@ def convert(sources: Sequence[Path], out: Path, wish: Conversion, *, context: Jo
         template=wish.template or _source_of(target, files),
         images=_pictures(context) if wish.micrographs else None,
     )
-    files_written = _write(target, out, picks, options)
+    files_written, left_out = _write(target, out, picks, options)
+    notes += left_out
     return ExportReport(tuple(files_written), sum(map(len, picks)), len(picks), tuple(notes))
 
 
@@ -337,20 +339,23 @@ def _without_rejected(picks: Sequence[MicrographPicks], notes: list[str]) -> lis
 # ---------------------------------------------------------------------- writing
 
 
-def _write(target: CoordinateFormat, out: Path, picks: Sequence[MicrographPicks], options: WriteOptions) -> list[Path]:
+def _write(
+    target: CoordinateFormat, out: Path, picks: Sequence[MicrographPicks], options: WriteOptions
+) -> tuple[list[Path], list[str]]:
+    """The files written, and notes on what was left out."""
     single = out.suffix.lower() in target.extensions and not target.many_micrographs
+    if not single or out.is_dir():
+        return write_picks(target, out, picks, options)
+    if len(picks) > 1:
+        raise Refused(f"{len(picks)} micrographs do not go into one file of this format; name a folder, not {out}")
     try:
-        if not single or out.is_dir():
-            return target.write(out, picks, options)
-        if len(picks) > 1:
-            raise Refused(f"{len(picks)} micrographs do not go into one file of this format; name a folder, not {out}")
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".convert-") as folder:
-            written = target.write(Path(folder), picks, options)
+            written, notes = write_picks(target, Path(folder), picks, options)
             if any(file.suffix.lower() in PICTURE_EXTENSIONS for file in written):
                 raise Refused(f"these labels are written with the pictures they are of; name a folder, not {out}")
             # of what the format writes for one micrograph, the coordinates come first
-            shutil.move(written[0], out)
-        return [out]
+            os.replace(written[0], out)
     except OSError as error:
-        raise FormatError(f"cannot be written ({error.strerror or error})", out) from error
+        raise FormatError(f"cannot be written ({disk_reason(error)})", out) from error
+    return [out], notes

@@ -1,30 +1,142 @@
-"""Write a file aside and rename it: a reader sees the old file or the new one, never half of either."""
+"""Write files aside and rename them: a reader sees the old files or the new ones, never half of either."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
+
+from ..errors import FormatError
+
+#: From so many files on the whole disk is told to sync once, instead of each file by itself.
+_MANY_FILES = 16
+
+
+@dataclass(eq=False)
+class _FileSet:
+    """Files that are to appear together."""
+
+    folder: Path
+    staging: Path | None = None
+    #: Where each file lies meanwhile, by its final place.
+    staged: dict[Path, Path] = field(default_factory=dict)
+    made_folders: list[Path] = field(default_factory=list)
+    n_opened: int = 0
+
+    def place(self, path: Path) -> tuple[Path, Path]:
+        """The final place of a file, and where it lies until the set is whole."""
+        target = _inside(self.folder, path)
+        if self.staging is None:
+            self._make(self.folder)
+            self.staging = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=self.folder))
+        self.n_opened += 1
+        return target, self.staging / str(self.n_opened)
+
+    def commit(self) -> None:
+        if len(self.staged) >= _MANY_FILES and hasattr(os, "sync"):
+            os.sync()
+        else:
+            for aside in self.staged.values():
+                _sync_file(aside)
+        for target, aside in self.staged.items():
+            _inside(self.folder, target)
+            self._make(target.parent)
+            os.chmod(aside, _mode_for(target))
+            os.replace(aside, target)
+        for folder in {target.parent for target in self.staged}:
+            _sync_folder(folder)
+        self.made_folders.clear()
+
+    def close(self) -> None:
+        """Take the unfinished files away, and the folders that were made for them."""
+        if self.staging is not None:
+            shutil.rmtree(self.staging, ignore_errors=True)
+        for folder in reversed(self.made_folders):
+            try:
+                folder.rmdir()
+            except OSError:
+                continue  # something else was put there meanwhile
+
+    def _make(self, folder: Path) -> None:
+        missing = []
+        while not folder.is_dir():
+            missing.append(folder)
+            if folder.parent == folder:
+                break
+            folder = folder.parent
+        for one in reversed(missing):
+            one.mkdir(exist_ok=True)
+            self.made_folders.append(one)
+
+
+_open_set: ContextVar[_FileSet | None] = ContextVar("open_set", default=None)
+
+
+@contextmanager
+def file_set(folder: Path) -> Iterator[None]:
+    """Let all files that :func:`replacing` writes within the block appear together at its end, or none of them.
+
+    Parameters
+    ----------
+    folder : Path
+        Nothing is written outside it, whatever names are asked for; it is made where it is missing.
+
+    A set within a set is a set of its own: its files are there at the end of the inner block.
+
+    Raises
+    ------
+    FormatError
+        A file would lie outside the folder, or behind a link in it.
+    OSError
+        A file cannot be written. As after any exception, the files that were there before are intact, and nothing
+        of the set is left.
+    """
+    files = _FileSet(Path(os.path.abspath(folder)))
+    token = _open_set.set(files)
+    try:
+        yield
+        files.commit()
+    finally:
+        _open_set.reset(token)
+        files.close()
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside ``path`` that takes its place when the block ends without an exception.
+    """Open a temporary file that takes the place of ``path`` when the block ends without an exception.
+
+    Within :func:`file_set` it takes its place at the end of that.
 
     Parameters
     ----------
     path : Path
-        The file to make or replace; its folder is made where it is missing, a symbolic link is followed.
+        The file to make or replace; its folder is made where it is missing. A symbolic link is replaced: what it
+        points to is not written.
 
     Raises
     ------
     OSError
         The file cannot be written. As after any other exception, the old file is intact and no temporary is left.
+    FormatError
+        The file does not belong to the set that is being written (see :func:`file_set`).
     """
-    target = Path(os.path.realpath(path))
+    files = _open_set.get()
+    if files is not None:
+        target, aside = files.place(path)
+        with aside.open("wb") as stream:
+            yield stream
+        # a file that is written twice in one set is the later one
+        if (before := files.staged.pop(target, None)) is not None:
+            before.unlink()
+        files.staged[target] = aside
+        return
+    target = Path(os.path.abspath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=".tmp", dir=target.parent)
     try:
@@ -47,14 +159,34 @@ def write_text(path: Path, text: str) -> Path:
     return path
 
 
+def _inside(folder: Path, path: Path) -> Path:
+    """The absolute path of a file of a set. Raises FormatError where it leaves the folder or passes a link in it."""
+    target = Path(os.path.abspath(path))
+    if target == folder or not target.is_relative_to(folder):
+        raise FormatError(f"would be written outside {folder}; nothing was written", path)
+    for parent in target.parents:
+        if parent == folder:
+            break
+        if parent.is_symlink():
+            raise FormatError("is a link in the folder to be written to; remove it, or choose another folder", parent)
+    return target
+
+
 def _mode_for(target: Path) -> int:
     """Permission bits of the file that is replaced, or what a newly made file would get."""
     try:
-        return target.stat().st_mode & 0o777
+        if not target.is_symlink():
+            return target.stat().st_mode & 0o777
     except FileNotFoundError:
-        mask = os.umask(0)
-        os.umask(mask)
-        return 0o666 & ~mask
+        pass
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

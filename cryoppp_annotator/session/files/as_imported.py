@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import shutil
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import FormatError, Refused
+from ...errors import FormatError, Refused, disk_reason
 from ...extensions import formats
 from ...formats import registry
-from ...formats.atomic import replacing
+from ...formats.atomic import file_set, replacing
 from ...formats.table.rewrite import cells, rewritten
 from ...formats.table.star import number_text
 from ...model.context import JobContext
@@ -74,17 +74,18 @@ def write_back(
     frame = _frame(json.loads(found["frame"]))
     base = _common_folder(files)
     written: list[Path] = []
-    for k, file in enumerate(files):
-        context.progress(k, len(files), f"{k}/{len(files)} files")
-        own = [part for part in parts if part.file == file]
-        target = out / file.relative_to(base)
-        try:
-            if all(part.editable for part in own):
-                written += _edited_in_place(own, file, target, frame)
-            else:
-                written += _filled_copy(session, own, file, target, frame, parameters["format"])
-        except OSError as error:
-            raise FormatError(f"cannot be written ({error.strerror or error})", target) from error
+    try:
+        with file_set(out):
+            for k, file in enumerate(files):
+                context.progress(k, len(files), f"{k}/{len(files)} files")
+                own = [part for part in parts if part.file == file]
+                target = out / file.relative_to(base)
+                if all(part.editable for part in own):
+                    written += _edited_in_place(own, file, target, frame)
+                else:
+                    written += _filled_copy(session, own, file, target, frame, parameters["format"])
+    except OSError as error:
+        raise FormatError(f"cannot be written ({disk_reason(error)}); nothing was written", out) from error
     n_picks = sum(part.n_written for part in parts)
     return ExportReport(tuple(written), n_picks, len({part.micrograph.id for part in parts}))
 
@@ -262,13 +263,14 @@ def _filled_copy(
     if "template" not in fmt.carries:
         raise Refused(f"{file.name}: files of this format are written anew, not edited; export it instead")
     picks = [_as_picks(session, part, alone=not fmt.many_micrographs) for part in parts]
-    target.parent.mkdir(parents=True, exist_ok=True)
     options = WriteOptions(None if frame == fmt.frame else frame, template=file)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
-        written = fmt.write(Path(folder), picks, options)
+    with tempfile.TemporaryDirectory(prefix="cryoppp-annotator-") as folder:
+        with file_set(Path(folder)):
+            written = fmt.write(Path(folder), picks, options)
         targets = [target, *(target.parent / path.name for path in written[1:])]
         for path, final in zip(written, targets, strict=True):
-            os.replace(path, final)
+            with path.open("rb") as source, replacing(final) as stream:
+                shutil.copyfileobj(source, stream)
     return targets
 
 

@@ -14,6 +14,7 @@ from ...errors import FormatError, Refused
 from ...extensions import formats
 from ...formats.image import images
 from ...formats.image.pictures import to_8bit
+from ...formats.writing import write_picks
 from ...model.context import JobContext
 from ...model.coordinates import Orientation, SourceFrame
 from ...model.curation import Decision
@@ -112,13 +113,7 @@ def export(
         images=_pictures(session, context),
     )
     context.progress(len(session.micrographs), len(session.micrographs), "writing")
-    try:
-        files = target.write(out, picks, options)
-    except OSError as error:
-        raise FormatError(
-            f"cannot be written ({error.strerror or error}); what was there before is intact", out
-        ) from error
-    notes = []
+    files, notes = write_picks(target, out, picks, options)
     if n_unusable:
         notes.append(f"{edits.count_of(n_unusable, 'unusable micrograph')} left out")
     if n_guessed and not session.diameter_is_set:

@@ -171,11 +171,13 @@ def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path, monkeypat
     assert [p.name for p in path.parent.iterdir()] == ["a.star"]
 
 
-def test_a_replaced_file_keeps_its_mode_and_its_link(tmp_path):
+def test_a_replaced_file_keeps_its_mode_and_a_link_is_not_written_through(tmp_path):
     path = write_text(tmp_path / "a.csv", "1")
     path.chmod(0o640)
-    (tmp_path / "link.csv").symlink_to(path)
-    write_text(tmp_path / "link.csv", "2")
-    assert path.read_text() == "2"
+    write_text(path, "2")
     assert path.stat().st_mode & 0o777 == 0o640
-    assert (tmp_path / "link.csv").is_symlink()
+    (tmp_path / "link.csv").symlink_to(path)
+    write_text(tmp_path / "link.csv", "3")
+    assert path.read_text() == "2"
+    assert not (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "link.csv").read_text() == "3"

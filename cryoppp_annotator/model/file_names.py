@@ -1,0 +1,46 @@
+"""Names that become file names: which may, and how the others are shown."""
+
+from __future__ import annotations
+
+#: Longest name a file system takes, bytes; a suffix and an extension follow.
+_LONGEST = 200
+
+
+def file_name_problem(name: str) -> str:
+    """Say why a name cannot become the name of one file in one folder; empty where it can.
+
+    Parameters
+    ----------
+    name : str
+        A stem, without suffix and extension. It may come from anybody's project or coordinate file.
+    """
+    if name in ("", ".", ".."):
+        return "it is no file name"
+    if "/" in name or "\\" in name:
+        return "it leads to another folder"
+    if any(ord(character) < 32 or 0x7F <= ord(character) < 0xA0 for character in name):
+        return "it holds a control character"
+    try:
+        length = len(name.encode("utf-8"))
+    except UnicodeEncodeError:
+        return "it is not valid Unicode"
+    if length > _LONGEST:
+        return f"it is longer than {_LONGEST} bytes"
+    return ""
+
+
+def suffix_problem(suffix: str) -> str:
+    """Say why a text cannot be put between the stem and the extension of a file name; empty where it can."""
+    return "" if not suffix else file_name_problem(f"x{suffix}")
+
+
+def printable(name: str) -> str:
+    """A name in one line: control characters and bytes that are no Unicode are escaped (``\\x0a``, ``\\xff``)."""
+    return "".join(character if character.isprintable() else _escape(character) for character in name)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python carries a byte that is not UTF-8
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
