@@ -60,19 +60,41 @@ def big_project(folder: Path, n_micrographs: int, n_each: int, n_classes: int) -
     number = rng.choice(n_classes, n, p=(w := 1.0 / np.arange(3, n_classes + 3)) / w.sum()) + 1
     counts = np.bincount(number, minlength=n_classes + 1)
     summaries = tuple(
-        ClassSummary(k, int(counts[k]), counts[k] / n, 10.0 + k / 10, 0.8, 0.5, 1.0, 1.0 - k / n_classes,
-                     Decision.ACCEPTED if k < 0.7 * n_classes else Decision.REJECTED)
+        ClassSummary(
+            k,
+            int(counts[k]),
+            counts[k] / n,
+            10.0 + k / 10,
+            0.8,
+            0.5,
+            1.0,
+            1.0 - k / n_classes,
+            Decision.ACCEPTED if k < 0.7 * n_classes else Decision.REJECTED,
+        )
         for k in range(1, n_classes + 1)
-    )  # fmt: skip
+    )
     members = {
-        "particle": picks.id, "number": number.astype(np.int32), "posterior": rng.random(n),
-        "shift_x": rng.normal(0, 2, n), "shift_y": rng.normal(0, 2, n), "angle_deg": np.zeros(n),
-        "x": picks.x, "y": picks.y,
-    }  # fmt: skip
+        "particle": picks.id,
+        "number": number.astype(np.int32),
+        "posterior": rng.random(n),
+        "shift_x": rng.normal(0, 2, n),
+        "shift_y": rng.normal(0, 2, n),
+        "angle_deg": np.zeros(n),
+        "x": picks.x,
+        "y": picks.y,
+    }
     record = {
-        "kind": "classify", "engine": "cryoppp-annotator", "version": "0", "parameters": {}, "inputs": {},
-        "counts": {"verdict": judge(summaries)}, "seed": 0, "curator": "bench", "started": "", "seconds": 1.0,
-    }  # fmt: skip
+        "kind": "classify",
+        "engine": "cryoppp-annotator",
+        "version": "0",
+        "parameters": {},
+        "inputs": {},
+        "counts": {"verdict": judge(summaries)},
+        "seed": 0,
+        "curator": "bench",
+        "started": "",
+        "seconds": 1.0,
+    }
     run = ClassRun(0, "random", "here", 4.4, "", session.store.newest(), summaries, judge(summaries), record)
     averages = rng.normal(size=(n_classes, 64, 64)).astype(np.float32)
     decide.enter_run(session, decide.RunResult(run, averages, members))
@@ -153,8 +175,9 @@ class Bench:
             own.append(time.thread_time() - o)
             time.sleep(0.002)
         told(what, wall, own)
-        shares = ", ".join(f"{100 * (np.array(wall) > limit).mean():.2f} % over {1e3 * limit:.0f} ms"
-                           for limit in (0.05, 0.1))  # fmt: skip
+        shares = ", ".join(
+            f"{100 * (np.array(wall) > limit).mean():.2f} % over {1e3 * limit:.0f} ms" for limit in (0.05, 0.1)
+        )
         print(f"    of {len(wall)} rounds {shares}", file=sys.stderr)
 
 
@@ -190,11 +213,13 @@ def large(folder: Path, arguments: argparse.Namespace) -> None:
         some = numbers[: int(np.searchsorted(np.cumsum([sizes[n] for n in numbers]), wanted)) + 1]
         n = sum(sizes[k] for k in some)
         for what, action in (
-            ("reject", lambda some=some: panel.decide(some, Decision.REJECTED)), ("undo rejecting", session.undo),
-            ("redo rejecting", session.redo), ("undo rejecting", session.undo),
+            ("reject", lambda some=some: panel.decide(some, Decision.REJECTED)),
+            ("undo rejecting", session.undo),
+            ("redo rejecting", session.redo),
+            ("undo rejecting", session.undo),
             ("re-centre", lambda some=some: decide.recentre(session, run.id, some, at_most=10**9)),
             ("undo re-centring", session.undo),
-        ):  # fmt: skip
+        ):
             bench.big(f"{what} {n:,} picks in {len(some)} classes", action)
     k = max(numbers, key=lambda n: sizes[n])
     bench.clock(f"open a class of {sizes[k]:,} picks", [lambda: panel.open_classes([k]), panel.particles.leave] * 3)

@@ -98,9 +98,10 @@ def beta_galactosidase(data: Path, *, lite: bool, n_random: int = 120, seed: int
         truth = _labels(root / f"ground_truth/particle_coordinates/{path.stem}.csv")
         if not lite:
             truth[:, 1] = height - truth[:, 1]
-        others = {kind: data / f"picks_10017/{kind}_box/{path.stem}.box" for kind in (
-            "hand_negative", "cryolo", "topaz", "deeppicker", "hand_positive"
-        )}  # fmt: skip
+        others = {
+            kind: data / f"picks_10017/{kind}_box/{path.stem}.box"
+            for kind in ("hand_negative", "cryolo", "topaz", "deeppicker", "hand_positive")
+        }
         boxes = {kind: _boxes(file) for kind, file in others.items() if file.exists()}
         if lite:  # stored upside down against the MRC
             for places in boxes.values():
@@ -149,9 +150,15 @@ def simulated(structure: str, n_micrographs: int = 6) -> Set:
     """Simulated micrographs with carbon, ice and contamination; random places away from particles as junk."""
     rng = np.random.default_rng(0)
     parameters = SimulationParameters(
-        size=(1500, 1500), pixel_size_A=3.0, structure=structure, n_particles=120, snr=0.05,
-        carbon_probability=0.6, n_contaminants=5, seed=3,
-    )  # fmt: skip
+        size=(1500, 1500),
+        pixel_size_A=3.0,
+        structure=structure,
+        n_particles=120,
+        snr=0.05,
+        carbon_probability=0.6,
+        n_contaminants=5,
+        seed=3,
+    )
     views = views_for(parameters)
     found, defocus, pixel = [], [], 0.0
     for index in range(n_micrographs):

@@ -39,8 +39,36 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 RELION_S = 431.0
 #: Averages of mixture_2D.mrcs, by eye: blurred, empty, with foreign matter; and two particles in one.
 MIXTURE_JUNK = (0, 12, 22, 23, 24, 30, 32, 35, 37, 43, 48, 51, 52, 53, 54, 60, 70, 85, 97, 98)
-MIXTURE_DOUBLE = (6, 7, 10, 15, 16, 20, 21, 25, 28, 29, 33, 39, 42, 45, 56, 61, 66, 71, 72, 74, 76, 77, 79, 86, 87, 95,
-                  96, 99)  # fmt: skip
+MIXTURE_DOUBLE = (
+    6,
+    7,
+    10,
+    15,
+    16,
+    20,
+    21,
+    25,
+    28,
+    29,
+    33,
+    39,
+    42,
+    45,
+    56,
+    61,
+    66,
+    71,
+    72,
+    74,
+    76,
+    77,
+    79,
+    86,
+    87,
+    95,
+    96,
+    99,
+)
 
 
 def row(*cells: object) -> None:
@@ -88,20 +116,50 @@ def timed_command(command: list[str], folder: Path) -> tuple[float, float]:
 
 def against_relion(given: argparse.Namespace, n: int, snr: float, of: str, relion: bool) -> None:
     """One table: each seed by us and, right after, by RELION; medians."""
-    head(f"{n:,} of {of}, SNR {snr:g}, {given.classes} classes", "wall, s", "CPU, s", "NMI", "purity", "junk recall",
-         "junk precision", "kept by the suggestion", "junk dropped")  # fmt: skip
+    head(
+        f"{n:,} of {of}, SNR {snr:g}, {given.classes} classes",
+        "wall, s",
+        "CPU, s",
+        "NMI",
+        "purity",
+        "junk recall",
+        "junk precision",
+        "kept by the suggestion",
+        "junk dropped",
+    )
     rows: list[list[float]] = []
     theirs: list[list[float]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         stars = [
-            simulate(given.kit_folder, given.maps, folder, f"s{seed}", "--n", str(n), "--snr", str(snr), "--seed",
-                     str(seed), of=of) for seed in given.seeds
-        ]  # fmt: skip
+            simulate(
+                given.kit_folder,
+                given.maps,
+                folder,
+                f"s{seed}",
+                "--n",
+                str(n),
+                "--snr",
+                str(snr),
+                "--seed",
+                str(seed),
+                of=of,
+            )
+            for seed in given.seeds
+        ]
         for seed, star in zip(given.seeds, stars, strict=True):
             out = folder / f"c{seed}"
-            command = [sys.executable, "-m", "cryoppp_annotator", "classify", star.name, "-o", str(out), "-k",
-                       str(given.classes)]  # fmt: skip
+            command = [
+                sys.executable,
+                "-m",
+                "cryoppp_annotator",
+                "classify",
+                star.name,
+                "-o",
+                str(out),
+                "-k",
+                str(given.classes),
+            ]
             seconds = timed_command(command, folder)
             found = scores(star, out / "particles.star")
             kept, dropped = suggested(star, out)
@@ -156,9 +214,7 @@ def one_size(stack: Path, star: Path, n: int, k: int) -> None:
 
     def run(rows: Any, more: dict[str, Any]) -> Classification:
         stack = images if rows is None else images[rows]
-        ready = prepare(
-            stack, defocus_A=defocus if rows is None else defocus[rows], pixel_size_A=pixel, hold=5000
-        )  # fmt: skip
+        ready = prepare(stack, defocus_A=defocus if rows is None else defocus[rows], pixel_size_A=pixel, hold=5000)
         return classify(ready, Settings(k), context=JobContext(), **more)
 
     result = run(None, {"on_averages": lambda _: first.append(time.perf_counter() - start)})
@@ -170,13 +226,32 @@ def one_size(stack: Path, star: Path, n: int, k: int) -> None:
         start = time.perf_counter()
         run(np.sort(rng.choice(n, n * 95 // 100, replace=False)), {"start": result.model})
         warm = time.perf_counter() - start
-    print(json.dumps({"whole": whole, "cpu": whole_cpu, "first": first[0], "warm": warm, "peak": peak,
-                      "stack": images.nbytes / 2**20}))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "whole": whole,
+                "cpu": whole_cpu,
+                "first": first[0],
+                "warm": warm,
+                "peak": peak,
+                "stack": images.nbytes / 2**20,
+            }
+        )
+    )
 
 
 def growth(given: argparse.Namespace, sizes: list[tuple[int, int]]) -> None:
-    head("particles", "classes", "wall, s", "CPU, s", "CPU us per particle and class", "first picture, s", "warm/first",
-         "stack (mapped), MB", "peak, MB")  # fmt: skip
+    head(
+        "particles",
+        "classes",
+        "wall, s",
+        "CPU, s",
+        "CPU us per particle and class",
+        "first picture, s",
+        "warm/first",
+        "stack (mapped), MB",
+        "peak, MB",
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         star = simulate(given.kit_folder, given.maps, folder, "s", "--n", "5000", "--seed", str(given.seeds[0]))
@@ -190,8 +265,17 @@ def growth(given: argparse.Namespace, sizes: list[tuple[int, int]]) -> None:
             ran = subprocess.run(command, check=True, capture_output=True, text=True)
             got = json.loads(ran.stdout.splitlines()[-1])
             warm = "" if got["warm"] is None else f"{got['warm'] / got['whole']:.2f}"
-            row(f"{n:,}", k, f"{got['whole']:.1f}", f"{got['cpu']:.1f}", f"{1e6 * got['cpu'] / n / k:.0f}",
-                f"{got['first']:.1f}", warm, f"{got['stack']:.0f}", f"{got['peak']:.0f}")  # fmt: skip
+            row(
+                f"{n:,}",
+                k,
+                f"{got['whole']:.1f}",
+                f"{got['cpu']:.1f}",
+                f"{1e6 * got['cpu'] / n / k:.0f}",
+                f"{got['first']:.1f}",
+                warm,
+                f"{got['stack']:.0f}",
+                f"{got['peak']:.0f}",
+            )
 
 
 # -- real data, and the score --------------------------------------------------------------------------------------
@@ -218,9 +302,14 @@ def real(data: Path, picture: Path | None) -> None:
         for k in (16, 30):
             runs = [run_set(item, k, seed) for seed in range(3)]
             kept, dropped = zip(*(kept_of(item, *run) for run in runs), strict=True)
-            row(item.name, k, int(item.good.sum()), int((~item.good).sum()),
+            row(
+                item.name,
+                k,
+                int(item.good.sum()),
+                int((~item.good).sum()),
                 f"{statistics.median(kept):.3f} ({min(kept):.3f})",
-                f"{statistics.median(dropped):.3f} ({min(dropped):.3f})")  # fmt: skip
+                f"{statistics.median(dropped):.3f} ({min(dropped):.3f})",
+            )
             if picture is not None and item.name.startswith("10017, 2") and k == 16:
                 draw(picture, item, *runs[0])
 
@@ -276,14 +365,24 @@ def quality(given: argparse.Namespace, data: Path) -> None:
             good = np.array([item.good[result.label == m.column].mean() >= 0.5 for m in classes], bool)
             rim, offset = metrics.rim_and_offset(result.model.images(), item.mask)
             columns = [m.column for m in classes]
-            values = np.column_stack([
-                [m.evidence for m in classes], -rim[columns], -offset[columns] / (item.mask * 64),
-                [m.quality for m in classes],
-            ])  # fmt: skip
+            values = np.column_stack(
+                [
+                    [m.evidence for m in classes],
+                    -rim[columns],
+                    -offset[columns] / (item.mask * 64),
+                    [m.quality for m in classes],
+                ]
+            )
             everything.append((good, values))
             kept, dropped = kept_of(item, result, found)
-            row(item.name, f"{len(good)} ({good.sum()})", *aucs(good, values), f"{kept:.3f}", f"{dropped:.3f}",
-                verdict(found).split(";")[0])  # fmt: skip
+            row(
+                item.name,
+                f"{len(good)} ({good.sum()})",
+                *aucs(good, values),
+                f"{kept:.3f}",
+                f"{dropped:.3f}",
+                verdict(found).split(";")[0],
+            )
     good, values = np.concatenate([g for g, _ in everything]), np.concatenate([v for _, v in everything])
     row("**all**", f"{len(good)} ({good.sum()})", *aucs(good, values), "", "", "")
     mixture(data)
@@ -297,11 +396,19 @@ def mixture(data: Path) -> None:
     double = np.isin(np.arange(len(images)), MIXTURE_DOUBLE)
     rim, offset = metrics.rim_and_offset(images)
     values = np.column_stack([metrics.detail(images), -rim, -offset, metrics.image_quality(images)])
-    for name, rows, bad in (("mixture_2D, images alone, doubles left out", ~double, junk),
-                            ("mixture_2D, doubles as junk", np.ones(len(junk), bool), junk | double)):  # fmt: skip
+    for name, rows, bad in (
+        ("mixture_2D, images alone, doubles left out", ~double, junk),
+        ("mixture_2D, doubles as junk", np.ones(len(junk), bool), junk | double),
+    ):
         accepted = values[:, 3] >= 0.35
-        row(name, f"{rows.sum()} ({(rows & ~bad).sum()})", *aucs(~bad[rows], values[rows]),
-            f"{accepted[rows & ~bad].mean():.3f}", f"{1 - accepted[rows & bad].mean():.3f}", "")  # fmt: skip
+        row(
+            name,
+            f"{rows.sum()} ({(rows & ~bad).sum()})",
+            *aucs(~bad[rows], values[rows]),
+            f"{accepted[rows & ~bad].mean():.3f}",
+            f"{1 - accepted[rows & bad].mean():.3f}",
+            "",
+        )
 
 
 def aucs(good: np.ndarray, values: np.ndarray) -> list[str]:

@@ -61,10 +61,15 @@ def cases(maps: Path | None, side: int, snr: float) -> list[Case]:
     for i, (name, structure) in enumerate(structures):
         for carbon in (0.0, 1.0):
             parameters = SimulationParameters(
-                size=(side, side), pixel_size_A=PIXEL_A, structure=structure, snr=snr, seed=10 + i,
-                n_particles=max(8, 400 * side * side // 4096**2), carbon_probability=carbon,
+                size=(side, side),
+                pixel_size_A=PIXEL_A,
+                structure=structure,
+                snr=snr,
+                seed=10 + i,
+                n_particles=max(8, 400 * side * side // 4096**2),
+                carbon_probability=carbon,
                 n_contaminants=6.0 * carbon,
-            )  # fmt: skip
+            )
             views = views_for(parameters)
             truth = simulate_micrograph(parameters, int(carbon), views)
             ctf = Ctf(Defocus(truth.defocus_A, truth.defocus_A), parameters.optics)
@@ -149,8 +154,10 @@ class Topaz:
             begun = time.perf_counter()
             subprocess.run(
                 [self.program, "denoise", "-m", "unet", "--arch", "unet", "-d", "-1", "-o", "out", "m.mrc"],
-                cwd=work, check=True, capture_output=True,
-            )  # fmt: skip
+                cwd=work,
+                check=True,
+                capture_output=True,
+            )
             seconds = time.perf_counter() - begun
             return mrcfile.read(work / "out" / "m.mrc"), seconds
 
@@ -177,9 +184,11 @@ def main() -> None:
     for case in cases(given.maps, given.size, given.snr)[: given.cases]:
         image, truth = case.truth.image, case.truth
         words = {
-            "pixel_size_A": PIXEL_A, "diameter_A": truth.diameter_A, "max_side": given.size // STEP,
+            "pixel_size_A": PIXEL_A,
+            "diameter_A": truth.diameter_A,
+            "max_side": given.size // STEP,
             "context": JobContext(),
-        }  # fmt: skip
+        }
         pictures = {
             "low-pass 20 A": timed(lambda i=image: band_pass(i, None, LOW_PASS_A / PIXEL_A, step=STEP)),
             "band-pass": timed(lambda i=image, w=words: BAND_PASS.denoise(i, **w).pixels),

@@ -70,9 +70,19 @@ def make_particles(path: Path, n: int) -> None:
     """RELION 3.1's particles.star of 2,500 micrographs: optics, and twelve columns."""
     rng = np.random.default_rng(1)
     labels = (
-        "rlnCoordinateX", "rlnCoordinateY", "rlnAutopickFigureOfMerit", "rlnClassNumber", "rlnAnglePsi", "rlnImageName",
-        "rlnMicrographName", "rlnOpticsGroup", "rlnCtfMaxResolution", "rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle",
-    )  # fmt: skip
+        "rlnCoordinateX",
+        "rlnCoordinateY",
+        "rlnAutopickFigureOfMerit",
+        "rlnClassNumber",
+        "rlnAnglePsi",
+        "rlnImageName",
+        "rlnMicrographName",
+        "rlnOpticsGroup",
+        "rlnCtfMaxResolution",
+        "rlnDefocusU",
+        "rlnDefocusV",
+        "rlnDefocusAngle",
+    )
     per = max(1, n // 2500)
     with path.open("w") as stream:
         stream.write("\n# version 30001\n\ndata_optics\n\nloop_ \n")
@@ -147,9 +157,16 @@ def _outgoing(part: Any) -> Any:
     n = len(part)
     name = Path(part.micrograph).stem
     return MicrographPicks(
-        Micrograph(1, name, part.micrograph, 8000, 8000), 1.31, part.x, part.y, np.full(n, 100.0), part.score,
-        np.ones(n, np.int8), part.class_id, part.extra,
-    )  # fmt: skip
+        Micrograph(1, name, part.micrograph, 8000, 8000),
+        1.31,
+        part.x,
+        part.y,
+        np.full(n, 100.0),
+        part.score,
+        np.ones(n, np.int8),
+        part.class_id,
+        part.extra,
+    )
 
 
 def _peer_reading(file: str) -> Callable[[Path], Callable[[], int]]:

@@ -128,9 +128,9 @@ def averages_of(item: Labelled, n: int = 8) -> tuple[np.ndarray, float]:
 
 def by_template(item: Labelled, templates: object, template_pixel_A: float, **more: object) -> Picked:
     begun = time.perf_counter()
-    wish = {"templates": templates, "template_pixel_A": template_pixel_A, **more}
+    options = {"templates": templates, "template_pixel_A": template_pixel_A, **more}
     found = TEMPLATE.propose(
-        item.image, pixel_size_A=item.pixel_A, diameter_A=item.diameter_A, parameters=wish, context=JobContext()
+        item.image, pixel_size_A=item.pixel_A, diameter_A=item.diameter_A, parameters=options, context=JobContext()
     )
     return Picked(found.x, found.y, found.score, time.perf_counter() - begun)
 
@@ -216,10 +216,25 @@ def by_relion(item: Labelled) -> Picked:
             "_rlnMicrographName #1\n_rlnOpticsGroup #2\nm.mrc 1\n"
         )
         words = [
-            "relion_autopick", "--i", "mics.star", "--odir", "AP/", "--pickname", "autopick", "--LoG",
-            "--LoG_diam_min", str(low), "--LoG_diam_max", str(high), "--shrink", "0", "--lowpass", "20",
-            "--LoG_adjust_threshold", "-0.5",
-        ]  # fmt: skip
+            "relion_autopick",
+            "--i",
+            "mics.star",
+            "--odir",
+            "AP/",
+            "--pickname",
+            "autopick",
+            "--LoG",
+            "--LoG_diam_min",
+            str(low),
+            "--LoG_diam_max",
+            str(high),
+            "--shrink",
+            "0",
+            "--lowpass",
+            "20",
+            "--LoG_adjust_threshold",
+            "-0.5",
+        ]
         begun = time.perf_counter()
         subprocess.run(words, cwd=root, check=True, capture_output=True)
         seconds = time.perf_counter() - begun

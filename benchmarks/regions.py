@@ -271,13 +271,13 @@ def main() -> None:
     parser.add_argument("--scene", default="", help="only scenes whose name holds this")
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--repeats", type=int, default=9)
-    wish = parser.parse_args()
-    if wish.pictures is not None:
-        wish.pictures.mkdir(parents=True, exist_ok=True)
-    simulated(wish.micrographs, wish.seed, wish.pictures, wish.scene)
-    if wish.data.is_dir():
-        real(wish.data, wish.pictures)
-    timed(wish.repeats)
+    options = parser.parse_args()
+    if options.pictures is not None:
+        options.pictures.mkdir(parents=True, exist_ok=True)
+    simulated(options.micrographs, options.seed, options.pictures, options.scene)
+    if options.data.is_dir():
+        real(options.data, options.pictures)
+    timed(options.repeats)
 
 
 if __name__ == "__main__":

@@ -216,21 +216,21 @@ def main() -> None:
     options.add_argument("--picks", type=int, nargs="*", default=[50_000, 100_000, 300_000], help="for extract")
     options.add_argument("--only", nargs="+", help="rows whose name holds one of these")
     options.add_argument("--folder", type=Path, help="where the micrographs are made, and everything is written")
-    wish = options.parse_args()
-    with tempfile.TemporaryDirectory(prefix="road-", dir=wish.folder) as name:
+    options = options.parse_args()
+    with tempfile.TemporaryDirectory(prefix="road-", dir=options.folder) as name:
         work = Path(name)
-        kinds = make_kinds(wish.data, work)
+        kinds = make_kinds(options.data, work)
         print("| | micrographs | wall, s | CPU, s | CPU each | cores busy | cores wanted | peak memory, MB |")
         print("|---|---|---|---|---|---|---|---|")
-        commands = roads(wish.data, work) if wish.n else {}
+        commands = roads(options.data, work) if options.n else {}
         for title, command in commands.items():
-            for n in wish.n:
-                if wish.only and not any(word in title for word in wish.only):
+            for n in options.n:
+                if options.only and not any(word in title for word in options.only):
                     continue
                 with tempfile.TemporaryDirectory(dir=work) as out:
                     movies = linked(kinds, Path(out) / "movies", n)
                     told(title, n, measured(command(movies, Path(out) / "out")))
-        for n in wish.picks:
+        for n in options.picks:
             with tempfile.TemporaryDirectory(dir=work) as out:
                 movies = linked(kinds, Path(out) / "movies", n // PICKS_EACH)
                 picks = make_picks(movies, Path(out) / "picks")

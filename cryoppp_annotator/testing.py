@@ -82,23 +82,25 @@ def check_picker(picker: Picker, parameters: Mapping[str, Any] | None = None) ->
     AssertionError
         What is wrong, in a sentence.
     """
-    wish = dict(parameters or {})
+    chosen = dict(parameters or {})
     assert isinstance(picker.name, str), "a picker's name is text"
     assert isinstance(picker.title, str), "a picker's title is text"
     assert picker.name.strip(), "a picker needs a name"
     assert picker.title.strip(), "a picker needs a title"
     image, x, y = planted()
     before = image.copy()
-    found = _propose(picker, image, wish)
+    candidates = _propose(picker, image, chosen)
     assert np.array_equal(image, before), "the picker changed the image it was given"
-    _check_candidates(found, image, "discs on noise")
-    nearest = np.array([np.hypot(found.x - a, found.y - b).min(initial=np.inf) for a, b in zip(x, y, strict=True)])
+    _check_candidates(candidates, image, "discs on noise")
+    nearest = np.array(
+        [np.hypot(candidates.x - a, candidates.y - b).min(initial=np.inf) for a, b in zip(x, y, strict=True)]
+    )
     assert (nearest < 9.0).mean() >= 0.8, f"of {len(x)} plain discs only {(nearest < 9.0).sum()} were found"
-    again = _propose(picker, image, wish)
+    again = _propose(picker, image, chosen)
     for column in ("x", "y", "score", "diameter_A"):
-        assert np.array_equal(getattr(found, column), getattr(again, column)), f"{column} differs from run to run"
-    _check_odd_images(picker, image, wish)
-    _check_cancel(picker, image, wish)
+        assert np.array_equal(getattr(candidates, column), getattr(again, column)), f"{column} differs from run to run"
+    _check_odd_images(picker, image, chosen)
+    _check_cancel(picker, image, chosen)
 
 
 def _propose(picker: Picker, image: NDArray[Any], parameters: Mapping[str, Any]) -> Candidates:
@@ -107,18 +109,18 @@ def _propose(picker: Picker, image: NDArray[Any], parameters: Mapping[str, Any])
     )
 
 
-def _check_candidates(found: Candidates, image: NDArray[Any], what: str) -> None:
-    columns = {name: getattr(found, name) for name in ("x", "y", "score", "diameter_A")}
+def _check_candidates(candidates: Candidates, image: NDArray[Any], what: str) -> None:
+    columns = {name: getattr(candidates, name) for name in ("x", "y", "score", "diameter_A")}
     for name, column in columns.items():
         assert isinstance(column, np.ndarray), f"{name} is no array ({what})"
         assert column.dtype == np.float64, f"{name} is {column.dtype}, not float64 ({what})"
-        assert column.shape == (len(found),), f"{name} has shape {column.shape} ({what})"
+        assert column.shape == (len(candidates),), f"{name} has shape {column.shape} ({what})"
         assert np.isfinite(column).all(), f"{name} is not finite everywhere ({what})"
     height, width = image.shape
-    inside = (found.x >= 0) & (found.x <= width - 1) & (found.y >= 0) & (found.y <= height - 1)
+    inside = (candidates.x >= 0) & (candidates.x <= width - 1) & (candidates.y >= 0) & (candidates.y <= height - 1)
     assert inside.all(), f"{(~inside).sum()} candidates lie outside the image ({what})"
-    assert (np.diff(found.score) <= 0).all(), f"candidates are not sorted, best first ({what})"
-    assert (found.diameter_A > 0).all(), f"a diameter is not positive ({what})"
+    assert (np.diff(candidates.score) <= 0).all(), f"candidates are not sorted, best first ({what})"
+    assert (candidates.diameter_A > 0).all(), f"a diameter is not positive ({what})"
 
 
 def _check_odd_images(picker: Picker, image: NDArray[np.float32], parameters: Mapping[str, Any]) -> None:
@@ -137,12 +139,12 @@ def _check_odd_images(picker: Picker, image: NDArray[np.float32], parameters: Ma
     }
     for what, given in odd.items():
         try:
-            found = _propose(picker, given, parameters)
+            candidates = _propose(picker, given, parameters)
         except EngineError:
             continue
-        _check_candidates(found, given, what)
+        _check_candidates(candidates, given, what)
         if "one value" in what or what == "an image of NaN":
-            assert len(found) == 0, f"{len(found)} particles found on {what}"
+            assert len(candidates) == 0, f"{len(candidates)} particles found on {what}"
     try:
         _propose(picker, np.zeros((0, 0), np.float32), parameters)
     except EngineError:
@@ -178,9 +180,12 @@ def _silence(picker: Picker, image: NDArray[Any], parameters: Mapping[str, Any],
         ask()
     try:
         picker.propose(
-            image, pixel_size_A=_PIXEL_A, diameter_A=_DIAMETER_A, parameters=parameters,
+            image,
+            pixel_size_A=_PIXEL_A,
+            diameter_A=_DIAMETER_A,
+            parameters=parameters,
             context=JobContext(is_cancelled=cancel.is_set),
-        )  # fmt: skip
+        )
     except Cancelled:
         pass
     else:
@@ -226,10 +231,13 @@ def check_format(fmt: CoordinateFormat, tolerance_px: float = 1.0) -> None:
 def _check_strange_files(fmt: CoordinateFormat, folder: Path) -> None:
     ending = fmt.extensions[0] if fmt.extensions else ".txt"
     strange = {
-        "empty": b"", "zeros": bytes(5000), "noise": np.random.default_rng(0).bytes(5000),
-        "prose": b"Particles were picked by hand.\nMany of them.\n" * 40, "half": b'{"picks": [[1, 2',
+        "empty": b"",
+        "zeros": bytes(5000),
+        "noise": np.random.default_rng(0).bytes(5000),
+        "prose": b"Particles were picked by hand.\nMany of them.\n" * 40,
+        "half": b'{"picks": [[1, 2',
         "other-letters": "\xe9t\xe9 \u7c92\u5b50\n".encode("utf-16"),
-    }  # fmt: skip
+    }
     for what, content in strange.items():
         path = folder / f"{what}{ending}"
         path.write_bytes(content)
@@ -263,10 +271,16 @@ def _check_round_trip(fmt: CoordinateFormat, out: Path, tolerance_px: float) -> 
         x, y = rng.uniform(60, width - 60, n).round(2), rng.uniform(60, height - 60, n).round(2)
         given.append(
             MicrographPicks(
-                micrograph, 1.5, x, y, np.full(n, 40.0), rng.uniform(0, 1, n), np.ones(n, np.int8),
+                micrograph,
+                1.5,
+                x,
+                y,
+                np.full(n, 40.0),
+                rng.uniform(0, 1, n),
+                np.ones(n, np.int8),
                 np.ones(n, np.int32),
             )
-        )  # fmt: skip
+        )
 
     def drawn(micrograph: Micrograph) -> NDArray[np.uint8]:
         return np.full((micrograph.height, micrograph.width), 128, np.uint8)
@@ -281,17 +295,17 @@ def _check_round_trip(fmt: CoordinateFormat, out: Path, tolerance_px: float) -> 
 
 
 def _check_places(fmt: CoordinateFormat, files: list[Path], given: list[MicrographPicks], tolerance_px: float) -> None:
-    found: dict[str, list[tuple[FilePicks, PickFile]]] = {}
+    read_back: dict[str, list[tuple[FilePicks, PickFile]]] = {}
     for path in files:
         try:
             file = fmt.read(path)
         except FormatError:
             continue  # a picture or a list that goes with them
         for part in file.picks:
-            found.setdefault(Path(part.micrograph).stem, []).append((part, file))
+            read_back.setdefault(Path(part.micrograph).stem, []).append((part, file))
     for picks in given:
         name = Path(picks.micrograph.name).stem
-        parts = [item for stem, items in found.items() if stem.startswith(name) for item in items]
+        parts = [item for stem, items in read_back.items() if stem.startswith(name) for item in items]
         places = [_canonical(part, file, picks.micrograph.height) for part, file in parts if len(part)]
         # a list of the files names them once more
         places = list({(x.tobytes(), y.tobytes()): (x, y) for x, y in places}.values())

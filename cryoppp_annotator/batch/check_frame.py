@@ -24,7 +24,7 @@ _QUIET = JobContext()
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class FrameOptions:
     """How to check.
 
     Attributes
@@ -76,7 +76,7 @@ class FrameReport:
         return self.verdict.contradicts(self.declared)
 
 
-def check(coords: Sequence[Path], wish: Wish, *, context: JobContext = _QUIET) -> FrameReport:
+def check(coords: Sequence[Path], options: FrameOptions, *, context: JobContext = _QUIET) -> FrameReport:
     """Test the frame of coordinate files of one format on their micrographs.
 
     Raises
@@ -84,24 +84,24 @@ def check(coords: Sequence[Path], wish: Wish, *, context: JobContext = _QUIET) -
     FormatError
         A file is bad, the files declare different frames, or they are of none of the micrographs.
     """
-    files = _read(coords, wish, context)
-    pairs, unmatched = _meet(files, wish)
+    files = _read(coords, options, context)
+    pairs, unmatched = _meet(files, options)
     pairs.sort(key=lambda pair: -len(pair[1]))
     tested: dict[str, frame_guard.FrameVerdict] = {}
     for i, (path, picks) in enumerate(pairs[:SAMPLE]):
         context.progress(i, min(len(pairs), SAMPLE), f"looking at {path.name}")
-        tested[path.name] = _look(path, picks, files[0].frame, wish, context)
+        tested[path.name] = _test_frame(path, picks, files[0].frame, options, context)
     return FrameReport(
         files[0].format, files[0].frame, frame_guard.combine(list(tested.values())), tested, tuple(unmatched)
     )
 
 
-def _read(coords: Sequence[Path], wish: Wish, context: JobContext) -> list[PickFile]:
+def _read(coords: Sequence[Path], options: FrameOptions, context: JobContext) -> list[PickFile]:
     known = list(formats().values())
     files: list[PickFile] = []
     for path in coords:
         context.check()
-        files.append(registry.read_any(path, known, format=wish.format, permissive=wish.permissive))
+        files.append(registry.read_any(path, known, format=options.format, permissive=options.permissive))
     kinds = {(file.format, file.frame) for file in files}
     if len(kinds) > 1:
         names = " and ".join(sorted({file.format for file in files}))
@@ -109,42 +109,42 @@ def _read(coords: Sequence[Path], wish: Wish, context: JobContext) -> list[PickF
     return files
 
 
-def _meet(files: Sequence[PickFile], wish: Wish) -> tuple[list[tuple[Path, FilePicks]], list[str]]:
+def _meet(files: Sequence[PickFile], options: FrameOptions) -> tuple[list[tuple[Path, FilePicks]], list[str]]:
     """Images with their picks, and the names of none."""
-    paths = images.find_micrographs(wish.micrographs)
+    paths = images.find_micrographs(options.micrographs)
     groups = [picks for file in files for picks in file.picks]
-    if len(groups) == 1 and len(paths) == 1 and Path(wish.micrographs).expanduser().is_file():
+    if len(groups) == 1 and len(paths) == 1 and Path(options.micrographs).expanduser().is_file():
         return [(paths[0], groups[0])], []  # a person named the image
     by_name = {path.as_posix(): path for path in paths}
     match = registry.match_micrographs([picks.micrograph for picks in groups], by_name)
     pairs = [(by_name[match.matches[p.micrograph]], p) for p in groups if p.micrograph in match.matches]
     if not pairs:
         named = ", ".join(picks.micrograph for picks in groups[:2]) or "no micrograph"
-        raise FormatError(f"holds none of the micrographs the picks are of (they name {named})", wish.micrographs)
+        raise FormatError(f"holds none of the micrographs the picks are of (they name {named})", options.micrographs)
     return pairs, [*match.unmatched, *match.ambiguous]
 
 
-def _look(
-    path: Path, picks: FilePicks, declared: SourceFrame, wish: Wish, context: JobContext
+def _test_frame(
+    path: Path, picks: FilePicks, declared: SourceFrame, options: FrameOptions, context: JobContext
 ) -> frame_guard.FrameVerdict:
     try:
         info = images.probe(path)
         image = images.read(path, check=context.check)
     except FormatError as error:
         return frame_guard.FrameVerdict(None, reason=f"{path.name} {error.detail}")
-    diameter = _diameter_px(picks, declared, info, wish)
+    diameter = _diameter_px(picks, declared, info, options)
     return frame_guard.check_frame(image, picks.x, picks.y, diameter, box_size=picks.box_size_px, declared=declared)
 
 
-def _diameter_px(picks: FilePicks, declared: SourceFrame, info: images.ImageInfo, wish: Wish) -> float:
+def _diameter_px(picks: FilePicks, declared: SourceFrame, info: images.ImageInfo, options: FrameOptions) -> float:
     """Said, or from the file, or from its boxes, or a guess; a quarter to twice the true one will do."""
-    if wish.diameter_px is not None:
-        return wish.diameter_px
-    if wish.diameter_A is not None:
-        pixel = wish.pixel_size_A or info.pixel_size_A
+    if options.diameter_px is not None:
+        return options.diameter_px
+    if options.diameter_A is not None:
+        pixel = options.pixel_size_A or info.pixel_size_A
         if not pixel or not pixel > 0:
             raise FormatError("says no pixel size: give the diameter in px, or --pixel-size", info.path)
-        return max(2.0, wish.diameter_A / pixel)
+        return max(2.0, options.diameter_A / pixel)
     for values, part in ((picks.diameter_px, 1.0), (picks.box_size_px, 0.55)):
         if values is not None and (values > 0).any():
             return max(2.0, part * float(np.nanmedian(values)) * declared.scale)

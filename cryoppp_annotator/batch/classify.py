@@ -24,7 +24,7 @@ from ..imaging.patches import shrink
 from ..model.context import JobContext
 from ..session.classes.cluster import class_workers
 from ..session.classes.report import as_summary, write_report
-from .extract import ExtractionWish, extract
+from .extract import ExtractOptions, extract
 
 _QUIET = JobContext()
 #: Side of the boxes that are classified, px; larger ones are Fourier-cropped.
@@ -112,8 +112,8 @@ def _one_value(star: StarFile, optics: StarTable | None, table: StarTable, label
         if source is not None and label in source.columns:
             values = np.unique(ColumnReader(source.columns, source.lines, star.path, False).number(label))
             if len(values) > 1:
-                told = ", ".join(f"{value:g}" for value in values)
-                raise FormatError(f"mixes particles of several {label} ({told}); classify them apart", star.path)
+                sizes = ", ".join(f"{value:g}" for value in values)
+                raise FormatError(f"mixes particles of several {label} ({sizes}); classify them apart", star.path)
             return float(values[0]) if len(values) else None
     return None
 
@@ -123,7 +123,7 @@ def classify_files(
     out: Path,
     settings: Settings,
     *,
-    wish: ExtractionWish | None = None,
+    extract_options: ExtractOptions | None = None,
     use_ctf: bool = True,
     scheduler: str | None = None,
     context: JobContext = _QUIET,
@@ -133,12 +133,12 @@ def classify_files(
     Parameters
     ----------
     sources : sequence of Path
-        One stack or STAR with images; or, with ``wish``, coordinate files.
+        One stack or STAR with images; or, with ``extract_options``, coordinate files.
     out : Path
         Gets ``classes.mrcs``, ``particles.star``, ``summary.csv`` and ``gallery.png``; of picks also the extracted
         particles, in ``extracted/``.
     settings : Settings
-    wish : ExtractionWish, optional
+    extract_options : ExtractOptions, optional
         How picks are extracted; their boxes are Fourier-cropped to at most 64 px.
     use_ctf : bool
         Use the defocus where it is known.
@@ -152,8 +152,8 @@ def classify_files(
     """
     started = time.monotonic()
     notes: list[str] = []
-    if wish is not None:
-        taken = extract(sources, out / "extracted", replace(wish, out_px=SIDE_PX), context=context)
+    if extract_options is not None:
+        taken = extract(sources, out / "extracted", replace(extract_options, out_px=SIDE_PX), context=context)
         notes += taken.notes
         stack = load_stack(taken.star)
     elif len(sources) == 1:
@@ -165,15 +165,20 @@ def classify_files(
     if box > SIDE_PX and images.shape[1] == images.shape[2]:
         images = shrink(images, SIDE_PX)
         pixel = pixel and pixel * (box // 2 * 2) / SIDE_PX
-    defocus = stack.defocus_A if use_ctf and _keeps_phases(wish) else None
+    defocus = stack.defocus_A if use_ctf and _keeps_phases(extract_options) else None
     if defocus is None:
         notes.append("no CTF: the defocus is not known or not used")
     elif not pixel:
         notes.append("no CTF: the pixel size is not known")
     ready = prepare(
-        images, defocus_A=defocus, pixel_size_A=pixel, optics=stack.optics, max_rings=settings.max_rings,
-        mask_radius=_MASK_OF_PICKS if wish is not None and wish.box_px is None else MASK, context=context,
-    )  # fmt: skip
+        images,
+        defocus_A=defocus,
+        pixel_size_A=pixel,
+        optics=stack.optics,
+        max_rings=settings.max_rings,
+        mask_radius=_MASK_OF_PICKS if extract_options is not None and extract_options.box_px is None else MASK,
+        context=context,
+    )
     with class_workers(scheduler, context) as (workers, inner):
         result = classify(ready, settings, workers=workers, context=inner)
     notes += result.notes
@@ -185,9 +190,9 @@ def classify_files(
     return ClassificationReport(result, classes, time.monotonic() - started, files, tuple(notes), verdict(classes))
 
 
-def _keeps_phases(wish: ExtractionWish | None) -> bool:
+def _keeps_phases(extract_options: ExtractOptions | None) -> bool:
     """Whether the CTF of the boxes is the microscope's own (not flipped on extraction)."""
-    return wish is None or not wish.phase_flip
+    return extract_options is None or not extract_options.phase_flip
 
 
 def _write(

@@ -31,7 +31,7 @@ _QUIET = JobContext()
 
 
 @dataclass(frozen=True, slots=True)
-class Conversion:
+class ConvertOptions:
     """How to convert.
 
     Attributes
@@ -80,7 +80,9 @@ class _Part:
     pixel_size_A: float | None
 
 
-def convert(sources: Sequence[Path], out: Path, wish: Conversion, *, context: JobContext = _QUIET) -> ExportReport:
+def convert(
+    sources: Sequence[Path], out: Path, options: ConvertOptions, *, context: JobContext = _QUIET
+) -> ExportReport:
     """Convert coordinate files.
 
     Between two frames of one orientation (CryoPPP to CryoPPP) no micrograph is needed; a flip needs their height.
@@ -102,44 +104,44 @@ def convert(sources: Sequence[Path], out: Path, wish: Conversion, *, context: Jo
         There is nothing to write, or what is needed was not said.
     Cancelled
     """
-    target = writable(wish.to)
+    target = writable(options.to)
     known = list(formats().values())
     files: list[PickFile] = []
     for i, path in enumerate(sources):
         context.progress(i, len(sources), f"reading {path.name}")
-        found = registry.read_any(path.expanduser(), known, format=wish.from_format, permissive=wish.permissive)
-        files.append(_as_said(found, wish))
+        file = registry.read_any(path.expanduser(), known, format=options.from_format, permissive=options.permissive)
+        files.append(_as_said(file, options))
     notes = [_issue_text(issue) for file in files for issue in file.issues]
-    parts = _meet(files, wish, notes)
+    parts = _meet(files, options, notes)
     written_frame = target.frame
     if all(part.micrograph.height == 0 for part in parts):
         parts, written_frame = _without_heights(parts, target.frame)
-    picks = _joined(parts, wish)
+    picks = _joined(parts, options)
     if "decision" not in target.carries:
         picks = _without_rejected(picks, notes)
     if not picks:
         raise Refused("nothing to convert: no picks of these micrographs")
     context.progress(len(sources), len(sources), "writing")
     frame = None if written_frame == target.frame else written_frame
-    options = WriteOptions(
+    write_options = WriteOptions(
         frame,
         None,
-        wish.box_size_px,
-        template=wish.template or _source_of(target, files),
-        images=_pictures(context) if wish.micrographs else None,
+        options.box_size_px,
+        template=options.template or _source_of(target, files),
+        images=_pictures(context) if options.micrographs else None,
     )
-    files_written, left_out = _write(target, out, picks, options)
+    files_written, left_out = _write(target, out, picks, write_options)
     notes += left_out
     return ExportReport(tuple(files_written), sum(map(len, picks)), len(picks), tuple(notes))
 
 
-def read_picks(sources: Sequence[Path], wish: Conversion, notes: list[str]) -> list[MicrographPicks]:
+def read_picks(sources: Sequence[Path], options: ConvertOptions, notes: list[str]) -> list[MicrographPicks]:
     """Picks of coordinate files with the micrographs they are of, one entry a micrograph, canonical frame.
 
     Parameters
     ----------
     sources : sequence of Path
-    wish : Conversion
+    options : ConvertOptions
         ``to`` says nothing here.
     notes : list of str
         What was left out is appended, a micrograph that cannot be read too.
@@ -150,11 +152,14 @@ def read_picks(sources: Sequence[Path], wish: Conversion, notes: list[str]) -> l
     """
     known = list(formats().values())
     files = [
-        _as_said(registry.read_any(path.expanduser(), known, format=wish.from_format, permissive=wish.permissive), wish)
+        _as_said(
+            registry.read_any(path.expanduser(), known, format=options.from_format, permissive=options.permissive),
+            options,
+        )
         for path in sources
     ]
     notes += [_issue_text(issue) for file in files for issue in file.issues]
-    return _joined(_meet(files, wish, notes, skip_unreadable=True), wish)
+    return _joined(_meet(files, options, notes, skip_unreadable=True), options)
 
 
 def _pictures(context: JobContext) -> Callable[[Micrograph], NDArray[np.uint8]]:
@@ -166,14 +171,14 @@ def _pictures(context: JobContext) -> Callable[[Micrograph], NDArray[np.uint8]]:
     return picture
 
 
-def _as_said(found: PickFile, wish: Conversion) -> PickFile:
+def _as_said(file: PickFile, options: ConvertOptions) -> PickFile:
     """A source in the frame that a person says it is in."""
-    frame = found.frame
-    if wish.orientation is not None:
-        frame = replace(frame, orientation=wish.orientation)
-    if wish.scale is not None:
-        frame = replace(frame, scale=wish.scale)
-    return replace(found, frame=frame)
+    frame = file.frame
+    if options.orientation is not None:
+        frame = replace(frame, orientation=options.orientation)
+    if options.scale is not None:
+        frame = replace(frame, scale=options.scale)
+    return replace(file, frame=frame)
 
 
 def _source_of(target: CoordinateFormat, files: Sequence[PickFile]) -> Path | None:
@@ -191,21 +196,23 @@ def _issue_text(issue: Issue) -> str:
 
 
 def _meet(
-    files: Sequence[PickFile], wish: Conversion, notes: list[str], *, skip_unreadable: bool = False
+    files: Sequence[PickFile], options: ConvertOptions, notes: list[str], *, skip_unreadable: bool = False
 ) -> list[_Part]:
     """Each source's picks with the micrograph they are of."""
-    if wish.micrographs is None:
+    if options.micrographs is None:
         return [
-            _Part(_bare(p.micrograph), p, f.frame, wish.pixel_size_A or f.pixel_size_A) for f in files for p in f.picks
+            _Part(_bare(p.micrograph), p, f.frame, options.pixel_size_A or f.pixel_size_A)
+            for f in files
+            for p in f.picks
         ]
-    paths = images.find_micrographs(wish.micrographs)
+    paths = images.find_micrographs(options.micrographs)
     by_name = {path.as_posix(): path for path in paths}
     parts: list[_Part] = []
     described: dict[str, Micrograph] = {}
     unreadable: set[str] = set()
     for file in files:
         match = registry.match_micrographs([p.micrograph for p in file.picks], by_name)
-        notes += [f"left out: {name} is no micrograph of {wish.micrographs}" for name in match.unmatched]
+        notes += [f"left out: {name} is no micrograph of {options.micrographs}" for name in match.unmatched]
         for name, candidates in match.ambiguous.items():
             notes.append(f"left out: {name} could be {' or '.join(candidates)}")
         for picks in file.picks:
@@ -219,14 +226,14 @@ def _meet(
                     unreadable.add(name)
                     notes.append(f"skipped: {error}")
             if name in described:
-                pixel = wish.pixel_size_A or described[name].header_pixel_size_A or file.pixel_size_A
+                pixel = options.pixel_size_A or described[name].header_pixel_size_A or file.pixel_size_A
                 parts.append(_Part(described[name], picks, file.frame, pixel))
     if not parts and unreadable:
         raise FormatError("not one of the micrographs with picks can be read", Path(sorted(unreadable)[0]))
     if not parts:
         named = ", ".join(p.micrograph for f in files for p in f.picks[:2])
         raise FormatError(
-            f"none of its micrographs is named by the sources (they name {named})", Path(wish.micrographs)
+            f"none of its micrographs is named by the sources (they name {named})", Path(options.micrographs)
         )
     return parts
 
@@ -271,15 +278,15 @@ def _without_heights(parts: Sequence[_Part], target: SourceFrame) -> tuple[list[
 # ---------------------------------------------------------------------- picks
 
 
-def _joined(parts: Sequence[_Part], wish: Conversion) -> list[MicrographPicks]:
+def _joined(parts: Sequence[_Part], options: ConvertOptions) -> list[MicrographPicks]:
     """One entry per micrograph, in the order of their first mention."""
     groups: dict[str, list[MicrographPicks]] = {}
     for part in parts:
-        groups.setdefault(part.micrograph.path, []).append(_placed(part, wish))
+        groups.setdefault(part.micrograph.path, []).append(_placed(part, options))
     return [_concatenated(group) for group in groups.values()]
 
 
-def _placed(part: _Part, wish: Conversion) -> MicrographPicks:
+def _placed(part: _Part, options: ConvertOptions) -> MicrographPicks:
     picks, n = part.picks, len(part.picks)
     if n and part.frame.anchor is Anchor.CORNER and picks.box_size_px is None:
         raise FormatError("gives box corners without a box size", picks.source)
@@ -292,7 +299,7 @@ def _placed(part: _Part, wish: Conversion) -> MicrographPicks:
         part.pixel_size_A,
         x,
         y,
-        np.where(np.isnan(diameter), _given_diameter_px(part, wish), diameter),
+        np.where(np.isnan(diameter), _given_diameter_px(part, options), diameter),
         nothing if picks.score is None else picks.score,
         np.array(np.broadcast_to(np.asarray(picks.decision, np.int8), (n,))),
         np.zeros(n, np.int32) if picks.class_id is None else picks.class_id,
@@ -300,15 +307,15 @@ def _placed(part: _Part, wish: Conversion) -> MicrographPicks:
     )
 
 
-def _given_diameter_px(part: _Part, wish: Conversion) -> float:
-    if wish.diameter_A is None:
-        return np.nan if wish.diameter_px is None else wish.diameter_px
+def _given_diameter_px(part: _Part, options: ConvertOptions) -> float:
+    if options.diameter_A is None:
+        return np.nan if options.diameter_px is None else options.diameter_px
     if part.pixel_size_A is None:
         raise Refused(
             f"a diameter in angstrom needs the pixel size of {part.micrograph.name}: give it (--pixel-size), "
             "or the diameter in px (--diameter 108px)"
         )
-    return wish.diameter_A / part.pixel_size_A
+    return options.diameter_A / part.pixel_size_A
 
 
 def _concatenated(group: Sequence[MicrographPicks]) -> MicrographPicks:
@@ -331,8 +338,8 @@ def _without_rejected(picks: Sequence[MicrographPicks], notes: list[str]) -> lis
     n_rejected = sum(int((p.decision == Decision.REJECTED).sum()) for p in picks)
     if n_rejected in (0, sum(map(len, picks))):
         return list(picks)
-    told = edits.count_of(n_rejected, "rejected pick")
-    notes.append(f"left out: {told}, which this format could not tell from the others")
+    count = edits.count_of(n_rejected, "rejected pick")
+    notes.append(f"left out: {count}, which this format could not tell from the others")
     return [p.take(p.decision != Decision.REJECTED) for p in picks]
 
 
@@ -340,18 +347,18 @@ def _without_rejected(picks: Sequence[MicrographPicks], notes: list[str]) -> lis
 
 
 def _write(
-    target: CoordinateFormat, out: Path, picks: Sequence[MicrographPicks], options: WriteOptions
+    target: CoordinateFormat, out: Path, picks: Sequence[MicrographPicks], write_options: WriteOptions
 ) -> tuple[list[Path], list[str]]:
     """The files written, and notes on what was left out."""
     single = out.suffix.lower() in target.extensions and not target.many_micrographs
     if not single or out.is_dir():
-        return write_picks(target, out, picks, options)
+        return write_picks(target, out, picks, write_options)
     if len(picks) > 1:
         raise Refused(f"{len(picks)} micrographs do not go into one file of this format; name a folder, not {out}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".convert-") as folder:
-            written, notes = write_picks(target, Path(folder), picks, options)
+            written, notes = write_picks(target, Path(folder), picks, write_options)
             if any(file.suffix.lower() in PICTURE_EXTENSIONS for file in written):
                 raise Refused(f"these labels are written with the pictures they are of; name a folder, not {out}")
             # of what the format writes for one micrograph, the coordinates come first

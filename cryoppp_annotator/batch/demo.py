@@ -78,13 +78,13 @@ def build(folder: Path | None = None, *, n_micrographs: int = 6, seed: int = 0, 
     """
     folder = (folder or default_folder(n_micrographs, seed)).expanduser().absolute()
     project = folder / FOLDER_NAME
-    wanted = {"micrographs": n_micrographs, "seed": seed}
-    found = _mark(folder)
-    if found == {**wanted, "complete": True} and (project / DATABASE_NAME).is_file():
+    asked = {"micrographs": n_micrographs, "seed": seed}
+    mark = _mark(folder)
+    if mark == {**asked, "complete": True} and (project / DATABASE_NAME).is_file():
         return Demo(folder, project, False)
-    if found is not None and found.get("complete"):
+    if mark is not None and mark.get("complete"):
         raise Refused(f"{folder} holds a demo of other parameters; choose another folder (--dir)")
-    if found is not None:  # it was interrupted, so nobody has worked in it
+    if mark is not None:  # it was interrupted, so nobody has worked in it
         shutil.rmtree(project, ignore_errors=True)
         (folder / _MARK).unlink(missing_ok=True)
     refuse_occupied(folder)
@@ -94,9 +94,9 @@ def build(folder: Path | None = None, *, n_micrographs: int = 6, seed: int = 0, 
         candidates = [_candidates(data, i) for i in range(n_micrographs)]
         RELION_PARTICLES.write(folder / _CANDIDATES, candidates, WriteOptions())
         context.progress(n_micrographs, n_micrographs, "making the project")
-        write_text(folder / _MARK, json.dumps({**wanted, "complete": False}) + "\n")
+        write_text(folder / _MARK, json.dumps({**asked, "complete": False}) + "\n")
         _make_project(data, project, context)
-        write_text(folder / _MARK, json.dumps({**wanted, "complete": True}) + "\n")
+        write_text(folder / _MARK, json.dumps({**asked, "complete": True}) + "\n")
     except OSError as error:
         raise FormatError(f"cannot be written ({error.strerror or error})", folder) from error
     return Demo(folder, project, True)
@@ -104,30 +104,36 @@ def build(folder: Path | None = None, *, n_micrographs: int = 6, seed: int = 0, 
 
 def _mark(folder: Path) -> dict[str, object] | None:
     try:
-        found = json.loads((folder / _MARK).read_text(encoding="utf-8"))
+        mark = json.loads((folder / _MARK).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return mark if isinstance(mark, dict) else None
 
 
 def _candidates(data: DataSet, index: int) -> MicrographPicks:
     """What an imperfect picker found: scores, and the class a 2D classification would have told."""
     truth = data.truth[index]
-    found = imperfect_candidates(truth, np.random.default_rng([data.parameters.seed, index, 21]))
-    n = len(found.x)
+    candidates = imperfect_candidates(truth, np.random.default_rng([data.parameters.seed, index, 21]))
+    n = len(candidates.x)
     class_id = np.full(n, BACKGROUND_CLASS, np.int32)
-    reason = _reasons(truth, found.x, found.y)
+    reason = _reasons(truth, candidates.x, candidates.y)
     class_id[np.isin(reason, (Reason.CARBON, Reason.ICE))] = CONTAMINATION_CLASS
-    if found.is_true.any():
-        at = np.column_stack([found.x, found.y])[found.is_true]
+    if candidates.is_true.any():
+        at = np.column_stack([candidates.x, candidates.y])[candidates.is_true]
         _, nearest = cKDTree(np.column_stack([truth.x, truth.y])).query(at)
-        class_id[found.is_true] = view_class(truth.orientations)[nearest]
+        class_id[candidates.is_true] = view_class(truth.orientations)[nearest]
     nothing = np.full(n, np.nan)
-    score = np.round(found.score, 4)
+    score = np.round(candidates.score, 4)
     return MicrographPicks(
-        as_micrograph(data, index), truth.pixel_size_A, np.round(found.x, 2), np.round(found.y, 2), nothing, score,
-        np.zeros(n, np.int8), class_id,
-    )  # fmt: skip
+        as_micrograph(data, index),
+        truth.pixel_size_A,
+        np.round(candidates.x, 2),
+        np.round(candidates.y, 2),
+        nothing,
+        score,
+        np.zeros(n, np.int8),
+        class_id,
+    )
 
 
 def _reasons(truth: SimulatedMicrograph, x: FloatArray, y: FloatArray) -> NDArray[np.int8]:
@@ -161,9 +167,9 @@ def _start(session: Session, data: DataSet) -> None:
     for micrograph in ids[:2]:
         session.decide_where(Selector(micrograph=micrograph, pick_set=sets["truth"]), Decision.ACCEPTED)
     session.go(ids[0])
-    found = session.particles
-    false = (found.pick_set == sets["candidates"]) & (found.class_id >= CONTAMINATION_CLASS)
-    false = found.take(false)
+    particles = session.particles
+    false = (particles.pick_set == sets["candidates"]) & (particles.class_id >= CONTAMINATION_CLASS)
+    false = particles.take(false)
     reasons = _reasons(data.truth[0], false.x, false.y)
     for reason in np.unique(reasons).tolist():
         session.decide(false.id[reasons == reason], Decision.REJECTED, Reason(reason))

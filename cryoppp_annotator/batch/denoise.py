@@ -40,7 +40,7 @@ _QUIET = JobContext()
 
 
 @dataclass(frozen=True, slots=True)
-class DenoiseWish:
+class DenoiseOptions:
     """How to denoise.
 
     Attributes
@@ -101,7 +101,7 @@ class _Task:
 def denoise_all(
     micrographs: Sequence[Path | str],
     out: Path,
-    wish: DenoiseWish,
+    options: DenoiseOptions,
     *,
     scheduler: str | None = None,
     context: JobContext = _QUIET,
@@ -124,10 +124,10 @@ def denoise_all(
     Cancelled
     """
     started = time.monotonic()
-    denoiser = named_denoiser(wish.method)
-    _refuse_nonsense(wish, denoiser)
-    paths = _found(micrographs, out)
-    known = _known_ctfs(wish, paths)  # read in any case: a bad STAR is said
+    denoiser = named_denoiser(options.method)
+    _refuse_nonsense(options, denoiser)
+    paths = _files(micrographs, out)
+    known = _known_ctfs(options, paths)  # read in any case: a bad STAR is said
     if not uses_ctf(denoiser):
         known = {}  # another defocus makes no other picture
     try:
@@ -141,7 +141,7 @@ def denoise_all(
     for i, path in enumerate(paths):
         context.progress(i, len(paths), f"looking at {path.name}")
         try:
-            task = _task(path, out, wish, known.get(path))
+            task = _task(path, out, options, known.get(path))
         except AnnotatorError as error:
             failed[str(path)] = str(error)
             continue
@@ -150,25 +150,25 @@ def denoise_all(
         else:
             tasks.append(task)
     n_kept = len(done)
-    done |= _run(tasks, wish, out, failed, scheduler, context)
+    done |= _run(tasks, options, out, failed, scheduler, context)
     files = tuple(file for path in paths if (file := _picture_of(path, out)) in done)
     return DenoiseReport(files, len(done) - n_kept, n_kept, failed, time.monotonic() - started)
 
 
-def _refuse_nonsense(wish: DenoiseWish, denoiser: Denoiser) -> None:
-    if not (1.0 <= wish.bin <= 64.0) or (4.0 * wish.bin) % 1.0:
-        raise Refused(f"a binning of {wish.bin:g} makes no sense (1, 1.25, 1.5 ... 64)")
-    for value in (wish.pixel_size_A, wish.diameter_A):
+def _refuse_nonsense(options: DenoiseOptions, denoiser: Denoiser) -> None:
+    if not (1.0 <= options.bin <= 64.0) or (4.0 * options.bin) % 1.0:
+        raise Refused(f"a binning of {options.bin:g} makes no sense (1, 1.25, 1.5 ... 64)")
+    for value in (options.pixel_size_A, options.diameter_A):
         if value is not None and not (math.isfinite(value) and value > 0):
             raise Refused(f"a size of {value:g} A makes no sense")
     declared = {p.name: p for p in parameters_of(denoiser)}
-    for name, value in wish.parameters.items():
+    for name, value in options.parameters.items():
         if name not in declared:
             raise EngineError(f"{denoiser.name} has no parameter {name!r}; it has {', '.join(declared) or 'none'}")
         declared[name].checked(value)
 
 
-def _found(micrographs: Sequence[Path | str], out: Path) -> list[Path]:
+def _files(micrographs: Sequence[Path | str], out: Path) -> list[Path]:
     paths = list(dict.fromkeys(path for source in micrographs for path in images.find_micrographs(source)))
     if not paths:
         raise Refused("there are no micrographs to denoise")
@@ -188,54 +188,54 @@ def _picture_of(path: Path, out: Path) -> Path:
     return out / f"{images.micrograph_name(path)}.mrc"
 
 
-def _known_ctfs(wish: DenoiseWish, paths: Sequence[Path]) -> dict[Path, Ctf]:
-    if wish.optics is None:
+def _known_ctfs(options: DenoiseOptions, paths: Sequence[Path]) -> dict[Path, Ctf]:
+    if options.optics is None:
         return {}
-    named = read_ctfs(wish.optics)
+    named = read_ctfs(options.optics)
     match = match_micrographs(named, [path.as_posix() for path in paths])
     return {Path(at): named[name] for name, at in match.matches.items()}
 
 
-def _task(path: Path, out: Path, wish: DenoiseWish, ctf: Ctf | None) -> _Task:
+def _task(path: Path, out: Path, options: DenoiseOptions, ctf: Ctf | None) -> _Task:
     info = images.probe(path)
-    pixel = wish.pixel_size_A
+    pixel = options.pixel_size_A
     if pixel is None and not pixel_size_doubt(info.pixel_size_A):
         pixel = info.pixel_size_A
     key = {
         "fingerprint": images.fingerprint(path),
-        "method": wish.method,
-        "parameters": {name: float(value) for name, value in sorted(wish.parameters.items())},
-        "bin": wish.bin,
+        "method": options.method,
+        "parameters": {name: float(value) for name, value in sorted(options.parameters.items())},
+        "bin": options.bin,
         "pixel_size_A": pixel,
-        "diameter_A": wish.diameter_A,
+        "diameter_A": options.diameter_A,
         "optics": "" if ctf is None else as_json(ctf),
         "version": __version__,
     }
     # the side that gives this step: see imaging.denoise.picture_step
-    side = max(1, math.ceil(max(info.width, info.height) / wish.bin))
+    side = max(1, math.ceil(max(info.width, info.height) / options.bin))
     target = _picture_of(path, out)
     return _Task(path, target, path.absolute(), target.absolute(), key, pixel, side, ctf)
 
 
 def _finished(out: Path) -> dict[str, Any]:
     """What an earlier start says it did, by file name; a line cut off in the middle says nothing."""
-    found: dict[str, Any] = {}
+    checksums: dict[str, Any] = {}
     try:
         lines = (out / RECORD).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        return found
+        return checksums
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(f"cannot be read ({error})", out / RECORD) from error
     for line in lines:
         try:
-            told = json.loads(line)
-            found[str(told["picture"])] = told["key"]
+            entry = json.loads(line)
+            checksums[str(entry["picture"])] = entry["key"]
         except (ValueError, TypeError, KeyError):
             continue
-    return found
+    return checksums
 
 
-def denoise_one(task: _Task, *, wish: DenoiseWish, context: JobContext = _QUIET) -> None:
+def denoise_one(task: _Task, *, options: DenoiseOptions, context: JobContext = _QUIET) -> None:
     """Denoise one micrograph and write its picture, wherever both folders can be reached.
 
     Raises
@@ -246,19 +246,29 @@ def denoise_one(task: _Task, *, wish: DenoiseWish, context: JobContext = _QUIET)
     """
     image = images.read(task.source, check=context.check)  # a worker runs in another folder
     picture = run_denoiser(
-        named_denoiser(wish.method), image, pixel_size_A=task.pixel_size_A, diameter_A=wish.diameter_A,
-        max_side=task.side, parameters=wish.parameters, ctf=task.ctf, context=context,
-    )  # fmt: skip
+        named_denoiser(options.method),
+        image,
+        pixel_size_A=task.pixel_size_A,
+        diameter_A=options.diameter_A,
+        max_side=task.side,
+        parameters=options.parameters,
+        ctf=task.ctf,
+        context=context,
+    )
     write_picture(task.target, picture, task.pixel_size_A)
 
 
 def _run(
-    tasks: Sequence[_Task], wish: DenoiseWish, out: Path, failed: dict[str, str], scheduler: str | None,
+    tasks: Sequence[_Task],
+    options: DenoiseOptions,
+    out: Path,
+    failed: dict[str, str],
+    scheduler: str | None,
     context: JobContext,
-) -> set[Path]:  # fmt: skip
+) -> set[Path]:
     """A few micrographs at once: while one is read or written the other computes."""
     done: set[Path] = set()
-    work = partial(denoise_one, wish=wish)
+    work = partial(denoise_one, options=options)
     with closing(each(work, tasks, threads=min(fft_workers(), 4), scheduler=scheduler, context=context)) as results:
         for task, got in results:
             if isinstance(got, Cancelled):

@@ -80,9 +80,13 @@ def examine(context: JobContext = _QUIET) -> list[Check]:
     """
     out: list[Check] = []
     steps: Sequence[tuple[str, Callable[[JobContext], list[Check]]]] = (
-        ("machine", _machine), ("packages", _packages), ("window", _window), ("plugins", _plugins),
-        ("outside programs", _engines), ("cluster", _cluster),
-    )  # fmt: skip
+        ("machine", _machine),
+        ("packages", _packages),
+        ("window", _window),
+        ("plugins", _plugins),
+        ("outside programs", _engines),
+        ("cluster", _cluster),
+    )
     for i, (title, step) in enumerate(steps):
         context.progress(i, len(steps), title)
         out += step(context)
@@ -146,12 +150,12 @@ def _packages(_context: JobContext) -> list[Check]:
 
 def _window(context: JobContext) -> list[Check]:
     """Qt and OpenGL, tried out where there is a display."""
-    found = [name for name in _BINDINGS if importlib.util.find_spec(name) is not None]
-    if not found:
+    bindings = [name for name in _BINDINGS if importlib.util.find_spec(name) is not None]
+    if not bindings:
         mend = f"for the window: pip install '{_DISTRIBUTION}[pyqt5]'; the command line works without"
         return [Check("Qt", Level.MISSING, "no binding is installed", mend)]
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in found)
+        versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in bindings)
         mend = "log in with a screen, or ssh -X; or xvfb-run -a cryoppp-annotator doctor"
         return [Check("Qt", Level.OK, versions), Check("OpenGL", Level.MISSING, "not tried: no display", mend)]
     mend = (
@@ -175,15 +179,15 @@ def _plugins(_context: JobContext) -> list[Check]:
     """What came in by entry points, the built-in ones too."""
     out: list[Check] = []
     for group in _GROUPS:
-        found = extensions.find(group)
+        plugins = extensions.find(group)
         kind = group.rpartition(".")[2]
-        names = ", ".join(sorted(found.items))
-        if found.items or kind in ("engines", "windows"):
+        names = ", ".join(sorted(plugins.items))
+        if plugins.items or kind in ("engines", "windows"):
             out.append(Check(kind, Level.OK, names or "none"))
         else:
             mend = f"pip install --force-reinstall --no-deps {_DISTRIBUTION}"
             out.append(Check(kind, Level.BROKEN, "none is registered: the installation is not complete", mend))
-        for broken in found.broken:
+        for broken in plugins.broken:
             said = f"{broken.name} of {broken.distribution}: {broken.reason}"
             # the window without Qt is no fault, and was told above
             level = Level.MISSING if kind == "windows" else Level.BROKEN

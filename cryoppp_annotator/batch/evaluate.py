@@ -23,7 +23,7 @@ _QUIET = JobContext()
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluationWish:
+class EvaluateOptions:
     """How to evaluate.
 
     Attributes
@@ -82,7 +82,7 @@ class _Placed:
     diameter_px: float
 
 
-def evaluate(picks: Path, truth: Path, wish: EvaluationWish, *, context: JobContext = _QUIET) -> Evaluation:
+def evaluate(picks: Path, truth: Path, options: EvaluateOptions, *, context: JobContext = _QUIET) -> Evaluation:
     """Match picks with the truth, micrograph by micrograph.
 
     Rejected particles count neither as picks nor as truth. A micrograph with truth and without picks counts as
@@ -101,25 +101,25 @@ def evaluate(picks: Path, truth: Path, wish: EvaluationWish, *, context: JobCont
         The diameter is not known, or the tolerance makes no sense.
     Cancelled
     """
-    if not (np.isfinite(wish.tolerance) and wish.tolerance > 0):
-        raise Refused(f"a tolerance of {wish.tolerance:g} diameters makes no sense")
-    by_name = {path.as_posix(): path for path in images.find_micrographs(wish.micrographs)}
+    if not (np.isfinite(options.tolerance) and options.tolerance > 0):
+        raise Refused(f"a tolerance of {options.tolerance:g} diameters makes no sense")
+    by_name = {path.as_posix(): path for path in images.find_micrographs(options.micrographs)}
     if not by_name:
-        raise FormatError("holds no micrographs", wish.micrographs)
+        raise FormatError("holds no micrographs", options.micrographs)
     notes: list[str] = []
-    real = _placed(truth, by_name, wish, wish.truth_orientation, notes, context)
-    found = _placed(picks, by_name, wish, wish.orientation, notes, context)
-    notes += [f"left out: {Path(name).name} has picks but no truth" for name in found if name not in real]
+    real = _placed(truth, by_name, options, options.truth_orientation, notes, context)
+    candidates = _placed(picks, by_name, options, options.orientation, notes, context)
+    notes += [f"left out: {Path(name).name} has picks but no truth" for name in candidates if name not in real]
     matches: dict[str, Matches] = {}
     for name, particles in real.items():
         context.check()
-        mine = found.get(name, _Placed(np.zeros(0), np.zeros(0), np.zeros(0), np.nan))
-        if wish.threshold is not None:
-            good = mine.score >= wish.threshold
+        mine = candidates.get(name, _Placed(np.zeros(0), np.zeros(0), np.zeros(0), np.nan))
+        if options.threshold is not None:
+            good = mine.score >= options.threshold
             mine = replace(mine, x=mine.x[good], y=mine.y[good], score=mine.score[good])
-        diameter = _diameter_px(by_name[name], particles, wish)
+        diameter = _diameter_px(by_name[name], particles, options)
         matches[Path(name).name] = match(
-            mine.x, mine.y, mine.score, particles.x, particles.y, wish.tolerance * diameter, Path(name).name
+            mine.x, mine.y, mine.score, particles.x, particles.y, options.tolerance * diameter, Path(name).name
         )
     return Evaluation(
         quality(list(matches.values())), {name: quality([one]) for name, one in matches.items()}, tuple(notes), matches
@@ -127,9 +127,13 @@ def evaluate(picks: Path, truth: Path, wish: EvaluationWish, *, context: JobCont
 
 
 def _placed(
-    source: Path, by_name: Mapping[str, Path], wish: EvaluationWish, orientation: Orientation | None,
-    notes: list[str], context: JobContext,
-) -> dict[str, _Placed]:  # fmt: skip
+    source: Path,
+    by_name: Mapping[str, Path],
+    options: EvaluateOptions,
+    orientation: Orientation | None,
+    notes: list[str],
+    context: JobContext,
+) -> dict[str, _Placed]:
     known = list(formats().values())
     groups: list[tuple[FilePicks, SourceFrame]] = []
     for path in _files(source, known):
@@ -143,11 +147,11 @@ def _placed(
         name = match_.matches.get(part.micrograph)
         if name is not None:
             out.setdefault(name, []).append(_canonical(part, frame, by_name[name]))
-    notes += [f"left out: {name} is no micrograph of {wish.micrographs}" for name in match_.unmatched]
+    notes += [f"left out: {name} is no micrograph of {options.micrographs}" for name in match_.unmatched]
     notes += [f"left out: {name} could be {' or '.join(several)}" for name, several in match_.ambiguous.items()]
     if not out:
         named = ", ".join(part.micrograph for part, _ in groups[:2]) or "no micrograph"
-        raise FormatError(f"is of none of the micrographs in {wish.micrographs} (it names {named})", source)
+        raise FormatError(f"is of none of the micrographs in {options.micrographs} (it names {named})", source)
     return {name: _joined(parts) for name, parts in out.items()}
 
 
@@ -185,14 +189,14 @@ def _joined(parts: Sequence[_Placed]) -> _Placed:
     )
 
 
-def _diameter_px(path: Path, truth: _Placed, wish: EvaluationWish) -> float:
-    if wish.diameter_px is not None:
-        return wish.diameter_px
-    if wish.diameter_A is not None:
-        pixel = wish.pixel_size_A or images.probe(path).pixel_size_A
+def _diameter_px(path: Path, truth: _Placed, options: EvaluateOptions) -> float:
+    if options.diameter_px is not None:
+        return options.diameter_px
+    if options.diameter_A is not None:
+        pixel = options.pixel_size_A or images.probe(path).pixel_size_A
         if not pixel or not pixel > 0:
             raise Refused(f"{path} says no pixel size: give it (--pixel-size), or the diameter in px")
-        return wish.diameter_A / pixel
+        return options.diameter_A / pixel
     if not truth.diameter_px > 0:
         raise Refused("the truth says no diameter: give it (--diameter)")
     return truth.diameter_px

@@ -26,7 +26,7 @@ from ..model.context import JobContext
 from ..model.coordinates import Orientation
 from ..model.curation import Decision
 from ..model.pickfile import MicrographPicks
-from .convert import Conversion, read_picks
+from .convert import ConvertOptions, read_picks
 
 _QUIET = JobContext()
 #: Boxes cut between two looks at whether the job was cancelled.
@@ -38,7 +38,7 @@ _OPTICS = {"rlnVoltage": "voltage_kV", "rlnSphericalAberration": "cs_mm", "rlnAm
 
 
 @dataclass(frozen=True, slots=True)
-class ExtractionWish:
+class ExtractOptions:
     """How to extract.
 
     Attributes
@@ -96,12 +96,12 @@ class _Task:
     pick: MicrographPicks
     source: Path
     target: Path
-    options: PatchOptions
+    patch: PatchOptions
     phase_flip: bool
 
 
 def extract(
-    sources: Sequence[Path], out: Path, wish: ExtractionWish, *, context: JobContext = _QUIET
+    sources: Sequence[Path], out: Path, options: ExtractOptions, *, context: JobContext = _QUIET
 ) -> ExtractionReport:
     """Cut boxes around the picks of coordinate files, on all cores; what is in memory does not grow with the picks.
 
@@ -117,35 +117,39 @@ def extract(
         Finished stacks are kept.
     """
     notes: list[str] = []
-    picks = _picks(sources, wish, notes)
-    box = wish.box_px or _box(picks)
-    side = wish.out_px or 2 * round(box / wish.bin / 2)
+    picks = _picks(sources, options, notes)
+    box = options.box_px or _box(picks)
+    side = options.out_px or 2 * round(box / options.bin / 2)
     try:
-        options = PatchOptions(box, min(side, box), wish.edge, invert=wish.invert)
+        patch = PatchOptions(box, min(side, box), options.edge, invert=options.invert)
     except ValueError as error:
         raise Refused(str(error)) from error
     has_defocus = all(set(_DEFOCUS[:2]) <= set(pick.extra) for pick in picks)
-    if wish.phase_flip and not has_defocus:
+    if options.phase_flip and not has_defocus:
         raise Refused("phases cannot be flipped: the coordinates have no rlnDefocusU and rlnDefocusV")
-    wanted = sum(map(len, picks))
+    n_picks = sum(map(len, picks))
     tasks = [
         _Task(
-            i, pick, Path(pick.micrograph.path).absolute(), (out / _stack_name(pick)).absolute(), options,
-            wish.phase_flip,
+            i,
+            pick,
+            Path(pick.micrograph.path).absolute(),
+            (out / _stack_name(pick)).absolute(),
+            patch,
+            options.phase_flip,
         )
         for i, pick in enumerate(picks)
-    ]  # fmt: skip
-    with _Table(out, box, options.out_px, has_defocus) as table:
+    ]
+    with _Table(out, box, patch.out_px, has_defocus) as table:
         _run(tasks, table, notes, context)
         n = table.n_particles
         if not n:
             detail = f" ({notes[0]})" if notes else ""
-            raise Refused(f"none of {wanted} picks has its whole box of {box} px on a readable micrograph{detail}")
-        if n < wanted:
-            notes.append(f"left out: {wanted - n:,} of {wanted:,} picks, off the edge or without contrast")
+            raise Refused(f"none of {n_picks} picks has its whole box of {box} px on a readable micrograph{detail}")
+        if n < n_picks:
+            notes.append(f"left out: {n_picks - n:,} of {n_picks:,} picks, off the edge or without contrast")
         star = table.write()
     context.progress(len(picks), len(picks), f"{n:,} particles")
-    return ExtractionReport(star, n, wanted - n, box, options.out_px, tuple(notes))
+    return ExtractionReport(star, n, n_picks - n, box, patch.out_px, tuple(notes))
 
 
 def _stack_name(pick: MicrographPicks) -> str:
@@ -193,18 +197,21 @@ def extract_one(task: _Task, *, context: JobContext = _QUIET) -> NDArray[np.intp
     Cancelled
     """
     image = images.read(task.source, task.pick.micrograph.frame, check=context.check)
-    stack, rows = _cut(image, task.pick, task.options, task.phase_flip, context)
+    stack, rows = _cut(image, task.pick, task.patch, task.phase_flip, context)
     if len(rows):
-        write_stack(task.target, stack, _pixel(task.pick) * task.options.box_px / task.options.out_px)
+        write_stack(task.target, stack, _pixel(task.pick) * task.patch.box_px / task.patch.out_px)
     return rows
 
 
-def _picks(sources: Sequence[Path], wish: ExtractionWish, notes: list[str]) -> list[MicrographPicks]:
+def _picks(sources: Sequence[Path], options: ExtractOptions, notes: list[str]) -> list[MicrographPicks]:
     """The picks with their micrographs, without the rejected ones."""
-    conversion = Conversion(
-        "relion-particles", micrographs=wish.micrographs, orientation=wish.orientation,
-        pixel_size_A=wish.pixel_size_A, diameter_A=wish.diameter_A,
-    )  # fmt: skip
+    conversion = ConvertOptions(
+        "relion-particles",
+        micrographs=options.micrographs,
+        orientation=options.orientation,
+        pixel_size_A=options.pixel_size_A,
+        diameter_A=options.diameter_A,
+    )
     kept = [pick.take(pick.decision != Decision.REJECTED) for pick in read_picks(sources, conversion, notes)]
     kept = [pick for pick in kept if len(pick)]
     if not kept:
@@ -231,19 +238,19 @@ def _box(picks: Sequence[MicrographPicks]) -> int:
 
 
 def _cut(
-    image: NDArray[np.generic], pick: MicrographPicks, options: PatchOptions, phase_flip: bool, context: JobContext
+    image: NDArray[np.generic], pick: MicrographPicks, patch: PatchOptions, phase_flip: bool, context: JobContext
 ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
     ctf = None
     if phase_flip:
         u, v, angle = (_number(pick, label) for label in _DEFOCUS)
         values = {name: _number(pick, label) for label, name in _OPTICS.items() if label in pick.extra}
-        ctf = phase_ctf(options.box_px, _pixel(pick), Defocus(u, v, angle), Optics(**values))
-    kept: list[NDArray[np.float32]] = [np.zeros((0, options.out_px, options.out_px), np.float32)]
+        ctf = phase_ctf(patch.box_px, _pixel(pick), Defocus(u, v, angle), Optics(**values))
+    kept: list[NDArray[np.float32]] = [np.zeros((0, patch.out_px, patch.out_px), np.float32)]
     of_rows: list[NDArray[np.intp]] = [np.zeros(0, np.intp)]
     for start in range(0, len(pick), _BATCH):
         context.check()
         batch = slice(start, start + _BATCH)
-        patches, rows = extract_patches(image, pick.x[batch], pick.y[batch], options, ctf=ctf)
+        patches, rows = extract_patches(image, pick.x[batch], pick.y[batch], patch, ctf=ctf)
         kept.append(patches)
         of_rows.append(start + rows)
     return np.concatenate(kept), np.concatenate(of_rows)
@@ -289,10 +296,13 @@ class _Table:
         n = len(pick)
         size = number_text(np.array([_pixel(pick)]))[0]
         defaults = Optics()
-        key = (size, *(
-            number_text(np.array([_number(pick, label) if label in pick.extra else getattr(defaults, name)]))[0]
-            for label, name in _OPTICS.items()
-        ))  # fmt: skip
+        key = (
+            size,
+            *(
+                number_text(np.array([_number(pick, label) if label in pick.extra else getattr(defaults, name)]))[0]
+                for label, name in _OPTICS.items()
+            ),
+        )
         group = self._groups.setdefault(key, len(self._groups) + 1)
         path = self._out / _stack_name(pick)
         columns = {

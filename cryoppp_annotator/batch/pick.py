@@ -41,7 +41,7 @@ _QUIET = JobContext()
 
 
 @dataclass(frozen=True, slots=True)
-class PickWish:
+class PickOptions:
     """How to pick.
 
     Attributes
@@ -133,7 +133,7 @@ class PickTask:
 def pick_all(
     micrographs: Sequence[Path | str],
     out: Path,
-    wish: PickWish,
+    options: PickOptions,
     *,
     scheduler: str | None = None,
     context: JobContext = _QUIET,
@@ -149,7 +149,7 @@ def pick_all(
         Files, folders or patterns.
     out : Path
         Folder.
-    wish : PickWish
+    options : PickOptions
     scheduler : str, optional
         Of a Dask cluster whose workers see the same micrographs; what they find is written here.
     context : JobContext
@@ -165,10 +165,10 @@ def pick_all(
     Cancelled
     """
     started = time.monotonic()
-    named_picker(wish.picker)
-    target = None if wish.to == "relion" else writable(wish.to)
-    _refuse_nonsense(wish)
-    paths = _found(micrographs)
+    named_picker(options.picker)
+    target = None if options.to == "relion" else writable(options.to)
+    _refuse_nonsense(options)
+    paths = _files(micrographs)
     record = _Record(out)
     failed: dict[str, str] = {}
     counts: dict[Path, int] = {}
@@ -178,7 +178,7 @@ def pick_all(
     for i, path in enumerate(paths):
         context.progress(i, len(paths), f"looking at {path.name}")
         try:
-            task = _task(path, out, wish)
+            task = _task(path, out, options)
         except AnnotatorError as error:
             failed[str(path)] = str(error)
             continue
@@ -191,34 +191,40 @@ def pick_all(
             counts[task.star] = done
             n_kept += 1
     left_out: Counter[Reason] = Counter()
-    counts |= _run(tasks, wish, record, failed, left_out, scheduler, context)
+    counts |= _run(tasks, options, record, failed, left_out, scheduler, context)
     files = [star for path in paths if (star := _star_of(path, out)) in counts]
     if target is not None and files:
-        files += _rewritten(target, paths, counts, out, wish, context)
+        files += _rewritten(target, paths, counts, out, options, context)
     return PickReport(
-        sum(counts.values()), tuple(files), len(counts) - n_kept, n_kept, failed, time.monotonic() - started, left_out,
+        sum(counts.values()),
+        tuple(files),
+        len(counts) - n_kept,
+        n_kept,
+        failed,
+        time.monotonic() - started,
+        left_out,
         (min(sizes), max(sizes)) if sizes else None,
-    )  # fmt: skip
+    )
 
 
-def _refuse_nonsense(wish: PickWish) -> None:
-    if (wish.diameter_A is None) == (wish.diameter_px is None):
+def _refuse_nonsense(options: PickOptions) -> None:
+    if (options.diameter_A is None) == (options.diameter_px is None):
         raise Refused("say the particle's diameter, in angstrom or in px")
-    for value in (wish.diameter_A, wish.diameter_px, wish.pixel_size_A, wish.box_size_px):
+    for value in (options.diameter_A, options.diameter_px, options.pixel_size_A, options.box_size_px):
         if value is not None and not (math.isfinite(value) and value > 0):
             raise Refused(f"a size of {value:g} makes no sense")
-    if wish.whole_boxes and wish.box_size_px is None:
+    if options.whole_boxes and options.box_size_px is None:
         raise Refused("whole boxes of which size? Say it in px (--box-size)")
     # said once, not of each of ten thousand micrographs
-    if wish.picker == "learned" and "model" not in wish.parameters:
+    if options.picker == "learned" and "model" not in options.parameters:
         raise Refused("the learned picker needs a model: --model FILE, or --model PROJECT to learn from its decisions")
-    if wish.picker == "learned" and isinstance(wish.parameters["model"], str | Path):
-        load_model(Path(wish.parameters["model"]))
-    if wish.picker == "template" and "templates" not in wish.parameters:
+    if options.picker == "learned" and isinstance(options.parameters["model"], str | Path):
+        load_model(Path(options.parameters["model"]))
+    if options.picker == "template" and "templates" not in options.parameters:
         raise Refused("the template picker needs templates: --templates averages.mrcs, or a map")
 
 
-def _found(micrographs: Sequence[Path | str]) -> list[Path]:
+def _files(micrographs: Sequence[Path | str]) -> list[Path]:
     paths = list(dict.fromkeys(path for source in micrographs for path in images.find_micrographs(source)))
     if not paths:
         raise Refused("there are no micrographs to pick")
@@ -234,23 +240,30 @@ def _star_of(path: Path, out: Path) -> Path:
     return out / f"{images.micrograph_name(path)}.star"
 
 
-def _task(path: Path, out: Path, wish: PickWish) -> PickTask:
+def _task(path: Path, out: Path, options: PickOptions) -> PickTask:
     """Raises FormatError or Refused where the micrograph cannot be picked."""
     info = images.probe(path)
-    pixel = wish.pixel_size_A or (info.pixel_size_A if not pixel_size_doubt(info.pixel_size_A) else None)
-    if pixel is None and wish.diameter_px is None:
+    pixel = options.pixel_size_A or (info.pixel_size_A if not pixel_size_doubt(info.pixel_size_A) else None)
+    if pixel is None and options.diameter_px is None:
         doubt = pixel_size_doubt(info.pixel_size_A)
         raise Refused(f"{path}: {doubt}; give it (--pixel-size), or the diameter in px (--diameter 108px)")
     # in px throughout where nobody knows the pixel's size
     known = pixel is not None
     pixel = pixel or 1.0
-    diameter = wish.diameter_A if wish.diameter_A is not None else (wish.diameter_px or 0.0) * pixel
+    diameter = options.diameter_A if options.diameter_A is not None else (options.diameter_px or 0.0) * pixel
     key = {
-        "micrograph": str(path.absolute()), "fingerprint": images.fingerprint(path), "picker": wish.picker,
-        "program": __version__, "parameters": json.loads(json.dumps(dict(wish.parameters), default=str)),
-        "files": files_named(wish.parameters), "threshold": wish.threshold, "pixel_size_A": pixel,
-        "diameter_A": diameter, "avoid": wish.avoid, "whole_box_px": wish.whole_box_px,
-    }  # fmt: skip
+        "micrograph": str(path.absolute()),
+        "fingerprint": images.fingerprint(path),
+        "picker": options.picker,
+        "program": __version__,
+        "parameters": json.loads(json.dumps(dict(options.parameters), default=str)),
+        "files": files_named(options.parameters),
+        "threshold": options.threshold,
+        "pixel_size_A": pixel,
+        "diameter_A": diameter,
+        "avoid": options.avoid,
+        "whole_box_px": options.whole_box_px,
+    }
     return PickTask(path, _star_of(path, out), key, pixel, diameter, known)
 
 
@@ -267,17 +280,17 @@ class _Record:
             raise FormatError(f"cannot be written ({error.strerror or error})", out) from error
         for line in lines:
             try:
-                told = json.loads(line)
-                self._done[told["star"]] = told
+                entry = json.loads(line)
+                self._done[entry["star"]] = entry
             except (ValueError, KeyError, TypeError):
                 continue  # the last line of a start that was killed: its micrograph is picked again
 
     def finished(self, task: PickTask) -> int | None:
-        """Number of picks of a micrograph that was finished with the same wish; None where it was not."""
-        told = self._done.get(task.star.name)
-        if told is None or not task.star.is_file() or told.get("key") != task.key:
+        """Number of picks of a micrograph that was finished with the same options; None where it was not."""
+        entry = self._done.get(task.star.name)
+        if entry is None or not task.star.is_file() or entry.get("key") != task.key:
             return None
-        return int(told.get("picks", 0))
+        return int(entry.get("picks", 0))
 
     def add(self, task: PickTask, n: int) -> None:
         """Say that a micrograph is finished. A line of its own also after one that was cut off."""
@@ -286,21 +299,33 @@ class _Record:
             stream.write(f"\n{line}\n" if stream.tell() else f"{line}\n")
 
 
-def _one(task: PickTask, wish: PickWish) -> OnePick:
+def _one(task: PickTask, options: PickOptions) -> OnePick:
     return OnePick(
-        task.key["micrograph"], wish.picker, task.pixel_size_A, task.diameter_A, wish.parameters,
-        threshold=wish.threshold, avoid=wish.avoid, whole_box_px=wish.whole_box_px, name=str(task.path),
-    )  # fmt: skip
+        task.key["micrograph"],
+        options.picker,
+        task.pixel_size_A,
+        task.diameter_A,
+        options.parameters,
+        threshold=options.threshold,
+        avoid=options.avoid,
+        whole_box_px=options.whole_box_px,
+        name=str(task.path),
+    )
 
 
 def _run(
-    tasks: Sequence[PickTask], wish: PickWish, record: _Record, failed: dict[str, str], left_out: Counter[Reason],
-    scheduler: str | None, context: JobContext,
-) -> dict[Path, int]:  # fmt: skip
+    tasks: Sequence[PickTask],
+    options: PickOptions,
+    record: _Record,
+    failed: dict[str, str],
+    left_out: Counter[Reason],
+    scheduler: str | None,
+    context: JobContext,
+) -> dict[Path, int]:
     """All of them; what is found is written here, whoever found it. Returns picks per STAR."""
     counts: dict[Path, int] = {}
     by_path = {str(task.path): task for task in tasks}
-    jobs = [_one(task, wish) for task in tasks]
+    jobs = [_one(task, options) for task in tasks]
     with closing(each(pick_micrograph, jobs, threads=fft_workers(), scheduler=scheduler, context=context)) as results:
         for one, got in results:
             task = by_path[one.name]
@@ -312,56 +337,66 @@ def _run(
                 log.debug("picking %s failed", task.path, exc_info=got)
                 failed[str(task.path)] = f"{type(got).__name__}: {got}"
             else:
-                found = got.candidates
+                candidates = got.candidates
                 try:
-                    write_text(task.star, _star_text(found))
+                    write_text(task.star, _star_text(candidates))
                 except AnnotatorError as error:
                     failed[str(task.path)] = str(error)
                     continue
                 left_out.update(got.left_out)
-                record.add(task, len(found))
-                counts[task.star] = len(found)
+                record.add(task, len(candidates))
+                counts[task.star] = len(candidates)
     return counts
 
 
-def _star_text(found: Candidates) -> str:
+def _star_text(candidates: Candidates) -> str:
     columns = {
-        "rlnCoordinateX": number_text(found.x),
-        "rlnCoordinateY": number_text(found.y),
-        "rlnAutopickFigureOfMerit": number_text(found.score),
+        "rlnCoordinateX": number_text(candidates.x),
+        "rlnCoordinateY": number_text(candidates.y),
+        "rlnAutopickFigureOfMerit": number_text(candidates.score),
     }
     return format_star([("", columns)])
 
 
 def _rewritten(
-    target: CoordinateFormat, paths: Sequence[Path], counts: Mapping[Path, int], out: Path, wish: PickWish,
+    target: CoordinateFormat,
+    paths: Sequence[Path],
+    counts: Mapping[Path, int],
+    out: Path,
+    options: PickOptions,
     context: JobContext,
-) -> list[Path]:  # fmt: skip
+) -> list[Path]:
     """The STARs once more, in another format."""
     picks: list[MicrographPicks] = []
     for i, path in enumerate(paths):
         context.progress(i, len(paths), f"writing {target.name}")
         star = _star_of(path, out)
         if counts.get(star):
-            picks.append(_picks_of(path, star, wish))
+            picks.append(_picks_of(path, star, options))
     try:
-        return target.write(out, picks, WriteOptions(box_size_px=wish.box_size_px)) if picks else []
+        return target.write(out, picks, WriteOptions(box_size_px=options.box_size_px)) if picks else []
     except OSError as error:
         raise FormatError(f"cannot be written ({error.strerror or error})", out) from error
 
 
-def _picks_of(path: Path, star: Path, wish: PickWish) -> MicrographPicks:
-    task = _task(path, star.parent, wish)
+def _picks_of(path: Path, star: Path, options: PickOptions) -> MicrographPicks:
+    task = _task(path, star.parent, options)
     info = images.probe(path)
-    (found,) = read_any(star, list(formats().values()), format="relion").picks
-    n = len(found)
-    known = wish.pixel_size_A or info.pixel_size_A
+    (picks,) = read_any(star, list(formats().values()), format="relion").picks
+    n = len(picks)
+    known = options.pixel_size_A or info.pixel_size_A
     pixel = task.pixel_size_A if known and not pixel_size_doubt(known) else None
     micrograph = Micrograph(
         0, images.micrograph_name(path), path.as_posix(), info.width, info.height, info.pixel_size_A
     )
-    score = np.full(n, np.nan) if found.score is None else found.score
+    score = np.full(n, np.nan) if picks.score is None else picks.score
     return MicrographPicks(
-        micrograph, pixel, found.x, found.y, np.full(n, task.diameter_A / task.pixel_size_A), score,
-        np.full(n, Decision.UNDECIDED, np.int8), np.zeros(n, np.int32),
-    )  # fmt: skip
+        micrograph,
+        pixel,
+        picks.x,
+        picks.y,
+        np.full(n, task.diameter_A / task.pixel_size_A),
+        score,
+        np.full(n, Decision.UNDECIDED, np.int8),
+        np.zeros(n, np.int32),
+    )

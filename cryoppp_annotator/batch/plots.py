@@ -39,8 +39,8 @@ def plot_precision_recall(matches: Mapping[str, Matches], path: Path) -> None:
     FormatError
         It cannot be written, or the picks have no scores.
     """
-    told = quality(list(matches.values()))
-    if math.isnan(told.average_precision):
+    total = quality(list(matches.values()))
+    if math.isnan(total.average_precision):
         raise FormatError("cannot be drawn: the picks have no scores, or there is no truth", path)
     image = Image.new("RGB", (_WIDTH, _HEIGHT), "white")
     draw = ImageDraw.Draw(image)
@@ -53,8 +53,8 @@ def plot_precision_recall(matches: Mapping[str, Matches], path: Path) -> None:
         legend.append((colour, f"{name}: AP {quality([one]).average_precision:.3f}"))
     _curve(draw, list(matches.values()), _COLOURS[0], 4)
     title = "all micrographs" if len(matches) > 1 else next(iter(matches))
-    legend.insert(0, (_COLOURS[0], f"{title}: AP {told.average_precision:.3f}"))
-    head = f"best F1 {told.best_f1:.3f} at score {told.best_threshold:.3g}"
+    legend.insert(0, (_COLOURS[0], f"{title}: AP {total.average_precision:.3f}"))
+    head = f"best F1 {total.best_f1:.3f} at score {total.best_threshold:.3g}"
     draw.text((_WIDTH - _RIGHT, 16), head, fill=_INK, font=font, anchor="ra")
     for i, (colour, text) in enumerate(legend):
         y = _HEIGHT - _BOTTOM - 16 - 20 * (len(legend) - i)

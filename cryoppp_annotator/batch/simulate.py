@@ -166,10 +166,10 @@ def refuse_occupied(folder: Path) -> None:
 def is_simulation(folder: Path) -> bool:
     """Whether a folder was made by :func:`write_data_set`."""
     try:
-        told = json.loads((folder / TRUTH_JSON).read_text(encoding="utf-8"))
+        truth = json.loads((folder / TRUTH_JSON).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(told, dict) and str(told.get("program", "")).startswith("cryoppp-annotator")
+    return isinstance(truth, dict) and str(truth.get("program", "")).startswith("cryoppp-annotator")
 
 
 def structure_from_map(path: Path, voxel_size_A: float | None = None) -> Structure:
@@ -188,14 +188,16 @@ def structure_from_map(path: Path, voxel_size_A: float | None = None) -> Structu
     try:
         with mrcfile.open(path, permissive=False) as file:
             values = np.array(file.data, np.float32)
-            told = float(file.voxel_size.x)
+            pixel_size_A = float(file.voxel_size.x)
     except OSError as error:
         raise FormatError(f"cannot be read ({error.strerror or error})", path) from error
     except ValueError as error:
         raise FormatError(f"is no MRC map ({str(error).strip()})", path) from error
-    voxel = told if voxel_size_A is None else voxel_size_A
+    voxel = pixel_size_A if voxel_size_A is None else voxel_size_A
     if not voxel > 0:
-        raise FormatError(f"its header gives a voxel size of {told:g} A; say the right one (--voxel-size)", path)
+        raise FormatError(
+            f"its header gives a voxel size of {pixel_size_A:g} A; say the right one (--voxel-size)", path
+        )
     try:
         return from_map(values, voxel)
     except ValueError as error:
@@ -311,12 +313,12 @@ def _write_mrc(path: Path, made: SimulatedMicrograph) -> None:
 
 
 def _head(parameters: SimulationParameters, source: str) -> dict[str, Any]:
-    told = {name: value for name, value in vars(parameters).items() if name not in ("structure", "optics")}
+    numbers = {name: value for name, value in vars(parameters).items() if name not in ("structure", "optics")}
     structure = parameters.structure if isinstance(parameters.structure, str) else "map"
     return {
         "program": f"cryoppp-annotator {__version__}",
         "frame": "x = column, y = row of the array as stored, 0-based, pixel centres on integers; px",
-        "parameters": {**told, "structure": source or structure, "optics": asdict(parameters.optics)},
+        "parameters": {**numbers, "structure": source or structure, "optics": asdict(parameters.optics)},
         "view_axes": VIEW_AXES.tolist(),
     }
 
@@ -324,9 +326,13 @@ def _head(parameters: SimulationParameters, source: str) -> dict[str, Any]:
 def _entry(data: DataSet, index: int) -> dict[str, Any]:
     truth = data.truth[index]
     particles = zip(
-        truth.x.tolist(), truth.y.tolist(), truth.view.tolist(), view_class(truth.orientations).tolist(),
-        truth.orientations.tolist(), strict=True,
-    )  # fmt: skip
+        truth.x.tolist(),
+        truth.y.tolist(),
+        truth.view.tolist(),
+        view_class(truth.orientations).tolist(),
+        truth.orientations.tolist(),
+        strict=True,
+    )
     return {
         "name": data.names[index],
         "file": data.file(index),

@@ -77,7 +77,12 @@ def open_window(
     debug = bool(context.find_root().params.get("debug"))
     main = extensions.window()
     code = main(
-        path, project=project, curator=curator, scheduler=scheduler, screenshot=screenshot, quit_after=quit_after,
+        path,
+        project=project,
+        curator=curator,
+        scheduler=scheduler,
+        screenshot=screenshot,
+        quit_after=quit_after,
         debug=debug,
-    )  # fmt: skip
+    )
     raise typer.Exit(code)

@@ -43,9 +43,9 @@ def check_frame(
     from .progress import run_job
 
     diameter_A, diameter_px = parse_diameter(diameter)
-    wish = batch_check_frame.Wish(micrographs, format_name, diameter_A, diameter_px, pixel_size, permissive)
+    options = batch_check_frame.FrameOptions(micrographs, format_name, diameter_A, diameter_px, pixel_size, permissive)
     paths = [path.expanduser() for path in coords]
-    report = run_job(lambda context: batch_check_frame.check(paths, wish, context=context), title="Looking")
+    report = run_job(lambda context: batch_check_frame.check(paths, options, context=context), title="Looking")
     for name in report.unmatched:
         print(f"unmatched: {name} means no micrograph for certain", file=sys.stderr)
     typer.echo(json.dumps(_as_dict(report), indent=2) if as_json else _as_text(report))

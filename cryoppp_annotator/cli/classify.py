@@ -21,7 +21,7 @@ from .options import (
 
 if TYPE_CHECKING:
     from ..batch.classify import ClassificationReport
-    from ..batch.extract import ExtractionWish
+    from ..batch.extract import ExtractOptions
     from ..model.context import JobContext
     from ..session.classes.decide import RunResult
     from ..session.core.session import Session
@@ -88,15 +88,19 @@ def classify(
         raise typer.BadParameter("say where to write the classes", param_hint="--out")
     if start_from is not None or name:
         raise typer.BadParameter("only of a project", param_hint="--name" if name else "--start-from")
-    wish = None
+    extract_options = None
     if micrographs is not None:
-        from ..batch.extract import ExtractionWish
+        from ..batch.extract import ExtractOptions
 
-        wish = ExtractionWish(
-            micrographs, box_size, invert=not white, orientation=frame.orientation, pixel_size_A=pixel_size,
+        extract_options = ExtractOptions(
+            micrographs,
+            box_size,
+            invert=not white,
+            orientation=frame.orientation,
+            pixel_size_A=pixel_size,
             diameter_A=diameter_A,
-        )  # fmt: skip
-    _classify_files(sources, out, n_classes, wish, ctf, scheduler, seed, as_json)
+        )
+    _classify_files(sources, out, n_classes, extract_options, ctf, scheduler, seed, as_json)
 
 
 def _project(sources: list[Path]) -> Path | None:
@@ -115,7 +119,7 @@ def _classify_files(
     sources: list[Path],
     out: Path,
     n_classes: int,
-    wish: ExtractionWish | None,
+    extract_options: ExtractOptions | None,
     ctf: bool,
     scheduler: str | None,
     seed: int,
@@ -131,13 +135,13 @@ def _classify_files(
     def work(context: JobContext) -> ClassificationReport:
         settings, seeded = Settings(n_classes), replace(context, seed=seed)
         return batch_classify.classify_files(
-            sources, out, settings, wish=wish, use_ctf=ctf, scheduler=scheduler, context=seeded
+            sources, out, settings, extract_options=extract_options, use_ctf=ctf, scheduler=scheduler, context=seeded
         )
 
     report = run_job(work, title="Classifying")
-    told = {"files": [str(file) for file in report.files]}
+    answer = {"files": [str(file) for file in report.files]}
     classes = [as_summary(item) for item in report.classes]
-    _say(classes, report.seconds, report.verdict, report.notes, told, str(out), as_json)
+    _say(classes, report.seconds, report.verdict, report.notes, answer, str(out), as_json)
 
 
 def _classify_project(
@@ -165,18 +169,18 @@ def _classify_project(
     try:
         options = decide.RunOptions(
             n_classes, use_ctf=ctf, invert=not white, start_from=start_from, name=name, box_px=box_px
-        )  # fmt: skip
+        )
 
         def work(context: JobContext) -> RunResult:
             return decide.classify_project(session, options, context=replace(context, seed=seed), scheduler=scheduler)
 
         result = run_job(work, title="Classifying")
         run = decide.enter_run(session, result)
-        told: dict[str, Any] = {"run": run.id}
+        answer: dict[str, Any] = {"run": run.id}
         if out is not None:
-            told["files"] = [str(file) for file in export_run(session, run, out)]
+            answer["files"] = [str(file) for file in export_run(session, run, out)]
         seconds = float(run.record["seconds"])
-        _say(run.summaries, seconds, run.verdict, result.notes, told, f"run {run.id} of {path}", as_json)
+        _say(run.summaries, seconds, run.verdict, result.notes, answer, f"run {run.id} of {path}", as_json)
     finally:
         session.close()
 
@@ -189,11 +193,14 @@ def _say(
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     if as_json:
-        told = {
-            "classes": [as_dict(item) for item in classes], "seconds": round(seconds, 2), "verdict": verdict,
-            "notes": list(notes), **more,
-        }  # fmt: skip
-        typer.echo(json.dumps(told, indent=2))
+        answer = {
+            "classes": [as_dict(item) for item in classes],
+            "seconds": round(seconds, 2),
+            "verdict": verdict,
+            "notes": list(notes),
+            **more,
+        }
+        typer.echo(json.dumps(answer, indent=2))
         return
     for item in classes:
         typer.echo(as_line(item))

@@ -63,10 +63,18 @@ def convert(
     from .progress import run_job, tell_written
 
     diameter_A, diameter_px = parse_diameter(diameter)
-    wish = batch_convert.Conversion(
-        to=to, from_format=from_format, micrographs=micrographs, orientation=frame.orientation,
-        pixel_size_A=pixel_size, box_size_px=box_size, diameter_A=diameter_A, diameter_px=diameter_px,
-        permissive=permissive, scale=scale, template=template,
-    )  # fmt: skip
-    report = run_job(lambda context: batch_convert.convert(sources, out, wish, context=context), title="Converting")
+    options = batch_convert.ConvertOptions(
+        to=to,
+        from_format=from_format,
+        micrographs=micrographs,
+        orientation=frame.orientation,
+        pixel_size_A=pixel_size,
+        box_size_px=box_size,
+        diameter_A=diameter_A,
+        diameter_px=diameter_px,
+        permissive=permissive,
+        scale=scale,
+        template=template,
+    )
+    report = run_job(lambda context: batch_convert.convert(sources, out, options, context=context), title="Converting")
     tell_written(report, to, out, as_json=as_json)

@@ -18,9 +18,9 @@ EXAMPLE = """  cryoppp-annotator denoise movies/*.mrc -o denoised --bin 4
   cryoppp-annotator denoise movies -o denoised --method band-pass --set shortest_A=30 --ctf micrographs_ctf.star"""
 
 
-def _list_methods(wanted: bool) -> None:
+def _list_methods(asked: bool) -> None:
     """Print what methods there are and what they let you choose, and end (``--list-methods``)."""
-    if not wanted:
+    if not asked:
         return
     from ..extensions import denoisers
     from ..session.pictures.denoiser import parameters_of
@@ -66,20 +66,20 @@ def denoise(
     Writes DIR/<stem>.mrc (float32, its pixel size in the header, pixel 0 in place). What fails is reported and the
     others finish (exit code 1); a second start goes on where the first stopped, and does again what has changed.
     """
-    from ..batch.denoise import DenoiseWish, denoise_all
+    from ..batch.denoise import DenoiseOptions, denoise_all
     from .progress import run_job
 
     diameter_A, diameter_px = parse_diameter(diameter)
     if diameter_px is not None:
         raise typer.BadParameter("give the diameter in angstrom", param_hint="--diameter")
-    wish = DenoiseWish(method, _parameters(chosen or ()), binning, pixel_size, diameter_A, ctf)
+    options = DenoiseOptions(method, _parameters(chosen or ()), binning, pixel_size, diameter_A, ctf)
     report = run_job(
-        lambda context: denoise_all(micrographs, out, wish, scheduler=scheduler, context=context), title="Denoising"
+        lambda context: denoise_all(micrographs, out, options, scheduler=scheduler, context=context), title="Denoising"
     )
     for path, reason in report.failed.items():
         said = reason if path in reason else f"{path}: {reason}"
         print(f"failed: {' '.join(said.split())}", file=sys.stderr)
-    told = {
+    answer = {
         "method": method,
         "micrographs": report.n_done + report.n_kept,
         "denoised_now": report.n_done,
@@ -90,7 +90,7 @@ def denoise(
     }
     kept = f" ({report.n_kept:,} were done before)" if report.n_kept else ""
     typer.echo(
-        json.dumps(told, indent=2)
+        json.dumps(answer, indent=2)
         if as_json
         else f"{report.n_done + report.n_kept:,} micrographs denoised{kept} in {out}, {report.seconds:.1f} s"
     )
@@ -99,11 +99,11 @@ def denoise(
 
 
 def _parameters(chosen: Sequence[str]) -> dict[str, float]:
-    found = {}
+    parameters = {}
     for text in chosen:
         name, _, value = text.partition("=")
         try:
-            found[name.strip()] = float(value)
+            parameters[name.strip()] = float(value)
         except ValueError as error:
             raise typer.BadParameter(f"{text!r} is not NAME=NUMBER", param_hint="--set") from error
-    return found
+    return parameters

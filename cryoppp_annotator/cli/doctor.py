@@ -24,13 +24,13 @@ def doctor(as_json: JsonOption = False) -> None:
     checks = run_job(lambda context: examine(context), title="Looking")
     broken = [check for check in checks if check.level is Level.BROKEN]
     if as_json:
-        told = {
+        answer = {
             "ok": not broken,
             "checks": [
                 {"name": c.name, "level": c.level.value, "said": c.said, "mend": c.mend or None} for c in checks
             ],
         }
-        typer.echo(json.dumps(told, indent=2))
+        typer.echo(json.dumps(answer, indent=2))
     else:
         width = max(len(check.name) for check in checks)
         for check in checks:

@@ -46,25 +46,31 @@ def evaluate(
     One-to-one, from the best score down: precision, recall, F1, average precision, centring error, and the threshold
     at which F1 would be best, for each micrograph and in all.
     """
-    from ..batch.evaluate import EvaluationWish
+    from ..batch.evaluate import EvaluateOptions
     from ..batch.evaluate import evaluate as compare
     from ..batch.plots import plot_precision_recall
     from .progress import run_job
 
     diameter_A, diameter_px = parse_diameter(diameter)
-    wish = EvaluationWish(
-        micrographs, tolerance, diameter_A, diameter_px, pixel_size,
-        frame.orientation, truth_frame.orientation, threshold,
-    )  # fmt: skip
-    report = run_job(lambda context: compare(picks, truth, wish, context=context), title="Matching")
+    options = EvaluateOptions(
+        micrographs,
+        tolerance,
+        diameter_A,
+        diameter_px,
+        pixel_size,
+        frame.orientation,
+        truth_frame.orientation,
+        threshold,
+    )
+    report = run_job(lambda context: compare(picks, truth, options, context=context), title="Matching")
     if plot is not None:
         plot_precision_recall(report.matches, plot)
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)
     if as_json:
         each = {name: _as_json(one) for name, one in report.per_micrograph.items()}
-        told = {**_as_json(report.total), "tolerance": tolerance, "per_micrograph": each, "notes": list(report.notes)}
-        typer.echo(json.dumps(told, indent=2))
+        answer = {**_as_json(report.total), "tolerance": tolerance, "per_micrograph": each, "notes": list(report.notes)}
+        typer.echo(json.dumps(answer, indent=2))
         return
     rows = {**report.per_micrograph, "all": report.total}
     width = max(map(len, rows))
@@ -73,21 +79,29 @@ def evaluate(
         typer.echo(f"{name:{width}}  {_as_text(one)}")
 
 
-def _as_json(told: Quality) -> dict[str, Any]:
+def _as_json(quality: Quality) -> dict[str, Any]:
     names = (
-        "precision", "recall", "f1", "matched", "picks", "truth", "centring_error_px", "average_precision",
-        "best_threshold", "best_f1",
-    )  # fmt: skip
-    values = {name: getattr(told, name) for name in names}
+        "precision",
+        "recall",
+        "f1",
+        "matched",
+        "picks",
+        "truth",
+        "centring_error_px",
+        "average_precision",
+        "best_threshold",
+        "best_f1",
+    )
+    values = {name: getattr(quality, name) for name in names}
     # JSON has no NaN
     return {name: None if isinstance(v, float) and math.isnan(v) else v for name, v in values.items()}
 
 
-def _as_text(told: Quality) -> str:
-    best = "-" if math.isnan(told.best_f1) else f"{told.best_f1:.3f} at {told.best_threshold:.3g}"
-    ap = "    -" if math.isnan(told.average_precision) else f"{told.average_precision:.3f}"
-    centring = "-" if math.isnan(told.centring_error_px) else f"{told.centring_error_px:.1f} px"
+def _as_text(quality: Quality) -> str:
+    best = "-" if math.isnan(quality.best_f1) else f"{quality.best_f1:.3f} at {quality.best_threshold:.3g}"
+    ap = "    -" if math.isnan(quality.average_precision) else f"{quality.average_precision:.3f}"
+    centring = "-" if math.isnan(quality.centring_error_px) else f"{quality.centring_error_px:.1f} px"
     return (
-        f"{told.picks:5}  {told.truth:5}  {told.matched:7}  {told.precision:9.3f}  {told.recall:6.3f}  {told.f1:.3f}"
-        f"  {ap}  {centring:>8}  {best}"
+        f"{quality.picks:5}  {quality.truth:5}  {quality.matched:7}  {quality.precision:9.3f}  "
+        f"{quality.recall:6.3f}  {quality.f1:.3f}  {ap}  {centring:>8}  {best}"
     )

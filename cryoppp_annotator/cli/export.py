@@ -79,9 +79,17 @@ def export(
             number = _the_import(session) if pick_set is None else pick_set
             return write_back(session, number, out, context=context)
         return exporting.export(
-            session, out, to, decisions=exporting.DECISIONS[decision.value], orientation=frame.orientation,
-            scale=scale, suffix=suffix, box_size_px=box_size, template=template, context=context,
-        )  # fmt: skip
+            session,
+            out,
+            to,
+            decisions=exporting.DECISIONS[decision.value],
+            orientation=frame.orientation,
+            scale=scale,
+            suffix=suffix,
+            box_size_px=box_size,
+            template=template,
+            context=context,
+        )
 
     try:
         report = run_job(work, title="Exporting")
@@ -94,8 +102,8 @@ def _the_import(session: Session) -> int:
     """The project's one import."""
     from ..errors import Refused
 
-    found = [number for number, told in session.pick_sets.items() if told["kind"] == "import"]
-    if len(found) != 1:
-        listed = ", ".join(f"{number} ({session.pick_sets[number]['name']})" for number in found) or "none"
-        raise Refused(f"the project has {len(found)} imported pick sets: {listed}; say which with --pick-set")
-    return found[0]
+    imports = [number for number, pick_set in session.pick_sets.items() if pick_set["kind"] == "import"]
+    if len(imports) != 1:
+        listed = ", ".join(f"{number} ({session.pick_sets[number]['name']})" for number in imports) or "none"
+        raise Refused(f"the project has {len(imports)} imported pick sets: {listed}; say which with --pick-set")
+    return imports[0]

@@ -60,17 +60,22 @@ def export_classes(
 
 
 def _list(runs: list[ClassRun], as_json: bool) -> None:
-    told = [
+    entries = [
         {
-            "run": run.id, "name": run.name, "source": run.source, "classes": len(run.summaries),
-            "made": run.record["started"], "by": run.record["curator"], "verdict": run.verdict,
+            "run": run.id,
+            "name": run.name,
+            "source": run.source,
+            "classes": len(run.summaries),
+            "made": run.record["started"],
+            "by": run.record["curator"],
+            "verdict": run.verdict,
         }
         for run in runs
-    ]  # fmt: skip
+    ]
     if as_json:
-        typer.echo(json.dumps({"runs": told}, indent=2))
+        typer.echo(json.dumps({"runs": entries}, indent=2))
         return
-    for entry in told:
+    for entry in entries:
         typer.echo(f"{entry['run']:4}  {entry['made']}  {entry['name']}: {entry['verdict']}")
-    if not told:
+    if not entries:
         typer.echo("no classes yet: cryoppp-annotator classify PROJECT")

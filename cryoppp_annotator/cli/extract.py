@@ -50,20 +50,32 @@ def extract(
     diameter_A, diameter_px = parse_diameter(diameter)
     if diameter_px is not None:
         raise typer.BadParameter("give the diameter in angstrom", param_hint="--diameter")
-    wish = batch_extract.ExtractionWish(
-        micrographs, box_size, bin_, None, Edge.PAD if pad else Edge.SKIP, not white, flip_phases,
-        frame.orientation, pixel_size, diameter_A,
-    )  # fmt: skip
+    options = batch_extract.ExtractOptions(
+        micrographs,
+        box_size,
+        bin_,
+        None,
+        Edge.PAD if pad else Edge.SKIP,
+        not white,
+        flip_phases,
+        frame.orientation,
+        pixel_size,
+        diameter_A,
+    )
 
     def work(context: JobContext) -> ExtractionReport:
-        return batch_extract.extract(picks, out, wish, context=context)
+        return batch_extract.extract(picks, out, options, context=context)
 
     report = run_job(work, title="Extracting")
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)
-    told = {
-        "star": str(report.star), "particles": report.n_particles, "skipped": report.n_skipped,
-        "box_px": report.box_px, "out_px": report.out_px, "notes": list(report.notes),
-    }  # fmt: skip
+    answer = {
+        "star": str(report.star),
+        "particles": report.n_particles,
+        "skipped": report.n_skipped,
+        "box_px": report.box_px,
+        "out_px": report.out_px,
+        "notes": list(report.notes),
+    }
     said = f"wrote {report.n_particles:,} particles of {report.out_px} px and {report.star}"
-    typer.echo(json.dumps(told, indent=2) if as_json else said)
+    typer.echo(json.dumps(answer, indent=2) if as_json else said)

@@ -93,11 +93,16 @@ def import_(
         if coords:
             plans = run_job(
                 lambda context: importing.read_many(
-                    session, [path.expanduser() for path in coords], format=format_name,
-                    orientation=frame.orientation, scale=scale, permissive=permissive, context=context,
+                    session,
+                    [path.expanduser() for path in coords],
+                    format=format_name,
+                    orientation=frame.orientation,
+                    scale=scale,
+                    permissive=permissive,
+                    context=context,
                 ),
                 title="Reading coordinates",
-            )  # fmt: skip
+            )
         if frame is ImportFrame.IMAGE:
             plans = [_as_the_image_says(plan) for plan in plans]
         for plan in plans:
@@ -108,11 +113,11 @@ def import_(
         shown = None
         if pictures is not None:
             shown = run_job(lambda context: attached.find(session, pictures, context=context), title="Finding pictures")
-        told = [importing.enter(session, plan, decision=Decision[decision.name]) for plan in plans]
+        messages = [importing.enter(session, plan, decision=Decision[decision.name]) for plan in plans]
         if known is not None:
-            told.append(optics.enter(session, known))
+            messages.append(optics.enter(session, known))
         if shown is not None:
-            told.append(attached.enter(session, shown))
+            messages.append(attached.enter(session, shown))
             for path, why in shown.refused.items():
                 print(f"left out: {path}: {why}", file=sys.stderr)
         _warn(plans)
@@ -122,7 +127,7 @@ def import_(
     if as_json:
         typer.echo(json.dumps(summary, indent=2))
         return
-    typer.echo("\n".join([*told, _as_text(summary)]))
+    typer.echo("\n".join([*messages, _as_text(summary)]))
 
 
 def _as_the_image_says(plan: ImportPlan) -> ImportPlan:
@@ -135,7 +140,7 @@ def _as_the_image_says(plan: ImportPlan) -> ImportPlan:
     return plan.as_imaged()
 
 
-def _open(project: Path, wanted: list[str], curator: str | None, context: JobContext) -> Session:
+def _open(project: Path, patterns: list[str], curator: str | None, context: JobContext) -> Session:
     """The project, made where it is new, with the micrographs that were named."""
     from ..errors import ProjectError
     from ..session.core.opening import Plan, open_plan, open_project
@@ -145,34 +150,34 @@ def _open(project: Path, wanted: list[str], curator: str | None, context: JobCon
     if project.name == DATABASE_NAME:
         project = project.parent
     exists = (project / DATABASE_NAME).is_file()
-    if not wanted:
+    if not patterns:
         if not exists:
             raise ProjectError(f"there is no project in {project}; say what to make one of with --micrographs")
         return open_project(project, curator=curator)
-    found, root = _find(wanted)
-    return open_plan(Plan(project, root, tuple(found), exists), curator=curator, context=context)
+    micrographs, root = _find(patterns)
+    return open_plan(Plan(project, root, tuple(micrographs), exists), curator=curator, context=context)
 
 
-def _find(wanted: list[str]) -> tuple[list[Path], Path]:
+def _find(patterns: list[str]) -> tuple[list[Path], Path]:
     """Images, and the folder their paths are kept relative to."""
     import os
 
     from ..errors import ProjectError
     from ..formats.image.images import find_micrographs
 
-    found: list[Path] = []
-    for source in wanted:
+    files: list[Path] = []
+    for source in patterns:
         here = [path.absolute() for path in find_micrographs(source)]
         if not here:
             raise ProjectError(
                 f"{source} holds no micrographs (looked for .mrc, .mrcs, .tif, .png, .jpg, also compressed)"
             )
-        found += here
-    found = list(dict.fromkeys(found))
-    folders = [Path(source).expanduser().absolute() for source in wanted]
+        files += here
+    files = list(dict.fromkeys(files))
+    folders = [Path(source).expanduser().absolute() for source in patterns]
     if len(folders) == 1 and folders[0].is_dir():
-        return found, folders[0]
-    return found, Path(os.path.commonpath([path.parent for path in found]))
+        return files, folders[0]
+    return files, Path(os.path.commonpath([path.parent for path in files]))
 
 
 def _warn(plans: list[ImportPlan]) -> None:
@@ -207,7 +212,7 @@ def _summary(session: Session, plans: list[ImportPlan]) -> dict[str, Any]:
                 "verdict": "undecided" if plan.verdict.orientation is None else plan.verdict.orientation.value,
                 "margin_se": round(plan.verdict.margin_se, 2),
                 "unmatched": list(plan.unmatched),
-                "ambiguous": {name: list(found) for name, found in plan.ambiguous.items()},
+                "ambiguous": {name: list(paths) for name, paths in plan.ambiguous.items()},
                 "left_out": [
                     {"file": None if i.path is None else str(i.path), "line": i.line, "message": i.message}
                     for i in plan.file.issues

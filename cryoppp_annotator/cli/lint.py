@@ -57,26 +57,31 @@ def lint(
                 session.close()
         return _of_file(
             lambda session: linting.lint(session, look=look, box_size_px=box_size, context=context),
-            source, micrographs, format_name, frame, pixel_size, context,
-        )  # fmt: skip
+            source,
+            micrographs,
+            format_name,
+            frame,
+            pixel_size,
+            context,
+        )
 
     from ..formats.check.lint import Severity, as_dict
 
-    found = run_job(work, title="Looking")
+    findings = run_job(work, title="Looking")
     if as_json:
-        findings = [{**as_dict(item.finding), "particles": list(item.ids)} for item in found]
-        typer.echo(json.dumps({"findings": findings}, indent=2))
+        entries = [{**as_dict(item.finding), "particles": list(item.ids)} for item in findings]
+        typer.echo(json.dumps({"findings": entries}, indent=2))
     else:
-        for item in found:
+        for item in findings:
             where = f"{item.finding.micrograph}: " if item.finding.micrograph else ""
             typer.echo(f"{item.finding.severity.value:8}{where}{item.finding.message} [{item.finding.rule}]")
-        typer.echo(f"{len(found)} findings" if found else "nothing suspicious")
-    if any(item.finding.severity is not Severity.NOTE for item in found):
+        typer.echo(f"{len(findings)} findings" if findings else "nothing suspicious")
+    if any(item.finding.severity is not Severity.NOTE for item in findings):
         raise typer.Exit(1)
 
 
 def _of_file(
-    look: Callable[[Session], list[ProjectFinding]],
+    check: Callable[[Session], list[ProjectFinding]],
     source: Path,
     micrographs: str,
     format_name: str | None,
@@ -104,14 +109,14 @@ def _of_file(
             read = importing.read(
                 session, source.expanduser(), format=format_name, orientation=frame.orientation, context=context
             )
-            told: list[ProjectFinding] = []
+            findings: list[ProjectFinding] = []
             if read.contradiction and read.verdict.orientation is not None:
-                told.append(ProjectFinding(Finding("frame", Severity.ERROR, "", (), read.contradiction), None, ()))
+                findings.append(ProjectFinding(Finding("frame", Severity.ERROR, "", (), read.contradiction), None, ()))
                 read = read.as_imaged()
             for name in (*read.unmatched, *read.ambiguous):
                 text = f"{name} matches no micrograph for certain"
-                told.append(ProjectFinding(Finding("name-mismatch", Severity.WARNING, "", (), text), None, ()))
+                findings.append(ProjectFinding(Finding("name-mismatch", Severity.WARNING, "", (), text), None, ()))
             importing.enter(session, read)
-            return [*told, *look(session)]
+            return [*findings, *check(session)]
         finally:
             session.close()

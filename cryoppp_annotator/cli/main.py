@@ -71,8 +71,8 @@ for _name, _module, _function in (
     app.command(_name, epilog=f"\b\nExample:\n{_module.EXAMPLE}")(_function)
 
 
-def _say_version(wanted: bool) -> None:
-    if wanted:
+def _say_version(asked: bool) -> None:
+    if asked:
         typer.echo(f"{PROGRAM} {__version__}")
         raise typer.Exit
 

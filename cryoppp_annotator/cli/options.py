@@ -50,9 +50,9 @@ class ImportFrame(StrEnum):
         return None if self is ImportFrame.IMAGE else Frame(self.value).orientation
 
 
-def list_formats(wanted: bool) -> None:
+def list_formats(asked: bool) -> None:
     """Print what formats there are, and end (``--list-formats``)."""
-    if not wanted:
+    if not asked:
         return
     from ..extensions import formats
 
@@ -116,11 +116,11 @@ def parse_diameter(text: str | None) -> tuple[float | None, float | None]:
     """Angstrom and px: ``191`` and ``191A`` are angstrom, ``108px`` is px."""
     if text is None:
         return None, None
-    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*(A|px)?\s*", text)
-    if found is None or not float(found[1]) > 0:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*(A|px)?\s*", text)
+    if match is None or not float(match[1]) > 0:
         raise typer.BadParameter(f"{text!r} is no diameter: write 191 (angstrom) or 108px", param_hint="--diameter")
-    value = float(found[1])
-    return (None, value) if found[2] == "px" else (value, None)
+    value = float(match[1])
+    return (None, value) if match[2] == "px" else (value, None)
 
 
 def spread(arguments: Sequence[str]) -> list[str]:

@@ -88,9 +88,9 @@ def pick(
     Writes DIR/<stem>.star with rlnAutopickFigureOfMerit for each micrograph. What fails is reported and the others
     finish (exit code 1); a second start goes on where the first stopped, and picks again what has changed.
     """
-    from ..batch.pick import PickWish, pick_all
+    from ..batch.pick import PickOptions, pick_all
     from ..picking.model_file import load_model
-    from ..picking.regions import told as told_of
+    from ..picking.regions import told as describe_left_out
     from .progress import run_job
 
     diameter_A, diameter_px = parse_diameter(diameter)
@@ -108,18 +108,25 @@ def pick(
     if template_pixel is not None:
         parameters["template_pixel_A"] = template_pixel
     parameters |= _chosen(chosen or ())
-    wish = PickWish(
-        diameter_A=diameter_A, diameter_px=diameter_px, picker=picker, threshold=threshold, to=to,
-        parameters=parameters, pixel_size_A=pixel_size, box_size_px=box_size,
-        avoid=not keep_dirt, whole_boxes=whole_boxes,
-    )  # fmt: skip
+    options = PickOptions(
+        diameter_A=diameter_A,
+        diameter_px=diameter_px,
+        picker=picker,
+        threshold=threshold,
+        to=to,
+        parameters=parameters,
+        pixel_size_A=pixel_size,
+        box_size_px=box_size,
+        avoid=not keep_dirt,
+        whole_boxes=whole_boxes,
+    )
     report = run_job(
-        lambda context: pick_all(micrographs, out, wish, scheduler=scheduler, context=context), title="Picking"
+        lambda context: pick_all(micrographs, out, options, scheduler=scheduler, context=context), title="Picking"
     )
     for path, reason in report.failed.items():
         said = reason if path in reason else f"{path}: {reason}"
         print(f"failed: {' '.join(said.split())}", file=sys.stderr)
-    told = {
+    answer = {
         "picker": picker,
         "diameter_A": diameter_A,
         "diameter_px": _in_px(diameter_A, diameter_px, report.pixel_sizes_A),
@@ -135,10 +142,10 @@ def pick(
     }
     kept = f" ({report.n_kept:,} were done before)" if report.n_kept else ""
     said = f"{report.n_picks:,} candidates on {report.n_picked + report.n_kept:,} micrographs{kept} in {out}"
-    if left := told_of(report.left_out):
+    if left := describe_left_out(report.left_out):
         said += f" ({left})" if whole_boxes else f" ({left}; --keep-dirt keeps them)"
     said += f"; {_size_told(diameter_A, diameter_px, report.pixel_sizes_A)} ({source})"
-    typer.echo(json.dumps(told, indent=2) if as_json else said)
+    typer.echo(json.dumps(answer, indent=2) if as_json else said)
     if report.failed:
         raise typer.Exit(1)
 
@@ -170,17 +177,17 @@ def _span(values: Sequence[float], form: str) -> str:
 
 def _chosen(texts: Sequence[str]) -> dict[str, Any]:
     """``NAME=VALUE``; what reads as a number is one, a file that is there an absolute path."""
-    found: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not (equals and name.strip()):
             raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--set")
         try:
-            found[name.strip()] = float(value)
+            parameters[name.strip()] = float(value)
         except ValueError:
             path = Path(value).expanduser()
-            found[name.strip()] = str(path.absolute()) if path.is_file() else value
-    return found
+            parameters[name.strip()] = str(path.absolute()) if path.is_file() else value
+    return parameters
 
 
 def _model_of(given: Path, bright: bool) -> Path:

@@ -62,7 +62,7 @@ def tell_written(report: ExportReport, to: str, out: Path, *, as_json: bool) -> 
     """Say which coordinate files were written: notes on stderr, the rest as one line or one JSON object."""
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)
-    told = {
+    answer = {
         "format": to,
         "picks": report.n_picks,
         "micrographs": report.n_micrographs,
@@ -72,7 +72,7 @@ def tell_written(report: ExportReport, to: str, out: Path, *, as_json: bool) -> 
     said = (
         f"wrote {report.n_picks:,} picks of {report.n_micrographs:,} micrographs to {out} ({len(report.files)} files)"
     )
-    typer.echo(json.dumps(told, indent=2) if as_json else said)
+    typer.echo(json.dumps(answer, indent=2) if as_json else said)
 
 
 def _watch(job: Job) -> None:
@@ -97,8 +97,11 @@ def _draw(job: Job) -> None:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns: tuple[Any, ...] = (
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"), TimeRemainingColumn()
-    )  # fmt: skip
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[said]}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(job.title, total=None, said="")
         while not job.wait(_TICK_S):

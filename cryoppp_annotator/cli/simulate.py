@@ -60,7 +60,7 @@ def simulate(
         lambda context: batch_simulate.write_data_set(out, parameters, micrographs, source=source, context=context),
         title="Simulating",
     )
-    told = {
+    answer = {
         "folder": str(out.absolute()),
         "micrographs": [made.file(i) for i in range(len(made.names))],
         "particles": made.n_particles,
@@ -71,7 +71,7 @@ def simulate(
     }
     size_A = f"{made.diameter_A:.0f} A"
     said = f"simulated {len(made.names):,} micrographs with {made.n_particles:,} particles of {size_A} in {out}"
-    typer.echo(json.dumps(told, indent=2) if as_json else said)
+    typer.echo(json.dumps(answer, indent=2) if as_json else said)
 
 
 def _parse_size(text: str) -> tuple[int, int]:

@@ -31,10 +31,10 @@ def status(
 
     session = open_project(find_project(project), read_only=True)
     try:
-        told = describe(session)
+        answer = describe(session)
     finally:
         session.close()
-    typer.echo(json.dumps(told, indent=2) if as_json else _as_text(told))
+    typer.echo(json.dumps(answer, indent=2) if as_json else _as_text(answer))
 
 
 def describe(session: Session) -> dict[str, Any]:
@@ -68,16 +68,18 @@ def describe(session: Session) -> dict[str, Any]:
     }
 
 
-def _as_text(told: dict[str, Any]) -> str:
-    states = ", ".join(f"{n} {state}" for state, n in told["states"].items() if n) or "none"
-    particles = ", ".join(f"{n:,} {decision}" for decision, n in told["particles"].items())
-    diameter = "not set" if told["diameter_A"] is None else f"{told['diameter_A']:.4g} A"
+def _as_text(answer: dict[str, Any]) -> str:
+    states = ", ".join(f"{n} {state}" for state, n in answer["states"].items() if n) or "none"
+    particles = ", ".join(f"{n:,} {decision}" for decision, n in answer["particles"].items())
+    diameter = "not set" if answer["diameter_A"] is None else f"{answer['diameter_A']:.4g} A"
     lines = [
-        f"project      {told['project']}",
-        f"micrographs  {told['micrographs']:,}: {states}; {told['finished']:,} finished",
+        f"project      {answer['project']}",
+        f"micrographs  {answer['micrographs']:,}: {states}; {answer['finished']:,} finished",
         f"particles    {particles}",
         f"diameter     {diameter}",
     ]
-    lines += [f"pick set     {s['name']}: {s['particles']:,} ({s['kind']}, {s['curator']})" for s in told["pick_sets"]]
-    lines += [f"problem      {name}: {problem}" for name, problem in told["problems"].items()]
+    lines += [
+        f"pick set     {s['name']}: {s['particles']:,} ({s['kind']}, {s['curator']})" for s in answer["pick_sets"]
+    ]
+    lines += [f"problem      {name}: {problem}" for name, problem in answer["problems"].items()]
     return "\n".join(lines)

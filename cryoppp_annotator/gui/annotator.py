@@ -173,7 +173,7 @@ class Annotator(QWidget):
         self._opening = self.runner.submit(
             work,
             title=f"open {path.name}",
-            on_done=lambda found: self._on_opened(*found),
+            on_done=lambda project: self._on_opened(*project),
             on_failed=self._on_open_failed,
         )
         self.bridge.ticked.emit()
@@ -227,9 +227,9 @@ class Annotator(QWidget):
     @staticmethod
     def _labels(data_root: Path) -> Path | None:
         """A CryoPPP data set brings its labels along."""
-        found = extensions.formats().get("cryoppp")
+        cryoppp = extensions.formats().get("cryoppp")
         try:
-            return data_root if found is not None and found.sniff(data_root, b"") > 0.9 else None
+            return data_root if cryoppp is not None and cryoppp.sniff(data_root, b"") > 0.9 else None
         except (OSError, FormatError):
             return None
 
@@ -414,8 +414,8 @@ class Annotator(QWidget):
             page = self._stack.widget(1)
             self._stack.removeWidget(page)
             page.deleteLater()
-        told = f"the picks are saved. Lost, because they could not be saved: {'; '.join(lost)}." if lost else ""
-        self._start_message.setText(f"Closed; {told or 'everything is saved.'}")
+        message = f"the picks are saved. Lost, because they could not be saved: {'; '.join(lost)}." if lost else ""
+        self._start_message.setText(f"Closed; {message or 'everything is saved.'}")
 
     def shut_down(self) -> None:
         """Close the project and stop the workers."""

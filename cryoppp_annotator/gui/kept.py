@@ -54,10 +54,10 @@ class Kept(QObject):
     @staticmethod
     def _read(path: Path) -> dict[str, Any]:
         try:
-            told = json.loads(path.read_text(encoding="utf-8"))
+            entry = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return told if isinstance(told, dict) else {}
+        return entry if isinstance(entry, dict) else {}
 
     def get(self, name: str) -> Any:
         """A value as it was put; None where there is none."""

@@ -211,17 +211,17 @@ def with_keys(text: str, commands: Mapping[str, Command], keys_of: Callable[[str
     """A text with the keys that do what it speaks of; a command without a key is called what the menu calls it."""
     default = {key: command.id for command in commands.values() for key in command.keys}
 
-    def own(found: re.Match[str]) -> str:
-        opening, closing = str(found[1] or ""), str(found[3] or "")
-        if found[2] == "reasons":
+    def own(match: re.Match[str]) -> str:
+        opening, closing = str(match[1] or ""), str(match[3] or "")
+        if match[2] == "reasons":
             return f"{opening}{_reasons(keys_of)}{closing}"
-        wanted = str(found[2] or default.get(found[0], ""))
-        keys = keys_of(wanted) if wanted in commands else (found[0],)
-        if found[0] in keys:
-            return str(found[0])
+        name = str(match[2] or default.get(match[0], ""))
+        keys = keys_of(name) if name in commands else (match[0],)
+        if match[0] in keys:
+            return str(match[0])
         if keys:
             return f"{opening}{keys[0]}{closing}"
-        return "" if opening and closing else f"{opening}Annotate > {commands[wanted].title}{closing}"
+        return "" if opening and closing else f"{opening}Annotate > {commands[name].title}{closing}"
 
     return _IN_TEXT.sub(own, text)
 
@@ -245,8 +245,8 @@ def _reasons(keys_of: Callable[[str], tuple[str, ...]]) -> str:
 def own_keys() -> dict[str, tuple[str, ...]]:
     """Keys a person chose, by command id."""
     try:
-        found = json.loads(_file().read_text(encoding="utf-8"))
-        return {str(k): tuple(str(key) for key in v) for k, v in found.items()}
+        keys = json.loads(_file().read_text(encoding="utf-8"))
+        return {str(k): tuple(str(key) for key in v) for k, v in keys.items()}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
 

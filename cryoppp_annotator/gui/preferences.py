@@ -12,8 +12,8 @@ from ..session.core.opening import home
 
 def preference(name: str, otherwise: Any) -> Any:
     """A chosen value, ``otherwise`` where nothing of that kind was chosen."""
-    found = _read().get(name, otherwise)
-    return found if isinstance(found, type(otherwise)) else otherwise
+    value = _read().get(name, otherwise)
+    return value if isinstance(value, type(otherwise)) else otherwise
 
 
 def keep_preference(name: str, value: Any) -> None:
@@ -25,10 +25,10 @@ def keep_preference(name: str, value: Any) -> None:
 
 def _read() -> dict[str, Any]:
     try:
-        found = json.loads(_file().read_text(encoding="utf-8"))
+        preferences = json.loads(_file().read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return preferences if isinstance(preferences, dict) else {}
 
 
 def _file() -> Path:

@@ -44,12 +44,12 @@ class Programs(QObject):
         if engine is None:
             return
 
-        def look(context: JobContext) -> EngineStatus:
+        def ask_program(context: JobContext) -> EngineStatus:
             context.check()
             return engine.status()
 
         self._bench.runner.submit(
-            look,
+            ask_program,
             title=f"look for the program of the picker {picker}",
             on_done=partial(self._on_told, picker),
             quiet=True,

@@ -82,8 +82,8 @@ class Show:
         """Choose what denoises, for this and later starts; the raw picture stays until it is done."""
         denoiser = self.methods[name]
         keep_preference(_METHOD, name)
-        told = {k: v for k, v in preference(_NUMBERS, {}).items() if k != name}
-        keep_preference(_NUMBERS, {**told, name: dict(parameters)})
+        by_method = {k: v for k, v in preference(_NUMBERS, {}).items() if k != name}
+        keep_preference(_NUMBERS, {**by_method, name: dict(parameters)})
         self.pictures.choose(denoiser, parameters)
         self._refused.clear()
         self._bench.over("picture")
@@ -118,31 +118,34 @@ class Show:
         here = current.id
         self._place(current)
         raw = self.pictures.ready(current, View.RAW)
-        wanted = self.pictures.ready(current, self.view)
-        if wanted is not None:
-            self._draw(wanted, self.view)
+        picture = self.pictures.ready(current, self.view)
+        if picture is not None:
+            self._draw(picture, self.view)
         elif raw is not None:
             self._draw(raw, View.RAW)
         elif self._drawn != here:
             # never the picture of another micrograph under the picks of this one
             self._blank(f"reading {current.name} …")
-        if wanted is not None and (raw is not None or not self.split):
+        if picture is not None and (raw is not None or not self.split):
             return
         if raw is None and (self.split or self.view is View.DENOISED):
             self.pictures.request(current, View.RAW, lambda p: self._stand_in(here, p), self._failed(current))
-        if wanted is None and self.pictures.key(current, self.view) not in self._refused:
+        if picture is None and self.pictures.key(current, self.view) not in self._refused:
             self.pictures.request(
-                current, self.view, lambda p: self._arrived(here, p), self._failed(current),
+                current,
+                self.view,
+                lambda p: self._arrived(here, p),
+                self._failed(current),
                 on_refused=self._refusal(here, self.pictures.key(current, self.view)),
-            )  # fmt: skip
+            )
 
     def prepare_neighbours(self) -> None:
         """Have the pictures of the likely next micrographs made."""
         current, focus = self._session.current, self._bench.focus
         near = [focus.neighbour(step) for step in (1, 2, -1)]
-        wanted = [self._session.micrograph(i) for i in near if i is not None]
+        neighbours = [self._session.micrograph(i) for i in near if i is not None]
         # what is on the screen is asked for first and must not be cancelled
-        ahead = [current, *wanted] if current is not None else wanted
+        ahead = [current, *neighbours] if current is not None else neighbours
         self.pictures.prepare([m for m in ahead if self.pictures.key(m, self.view) not in self._refused], self.view)
 
     def look_again(self) -> None:
@@ -175,12 +178,12 @@ class Show:
         self._rechecked.add(current.id)
         path = self._session.path_of(current)
 
-        def look(context: JobContext) -> Micrograph:
+        def check(context: JobContext) -> Micrograph:
             context.check()
             return opening.describe(path, current.path)
 
         self._bench.runner.submit(
-            look,
+            check,
             title=f"look again at {current.name}",
             on_done=partial(self._on_looked, current, path),
             quiet=True,
@@ -201,11 +204,11 @@ class Show:
         current = self._session.current
         if current is None or current.id != micrograph_id or self.pictures.ready(current, View.RAW) is not picture:
             return  # another micrograph, or another frame of it, has been chosen meanwhile
-        wanted = self.pictures.ready(current, self.view)
-        if wanted is None:
+        denoised = self.pictures.ready(current, self.view)
+        if denoised is None:
             self._draw(picture, View.RAW)
         elif self.split:
-            self._draw(wanted, self.view)
+            self._draw(denoised, self.view)
 
     def _arrived(self, micrograph_id: int, picture: Picture) -> None:
         current = self._session.current
@@ -301,11 +304,11 @@ def _chosen(methods: Mapping[str, Denoiser]) -> Denoiser:
 
 def kept_parameters(denoiser: Denoiser) -> dict[str, float]:
     """The numbers chosen for a method at some earlier time, those that it still has and allows."""
-    told = preference(_NUMBERS, {}).get(denoiser.name, {})
-    found = {}
+    kept = preference(_NUMBERS, {}).get(denoiser.name, {})
+    parameters = {}
     for parameter in parameters_of(denoiser):
         try:
-            found[parameter.name] = parameter.checked(told[parameter.name])
+            parameters[parameter.name] = parameter.checked(kept[parameter.name])
         except (KeyError, TypeError, EngineError):
             continue
-    return found
+    return parameters

@@ -102,8 +102,8 @@ class Workbench(QObject):
         self.kept = Kept(self.focus)
         self.overlay = Overlay(canvas)
         # napari draws layers of different units as if they had none
-        others = [layer for layer in viewer.layers if str(layer.units[-1]) not in ("nm", "nanometer")]
-        self._units = "pixel" if others else "nm"
+        in_pixels = [layer for layer in viewer.layers if str(layer.units[-1]) not in ("nm", "nanometer")]
+        self._units = "pixel" if in_pixels else "nm"
         self.picture_layer = PictureLayer(viewer, self._units)
         self.particles_layer = ParticlesLayer(viewer, self.focus, self.warn, self._units)
         self.gestures = Gestures(

@@ -44,8 +44,8 @@ class ExamplePicker:
         y, x = np.nonzero(peaks & (contrast > float(parameters.get("threshold", 3.0)) * noise))
         score = contrast[y, x].astype(np.float64) / noise
         best = np.argsort(-score, kind="stable")
-        found = Candidates(x.astype(np.float64), y.astype(np.float64), score, np.full(len(x), float(diameter_A)))
-        return found.take(best)
+        candidates = Candidates(x.astype(np.float64), y.astype(np.float64), score, np.full(len(x), float(diameter_A)))
+        return candidates.take(best)
 
 
 EXAMPLE = ExamplePicker()

@@ -32,12 +32,20 @@ VARIABLE = "CRYOPPP_RELION"
 MEND = f"install RELION (Debian: apt-get install relion), or set {VARIABLE} to its folder"
 
 _LOG_DEFAULTS: dict[str, Any] = {
-    "polarity": "dark", "diameter_min_A": None, "diameter_max_A": None, "adjust_threshold": -0.5,
-}  # fmt: skip
+    "polarity": "dark",
+    "diameter_min_A": None,
+    "diameter_max_A": None,
+    "adjust_threshold": -0.5,
+}
 _TEMPLATE_DEFAULTS: dict[str, Any] = {
-    "polarity": "dark", "templates": None, "template_pixel_A": None, "white": True, "angle_deg": 10.0,
-    "lowpass_A": 20.0, "threshold": 0.1,
-}  # fmt: skip
+    "polarity": "dark",
+    "templates": None,
+    "template_pixel_A": None,
+    "white": True,
+    "angle_deg": 10.0,
+    "lowpass_A": 20.0,
+    "threshold": 0.1,
+}
 
 
 class RelionPicker:
@@ -58,14 +66,14 @@ class RelionPicker:
         context: JobContext,
     ) -> Candidates:
         """See :class:`cryoppp_annotator.api.Picker`."""
-        wish = _wish(parameters, self._defaults)
+        options = _options(parameters, self._defaults)
         if not (math.isfinite(pixel_size_A) and math.isfinite(diameter_A) and pixel_size_A > 0 and diameter_A > 0):
             raise EngineError("pixel size and diameter must be positive")
-        if wish["polarity"] not in ("dark", "bright"):
-            raise EngineError(f"polarity is {wish['polarity']!r}, not dark or bright")
+        if options["polarity"] not in ("dark", "bright"):
+            raise EngineError(f"polarity is {options['polarity']!r}, not dark or bright")
         # RELION needs some background around a particle
         plain = plain_image(image, 2.0 * diameter_A / pixel_size_A)
-        method = _log_words(wish, diameter_A) if "templates" not in wish else _template_words(wish, diameter_A)
+        method = _log_words(options, diameter_A) if "templates" not in options else _template_words(options, diameter_A)
         if plain is None:
             return Candidates.empty()
         program = find_program(PROGRAM, VARIABLE)
@@ -91,19 +99,19 @@ class RelionPicker:
             stars = list(folder.glob("out/**/*pick.star"))
             x, y, score = _read(stars[0]) if stars else (np.zeros(0), np.zeros(0), np.zeros(0))
         inside = (x >= 0) & (y >= 0) & (x <= plain.shape[1] - 1) & (y <= plain.shape[0] - 1) & np.isfinite(score)
-        found = Candidates(x, y, score, np.full(len(x), float(diameter_A))).take(inside)
-        return found.take(np.lexsort((found.x, found.y, -found.score)))
+        candidates = Candidates(x, y, score, np.full(len(x), float(diameter_A))).take(inside)
+        return candidates.take(np.lexsort((candidates.x, candidates.y, -candidates.score)))
 
 
-def _wish(parameters: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+def _options(parameters: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     strange = sorted(set(parameters) - set(defaults))
     if strange:
         raise EngineError(f"there is no parameter {strange[0]!r}; there are {', '.join(defaults)}")
     return {**defaults, **parameters}
 
 
-def _number(wish: Mapping[str, Any], name: str, default: float | None = None) -> float:
-    value = wish[name] if wish[name] is not None else default
+def _number(options: Mapping[str, Any], name: str, default: float | None = None) -> float:
+    value = options[name] if options[name] is not None else default
     try:
         number = float(value)  # type: ignore[arg-type]  # None and text are told below
     except (TypeError, ValueError):
@@ -113,38 +121,59 @@ def _number(wish: Mapping[str, Any], name: str, default: float | None = None) ->
     return number
 
 
-def _log_words(wish: Mapping[str, Any], diameter_A: float) -> list[str]:
-    low = _number(wish, "diameter_min_A", 0.85 * diameter_A)
-    high = _number(wish, "diameter_max_A", 1.1 * diameter_A)
+def _log_words(options: Mapping[str, Any], diameter_A: float) -> list[str]:
+    low = _number(options, "diameter_min_A", 0.85 * diameter_A)
+    high = _number(options, "diameter_max_A", 1.1 * diameter_A)
     if not 0 < low < high:
         raise EngineError(f"the range of diameters, {low:g} to {high:g} A, is empty")
     words = [
-        "--LoG", "--LoG_diam_min", f"{low:g}", "--LoG_diam_max", f"{high:g}", "--shrink", "0", "--lowpass", "20",
-        "--LoG_adjust_threshold", f"{_number(wish, 'adjust_threshold'):g}",
-    ]  # fmt: skip
-    return [*words, "--Log_invert"] if wish["polarity"] == "bright" else words
+        "--LoG",
+        "--LoG_diam_min",
+        f"{low:g}",
+        "--LoG_diam_max",
+        f"{high:g}",
+        "--shrink",
+        "0",
+        "--lowpass",
+        "20",
+        "--LoG_adjust_threshold",
+        f"{_number(options, 'adjust_threshold'):g}",
+    ]
+    return [*words, "--Log_invert"] if options["polarity"] == "bright" else words
 
 
-def _template_words(wish: Mapping[str, Any], diameter_A: float) -> list[str]:
-    if not wish["templates"]:
+def _template_words(options: Mapping[str, Any], diameter_A: float) -> list[str]:
+    if not options["templates"]:
         raise EngineError("say which templates to use (--templates, the parameter templates: .mrcs of class averages)")
-    path = Path(str(wish["templates"])).expanduser().absolute()
+    path = Path(str(options["templates"])).expanduser().absolute()
     try:
         with mrcfile.open(path, header_only=True, permissive=True) as file:
             side, header = int(file.header.nx), float(file.voxel_size.x)
     except (OSError, ValueError) as error:
         raise EngineError(f"the templates {path} cannot be read ({error})") from error
-    pixel = _number(wish, "template_pixel_A", header)
+    pixel = _number(options, "template_pixel_A", header)
     if pixel <= 0:
         raise EngineError(f"{path} does not say its pixel size; give it (--template-pixel)")
     words = [
-        "--ref", str(path), "--angpix_ref", f"{pixel:g}", "--ang", f"{_number(wish, 'angle_deg'):g}",
-        "--lowpass", f"{_number(wish, 'lowpass_A'):g}", "--threshold", f"{_number(wish, 'threshold'):g}",
-        "--min_distance", f"{0.7 * diameter_A:g}", "--particle_diameter", f"{min(diameter_A, 0.95 * side * pixel):g}",
-        "--shrink", "0",
-    ]  # fmt: skip
+        "--ref",
+        str(path),
+        "--angpix_ref",
+        f"{pixel:g}",
+        "--ang",
+        f"{_number(options, 'angle_deg'):g}",
+        "--lowpass",
+        f"{_number(options, 'lowpass_A'):g}",
+        "--threshold",
+        f"{_number(options, 'threshold'):g}",
+        "--min_distance",
+        f"{0.7 * diameter_A:g}",
+        "--particle_diameter",
+        f"{min(diameter_A, 0.95 * side * pixel):g}",
+        "--shrink",
+        "0",
+    ]
     # class averages are white, as a rule
-    return [*words, "--invert"] if (wish["polarity"] == "dark") == bool(wish["white"]) else words
+    return [*words, "--invert"] if (options["polarity"] == "dark") == bool(options["white"]) else words
 
 
 def _micrographs(pixel_size_A: float) -> str:

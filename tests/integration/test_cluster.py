@@ -23,7 +23,7 @@ from class_tools import make_micrographs, make_project
 from machines import N_WORKERS, Machines, wait_until
 
 from cryoppp_annotator.batch.classify import classify_files
-from cryoppp_annotator.batch.pick import PickWish, pick_all
+from cryoppp_annotator.batch.pick import PickOptions, pick_all
 from cryoppp_annotator.classify.engine import Settings
 from cryoppp_annotator.cli import main
 from cryoppp_annotator.errors import Cancelled, EngineError
@@ -87,7 +87,7 @@ def test_picking_on_a_cluster_gives_the_local_result_and_goes_on(
 ) -> None:
     """By the command line, with relative paths: the workers run in another folder."""
     monkeypatch.chdir(tmp_path)
-    here = pick_all(["movies"], Path("here"), PickWish(diameter_A=60.0))
+    here = pick_all(["movies"], Path("here"), PickOptions(diameter_A=60.0))
     arguments = ["pick", "movies", "-o", "there", "--diameter", "60", "--json", "--scheduler", cluster]
     assert main.run(arguments) == 1
     told = json.loads(capfd.readouterr().out)

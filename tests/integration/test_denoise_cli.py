@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cryoppp_annotator import extensions
-from cryoppp_annotator.batch.denoise import RECORD, DenoiseWish, denoise_all
+from cryoppp_annotator.batch.denoise import RECORD, DenoiseOptions, denoise_all
 from cryoppp_annotator.cli import main
 from cryoppp_annotator.errors import Cancelled, EngineError, Refused
 from cryoppp_annotator.imaging.denoise import BAND_PASS
@@ -164,7 +164,7 @@ def test_a_plugin_that_breaks_costs_its_micrograph(movies, tmp_path, monkeypatch
             )
 
     monkeypatch.setitem(extensions.find(extensions.DENOISERS).items, "plain", Plain())
-    report = denoise_all([movies], tmp_path / "out", DenoiseWish("plain"))
+    report = denoise_all([movies], tmp_path / "out", DenoiseOptions("plain"))
     assert (report.n_done, list(report.failed.values())) == (2, ["does not like this one"])
 
 
@@ -185,7 +185,7 @@ def test_a_cancel_is_heard_and_leaves_whole_files(movies, tmp_path, monkeypatch)
     timer = threading.Thread(target=lambda: begun.wait(120) and cancelled.set())
     timer.start()
     with pytest.raises(Cancelled):
-        denoise_all([movies], tmp_path / "out", DenoiseWish("slow"), context=context)
+        denoise_all([movies], tmp_path / "out", DenoiseOptions("slow"), context=context)
     timer.join()
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -193,7 +193,7 @@ def test_a_cancel_is_heard_and_leaves_whole_files(movies, tmp_path, monkeypatch)
 def test_two_of_one_name_are_refused(movies, tmp_path):
     write_mrc(tmp_path / "other/m0.mrc", planted(seed=0)[0])
     with pytest.raises(Refused, match="would be written into one file"):
-        denoise_all([movies, tmp_path / "other"], tmp_path / "out", DenoiseWish())
+        denoise_all([movies, tmp_path / "other"], tmp_path / "out", DenoiseOptions())
 
 
 def test_import_takes_the_defocus_and_the_pictures_in(cli, movies, tmp_path):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cryoppp_annotator.batch.extract import ExtractionWish, extract
+from cryoppp_annotator.batch.extract import ExtractOptions, extract
 from cryoppp_annotator.cli import main
 from cryoppp_annotator.errors import Cancelled
 from cryoppp_annotator.formats.image.stacks import write_stack
@@ -167,13 +167,13 @@ def test_a_cancelled_extraction_has_no_table_and_is_made_again(many: list[Path],
         if done >= 3:
             cancel.set()
 
-    wish = ExtractionWish(str(tmp_path / "many"), 32)
+    options = ExtractOptions(str(tmp_path / "many"), 32)
     out = tmp_path / "P"
     with pytest.raises(Cancelled):
-        extract(many, out, wish, context=JobContext(on_progress=report, is_cancelled=cancel.is_set))
+        extract(many, out, options, context=JobContext(on_progress=report, is_cancelled=cancel.is_set))
     assert list(out.glob("*.mrcs"))
     assert not (out / "particles.star").exists()
-    assert extract(many, out, wish).n_particles == 78 - 7
+    assert extract(many, out, options).n_particles == 78 - 7
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cryoppp_annotator import extensions
-from cryoppp_annotator.batch.pick import RECORD, PickWish, pick_all
+from cryoppp_annotator.batch.pick import RECORD, PickOptions, pick_all
 from cryoppp_annotator.cli import main
 from cryoppp_annotator.errors import Cancelled, EngineError, Refused
 from cryoppp_annotator.formats.image.stacks import write_stack
@@ -145,7 +145,7 @@ def test_whole_boxes_only(cli: Cli, movies: Path, tmp_path: Path) -> None:
     assert "whole boxes of which size" in cli(*words, "--whole-boxes")[2]
     assert json.loads(cli(*words)[1])["picks"] >= 75
     told = json.loads(cli(*words, "--box-size", 110, "--whole-boxes")[1])
-    assert told["picked_now"] == 3, "another wish is picked anew"
+    assert told["picked_now"] == 3, "with other options it is picked anew"
     assert told["left_out"]["edge"] >= 3
     for path in sorted((tmp_path / "picks").glob("*.star")):
         columns = read_star(path).tables[0].columns
@@ -157,12 +157,12 @@ def test_whole_boxes_only(cli: Cli, movies: Path, tmp_path: Path) -> None:
 
 def test_a_record_cut_off_in_the_middle_costs_one_micrograph(movies: Path, tmp_path: Path, counting: Counting) -> None:
     out = tmp_path / "picks"
-    wish = PickWish(diameter_A=60.0, picker="counting")
-    pick_all([movies], out, wish)
+    options = PickOptions(diameter_A=60.0, picker="counting")
+    pick_all([movies], out, options)
     text = (out / RECORD).read_text().rstrip("\n")
     (out / RECORD).write_text(text[:-30])
-    assert pick_all([movies], out, wish).n_picked == 1
-    assert pick_all([movies], out, wish).n_kept == 3
+    assert pick_all([movies], out, options).n_picked == 1
+    assert pick_all([movies], out, options).n_kept == 3
 
 
 @pytest.mark.parametrize("error", [EngineError("is not to be picked"), ValueError("a mistake in a plugin")])
@@ -204,12 +204,12 @@ def test_cancelled_in_the_middle_what_is_finished_is_kept(movies: Path, tmp_path
     context = JobContext(
         is_cancelled=cancel.is_set, on_progress=lambda done, *_: cancel.set() if done >= 2 and counting.calls else None
     )
-    wish = PickWish(diameter_A=60.0, picker="counting")
+    options = PickOptions(diameter_A=60.0, picker="counting")
     with pytest.raises(Cancelled):
-        pick_all([movies], out, wish, context=context)
+        pick_all([movies], out, options, context=context)
     assert len(list(out.glob("*.star"))) <= 2
     counting.fail = lambda _: False
-    assert pick_all([movies], out, wish).n_picks == 9
+    assert pick_all([movies], out, options).n_picks == 9
     assert not list(out.glob(".*"))
 
 
@@ -275,7 +275,7 @@ def test_what_makes_no_sense_is_said_before_any_work(
 def test_two_micrographs_of_one_name_are_refused(movies: Path, tmp_path: Path) -> None:
     write_mrc(tmp_path / "other/m1.mrc", np.ones((64, 64), np.float32))
     with pytest.raises(Refused, match="one file"):
-        pick_all([movies, tmp_path / "other"], tmp_path / "p", PickWish(diameter_A=60.0))
+        pick_all([movies, tmp_path / "other"], tmp_path / "p", PickOptions(diameter_A=60.0))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -299,7 +299,7 @@ def test_evaluating_what_does_not_belong_together(cli: Cli, movies: Path, tmp_pa
     assert code == 1
     assert "makes no sense" in err
     stars = tmp_path / "stars"
-    pick_all([movies], stars, PickWish(diameter_A=60.0))
+    pick_all([movies], stars, PickOptions(diameter_A=60.0))
     code, _, err = cli("evaluate", stars, "--truth", stars, "--micrographs", movies)
     assert code == 1
     assert "--diameter" in err
@@ -311,7 +311,7 @@ def test_a_part_of_the_truth(cli: Cli, movies: Path, tmp_path: Path) -> None:
     """Picks without a truth are left out and told; a truth without picks counts as missed."""
     (tmp_path / "truth/m2.csv").unlink()
     stars = tmp_path / "stars"
-    pick_all([movies], stars, PickWish(diameter_A=60.0, threshold=4.0))
+    pick_all([movies], stars, PickOptions(diameter_A=60.0, threshold=4.0))
     (stars / "m1.star").unlink()
     code, said, err = cli("evaluate", stars, "--truth", tmp_path / "truth", "--micrographs", movies, "--json")
     told = json.loads(said)

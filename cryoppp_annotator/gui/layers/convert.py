@@ -37,8 +37,16 @@ NOTE = "cryoppp_annotator"
 MOST_LAYERS = 40
 
 _PICTURES = (".png", ".jpg", ".jpeg")
-_SIMULATED = SimulationParameters(size=(1024, 1024), pixel_size_A=3.54, structure="shell", n_particles=60, n_views=48,
-                                  carbon_probability=0.0, snr=0.5, seed=17)  # fmt: skip
+_SIMULATED = SimulationParameters(
+    size=(1024, 1024),
+    pixel_size_A=3.54,
+    structure="shell",
+    n_particles=60,
+    n_views=48,
+    carbon_probability=0.0,
+    snr=0.5,
+    seed=17,
+)
 
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -105,10 +113,10 @@ def is_coordinate_file(path: str | Sequence[str]) -> bool:
     if not isinstance(path, str):
         return False
     try:
-        found = registry.sniff(Path(path), extensions.formats().values())
+        matches = registry.sniff(Path(path), extensions.formats().values())
     except FormatError:
         return False
-    return bool(found) and (found[0][0] > 0.5 or Path(path).suffix.lower() == ".star")
+    return bool(matches) and (matches[0][0] > 0.5 or Path(path).suffix.lower() == ".star")
 
 
 def points_layers(path: Path) -> list[Points]:
@@ -122,17 +130,17 @@ def points_layers(path: Path) -> list[Points]:
         The file is bad, is of too many micrographs, or counts y from the last row of a micrograph whose height
         nobody knows.
     """
-    found = registry.read_any(path, list(extensions.formats().values()))
-    if len(found.picks) > MOST_LAYERS:
+    file = registry.read_any(path, list(extensions.formats().values()))
+    if len(file.picks) > MOST_LAYERS:
         raise FormatError(
-            f"is of {len(found.picks)} micrographs; open the micrographs with Plugins > Annotator (CryoPPP Annotator) "
+            f"is of {len(file.picks)} micrographs; open the micrographs with Plugins > Annotator (CryoPPP Annotator) "
             "and import it there",
             path,
         )
     merged: dict[str, list[FilePicks]] = {}
-    for picks in found.picks:
+    for picks in file.picks:
         merged.setdefault(picks.micrograph, []).append(picks)
-    layers = [_points(found, picks) for group in merged.values() for picks in group]
+    layers = [_points(file, picks) for group in merged.values() for picks in group]
     for layer in layers[1:]:
         layer.visible = False
     return layers
@@ -150,15 +158,15 @@ class _Place:
     units: str = "pixel"
 
 
-def _points(found: PickFile, picks: FilePicks) -> Points:
-    place = _place(found, picks)
+def _points(file: PickFile, picks: FilePicks) -> Points:
+    place = _place(file, picks)
     box = 0.0 if picks.box_size_px is None else picks.box_size_px
-    x, y = found.frame.to_canonical(picks.x, picks.y, height=place.height, box_size=box)
-    diameter = _diameters(picks, place) * found.frame.scale
+    x, y = file.frame.to_canonical(picks.x, picks.y, height=place.height, box_size=box)
+    diameter = _diameters(picks, place) * file.frame.scale
     features = _features(picks)
     decision = np.broadcast_to(np.asarray(picks.decision, np.int8), (len(picks),))
     note = _note(place.path, place.width, place.height, place.pixel_size_A)
-    note |= {"format": found.format, "micrograph": picks.micrograph, "orientation": found.frame.orientation.value}
+    note |= {"format": file.format, "micrograph": picks.micrograph, "orientation": file.frame.orientation.value}
     rejected = len(decision) > 0 and bool((decision == Decision.REJECTED).all())
     name = f"{registry.micrograph_key(picks.micrograph)} {'rejected' if rejected else 'particles'}"
     layer = Points(
@@ -224,20 +232,20 @@ def _usual_diameter(place: _Place) -> float:
 # --- which micrograph ------------------------------------------------------------------------------------------------
 
 
-def _place(found: PickFile, picks: FilePicks) -> _Place:
+def _place(file: PickFile, picks: FilePicks) -> _Place:
     """The micrograph of picks: a file beside them, else an open layer. Raises where a height is needed and unknown."""
-    path = picks.source or found.path
+    path = picks.source or file.path
     layer = _open_image(picks.micrograph)
-    file = _file_near(path, picks.micrograph)
-    flipped = found.frame.orientation in (Orientation.FLIP_Y, Orientation.SWAP_FLIP_Y)
+    image = _file_near(path, picks.micrograph)
+    flipped = file.frame.orientation in (Orientation.FLIP_Y, Orientation.SWAP_FLIP_Y)
     place = _Place()
-    if file is not None and not (flipped and file.suffix.lower() in _PICTURES):
-        info = images.probe(file)
-        place = _Place(file, info.width, info.height, info.pixel_size_A, *_world(info.pixel_size_A))
+    if image is not None and not (flipped and image.suffix.lower() in _PICTURES):
+        info = images.probe(image)
+        place = _Place(image, info.width, info.height, info.pixel_size_A, *_world(info.pixel_size_A))
     elif layer is not None:
         place = _place_of(layer)
-    elif found.pixel_size_A is not None:
-        place = _Place(None, 0, 0, found.pixel_size_A, *_world(found.pixel_size_A))
+    elif file.pixel_size_A is not None:
+        place = _Place(None, 0, 0, file.pixel_size_A, *_world(file.pixel_size_A))
     if layer is not None and place.height in (0, layer.data.shape[-2]):
         # on top of what is open, whatever its header says
         place = replace(place, scale=float(layer.scale[-1]), units=str(layer.units[-1]))
@@ -255,9 +263,13 @@ def _place_of(layer: Image) -> _Place:
     height, width = layer.data.shape[-2:]
     path = note.get("path") or layer.source.path
     return _Place(
-        Path(path) if path else None, int(width), int(height), note.get("pixel_size_A"),
-        float(layer.scale[-1]), str(layer.units[-1]),
-    )  # fmt: skip
+        Path(path) if path else None,
+        int(width),
+        int(height),
+        note.get("pixel_size_A"),
+        float(layer.scale[-1]),
+        str(layer.units[-1]),
+    )
 
 
 def _file_near(path: Path, micrograph: str) -> Path | None:
@@ -359,13 +371,13 @@ def _note_of_image(data: Any, meta: Mapping[str, Any]) -> dict[str, Any]:
 def _note_in_viewer(points: Mapping[str, Any]) -> dict[str, Any]:
     """The one open image that our reader brought, where the points lie in its pixels."""
     viewer = napari.current_viewer()
-    found = [] if viewer is None else [im for im in viewer.layers if isinstance(im, Image) and NOTE in im.metadata]
-    if len(found) != 1:
+    images = [] if viewer is None else [im for im in viewer.layers if isinstance(im, Image) and NOTE in im.metadata]
+    if len(images) != 1:
         raise FormatError(
             f"of which micrograph the points of {points['name']!r} are is not certain, and so is its height: select "
             "its image layer too and save both, or open one MRC only (a project is exported in the Annotator panel)"
         )
-    data, meta, _ = found[0].as_layer_data_tuple()
+    data, meta, _ = images[0].as_layer_data_tuple()
     _require_same_pixels(points, meta)
     return _note_of_image(data, meta)
 
@@ -402,8 +414,8 @@ def _picks(
     table = points.get("features")
     columns = {} if table is None else {str(name): np.asarray(table[name]) for name in table.columns}
     words = {word: decision for decision, word in WORDS.items()}
-    told = columns.get("decision", np.full(n, ""))
-    unknown = sorted({str(word) for word in told.tolist()} - {*words, ""})
+    decisions = columns.get("decision", np.full(n, ""))
+    unknown = sorted({str(word) for word in decisions.tolist()} - {*words, ""})
     if unknown:
         raise FormatError(f"{unknown[0]!r} in the column 'decision' is none of {', '.join(words)}")
     own = ("row", "decision", "score", "class")
@@ -414,9 +426,13 @@ def _picks(
     }
     pixel = note.get("pixel_size_A")
     micrograph = Micrograph(
-        1, path.stem.removesuffix("_manualpick"), Path(str(note.get("path") or note["micrograph"])).name,
-        int(note["width"]), int(note["height"]), pixel,
-    )  # fmt: skip
+        1,
+        path.stem.removesuffix("_manualpick"),
+        Path(str(note.get("path") or note["micrograph"])).name,
+        int(note["width"]),
+        int(note["height"]),
+        pixel,
+    )
     return MicrographPicks(
         micrograph,
         pixel if pixel and pixel > 0 else None,
@@ -424,7 +440,7 @@ def _picks(
         data[:, 0],
         np.broadcast_to(np.asarray(points["size"], np.float64), (n,)),
         np.asarray(columns.get("score", np.full(n, np.nan)), np.float64),
-        np.array([words.get(str(word), Decision.ACCEPTED) for word in told.tolist()], np.int8).reshape(n),
+        np.array([words.get(str(word), Decision.ACCEPTED) for word in decisions.tolist()], np.int8).reshape(n),
         np.nan_to_num(np.asarray(columns.get("class", np.zeros(n)), np.float64)).astype(np.int32),
         extra,
     )

@@ -43,9 +43,9 @@ class Corners:
 
     def shown(self, y: float, x: float, per_px: float) -> NDArray[np.float64]:
         """(n, 2) float64, yx: corners of the regions that are at the pointer or near it."""
-        found = [np.zeros((0, 2))]
+        corners = [np.zeros((0, 2))]
         for region in self._regions():
             near = (np.hypot(*(region.vertices - (y, x)).T) * per_px).min() <= SHOW_PX
             if near or holds(region.vertices, np.array([y]), np.array([x]))[0]:
-                found.append(region.vertices)
-        return np.concatenate(found)
+                corners.append(region.vertices)
+        return np.concatenate(corners)

@@ -106,8 +106,8 @@ class Gestures:
             if ours in callbacks:
                 callbacks.remove(ours)
         double = self._viewer.mouse_double_click_callbacks
-        others = [callback for callback in double if callback != self._on_double_click]
-        double[:] = self._napari_double_click + others
+        later = [callback for callback in double if callback != self._on_double_click]
+        double[:] = self._napari_double_click + later
         self._session.changed.disconnect(self._on_changed)
 
     # ------------------------------------------------------------------ where

@@ -137,19 +137,19 @@ class ParticlesLayer:
             self.redraw()
 
     def _numbers(self, shown: Particles) -> NDArray[np.int32]:
-        found = None if self.class_of is None else self.class_of(shown)
-        return shown.class_id if found is None else found
+        class_ids = None if self.class_of is None else self.class_of(shown)
+        return shown.class_id if class_ids is None else class_ids
 
     def _colours(self, shown: Particles) -> NDArray[np.float64]:
         if self.colour_by is ColourBy.CLASS:
             shown = replace(shown, class_id=self._numbers(shown))
-        found = colours(shown, self.colour_by)
+        rgba = colours(shown, self.colour_by)
         if self.lit:
-            found[~self._is_lit(shown), 3] = UNLIT
+            rgba[~self._is_lit(shown), 3] = UNLIT
         if self.dim_below is not None:
             with np.errstate(invalid="ignore"):
-                found[(shown.decision == Decision.UNDECIDED) & (shown.score < self.dim_below), 3] = DIMMED
-        return found
+                rgba[(shown.decision == Decision.UNDECIDED) & (shown.score < self.dim_below), 3] = DIMMED
+        return rgba
 
     def _is_lit(self, shown: Particles) -> NDArray[np.bool_]:
         return np.isin(self._numbers(shown), list(self.lit))

@@ -110,8 +110,10 @@ class RegionsLayer:
                 # a region's own text would stand in the middle of its box, which may lie outside of it
                 layer.add_rectangles(
                     [_spot(self._inside[region.id]) for region in self.regions],
-                    edge_width=1.0, edge_color="transparent", face_color="transparent",
-                )  # fmt: skip
+                    edge_width=1.0,
+                    edge_color="transparent",
+                    face_color="transparent",
+                )
                 layer.features = {"what": self._labels()}
                 layer.text = {"string": "{what}", "size": _TEXT, "color": "white", "anchor": "center"}
         layer.visible = self.visible and bool(self.regions)
@@ -144,8 +146,8 @@ class RegionsLayer:
         per_px = self._zoom * float(self._above.scale[-1])
         room = [float(np.ptp(r.vertices[:, 1])) * per_px / _LETTER_PX for r in self.regions]
         words = [name_of(r) for r in self.regions]
-        told = [word if len(word) < n else letter_of(r) for r, word, n in zip(self.regions, words, room, strict=True)]
-        return [*[""] * len(told), *told]
+        labels = [word if len(word) < n else letter_of(r) for r, word, n in zip(self.regions, words, room, strict=True)]
+        return [*[""] * len(labels), *labels]
 
     def _made(self) -> Shapes:
         if self.layer is not None and self.layer in self._viewer.layers:

@@ -83,9 +83,9 @@ class ClassModel(QAbstractListModel):
         tiles = {}
         for item in summaries:
             k = item.number - 1
-            told = _triple(counts[k])
+            decided = _triple(counts[k])
             suggested = suggestion_of(item, self._threshold)
-            tiles[item.number] = Tile(item, as_image(greys[k]), told, state_of(told), suggested)
+            tiles[item.number] = Tile(item, as_image(greys[k]), decided, state_of(decided), suggested)
         self._fill(tiles, order_of(summaries, self._by, ascending=self._ascending))
 
     def show_preview(self, greys: NDArray[np.uint8], share: NDArray[np.float64], n_picks: int) -> None:
@@ -119,9 +119,9 @@ class ClassModel(QAbstractListModel):
     def set_counts(self, counts: NDArray[np.int64]) -> None:
         """Show what is decided now, (n_classes, 3): undecided, accepted, rejected."""
         for number, tile in self._tiles.items():
-            told = _triple(counts[number - 1])
-            if told != tile.counts:
-                self._tiles[number] = replace(tile, counts=told, state=state_of(told))
+            decided = _triple(counts[number - 1])
+            if decided != tile.counts:
+                self._tiles[number] = replace(tile, counts=decided, state=state_of(decided))
         self._tell()
 
     def set_marked(self, marked: Mapping[int, int]) -> None:

@@ -72,8 +72,8 @@ class MemberModel(QAbstractListModel):
 
     def missing(self, rows: range) -> NDArray[np.int64]:
         """Picks among ``rows`` that have no picture yet."""
-        wanted = [i for i in self.ids[rows.start : rows.stop].tolist() if i not in self._images]
-        return np.array([i for i in wanted if i not in self._failed], np.int64)
+        absent = [i for i in self.ids[rows.start : rows.stop].tolist() if i not in self._images]
+        return np.array([i for i in absent if i not in self._failed], np.int64)
 
     def decision(self, row: int) -> Decision:
         """What is decided about a pick; UNDECIDED where it was deleted."""

@@ -126,16 +126,16 @@ class MicrographTable(QAbstractTableModel):
     def _passes(self, m: Micrograph) -> bool:
         if self._text and self._text not in m.name.lower():
             return False
-        wanted = self._state_filter
-        if wanted == ALL:
+        state = self._state_filter
+        if state == ALL:
             return True
-        if wanted == OPEN:
+        if state == OPEN:
             return m.state not in FINISHED_STATES
-        if wanted == WITH_UNDECIDED:
+        if state == WITH_UNDECIDED:
             return m.n_undecided > 0
-        if wanted == PROBLEMS:
+        if state == PROBLEMS:
             return bool(m.problem)
-        return m.state.value == wanted
+        return m.state.value == state
 
     def _key(self, column: int) -> Callable[[Micrograph], Any]:
         states = list(MicrographState)

@@ -39,10 +39,10 @@ def test_templates_keep_to_the_rules(references: Path) -> None:
 def test_bright_particles_are_found_when_asked_for() -> None:
     image, x, y = planted()
     for name in ("dark", "bright"):
-        found = pickers()["relion-log"].propose(
+        candidates = pickers()["relion-log"].propose(
             -image, pixel_size_A=2.0, diameter_A=60.0, parameters={"polarity": name}, context=JobContext()
         )
-        near = [np.hypot(found.x - a, found.y - b).min(initial=np.inf) < 9 for a, b in zip(x, y, strict=True)]
+        near = [np.hypot(candidates.x - a, candidates.y - b).min(initial=np.inf) < 9 for a, b in zip(x, y, strict=True)]
         assert bool(np.mean(near) >= 0.8) == (name == "bright")
 
 

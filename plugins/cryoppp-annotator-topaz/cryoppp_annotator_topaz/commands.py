@@ -59,10 +59,16 @@ def train(
 
     try:
         run(
-            labelled(picks, micrographs), out, pixel_size_A=pixel_size, diameter_A=diameter,
-            expected_per_micrograph=expected, epochs=epochs, epoch_size=epoch_size, model=model,
+            labelled(picks, micrographs),
+            out,
+            pixel_size_A=pixel_size,
+            diameter_A=diameter,
+            expected_per_micrograph=expected,
+            epochs=epochs,
+            epoch_size=epoch_size,
+            model=model,
             context=JobContext(on_progress=tell if sys.stderr.isatty() else lambda *_: None),
-        )  # fmt: skip
+        )
     except AnnotatorError as error:
         raise _fail(error) from None
     typer.echo(f"trained: {out}")

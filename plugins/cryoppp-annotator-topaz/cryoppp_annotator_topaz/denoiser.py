@@ -45,9 +45,20 @@ class TopazDenoiser:
             write_image(folder / "m.mrc", small, None)
             # 0.3.20 takes the model from --arch, earlier ones from -m
             words = [
-                "denoise", "-m", self._model, "--arch", self._model, "--normalize", "-s", "512", "-p", "128",
-                "-o", "out", "m.mrc",
-            ]  # fmt: skip
+                "denoise",
+                "-m",
+                self._model,
+                "--arch",
+                self._model,
+                "--normalize",
+                "-s",
+                "512",
+                "-p",
+                "128",
+                "-o",
+                "out",
+                "m.mrc",
+            ]
             run_topaz(words, folder=folder, context=context)
             with mrcfile.open(folder / "out" / "m.mrc", permissive=True) as file:
                 pixels = np.array(file.data, np.float32)

@@ -46,16 +46,18 @@ class TopazPicker:
         context: JobContext,
     ) -> Candidates:
         """See :class:`cryoppp_annotator.api.Picker`."""
-        wish = checked(parameters, _DEFAULTS)
+        options = checked(parameters, _DEFAULTS)
         if not (math.isfinite(pixel_size_A) and math.isfinite(diameter_A) and pixel_size_A > 0 and diameter_A > 0):
             raise EngineError("pixel size and diameter must be positive")
-        model = str(wish["model"])
+        model = str(options["model"])
         if model not in MODELS:
             model = str(Path(model).expanduser().absolute())
             if not Path(model).is_file():
-                raise EngineError(f"the Topaz model {wish['model']} is neither a file nor one of {', '.join(MODELS)}")
+                raise EngineError(
+                    f"the Topaz model {options['model']} is neither a file nor one of {', '.join(MODELS)}"
+                )
         diameter = diameter_A / pixel_size_A
-        scale = max(0, int(wish["downsample"])) or downsampling(diameter)
+        scale = max(0, int(options["downsample"])) or downsampling(diameter)
         # Topaz's own downsampling and networks want some pixels
         plain = plain_image(image, max(2.0 * diameter, 32.0 * scale))
         if plain is None:
@@ -65,15 +67,25 @@ class TopazPicker:
             write_image(folder / "m.mrc", plain, pixel_size_A)
             preprocess = ["preprocess", "-s", str(scale), "-o", "small/", "m.mrc"]
             extract = [
-                "extract", "-m", model, "-r", str(max(1, round(0.5 * diameter / scale))), "-x", str(scale),
-                "-t", f"{wish['threshold']:g}", "-o", "picks.txt", "small/m.mrc",
-            ]  # fmt: skip
+                "extract",
+                "-m",
+                model,
+                "-r",
+                str(max(1, round(0.5 * diameter / scale))),
+                "-x",
+                str(scale),
+                "-t",
+                f"{options['threshold']:g}",
+                "-o",
+                "picks.txt",
+                "small/m.mrc",
+            ]
             run_topaz(preprocess, extract, folder=folder, context=context)
             table = read_picks((folder / "picks.txt").read_text(encoding="utf-8").splitlines())
         x, y, score = table.T
         inside = (x >= 0) & (y >= 0) & (x <= plain.shape[1] - 1) & (y <= plain.shape[0] - 1) & np.isfinite(score)
-        found = Candidates(x, y, score, np.full(len(x), float(diameter_A))).take(inside)
-        return found.take(np.lexsort((found.x, found.y, -found.score)))
+        candidates = Candidates(x, y, score, np.full(len(x), float(diameter_A))).take(inside)
+        return candidates.take(np.lexsort((candidates.x, candidates.y, -candidates.score)))
 
 
 TOPAZ = TopazPicker()

@@ -45,13 +45,13 @@ def own_environment() -> Path:
 
 def topaz() -> Path | None:
     """Topaz's program: what the variable names, else on the PATH, else in :func:`own_environment`."""
-    found = find_program(PROGRAM, VARIABLE)
-    if found is None:
+    program = find_program(PROGRAM, VARIABLE)
+    if program is None:
         for folder in ("bin", "Scripts"):
             own = own_environment() / folder / PROGRAM
             if own.is_file():
                 return own
-    return found
+    return program
 
 
 def run_topaz(*steps: Sequence[str | Path], folder: Path, context: JobContext, **more: Any) -> None:

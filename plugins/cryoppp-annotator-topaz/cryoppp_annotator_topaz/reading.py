@@ -30,8 +30,8 @@ def labelled(picks: Sequence[Path], micrographs: Path) -> list[Labelled]:
     if missing:
         raise FormatError(f"holds no micrograph {missing[0]} ({len(missing)} are missing)", micrographs)
     out: list[Labelled] = []
-    for name, found in sorted(points.items()):
-        x, y = np.array(found, np.float64).T
+    for name, places in sorted(points.items()):
+        x, y = np.array(places, np.float64).T
         out.append(Labelled(name, _reader(there[name]), x, y))
     return out
 

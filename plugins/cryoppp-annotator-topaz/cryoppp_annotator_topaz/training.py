@@ -107,10 +107,26 @@ def train(
 
         preprocess = ["preprocess", "-s", str(scale), "-o", "small/", *raw]
         learn = [
-            "train", "--train-images", "small/", "--train-targets", "picks.txt", "-n", f"{expected:g}",
-            "-r", str(radius), "-m", model, "--units", str(units), "--num-epochs", str(epochs),
-            "--epoch-size", str(epoch_size), "--save-prefix", "saved",
-        ]  # fmt: skip
+            "train",
+            "--train-images",
+            "small/",
+            "--train-targets",
+            "picks.txt",
+            "-n",
+            f"{expected:g}",
+            "-r",
+            str(radius),
+            "-m",
+            model,
+            "--units",
+            str(units),
+            "--num-epochs",
+            str(epochs),
+            "--epoch-size",
+            str(epoch_size),
+            "--save-prefix",
+            "saved",
+        ]
         run_topaz(preprocess, learn, folder=folder, context=context, on_line=follow)
         saved = sorted(folder.glob("saved_epoch*.sav"))
         if not saved:

@@ -64,15 +64,30 @@ def test_training_on_picks_gives_a_model_that_the_picker_uses(tmp_path: Path) ->
     rows = [f"one\t{a:.0f}\t{b:.0f}" for a, b in zip(x, y, strict=True)]
     (tmp_path / "picks.txt").write_text("\n".join(["image_name\tx_coord\ty_coord", *rows]) + "\n")
     ran = command(
-        "train", tmp_path / "picks.txt", "--micrographs", tmp_path / "micrographs", "-o", tmp_path / "mine.sav",
-        "--diameter", "168", "--pixel-size", "2", "--epochs", "1", "--epoch-size", "1",
-    )  # fmt: skip
+        "train",
+        tmp_path / "picks.txt",
+        "--micrographs",
+        tmp_path / "micrographs",
+        "-o",
+        tmp_path / "mine.sav",
+        "--diameter",
+        "168",
+        "--pixel-size",
+        "2",
+        "--epochs",
+        "1",
+        "--epoch-size",
+        "1",
+    )
     assert ran.returncode == 0, ran.stderr
-    found = pickers()["topaz"].propose(
-        image, pixel_size_A=2.0, diameter_A=168.0, parameters={"model": str(tmp_path / "mine.sav"), "threshold": -20},
+    candidates = pickers()["topaz"].propose(
+        image,
+        pixel_size_A=2.0,
+        diameter_A=168.0,
+        parameters={"model": str(tmp_path / "mine.sav"), "threshold": -20},
         context=JobContext(),
-    )  # fmt: skip
-    assert len(found) > 0
+    )
+    assert len(candidates) > 0
 
 
 @pytest.mark.topaz

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryoppp_annotator.batch.convert import Conversion, convert
+from cryoppp_annotator.batch.convert import ConvertOptions, convert
 from cryoppp_annotator.errors import FormatError
 from cryoppp_annotator.formats.registry import match_micrographs
 from cryoppp_annotator.formats.relion import RELION, RELION_PARTICLES
@@ -420,12 +420,12 @@ def test_relion_extracts_what_came_from_another_frame(tmp_path, source):
     if source == "cryoppp":
         rows = [f"{a:g},{400 - b:g},30" for a, b in zip(x, y, strict=True)]
         put(tmp_path, "\n".join(["X-Coordinate,Y-Coordinate,Diameter", *rows]) + "\n", "mic.csv")
-        given = Conversion("relion", micrographs=str(tmp_path / "mic.mrc"))
+        given = ConvertOptions("relion", micrographs=str(tmp_path / "mic.mrc"))
         convert([tmp_path / "mic.csv"], tmp_path / "picks", given)
     else:
         rows = [f"mic\t{a / 4:g}\t{b / 4:g}" for a, b in zip(x, y, strict=True)]
         put(tmp_path, "\n".join(["image_name\tx_coord\ty_coord", *rows]) + "\n", "t.txt")
-        given = Conversion("relion", micrographs=str(tmp_path / "mic.mrc"), scale=4)
+        given = ConvertOptions("relion", micrographs=str(tmp_path / "mic.mrc"), scale=4)
         convert([tmp_path / "t.txt"], tmp_path / "picks", given)
     (star,) = (tmp_path / "picks").rglob("mic_manualpick.star")
     shutil.copy(star, tmp_path / "mic_manualpick.star")

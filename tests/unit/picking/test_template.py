@@ -35,8 +35,8 @@ def test_keeps_to_the_protocol(tmp_path: Path) -> None:
 def test_black_templates_of_another_pixel_size_find_the_same() -> None:
     image, x, y = planted()
     coarse = -disc(24, 7.5)
-    wish = {"templates": coarse, "template_pixel_A": 4.0, "white": False}
-    found = TEMPLATE.propose(image, **SIZES, parameters=wish, context=QUIET)
+    options = {"templates": coarse, "template_pixel_A": 4.0, "white": False}
+    found = TEMPLATE.propose(image, **SIZES, parameters=options, context=QUIET)
     assert quality([match(found.x, found.y, found.score, x, y, 9.0)]).best_f1 > 0.95
 
 
@@ -69,10 +69,10 @@ def test_projections_of_a_map_under_the_ctf_find_it(data_dir: Path) -> None:
     )
     scene = simulate_micrograph(base, 0, views_for(base))
     sizes = {"pixel_size_A": 3.0, "diameter_A": scene.diameter_A}
-    wish = {"templates": str(path), "template_pixel_A": 2.02}
+    options = {"templates": str(path), "template_pixel_A": 2.02}
     best = []
     for more in ({"ctf": {"defocus_u_A": scene.defocus_A}}, {}):
-        found = TEMPLATE.propose(scene.image, **sizes, parameters=wish | more, context=QUIET)
+        found = TEMPLATE.propose(scene.image, **sizes, parameters=options | more, context=QUIET)
         reach = 0.3 * scene.diameter_A / 3.0
         best.append(quality([match(found.x, found.y, found.score, scene.x, scene.y, reach)]).average_precision)
     assert best[0] > 0.9
@@ -85,7 +85,7 @@ def test_what_is_no_template_is_refused(tmp_path: Path) -> None:
     with mrcfile.new(tmp_path / "flat.mrcs") as file:
         file.set_data(np.zeros((2, 16, 16), np.float32))
         file.voxel_size = 2.0
-    for wish, why in (
+    for options, why in (
         ({}, "needs templates"),
         ({"templates": tmp_path / "gone.mrcs"}, r"gone\.mrcs"),
         ({"templates": tmp_path / "text.mrcs"}, r"text\.mrcs"),
@@ -96,4 +96,4 @@ def test_what_is_no_template_is_refused(tmp_path: Path) -> None:
         ({"templates": disc(), "nonsense": 1}, "no parameter nonsense"),
     ):
         with pytest.raises(EngineError, match=why):
-            TEMPLATE.propose(image, **SIZES, parameters=wish, context=QUIET)
+            TEMPLATE.propose(image, **SIZES, parameters=options, context=QUIET)

@@ -9,7 +9,7 @@ import mrcfile
 import numpy as np
 import pytest
 
-from cryoppp_annotator.batch.check_frame import Wish, check
+from cryoppp_annotator.batch.check_frame import FrameOptions, check
 from cryoppp_annotator.cli import main
 from cryoppp_annotator.errors import FormatError
 from cryoppp_annotator.formats.image.images import micrograph_name
@@ -80,15 +80,15 @@ def test_random_picks_are_undecided_and_no_failure(tmp_path, positions, capsys):
 
 def test_an_image_named_by_a_person_needs_no_matching_name(tmp_path, positions):
     path = star(tmp_path / "anything.star", *positions)
-    report = check([path], Wish(str(tmp_path / "mics/m.mrc")))
+    report = check([path], FrameOptions(str(tmp_path / "mics/m.mrc")))
     assert report.verdict.frame == SourceFrame()
     with pytest.raises(FormatError, match="holds none of the micrographs"):
-        check([path], Wish(str(tmp_path / "mics")))
+        check([path], FrameOptions(str(tmp_path / "mics")))
 
 
 def test_several_files_pool_and_blanks_say_nothing(tmp_path, positions):
     files = [star(tmp_path / f"{name}.star", *positions) for name in "mn"]
-    report = check([*files, star(tmp_path / "other.star", [1], [1])], Wish(str(tmp_path / "mics")))
+    report = check([*files, star(tmp_path / "other.star", [1], [1])], FrameOptions(str(tmp_path / "mics")))
     assert report.verdict.frame == SourceFrame()
     assert set(report.tested) == {"m.mrc", "n.mrc"}
     assert report.unmatched == ("other",)
@@ -98,7 +98,7 @@ def test_files_of_different_formats_are_refused(tmp_path, positions):
     csv = tmp_path / "m.csv"
     csv.write_text("X-Coordinate,Y-Coordinate,Diameter\n1,2,30\n")
     with pytest.raises(FormatError, match="one by one"):
-        check([csv, star(tmp_path / "n.star", *positions)], Wish(str(tmp_path / "mics")))
+        check([csv, star(tmp_path / "n.star", *positions)], FrameOptions(str(tmp_path / "mics")))
 
 
 def test_the_diameter_in_angstrom_needs_a_pixel_size(tmp_path, positions, capsys):
@@ -123,14 +123,14 @@ def test_real_files(data_dir, capsys):
     code, out, _ = run(capsys, truth, "--micrographs", mics, "--diameter", 191, "--format", "relion-particles")
     assert code == 1
     assert "the image says flip-y" in out
-    report = check([data_dir / "formats/same_picks_three_ways/sample.box"], Wish(str(mics / f"{falcon}.mrc")))
+    report = check([data_dir / "formats/same_picks_three_ways/sample.box"], FrameOptions(str(mics / f"{falcon}.mrc")))
     assert report.declared == SourceFrame(anchor=Anchor.CORNER)
     assert report.verdict.frame == SourceFrame()
     assert report.contradicted
-    report = check([data_dir / f"picks_10017/cryolo_box/{falcon}.box"], Wish(str(mics)))
+    report = check([data_dir / f"picks_10017/cryolo_box/{falcon}.box"], FrameOptions(str(mics)))
     assert not report.contradicted
     assert report.verdict.frame == SourceFrame(anchor=Anchor.CORNER)
-    report = check(sorted((folder / "ground_truth/particle_coordinates").glob("*.csv")), Wish(str(mics)))
+    report = check(sorted((folder / "ground_truth/particle_coordinates").glob("*.csv")), FrameOptions(str(mics)))
     assert report.verdict.frame == CRYOPPP_FRAME
     assert {micrograph_name(name) for name in report.tested} >= {falcon}
 
@@ -145,7 +145,7 @@ def test_labels_made_by_convert_lie_on_their_pictures(tmp_path, positions, capsy
     assert main.run([str(a) for a in [*arguments, "--micrographs", tmp_path / "mics"]]) == 0
     capsys.readouterr()
     source = tmp_path / "out" if to == "yolo" else tmp_path / "out/annotations.json"
-    report = check([source], Wish(str(tmp_path / "out/images")))
+    report = check([source], FrameOptions(str(tmp_path / "out/images")))
     assert (report.format, report.verdict.frame) == (to, SourceFrame())
 
 
@@ -163,7 +163,9 @@ def test_a_project_exports_labels_with_pictures(tmp_path, positions):
     finally:
         session.close()
     assert {path.name for path in report.files} == {"m.png", "annotations.json"}
-    assert check([tmp_path / "out/annotations.json"], Wish(str(tmp_path / "mics"))).verdict.frame == SourceFrame()
+    assert (
+        check([tmp_path / "out/annotations.json"], FrameOptions(str(tmp_path / "mics"))).verdict.frame == SourceFrame()
+    )
 
 
 @pytest.mark.parametrize("answer", ["image", "format"])

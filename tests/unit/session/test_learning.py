@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cryoppp_annotator.batch.pick import PickWish, pick_all
+from cryoppp_annotator.batch.pick import PickOptions, pick_all
 from cryoppp_annotator.errors import EngineError
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.curation import Decision
@@ -89,10 +89,10 @@ def test_a_model_works_without_a_project_and_another_one_in_its_place_picks_agai
     model = tmp_path / "model.npz"
     model.write_bytes(learned.path.read_bytes())
     paths = [session.path_of(m) for m in session.micrographs]
-    wish = PickWish(diameter_A=session.diameter_A, picker="learned", parameters={"model": str(model)})
-    first = pick_all(paths, tmp_path / "out", wish)
+    options = PickOptions(diameter_A=session.diameter_A, picker="learned", parameters={"model": str(model)})
+    first = pick_all(paths, tmp_path / "out", options)
     assert (first.n_picked, first.n_kept, dict(first.failed)) == (2, 0, {})
-    assert pick_all(paths, tmp_path / "out", wish).n_kept == 2
+    assert pick_all(paths, tmp_path / "out", options).n_kept == 2
     session.decide(session.particles.id[:5], Decision.REJECTED)
     model.write_bytes(learning.learn(session).path.read_bytes())
-    assert pick_all(paths, tmp_path / "out", wish).n_picked == 2
+    assert pick_all(paths, tmp_path / "out", options).n_picked == 2

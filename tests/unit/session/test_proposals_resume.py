@@ -201,7 +201,7 @@ def test_another_parameter_or_another_file_of_that_name_picks_anew(
 ) -> None:
     model = tmp_path / "model.npz"
     model.write_bytes(b"one")
-    wishes: list[dict[str, Any]] = [
+    different: list[dict[str, Any]] = [
         {},
         {"parameters": {"threshold": 1}},
         {"parameters": {"ctf": Ctf(Defocus(1e4, 1e4))}},
@@ -212,13 +212,13 @@ def test_another_parameter_or_another_file_of_that_name_picks_anew(
         {"context": JobContext(seed=1)},
         {"parameters": {"model": str(model)}},
     ]
-    for wish in wishes:
-        propose(eight, **wish)
-        assert calls.taken() == list(range(N)), wish
-        propose(eight, **wish)
-        assert calls.taken() == [], wish
+    for options in different:
+        propose(eight, **options)
+        assert calls.taken() == list(range(N)), options
+        propose(eight, **options)
+        assert calls.taken() == [], options
     model.write_bytes(b"two")
-    propose(eight, **wishes[-1])
+    propose(eight, **different[-1])
     assert calls.taken() == list(range(N))
     unseen = {"parameters": {"of unknown content": object()}}
     for _ in range(2):

@@ -37,13 +37,13 @@ class ClassFrameDialog(QDialog):
         self._bench, self._doubt, self._on_chosen = bench, doubt, on_chosen
         plan, n = doubt.plan, doubt.plan.file.n_picks
         self.setWindowTitle("Where are the particles?")
-        told = QLabel(
+        message = QLabel(
             f"<b>{plan.file.path.name}</b> is {plan.file.format}, whose frame is {describe(plan.declared)}. "
             f"{self._contradiction()} Which is right? Nothing is imported until you choose."
         )
-        told.setWordWrap(True)
+        message.setWordWrap(True)
         layout = QVBoxLayout(self)
-        layout.addWidget(told)
+        layout.addWidget(message)
         if drawn is not None:
             pictures = QHBoxLayout()
             for places, text in ((drawn.seen, "as the image says"), (drawn.declared, "as the format says")):

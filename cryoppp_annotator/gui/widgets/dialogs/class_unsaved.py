@@ -63,8 +63,8 @@ class UnsavedBox(QWidget):
             button.setToolTip(why or tip)
         if names:
             more = len(names) - 1
-            others = f", nor {'is' if more == 1 else 'are'} {more} more" if more else ""
-            self.told.setText(f"Not saved yet: {names[0]}{others}")
+            rest = f", nor {'is' if more == 1 else 'are'} {more} more" if more else ""
+            self.told.setText(f"Not saved yet: {names[0]}{rest}")
             self.told.setToolTip("\n".join([*names, "kept in memory; your picks are safe"]))
 
     def keep(self, result: RunResult) -> None:
@@ -80,10 +80,12 @@ class UnsavedBox(QWidget):
         self._saving = True
         self._show()
         self._bench.runner.submit(
-            lambda context: decide.save(session, result, context=context), title="save the classes",
+            lambda context: decide.save(session, result, context=context),
+            title="save the classes",
             on_done=lambda saved: session.when_free(lambda: self._enter(result, saved)),
-            on_failed=self._bench.job_failed, on_end=self._on_end,
-        )  # fmt: skip
+            on_failed=self._bench.job_failed,
+            on_end=self._on_end,
+        )
         self._bench.bridge.ticked.emit()
 
     def _on_end(self, job: Job) -> None:
@@ -106,10 +108,11 @@ class UnsavedBox(QWidget):
     def _on_away(self) -> None:
         result = self.held[0]
         asked = QMessageBox.question(
-            self, "Throw these classes away?",
+            self,
+            "Throw these classes away?",
             f"“{result.run.name}” could not be saved and is lost then. Picks and decisions stay. "
             "This cannot be undone.",
-        )  # fmt: skip
+        )
         if asked == QMessageBox.StandardButton.Yes and result in self.held and not self._saving:
             self.held.remove(result)
             self._bench.say(f"threw the classes {result.run.name} away", "info")

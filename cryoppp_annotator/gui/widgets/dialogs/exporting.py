@@ -53,12 +53,12 @@ class ExportDialog(QDialog):
         self.setWindowTitle("Export picks")
         self.setMinimumWidth(600)
         self.format = QComboBox()
-        for name, found in extensions.formats().items():
-            if found.can_write:
-                self.format.addItem(found.title, name)
-        for number, told in bench.session.pick_sets.items():
-            if told["kind"] == "import":
-                self.format.addItem(f"as imported: {told['name']}, only edited rows change", (_AS_IMPORTED, number))
+        for name, file_format in extensions.formats().items():
+            if file_format.can_write:
+                self.format.addItem(file_format.title, name)
+        for number, pick_set in bench.session.pick_sets.items():
+            if pick_set["kind"] == "import":
+                self.format.addItem(f"as imported: {pick_set['name']}, only edited rows change", (_AS_IMPORTED, number))
         self.format.setCurrentIndex(max(0, self.format.findData(ExportDialog.last_format)))
         self.format.setToolTip("The program that will read the files")
         self.decisions = QComboBox()
@@ -137,8 +137,8 @@ class ExportDialog(QDialog):
             n = counts["accepted"] + counts["undecided"]
             self.note.setText("Rejected picks leave the file, moved ones get new numbers, your own follow.")
         else:
-            wanted = exporting.DECISIONS[self.decisions.currentText()]
-            n = sum(counts[d.name.lower()] for d in wanted)
+            decisions = exporting.DECISIONS[self.decisions.currentText()]
+            n = sum(counts[d.name.lower()] for d in decisions)
             hint = "" if n else " Nothing would be written: decide first, or choose other picks."
             self.note.setText(f"{n:,} picks of this project ({rest}).{hint}")
         export = self.buttons.button(QDialogButtonBox.StandardButton.Ok)
@@ -147,13 +147,13 @@ class ExportDialog(QDialog):
 
     def _look(self) -> None:
         session, bench = self._bench.session, self._bench
-        wanted = exporting.DECISIONS[self.decisions.currentText()]
+        decisions = exporting.DECISIONS[self.decisions.currentText()]
         box = self.box_size.value() or None
         self.mend.hide()
         self._asked += 1
         bench.runner.submit(
             # without the images: the line must be there before the button is pressed
-            lambda context: linting.lint(session, decisions=wanted, look=False, box_size_px=box, context=context),
+            lambda context: linting.lint(session, decisions=decisions, look=False, box_size_px=box, context=context),
             title="look for problems",
             quiet=True,
             on_done=partial(self._on_found, self._asked),
@@ -164,12 +164,12 @@ class ExportDialog(QDialog):
         """The dialog is closing: what is still being looked for is not wanted any more."""
         self._asked += 1
 
-    def _on_found(self, asked: int, found: list[ProjectFinding]) -> None:
+    def _on_found(self, asked: int, findings: list[ProjectFinding]) -> None:
         if asked != self._asked:
             return  # other picks were chosen meanwhile: these findings are not about them
-        self._found = found
-        self.lint.setText(linting.one_line(found))
-        n = linting.n_mendable(found)
+        self._found = findings
+        self.lint.setText(linting.one_line(findings))
+        n = linting.n_mendable(findings)
         self.mend.setVisible(n > 0)
         self.mend.setText(f"Mend: reject {count_of(n)}")
 
@@ -204,9 +204,15 @@ class ExportDialog(QDialog):
             if number is not None:
                 return write_back(session, number, out, context=context)
             return exporting.export(
-                session, out, chosen, decisions=decisions, orientation=orientation, suffix=suffix, box_size_px=box,
+                session,
+                out,
+                chosen,
+                decisions=decisions,
+                orientation=orientation,
+                suffix=suffix,
+                box_size_px=box,
                 context=context,
-            )  # fmt: skip
+            )
 
         def done(report: exporting.ExportReport) -> None:
             notes = f" · {'; '.join(report.notes)}" if report.notes else ""

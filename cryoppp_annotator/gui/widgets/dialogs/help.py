@@ -92,8 +92,8 @@ class HelpDialog(QDialog):
         layout.addWidget(buttons)
         # all of it at once where the screen has the room, and no key field takes the first key that is pressed
         room = (parent or self).screen().availableSize() if hasattr(self, "screen") else inner.sizeHint()
-        wanted = inner.sizeHint()
-        self.resize(min(wanted.width() + 100, room.width() - 20), min(wanted.height() + 130, room.height() - 60))
+        size = inner.sizeHint()
+        self.resize(min(size.width() + 100, room.width() - 20), min(size.height() + 130, room.height() - 60))
         buttons.button(QDialogButtonBox.StandardButton.Close).setFocus()
 
     def _mouse(self) -> QGridLayout:

@@ -110,9 +110,9 @@ class ImportDialog(QDialog):
         row.addWidget(folder)
         self.format = QComboBox()
         self.format.addItem(AUTO, None)
-        for name, found in extensions.formats().items():
-            if found.can_read:
-                self.format.addItem(found.title, name)
+        for name, file_format in extensions.formats().items():
+            if file_format.can_read:
+                self.format.addItem(file_format.title, name)
         self.format.setToolTip("Only where a file is not recognised as what it is")
         self.frame = QComboBox()
         self.frame.setToolTip("Where the file counts rows from; the image is asked, so leave it unless you know better")
@@ -200,28 +200,31 @@ class ImportDialog(QDialog):
         self.ok.setEnabled(False)
         session, paths, takes_classes = self._bench.session, self._paths, self._import_classes is not None
         words = {
-            "format": self.format.currentData(), "orientation": self.frame.currentData(),
+            "format": self.format.currentData(),
+            "orientation": self.frame.currentData(),
             "permissive": self.permissive.isChecked(),
-        }  # fmt: skip
+        }
 
         def work(context: JobContext) -> tuple[list[importing.ImportPlan], ClassSet | None]:
-            found = find_class_set(paths) if takes_classes else None
-            picks = paths if found is None else [path for path in paths if not _is_of_classes(path)]
-            return importing.read_many(session, picks, context=context, **words), found
+            class_set = find_class_set(paths) if takes_classes else None
+            picks = paths if class_set is None else [path for path in paths if not _is_of_classes(path)]
+            return importing.read_many(session, picks, context=context, **words), class_set
 
         self._bench.runner.submit(
-            work, title=_reading(paths), on_done=partial(self._on_read, self._asked),
+            work,
+            title=_reading(paths),
+            on_done=partial(self._on_read, self._asked),
             on_failed=partial(self._on_failed, self._asked),
-        )  # fmt: skip
+        )
         self._bench.bridge.ticked.emit()
 
     def _forget(self, _result: int) -> None:
         """The dialog is closing: what is still being read is not wanted any more."""
         self._asked += 1
 
-    def _on_read(self, asked: int, found: tuple[list[importing.ImportPlan], ClassSet | None]) -> None:
+    def _on_read(self, asked: int, contents: tuple[list[importing.ImportPlan], ClassSet | None]) -> None:
         if asked == self._asked:  # else another file was chosen meanwhile
-            before, (self._plans, self._classes) = self._classes, found
+            before, (self._plans, self._classes) = self._classes, contents
             if self._classes is not None and self._classes != before:
                 picks_here = any(self._bench.session.counts().values())
                 self.what.setCurrentText(What.CLASSES if picks_here else What.BOTH)
@@ -235,35 +238,35 @@ class ImportDialog(QDialog):
         return What.PICKS if self._classes is None else What(self.what.currentText())
 
     def _show(self, why: str = "") -> None:
-        n, found, wanted = sum(plan.n_picks for plan in self._plans), self._classes, self._wanted()
+        n, class_set, what = sum(plan.n_picks for plan in self._plans), self._classes, self._wanted()
         for widget in (self.what, self._what_label):
-            widget.setVisible(found is not None)
-        enters = wanted is not What.CLASSES
+            widget.setVisible(class_set is not None)
+        enters = what is not What.CLASSES
         self.decision.setEnabled(enters)
         self.decision.setToolTip(_ENTER_TIP if enters else "2D classes enter no picks")
         self.ok.setEnabled(n > 0)
-        what = [count_of(n)] if enters else []
-        if found is not None and wanted is not What.PICKS:
-            what.append(classes_of(found.n_averages))
-        self.ok.setText(f"Import {' and '.join(what)}" if n else "Import")
+        parts = [count_of(n)] if enters else []
+        if class_set is not None and what is not What.PICKS:
+            parts.append(classes_of(class_set.n_averages))
+        self.ok.setText(f"Import {' and '.join(parts)}" if n else "Import")
         self.ok.setToolTip("" if n else "choose a file first")
         lines = [summary(plan) for plan in self._plans]
-        if found is not None:
-            averages = count_of(found.n_averages, "average")
-            lines.append(f"These particles have 2D classes: {averages} in {found.averages.name}")
+        if class_set is not None:
+            averages = count_of(class_set.n_averages, "average")
+            lines.append(f"These particles have 2D classes: {averages} in {class_set.averages.name}")
         self.said.setText(with_units(why or "\n".join(lines)))
         self.said.setStyleSheet(f"color: {self._bench.ink('error')};" if why else "")
 
     def _on_import(self) -> None:
-        wanted, files, permissive = self._wanted(), tuple(self._paths), self.permissive.isChecked()
+        what, files, permissive = self._wanted(), tuple(self._paths), self.permissive.isChecked()
         chosen, import_classes = self.frame.currentData(), self._import_classes
 
         def follow(plan: importing.ImportPlan) -> None:
             turned = plan.frame.orientation is not plan.declared.orientation
-            if wanted is What.BOTH and import_classes is not None:
+            if what is What.BOTH and import_classes is not None:
                 import_classes(files, plan.frame.orientation if turned else chosen, permissive)
 
-        if wanted is What.CLASSES and import_classes is not None:
+        if what is What.CLASSES and import_classes is not None:
             import_classes(files, chosen, permissive)
         else:
             enter_all(self._bench, self._plans, ENTER_AS[self.decision.currentText()], follow)
@@ -310,9 +313,11 @@ def start_import(bench: Workbench, path: Path, *, decision: Decision = Decision.
         bench.imported.emit()
 
     bench.runner.submit(
-        lambda context: importing.read_many(session, [path], context=context), title=_reading([path]),
-        on_done=lambda plans: enter_all(bench, plans, decision), on_failed=failed,
-    )  # fmt: skip
+        lambda context: importing.read_many(session, [path], context=context),
+        title=_reading([path]),
+        on_done=lambda plans: enter_all(bench, plans, decision),
+        on_failed=failed,
+    )
     bench.bridge.ticked.emit()
 
 
@@ -401,12 +406,12 @@ class FrameDialog(QDialog):
         super().__init__(bench.window)
         self._bench, self._plan, self._on_chosen = bench, plan, on_chosen
         self.setWindowTitle("Where are the particles?")
-        told = QLabel(
+        message = QLabel(
             f"<b>{plan.file.path.name}</b> is {plan.file.format}, whose frame is {describe(plan.declared)}. The image "
             f"says {plan.verdict}, by {plan.verdict.margin_se:.0f} standard errors. In which picture do the rings hold "
             "particles? Nothing is imported until you choose."
         )
-        told.setWordWrap(True)
+        message.setWordWrap(True)
         pictures = QHBoxLayout()
         self.image = QPushButton(f"As the image says: {plan.verdict}")
         self.file = QPushButton(f"As the format says: {describe(plan.declared)}")
@@ -426,7 +431,7 @@ class FrameDialog(QDialog):
         leave = QPushButton("Do not import")
         leave.clicked.connect(self._leave)
         layout = QVBoxLayout(self)
-        layout.addWidget(told)
+        layout.addWidget(message)
         layout.addLayout(pictures)
         layout.addWidget(leave)
 

@@ -118,9 +118,9 @@ class RunOnBox(QWidget):
 
     def _on_file(self) -> None:
         kinds = "Scheduler files (*.json);;All files (*)"
-        found, _ = QFileDialog.getOpenFileName(self, "Scheduler file", str(Path.home()), kinds)
-        if found:
-            self._choice.choose(True, found)
+        path, _ = QFileDialog.getOpenFileName(self, "Scheduler file", str(Path.home()), kinds)
+        if path:
+            self._choice.choose(True, path)
 
     # ------------------------------------------------------------------ trying it
 
@@ -142,20 +142,25 @@ class RunOnBox(QWidget):
         self._tested = address
         self._tell("Testing …", "note")
         self._job = self._bench.runner.submit(
-            work, title=f"test the cluster at {address}", quiet=True, waits=True,
-            on_done=partial(self._on_tested, address), on_failed=self._bench.job_failed, on_end=self._on_end,
-        )  # fmt: skip
+            work,
+            title=f"test the cluster at {address}",
+            quiet=True,
+            waits=True,
+            on_done=partial(self._on_tested, address),
+            on_failed=self._bench.job_failed,
+            on_end=self._on_end,
+        )
         self._enable()
         self._bench.bridge.ticked.emit()
 
-    def _on_tested(self, address: str, found: ClusterSize | EngineError) -> None:
+    def _on_tested(self, address: str, answer: ClusterSize | EngineError) -> None:
         if address != self._choice.address:
             return
-        if isinstance(found, EngineError):
-            said = str(found).replace("/", "/\u200b")  # a long path may be broken, or the panel would grow with it
+        if isinstance(answer, EngineError):
+            said = str(answer).replace("/", "/\u200b")  # a long path may be broken, or the panel would grow with it
             self._tell(f"{said[:1].upper()}{said[1:]}", "error")
         else:
-            self._tell(f"{found.told}; each sees the micrographs and the project.", "info")
+            self._tell(f"{answer.told}; each sees the micrographs and the project.", "info")
 
     def _on_end(self, job: Job) -> None:
         if job is self._job:

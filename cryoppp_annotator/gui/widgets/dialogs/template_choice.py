@@ -98,24 +98,24 @@ class TemplateChoice(QWidget):
 
     def read(self, choose: str = "") -> None:
         """List the sets of the project; ``choose`` one."""
-        wanted = choose or self.list.currentData()
-        found = list_templates(self._session)
-        self._sets = {told.name: told for told in found}
+        name = choose or self.list.currentData()
+        sets = list_templates(self._session)
+        self._sets = {templates.name: templates for templates in sets}
         with QSignalBlocker(self.list):
             self.list.clear()
-            for told in found:
-                self.list.addItem(told.name, told.name)
-            self.list.setCurrentIndex(max(0, self.list.findData(wanted)) if found else -1)
+            for templates in sets:
+                self.list.addItem(templates.name, templates.name)
+            self.list.setCurrentIndex(max(0, self.list.findData(name)) if sets else -1)
         self.refresh()
         self.changed.emit()
 
     def refresh(self) -> None:
         """Say what can be done now."""
-        told = self.chosen
-        self.list.setVisible(told is not None)
-        self.told.setText("" if told is None else with_units(f"{told.told} · {_origin(told)}"))
-        self.told.setVisible(told is not None)
-        self._show_corrected(told)
+        templates = self.chosen
+        self.list.setVisible(templates is not None)
+        self.told.setText("" if templates is None else with_units(f"{templates.told} · {_origin(templates)}"))
+        self.told.setVisible(templates is not None)
+        self._show_corrected(templates)
         busy = _BUSY if self._job is not None else ""
         why = busy or template_making.why_not(self._session)
         self.from_picks.setEnabled(not why)
@@ -124,11 +124,11 @@ class TemplateChoice(QWidget):
         self.from_file.setEnabled(not why)
         self.from_file.setToolTip(why or "An .mrcs of averages, or a map whose projections are made")
 
-    def _show_corrected(self, told: TemplateSet | None) -> None:
+    def _show_corrected(self, templates: TemplateSet | None) -> None:
         """Only of images of another program a person knows what nothing in them says."""
-        self.corrected.setVisible(told is not None and told.source.endswith(".mrcs"))
-        if told is not None:
-            self.corrected.setChecked(told.ctf_corrected)
+        self.corrected.setVisible(templates is not None and templates.source.endswith(".mrcs"))
+        if templates is not None:
+            self.corrected.setChecked(templates.ctf_corrected)
         self.corrected.setToolTip(
             "Whether these images are free of the CTF (as averages of RELION and cryoSPARC usually are).\n"
             "Those are multiplied by each micrograph's CTF where its defocus is known; others must not be, twice"
@@ -141,9 +141,9 @@ class TemplateChoice(QWidget):
         self.changed.emit()
 
     def _on_corrected(self, corrected: bool) -> None:
-        told = self.chosen
-        if told is not None:
-            self._bench.guarded(lambda: set_corrected(self._session, told.name, corrected))
+        templates = self.chosen
+        if templates is not None:
+            self._bench.guarded(lambda: set_corrected(self._session, templates.name, corrected))
             self.read()
 
     def _on_from_picks(self) -> None:
@@ -155,11 +155,11 @@ class TemplateChoice(QWidget):
         )
 
     def _on_from_file(self) -> None:
-        found, _ = QFileDialog.getOpenFileName(
+        path, _ = QFileDialog.getOpenFileName(
             self, "Templates or a map", str(self._session.data_root), "MRC (*.mrcs *.mrc *.map)"
         )
-        if found:
-            self.use_file(Path(found))
+        if path:
+            self.use_file(Path(path))
 
     def use_file(self, path: Path) -> None:
         """Keep the images of a file, or the projections of a map, and choose them."""
@@ -194,6 +194,6 @@ class TemplateChoice(QWidget):
             self.refresh()
 
 
-def _origin(told: TemplateSet) -> str:
+def _origin(templates: TemplateSet) -> str:
     """Where a set comes from, without folders."""
-    return Path(told.source).name if "/" in told.source else told.source
+    return Path(templates.source).name if "/" in templates.source else templates.source

@@ -85,12 +85,12 @@ class CheckPanel(QWidget):
         """Look, in the background."""
         self.look.setEnabled(False)
         self._said.setText("looking …")
-        session, look = self._bench.session, self._images.isChecked()
+        session, with_images = self._bench.session, self._images.isChecked()
         head = session.store.head
         self._job = self._bench.runner.submit(
-            lambda context: linting.lint(session, look=look, context=context),
+            lambda context: linting.lint(session, look=with_images, context=context),
             title="look for problems",
-            on_done=lambda found: self._on_found(head, found),
+            on_done=lambda findings: self._on_found(head, findings),
             on_failed=self._on_failed,
         )
         self._bench.bridge.ticked.emit()
@@ -107,12 +107,12 @@ class CheckPanel(QWidget):
             self.look.setEnabled(True)
             self._said.setText("looking was cancelled; nothing was changed")
 
-    def _on_found(self, head: int, found: list[ProjectFinding]) -> None:
+    def _on_found(self, head: int, findings: list[ProjectFinding]) -> None:
         self._head = head
         self.look.setEnabled(True)
         order = list(Severity)
-        self._found = sorted(found, key=lambda item: order.index(item.finding.severity))
-        self._said.setText(count_of(len(found), "finding") if found else "Nothing suspicious was found.")
+        self._found = sorted(findings, key=lambda item: order.index(item.finding.severity))
+        self._said.setText(count_of(len(findings), "finding") if findings else "Nothing suspicious was found.")
         self._tell_age()  # steps may have been made while it looked
         self.table.setRowCount(len(self._found))
         for row, item in enumerate(self._found):

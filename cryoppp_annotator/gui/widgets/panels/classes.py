@@ -206,9 +206,12 @@ class ClassesPanel(QWidget):
             return
         session, self._missed = self._session, []
         self._job = self._bench.runner.submit(
-            lambda context: load_pictures(session, run, context=context), title=f"read classes of {run.name}",
-            quiet=True, on_done=self._show, on_failed=self._on_load_failed,
-        )  # fmt: skip
+            lambda context: load_pictures(session, run, context=context),
+            title=f"read classes of {run.name}",
+            quiet=True,
+            on_done=self._show,
+            on_failed=self._on_load_failed,
+        )
 
     def _on_load_failed(self, job: Job) -> None:
         self._pictures = None
@@ -311,13 +314,13 @@ class ClassesPanel(QWidget):
             self.where_title.setText("Choose classes to see where their picks are." if self.shown else "")
             self.where.setVisible(False)
             return
-        found = self._pictures.members.where(chosen)
+        counts = self._pictures.members.where(chosen)
         current = self._session.current_id
-        here = dict(found).get(current, 0) if current is not None else 0
-        total = sum(n for _, n in found)
+        here = dict(counts).get(current, 0) if current is not None else 0
+        total = sum(n for _, n in counts)
         what = f"Class {chosen[0]}" if len(chosen) == 1 else classes_of(len(chosen))
-        self.where_title.setText(f"{what}, {count_of(total)}: {here:,} here, on {count_of(len(found), 'micrograph')}")
-        for number, n in found[:_LISTED]:
+        self.where_title.setText(f"{what}, {count_of(total)}: {here:,} here, on {count_of(len(counts), 'micrograph')}")
+        for number, n in counts[:_LISTED]:
             item = QListWidgetItem(f"{n:,}  ·  {self._session.micrograph(number).name}")
             item.setData(Qt.ItemDataRole.UserRole, number)
             if number == current:
@@ -325,8 +328,8 @@ class ClassesPanel(QWidget):
                 font.setBold(True)
                 item.setFont(font)
             self.where.addItem(item)
-        if len(found) > _LISTED:
-            self.where.addItem(f"… and {len(found) - _LISTED:,} more")
+        if len(counts) > _LISTED:
+            self.where.addItem(f"… and {len(counts) - _LISTED:,} more")
         self.where.setVisible(True)
 
     def _on_where(self, item: QListWidgetItem) -> None:
@@ -343,12 +346,12 @@ class ClassesPanel(QWidget):
         """Show the particles of classes."""
         if self.shown is None or self._pictures is None or not numbers:
             return
-        told = self._pictures.run.record.get("parameters", {})
+        parameters = self._pictures.run.record.get("parameters", {})
         self._pages.setCurrentIndex(1)
         middle = self._threshold_shown()
         doubtful = any(is_doubtful(self.model.tile(k).summary, middle) for k in numbers)
         self.particles.open(
-            self._pictures.members, numbers, invert=bool(told.get("invert", True)), worst_first=doubtful
+            self._pictures.members, numbers, invert=bool(parameters.get("invert", True)), worst_first=doubtful
         )
         self._light()
 

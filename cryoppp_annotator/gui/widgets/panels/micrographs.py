@@ -178,10 +178,10 @@ class MicrographsPanel(QWidget):
             return
         self._go(self.model.rows[index.row()])
 
-    def _go(self, wanted: int) -> None:
-        if wanted != self._session.current_id:
+    def _go(self, micrograph_id: int) -> None:
+        if micrograph_id != self._session.current_id:
             try:
-                self._session.go(wanted)
+                self._session.go(micrograph_id)
             except AnnotatorError as error:
                 self._bench.say(str(error), "error")
 
@@ -233,9 +233,9 @@ class MicrographsPanel(QWidget):
 
     def _show_plot(self) -> None:
         self.plot.show_counts(self._session.micrographs, self.model.above, self._session.current_id)
-        told = "" if self.plot.isHidden() else self.plot.text()
-        self._told.setText(told or " ")  # the line keeps its height
-        self._told.setToolTip(told)
+        text = "" if self.plot.isHidden() else self.plot.text()
+        self._told.setText(text or " ")  # the line keeps its height
+        self._told.setToolTip(text)
 
     def _on_changed(self, _announcement: Announcement) -> None:
         self._show_counts()

@@ -244,8 +244,8 @@ class ParticleGallery(QWidget):
             return
         if self._job is not None and not self._job.over:
             self._job.cancel()
-        wanted = self.model.missing(self.view.rows_in_sight(ahead=1))
-        if not len(wanted):
+        missing = self.model.missing(self.view.rows_in_sight(ahead=1))
+        if not len(missing):
             return
         session, invert, post, asked = self._session, self._invert, self._post, self._asked
 
@@ -253,12 +253,15 @@ class ParticleGallery(QWidget):
             post.arrived.emit(asked, ids, greys)
 
         def work(context: JobContext) -> dict[int, str]:
-            return cut_crops(session, wanted, invert=invert, on_some=hand_on, context=context)
+            return cut_crops(session, missing, invert=invert, on_some=hand_on, context=context)
 
         self._job = self._bench.runner.submit(
-            work, title="cut out particles", quiet=True, on_done=self.model.add_failures,
+            work,
+            title="cut out particles",
+            quiet=True,
+            on_done=self.model.add_failures,
             on_failed=self._bench.job_failed,
-        )  # fmt: skip
+        )
 
     # ------------------------------------------------------------------ deciding
 
@@ -266,19 +269,19 @@ class ParticleGallery(QWidget):
         self._finish_click()
         particle, now = int(self.model.ids[index.row()]), self.model.decision(index.row())
         if now is Decision.REJECTED:
-            wanted = self._before.get(particle, Decision.UNDECIDED)
+            decision = self._before.get(particle, Decision.UNDECIDED)
         else:
             self._before[particle] = now
-            wanted = Decision.REJECTED
-        self._clicked = (particle, wanted, now)
-        self.model.show_soon(particle, wanted)  # seen at once
+            decision = Decision.REJECTED
+        self._clicked = (particle, decision, now)
+        self.model.show_soon(particle, decision)  # seen at once
         self._decide.start(QApplication.doubleClickInterval())
 
     def _on_single(self) -> None:
         if self._clicked is None:
             return
-        (particle, wanted, _), self._clicked = self._clicked, None
-        self._give([particle], wanted)
+        (particle, decision, _), self._clicked = self._clicked, None
+        self._give([particle], decision)
         self.model.show_soon(particle, None)
 
     def _finish_click(self) -> None:

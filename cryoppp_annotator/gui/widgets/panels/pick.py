@@ -329,8 +329,8 @@ class PickPanel(QScrollArea):
             keys = ", ".join(self._bench.keys_of(name))
             # a button needs a selection: the pointer is on the button, not on a pick
             button.setEnabled(bool(n))
-            told = f"{command.title} ({keys})" if keys else command.title
-            button.setToolTip(told + ("" if n else "\nselect some picks first"))
+            tip = f"{command.title} ({keys})" if keys else command.title
+            button.setToolTip(tip + ("" if n else "\nselect some picks first"))
 
     def _describe(self, particle: int) -> str:
         p = self._session.particles
@@ -390,10 +390,10 @@ class PickPanel(QScrollArea):
         button.setText(f"{text}{what}")
         button.setEnabled(n > 0)
         hidden = f"{of - n:,} more are hidden below the threshold: they are rejected, but not accepted, with the others"
-        told = f"{text} undecided picks. One step, one undo" if n else "nothing is undecided there"
+        tip = f"{text} undecided picks. One step, one undo" if n else "nothing is undecided there"
         if of > n:
-            told = f"{told}\n{hidden}" if n else f"all {of:,} undecided picks are hidden below the threshold"
-        button.setToolTip(told)
+            tip = f"{tip}\n{hidden}" if n else f"all {of:,} undecided picks are hidden below the threshold"
+        button.setToolTip(tip)
 
     def _everywhere(self, value: float | None) -> tuple[int, int, int]:
         """Undecided picks of the project: all, above, below; counted in the background, the last known until then."""

@@ -56,19 +56,35 @@ class ClassMenu(QMenu):
         none = no_run or ("" if chosen else "choose classes first")
         some = f"of {classes_of(len(chosen))}" if chosen else "of all classes"
         entries: tuple[tuple[str, str, Callable[[], object], str], ...] = (
-            (f"Re-centre the picks {some}", no_run, self._on_recentre,
-             "Moves picks to the centres found; those you moved since stay. One step, one undo."),
+            (
+                f"Re-centre the picks {some}",
+                no_run,
+                self._on_recentre,
+                "Moves picks to the centres found; those you moved since stay. One step, one undo.",
+            ),
             ("Use as templates", none, self._on_templates, "Keeps the chosen averages for a template picker"),
-            ("Re-classify these only", none or panel.run.why_not(), self._on_reclassify,
-             "A new classification of the picks of the chosen classes"),
+            (
+                "Re-classify these only",
+                none or panel.run.why_not(),
+                self._on_reclassify,
+                "A new classification of the picks of the chosen classes",
+            ),
             ("Box and pixel size…", "", panel.run.boxes.fold.toggle, "Of the boxes that are classified next"),
-            ("Set undecided again", none, lambda: panel.decide(chosen, Decision.UNDECIDED),
-             self._bench.keyed("The picks of these classes, on every micrograph ({undecide})")),
-            ("Import classes…", "", self._on_import,
-             "Made in RELION (run_it025_data.star) or cryoSPARC (.cs); or drop the files here"),
+            (
+                "Set undecided again",
+                none,
+                lambda: panel.decide(chosen, Decision.UNDECIDED),
+                self._bench.keyed("The picks of these classes, on every micrograph ({undecide})"),
+            ),
+            (
+                "Import classes…",
+                "",
+                self._on_import,
+                "Made in RELION (run_it025_data.star) or cryoSPARC (.cs); or drop the files here",
+            ),
             ("Export these classes…", no_run, self._on_export, "Averages, particles and a summary, into a folder"),
             ("Forget this run…", no_run, self._on_forget, "Picks and decisions stay"),
-        )  # fmt: skip
+        )
         for text, why, run_it, tip in entries:
             if text.startswith("Import"):
                 self.addSeparator()
@@ -106,9 +122,10 @@ class ClassMenu(QMenu):
         if run is None:
             return
         asked = QMessageBox.question(
-            self._panel, "Forget these classes?",
+            self._panel,
+            "Forget these classes?",
             f"“{run.name}” and its averages are deleted. Picks and decisions stay. This cannot be undone.",
-        )  # fmt: skip
+        )
         if asked == QMessageBox.StandardButton.Yes and self._bench.guarded(
             lambda: decide.forget_run(self._session, run)
         ):
@@ -128,9 +145,11 @@ class ClassMenu(QMenu):
             return export_run(session, run, folder, context=context)
 
         bench.runner.submit(
-            work, title=f"export classes to {folder.name}", on_failed=bench.job_failed,
+            work,
+            title=f"export classes to {folder.name}",
+            on_failed=bench.job_failed,
             on_done=lambda files: bench.say(f"wrote {', '.join(file.name for file in files)} to {folder}"),
-        )  # fmt: skip
+        )
         bench.bridge.ticked.emit()
 
     def _on_import(self) -> None:
@@ -153,9 +172,11 @@ class ClassMenu(QMenu):
                 return doubt, compare(session, doubt.plan, context)
 
         bench.runner.submit(
-            work, title=f"import classes of {files[0].name}", on_failed=bench.job_failed,
+            work,
+            title=f"import classes of {files[0].name}",
+            on_failed=bench.job_failed,
             on_done=lambda brought: self._on_imported(files, permissive, brought),
-        )  # fmt: skip
+        )
         bench.bridge.ticked.emit()
 
     def _on_imported(

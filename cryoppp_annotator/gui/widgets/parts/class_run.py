@@ -226,14 +226,17 @@ class RunBox(QWidget):
 
     def _fill_picks(self) -> None:
         sets = self._session.pick_sets
-        wanted = [("all picks", None), *((with_units(str(told["name"])), number) for number, told in sets.items())]
+        choices = [
+            ("all picks", None),
+            *((with_units(str(pick_set["name"])), number) for number, pick_set in sets.items()),
+        ]
         present = [(self.picks.itemText(k), self.picks.itemData(k)) for k in range(self.picks.count())]
-        if wanted == present:
+        if choices == present:
             return
         kept = self.picks.currentData()
         with QSignalBlocker(self.picks):
             self.picks.clear()
-            for text, number in wanted:
+            for text, number in choices:
                 self.picks.addItem(text, number)
             self.picks.setCurrentIndex(max(0, self.picks.findData(kept)) if kept is not None else 0)
         self.picks.setVisible(True)
@@ -261,7 +264,7 @@ class RunBox(QWidget):
         if why := self.why_not():
             self._bench.say(why, "info")
             return
-        wanted = self.options() if options is None else options
+        chosen = self.options() if options is None else options
         session, post, run_on = self._session, self._post, self._bench.run_on
         scheduler = run_on.scheduler
 
@@ -269,12 +272,16 @@ class RunBox(QWidget):
             post.arrived.emit((as_greys(preview.averages), preview.share, preview.n_picks, preview.iteration))
 
         def work(context: JobContext) -> RunResult:
-            return decide.classify_project(session, wanted, context=context, on_iteration=hand_on, scheduler=scheduler)
+            return decide.classify_project(session, chosen, context=context, on_iteration=hand_on, scheduler=scheduler)
 
         self._job = self._bench.runner.submit(
-            work, title="classify picks", on_done=self._on_done, on_failed=self._on_failed, where=run_on.where,
+            work,
+            title="classify picks",
+            on_done=self._on_done,
+            on_failed=self._on_failed,
+            where=run_on.where,
             if_cancelled="nothing is changed, earlier classes stay",
-        )  # fmt: skip
+        )
         self._watching = True
         self._fill_list()
         self.list.setCurrentIndex(0)
@@ -427,20 +434,22 @@ class RunBox(QWidget):
         if run is None or self.running or not self.isVisible():
             return
 
-        def look(context: JobContext) -> tuple[int, int, int]:
+        def compare(context: JobContext) -> tuple[int, int, int]:
             return decide.changed_since(session, run)
 
         self._looked = asked = self._looked + 1
         self._bench.runner.submit(
-            look, title="compare the classes with the picks", quiet=True,
-            on_done=lambda found: self._on_looked(asked, run, found),
-        )  # fmt: skip
+            compare,
+            title="compare the classes with the picks",
+            quiet=True,
+            on_done=lambda counts: self._on_looked(asked, run, counts),
+        )
 
-    def _on_looked(self, asked: int, run: ClassRun, found: tuple[int, int, int]) -> None:
+    def _on_looked(self, asked: int, run: ClassRun, counts: tuple[int, int, int]) -> None:
         if asked != self._looked or self.shown is not run or self.running:
             return
-        n = sum(found)
-        added, removed, moved = found
+        n = sum(counts)
+        added, removed, moved = counts
         words = [f"{k:,} {what}" for k, what in ((added, "new"), (removed, "removed"), (moved, "moved")) if k]
         self.outdated.setText(f"Out of date: {count_of(n)} changed since ({', '.join(words)})" if n else "")
         self._old.setVisible(n > 0)

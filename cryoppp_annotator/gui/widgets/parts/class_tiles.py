@@ -170,8 +170,10 @@ class ClassDelegate(TileDelegate):
             return
         left = box.x()
         for n, decision in (
-            (accepted, Decision.ACCEPTED), (undecided, Decision.UNDECIDED), (rejected, Decision.REJECTED),
-        ):  # fmt: skip
+            (accepted, Decision.ACCEPTED),
+            (undecided, Decision.UNDECIDED),
+            (rejected, Decision.REJECTED),
+        ):
             width = box.width() * n / total
             painter.fillRect(QRectF(left, box.y(), width, box.height()), QColor(HEX[decision]))
             left += width
@@ -189,21 +191,23 @@ class ClassDelegate(TileDelegate):
         metrics = QFontMetrics(self.font)
         left = upper.x()
         for n, decision in (
-            (accepted, Decision.ACCEPTED), (undecided, Decision.UNDECIDED), (rejected, Decision.REJECTED),
-        ):  # fmt: skip
+            (accepted, Decision.ACCEPTED),
+            (undecided, Decision.UNDECIDED),
+            (rejected, Decision.REJECTED),
+        ):
             painter.setPen(QColor(HEX[decision]) if n else QColor("#565D66"))
             word = f"{n:,}"
             painter.drawText(QRectF(left, upper.y(), upper.right() - left, upper.height()), start, word)
             left += metrics.horizontalAdvance(word) + metrics.horizontalAdvance(" ") * 1.6
         item = tile.summary
-        told = [] if math.isnan(item.quality) else [f"q {item.quality:.2f}"]
+        words = [] if math.isnan(item.quality) else [f"q {item.quality:.2f}"]
         if not math.isnan(item.resolution_A):
-            told.append(f"{item.resolution_A:.0f} Å")
+            words.append(f"{item.resolution_A:.0f} Å")
         if item.kind != "structure":
-            told = [item.kind]
+            words = [item.kind]
         painter.setPen(_FAINT)
-        painter.drawText(lower, start, " · ".join(told))
-        if metrics.horizontalAdvance(" · ".join(told) + f"  {item.number}") < box.width():
+        painter.drawText(lower, start, " · ".join(words))
+        if metrics.horizontalAdvance(" · ".join(words) + f"  {item.number}") < box.width():
             painter.drawText(lower, end, f"{item.number}")
 
 
@@ -284,11 +288,11 @@ class TileView(QListView):
 
     def choose_rows(self, rows: Sequence[int]) -> None:
         """Select rows instead of what is selected."""
-        model, wanted = self.model(), QItemSelection()
+        model, selection = self.model(), QItemSelection()
         for row in rows:
             index = model.index(row, 0)
-            wanted.select(index, index)
-        self.selectionModel().select(wanted, QItemSelectionModel.SelectionFlag.ClearAndSelect)
+            selection.select(index, index)
+        self.selectionModel().select(selection, QItemSelectionModel.SelectionFlag.ClearAndSelect)
         if rows:
             self.selectionModel().setCurrentIndex(model.index(rows[0], 0), QItemSelectionModel.SelectionFlag.NoUpdate)
             self.scrollTo(model.index(rows[0], 0))

@@ -80,9 +80,9 @@ class Overlay(QWidget):
             self._refresh()
 
     def _refresh(self) -> None:
-        wanted = bool(self._polygon or self._circles or self.text or self._mark)
-        self.setVisible(wanted)
-        if wanted:
+        drawn = bool(self._polygon or self._circles or self.text or self._mark)
+        self.setVisible(drawn)
+        if drawn:
             self.raise_()
             self.update()
 

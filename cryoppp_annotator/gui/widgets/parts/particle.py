@@ -174,8 +174,8 @@ class ParticleBox(QGroupBox):
         with QSignalBlocker(self.pixel_size):
             self.pixel_size.setValue(self._session.pixel_size_A(current))
         header = current.header_pixel_size_A
-        told = "nothing" if header is None else f"{header:.4g} Å/px"
-        self.pixel_size.setToolTip(f"The header says {told}; 0 = as the header says")
+        size = "nothing" if header is None else f"{header:.4g} Å/px"
+        self.pixel_size.setToolTip(f"The header says {size}; 0 = as the header says")
         doubt = self._session.pixel_size_doubt(current)
         self.doubt.setText(with_units(f"⚠ {doubt}; enter the true one") if doubt else "")
         self.doubt.setVisible(bool(doubt))

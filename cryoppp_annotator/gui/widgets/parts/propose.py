@@ -67,8 +67,8 @@ class ProposeBox(QGroupBox):
         self._bench = bench
         self.learned: Learned | None = None
         self.picker = QComboBox()
-        for name, found in extensions.pickers().items():
-            self.picker.addItem(found.title, name)
+        for name, picker in extensions.pickers().items():
+            self.picker.addItem(picker.title, name)
         known = self.picker.findData(bench.kept.get("picker"))
         self.picker.setCurrentIndex(known if known >= 0 else max(0, self.picker.findData("log")))
         self.programs = Programs(bench)
@@ -200,8 +200,8 @@ class ProposeBox(QGroupBox):
         self.everywhere.setToolTip(missing or "\n".join(words for words in (_EVERYWHERE, run_on.told) if words))
 
     def _on_whole(self) -> None:
-        wanted = float(self.box_px.value()) if self.whole.isChecked() else 0.0
-        self._bench.guarded(lambda: set_whole_box_px(self._bench.session, wanted))
+        side_px = float(self.box_px.value()) if self.whole.isChecked() else 0.0
+        self._bench.guarded(lambda: set_whole_box_px(self._bench.session, side_px))
         self.refresh()
 
     def _missing(self, name: str) -> str:
@@ -236,11 +236,11 @@ class ProposeBox(QGroupBox):
     def _on_everywhere(self) -> None:
         if self.question.needed_for("Propose", self._on_everywhere):
             return
-        wanted = [m for m in self._bench.session.micrographs if m.state not in FINISHED_STATES and not m.problem]
-        if not wanted:
+        micrographs = [m for m in self._bench.session.micrographs if m.state not in FINISHED_STATES and not m.problem]
+        if not micrographs:
             self._bench.say("every micrograph is finished", "info")
             return
-        self._start(wanted, only_unfinished=True)
+        self._start(micrographs, only_unfinished=True)
 
     def _would_learn(self) -> bool:
         """Whether it should learn again by itself: it has, here, and there are so many more decisions."""
@@ -281,22 +281,26 @@ class ProposeBox(QGroupBox):
                 learned = learning.learn(session, polarity=polarity, context=context)
                 context.log(learned.told)
                 given = learning.parameters_of(learned)
-            found = proposing.propose(
+            proposal = proposing.propose(
                 session, name, micrographs, parameters=given, avoid=avoid, scheduler=scheduler, context=context
             )
-            if found.failed and not found.found:
-                raise EngineError(proposing.why_failed(found))
-            return found, learned
+            if proposal.failed and not proposal.found:
+                raise EngineError(proposing.why_failed(proposal))
+            return proposal, learned
 
         bench.over("propose")
         title, done = f"propose on {where}", partial(self._on_done, only_unfinished)
         if by_itself:
             title, done = f"learn again, {where}", partial(self._on_learned, micrographs[0].id)
         job = bench.runner.submit(
-            work, title=title, on_done=done, on_failed=self._on_failed, on_end=self._on_end,
+            work,
+            title=title,
+            on_done=done,
+            on_failed=self._on_failed,
+            on_end=self._on_end,
             where=bench.run_on.where if only_unfinished else bench.run_on.here,
             if_cancelled=_IF_CANCELLED if len(micrographs) > 1 else "",
-        )  # fmt: skip
+        )
         bench.bridge.ticked.emit()
         return job
 
@@ -322,11 +326,11 @@ class ProposeBox(QGroupBox):
             proposal = self._of_unfinished(proposal)
         if learned is not None:
             self.learned = learned
-        told = f" · {learned.told}" if learned is not None else ""
+        learned_from = f" · {learned.told}" if learned is not None else ""
         level = "warning" if proposal.failed else "info"
 
         def tell(line: str) -> None:
-            self._bench.say(line + told + self._all_hidden(proposal), level)
+            self._bench.say(line + learned_from + self._all_hidden(proposal), level)
 
         def enter() -> None:
             proposing.enter(self._bench.session, proposal, tell)

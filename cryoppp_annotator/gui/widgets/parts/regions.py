@@ -164,8 +164,8 @@ class RegionsBox(QGroupBox):
             self.list.clear()
             for region in self.shown:
                 size = regions.share_of(region, current) if current is not None else ""
-                told = f"{letter_of(region)}  {name_of(region)} · {size} of the micrograph"
-                item = QListWidgetItem(_swatch(region.reason), told)
+                line = f"{letter_of(region)}  {name_of(region)} · {size} of the micrograph"
+                item = QListWidgetItem(_swatch(region.reason), line)
                 item.setData(Qt.ItemDataRole.UserRole, region.id)
                 self.list.addItem(item)
             self._mark()
@@ -204,9 +204,9 @@ class RegionsBox(QGroupBox):
         total = sum(counts.values())
         self.reject.setEnabled(total > 0)
         self.reject.setText(f"Reject {count_of(total)} in them" if total else "Reject picks in them")
-        told = ", ".join(f"{k:,} as {Reason(reason).label}" for reason, k in sorted(counts.items()))
+        reasons = ", ".join(f"{k:,} as {Reason(reason).label}" for reason, k in sorted(counts.items()))
         self.reject.setToolTip(
-            f"On this micrograph: {told}. Undecided picks only; what you decided stays. One undo."
+            f"On this micrograph: {reasons}. Undecided picks only; what you decided stays. One undo."
             if total
             else "no undecided pick lies in a region here"
         )
@@ -287,9 +287,9 @@ class RegionsBox(QGroupBox):
             self._looking.cancel()
             self._bench.say("cancelled; nothing was marked", "info")
             return
-        wanted = [m for m in self._session.micrographs if not m.problem]
-        if wanted:
-            self._find(wanted)
+        micrographs = [m for m in self._session.micrographs if not m.problem]
+        if micrographs:
+            self._find(micrographs)
 
     def _find(self, micrographs: Sequence[Micrograph]) -> None:
         bench, session = self._bench, self._session
@@ -311,8 +311,8 @@ class RegionsBox(QGroupBox):
             self._bench.bridge.ticked.disconnect(self._on_tick)
             self._show_buttons()
 
-    def _on_found(self, found: regions.Found) -> None:
-        self._bench.guarded(lambda: regions.enter_found(self._session, found, self._bench.say))
+    def _on_found(self, detected: regions.Found) -> None:
+        self._bench.guarded(lambda: regions.enter_found(self._session, detected, self._bench.say))
 
     def _on_reject(self) -> None:
         here = self._session.current_id

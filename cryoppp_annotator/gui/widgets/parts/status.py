@@ -20,7 +20,7 @@ _LONG_WORD = 22
 
 def shortened(text: str) -> str:
     """A message with long names cut from the left; paths are left whole."""
-    return re.sub(r"(?<!\S)[^\s/\\]+(?!\S)", lambda found: _tail(found[0]), text)
+    return re.sub(r"(?<!\S)[^\s/\\]+(?!\S)", lambda match: _tail(match[0]), text)
 
 
 def _tail(word: str) -> str:

@@ -162,7 +162,7 @@ class ViewBox(QGroupBox):
         sets = self._session.pick_sets
         for widget in (self._set, self._set_label):
             widget.setVisible(len(sets) > 1)
-        shown = [None, *(i for i, told in sets.items() if told["kind"] != "hand")]
+        shown = [None, *(i for i, pick_set in sets.items() if pick_set["kind"] != "hand")]
         if [self._set.itemData(k) for k in range(self._set.count())] != shown:
             self._set.clear()
             for i in shown:
@@ -192,20 +192,22 @@ class ViewBox(QGroupBox):
         self._legend.setText(_legend(bench.particles_layer.colour_by))
 
 
-def _name_of_picture(told: str) -> str:
+def _name_of_picture(record: str) -> str:
     """File name of an attached picture; empty where there is none."""
-    if not told:
+    if not record:
         return ""
     try:
-        return Path(str(json.loads(told)["path"])).name
+        return Path(str(json.loads(record)["path"])).name
     except (ValueError, TypeError, KeyError):
         return "a picture"
 
 
 def _legend(by: ColourBy) -> str:
     if by is ColourBy.DECISION:
-        rings = [f"<span style='color:{HEX[d]}; background:#262930; font-size:large'>◯</span> {WORDS[d]}" for d in
-                 (Decision.ACCEPTED, Decision.UNDECIDED, Decision.REJECTED)]  # fmt: skip
+        rings = [
+            f"<span style='color:{HEX[d]}; background:#262930; font-size:large'>◯</span> {WORDS[d]}"
+            for d in (Decision.ACCEPTED, Decision.UNDECIDED, Decision.REJECTED)
+        ]
         return " &nbsp; ".join(rings)
     if by is ColourBy.SCORE:
         return "dark blue = lowest score here, yellow = highest, grey = none"

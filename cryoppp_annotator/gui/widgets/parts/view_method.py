@@ -170,9 +170,11 @@ class MethodFold(QWidget):
             self._bench.guarded(lambda: self._bench.say(attached.enter(self._session, plan)))
 
         self._bench.runner.submit(
-            partial(attached.find, self._session, folder), title=f"pictures in {folder.name}", on_done=enter,
+            partial(attached.find, self._session, folder),
+            title=f"pictures in {folder.name}",
+            on_done=enter,
             on_failed=self._bench.job_failed,
-        )  # fmt: skip
+        )
 
     def _on_detach(self) -> None:
         self._bench.guarded(lambda: attached.detach(self._session))
@@ -190,10 +192,10 @@ class MethodFold(QWidget):
             if not spin.hasFocus():
                 with QSignalBlocker(spin):
                     spin.setValue(value)
-        told = "Underfocus, mean of both axes; 0 = unknown. The automatic method then also turns the phases back"
+        tip = "Underfocus, mean of both axes; 0 = unknown. The automatic method then also turns the phases back"
         if known is not None and known.defocus.u_A != known.defocus.v_A:
-            told += f"\n{known.defocus.u_A:.0f} and {known.defocus.v_A:.0f} Å at {known.defocus.angle_deg:.1f}°"
-        self.defocus.setToolTip(told if current is not None else "open a micrograph first")
+            tip += f"\n{known.defocus.u_A:.0f} and {known.defocus.v_A:.0f} Å at {known.defocus.angle_deg:.1f}°"
+        self.defocus.setToolTip(tip if current is not None else "open a micrograph first")
         n = sum(bool(m.picture) for m in self._session.micrographs)
         self.detach.setEnabled(n > 0)
         self.detach.setText(f"detach {n:,}" if n else "detach all")
