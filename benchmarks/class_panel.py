@@ -34,7 +34,7 @@ SIDE = 4096
 ROWS: list[tuple[str, str, str]] = []
 
 
-def told(what: str, wall: list[float], own: list[float]) -> None:
+def report(what: str, wall: list[float], own: list[float]) -> None:
     w, o = np.array(wall) * 1e3, np.array(own) * 1e3
     row = (what, f"{np.median(w):.0f} / {w.max():.0f} ms", f"{np.median(o):.0f} / {o.max():.0f} ms")
     ROWS.append(row)
@@ -150,7 +150,7 @@ class Bench:
             self.app.processEvents()
             wall.append(time.perf_counter() - w)
             own.append(time.thread_time() - o)
-        told(what, wall, own)
+        report(what, wall, own)
 
     def big(self, what: str, action: Callable[[], object]) -> None:
         """A step that goes on in the background: how long the window stood still, and how long the step took."""
@@ -174,7 +174,7 @@ class Bench:
             wall.append(time.perf_counter() - w)
             own.append(time.thread_time() - o)
             time.sleep(0.002)
-        told(what, wall, own)
+        report(what, wall, own)
         shares = ", ".join(
             f"{100 * (np.array(wall) > limit).mean():.2f} % over {1e3 * limit:.0f} ms" for limit in (0.05, 0.1)
         )
@@ -205,12 +205,12 @@ def large(folder: Path, arguments: argparse.Namespace) -> None:
     bench.clock("choose picks on the canvas", [lambda k=k: focus.select(p.id[: 20 * k]) for k in range(12)])
     sizes = {k: sum(model.tile(k).counts) for k in numbers}
     session = bench.annotator.bench.session
-    for wanted in (300, 1000, 3000, 10_000):
-        k = min(numbers, key=lambda n: abs(sizes[n] - wanted))
+    for n_picks in (300, 1000, 3000, 10_000):
+        k = min(numbers, key=lambda n: abs(sizes[n] - n_picks))
         for what, action in (("reject", lambda k=k: panel.decide([k], Decision.REJECTED)), ("undo", session.undo)):
             bench.big(f"{what} a class of {sizes[k]:,} picks", action)
-    for wanted in (100_000, 10**9):
-        some = numbers[: int(np.searchsorted(np.cumsum([sizes[n] for n in numbers]), wanted)) + 1]
+    for n_picks in (100_000, 10**9):
+        some = numbers[: int(np.searchsorted(np.cumsum([sizes[n] for n in numbers]), n_picks)) + 1]
         n = sum(sizes[k] for k in some)
         for what, action in (
             ("reject", lambda some=some: panel.decide(some, Decision.REJECTED)),

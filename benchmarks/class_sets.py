@@ -91,26 +91,26 @@ def beta_galactosidase(data: Path, *, lite: bool, n_random: int = 120, seed: int
     """CryoPPP 10017: accepted picks, hand negatives, random places; denoised MRC, or all five micrographs as JPG."""
     rng = np.random.default_rng(seed)
     root = data / ("cryoppp_lite/10017" if lite else "cryoppp/10017")
-    found = []
+    parts = []
     for path in sorted((root / "micrographs").iterdir()):
         image = np.asarray(images.read(path))
         height = image.shape[0]
         truth = _labels(root / f"ground_truth/particle_coordinates/{path.stem}.csv")
         if not lite:
             truth[:, 1] = height - truth[:, 1]
-        others = {
+        by_source = {
             kind: data / f"picks_10017/{kind}_box/{path.stem}.box"
             for kind in ("hand_negative", "cryolo", "topaz", "deeppicker", "hand_positive")
         }
-        boxes = {kind: _boxes(file) for kind, file in others.items() if file.exists()}
+        boxes = {kind: _boxes(file) for kind, file in by_source.items() if file.exists()}
         if lite:  # stored upside down against the MRC
             for places in boxes.values():
                 places[:, 1] = height - 1 - places[:, 1]
         negative = boxes.pop("hand_negative")
         known = np.concatenate([truth, *boxes.values()])
         random = _away(rng, known, image.shape, 108.0, n_random)
-        found.append(_cut(image, truth, np.concatenate([negative, random]), 108.0))
-    stack, good = (np.concatenate(part) for part in zip(*found, strict=True))
+        parts.append(_cut(image, truth, np.concatenate([negative, random]), 108.0))
+    stack, good = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Set("10017, 5 JPG" if lite else "10017, 2 MRC", stack, good)
 
 
@@ -118,12 +118,12 @@ def apoferritin(data: Path, n_random: int = 60) -> Set:
     """Raw micrographs of EMPIAR-10146 with hand labels, random places as junk (some hold what nobody labelled)."""
     rng = np.random.default_rng(0)
     root = data / "apoferritin_10146"
-    found = []
+    parts = []
     for path in sorted((root / "micrographs").glob("*.mrc")):
         image = np.asarray(images.read(path))
         truth = _labels(root / f"labels_csv/{path.stem}.csv")
-        found.append(_cut(image, truth, _away(rng, truth, image.shape, 80.0, n_random), 80.0))
-    stack, good = (np.concatenate(part) for part in zip(*found, strict=True))
+        parts.append(_cut(image, truth, _away(rng, truth, image.shape, 80.0, n_random), 80.0))
+    stack, good = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Set("apoferritin 10146", stack, good)
 
 
@@ -160,7 +160,7 @@ def simulated(structure: str, n_micrographs: int = 6) -> Set:
         seed=3,
     )
     views = views_for(parameters)
-    found, defocus, pixel = [], [], 0.0
+    parts, defocus, pixel = [], [], 0.0
     for index in range(n_micrographs):
         made = simulate_micrograph(parameters, index, views)
         centres = np.column_stack([made.x, made.y])
@@ -169,8 +169,8 @@ def simulated(structure: str, n_micrographs: int = 6) -> Set:
         box = box_for(made.diameter_px)
         options = PatchOptions(box, min(SIDE, box))
         patches, rows = extract_patches(made.image, places[:, 0], places[:, 1], options)
-        found.append((patches, rows < len(centres)))
+        parts.append((patches, rows < len(centres)))
         defocus.append(np.full(len(rows), made.defocus_A))
         pixel = made.pixel_size_A * box / options.out_px
-    stack, good = (np.concatenate(part) for part in zip(*found, strict=True))
+    stack, good = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Set(f"simulated {structure}", stack, good, MASK_OF_PICKS, np.concatenate(defocus), pixel, parameters.optics)

@@ -161,9 +161,9 @@ def against_relion(given: argparse.Namespace, n: int, snr: float, of: str, relio
                 str(given.classes),
             ]
             seconds = timed_command(command, folder)
-            found = scores(star, out / "particles.star")
+            agreement = scores(star, out / "particles.star")
             kept, dropped = suggested(star, out)
-            rows.append([*seconds, *(found[k] for k in ("nmi", "purity", "recall", "precision")), kept, dropped])
+            rows.append([*seconds, *(agreement[k] for k in ("nmi", "purity", "recall", "precision")), kept, dropped])
             row(f"seed {seed}", *(f"{value:.3g}" for value in rows[-1]))
             if relion:
                 diameter = "300" if of == "70S" else "160"
@@ -175,8 +175,8 @@ def against_relion(given: argparse.Namespace, n: int, snr: float, of: str, relio
                     diameter,
                 ]
                 seconds = timed_command(command, folder)
-                found = scores(star, folder / f"rel{seed}/run_it025_data.star")
-                theirs.append([*seconds, *(found[k] for k in ("nmi", "purity", "recall", "precision"))])
+                agreement = scores(star, folder / f"rel{seed}/run_it025_data.star")
+                theirs.append([*seconds, *(agreement[k] for k in ("nmi", "purity", "recall", "precision"))])
                 row(f"relion_refine, seed {seed}", *(f"{value:.3g}" for value in theirs[-1]), "", "")
     median = [statistics.median(column) for column in zip(*rows, strict=True)]
     row("**median**", *(f"{value:.3g}" for value in median))
@@ -289,8 +289,8 @@ def run_set(item: Set, k: int, seed: int) -> tuple[Classification, tuple[metrics
     return result, metrics.measure(result, item.pixel_size_A)
 
 
-def kept_of(item: Set, result: Classification, found: tuple[metrics.ClassMetrics, ...]) -> tuple[float, float]:
-    kept = np.isin(result.label, [m.column for m in found if suggest(m) is Suggestion.ACCEPT])
+def kept_of(item: Set, result: Classification, measures: tuple[metrics.ClassMetrics, ...]) -> tuple[float, float]:
+    kept = np.isin(result.label, [m.column for m in measures if suggest(m) is Suggestion.ACCEPT])
     good = kept[item.good].mean() if item.good.any() else float("nan")
     return float(good), float(1.0 - kept[~item.good].mean())
 
@@ -314,12 +314,12 @@ def real(data: Path, picture: Path | None) -> None:
                 draw(picture, item, *runs[0])
 
 
-def draw(picture: Path, item: Set, result: Classification, found: tuple[metrics.ClassMetrics, ...]) -> None:
+def draw(picture: Path, item: Set, result: Classification, measures: tuple[metrics.ClassMetrics, ...]) -> None:
     """Class averages, framed green (accept) or red (reject), with members and the share of them that are junk."""
     averages, columns, side = result.model.images(), 8, 112
-    sheet = Image.new("RGB", (columns * side, -(-len(found) // columns) * (side + 14)), "black")
+    sheet = Image.new("RGB", (columns * side, -(-len(measures) // columns) * (side + 14)), "black")
     pen = ImageDraw.Draw(sheet)
-    for place, m in enumerate(found):
+    for place, m in enumerate(measures):
         mine = result.label == m.column
         plain = item.stack[mine].mean(axis=0) if mine.any() else np.zeros_like(item.stack[0])
         average = averages[m.column] if m.column < len(averages) else plain
@@ -332,7 +332,7 @@ def draw(picture: Path, item: Set, result: Classification, found: tuple[metrics.
         junk = f"{100 * (~item.good[mine]).mean():.0f} % junk" if mine.any() else ""
         pen.text((x + 3, y + side), f"{m.count}, {junk}", fill="white")
     sheet.quantize(64).save(picture, optimize=True)
-    print(f"<!-- {picture}: {verdict(found)} -->")
+    print(f"<!-- {picture}: {verdict(measures)} -->")
 
 
 def quality(given: argparse.Namespace, data: Path) -> None:
@@ -360,8 +360,8 @@ def quality(given: argparse.Namespace, data: Path) -> None:
         noise = np.random.default_rng(0).normal(size=(1000, 64, 64)).astype(np.float32)
         sets += [junk, Set("white noise", noise, np.zeros(1000, bool))]
         for item in sets:
-            result, found = run_set(item, 16, 3)
-            classes = [m for m in found if m.kind is metrics.Kind.STRUCTURE and m.count]
+            result, measures = run_set(item, 16, 3)
+            classes = [m for m in measures if m.kind is metrics.Kind.STRUCTURE and m.count]
             good = np.array([item.good[result.label == m.column].mean() >= 0.5 for m in classes], bool)
             rim, offset = metrics.rim_and_offset(result.model.images(), item.mask)
             columns = [m.column for m in classes]
@@ -374,14 +374,14 @@ def quality(given: argparse.Namespace, data: Path) -> None:
                 ]
             )
             everything.append((good, values))
-            kept, dropped = kept_of(item, result, found)
+            kept, dropped = kept_of(item, result, measures)
             row(
                 item.name,
                 f"{len(good)} ({good.sum()})",
                 *aucs(good, values),
                 f"{kept:.3f}",
                 f"{dropped:.3f}",
-                verdict(found).split(";")[0],
+                verdict(measures).split(";")[0],
             )
     good, values = np.concatenate([g for g, _ in everything]), np.concatenate([v for _, v in everything])
     row("**all**", f"{len(good)} ({good.sum()})", *aucs(good, values), "", "", "")

@@ -57,7 +57,7 @@ def cases(maps: Path | None, side: int, snr: float) -> list[Case]:
                 ("70S", "ribosome70s_5A.mrc", 5.0),
             )
         ]
-    found = []
+    images_ = []
     for i, (name, structure) in enumerate(structures):
         for carbon in (0.0, 1.0):
             parameters = SimulationParameters(
@@ -78,8 +78,8 @@ def cases(maps: Path | None, side: int, snr: float) -> list[Case]:
                 ctf.defocus, dataclasses.replace(parameters.optics, b_factor_A2=0.0)
             )  # nobody knows the envelope
             label = f"{name}, {'carbon and ice' if carbon else 'empty ice'}"
-            found.append(Case(label, truth, clean(truth, views, ctf), specimen, known))
-    return found
+            images_.append(Case(label, truth, clean(truth, views, ctf), specimen, known))
+    return images_
 
 
 def clean(truth: SimulatedMicrograph, views: shapes.ViewBank, ctf: Ctf | None) -> np.ndarray:

@@ -75,7 +75,7 @@ def falcons(data: Path) -> Iterator[Case]:
                 yield from_file(f"{stem} manual .star on {kind}", path, image, 108, FLIPPED if upside_down else PLAIN)
 
 
-def others(data: Path) -> Iterator[Case]:
+def other_cases(data: Path) -> Iterator[Case]:
     falcon = data / f"cryoppp/10017/micrographs/{FALCON}{STEMS[0]}.mrc"
     star = data / "cryoppp/10017/ground_truth/empiar-10017_particles_selected.star"
     yield from_file("ground_truth .star on mrc", star, falcon, 108, FLIPPED)
@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared/data")
     options = parser.parse_args()
-    cases = [*falcons(options.data), *others(options.data)]
+    cases = [*falcons(options.data), *other_cases(options.data)]
     print("| picks | truth | verdict | margin, s.e. | picks tested | s |\n|---|---|---|---|---|---|")
     n_wrong = n_silent = 0
     for case in cases:
@@ -160,9 +160,9 @@ def main() -> None:
         seconds = time.perf_counter() - started
         n_wrong += verdict.frame not in (None, case.truth)
         n_silent += verdict.frame is None and case.truth is not None
-        told = "nobody can tell" if case.truth is None else describe(case.truth)
+        truth = "nobody can tell" if case.truth is None else describe(case.truth)
         margin, n = verdict.margin_se, verdict.n_tested
-        print(f"| {case.name} | {told} | {verdict} | {margin:.1f} | {n} | {seconds:.2f} |")
+        print(f"| {case.name} | {truth} | {verdict} | {margin:.1f} | {n} | {seconds:.2f} |")
     print(f"\n{len(cases)} files: {n_wrong} wrong, {n_silent} undecided that could be known\n")
     counts: dict[str, list[float]] = {}
     for kind, case in false_cases(cases, options.seeds):

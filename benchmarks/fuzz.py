@@ -74,8 +74,8 @@ def work(options: argparse.Namespace) -> None:
         except BaseException as what:
             error = "".join(traceback.format_exception_only(what)).strip() + " " + _place(what)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        told = {"seconds": time.perf_counter() - started, "read": n_read, "error": error, "mb": _peak_mb()}
-        print(json.dumps(told), flush=True)
+        outcome = {"seconds": time.perf_counter() - started, "read": n_read, "error": error, "mb": _peak_mb()}
+        print(json.dumps(outcome), flush=True)
 
 
 def _place(error: BaseException) -> str:

@@ -103,10 +103,10 @@ def apoferritin(data: Path) -> list[Labelled]:
 
 def by_log(item: Labelled) -> Picked:
     begun = time.perf_counter()
-    found = LOG.propose(
+    candidates = LOG.propose(
         item.image, pixel_size_A=item.pixel_A, diameter_A=item.diameter_A, parameters={}, context=JobContext()
     )
-    return Picked(found.x, found.y, found.score, time.perf_counter() - begun)
+    return Picked(candidates.x, candidates.y, candidates.score, time.perf_counter() - begun)
 
 
 def whole(item: Labelled, picked: Picked, box_px: float) -> Picked:
@@ -120,19 +120,19 @@ def averages_of(item: Labelled, n: int = 8) -> tuple[np.ndarray, float]:
     box = box_for(1.3 * item.diameter_A / item.pixel_A)
     side = 72
     stack, _ = extract_patches(item.image, item.x, item.y, PatchOptions(box_px=box, out_px=side, invert=True))
-    found = classify(prepare(stack), Settings(n_classes=n))
-    images = found.model.images()
-    members = np.bincount(found.label[found.label >= 0], minlength=len(images))[: len(images)]
+    classes = classify(prepare(stack), Settings(n_classes=n))
+    images = classes.model.images()
+    members = np.bincount(classes.label[classes.label >= 0], minlength=len(images))[: len(images)]
     return images[members > 0], item.pixel_A * box / side
 
 
 def by_template(item: Labelled, templates: object, template_pixel_A: float, **more: object) -> Picked:
     begun = time.perf_counter()
     options = {"templates": templates, "template_pixel_A": template_pixel_A, **more}
-    found = TEMPLATE.propose(
+    candidates = TEMPLATE.propose(
         item.image, pixel_size_A=item.pixel_A, diameter_A=item.diameter_A, parameters=options, context=JobContext()
     )
-    return Picked(found.x, found.y, found.score, time.perf_counter() - begun)
+    return Picked(candidates.x, candidates.y, candidates.score, time.perf_counter() - begun)
 
 
 def learned(sets: dict[str, list[Labelled]], decisions: tuple[int, ...], draws: int, boxes: Sequence[float]) -> None:
@@ -151,17 +151,17 @@ def learned(sets: dict[str, list[Labelled]], decisions: tuple[int, ...], draws: 
             busy.append(time.process_time() - busy_before)
         proposed = [by_log(item) for item in items]
         for n, box in itertools.product(decisions, boxes if items[0].diameter_A == 191.0 else boxes[:1]):
-            found = [whole(item, one, box) for item, one in zip(items, proposed, strict=True)]
+            whole_boxes = [whole(item, one, box) for item, one in zip(items, proposed, strict=True)]
             common: list[float] = []
             own: list[list[float]] = [[] for _ in items]
             sure = np.zeros(2)
             training: list[tuple[float, float]] = []
             proposing: list[tuple[float, float]] = []
             for source in range(len(items)):
-                hit = matched(items[source], found[source]).hit
+                hit = matched(items[source], whole_boxes[source]).hit
                 for draw in range(draws):
                     chosen = np.random.default_rng([source, draw]).choice(len(hit), min(n, len(hit)), replace=False)
-                    example = Example(found[source].x[chosen], found[source].y[chosen], hit[chosen])
+                    example = Example(whole_boxes[source].x[chosen], whole_boxes[source].y[chosen], hit[chosen])
                     begun, busy_before = time.perf_counter(), time.process_time()
                     model = train(
                         [seen[source]],
@@ -238,10 +238,10 @@ def by_relion(item: Labelled) -> Picked:
         begun = time.perf_counter()
         subprocess.run(words, cwd=root, check=True, capture_output=True)
         seconds = time.perf_counter() - begun
-        found = list(root.glob("AP/**/*autopick.star"))
-        if not found:
+        paths = list(root.glob("AP/**/*autopick.star"))
+        if not paths:
             return Picked(np.zeros(0), np.zeros(0), np.zeros(0), seconds)
-        columns = read_star(found[0]).tables[0].columns
+        columns = read_star(paths[0]).tables[0].columns
         labels = ("rlnCoordinateX", "rlnCoordinateY", "rlnAutopickFigureOfMerit")
         return Picked(*(np.array(columns[label], float) for label in labels), seconds)
 
@@ -281,11 +281,11 @@ def labelled(sets: dict[str, list[Labelled]], with_relion: bool, repeats: int) -
             for box in (0.0, WHOLE_BOX_PX) if items[0].diameter_A == 191.0 else (0.0,):
                 matches = [matched(item, whole(item, run[0], box)) for item, run in zip(items, runs, strict=True)]
                 each = common_threshold(matches)
-                told = quality(matches)
+                figures = quality(matches)
                 print(
                     f"| {title} | {name}{', whole boxes' if box else ''} | {np.mean(each):.3f} "
-                    f"| {', '.join(f'{f:.2f}' for f in each)} | {told.average_precision:.3f} "
-                    f"| {told.centring_error_px:.1f} | {seconds:.2f} |",
+                    f"| {', '.join(f'{f:.2f}' for f in each)} | {figures.average_precision:.3f} "
+                    f"| {figures.centring_error_px:.1f} | {seconds:.2f} |",
                     flush=True,
                 )
 
@@ -293,10 +293,10 @@ def labelled(sets: dict[str, list[Labelled]], with_relion: bool, repeats: int) -
 def by_learned(items: list[Labelled], avoid: Callable[[Labelled, Picked], Picked]) -> list[Picked]:
     """Trained on 50 candidates of the first one; picks of the others."""
     size = {"pixel_size_A": items[0].pixel_A, "diameter_A": items[0].diameter_A}
-    found = avoid(items[0], by_log(items[0]))
-    hit = matched(items[0], found).hit
+    candidates = avoid(items[0], by_log(items[0]))
+    hit = matched(items[0], candidates).hit
     chosen = np.random.default_rng(0).choice(len(hit), min(50, len(hit)), replace=False)
-    example = Example(found.x[chosen], found.y[chosen], hit[chosen])
+    example = Example(candidates.x[chosen], candidates.y[chosen], hit[chosen])
     seen = [describe(item.image, **size, context=JobContext()) for item in items]
     model = train([seen[0]], [example], others=seen[1:], diameter_A=items[0].diameter_A, context=JobContext())
     out = []
@@ -331,9 +331,9 @@ def simulated(data: Path, with_relion: bool, n: int, levels: Sequence[float]) ->
 
             def avoid(item: Labelled, picked: Picked, regions: dict = regions) -> Picked:
                 """With carbon and ice left out, as the program does."""
-                found = Candidates(picked.x, picked.y, picked.score, np.full(len(picked.x), item.diameter_A))
+                candidates = Candidates(picked.x, picked.y, picked.score, np.full(len(picked.x), item.diameter_A))
                 padding = find_padding(item.image)
-                kept = exclude(found, regions[item.name], shape=item.image.shape, padding=padding).kept
+                kept = exclude(candidates, regions[item.name], shape=item.image.shape, padding=padding).kept
                 return Picked(kept.x, kept.y, kept.score, picked.seconds)
 
             judged = items[1:]
@@ -347,7 +347,7 @@ def simulated(data: Path, with_relion: bool, n: int, levels: Sequence[float]) ->
             }
             if with_relion:
                 runs["relion LoG"] = [by_relion(item) for item in judged]
-            told = {
+            rows = {
                 name: quality([matched(item, one) for item, one in zip(judged, runs[name], strict=True)])
                 for name in names
             }
@@ -355,11 +355,11 @@ def simulated(data: Path, with_relion: bool, n: int, levels: Sequence[float]) ->
             for name in names[-3:]:
                 bad = total = 0
                 for scene, run in zip(scenes[1:], runs[name], strict=True):
-                    kept = run.score >= told[name].best_threshold
+                    kept = run.score >= rows[name].best_threshold
                     bad += int(on_dirt(scene, run.x[kept], run.y[kept]).sum())
                     total += int(kept.sum())
                 dirty.append(f"{100 * bad / max(1, total):.1f}")
-            cells = " | ".join(f"{told[name].best_f1:.3f}" for name in names)
+            cells = " | ".join(f"{rows[name].best_f1:.3f}" for name in names)
             print(f"| {title} | {snr:g} | {cells} | {', '.join(dirty)} |", flush=True)
 
 
@@ -386,12 +386,12 @@ def in_turn(items: list[Labelled]) -> dict[str, Picked]:
     out = {}
     for k, item in enumerate(items):
         source = k - 1 if k else len(items) - 1
-        found = by_log(items[source])
-        hit = matched(items[source], found).hit
+        candidates = by_log(items[source])
+        hit = matched(items[source], candidates).hit
         chosen = np.random.default_rng(source).choice(len(hit), 50, replace=False)
-        example = Example(found.x[chosen], found.y[chosen], hit[chosen])
-        others = [one for i, one in enumerate(seen) if i != source]
-        model = train([seen[source]], [example], others=others, diameter_A=item.diameter_A, context=JobContext())
+        example = Example(candidates.x[chosen], candidates.y[chosen], hit[chosen])
+        rest = [one for i, one in enumerate(seen) if i != source]
+        model = train([seen[source]], [example], others=rest, diameter_A=item.diameter_A, context=JobContext())
         p = probability(model, seen[k])
         kept = suppress(seen[k].x, seen[k].y, p, 0.5 * seen[k].diameter)
         out[item.name] = Picked(seen[k].x[kept], seen[k].y[kept], p[kept], 0.0)
@@ -405,23 +405,23 @@ def agreement(data: Path, items: list[Labelled]) -> None:
     ours = in_turn(items)
     for item in items:
         reach = TOLERANCE * item.diameter_A / item.pixel_A
-        others = {name: published(data, item.name, name) for name in ("cryolo", "topaz")}
+        by_picker = {name: published(data, item.name, name) for name in ("cryolo", "topaz")}
         rows = {"learned": np.column_stack([ours[item.name].x, ours[item.name].y])}
         best = quality([matched(item, ours[item.name])]).best_threshold
         rows["learned"] = rows["learned"][ours[item.name].score >= best]
-        rows |= {name: places for name, places in others.items() if places is not None}
+        rows |= {name: places for name, places in by_picker.items() if places is not None}
         for name, places in rows.items():
-            found = match(places[:, 0], places[:, 1], np.ones(len(places)), item.x, item.y, reach, item.name)
-            wrong = places[~found.hit]
+            matches = match(places[:, 0], places[:, 1], np.ones(len(places)), item.x, item.y, reach, item.name)
+            wrong = places[~matches.hit]
             near = {
                 peer: cKDTree(where).query(wrong)[0] <= reach
-                for peer, where in others.items()
+                for peer, where in by_picker.items()
                 if where is not None and peer != name
             }
-            cells = [str(int(near[peer].sum())) if peer in near else "" for peer in others]
+            cells = [str(int(near[peer].sum())) if peer in near else "" for peer in by_picker]
             both = str(int(np.logical_and.reduce(list(near.values())).sum())) if len(near) == 2 else ""
-            missed = len(item.x) - int(found.hit.sum())
-            f1 = 2 * found.hit.sum() / (len(places) + len(item.x))
+            missed = len(item.x) - int(matches.hit.sum())
+            f1 = 2 * matches.hit.sum() / (len(places) + len(item.x))
             print(f"| {item.name} | {name} | {f1:.3f} | {len(wrong)} | {' | '.join(cells)} | {both} | {missed} |")
 
 

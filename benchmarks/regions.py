@@ -133,16 +133,16 @@ def found_map(regions: list[Region], shape: tuple[int, ...]) -> np.ndarray:
 
 
 def judge(scene: SimulatedMicrograph, regions: list[Region]) -> Tally:
-    truth, found = true_map(scene)[::STEP, ::STEP], found_map(regions, scene.image.shape)
+    truth, detected = true_map(scene)[::STEP, ::STEP], found_map(regions, scene.image.shape)
     tally = Tally(particles=len(scene.x), lost=int((reasons_at(scene.x, scene.y, regions) > 0).sum()))
     for kind, reason in RIGHT.items():
         tally.true[kind] = (truth == kind).sum()
-        tally.marked[kind] = ((truth == kind) & (found > 0)).sum()
-        tally.right[kind] = ((truth == kind) & (found == reason)).sum()
+        tally.marked[kind] = ((truth == kind) & (detected > 0)).sum()
+        tally.right[kind] = ((truth == kind) & (detected == reason)).sum()
     far = truth == FREE
     if not far.all():
         far = ndimage.distance_transform_edt(far) > 0.3 * scene.diameter_px / STEP
-    tally.free, tally.else_marked = float(far.sum()), float((far & (found > 0)).sum())
+    tally.free, tally.else_marked = float(far.sum()), float((far & (detected > 0)).sum())
     return tally
 
 
@@ -152,11 +152,11 @@ def filtered(scene: SimulatedMicrograph) -> SimulatedMicrograph:
     return replace(scene, image=image.astype(np.float32))
 
 
-def scenes(n: int, seed: int, wanted: str = "") -> Iterator[tuple[str, SimulatedMicrograph]]:
+def scenes(n: int, seed: int, name: str = "") -> Iterator[tuple[str, SimulatedMicrograph]]:
     for structure in STRUCTURES:
         views = views_for(replace(NOTHING, structure=structure, seed=seed))
         for title, base in SCENES.items():
-            if wanted not in title:
+            if name not in title:
                 continue
             for i in range(n):
                 snr = LEVELS[i % len(LEVELS)]
@@ -167,9 +167,9 @@ def found_on(scene: SimulatedMicrograph) -> list[Region]:
     return find_regions(scene.image, pixel_size_A=scene.pixel_size_A, diameter_A=scene.diameter_A)
 
 
-def simulated(n: int, seed: int, pictures: Path | None, wanted: str) -> None:
+def simulated(n: int, seed: int, pictures: Path | None, only: str) -> None:
     rows: dict[str, Tally] = {}
-    for k, (title, scene) in enumerate(scenes(n, seed, wanted)):
+    for k, (title, scene) in enumerate(scenes(n, seed, only)):
         for name, one in ((title, scene), (f"{title}, filtered", filtered(scene))):
             regions = found_on(one)
             rows.setdefault(name, Tally()).add(judge(one, regions))
@@ -225,8 +225,8 @@ def real(data: Path, pictures: Path | None) -> None:
     for title, name, image, x, y, pixel_A, diameter_A in labelled(data):
         regions = find_regions(image, pixel_size_A=pixel_A, diameter_A=diameter_A)
         area = (diameter_A / pixel_A) ** 2
-        told = ", ".join(f"{r.reason.label} {r.area / area:.1f}" for r in regions) or "none"
-        print(f"| {title}, {name} | {told} | {int((reasons_at(x, y, regions) > 0).sum())} of {len(x)} |")
+        shares = ", ".join(f"{r.reason.label} {r.area / area:.1f}" for r in regions) or "none"
+        print(f"| {title}, {name} | {shares} | {int((reasons_at(x, y, regions) > 0).sum())} of {len(x)} |")
         if pictures is not None:
             picture(image, pixel_A, diameter_A, regions, 900).save(pictures / f"real_{name}.png")
     image = np.array(images.read(data / "curation/Ucsf_stack_1142_DW.mrc"))

@@ -53,7 +53,7 @@ session.close()
 class Seen:
     """Of a process tree while it ran: threads that wanted a core, at most as many as there are; memory."""
 
-    wanted: list[int] = field(default_factory=list)
+    runnable: list[int] = field(default_factory=list)
     peak_mb: float = 0.0
 
 
@@ -87,16 +87,16 @@ def measured(command: Iterable[object]) -> Cost:
 
 
 def _watch(pid: int, seen: Seen, over: threading.Event) -> None:
-    cores, looks = os.cpu_count() or 1, 0
+    cores, n_looks = os.cpu_count() or 1, 0
     while not over.wait(0.02):
         try:
             root = psutil.Process(pid)
             tree = [root.pid, *(child.pid for child in root.children(recursive=True))]
         except psutil.Error:
             return
-        seen.wanted.append(min(cores, sum(map(_runnable, tree))))
-        looks += 1
-        if looks % 10 == 0:
+        seen.runnable.append(min(cores, sum(map(_runnable, tree))))
+        n_looks += 1
+        if n_looks % 10 == 0:
             seen.peak_mb = max(seen.peak_mb, sum(map(_own_mb, tree)))
 
 
@@ -124,15 +124,15 @@ def make_kinds(data: Path, folder: Path) -> list[Path]:
     """Some micrographs that differ."""
     rng = np.random.default_rng(0)
     real = [np.asarray(images.read(p), np.float32) for p in sorted((data / "cryoppp/10017/micrographs").glob("*.mrc"))]
-    found = []
+    kinds = []
     for i in range(KINDS):
         pixels = np.rot90(real[i % len(real)], i // len(real))
         path = folder / f"kind{i}.mrc"
         with mrcfile.new(path) as file:
             file.set_data(pixels + 20.0 * rng.standard_normal(pixels.shape, np.float32))
             file.voxel_size = PIXEL_A
-        found.append(path)
-    return found
+        kinds.append(path)
+    return kinds
 
 
 def linked(kinds: list[Path], folder: Path, n: int) -> Path:
@@ -229,21 +229,21 @@ def main() -> None:
                     continue
                 with tempfile.TemporaryDirectory(dir=work) as out:
                     movies = linked(kinds, Path(out) / "movies", n)
-                    told(title, n, measured(command(movies, Path(out) / "out")))
+                    report(title, n, measured(command(movies, Path(out) / "out")))
         for n in options.picks:
             with tempfile.TemporaryDirectory(dir=work) as out:
                 movies = linked(kinds, Path(out) / "movies", n // PICKS_EACH)
                 picks = make_picks(movies, Path(out) / "picks")
                 command = [*PROGRAM, "extract", *sorted(picks.glob("*.star")), "--micrographs", movies]
                 cost = measured([*command, "-o", Path(out) / "out", "--box-size", 96, "--bin", 2])
-                told(f"extract, {n:,} picks", n // PICKS_EACH, cost)
+                report(f"extract, {n:,} picks", n // PICKS_EACH, cost)
 
 
-def told(title: str, n: int, cost: Cost) -> None:
+def report(title: str, n: int, cost: Cost) -> None:
     """Print a row."""
     print(
         f"| `{title}` | {n} | {cost.wall_s:.1f} | {cost.cpu_s:.1f} | {cost.cpu_s / n:.2f} "
-        f"| {cost.cpu_s / cost.wall_s:.2f} | {np.mean(cost.seen.wanted):.2f} | {cost.seen.peak_mb:.0f} |",
+        f"| {cost.cpu_s / cost.wall_s:.2f} | {np.mean(cost.seen.runnable):.2f} | {cost.seen.peak_mb:.0f} |",
         flush=True,
     )
 

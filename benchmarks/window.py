@@ -278,13 +278,13 @@ def the_window(folder: Path, quick: bool) -> None:
 def bulk_here(window: Window, n: int) -> tuple[list[float], list[float]]:
     """A decision about all picks here, which is written behind: seconds until one can go on, and until it is there."""
     session = window.bench.session
-    wanted = Selector(micrograph=session.current_id)
+    selector = Selector(micrograph=session.current_id)
     free, written = [], []
     for k in range(n):
         window.idle()
         decision = Decision.REJECTED if k % 2 == 0 else Decision.ACCEPTED
         started = time.perf_counter()
-        session.decide_where(wanted, decision)
+        session.decide_where(selector, decision)
         window.draw()
         free.append(time.perf_counter() - started)
         window.until(lambda: not session.backlog.busy)
@@ -351,9 +351,9 @@ def open_huge(project: Path) -> None:
         window.draw()
         following.append(time.perf_counter() - started)
     panel = window.annotator.micrographs
-    for wanted in ("not finished", "in progress", "with undecided picks", "all states"):
+    for state in ("not finished", "in progress", "with undecided picks", "all states"):
         started = time.perf_counter()
-        panel.model.set_filter(wanted, "7")
+        panel.model.set_filter(state, "7")
         window.process()
         filtering.append(time.perf_counter() - started)
         started = time.perf_counter()

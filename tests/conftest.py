@@ -122,8 +122,8 @@ def data_dir() -> Path:
 
 
 def _wake(runner: weakref.ref[Any]) -> None:
-    if (found := runner()) is not None:
-        found.wake()
+    if (living := runner()) is not None:
+        living.wake()
 
 
 class Jitter:

@@ -84,8 +84,8 @@ def _regions(session: Session) -> None:
     drawn = regions.draw(session, SQUARE, Reason.CARBON)
     regions.set_reason(session, [drawn], Reason.ICE)
     regions.reshape(session, drawn, SQUARE + 50.0)
-    found = (Region(Reason.CARBON, SQUARE + 1500.0),)
-    regions.enter_found(session, regions.Found(((1, found), (2, found))))
+    detected = (Region(Reason.CARBON, SQUARE + 1500.0),)
+    regions.enter_found(session, regions.Found(((1, detected), (2, detected))))
     regions.remove(session, [drawn])
 
 

@@ -24,8 +24,8 @@ def everything(window):
 
 def decisions(window) -> list[list[int]]:
     """Undecided, accepted and rejected picks of each imported class."""
-    found = everything(window)
-    return [np.bincount(found.decision[found.class_id == k], minlength=3).tolist() for k in (1, 2, 3)]
+    picks = everything(window)
+    return [np.bincount(picks.decision[picks.class_id == k], minlength=3).tolist() for k in (1, 2, 3)]
 
 
 def store_run(session, name: str = "made by hand", turned: int = 0) -> ClassRun:
@@ -93,5 +93,5 @@ def click_class(window, number: int, held=PLAIN) -> None:
 
 def menu_action(panel, text: str):
     panel.menu.fill()
-    (found,) = [action for action in panel.menu.actions() if action.text().startswith(text)]
-    return found
+    (action,) = [action for action in panel.menu.actions() if action.text().startswith(text)]
+    return action

@@ -42,10 +42,10 @@ def new_window(make_napari_viewer: Any, qtbot: Any) -> Iterator[Callable[[], Win
 @pytest.fixture
 def window(new_window: Callable[[], Window], micrographs: Path) -> Window:
     """A window on the four micrographs; the diameter is the particles' own."""
-    found = new_window().open(micrographs)
-    found.session.set_diameter(100.0)
-    found.until(found.drawn)
-    return found
+    opened = new_window().open(micrographs)
+    opened.session.set_diameter(100.0)
+    opened.until(opened.drawn)
+    return opened
 
 
 @pytest.fixture

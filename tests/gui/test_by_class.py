@@ -23,8 +23,8 @@ def picked(window: Window, tmp_path: Path) -> Window:
 
 def decided(window: Window, number: int, decision: Decision) -> int:
     """Picks of an imported class with that decision, everywhere."""
-    found = window.session.store.particles_where(Selector())
-    return int(((found.class_id == number) & (found.decision == decision)).sum())
+    picks = window.session.store.particles_where(Selector())
+    return int(((picks.class_id == number) & (picks.decision == decision)).sum())
 
 
 def test_picks_of_an_imported_class_here_and_everywhere(picked: Window) -> None:
@@ -73,7 +73,7 @@ def test_classes_of_the_shown_run_count(picked: Window) -> None:
 
 def test_accepting_leaves_out_candidates_below_the_threshold_and_rejecting_does_not(picked: Window) -> None:
     session, here = picked.session, picked.session.current_id
-    (pick_set,) = [i for i, told in session.pick_sets.items() if told["kind"] == "import"]
+    (pick_set,) = [i for i, entry in session.pick_sets.items() if entry["kind"] == "import"]
     p = session.particles
     above = int(((p.class_id == 2) & (p.score >= 0.5)).sum())
     terms = Terms(None, here, None, ((0.5, (pick_set,)),))

@@ -20,11 +20,11 @@ Key = Qt.Key
 
 def show(window, title: str) -> None:
     """Open a tab."""
-    (found,) = [
+    (row,) = [
         (tabs, k) for tabs in window.annotator.findChildren(QTabWidget) for k in range(tabs.count())
         if tabs.tabText(k) == title
     ]  # fmt: skip
-    found[0].setCurrentIndex(found[1])
+    row[0].setCurrentIndex(row[1])
     QApplication.processEvents()
 
 
@@ -81,7 +81,7 @@ def test_one_finding_can_be_mended(doubtful):
     show(window, "Check")
     panel.start()
     window.until(panel.look.isEnabled)
-    (edge,) = [row for row, found in enumerate(panel._found) if found.finding.mend.name == "REJECT_EDGE"]
+    (edge,) = [row for row, item in enumerate(panel._found) if item.finding.mend.name == "REJECT_EDGE"]
     panel.table.selectRow(edge)
     assert panel.mend.text() == "Mend: reject 1 pick"
     panel.mend.click()
@@ -164,11 +164,11 @@ def test_undo_goes_where_the_step_was_and_holds_over_a_restart(window, new_windo
 def row_of(window, title: str):
     """The newest row of a job, once it is listed."""
 
-    def found():
+    def matching():
         return [row for row in window.annotator.jobs._rows.values() if row._title.text() == title]
 
-    window.until(found)
-    return found()[-1]
+    window.until(matching)
+    return matching()[-1]
 
 
 def test_denoise_all_shows_progress_and_stops(new_window, tmp_path):

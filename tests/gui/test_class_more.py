@@ -233,9 +233,9 @@ def test_some_classes_alone_are_classified_again(classed):
     menu_action(panel, "Re-classify these only").trigger()
     assert panel.run.running
     window.until(lambda: panel.shown is not None and panel.shown.name != "made by hand")
-    found = everything(window)
+    picks = everything(window)
     members = decide.members(window.session, panel.shown.id)
-    assert set(members.particle) <= set(found.id[np.isin(found.class_id, [2, 3])])
+    assert set(members.particle) <= set(picks.id[np.isin(picks.class_id, [2, 3])])
     assert len(members) > 90
     assert panel.shown.name == "made by hand, classes 2, 3"
     assert panel.run.list.count() == 2, "the one it comes from is still there"
@@ -299,7 +299,7 @@ def test_boxes_are_chosen_kept_with_the_run_and_used_again(picked):
 def test_a_doubtful_class_opens_with_its_worst_particles(classed):
     panel = classed.annotator.classes
     sure = np.linspace(0.2, 1.0, 160)
-    found = everything(classed)
+    picks = everything(classed)
 
     def opened(number):
         panel.open_classes([number])
@@ -307,13 +307,13 @@ def test_a_doubtful_class_opens_with_its_worst_particles(classed):
         panel.particles.leave()
         return ids
 
-    mine = found.class_id == 2
-    best = found.id[mine][np.argsort(-sure[mine])].tolist()
+    mine = picks.class_id == 2
+    best = picks.id[mine][np.argsort(-sure[mine])].tolist()
     assert opened(2) == best
     slide(panel.threshold, 45)  # its quality is 0.5
     let_go(panel.threshold)
     assert opened(2) == best[::-1]
-    assert opened(1)[0] == found.id[found.class_id == 1][-1], "the surest of a good class"
+    assert opened(1)[0] == picks.id[picks.class_id == 1][-1], "the surest of a good class"
     panel.open_classes([2])
     choose(panel.particles.order, "best first")
     panel.particles.leave()

@@ -129,8 +129,8 @@ def test_x_rejects_the_picks_of_chosen_classes_on_every_micrograph(classed):
     assert sorted(panel.gallery.chosen()) == [2, 3]
     press(panel.gallery, Key.Key_X)
     assert decisions(window) == [[56, 0, 0], [0, 0, 52], [0, 0, 52]]
-    found = everything(window)
-    assert set(found.reason[found.decision == Decision.REJECTED].tolist()) == {Reason.NOT_A_PARTICLE}
+    picks = everything(window)
+    assert set(picks.reason[picks.decision == Decision.REJECTED].tolist()) == {Reason.NOT_A_PARTICLE}
     assert window.steps() == steps + 1
     assert [panel.model.tile(k).state for k in (1, 2, 3)] == [0, 2, 2], "the tiles follow"
     assert "Ctrl+Z" in window.status
@@ -143,8 +143,8 @@ def test_a_accepts_and_a_number_gives_the_reason(classed):
     window, panel = classed, classed.annotator.classes
     click_class(window, 1)
     press(panel.gallery, Key.Key_2)
-    found = everything(window)
-    assert set(found.reason[found.class_id == 1].tolist()) == {Reason.ICE}
+    picks = everything(window)
+    assert set(picks.reason[picks.class_id == 1].tolist()) == {Reason.ICE}
     press(panel.gallery, Key.Key_Right)
     assert panel.gallery.chosen() == [2]
     press(panel.gallery, Key.Key_A)
@@ -255,8 +255,8 @@ def test_rings_by_class_are_those_of_the_run(classed):
     panel.run.choose(store_run(window.session, "turned", turned=1))
     window.until(lambda: panel.shown is not None and panel.shown.name == "turned")
     for k in (1, 2, 3):
-        found = window.layer.border_color[imported == k]
-        np.testing.assert_allclose(found, np.broadcast_to(first[k % 3], found.shape), atol=1e-6)
+        colours = window.layer.border_color[imported == k]
+        np.testing.assert_allclose(colours, np.broadcast_to(first[k % 3], colours.shape), atol=1e-6)
     added = window.session.add(5.0, 5.0)
     row = int(np.flatnonzero(window.bench.particles_layer.ids == added)[0])
     grey = window.layer.border_color[row]
@@ -278,9 +278,9 @@ def opened(classed):
 
 def test_a_class_opens_as_its_particles(opened):
     window, gallery = opened, opened.annotator.classes.particles
-    found = everything(window)
-    sure = np.linspace(0.2, 1.0, 160)[found.class_id == 1]
-    assert gallery.model.ids.tolist() == found.id[found.class_id == 1][np.argsort(-sure)].tolist(), "best first"
+    picks = everything(window)
+    sure = np.linspace(0.2, 1.0, 160)[picks.class_id == 1]
+    assert gallery.model.ids.tolist() == picks.id[picks.class_id == 1][np.argsort(-sure)].tolist(), "best first"
     window.until(lambda: not len(gallery.model.missing(gallery.view.rows_in_sight())))
     from cryoppp_annotator.gui.models.class_model import TILE
 
@@ -290,7 +290,7 @@ def test_a_class_opens_as_its_particles(opened):
     centre, corner = (tile.image.pixelColor(k, k).value() for k in (side // 2, 1))
     assert centre > corner + 60, "a particle is white, in the middle"
     choose(gallery.order, "worst first")
-    assert gallery.model.ids.tolist() == found.id[found.class_id == 1][np.argsort(sure)].tolist()
+    assert gallery.model.ids.tolist() == picks.id[picks.class_id == 1][np.argsort(sure)].tolist()
     press(gallery.view, Key.Key_Escape)
     assert not gallery.isVisible()
     assert opened.annotator.classes.gallery.has_keyboard()
@@ -301,8 +301,8 @@ def test_a_click_rejects_one_and_another_restores_it(opened):
     steps, particle = window.steps(), int(gallery.model.ids[2])
 
     def decision() -> int:
-        found = everything(window)
-        return int(found.decision[found.id == particle][0])
+        picks = everything(window)
+        return int(picks.decision[picks.id == particle][0])
 
     click_tile(gallery.view, 2)
     assert gallery.model.decision(2) is Decision.REJECTED, "seen at once"
@@ -324,8 +324,8 @@ def test_several_are_decided_by_key(opened):
     click_tile(gallery.view, 1, CTRL)
     click_tile(gallery.view, 6, SHIFT)
     press(gallery.view, Key.Key_1)
-    found = everything(window)
-    rejected = found.take(found.decision == Decision.REJECTED)
+    picks = everything(window)
+    rejected = picks.take(picks.decision == Decision.REJECTED)
     assert sorted(rejected.id.tolist()) == sorted(gallery.model.ids[1:7].tolist())
     assert set(rejected.reason.tolist()) == {Reason.CARBON}
     assert len(np.unique(rejected.micrograph)) == 2 or len(rejected) == 6
@@ -336,11 +336,11 @@ def test_a_double_click_goes_there_and_decides_nothing(opened):
     window, gallery = opened, opened.annotator.classes.particles
     steps, particle = window.steps(), int(gallery.model.ids[3])
     double_click(gallery.view, 3)
-    found = everything(window).take(everything(window).id == particle)
-    assert window.session.current_id == int(found.micrograph[0])
+    picks = everything(window).take(everything(window).id == particle)
+    assert window.session.current_id == int(picks.micrograph[0])
     assert window.bench.focus.selected.tolist() == [particle]
     scale = window.layer.scale[-1]
-    np.testing.assert_allclose(window.viewer.scene.camera.center[-2:], (found.y[0] * scale, found.x[0] * scale))
+    np.testing.assert_allclose(window.viewer.scene.camera.center[-2:], (picks.y[0] * scale, picks.x[0] * scale))
     window.qtbot.wait(QApplication.doubleClickInterval() + 50)
     assert window.steps() == steps
     assert gallery.model.decision(3) is Decision.UNDECIDED
@@ -370,12 +370,12 @@ def test_pictures_of_another_diameter_that_come_late_are_not_kept(opened):
         assert job.wait(120), "they are cut, and on their way"
         window.session.set_diameter(160.0)
     window.until(lambda: not len(gallery.model.missing(gallery.view.rows_in_sight())))
-    wanted = []
+    asked = []
     first = gallery.model.ids[:1]
-    cut_crops(window.session, first, on_some=lambda _ids, greys: wanted.append(greys[0]))
+    cut_crops(window.session, first, on_some=lambda _ids, greys: asked.append(greys[0]))
     image = gallery.model.index(0).data(TILE).image
     got = [[image.pixelColor(x, y).value() for x in range(image.width())] for y in range(image.height())]
-    np.testing.assert_array_equal(np.array(got), wanted[0])
+    np.testing.assert_array_equal(np.array(got), asked[0])
 
 
 def test_of_two_looks_whether_a_run_is_out_of_date_the_later_one_counts(classed):
@@ -411,8 +411,8 @@ def test_averages_become_templates(classed):
     click_class(classed, 1)
     click_class(classed, 2, CTRL)
     menu_action(panel, "Use as templates").trigger()
-    (found,) = decide.list_templates(classed.session)
-    assert found.numbers == (1, 2)
+    (templates,) = decide.list_templates(classed.session)
+    assert templates.numbers == (1, 2)
     assert "kept 2 templates" in classed.status
 
 
@@ -432,8 +432,8 @@ def test_classes_of_another_program_come_in(picked, tmp_path):
     assert (panel.model.tile(2).counts[0], int((p.class_id == 1).sum())) == (28, 14), "1 became 2 on both"
     click_class(window, 2)
     press(panel.gallery, Key.Key_X)
-    found = everything(window)
-    assert set(found.class_id[found.decision == Decision.REJECTED].tolist()) == {1}
+    picks = everything(window)
+    assert set(picks.class_id[picks.decision == Decision.REJECTED].tolist()) == {1}
 
 
 def test_classes_are_exported(classed, tmp_path):

@@ -209,18 +209,18 @@ def test_colours_by_decision_score_and_class(scored_window):
     ids = session.particles.id
     session.decide(ids[:10], Decision.ACCEPTED)
     session.decide(ids[10:15], Decision.REJECTED)
-    wanted = [Decision.ACCEPTED] * 10 + [Decision.REJECTED] * 5 + [Decision.UNDECIDED] * 25
-    np.testing.assert_allclose(layer.border_color, [rgba(HEX[d]) for d in wanted], atol=1e-6)
+    expected = [Decision.ACCEPTED] * 10 + [Decision.REJECTED] * 5 + [Decision.UNDECIDED] * 25
+    np.testing.assert_allclose(layer.border_color, [rgba(HEX[d]) for d in expected], atol=1e-6)
     assert (layer.border_width[10:15] < layer.border_width[:5]).all(), "rejected rings are also thinner"
     choose(pick.view._colour_by, "score")
     brightness = layer.border_color[:, :3].sum(axis=1)
     assert (np.diff(brightness) > 0).all(), "brighter with the score"
     assert "score" in pick.view._legend.text()
     choose(pick.view._colour_by, "class")
-    found = [tuple(layer.border_color[k::3].round(4).tolist()[0]) for k in range(3)]
-    assert len(set(found)) == 3
+    colours = [tuple(layer.border_color[k::3].round(4).tolist()[0]) for k in range(3)]
+    assert len(set(colours)) == 3
     for k in range(3):
-        np.testing.assert_allclose(layer.border_color[k::3], np.tile(found[k], (len(ids[k::3]), 1)), atol=1e-3)
+        np.testing.assert_allclose(layer.border_color[k::3], np.tile(colours[k], (len(ids[k::3]), 1)), atol=1e-3)
     window.go("b")
     assert len(layer.data) == 40
     assert not np.allclose(layer.border_color[0], layer.border_color[1]), "also on the next micrograph"

@@ -160,17 +160,17 @@ def test_counts_follow_while_the_threshold_moves_and_say_why(picked: Window) -> 
     window, pick = picked, picked.annotator.pick
     window.until(lambda: "undecided here" in pick._counts.text())
     window.idle()
-    told: list[str] = []
+    messages: list[str] = []
     pick._above.setText("")
     slider = pick.threshold
     for k in range(400):  # never at rest for as long as a timer would wait for it
         slider.set_value(k / 400)
         pick._on_threshold_moved(k / 400)
         window.qtbot.wait(5)
-        told.append(pick._above.text())
-        if len(set(told)) > 3:
+        messages.append(pick._above.text())
+        if len(set(messages)) > 3:
             break
-    assert len(set(told)) > 3, "the numbers stood still"
+    assert len(set(messages)) > 3, "the numbers stood still"
     pick._score.setValue(2.0)
     window.until(lambda: pick._above.text() == "Accept 0 above")
     assert not pick._above.isEnabled()

@@ -62,11 +62,11 @@ def no_room(project: Path) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("trouble", "told"),
+    ("trouble", "message"),
     [(held_by_another, "another program holds"), (no_room, "everything confirmed before is safe")],
     ids=["locked", "full disk"],
 )
-def test_an_edit_that_is_refused_does_not_look_kept(new_window, micrographs, tmp_path, monkeypatch, trouble, told):
+def test_an_edit_that_is_refused_does_not_look_kept(new_window, micrographs, tmp_path, monkeypatch, trouble, message):
     monkeypatch.setattr(database, "LOCK_TIMEOUT_S", 0.05)
     window = new_window().open(micrographs)
     window.enter(write_star(tmp_path / "picker.star", scored("ab")))
@@ -75,7 +75,7 @@ def test_an_edit_that_is_refused_does_not_look_kept(new_window, micrographs, tmp
     with trouble(window.project()):
         window.click(20, 300)
         assert window.said[-1][1] in ("warning", "error")
-        assert told in window.said[-1][0]
+        assert message in window.said[-1][0]
         assert window.status
         window.click(x, y, RIGHT)
         window.bench.focus.select(window.session.particles.id.tolist())
@@ -140,8 +140,8 @@ def moved(window, new_window, micrographs, tmp_path):
 
 
 def question() -> QMessageBox | None:
-    found = [w for w in QApplication.topLevelWidgets() if isinstance(w, QMessageBox) and w.isVisible()]
-    return found[0] if found else None
+    widgets = [w for w in QApplication.topLevelWidgets() if isinstance(w, QMessageBox) and w.isVisible()]
+    return widgets[0] if widgets else None
 
 
 def test_moved_micrographs_are_asked_for(moved, new_window, micrographs, tmp_path, monkeypatch):
@@ -182,10 +182,10 @@ def test_a_wrong_folder_is_refused(moved, new_window, tmp_path, monkeypatch):
 def test_a_path_that_cannot_be_opened_is_said_on_the_start_page(new_window, tmp_path, qtbot):
     (tmp_path / "empty").mkdir()
     window = new_window()
-    with qtbot.waitSignal(window.annotator.failed, timeout=LIMIT_MS) as told:
+    with qtbot.waitSignal(window.annotator.failed, timeout=LIMIT_MS) as failure:
         window.annotator.open_path(tmp_path / "empty")
-    assert "holds no micrographs" in told.args[0]
-    assert window.annotator._start_message.text() == told.args[0]
+    assert "holds no micrographs" in failure.args[0]
+    assert window.annotator._start_message.text() == failure.args[0]
     assert window.bench is None
 
 

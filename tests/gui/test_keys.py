@@ -36,13 +36,13 @@ def page(window):
 def test_the_help_page_lists_every_command_and_gesture(window, page):
     shown = dialog(HelpDialog)
     assert set(shown._edits) == set(window.bench.commands)
-    told = " ".join(label.text() for label in shown.findChildren(QLabel))
+    text = " ".join(label.text() for label in shown.findChildren(QLabel))
     for command in window.bench.commands.values():
-        assert command.title in told
+        assert command.title in text
         first = command.keys[0] if command.keys else ""
         assert shown._edits[command.id].keySequence() == QKeySequence(first)
     for gesture in ("click on a pick", "drag a pick", "right click", "Shift+drag", "Ctrl+drag", "B held", "Space held"):
-        assert gesture in told
+        assert gesture in text
 
 
 def set_key(name: str, key) -> None:
@@ -94,7 +94,7 @@ def test_every_command_says_what_it_does_in_the_menu(window):
 
 def without_tooltip(parent: QWidget) -> list[str]:
     """Buttons, sliders and choices that say nothing."""
-    found = []
+    names = []
     for kind in (QAbstractButton, QSlider, QComboBox):
         for widget in parent.findChildren(kind):
             # Qt's own: the corner of a table, buttons inside fields, the arrows of tabs
@@ -102,8 +102,8 @@ def without_tooltip(parent: QWidget) -> list[str]:
                 "QLineEdit", "QTabBar", "QTableWidget", "QTableView", "QSpinBox", "QDoubleSpinBox", "QDialogButtonBox",
             )  # fmt: skip
             if not own and not widget.toolTip():
-                found.append(f"{type(widget).__name__} {getattr(widget, 'text', str)()}")
-    return found
+                names.append(f"{type(widget).__name__} {getattr(widget, 'text', str)()}")
+    return names
 
 
 def test_everything_that_can_be_pressed_has_a_tooltip(window, tmp_path):
@@ -165,9 +165,9 @@ def test_a_key_after_the_mouse_is_a_key(window):
 
 def texts(parent: QWidget) -> str:
     """All that is written on it and in its tooltips."""
-    found = [parent, *parent.findChildren(QWidget)]
-    written = [widget.text() for widget in found if isinstance(widget, QLabel | QAbstractButton)]
-    return "\n".join([*written, *(widget.toolTip() for widget in found)])
+    widgets = [parent, *parent.findChildren(QWidget)]
+    written = [widget.text() for widget in widgets if isinstance(widget, QLabel | QAbstractButton)]
+    return "\n".join([*written, *(widget.toolTip() for widget in widgets)])
 
 
 #: A key that nothing else has, for every command that a text of the window speaks of.
@@ -235,12 +235,12 @@ def test_the_welcome_and_the_page_of_keys_follow_at_once(window):
     set_key("accept", "F2")
     set_key("brush", "F9")
     assert "F2 accepts" in overlay.text
-    told = [label.text() for label in shown.findChildren(QLabel)]
-    assert "F9 held + drag" in told
-    assert "then F2, X, reasons mean the chosen classes" in told
+    texts_ = [label.text() for label in shown.findChildren(QLabel)]
+    assert "F9 held + drag" in texts_
+    assert "then F2, X, reasons mean the chosen classes" in texts_
     button(shown, "Default keys").click()
-    told = [label.text() for label in shown.findChildren(QLabel)]
-    assert "B held + drag" in told
+    texts_ = [label.text() for label in shown.findChildren(QLabel)]
+    assert "B held + drag" in texts_
     shown.close()
 
 

@@ -176,8 +176,8 @@ def test_findings_about_other_picks_are_not_shown_for_those_chosen_meanwhile(pic
     with latest_first(picked):
         asked.decisions.setCurrentText("accepted")
         asked.decisions.setCurrentText("undecided")
-    wanted = linting.lint(session, decisions=exporting.DECISIONS["undecided"], look=False)
-    assert asked.lint.text() == linting.one_line(wanted)
+    findings = linting.lint(session, decisions=exporting.DECISIONS["undecided"], look=False)
+    assert asked.lint.text() == linting.one_line(findings)
     assert not asked.mend.isVisible()
     asked.close()
 
@@ -285,31 +285,31 @@ def test_a_press_on_one_micrograph_does_nothing_to_the_next(window, button, at):
 
 
 @pytest.fixture
-def others(tmp_path: Path) -> Path:
+def elsewhere(tmp_path: Path) -> Path:
     write_mrc(tmp_path / "others" / "x.mrc", discs(7))
     return tmp_path / "others"
 
 
-def test_what_was_chosen_last_is_opened_and_nothing_else(new_window, micrographs, others, qtbot):
+def test_what_was_chosen_last_is_opened_and_nothing_else(new_window, micrographs, elsewhere, qtbot):
     window = new_window()
     opened = []
     window.annotator.opened.connect(lambda: opened.append(window.annotator.bench.session.data_root.name))
     window.annotator.open_path(micrographs)
     with qtbot.waitSignal(window.annotator.ready, timeout=LIMIT_MS):
-        window.annotator.open_path(others)
+        window.annotator.open_path(elsewhere)
     window.idle()
     assert opened == ["others"]
     assert [m.name for m in window.session.micrographs] == ["x"]
     assert len(window.viewer.layers) == 2, "one picture, one layer of picks"
 
 
-def test_the_demo_does_not_close_what_was_opened_while_it_was_made(new_window, others, monkeypatch, tmp_path):
+def test_the_demo_does_not_close_what_was_opened_while_it_was_made(new_window, elsewhere, monkeypatch, tmp_path):
     monkeypatch.setenv("CRYOPPP_ANNOTATOR_HOME", str(tmp_path / "home"))
     window = new_window()
     window.annotator._on_demo()
-    window.open(others)
+    window.open(elsewhere)
     window.idle()
-    assert window.session.data_root == others
+    assert window.session.data_root == elsewhere
 
 
 def test_a_window_that_was_drawn_is_not_given_up_later(qtbot, monkeypatch):
@@ -327,27 +327,27 @@ def test_a_window_that_was_drawn_is_not_given_up_later(qtbot, monkeypatch):
     qtbot.waitUntil(lambda: outcome == {"code": 1}, timeout=LIMIT_MS)
 
 
-def test_nothing_of_a_closed_project_arrives(window, others):
+def test_nothing_of_a_closed_project_arrives(window, elsewhere):
     runner, session = window.bench.runner, window.session
     came = []
     job = runner.submit(lambda context: 1, title="late", quiet=True, on_done=came.append, on_failed=came.append)
     assert job.wait(120)
     window.annotator.close_project()
-    window.open(others)
+    window.open(elsewhere)
     window.idle()
     assert came == []
     assert window.session is not session
 
 
 @pytest.mark.parametrize(("show", "kind"), [("show_import", ImportDialog), ("show_export", ExportDialog)])
-def test_dialogs_of_a_project_go_with_it(window, others, show, kind):
+def test_dialogs_of_a_project_go_with_it(window, elsewhere, show, kind):
     getattr(window.annotator, show)()
     (asked,) = [d for d in window.bench.window.findChildren(QDialog) if type(d) is kind]
     gone = []
     asked.destroyed.connect(lambda: gone.append(True))
     window.annotator.close_project()
     window.until(lambda: gone)
-    window.open(others)
+    window.open(elsewhere)
     assert len(window.session.particles) == 0
 
 

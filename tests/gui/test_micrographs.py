@@ -149,13 +149,13 @@ def test_a_click_opens_and_several_are_marked_at_once(window, listed):
     offered = []
 
     def menu():
-        found = QApplication.activePopupWidget()
-        return found if isinstance(found, QMenu) else None
+        popup = QApplication.activePopupWidget()
+        return popup if isinstance(popup, QMenu) else None
 
-    def reply(found):
-        offered.extend(action.text() for action in found.actions())
-        found.actions()[-1].trigger()
-        found.close()
+    def reply(menu_shown):
+        offered.extend(action.text() for action in menu_shown.actions())
+        menu_shown.actions()[-1].trigger()
+        menu_shown.close()
 
     answer(menu, reply)
     listed.panel._on_menu(listed.table.visualRect(listed.model.index(2, NAME)).center())

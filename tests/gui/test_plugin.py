@@ -87,8 +87,8 @@ def test_manifest_is_valid_and_every_command_is_there():
 def test_npe2_finds_the_installed_manifest():
     manager = npe2.PluginManager()
     manager.discover()
-    found = manager.get_manifest(PLUGIN)
-    assert found.display_name == "CryoPPP Annotator"
+    manifest = manager.get_manifest(PLUGIN)
+    assert manifest.display_name == "CryoPPP Annotator"
     assert [w.display_name for w in manager.iter_widgets() if w.plugin_name == PLUGIN] == ["Annotator"]
     assert PLUGIN in dict(manager.iter_sample_data())
 
@@ -375,12 +375,12 @@ class Guest:
 
     def state(self) -> list:
         """All that is theirs."""
-        found = []
+        state = []
         for layer in (self.image, self.points, self.hidden):
-            found += [layer in self.viewer.layers, layer.name, layer.visible, layer.opacity, str(layer.mode)]
-            found += [tuple(layer.scale), tuple(map(str, layer.units)), np.asarray(layer.data).tolist()]
-        found += [sorted(self.points.selected_data), self.points.features.to_dict(), self.points.size.tolist()]
-        return found
+            state += [layer in self.viewer.layers, layer.name, layer.visible, layer.opacity, str(layer.mode)]
+            state += [tuple(layer.scale), tuple(map(str, layer.units)), np.asarray(layer.data).tolist()]
+        state += [sorted(self.points.selected_data), self.points.features.to_dict(), self.points.size.tolist()]
+        return state
 
     def surroundings(self) -> dict:
         """What the viewer has for everybody."""
@@ -433,9 +433,9 @@ class Guest:
 
 @pytest.fixture
 def guest(make_napari_viewer, qtbot):
-    found = Guest(make_napari_viewer(show=True), qtbot)
-    yield found
-    vars(found).clear()  # pytest keeps what a fixture gave, and make_napari_viewer fails where a viewer is kept
+    made = Guest(make_napari_viewer(show=True), qtbot)
+    yield made
+    vars(made).clear()  # pytest keeps what a fixture gave, and make_napari_viewer fails where a viewer is kept
 
 
 def test_opening_leaves_other_layers_alone(guest, folder):

@@ -163,9 +163,9 @@ def test_whole_boxes_are_asked_for_kept_in_the_project_and_taken_back(window: Wi
 @pytest.fixture
 def unmeasured(new_window: Any, micrographs: Any) -> Window:
     """A window on micrographs whose particles nobody has measured."""
-    found: Window = new_window().open(micrographs)
-    found.until(found.drawn)
-    return found
+    opened: Window = new_window().open(micrographs)
+    opened.until(opened.drawn)
+    return opened
 
 
 def test_propose_asks_for_the_diameter_and_goes_on_when_a_circle_is_drawn(unmeasured: Window) -> None:

@@ -26,8 +26,8 @@ N = 4
 
 @pytest.fixture(scope="module")
 def calls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calls]:
-    with pytest.MonkeyPatch.context() as patch, counting(tmp_path_factory.mktemp("counting"), patch) as found:
-        yield found
+    with pytest.MonkeyPatch.context() as patch, counting(tmp_path_factory.mktemp("counting"), patch) as counted:
+        yield counted
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +47,13 @@ def numbered(new_window: Callable[[], Window], calls: Calls, tmp_path: Path) -> 
         image = discs(number)
         image[0, 0] = number
         write_mrc(tmp_path / "data" / f"m{number}.mrc", image)
-    found = new_window().open(tmp_path / "data")
-    found.session.set_diameter(100.0)
-    found.until(found.drawn)
-    choose(found.annotator.pick.propose.picker, "Counts its calls")
+    opened = new_window().open(tmp_path / "data")
+    opened.session.set_diameter(100.0)
+    opened.until(opened.drawn)
+    choose(opened.annotator.pick.propose.picker, "Counts its calls")
     calls.let_through(N)
     calls.taken()
-    return found
+    return opened
 
 
 def show_jobs(window: Window) -> None:
@@ -81,11 +81,11 @@ def type_address(window: Window, text: str) -> None:
 def row_of(window: Window, title: str) -> Any:
     """The newest row of a job, once it is listed."""
 
-    def found() -> list[Any]:
+    def matching() -> list[Any]:
         return [row for row in window.annotator.jobs._rows.values() if row._title.text() == title]
 
-    window.until(found)
-    return found()[-1]
+    window.until(matching)
+    return matching()[-1]
 
 
 def kept(window: Window) -> list[Path]:
@@ -112,9 +112,9 @@ def test_a_cluster_is_tested_and_what_is_long_runs_there(numbered: Window, calls
     # candidates
     propose.everywhere.click()
     window.until(lambda: all(m.n_undecided == 4 for m in window.session.micrographs))
-    found = calls.taken_by()
-    assert sorted(number for number, _ in found) == list(range(N))
-    assert {pid for _, pid in found} <= {worker.pid for worker in machines.workers}
+    taken = calls.taken_by()
+    assert sorted(number for number, _ in taken) == list(range(N))
+    assert {pid for _, pid in taken} <= {worker.pid for worker in machines.workers}
     row = row_of(window, f"propose on {N} micrographs")
     window.until(lambda: row._note.text().startswith(f"done · on {address} · 4/4 micrographs"))
     window.session.set_diameter(90.0)
@@ -188,8 +188,8 @@ def test_cancelling_says_that_the_next_start_goes_on(numbered: Window, calls: Ca
     calls.let_through(2)
     propose.everywhere.click()
     row = row_of(window, f"propose on {N} micrographs")
-    told = "Cancel; it enters nothing, and the next start goes on where this one stopped"
-    assert row._cancel.toolTip() == told
+    tip = "Cancel; it enters nothing, and the next start goes on where this one stopped"
+    assert row._cancel.toolTip() == tip
     window.until(lambda: len(kept(window)) == 2)
     row._cancel.click()
     window.until(lambda: row._note.text().startswith("cancelled · 2 of 4 are kept: the next start goes on there"))

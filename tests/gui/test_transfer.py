@@ -156,7 +156,7 @@ def test_where_format_and_image_disagree_a_person_sees_both(contradicted):
     window.until(lambda: len(window.session.particles) == 40)
     np.testing.assert_array_equal(window.session.particles.yx, places(0)[:, ::-1])
     assert "as the image says" in window.status
-    (kept,) = [told for told in window.session.pick_sets.values() if told["kind"] == "import"]
+    (kept,) = [pick_set for pick_set in window.session.pick_sets.values() if pick_set["kind"] == "import"]
     assert '"orientation": "flip-y"' in kept["frame"], "the answer is stored with the pick set"
 
 
@@ -273,8 +273,8 @@ def test_export_says_what_goes_out_and_mends_first(decided, tmp_path):
     asked.buttons.button(OK).click()
     window.until(lambda: window.status.startswith("exported 10 picks"))
     (file,) = out.rglob("a.csv")
-    wanted = places(0)[:10] * (1, -1) + (0, HEIGHT)
-    np.testing.assert_allclose(positions(file), np.array(sorted(map(tuple, wanted.tolist()))), atol=0.51)
+    expected = places(0)[:10] * (1, -1) + (0, HEIGHT)
+    np.testing.assert_allclose(positions(file), np.array(sorted(map(tuple, expected.tolist()))), atol=0.51)
     assert not [f for f in out.rglob("*") if f.suffix in (".part", ".tmp")]
 
 
@@ -285,7 +285,7 @@ def test_all_writable_formats_are_offered_and_the_last_one_comes_first(decided, 
     window.annotator.show_export()
     asked = the(window, ExportDialog)
     offered = [asked.format.itemData(k) for k in range(asked.format.count())]
-    assert set(offered) >= {name for name, found in extensions.formats().items() if found.can_write}
+    assert set(offered) >= {name for name, file_format in extensions.formats().items() if file_format.can_write}
     assert offered[-1][0] == "as-imported"
     choose(asked.format, asked.format.itemText(offered.index("relion")))
     asked.decisions.setCurrentText("accepted+undecided")

@@ -45,12 +45,12 @@ SHIFT, CTRL, ALT = (
 def places(seed: int = 0, n: int = 40) -> np.ndarray:
     """(n, 2) x, y of particles that keep their distance."""
     rng = np.random.default_rng(seed)
-    found: list[np.ndarray] = []
-    while len(found) < n:
+    kept: list[np.ndarray] = []
+    while len(kept) < n:
         at = rng.uniform((DIAMETER, DIAMETER), (WIDTH - DIAMETER, HEIGHT - DIAMETER)).round()
-        if all(np.hypot(*(at - other)) > 1.4 * DIAMETER for other in found):
-            found.append(at)
-    return np.array(found)
+        if all(np.hypot(*(at - other)) > 1.4 * DIAMETER for other in kept):
+            kept.append(at)
+    return np.array(kept)
 
 
 def discs(seed: int = 0) -> np.ndarray:
@@ -205,8 +205,8 @@ class Window:
         self.qtbot.waitUntil(holds, timeout=limit_ms)
 
     def named(self, name: str) -> Micrograph:
-        (found,) = [m for m in self.session.micrographs if m.name == name]
-        return found
+        (micrograph,) = [m for m in self.session.micrographs if m.name == name]
+        return micrograph
 
     def go(self, name: str) -> None:
         """Show a micrograph, and wait for its picture."""
@@ -316,23 +316,23 @@ def let_go(slider: QSlider) -> None:
 
 def dialog(kind: type[QDialog]) -> Any:
     """The open dialog of a kind, None where there is none."""
-    found = [w for w in QApplication.topLevelWidgets() if type(w) is kind and w.isVisible()]
-    return found[0] if found else None
+    widgets = [w for w in QApplication.topLevelWidgets() if type(w) is kind and w.isVisible()]
+    return widgets[0] if widgets else None
 
 
 def button(parent: QWidget, text: str) -> QPushButton:
     """The button that says ``text``."""
-    (found,) = [b for b in parent.findChildren(QPushButton) if b.text() == text]
-    return found
+    (match,) = [b for b in parent.findChildren(QPushButton) if b.text() == text]
+    return match
 
 
 def answer(find: Callable[[], QWidget | None], reply: Callable[[Any], object]) -> None:
     """Reply to a modal question as soon as it is asked."""
 
-    def look() -> None:
+    def try_to_reply() -> None:
         if (asked := find()) is None:
-            QTimer.singleShot(20, look)
+            QTimer.singleShot(20, try_to_reply)
         else:
             reply(asked)
 
-    QTimer.singleShot(0, look)
+    QTimer.singleShot(0, try_to_reply)

@@ -49,8 +49,8 @@ class Desk:
             stderr=subprocess.DEVNULL,
         )
         os.close(write)
-        with os.fdopen(read) as told:
-            number = told.readline().strip() if select.select([told], [], [], 120)[0] else ""
+        with os.fdopen(read) as pipe:
+            number = pipe.readline().strip() if select.select([pipe], [], [], 120)[0] else ""
         assert number, "Xvfb did not start"
         self.environment = {**os.environ, "DISPLAY": f":{number}", "QT_QPA_PLATFORM": "xcb"}
         self.environment.pop("WAYLAND_DISPLAY", None)

@@ -24,11 +24,11 @@ PIXEL_SIZE_A = 1.5
 def new_project(folder: Path, n_micrographs: int = 3) -> Path:
     """A project of micrographs ``m0 ..`` whose files do not exist."""
     store = Store.create(folder)
-    found = (
+    picks = (
         Micrograph(0, f"m{i}", f"m{i}.mrc", width=4096, height=4096, header_pixel_size_A=PIXEL_SIZE_A)
         for i in range(n_micrographs)
     )
-    store.add_micrographs(found, "setup")
+    store.add_micrographs(picks, "setup")
     store.close()
     return folder
 
@@ -64,8 +64,8 @@ def query(folder: Path, sql: str, parameters: tuple[Any, ...] = ()) -> list[dict
 
 def table(folder: Path, name: str) -> dict[Any, dict[str, Any]]:
     """The rows of a table by their first column."""
-    found = query(folder, f"SELECT * FROM {name} ORDER BY 1")
-    return {next(iter(row.values())): row for row in found}
+    rows = query(folder, f"SELECT * FROM {name} ORDER BY 1")
+    return {next(iter(row.values())): row for row in rows}
 
 
 def state(folder: Path) -> dict[str, Any]:

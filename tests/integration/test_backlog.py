@@ -315,8 +315,8 @@ def test_a_proposal_for_every_micrograph_is_entered_behind_and_takes_no_decision
 
     def proposal(offset: float) -> proposing.Proposal:
         at = np.arange(1.0, 41.0) * 2000 + offset  # far from the picks that are there
-        found = Candidates(at, at, at, np.full(40, np.nan))
-        return proposing.Proposal("log", session.diameter_A, {}, tuple((m.id, found) for m in session.micrographs))
+        candidates = Candidates(at, at, at, np.full(40, np.nan))
+        return proposing.Proposal("log", session.diameter_A, {}, tuple((m.id, candidates) for m in session.micrographs))
 
     lines: list[str] = []
     door.shut()

@@ -116,8 +116,8 @@ def test_files_named_in_any_order_and_from_different_places(session: Session, ot
     moved = [shutil.move(data.with_name(f"run_it025_{n}"), tmp_path / "away") for n in ("classes.mrcs", "model.star")]
     with pytest.raises(FormatError, match="averages are not beside it"):
         read_class_files([data])
-    found = read_class_files([*map(Path, moved), data])
-    assert found.resolution_A.tolist() == [10.0, 11.0, 12.0]
+    class_set = read_class_files([*map(Path, moved), data])
+    assert class_set.resolution_A.tolist() == [10.0, 11.0, 12.0]
     cs = write_cryosparc(tmp_path / "cs", other.x, other.y, other.names, other.number)
     images = cs.with_name("J12_020_class_averages.cs")
     assert read_class_files([images, cs]).program == "cryosparc"
@@ -142,11 +142,11 @@ def test_what_lies_on_no_pick_is_counted_and_one_pick_takes_one_particle(
     names[7] = "elsewhere.mrc"
     data = write_relion(tmp_path / "rel", x, y, names, number)
     result = other_programs.import_run(session, [data])
-    told = " · ".join(result.notes)
+    text = " · ".join(result.notes)
     n = len(other.x)
-    assert f"3 of {n + 1} particles lie on no pick here" in told
-    assert "2 picks on these micrographs are in no class" in told
-    assert "1 names match no micrograph (MotionCorr/job002/elsewhere.mrc" in told
+    assert f"3 of {n + 1} particles lie on no pick here" in text
+    assert "2 picks on these micrographs are in no class" in text
+    assert "1 names match no micrograph (MotionCorr/job002/elsewhere.mrc" in text
     assert set(result.members["particle"]) == set(np.delete(other.id, [1, 7]))
     assert result.members["number"][result.members["particle"] == other.id[5]] == other.number[5]
     assert result.members["shift_x"][result.members["particle"] == other.id[0]] == pytest.approx(0.2 * far, abs=1e-3)
@@ -228,10 +228,10 @@ def test_the_command_line_classifies_imports_and_exports(
     decide.decide_classes(session, 2, [3], Decision.REJECTED)
     code, out, _ = run("export-classes", folder, "-o", "out", "--json")
     assert code == 0
-    told = json.loads(out)
-    assert told["run"] == 2
+    answer = json.loads(out)
+    assert answer["run"] == 2
     names = ["classes.mrcs", "particles.star", "summary.csv", "gallery.png"]
-    assert told["files"] == [f"out/{name}" for name in names]
+    assert answer["files"] == [f"out/{name}" for name in names]
     assert np.array_equal(read_stack(tmp_path / "out" / "classes.mrcs")[0], averages(3, 24))
     table = read_star(tmp_path / "out" / "particles.star").table("particles")
     assert table is not None
@@ -286,8 +286,8 @@ def test_relions_own_output(session: Session, other: Truth, made, tmp_path: Path
     )
     assert done.returncode == 0, done.stderr
     data = tmp_path / "rel" / "run_it006_data.star"
-    found = read_class_files([data])
-    assert (len(found.averages), found.file.n_picks) == (2, len(real))
+    class_set = read_class_files([data])
+    assert (len(class_set.averages), class_set.file.n_picks) == (2, len(real))
     result = other_programs.import_run(session, [data])
     assert set(result.members["particle"]) == set(other.id[real])
     place = np.searchsorted(other.id, result.members["particle"])

@@ -181,7 +181,7 @@ def test_recentring_moves_picks_to_their_particles_once(session: Session, truth)
 
 def test_a_run_out_of_date_is_brought_up_to_date_from_what_is_there(session: Session) -> None:
     run = only_run(session)
-    first, others = session.micrographs[0], session.micrographs[1:]
+    first, rest = session.micrographs[0], session.micrographs[1:]
     session.go(first.id)
     new = session.add(70, 70)
     gone = session.add(126, 70)
@@ -191,7 +191,7 @@ def test_a_run_out_of_date_is_brought_up_to_date_from_what_is_there(session: Ses
     decide.decide_classes(session, run.id, [K], Decision.REJECTED)
     assert decide.changed_since(session, run) == (1, 0, 1)
     assert decide.is_out_of_date(session, run) == 2
-    for other in others:  # unchanged picks are not cut out again: their micrographs may be away
+    for other in rest:  # unchanged picks are not cut out again: their micrographs may be away
         session.path_of(other).rename(session.path_of(other).with_suffix(".away"))
     options = decide.update_of(run)
     assert options.start_from == run.id
@@ -229,15 +229,15 @@ def test_picks_beyond_what_averages_are_made_of_are_assigned_in_pieces(
 def test_a_second_run_may_write_the_boxes_of_the_first_anew(bare: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stages, "TRAINED", 60)  # the others are read after the averages are made
     alone = decide.classify_project(bare, RunOptions(3))
-    others: list[np.ndarray] = []
+    stacks: list[np.ndarray] = []
 
     def meanwhile(_preview: object) -> None:
-        if not others:
+        if not stacks:
             first = bare.micrographs[0]
             bare.go(first.id)
             bare.remove([bare.add(70, 67)])
             bare.add(126, 67)
-            others.append(decide.classify_project(bare, RunOptions(2)).averages)
+            stacks.append(decide.classify_project(bare, RunOptions(2)).averages)
             file = next((bare.store.folder / "cache" / "boxes").glob(f"{first.id}-*.npy"))
             records = np.load(file)
             np.save(file, np.concatenate([records[:1], records]))  # rows are others than they were
@@ -245,7 +245,7 @@ def test_a_second_run_may_write_the_boxes_of_the_first_anew(bare: Session, monke
             np.save(file, np.concatenate([records[:1], np.load(file)[1:]]))
 
     both = decide.classify_project(bare, RunOptions(3), on_iteration=meanwhile)
-    assert others
+    assert stacks
     assert np.array_equal(both.averages, alone.averages)
     assert np.array_equal(both.members["number"], alone.members["number"])
 
@@ -265,15 +265,15 @@ def test_some_classes_alone_are_classified_again(session: Session) -> None:
 def test_averages_become_templates(session: Session) -> None:
     run = only_run(session)
     path = decide.save_templates(session, run.id, [2, 1])
-    (told,) = decide.list_templates(session)
-    assert told.path == path
-    images, same = decide.load_template(session, told.name)
-    assert same == told
+    (templates,) = decide.list_templates(session)
+    assert templates.path == path
+    images, same = decide.load_template(session, templates.name)
+    assert same == templates
     assert np.array_equal(images, decide.load_averages(session, run)[:2])
     assert read_stack(path)[1] == pytest.approx(run.pixel_size_A)
-    assert (told.pixel_size_A, told.diameter_A, told.white) == (run.pixel_size_A, 60.0, True)
-    assert told.numbers == (1, 2)
-    assert told.resolution_A[0] == pytest.approx(run.summaries[0].resolution_A)
+    assert (templates.pixel_size_A, templates.diameter_A, templates.white) == (run.pixel_size_A, 60.0, True)
+    assert templates.numbers == (1, 2)
+    assert templates.resolution_A[0] == pytest.approx(run.summaries[0].resolution_A)
     with pytest.raises(Refused, match="choose"):
         decide.save_templates(session, run.id, [])
     for bad in ("../outside", ".hidden"):
@@ -281,7 +281,7 @@ def test_averages_become_templates(session: Session) -> None:
             decide.save_templates(session, run.id, [1], bad)
     path.write_bytes(b"")
     with pytest.raises(Exception, match=path.name):
-        decide.load_template(session, told.name)
+        decide.load_template(session, templates.name)
 
 
 # ---------------------------------------------------------------------- jobs
@@ -474,8 +474,8 @@ def test_what_a_crash_left_is_no_run(session: Session) -> None:
     result = decide.classify_project(session, RunOptions(2))
     assert result.saved is not None
     with closing(sqlite3.connect(session.store.folder / DATABASE_NAME)) as raw:
-        (told,) = raw.execute("select summary from class_run where id = ?", (result.saved,)).fetchone()
-        assert json.loads(told or "[]") == []
+        (summary,) = raw.execute("select summary from class_run where id = ?", (result.saved,)).fetchone()
+        assert json.loads(summary or "[]") == []
         raw.execute("update record set started = '2020-01-01T00:00:00+00:00'")
         raw.commit()
     assert len(decide.list_runs(session)) == 1

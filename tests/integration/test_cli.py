@@ -305,10 +305,10 @@ def test_the_lite_picture_gives_the_same_particles(cli: Cli, opened: Any, data_d
         result = cli("import", project, "--micrographs", lite, "--coords", coords, "--pixel-size", "1.77")
         assert result.code == 0, result.err
         sessions = [opened(folder, read_only=True) for folder in (tmp_path / "mrc", project)]
-        found = [next(m for m in s.micrographs if m.name == NAME) for s in sessions]
-        ours = [s.store.particles(m.id) for s, m in zip(sessions, found, strict=True)]
+        micrographs = [next(m for m in s.micrographs if m.name == NAME) for s in sessions]
+        ours = [s.store.particles(m.id) for s, m in zip(sessions, micrographs, strict=True)]
         np.testing.assert_array_equal(ours[0].x, ours[1].x)
-        np.testing.assert_array_equal(found[0].height - ours[0].y, ours[1].y)
+        np.testing.assert_array_equal(micrographs[0].height - ours[0].y, ours[1].y)
         assert density(sessions[1], NAME) < -1.5
 
 
@@ -392,13 +392,13 @@ def test_status_counts_and_works_where_nothing_can_be_written(
     project.chmod(0o555)
     try:
         for path in (project, project / "annotations.sqlite", movies):
-            told = cli("status", path, "--json").json
-            assert told["micrographs"] == 3
-            assert told["states"] == {"unseen": 2, "in progress": 0, "complete": 1, "empty": 0, "unusable": 0}
-            assert told["particles"] == {"accepted": 0, "undecided": 2, "rejected": 1}
-            assert told["finished"] == 1
-            assert [(s["name"], s["particles"]) for s in told["pick_sets"]] == [("a.csv", 3)]
-            assert list(told["problems"]) == ["c"]
+            answer = cli("status", path, "--json").json
+            assert answer["micrographs"] == 3
+            assert answer["states"] == {"unseen": 2, "in progress": 0, "complete": 1, "empty": 0, "unusable": 0}
+            assert answer["particles"] == {"accepted": 0, "undecided": 2, "rejected": 1}
+            assert answer["finished"] == 1
+            assert [(s["name"], s["particles"]) for s in answer["pick_sets"]] == [("a.csv", 3)]
+            assert list(answer["problems"]) == ["c"]
         text = cli("status", project).out
         assert "2 unseen, 1 complete" in text
         assert "0 accepted, 2 undecided, 1 rejected" in text
@@ -492,18 +492,18 @@ def test_export_of_nothing_says_what_there_is(cli: Cli, movies: Path, tmp_path: 
     for command in (("export", tmp_path / "p"), ("convert", csv)):
         result = cli(*command, "-o", tmp_path / "o", "--to", "word")
         assert_fails(result, "'word'")
-        told = result.err.split("choose one of ")[1].strip().split(", ")
-        assert told == [name for name, fmt in formats().items() if fmt.can_write]
-        assert {"cryoppp", "relion", "relion-particles"} <= set(told)
+        choices = result.err.split("choose one of ")[1].strip().split(", ")
+        assert choices == [name for name, fmt in formats().items() if fmt.can_write]
+        assert {"cryoppp", "relion", "relion-particles"} <= set(choices)
 
 
 def test_list_of_formats(cli: Cli) -> None:
     result = cli("convert", "--list-formats")
     assert result.code == 0, result.err
-    told = {line.split()[0]: line for line in result.out.splitlines()}
-    assert list(told) == list(formats())
-    assert "reads, writes" in told["relion"]
-    assert "writes" not in told["cistem"]
+    lines = {line.split()[0]: line for line in result.out.splitlines()}
+    assert list(lines) == list(formats())
+    assert "reads, writes" in lines["relion"]
+    assert "writes" not in lines["cistem"]
 
 
 @pytest.mark.realdata
@@ -530,8 +530,8 @@ def test_import_from_a_binned_frame(cli: Cli, data_dir: Path, tmp_path: Path) ->
         assert (one["frame"], one["anchor"], one["scale"]) == ("as-stored", "centre", 8.0)
     for name in ("8", "image"):
         session = open_project(tmp_path / name, read_only=True)
-        found = np.concatenate([np.column_stack([p.x, p.y]) for p in map(session.store.particles, (1, 2))])
-        np.testing.assert_allclose(found, truth)
+        positions = np.concatenate([np.column_stack([p.x, p.y]) for p in map(session.store.particles, (1, 2))])
+        np.testing.assert_allclose(positions, truth)
         session.close()
 
 
@@ -627,15 +627,15 @@ def test_simulate_tells_the_truth_in_every_layout(cli: Cli, opened: Any, tmp_pat
     out = tmp_path / "sim"
     result = cli("simulate", "-o", out, *SMALL, "--json")
     assert result.code == 0, result.err
-    told = json.loads((out / "truth.json").read_text())
-    assert told["complete"] is True
-    assert told["parameters"]["seed"] == 5
-    info = images.probe(out / told["micrographs"][0]["file"])
+    answer = json.loads((out / "truth.json").read_text())
+    assert answer["complete"] is True
+    assert answer["parameters"]["seed"] == 5
+    info = images.probe(out / answer["micrographs"][0]["file"])
     assert (info.width, info.height) == (320, 256)
     assert info.pixel_size_A == pytest.approx(4)
-    n = sum(len(m["particles"]) for m in told["micrographs"])
+    n = sum(len(m["particles"]) for m in answer["micrographs"])
     assert n == result.json["particles"] > 0
-    truth = np.array([(p["x"], p["y"]) for m in told["micrographs"] for p in m["particles"]])
+    truth = np.array([(p["x"], p["y"]) for m in answer["micrographs"] for p in m["particles"]])
     np.testing.assert_allclose(_positions(out / "truth.star"), truth, atol=1e-12)
     assert cli("import", tmp_path / "p", "--micrographs", out, "--coords", out).code == 0
     session = opened(tmp_path / "p", read_only=True)
@@ -706,15 +706,15 @@ def test_demo_is_made_once_and_found_again(cli: Cli, opened: Any, window: list[A
     for micrograph in session.micrographs:
         particles = session.store.particles(micrograph.id)
         truth = particles.take(particles.pick_set == sets["truth"])
-        found = particles.take(particles.pick_set == sets["candidates"])
+        candidates = particles.take(particles.pick_set == sets["candidates"])
         assert set(truth.decision.tolist()) == {int(micrograph.id <= 2)}
-        assert np.isfinite(found.score).all()
-        assert set(found.class_id.tolist()) <= set(range(1, 9))
-        near = np.hypot(truth.x[:, None] - found.x, truth.y[:, None] - found.y).min(axis=0)
+        assert np.isfinite(candidates.score).all()
+        assert set(candidates.class_id.tolist()) <= set(range(1, 9))
+        near = np.hypot(truth.x[:, None] - candidates.x, truth.y[:, None] - candidates.y).min(axis=0)
         radius = 0.5 * session.diameter_A / session.pixel_size_A(micrograph)
-        np.testing.assert_array_equal(found.class_id >= 7, near > radius)
-        rejected = found.decision == Decision.REJECTED
-        np.testing.assert_array_equal(rejected, (found.class_id >= 7) & (micrograph.id == 1))
+        np.testing.assert_array_equal(candidates.class_id >= 7, near > radius)
+        rejected = candidates.decision == Decision.REJECTED
+        np.testing.assert_array_equal(rejected, (candidates.class_id >= 7) & (micrograph.id == 1))
     assert session.next_undo() is None  # what the simulation did is not the curator's to undo
     session.go(3)
     session.decide(session.particles.id[:7], Decision.ACCEPTED)

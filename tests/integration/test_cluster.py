@@ -90,15 +90,15 @@ def test_picking_on_a_cluster_gives_the_local_result_and_goes_on(
     here = pick_all(["movies"], Path("here"), PickOptions(diameter_A=60.0))
     arguments = ["pick", "movies", "-o", "there", "--diameter", "60", "--json", "--scheduler", cluster]
     assert main.run(arguments) == 1
-    told = json.loads(capfd.readouterr().out)
-    assert [Path(item["micrograph"]).name for item in told["failed"]] == ["m3.mrc"], told["failed"]
-    assert told["picked_now"] == here.n_picked == 7
-    assert told["picks"] == here.n_picks > 0
+    answer = json.loads(capfd.readouterr().out)
+    assert [Path(item["micrograph"]).name for item in answer["failed"]] == ["m3.mrc"], answer["failed"]
+    assert answer["picked_now"] == here.n_picked == 7
+    assert answer["picks"] == here.n_picks > 0
     assert stars(tmp_path / "there") == stars(tmp_path / "here")
     (tmp_path / "there" / "m5.star").unlink()
     assert main.run(arguments) == 1
-    told = json.loads(capfd.readouterr().out)
-    assert (told["picked_now"], told["kept"]) == (1, 6)
+    answer = json.loads(capfd.readouterr().out)
+    assert (answer["picked_now"], answer["kept"]) == (1, 6)
     assert stars(tmp_path / "there") == stars(tmp_path / "here")
 
 
@@ -108,9 +108,9 @@ def test_denoising_on_a_cluster_gives_the_local_pictures(
     monkeypatch.chdir(tmp_path)
     for out, more in (("here", []), ("there", ["--scheduler", cluster])):
         assert main.run(["denoise", "movies", "-o", out, "--bin", "4", "--json", *more]) == 1
-        told = json.loads(capfd.readouterr().out)
-        assert told["denoised_now"] == 7
-        assert [Path(item["micrograph"]).name for item in told["failed"]] == ["m3.mrc"]
+        answer = json.loads(capfd.readouterr().out)
+        assert answer["denoised_now"] == 7
+        assert [Path(item["micrograph"]).name for item in answer["failed"]] == ["m3.mrc"]
     for path in sorted((tmp_path / "here").glob("*.mrc")):
         with mrcfile.open(path) as here, mrcfile.open(tmp_path / "there" / path.name) as there:
             assert np.array_equal(here.data, there.data)
@@ -237,20 +237,20 @@ def test_classification_with_a_worker_killed_is_the_local_one(
     cluster: str, machines: Machines, stack: Path, tmp_path: Path
 ) -> None:
     classify_files([stack], tmp_path / "here", Settings(4), context=JobContext(seed=1))
-    told: list[float] = []
+    progress: list[float] = []
     victim = machines.workers[1]
 
     def report(done: float, total: float, _message: str) -> None:
-        told.append(done / total)
-        if len(told) == 8:
+        progress.append(done / total)
+        if len(progress) == 8:
             victim.send_signal(signal.SIGKILL)
             victim.wait()
 
     report_there = JobContext(on_progress=report, seed=1)
     classify_files([stack], tmp_path / "there", Settings(4), scheduler=cluster, context=report_there)
     assert victim.poll() == -signal.SIGKILL
-    assert len(told) > 20  # progress, and on after the kill
-    assert told[-1] == 1.0
+    assert len(progress) > 20  # progress, and on after the kill
+    assert progress[-1] == 1.0
     assert classified(tmp_path / "there") == classified(tmp_path / "here")
 
 
@@ -271,31 +271,31 @@ def test_a_project_classified_with_a_worker_killed_has_the_same_classes(
     make_project(tmp_path / "here", make_micrographs(tmp_path / "here"), jitter_px=1.5).close()
     shutil.copytree(tmp_path / "here", tmp_path / "there")
     victim = machines.workers[0]
-    told: list[int] = []
+    iterations: list[int] = []
     real = decide.classify_project
 
     def watched(*arguments: Any, **words: Any) -> decide.RunResult:
         """The real thing, and a death in its third iteration."""
 
-        def look(preview: decide.Preview) -> None:
-            told.append(preview.iteration)
-            if len(told) == 3:
+        def on_iteration_(preview: decide.Preview) -> None:
+            iterations.append(preview.iteration)
+            if len(iterations) == 3:
                 victim.send_signal(signal.SIGKILL)
                 victim.wait()
 
-        return real(*arguments, on_iteration=look, **words)
+        return real(*arguments, on_iteration=on_iteration_, **words)
 
     def run(where: str, *more: str) -> dict[str, Any]:
         words = ["classify", str(tmp_path / where / "project"), "-k", "4", "--seed", "2", "--json"]
         assert main.run([*words, "-o", str(tmp_path / where / "out"), *more]) == 0
-        found: dict[str, Any] = json.loads(capfd.readouterr().out)
-        return found
+        answer: dict[str, Any] = json.loads(capfd.readouterr().out)
+        return answer
 
     here = run("here")
     monkeypatch.setattr(decide, "classify_project", watched)
     there = run("there", "--scheduler", cluster)
     assert victim.poll() == -signal.SIGKILL
-    assert len(told) > 5  # on after the kill
+    assert len(iterations) > 5  # on after the kill
     assert there["classes"] == here["classes"]
     assert sum(item["count"] for item in here["classes"]) == len(members(tmp_path / "here" / "project")) == 196
     assert members(tmp_path / "there" / "project") == members(tmp_path / "here" / "project")
@@ -382,7 +382,7 @@ def test_a_cancel_does_not_wait_for_an_address_where_nobody_answers(tmp_path: Pa
         def is_cancelled() -> bool:
             return asked.is_set()
 
-        def report(*_told: object) -> None:
+        def report(*_progress: object) -> None:
             threading.Timer(0.3, asked.set).start()
 
         context = JobContext(on_progress=report, is_cancelled=is_cancelled)

@@ -46,12 +46,12 @@ class Database:
 
     def picks(self, micrograph: str) -> dict[int, tuple[float, float, int, int]]:
         """x, y, decision and reason by id."""
-        found = self.rows(
+        rows = self.rows(
             "select p.id, x, y, decision, reason from particle p join micrograph m on m.id = p.micrograph"
             " where m.name = ? order by p.id",
             micrograph,
         )
-        return {row[0]: row[1:] for row in found}
+        return {row[0]: row[1:] for row in rows}
 
     def rejected(self, micrograph: str) -> set[int]:
         return {i for i, pick in self.picks(micrograph).items() if pick[2] == Decision.REJECTED}
@@ -89,7 +89,7 @@ def test_a_curator_opens_picks_decides_undoes_exports_leaves_and_comes_back(
     pictures = os.environ.get("CRYOPPP_SCREENSHOTS")
     words = ("annotate", data_dir / "cryoppp" / "10017", "--project", project, "--curator", "ann")
 
-    def look(name: str) -> None:
+    def picture(name: str) -> None:
         wait_until(program.shown, f"{name}: the window shows the micrograph and its picks")
         if pictures:
             desk.picture(Path(pictures) / f"{name}.png")
@@ -108,7 +108,7 @@ def test_a_curator_opens_picks_decides_undoes_exports_leaves_and_comes_back(
     assert len(database.picks(SECOND)) == 392
     assert database.state(FIRST) == "in progress"
     assert database.state(SECOND) == "unseen"
-    look("01-opened")
+    picture("01-opened")
     # one pixel of the screen, in micrograph px
     px = SIDE / (program.at(SIDE, 0)[0] - program.at(0, 0)[0])
 
@@ -119,14 +119,14 @@ def test_a_curator_opens_picks_decides_undoes_exports_leaves_and_comes_back(
     added, pick = max(database.picks(FIRST).items())
     assert pick[:2] == pytest.approx(ice, abs=px)
     assert pick[2:] == (Decision.ACCEPTED, Reason.NONE)
-    look("02-added")
+    picture("02-added")
 
     # drag
     goal = (ice[0] + 12 * px, ice[1] - 9 * px)
     desk.drag([program.at(*pick[:2]), program.at(*goal)], program.sees)
     wait_until(lambda: database.newest()[1] == f"move 1 pick on {FIRST}", "a drag moves the pick")
     assert database.picks(FIRST)[added][:2] == pytest.approx(goal, abs=1.5 * px)
-    look("03-dragged")
+    picture("03-dragged")
 
     # reject with a reason: the pick under the pointer
     wrong = loneliest(database, FIRST)
@@ -135,12 +135,12 @@ def test_a_curator_opens_picks_decides_undoes_exports_leaves_and_comes_back(
     desk.key("1")
     wait_until(lambda: database.picks(FIRST)[wrong][2:] == (Decision.REJECTED, Reason.CARBON), "1 rejects as carbon")
     assert database.rejected(FIRST) == {wrong}
-    look("04-rejected")
+    picture("04-rejected")
 
     # N goes to an undecided pick, close enough to be judged; A accepts it
     desk.key("n")
     (needed,) = wait_until(lambda: program.ask("b.focus.selected"), "N selects a pick")
-    look("05-next-undecided")
+    picture("05-next-undecided")
     assert program.ask("b.focus.selected") == [needed]
     assert database.picks(FIRST)[needed][2] == Decision.UNDECIDED
     assert program.at(0, SIDE)[1] - program.at(0, 0)[1] > 2 * SIDE / px
@@ -158,16 +158,16 @@ def test_a_curator_opens_picks_decides_undoes_exports_leaves_and_comes_back(
     assert len(surely) > 5
     selected = set(wait_until(lambda: program.ask("b.focus.selected"), "the lasso selects"))
     assert surely <= selected <= maybe
-    look("06-lasso")
+    picture("06-lasso")
     desk.key("x")
     wait_until(lambda: database.rejected(FIRST) == selected | {wrong}, "X rejects what the lasso holds")
     assert database.newest() == ("do", f"reject {len(selected)} picks on {FIRST}")
-    look("07-lasso-rejected")
+    picture("07-lasso-rejected")
 
     # undo, redo: the lasso is one step
     desk.key("ctrl+z")
     wait_until(lambda: database.rejected(FIRST) == {wrong}, "undo takes the lasso back")
-    look("08-undone")
+    picture("08-undone")
     desk.key("ctrl+shift+z")
     wait_until(lambda: database.rejected(FIRST) == selected | {wrong}, "redo")
     desk.key("Escape")
@@ -176,12 +176,12 @@ def test_a_curator_opens_picks_decides_undoes_exports_leaves_and_comes_back(
     desk.key("Next")
     wait_until(lambda: database.state(SECOND) == "in progress", "the next micrograph")
     assert program.ask("b.session.current.name") == SECOND
-    look("09-next")
+    picture("09-next")
     desk.key("ctrl+z")
     wait_until(lambda: database.rejected(FIRST) == {wrong}, "undo across micrographs")
     wait_until(lambda: program.ask("b.session.current.name") == FIRST, "undo shows what it undid")
     assert len(program.ask("a.micrographs.chosen()")) == 1, "Ctrl of Ctrl+Z marks a second micrograph"
-    look("10-undone-across")
+    picture("10-undone-across")
     desk.key("ctrl+shift+z")
     wait_until(lambda: database.rejected(FIRST) == selected | {wrong}, "redo")
 
@@ -202,14 +202,14 @@ def test_a_curator_opens_picks_decides_undoes_exports_leaves_and_comes_back(
     desk.key("ctrl+a")
     desk.type(str(tmp_path / "out"))
     wait_until(lambda: program.ask(f"{DIALOG}.folder.text()") == str(tmp_path / "out"), "the folder is typed")
-    look("11-export")
+    picture("11-export")
     desk.click(program.ask(f"middle({DIALOG}.buttons.button(QDialogButtonBox.StandardButton.Ok))"))
     wait_until(lambda: program.ask("a.status.message.text()").startswith("exported"), "the files are written")
     kept = [p for p in before.values() if p[2] != Decision.REJECTED]
     assert positions(tmp_path / "out", FIRST) == pytest.approx(as_cryoppp(kept), abs=0.51)
     assert positions(tmp_path / "out", SECOND).shape == (392, 2)
     assert database.picks(FIRST) == before
-    look("12-exported")
+    picture("12-exported")
 
     # quit: no question is asked
     left = database.rows("select * from particle order by id")
@@ -221,13 +221,13 @@ def test_a_curator_opens_picks_decides_undoes_exports_leaves_and_comes_back(
 
     # come back: everything is there, and yesterday's last step can be undone
     program = start()
-    look("13-reopened")
+    picture("13-reopened")
     assert database.rows("select * from particle order by id") == left
     assert program.ask("b.session.current.name") == FIRST
     assert set(program.ask("b.session.particles.id")) == set(before)
     desk.key("ctrl+z")
     wait_until(lambda: database.rejected(FIRST) == {wrong}, "yesterday's last step is undone")
-    look("14-undone-after-reopening")
+    picture("14-undone-after-reopening")
 
     # a power cut, right after a pick was confirmed
     ice = emptiest(database, FIRST)
@@ -255,18 +255,18 @@ def emptiest(database: Database, micrograph: str) -> Point:
 
 def loneliest(database: Database, micrograph: str) -> int:
     """The undecided pick that is farthest from the others."""
-    found = database.picks(micrograph)
-    ids, xy = np.array(list(found)), np.array([pick[:2] for pick in found.values()])
+    picks = database.picks(micrograph)
+    ids, xy = np.array(list(picks)), np.array([pick[:2] for pick in picks.values()])
     distance = np.hypot(*(xy[:, None] - xy[None]).transpose(2, 0, 1)) + 1e9 * np.eye(len(xy))
-    undecided = np.array([pick[2] == Decision.UNDECIDED for pick in found.values()])
+    undecided = np.array([pick[2] == Decision.UNDECIDED for pick in picks.values()])
     inner = (np.abs(xy - SIDE / 2) < 1500).all(axis=1)
     return int(ids[np.where(undecided & inner, distance.min(axis=1), 0).argmax()])
 
 
 def inside(database: Database, micrograph: str, corners: list[Point], margin: float) -> tuple[set[int], set[int]]:
     """Ids surely inside a polygon, and ids that may be: those within ``margin`` px of its sides too."""
-    found = database.picks(micrograph)
-    ids, xy = np.array(list(found)), np.array([pick[:2] for pick in found.values()])
+    picks = database.picks(micrograph)
+    ids, xy = np.array(list(picks)), np.array([pick[:2] for pick in picks.values()])
     within = points_in_polygon(xy[:, 0], xy[:, 1], np.array(corners))
     near = np.zeros(len(ids), bool)
     for start, end in zip(corners, corners[1:] + corners[:1], strict=True):

@@ -74,15 +74,15 @@ def test_pictures_are_written_with_their_pixel_size_and_in_place(cli, movies, tm
 def test_a_second_start_does_only_what_is_missing_or_changed(cli, movies, tmp_path):
     out = tmp_path / "out"
     assert json.loads(cli("denoise", movies, "-o", out, "--json")[1])["denoised_now"] == 3
-    told = json.loads(cli("denoise", movies, "-o", out, "--json")[1])
-    assert (told["denoised_now"], told["kept"], told["micrographs"]) == (0, 3, 3)
+    answer = json.loads(cli("denoise", movies, "-o", out, "--json")[1])
+    assert (answer["denoised_now"], answer["kept"], answer["micrographs"]) == (0, 3, 3)
     (out / "m0.mrc").unlink()
     write_mrc(movies / "m1.mrc", planted(seed=9)[0])
     with (out / RECORD).open("a") as record:
         record.write('{"picture": "m2.m')  # cut off by a power failure
     assert json.loads(cli("denoise", movies, "-o", out, "--json")[1])["denoised_now"] == 2
-    told = json.loads(cli("denoise", movies, "-o", out, "--method", "band-pass", "--json")[1])
-    assert (told["method"], told["denoised_now"]) == ("band-pass", 3)
+    answer = json.loads(cli("denoise", movies, "-o", out, "--method", "band-pass", "--json")[1])
+    assert (answer["method"], answer["denoised_now"]) == ("band-pass", 3)
 
 
 def test_another_defocus_makes_anew_only_what_uses_it(cli, movies, tmp_path):
@@ -207,8 +207,8 @@ def test_import_takes_the_defocus_and_the_pictures_in(cli, movies, tmp_path):
         "import", tmp_path / "p", "--micrographs", movies, "--ctf", star, "--pictures", tmp_path / "pictures", "--json"
     )
     assert code == 0
-    told = json.loads(said)
-    assert (told["with_defocus"], told["with_picture"]) == (2, 3)
+    answer = json.loads(said)
+    assert (answer["with_defocus"], answer["with_picture"]) == (2, 3)
     session = open_project(tmp_path / "p")
     assert ctf_of(session.micrographs[0]).defocus.u_A == 20000
     assert json.loads(session.micrographs[1].picture)["scale"] == 4

@@ -76,17 +76,17 @@ def everything(session: Session) -> list[object]:
 def refuse_all(session: Session, message: str) -> None:
     """Every verb is refused with a helpful sentence, and the screen goes on showing what was there."""
     before = everything(session)
-    told: list[object] = []
-    session.changed.connect(told.append)
+    refused: list[object] = []
+    session.changed.connect(refused.append)
     try:
         for name, verb in VERBS.items():
             with pytest.raises(ProjectError, match=message) as caught:
                 verb(session)
             assert type(caught.value) is ProjectError, name
     finally:
-        session.changed.disconnect(told.append)
+        session.changed.disconnect(refused.append)
     assert everything(session) == before
-    assert told == []
+    assert refused == []
 
 
 def all_work(session: Session) -> None:

@@ -71,8 +71,8 @@ def test_extract_writes_stacks_and_their_star(run: Run, data: Path) -> None:
         "extract", "a.star", "b.star", "--micrographs", "mics", "-o", "P", "--box-size", 48, "--bin", 2, "--json"
     )
     assert code == 0, err
-    told = json.loads(out)
-    assert (told["particles"], told["skipped"], told["out_px"]) == (N, 2, 24)
+    answer = json.loads(out)
+    assert (answer["particles"], answer["skipped"], answer["out_px"]) == (N, 2, 24)
     assert "2 of 62 picks" in err
     star = read_star(data / "P/particles.star")
     optics, particles = star.table("optics"), star.table("particles")
@@ -148,10 +148,10 @@ def test_the_table_has_the_order_of_the_picks_whatever_ends_first(run: Run, many
     star = read_star(tmp_path / "P/particles.star")
     particles = star.table("particles")
     assert particles is not None
-    wanted = [(i, k) for i in range(12) if i != 5 for k in range(12 - i)]
-    assert particles.columns["rlnImageName"] == [f"{k + 1:06d}@P/m{i:02d}.mrcs" for i, k in wanted]
-    assert [Path(name).stem for name in particles.columns["rlnMicrographName"]] == [f"m{i:02d}" for i, _ in wanted]
-    assert [float(x) for x in particles.columns["rlnCoordinateX"]] == [32.0 + 64.0 * k for _, k in wanted]
+    expected = [(i, k) for i in range(12) if i != 5 for k in range(12 - i)]
+    assert particles.columns["rlnImageName"] == [f"{k + 1:06d}@P/m{i:02d}.mrcs" for i, k in expected]
+    assert [Path(name).stem for name in particles.columns["rlnMicrographName"]] == [f"m{i:02d}" for i, _ in expected]
+    assert [float(x) for x in particles.columns["rlnCoordinateX"]] == [32.0 + 64.0 * k for _, k in expected]
     for i in set(range(12)) - {5}:
         with mrcfile.open(tmp_path / "P" / f"m{i:02d}.mrcs") as file:
             assert file.data.reshape(-1, 32, 32).shape[0] == 12 - i
@@ -199,10 +199,10 @@ def test_classify_picks(run: Run, data: Path) -> None:
         "classify", "a.star", "b.star", "--micrographs", "mics", "-o", "C", "-k", 3, "--diameter", 80, "--json"
     )
     assert code == 0, err
-    told = json.loads(out)
-    assert {"id", "count", "quality", "resolution_A", "decision"} <= set(told["classes"][0])
-    assert sum(item["count"] for item in told["classes"]) == N
-    assert told["seconds"] > 0
+    answer = json.loads(out)
+    assert {"id", "count", "quality", "resolution_A", "decision"} <= set(answer["classes"][0])
+    assert sum(item["count"] for item in answer["classes"]) == N
+    assert answer["seconds"] > 0
     particles = read_star(data / "C/particles.star").table("particles")
     assert particles is not None
     assert len(particles) == N
@@ -265,8 +265,8 @@ def test_relion_takes_what_was_extracted(run: Run, data: Path) -> None:
         cwd=data, capture_output=True, text=True,
     )  # fmt: skip
     assert refined.returncode == 0, refined.stdout[-2000:] + refined.stderr[-2000:]
-    found = read_star(data / "R/run_it001_data.star").table("particles")
-    assert found is not None
-    assert len(found) == N
+    table = read_star(data / "R/run_it001_data.star").table("particles")
+    assert table is not None
+    assert len(table) == N
     code, _, err = run("classify", "R/run_it001_data.star", "-o", "C", "-k", 2)
     assert code == 0, err

@@ -157,12 +157,12 @@ def test_a_killed_program_has_lost_nothing(room: Path, expected: dict[int, list[
         finally:
             servers.put(server)
         # As sqlite finds it, before our program has touched it again
-        found = digest(folder)
+        kept = digest(folder)
         before, after = expected[seed][confirmed], expected[seed][min(confirmed + 1, N_EDITS)]
-        assert found in (before, after), f"{number}: not the state after {confirmed} or {confirmed + 1} edits"
-        look_after(folder, found, expected[seed][0], all_the_way=number % 10 == 0)
+        assert kept in (before, after), f"{number}: not the state after {confirmed} or {confirmed + 1} edits"
+        look_after(folder, kept, expected[seed][0], all_the_way=number % 10 == 0)
         shutil.rmtree(folder)
-        return None if before == after else found == after
+        return None if before == after else kept == after
 
     # Two at a time: while one is looked at, another makes its edits.
     with ThreadPoolExecutor(2) as pool:
@@ -174,14 +174,14 @@ def test_a_killed_program_has_lost_nothing(room: Path, expected: dict[int, list[
     assert in_flight.count(True) > 0
 
 
-def look_after(folder: Path, found: str, first: str, *, all_the_way: bool) -> None:
+def look_after(folder: Path, kept: str, first: str, *, all_the_way: bool) -> None:
     """Open the killed project: nothing is damaged, undo and redo work, and so does the next edit."""
     assert integrity(folder) == "ok"
     assert replay(folder) == table(folder, "particle")
     session = open_session(folder)
     session.go(1)
     check_memory(session)
-    assert digest(folder) == found
+    assert digest(folder) == kept
 
     steps = 0
     while (all_the_way or steps < 15) and session.undo() is not None:
@@ -191,7 +191,7 @@ def look_after(folder: Path, found: str, first: str, *, all_the_way: bool) -> No
         assert digest(folder) == first
     for _ in range(steps):
         assert session.redo() is not None
-    assert digest(folder) == found
+    assert digest(folder) == kept
     check_memory(session)
 
     number = session.add(10, 10, anyway=True)

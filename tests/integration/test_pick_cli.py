@@ -95,9 +95,9 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
 def test_from_a_folder_of_micrographs_to_figures(cli: Cli, movies: Path, tmp_path: Path) -> None:
     out = tmp_path / "picks"
     code, said, _ = cli("pick", movies, "-o", out, "--diameter", 60, "--threshold", 4, "--json")
-    told = json.loads(said)
+    answer = json.loads(said)
     assert code == 0
-    assert (told["micrographs"], told["failed"], told["picker"]) == (3, [], "log")
+    assert (answer["micrographs"], answer["failed"], answer["picker"]) == (3, [], "log")
     assert sorted(p.name for p in out.glob("*.star")) == ["m0.star", "m1.star", "m2.star"]
     (table,) = read_star(out / "m0.star").tables
     assert list(table.columns) == ["rlnCoordinateX", "rlnCoordinateY", "rlnAutopickFigureOfMerit"]
@@ -106,14 +106,14 @@ def test_from_a_folder_of_micrographs_to_figures(cli: Cli, movies: Path, tmp_pat
     assert (np.diff(scores) <= 0).all()
 
     code, said, _ = cli("evaluate", out, "--truth", tmp_path / "truth", "--micrographs", movies, "--json")
-    told = json.loads(said)
+    answer = json.loads(said)
     assert code == 0
-    assert told["truth"] == 75
-    assert told["recall"] > 0.95
-    assert told["precision"] > 0.95
-    assert told["centring_error_px"] < 2
-    assert set(told["per_micrograph"]) == {"m0.mrc", "m1.mrc", "m2.mrc"}
-    assert told["per_micrograph"]["m1.mrc"]["truth"] == 25
+    assert answer["truth"] == 75
+    assert answer["recall"] > 0.95
+    assert answer["precision"] > 0.95
+    assert answer["centring_error_px"] < 2
+    assert set(answer["per_micrograph"]) == {"m0.mrc", "m1.mrc", "m2.mrc"}
+    assert answer["per_micrograph"]["m1.mrc"]["truth"] == 25
 
     code, said, _ = cli("evaluate", out, "--truth", tmp_path / "truth", "--micrographs", movies)
     assert code == 0
@@ -134,8 +134,8 @@ def test_a_second_start_goes_on_and_sees_what_changed(
     assert json.loads(cli(*words, "--diameter", 60)[1])["kept"] == 3
     (out / "m1.star").unlink()
     write_mrc(movies / "m2.mrc", np.ones((64, 64), np.float32))
-    told = json.loads(cli(*words, "--diameter", 60)[1])
-    assert (told["picked_now"], told["kept"], told["picks"]) == (2, 1, 9)
+    answer = json.loads(cli(*words, "--diameter", 60)[1])
+    assert (answer["picked_now"], answer["kept"], answer["picks"]) == (2, 1, 9)
     assert json.loads(cli(*words, "--diameter", 61)[1])["picked_now"] == 3
     assert len(counting.calls) == 8
 
@@ -144,9 +144,9 @@ def test_whole_boxes_only(cli: Cli, movies: Path, tmp_path: Path) -> None:
     words = ("pick", movies, "-o", tmp_path / "picks", "--diameter", 60, "--threshold", 3, "--json")
     assert "whole boxes of which size" in cli(*words, "--whole-boxes")[2]
     assert json.loads(cli(*words)[1])["picks"] >= 75
-    told = json.loads(cli(*words, "--box-size", 110, "--whole-boxes")[1])
-    assert told["picked_now"] == 3, "with other options it is picked anew"
-    assert told["left_out"]["edge"] >= 3
+    answer = json.loads(cli(*words, "--box-size", 110, "--whole-boxes")[1])
+    assert answer["picked_now"] == 3, "with other options it is picked anew"
+    assert answer["left_out"]["edge"] >= 3
     for path in sorted((tmp_path / "picks").glob("*.star")):
         columns = read_star(path).tables[0].columns
         x, y = (np.array(columns[f"rlnCoordinate{axis}"], float) for axis in "XY")
@@ -175,10 +175,10 @@ def test_a_failing_micrograph_is_told_and_the_others_finish(
     counting.error = error
     out = tmp_path / "picks"
     code, said, err = cli("pick", movies, "-o", out, "--picker", "counting", "--diameter", 60, "--json")
-    told = json.loads(said)
+    answer = json.loads(said)
     assert code == 1
-    assert told["micrographs"] == 3
-    assert sorted(Path(f["micrograph"]).name for f in told["failed"]) == ["broken.mrc", "odd.mrc"]
+    assert answer["micrographs"] == 3
+    assert sorted(Path(f["micrograph"]).name for f in answer["failed"]) == ["broken.mrc", "odd.mrc"]
     assert err.count("failed: ") == 2
     assert str(error) in err
     assert "Traceback" not in err
@@ -239,10 +239,10 @@ def test_a_pixel_size_that_nobody_knows(cli: Cli, tmp_path: Path) -> None:
 def test_bright_particles(cli: Cli, tmp_path: Path) -> None:
     image, x, _ = planted()
     path = write_mrc(tmp_path / "m.mrc", -image)
-    told = json.loads(
+    answer = json.loads(
         cli("pick", path, "-o", tmp_path / "p", "--diameter", 60, "--threshold", 4, "--bright", "--json")[1]
     )
-    assert abs(told["picks"] - len(x)) <= 2
+    assert abs(answer["picks"] - len(x)) <= 2
 
 
 def test_an_image_of_nothing_gives_an_empty_file_that_reads(cli: Cli, tmp_path: Path, movies: Path) -> None:
@@ -251,8 +251,8 @@ def test_an_image_of_nothing_gives_an_empty_file_that_reads(cli: Cli, tmp_path: 
     assert cli("pick", path, "-o", out, "--diameter", 60)[0] == 0
     code, said, _ = cli("evaluate", out, "--truth", tmp_path / "truth", "--micrographs", movies, "--json")
     assert code == 0
-    told = json.loads(said)
-    assert (told["picks"], told["recall"], told["average_precision"]) == (0, 0, None)
+    answer = json.loads(said)
+    assert (answer["picks"], answer["recall"], answer["average_precision"]) == (0, 0, None)
 
 
 @pytest.mark.parametrize(
@@ -314,12 +314,12 @@ def test_a_part_of_the_truth(cli: Cli, movies: Path, tmp_path: Path) -> None:
     pick_all([movies], stars, PickOptions(diameter_A=60.0, threshold=4.0))
     (stars / "m1.star").unlink()
     code, said, err = cli("evaluate", stars, "--truth", tmp_path / "truth", "--micrographs", movies, "--json")
-    told = json.loads(said)
+    answer = json.loads(said)
     assert code == 0
     assert "m2.mrc has picks but no truth" in err
-    assert told["truth"] == 50
-    assert told["per_micrograph"]["m1.mrc"]["recall"] == 0
-    assert told["per_micrograph"]["m0.mrc"]["recall"] > 0.9
+    assert answer["truth"] == 50
+    assert answer["per_micrograph"]["m1.mrc"]["recall"] == 0
+    assert answer["per_micrograph"]["m0.mrc"]["recall"] > 0.9
 
 
 def test_help_shows_an_example(cli: Cli) -> None:
@@ -370,17 +370,17 @@ def test_the_diameter_it_used_is_said_and_where_it_comes_from(cli: Cli, movies: 
     code, said, _ = cli(*words, "--diameter", 60)
     assert code == 0
     assert said.strip().endswith("; diameter 60 A = 30 px at 2 A/px (--diameter)")
-    told = json.loads(cli(*words, "--diameter", "30px", "--json")[1])
-    assert (told["diameter_A"], told["diameter_px"], told["diameter_from"]) == (None, [30, 30], "--diameter")
+    answer = json.loads(cli(*words, "--diameter", "30px", "--json")[1])
+    assert (answer["diameter_A"], answer["diameter_px"], answer["diameter_from"]) == (None, [30, 30], "--diameter")
     code, _, complaint = cli(*words)
     assert code == 2
     assert "say the particle's diameter" in complaint
     image, x, y = planted(seed=3)
     sizes = {"pixel_size_A": PIXEL_A, "diameter_A": 60.0}
-    found = LOG.propose(image, **sizes, parameters={}, context=JobContext())
-    hit = match(found.x, found.y, found.score, x, y, 9.0).hit
+    candidates = LOG.propose(image, **sizes, parameters={}, context=JobContext())
+    hit = match(candidates.x, candidates.y, candidates.score, x, y, 9.0).hit
     seen = describe(image, **sizes, context=JobContext())
-    example = Example(found.x[:60], found.y[:60], hit[:60])
+    example = Example(candidates.x[:60], candidates.y[:60], hit[:60])
     save_model(train([seen], [example], diameter_A=60.0, context=JobContext()), tmp_path / "model.npz")
     code, said, _ = cli(*words, "--picker", "learned", "--model", tmp_path / "model.npz")
     assert code == 0

@@ -107,20 +107,20 @@ class Model:
 
     def revert(self, curator: str, *, redo: bool, passed: Container[int] = ()) -> Step | None:
         """Raises ConflictError as the session must, with the number of the step that stays."""
-        wanted = [
+        expected = [
             s
             for s in self.steps
             if s.curator == curator and s.state == ("undone" if redo else "applied") and s.number not in passed
         ]
-        if not wanted:
+        if not expected:
             return None
-        step = wanted[0] if redo else wanted[-1]
-        others = [
+        step = expected[0] if redo else expected[-1]
+        foreign = [
             s
             for s in self.steps[step.number + 1 :]
             if s.state == "applied" and (s.curator != curator or s.number in passed)
         ]
-        if any(step.rows() & other.rows() for other in others):
+        if any(step.rows() & other.rows() for other in foreign):
             raise ConflictError("somebody else changed the same", step.number)
         writes = step.writes
         if not redo:
@@ -305,7 +305,7 @@ class Curation(RuleBasedStateMachine):
         reason: Reason,
     ) -> None:
         one = None if whole else self.here[name]
-        found = [
+        matches = [
             i
             for i, row in sorted(self.model.particle.items())
             if (one is None or row["micrograph"] == one)
@@ -313,7 +313,7 @@ class Curation(RuleBasedStateMachine):
             and (high is None or (row["score"] is not None and row["score"] < high))
             and (only is None or Decision(row["decision"]) in only)
         ]
-        writes = self.model.decide(found, decision, reason)
+        writes = self.model.decide(matches, decision, reason)
         selector = Selector(
             micrograph=one, decisions=None if only is None else tuple(only), min_score=low, below_score=high
         )
@@ -383,7 +383,7 @@ class Curation(RuleBasedStateMachine):
         self.model.do(curator, change.micrograph, writes)
 
     @rule(name=window, found=st.dictionaries(place, score, max_size=4))
-    def propose(self, name: str, found: dict[int, float]) -> None:
+    def propose(self, name: str, scores: dict[int, float]) -> None:
         """A picker brings candidates; those of an earlier one make room, or stay and are scored anew."""
         here, diameter = self.here[name], self._diameter() / self._pixel_size(self.here[name])
         sets = {i for i, row in self.model.pick_set.items() if row["kind"] == "picker"}
@@ -393,30 +393,30 @@ class Curation(RuleBasedStateMachine):
         def distance(k: int, row: Row) -> float:
             return math.hypot(row["x"] - 1000.0 * k, row["y"] - 1000.0 * k)
 
-        same = {k: [i for i, row in stale.items() if distance(k, row) <= 0.1 * diameter] for k in found}
+        same = {k: [i for i, row in stale.items() if distance(k, row) <= 0.1 * diameter] for k in scores}
         if max(map(len, same.values()), default=0) > 1:
             return  # which of two in one place it is does not matter
-        at = np.array([1000.0 * k for k in found])
-        values = np.array(list(found.values()))
+        at = np.array([1000.0 * k for k in scores])
+        values = np.array(list(scores.values()))
         candidates = Candidates(at, at, values, np.full(len(at), 100.0))
         proposal = proposing.Proposal("log", self._diameter(), {}, ((here, candidates),))
         proposing.enter(self.windows[name], proposal)
 
-        others = [row for i, row in on.items() if i not in stale]
-        free = [k for k in found if all(distance(k, row) >= 0.5 * diameter for row in others)]
+        unchanged = [row for i, row in on.items() if i not in stale]
+        free = [k for k in scores if all(distance(k, row) >= 0.5 * diameter for row in unchanged)]
         kept = {same[k][0]: k for k in free if same[k]}
         fresh = [k for k in free if not same[k]]
         writes: list[Write] = []
-        told = {k: None if math.isnan(value) else value for k, value in found.items()}
-        if len(kept) == len(stale) and not fresh and all(stale[i]["score"] == told[k] for i, k in kept.items()):
+        stored = {k: None if math.isnan(value) else value for k, value in scores.items()}
+        if len(kept) == len(stale) and not fresh and all(stale[i]["score"] == stored[k] for i, k in kept.items()):
             return  # all as before
         if free:
             pick_set = self.model.new_id("pick_set")
             writes.append(("pick_set", pick_set, "", None, {"kind": "picker", "curator": WINDOWS[name]}))
         for i, k in kept.items():
-            writes += self.model.update("particle", i, pick_set=pick_set, score=told[k])
+            writes += self.model.update("particle", i, pick_set=pick_set, score=stored[k])
         writes += [("particle", i, "", dict(row), None) for i, row in stale.items() if i not in kept]
-        writes += [self._new_particle(here, pick_set, 1000.0 * k, 1000.0 * k, score=told[k]) for k in fresh]
+        writes += [self._new_particle(here, pick_set, 1000.0 * k, 1000.0 * k, score=stored[k]) for k in fresh]
         self.model.do(WINDOWS[name], here, writes)
 
     # ------------------------------------------------------------------ regions: squares, known by their place
@@ -462,19 +462,19 @@ class Curation(RuleBasedStateMachine):
         self.model.do(WINDOWS[name], self.here[name], writes)
 
     @rule(name=window, found=st.lists(place, max_size=3, unique=True))
-    def find(self, name: str, found: list[int]) -> None:
+    def find(self, name: str, detected: list[int]) -> None:
         """The machine brings squares: none where a person dealt with one."""
         here = self.here[name]
-        brought = tuple(Region(Reason.ICE, square(k)) for k in found)
+        brought = tuple(Region(Reason.ICE, square(k)) for k in detected)
         regions.enter_found(self.windows[name], regions.Found(((here, brought),)))
         there = {i: row for i, row in sorted(self.model.region.items()) if row["micrograph"] == here}
         persons = {row["place"] for row in there.values() if row["origin"] != "found"}
         machines = {i: row["place"] for i, row in there.items() if row["origin"] == "found"}
-        wanted = [k for k in found if k not in persons]
+        entered = [k for k in detected if k not in persons]
         writes: list[Write] = [
-            ("region", i, "", dict(self.model.region[i]), None) for i, k in machines.items() if k not in wanted
+            ("region", i, "", dict(self.model.region[i]), None) for i, k in machines.items() if k not in entered
         ]
-        writes += [self._new_region(name, k, Reason.ICE, "found") for k in wanted if k not in machines.values()]
+        writes += [self._new_region(name, k, Reason.ICE, "found") for k in entered if k not in machines.values()]
         self.model.do(WINDOWS[name], here, writes)
 
     # ------------------------------------------------------------------ back and forth
@@ -571,7 +571,7 @@ class StaleWindows(Curation):
         pass
 
     @rule(name=window)
-    def look(self, name: str) -> None:
+    def reread(self, name: str) -> None:
         session = self.windows[name]
         session.poll()
         assert session.current_id == self.here[name]

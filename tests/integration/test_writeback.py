@@ -167,8 +167,8 @@ def test_a_hand_pick_follows_the_rows_of_its_micrograph(opened, movies, tmp_path
     session.add(250, 150.5)
     out = write_back(session, number, tmp_path / "out").files[0]
     assert changed(tmp_path / "p.star", out) == ["+ b.mrc 250 150.5 x 1"]
-    found = importing.read(session, out, orientation=Orientation.AS_STORED)
-    assert sorted(len(p) for _, p in found.matched) == [2, 2]
+    file = importing.read(session, out, orientation=Orientation.AS_STORED)
+    assert sorted(len(p) for _, p in file.matched) == [2, 2]
     silent = write_back(session, number, tmp_path / "silent", with_hand_picks=False).files[0]
     assert silent.read_text() == STAR
 
@@ -265,10 +265,10 @@ def test_each_format_edited_differs_in_what_was_edited(opened, movies, tmp_path,
             "+ 000004 1 250 150 0 000001",
         ]  # fmt: skip
     elif name == "eman2":
-        told = json.loads(out.read_text())
-        assert told["ctf"] == [1, {"defocus": 1.25}]
-        assert told["quality"] == 5
-        assert told["boxes"] == [[104, 25, "manual"], [250, 150, "manual"]]
+        answer = json.loads(out.read_text())
+        assert answer["ctf"] == [1, {"defocus": 1.25}]
+        assert answer["quality"] == 5
+        assert answer["boxes"] == [[104, 25, "manual"], [250, 150, "manual"]]
     else:
         assert len(changed(path, out)) == 4, changed(path, out)
 
@@ -293,11 +293,11 @@ def test_cryosparc_comes_back_as_a_filled_copy(opened, movies, tmp_path):
     session.decide([second], Decision.REJECTED, Reason.ICE)
     session.add(250, 150, anyway=True)
     (out,) = write_back(session, number, tmp_path / "edited").files
-    found = read_dataset(out).columns
-    assert found["uid"][:2].tolist() == [2**64 - 1, 7]
-    assert found["nobody/knows"].tolist() == [1.5, 3.5, 0]
-    np.testing.assert_allclose(found["location/center_x_frac"] * 300, [90, 225, 250], rtol=1e-6)
-    np.testing.assert_allclose(200 - found["location/center_y_frac"] * 200, [40, 0, 150], atol=1e-4)
+    table = read_dataset(out).columns
+    assert table["uid"][:2].tolist() == [2**64 - 1, 7]
+    assert table["nobody/knows"].tolist() == [1.5, 3.5, 0]
+    np.testing.assert_allclose(table["location/center_x_frac"] * 300, [90, 225, 250], rtol=1e-6)
+    np.testing.assert_allclose(200 - table["location/center_y_frac"] * 200, [40, 0, 150], atol=1e-4)
 
 
 def test_boxes_that_are_not_square_are_not_edited_in_place(opened, movies, tmp_path):

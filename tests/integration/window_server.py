@@ -46,8 +46,8 @@ class Server(QObject):
 
 
 def _names() -> dict[str, Any]:
-    found = [a for w in QApplication.topLevelWidgets() for a in w.findChildren(Annotator)]
-    a = found[0] if found else None
+    widgets = [a for w in QApplication.topLevelWidgets() for a in w.findChildren(Annotator)]
+    a = widgets[0] if widgets else None
     return {
         "a": a,
         "b": None if a is None else a.bench,
@@ -92,12 +92,12 @@ def middle(widget: QWidget) -> tuple[int, int]:
 
 def button(text: str) -> tuple[int, int]:
     """The middle of the visible button or label whose text begins so."""
-    found = [
+    buttons = [
         w
         for w in QApplication.allWidgets()
         if isinstance(w, QAbstractButton | QLabel) and w.isVisible() and w.text().startswith(text)
     ]
-    return middle(found[0])
+    return middle(buttons[0])
 
 
 if __name__ == "__main__":

@@ -89,9 +89,9 @@ def test_the_table_finds_any_rotation(angle: float) -> None:
     x = polar.to_polar(both, g)
     product = np.einsum("mr,mr,r->m", np.conj(x[:, 1]), x[:, 0], g.radii)
     score = polar.rotation_table(g.n_orders, g.n_angles) @ np.concatenate([product.real, product.imag])
-    found = 360.0 / g.n_angles * score.argmax()
+    measured = 360.0 / g.n_angles * score.argmax()
     # scipy turns about (box - 1) / 2 and we about box // 2: half a pixel aside, which costs no angle
-    assert abs((found - angle + 180.0) % 360.0 - 180.0) <= 1.5 * 360.0 / g.n_angles
+    assert abs((measured - angle + 180.0) % 360.0 - 180.0) <= 1.5 * 360.0 / g.n_angles
 
 
 @given(dy=st.integers(-3, 3), dx=st.integers(-3, 3))
@@ -150,14 +150,14 @@ def test_metrics_suggest_views_and_refuse_the_rest(
     easy: tuple[np.ndarray, np.ndarray, engine.Classification],
 ) -> None:
     _, truth, result = easy
-    found = metrics.measure(result, 4.0)
-    assert sum(item.count for item in found) == len(truth)
-    kept = np.isin(result.label, [m.column for m in found if selection.suggest(m) is selection.Suggestion.ACCEPT])
+    measures = metrics.measure(result, 4.0)
+    assert sum(item.count for item in measures) == len(truth)
+    kept = np.isin(result.label, [m.column for m in measures if selection.suggest(m) is selection.Suggestion.ACCEPT])
     assert (kept & (truth >= 0)).sum() >= 0.9 * (truth >= 0).sum()
     assert (kept & (truth < 0)).sum() <= 0.2 * (truth < 0).sum()
-    assert [item.kind for item in found[-2:]] == [metrics.Kind.EMPTY, metrics.Kind.OUTLIER]
-    assert all(item.resolution_A >= BOX * 4.0 / 14 for item in found if item.resolution_A == item.resolution_A)
-    assert "look like particles" in selection.verdict(found)
+    assert [item.kind for item in measures[-2:]] == [metrics.Kind.EMPTY, metrics.Kind.OUTLIER]
+    assert all(item.resolution_A >= BOX * 4.0 / 14 for item in measures if item.resolution_A == item.resolution_A)
+    assert "look like particles" in selection.verdict(measures)
 
 
 def test_the_same_seed_gives_the_same_classes(easy: tuple[np.ndarray, np.ndarray, engine.Classification]) -> None:
@@ -192,8 +192,8 @@ def test_offsets_point_to_the_particle() -> None:
     stack = np.stack([shift(view, move, order=3) for move in moves]) + rng.normal(0, 0.4, (80, BOX, BOX))
     ready = engine.prepare(stack.astype(np.float32), max_rings=14)
     result = engine.classify(ready, engine.Settings(1))
-    found = result.offset_px - result.offset_px.mean(axis=0)
-    error = found - (moves - moves.mean(axis=0))
+    offsets = result.offset_px - result.offset_px.mean(axis=0)
+    error = offsets - (moves - moves.mean(axis=0))
     assert np.sqrt((error**2).mean()) < 0.7
 
 
@@ -203,13 +203,13 @@ def test_cancel_is_heard_within_a_second() -> None:
     stop = threading.Event()
     cancelled_at: list[float] = []
 
-    def told(_model: engine.ClassModel) -> None:
+    def on_model(_model: engine.ClassModel) -> None:
         if not stop.is_set():
             stop.set()
             cancelled_at.append(time.process_time())  # of this process
 
     with pytest.raises(Cancelled):
-        engine.classify(ready, engine.Settings(12), on_averages=told, context=JobContext(is_cancelled=stop.is_set))
+        engine.classify(ready, engine.Settings(12), on_averages=on_model, context=JobContext(is_cancelled=stop.is_set))
     assert time.process_time() - cancelled_at[0] < 2.0  # two cores
 
 

@@ -30,10 +30,10 @@ def references(ready: engine.Prepared, k: int = 3) -> tuple[References, PolarGri
     return References(orders, share, model.noise[:6], model.outlier[:6], shifts, log_shift, ready.dof), grid
 
 
-def assert_same(found: Sums, expected: Sums, rtol: float = 1e-4) -> None:
+def assert_same(sums: Sums, expected: Sums, rtol: float = 1e-4) -> None:
     for name in Sums.__dataclass_fields__:
         want = np.asarray(getattr(expected, name))
-        np.testing.assert_allclose(getattr(found, name), want, atol=rtol * max(1e-9, float(np.abs(want).max())))
+        np.testing.assert_allclose(getattr(sums, name), want, atol=rtol * max(1e-9, float(np.abs(want).max())))
 
 
 def test_sums_of_partitions_add_up_to_the_sum_of_all() -> None:
@@ -104,8 +104,8 @@ def test_ice_that_a_denoiser_smoothed_is_no_particle() -> None:
     particles, truth = planted(240, 0.0, junk=0.3)
     stack = ice(240, 2.0) + 1.6 * gaussian_filter(particles, (0, 1.0, 1.0))
     result = engine.classify(prepare(stack, mask_radius=0.4), engine.Settings(8), context=JobContext(seed=1))
-    found = metrics.measure(result)
-    kept = np.isin(result.label, [m.column for m in found if selection.suggest(m) is selection.Suggestion.ACCEPT])
+    measures = metrics.measure(result)
+    kept = np.isin(result.label, [m.column for m in measures if selection.suggest(m) is selection.Suggestion.ACCEPT])
     assert kept[truth >= 0].mean() >= 0.9
     assert kept[truth < 0].mean() <= 0.3
 
@@ -113,15 +113,18 @@ def test_ice_that_a_denoiser_smoothed_is_no_particle() -> None:
 @pytest.mark.parametrize("sigma", [0.0, 2.0])
 def test_where_nothing_repeats_no_class_is_kept_and_the_verdict_says_it(sigma: float) -> None:
     result = engine.classify(prepare(ice(300, sigma)), engine.Settings(8))
-    found = metrics.measure(result)
-    kept = sum(m.count for m in found if selection.suggest(m) is selection.Suggestion.ACCEPT)
+    measures = metrics.measure(result)
+    kept = sum(m.count for m in measures if selection.suggest(m) is selection.Suggestion.ACCEPT)
     assert kept <= 30
-    told = selection.verdict(found)
+    verdict = selection.verdict(measures)
     assert (
-        "look like empty ice" in told or "not reliable" in told or "hardly told apart" in told or "100 % junk" in told
+        "look like empty ice" in verdict
+        or "not reliable" in verdict
+        or "hardly told apart" in verdict
+        or "100 % junk" in verdict
     )
-    assert selection.junk_fraction(found) >= 0.9
-    doubt = selection.doubt(found)
+    assert selection.junk_fraction(measures) >= 0.9
+    doubt = selection.doubt(measures)
     assert result.notes == ((doubt,) if doubt else ())
 
 

@@ -30,10 +30,8 @@ def particles_and_junk(data: Path, name: str, rng: np.random.Generator) -> tuple
     rows = list(csv.DictReader((root / f"ground_truth/particle_coordinates/{name}.csv").open()))
     truth = np.array([[float(row["X-Coordinate"]), len(image) - float(row["Y-Coordinate"])] for row in rows])
     negative = boxes(data / f"picks_10017/hand_negative_box/{name}.box")
-    others = [
-        data / f"picks_10017/{kind}_box/{name}.box" for kind in ("cryolo", "topaz", "deeppicker", "hand_positive")
-    ]
-    known = np.concatenate([truth, *(boxes(path) for path in others if path.exists())])
+    rest = [data / f"picks_10017/{kind}_box/{name}.box" for kind in ("cryolo", "topaz", "deeppicker", "hand_positive")]
+    known = np.concatenate([truth, *(boxes(path) for path in rest if path.exists())])
     random = rng.uniform(DIAMETER, 4096 - DIAMETER, (5000, 2))
     random = random[cKDTree(known).query(random)[0] >= DIAMETER][:120]
     places = np.concatenate([truth, negative, random])
@@ -48,11 +46,11 @@ def test_rejecting_the_suggested_classes_of_10017_drops_junk_and_keeps_particles
     cut = [particles_and_junk(data_dir, name, rng) for name in names]
     stack, good = (np.concatenate(part) for part in zip(*cut, strict=True))
     result = engine.classify(engine.prepare(stack, mask_radius=1.15 / 3.0), engine.Settings(16))
-    found = metrics.measure(result, 4.48)
-    kept = np.isin(result.label, [m.column for m in found if selection.suggest(m) is selection.Suggestion.ACCEPT])
+    measures = metrics.measure(result, 4.48)
+    kept = np.isin(result.label, [m.column for m in measures if selection.suggest(m) is selection.Suggestion.ACCEPT])
     assert kept[good].mean() >= 0.95
     assert 1.0 - kept[~good].mean() >= 0.70
-    assert "look like particles" in selection.verdict(found)
+    assert "look like particles" in selection.verdict(measures)
 
 
 @pytest.mark.realdata

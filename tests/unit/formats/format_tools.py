@@ -48,17 +48,17 @@ def put(folder: Path, data: str | bytes, name: str) -> Path:
     return path
 
 
-def canonical(found, pick, height=4096):
+def canonical(file, pick, height=4096):
     """Canonical positions of one micrograph of a file, (n, 2) xy."""
     box = 0.0 if pick.box_size_px is None else pick.box_size_px
-    return np.column_stack(found.frame.to_canonical(pick.x, pick.y, height=height, box_size=box))
+    return np.column_stack(file.frame.to_canonical(pick.x, pick.y, height=height, box_size=box))
 
 
-def as_written(found, pick, *, height=4096, name=None):
+def as_written(file, pick, *, height=4096, name=None):
     """What a file gives, as picks to be written unedited."""
     n = len(pick)
     nothing = np.full(n, np.nan)
-    x, y = canonical(found, pick, height).T
+    x, y = canonical(file, pick, height).T
     return MicrographPicks(
         Micrograph(1, name or pick.micrograph, pick.micrograph, 4096, height),
         None,
@@ -91,13 +91,13 @@ def check_declarations(fmt):
     assert all(ending == ending.lower() and ending[0] == "." for ending in fmt.extensions)
 
 
-def written_back(fmt, found, folder, **options):
+def written_back(fmt, file, folder, **options):
     """Read, write unedited, read again: nothing may change."""
-    picks = [as_written(found, pick) for pick in found.picks]
+    picks = [as_written(file, pick) for pick in file.picks]
     paths = fmt.write(folder, picks, WriteOptions(**options))
     again = fmt.read(paths[0])
-    assert len(again.picks) == len(found.picks)
-    for a, b in zip(found.picks, again.picks, strict=True):
+    assert len(again.picks) == len(file.picks)
+    for a, b in zip(file.picks, again.picks, strict=True):
         same_picks(a, b)
     return paths
 
@@ -123,11 +123,11 @@ def refuse_hostile(fmt, folder, name):
         assert 0 <= fmt.sniff(path, data[:4096]) <= 1
         for permissive in (False, True):
             try:
-                found = fmt.read(path, permissive=permissive)
+                file = fmt.read(path, permissive=permissive)
             except FormatError as error:
                 named = error.path
             else:
-                named = path if permissive and found.n_picks == 0 else None
+                named = path if permissive and file.n_picks == 0 else None
             assert named == path, data[:20]
 
 
@@ -153,12 +153,12 @@ def fuzz(fmt, samples: list[bytes], path: Path, n: int = 300, seed: int = 11):
         assert 0 <= fmt.sniff(path, data[:4096]) <= 1
         for permissive in (False, True):
             try:
-                found = fmt.read(path, permissive=permissive)
+                file = fmt.read(path, permissive=permissive)
             except FormatError:
                 continue
             n_read += 1
-            assert all(np.isfinite(p.x).all() and np.isfinite(p.y).all() for p in found.picks)
-            assert all(len(column) == len(p) for p in found.picks for column in p.extra.values())
+            assert all(np.isfinite(p.x).all() and np.isfinite(p.y).all() for p in file.picks)
+            assert all(len(column) == len(p) for p in file.picks for column in p.extra.values())
     assert n_read
 
 

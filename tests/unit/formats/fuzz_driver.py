@@ -56,11 +56,11 @@ class Seed:
 def seeds(data_dir: Path | None = None) -> list[Seed]:
     """Made files of every format and, where there are any, the real ones."""
     with tempfile.TemporaryDirectory() as folder:
-        found = [*_written(Path(folder)), *_datasets(Path(folder)), _database(Path(folder))]
-    found += [Seed(fmt.name, name, data) for fmt, data, name in SAMPLES.values()]
+        all_seeds = [*_written(Path(folder)), *_datasets(Path(folder)), _database(Path(folder))]
+    all_seeds += [Seed(fmt.name, name, data) for fmt, data, name in SAMPLES.values()]
     if data_dir is not None and data_dir.is_dir():
-        found += _real(data_dir)
-    return found
+        all_seeds += _real(data_dir)
+    return all_seeds
 
 
 def _written(folder: Path) -> list[Seed]:
@@ -71,7 +71,7 @@ def _written(folder: Path) -> list[Seed]:
         picks_of("béta x", [7], [8]),
     ]
     options = WriteOptions(images=lambda _: np.zeros((4096, 4096), np.uint8))
-    found: list[Seed] = []
+    seeds: list[Seed] = []
     for name, fmt in formats().items():
         if not fmt.can_write or name == "cryosparc":
             continue
@@ -79,8 +79,8 @@ def _written(folder: Path) -> list[Seed]:
             if path.suffix in fmt.extensions and path.name not in ("classes.txt", "coords_suffix_manualpick.star"):
                 picture = path.parents[1] / "images" / f"{path.stem}.png"
                 beside = ((picture.name, picture.read_bytes()),) if name == "yolo" else ()
-                found.append(Seed(name, path.name, path.read_bytes(), beside))
-    return found
+                seeds.append(Seed(name, path.name, path.read_bytes(), beside))
+    return seeds
 
 
 def _datasets(folder: Path) -> list[Seed]:
@@ -93,11 +93,11 @@ def _datasets(folder: Path) -> list[Seed]:
         "pick_stats/ncc_score": np.array([0.25, 0.5, np.nan], np.float32),
         "alignments2D/class": np.array([0, 1, 49], np.uint32),
     }
-    found = []
+    seeds = []
     for compressed in (False, True):
         path = write_dataset(folder / f"picked{compressed:d}.cs", Dataset(columns, compressed=compressed))
-        found.append(Seed("cryosparc", path.name, path.read_bytes()))
-    return found
+        seeds.append(Seed("cryosparc", path.name, path.read_bytes()))
+    return seeds
 
 
 def _database(folder: Path) -> Seed:
@@ -112,13 +112,13 @@ def _database(folder: Path) -> Seed:
 
 def _real(data_dir: Path) -> list[Seed]:
     known = list(formats().values())
-    found = []
+    seeds = []
     for top in ("formats", "picks_10017", "cryoppp/10017/ground_truth"):
         for path in sorted(p for p in (data_dir / top).rglob("*") if p.is_file()):
             candidates = sniff(path, known)
             if candidates:
-                found.append(Seed(candidates[0][1].name, path.name, path.read_bytes()[:_LARGEST]))
-    return found
+                seeds.append(Seed(candidates[0][1].name, path.name, path.read_bytes()[:_LARGEST]))
+    return seeds
 
 
 # --- damage --------------------------------------------------------------------------------------------------------
@@ -212,22 +212,22 @@ def try_file(path: Path, own: CoordinateFormat, known: Sequence[CoordinateFormat
     """
     with path.open("rb") as stream:
         head = stream.read(4096)
-    wanted = {own.name: own}
+    formats_ = {own.name: own}
     for fmt in known:
         confidence = fmt.sniff(path, head)
         assert 0 <= confidence <= 1
         if confidence:
-            wanted[fmt.name] = fmt
-    return sum(_read(path, fmt, permissive) for fmt in wanted.values() for permissive in (False, True))
+            formats_[fmt.name] = fmt
+    return sum(_read(path, fmt, permissive) for fmt in formats_.values() for permissive in (False, True))
 
 
 def _read(path: Path, fmt: CoordinateFormat, permissive: bool) -> int:
     try:
-        found = fmt.read(path, permissive=permissive)
+        file = fmt.read(path, permissive=permissive)
     except FormatError:
         return 0
-    assert isinstance(found.frame, SourceFrame)
-    for picks in found.picks:
+    assert isinstance(file.frame, SourceFrame)
+    for picks in file.picks:
         assert np.isfinite(picks.x).all()
         assert np.isfinite(picks.y).all()
         assert len(picks.x) == len(picks.y)

@@ -39,10 +39,10 @@ def test_what_is_written_is_read(tmp_path_factory, rows, box):
     x, y = np.array(rows, np.float64).reshape(-1, 2).T
     score = np.arange(len(x)) / 7 if len(x) % 2 else np.nan
     (path,) = BOX.write(folder, [picks_of("0001", x, y, score=score)], WriteOptions(box_size_px=box))
-    found = BOX.read(path)
-    (pick,) = found.picks
+    file = BOX.read(path)
+    (pick,) = file.picks
     assert pick.micrograph == "0001"
-    assert np.array_equal(canonical(found, pick), np.column_stack([x, y]))
+    assert np.array_equal(canonical(file, pick), np.column_stack([x, y]))
     if len(x) % 2:
         assert np.array_equal(pick.score, score)
     if len(x):
@@ -53,8 +53,8 @@ def test_what_is_written_is_read(tmp_path_factory, rows, box):
 def test_any_position_survives_to_a_billionth_of_a_pixel(tmp_path_factory, rows, box):
     x, y = np.array(rows).T
     (path,) = BOX.write(tmp_path_factory.mktemp("box"), [picks_of("a", x, y)], WriteOptions(box_size_px=box))
-    found = BOX.read(path)
-    np.testing.assert_allclose(canonical(found, found.picks[0]), np.column_stack([x, y]), rtol=0, atol=2e-9)
+    file = BOX.read(path)
+    np.testing.assert_allclose(canonical(file, file.picks[0]), np.column_stack([x, y]), rtol=0, atol=2e-9)
 
 
 def test_the_text_itself(tmp_path):
@@ -88,10 +88,10 @@ def test_what_cannot_be_written(tmp_path):
 
 def test_a_size_of_zero_means_centres_and_sides_may_differ(tmp_path):
     path = put(tmp_path, "24 40 0 0\n14 35 20 10\n", "a.box")
-    found = BOX.read(path)
-    assert canonical(found, found.picks[0]).tolist() == [[24, 40], [24, 40]]
-    assert found.picks[0].box_size_px.tolist() == [0, 20]
-    (again,) = written_back(BOX, found, tmp_path / "out")
+    file = BOX.read(path)
+    assert canonical(file, file.picks[0]).tolist() == [[24, 40], [24, 40]]
+    assert file.picks[0].box_size_px.tolist() == [0, 20]
+    (again,) = written_back(BOX, file, tmp_path / "out")
     assert again.read_text() == "24\t40\t0\t0\n14\t35\t20\t10\n"
 
 
@@ -129,8 +129,8 @@ def test_the_fifth_column_is_a_score_or_eman_s_flag(tmp_path, fifth, score, flag
 def test_ways_to_say_the_same(tmp_path, data):
     path = put(tmp_path, data, "0001.box")
     assert BOX.sniff(path, data[:4096]) > 0.9
-    found = BOX.read(path)
-    assert canonical(found, found.picks[0]).tolist() == [[6, 7]]
+    file = BOX.read(path)
+    assert canonical(file, file.picks[0]).tolist() == [[6, 7]]
 
 
 @pytest.mark.parametrize(
@@ -152,9 +152,9 @@ def test_bad_rows(tmp_path, row, says):
     with pytest.raises(FormatError, match=says) as caught:
         BOX.read(path)
     assert (caught.value.line, caught.value.path) == (2, path)
-    found = BOX.read(path, permissive=True)
-    assert found.picks[0].x.tolist() == [1, 5]
-    assert [issue.line for issue in found.issues] == [2]
+    file = BOX.read(path, permissive=True)
+    assert file.picks[0].x.tolist() == [1, 5]
+    assert [issue.line for issue in file.issues] == [2]
 
 
 def test_hostile_files(tmp_path):
@@ -182,13 +182,13 @@ def test_hostile_files(tmp_path):
     ],
 )
 def test_real_files(data_dir, tmp_path, name, n, first, score):
-    found = BOX.read(data_dir / "formats" / name)
-    (pick,) = found.picks
+    file = BOX.read(data_dir / "formats" / name)
+    (pick,) = file.picks
     assert len(pick) == n
     if first is not None:
-        assert tuple(canonical(found, pick)[0]) == first
+        assert tuple(canonical(file, pick)[0]) == first
     assert (None if pick.score is None else pick.score[0]) == score
-    written_back(BOX, found, tmp_path)
+    written_back(BOX, file, tmp_path)
 
 
 @pytest.mark.realdata
@@ -200,8 +200,8 @@ def test_real_broken_files(data_dir, name, line):
     with pytest.raises(FormatError) as caught:
         BOX.read(path)
     assert caught.value.line == line
-    found = BOX.read(path, permissive=True)
-    assert (found.n_picks, len(found.issues)) == (2, 1)
+    file = BOX.read(path, permissive=True)
+    assert (file.n_picks, len(file.issues)) == (2, 1)
 
 
 @pytest.mark.realdata
@@ -209,10 +209,10 @@ def test_cryolo_boxes_are_corners_in_the_frame_of_the_mrc(data_dir):
     """FORMATS.md 1.3: 0.986 of the CryoPPP picks have a crYOLO pick within 40 px, and 0.28 if corners were centres."""
     truth = CRYOPPP.read(data_dir / f"cryoppp/10017/ground_truth/particle_coordinates/{MICROGRAPH}.csv")
     boxes = BOX.read(data_dir / f"picks_10017/cryolo_box/{MICROGRAPH}.box")
-    (wanted,), (pick,) = truth.picks, boxes.picks
+    (expected,), (pick,) = truth.picks, boxes.picks
 
     def matched(xy):
-        distance, _ = cKDTree(xy).query(canonical(truth, wanted))
+        distance, _ = cKDTree(xy).query(canonical(truth, expected))
         return float((distance <= 40).mean())
 
     assert matched(canonical(boxes, pick)) == pytest.approx(0.986, abs=0.001)

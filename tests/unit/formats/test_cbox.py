@@ -41,9 +41,9 @@ def test_what_is_written_is_read(tmp_path_factory, rows):
     (path,) = CBOX.write(
         folder, [picks_of("0001", x, y, score=score, diameter=diameter)], WriteOptions(box_size_px=110)
     )
-    found = CBOX.read(path)
-    (pick,) = found.picks
-    assert np.array_equal(canonical(found, pick), np.column_stack([x, y]))
+    file = CBOX.read(path)
+    (pick,) = file.picks
+    assert np.array_equal(canonical(file, pick), np.column_stack([x, y]))
     if len(x):
         assert np.array_equal(pick.score, score, equal_nan=True)
         assert np.array_equal(pick.diameter_px, diameter, equal_nan=True)
@@ -53,8 +53,8 @@ def test_what_is_written_is_read(tmp_path_factory, rows):
 def test_any_position_survives_to_a_billionth_of_a_pixel(tmp_path_factory, rows):
     x, y = np.array(rows).T
     (path,) = CBOX.write(tmp_path_factory.mktemp("cbox"), [picks_of("a", x, y)], WriteOptions())
-    found = CBOX.read(path)
-    np.testing.assert_allclose(canonical(found, found.picks[0]), np.column_stack([x, y]), rtol=0, atol=2e-9)
+    file = CBOX.read(path)
+    np.testing.assert_allclose(canonical(file, file.picks[0]), np.column_stack([x, y]), rtol=0, atol=2e-9)
 
 
 def test_the_text_itself(tmp_path):
@@ -99,9 +99,9 @@ def test_bad_files(tmp_path, data, says):
 
 
 def test_bad_rows_are_stepped_over(tmp_path):
-    found = CBOX.read(put(tmp_path, FLAT + "1 2 3 4 5\n1 inf 3 4 5\n1 2\n7 8 2 2 <NA>\n", "a.cbox"), permissive=True)
-    assert found.picks[0].x.tolist() == [1, 7]
-    assert sorted(issue.line for issue in found.issues) == [15, 16]
+    file = CBOX.read(put(tmp_path, FLAT + "1 2 3 4 5\n1 inf 3 4 5\n1 2\n7 8 2 2 <NA>\n", "a.cbox"), permissive=True)
+    assert file.picks[0].x.tolist() == [1, 7]
+    assert sorted(issue.line for issue in file.issues) == [15, 16]
 
 
 def test_hostile_files(tmp_path):
@@ -121,25 +121,25 @@ def test_hostile_files(tmp_path):
     ],
 )
 def test_real_files(data_dir, tmp_path, name, n, first, score, diameter):
-    found = CBOX.read(data_dir / "formats/cryolo_cbox" / f"{name}.cbox")
-    (pick,) = found.picks
-    assert (len(pick), pick.micrograph, found.issues) == (n, name, ())
+    file = CBOX.read(data_dir / "formats/cryolo_cbox" / f"{name}.cbox")
+    (pick,) = file.picks
+    assert (len(pick), pick.micrograph, file.issues) == (n, name, ())
     if first is not None:
-        assert tuple(canonical(found, pick)[0]) == pytest.approx(first, abs=1e-12)
+        assert tuple(canonical(file, pick)[0]) == pytest.approx(first, abs=1e-12)
         assert np.array_equal([pick.score[0], pick.diameter_px[0]], [score, diameter], equal_nan=True)
     if not name.startswith("old"):
-        written_back(CBOX, found, tmp_path)
+        written_back(CBOX, file, tmp_path)
     if name.startswith("filament_Act"):
         assert set(pick.extra["cryolo:filamentid"]) == {"0.0"}
 
 
 @pytest.mark.realdata
 def test_old_files_are_written_as_new_ones(data_dir, tmp_path):
-    found = CBOX.read(data_dir / "formats/cryolo_cbox/old_7col_TcdA1-0010_frames_sum.cbox")
-    (path,) = CBOX.write(tmp_path, [as_written(found, found.picks[0])], WriteOptions())
+    file = CBOX.read(data_dir / "formats/cryolo_cbox/old_7col_TcdA1-0010_frames_sum.cbox")
+    (path,) = CBOX.write(tmp_path, [as_written(file, file.picks[0])], WriteOptions())
     again = CBOX.read(path)
-    assert np.array_equal(canonical(again, again.picks[0]), canonical(found, found.picks[0]))
-    assert again.picks[0].extra["cryolo:EstHeight"].tolist() == found.picks[0].extra["cryolo:EstHeight"].tolist()
+    assert np.array_equal(canonical(again, again.picks[0]), canonical(file, file.picks[0]))
+    assert again.picks[0].extra["cryolo:EstHeight"].tolist() == file.picks[0].extra["cryolo:EstHeight"].tolist()
 
 
 def test_a_box_keeps_its_size_from_one_format_to_the_other(tmp_path):
@@ -160,9 +160,9 @@ def test_tomograms_are_refused(data_dir):
 
 def test_vertices_of_filaments_are_named(tmp_path):
     vertices = "\ndata_filament_vertices\n\nloop_\n_CoordinateX #1\n_filamentid #2\n1 0\n2 0\n"
-    found = CBOX.read(put(tmp_path, FLAT + "1 2 3 4 5\n" + vertices, "a.cbox"))
-    assert found.n_picks == 1
-    assert "2 vertices" in found.issues[0].message
+    file = CBOX.read(put(tmp_path, FLAT + "1 2 3 4 5\n" + vertices, "a.cbox"))
+    assert file.n_picks == 1
+    assert "2 vertices" in file.issues[0].message
 
 
 @pytest.mark.realdata

@@ -62,16 +62,16 @@ def test_the_frame_says_what_cistem_writes(x, y, height):
 def test_what_is_written_is_read(tmp_path_factory, rows):
     x, y = np.array(rows, np.float64).reshape(-1, 2).T
     (path,) = CISTEM_PLT.write(tmp_path_factory.mktemp("plt"), [picks_of("a", x, y)], WriteOptions())
-    found = CISTEM_PLT.read(path)
-    assert np.array_equal(canonical(found, found.picks[0]), np.column_stack([x, y]))
+    file = CISTEM_PLT.read(path)
+    assert np.array_equal(canonical(file, file.picks[0]), np.column_stack([x, y]))
 
 
 @given(any_positions)
 def test_any_position_survives_to_a_billionth_of_a_pixel(tmp_path_factory, rows):
     x, y = np.array(rows).T
     (path,) = CISTEM_PLT.write(tmp_path_factory.mktemp("plt"), [picks_of("a", x, y)], WriteOptions())
-    found = CISTEM_PLT.read(path)
-    np.testing.assert_allclose(canonical(found, found.picks[0]), np.column_stack([x, y]), rtol=0, atol=2e-9)
+    file = CISTEM_PLT.read(path)
+    np.testing.assert_allclose(canonical(file, file.picks[0]), np.column_stack([x, y]), rtol=0, atol=2e-9)
 
 
 def test_the_text_itself(tmp_path):
@@ -79,9 +79,9 @@ def test_the_text_itself(tmp_path):
     assert path.read_text() == "2001\t1373\t1.0\n"
     path = put(tmp_path, PLT, "n.plt")
     assert CISTEM_PLT.sniff(path, PLT.encode()) > 0.8
-    found = CISTEM_PLT.read(path)
-    assert canonical(found, found.picks[0]).tolist() == [[1372, 2096], [2.25, 4084.5]]
-    written_back(CISTEM_PLT, found, tmp_path / "out")
+    file = CISTEM_PLT.read(path)
+    assert canonical(file, file.picks[0]).tolist() == [[1372, 2096], [2.25, 4084.5]]
+    written_back(CISTEM_PLT, file, tmp_path / "out")
     with pytest.raises(FormatError, match="height"):
         CISTEM_PLT.write(tmp_path, [picks_of("m", [1], [2], height=0)], WriteOptions())
 
@@ -129,15 +129,15 @@ def test_positions_are_angstrom_from_the_first_row(tmp_path):
     path = database(tmp_path / "project #1?.db")
     before = path.read_bytes()
     assert CISTEM.sniff(path, before[:4096]) > 0.9
-    found = CISTEM.read(path)
-    first, second = found.picks
+    file = CISTEM.read(path)
+    first, second = file.picks
     assert (first.micrograph, second.micrograph) == ("/data/m_0.mrc", "/data/n.mrc")
-    assert canonical(found, first).tolist() == [[100, 200]]
-    assert canonical(found, second).tolist() == [[4, 0.2]]
+    assert canonical(file, first).tolist() == [[100, 200]]
+    assert canonical(file, second).tolist() == [[4, 0.2]]
     assert first.score.tolist() == [7.5]
     assert np.isnan(second.score[0])
     assert first.extra["cistem:TEMPLATE_PSI"].tolist() == ["10.0"]
-    assert found.pixel_size_A is None
+    assert file.pixel_size_A is None
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
     with pytest.raises(FormatError, match="read only"):
@@ -159,8 +159,8 @@ def test_bad_rows_of_a_database(tmp_path, row, says):
     path = database(tmp_path / "p.db", [(1, 1, 1, 1, 177.0, 354.0, 7.5, 1, 10.0, 0.0, 0.0), row])
     with pytest.raises(FormatError, match=says):
         CISTEM.read(path)
-    found = CISTEM.read(path, permissive=True)
-    assert (found.n_picks, len(found.issues)) == (1, 1)
+    file = CISTEM.read(path, permissive=True)
+    assert (file.n_picks, len(file.issues)) == (1, 1)
 
 
 def test_what_is_no_cistem_project_is_refused(tmp_path):
@@ -195,7 +195,7 @@ def test_damaged_databases_raise_format_errors_only(tmp_path):
         assert 0 <= CISTEM.sniff(path, path.read_bytes()[:4096]) <= 1
         for permissive in (False, True):
             try:
-                found = CISTEM.read(path, permissive=permissive)
+                file = CISTEM.read(path, permissive=permissive)
             except FormatError:
                 continue
-            assert all(np.isfinite(p.x).all() and np.isfinite(p.y).all() for p in found.picks)
+            assert all(np.isfinite(p.x).all() and np.isfinite(p.y).all() for p in file.picks)

@@ -57,14 +57,14 @@ def test_what_is_written_is_read(tmp_path_factory, rows):
     pick = picks_of("0001", x, y, diameter=diameter, decision=decision)
     folder = tmp_path_factory.mktemp("cryoppp")
     CRYOPPP.write(folder, [pick], WriteOptions())
-    found = CRYOPPP.read(folder)
-    assert {p.micrograph for p in found.picks} == {"0001"}
-    for got in found.picks:
-        wanted = pick.take((pick.decision == Decision.REJECTED) == (got.decision is Decision.REJECTED))
-        canonical = found.frame.to_canonical(got.x, got.y, height=4096)
-        assert np.array_equal(canonical, (wanted.x, wanted.y))
-        assert np.array_equal(got.diameter_px, wanted.diameter_px)
-    assert found.n_picks == len(pick)
+    file = CRYOPPP.read(folder)
+    assert {p.micrograph for p in file.picks} == {"0001"}
+    for got in file.picks:
+        expected = pick.take((pick.decision == Decision.REJECTED) == (got.decision is Decision.REJECTED))
+        canonical = file.frame.to_canonical(got.x, got.y, height=4096)
+        assert np.array_equal(canonical, (expected.x, expected.y))
+        assert np.array_equal(got.diameter_px, expected.diameter_px)
+    assert file.n_picks == len(pick)
 
 
 @given(st.lists(st.tuples(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4)), min_size=1, max_size=9))
@@ -134,8 +134,8 @@ def test_ways_to_say_the_same(tmp_path, data):
 
 def test_an_empty_file_means_looked_at_and_empty(tmp_path):
     for text in ("", BASIC):
-        found = CRYOPPP.read(put(tmp_path, text))
-        assert [(p.micrograph, len(p)) for p in found.picks] == [("0001", 0)]
+        file = CRYOPPP.read(put(tmp_path, text))
+        assert [(p.micrograph, len(p)) for p in file.picks] == [("0001", 0)]
 
 
 @pytest.mark.parametrize(
@@ -155,10 +155,10 @@ def test_bad_rows(tmp_path, row, says):
     with pytest.raises(FormatError, match=says) as caught:
         CRYOPPP.read(path)
     assert (caught.value.line, caught.value.path) == (3, path)
-    found = CRYOPPP.read(path, permissive=True)
-    assert found.picks[0].x.tolist() == [1, 4]
-    assert np.array_equal(found.picks[0].diameter_px, [3, np.nan], equal_nan=True)
-    assert [issue.line for issue in found.issues] == [3]
+    file = CRYOPPP.read(path, permissive=True)
+    assert file.picks[0].x.tolist() == [1, 4]
+    assert np.array_equal(file.picks[0].diameter_px, [3, np.nan], equal_nan=True)
+    assert [issue.line for issue in file.issues] == [3]
 
 
 @pytest.mark.parametrize(
@@ -185,21 +185,21 @@ def test_false_positives_and_excluded_are_rejected(tmp_path):
         ("ground_truth/empiar-1_particles_excluded.star", STAR + "a.mrc\t1\t2\n"),
         ("empiar-1_particles_excluded.csv", WIDE + "1@a.mrcs,a.mrc,1,2" + ",0" * 10 + "\n"),
     ]:
-        found = CRYOPPP.read(put(tmp_path, text, name))
-        assert found.frame == CRYOPPP_FRAME
-        assert found.picks[0].micrograph in ("a", "a.mrc")
-        assert found.picks[0].decision is Decision.REJECTED
+        file = CRYOPPP.read(put(tmp_path, text, name))
+        assert file.frame == CRYOPPP_FRAME
+        assert file.picks[0].micrograph in ("a", "a.mrc")
+        assert file.picks[0].decision is Decision.REJECTED
 
 
 def test_the_data_set_table_is_grouped(tmp_path):
     tail = ",1.25,0,0,1,1,0,0,0,1,"
     rows = f"1@p.mrcs,0001.mrc,1,2{tail}4\n1@q.mrcs,b c.mrc,3,4{tail}-999\n2@p.mrcs,0001.mrc,5,6{tail}5\n"
-    found = CRYOPPP.read(put(tmp_path, WIDE + rows, "empiar-1_particles_selected.csv"))
-    assert [(p.micrograph, p.x.tolist(), p.class_id.tolist()) for p in found.picks] == [
+    file = CRYOPPP.read(put(tmp_path, WIDE + rows, "empiar-1_particles_selected.csv"))
+    assert [(p.micrograph, p.x.tolist(), p.class_id.tolist()) for p in file.picks] == [
         ("0001.mrc", [1, 5], [4, 5]),
         ("b c.mrc", [3], [0]),
     ]
-    assert found.picks[0].extra["Angle-Psi"].tolist() == ["1.25", "1.25"]
+    assert file.picks[0].extra["Angle-Psi"].tolist() == ["1.25", "1.25"]
 
 
 def test_a_star_is_cryoppp_s_by_its_place(tmp_path):
@@ -213,9 +213,9 @@ def test_a_star_is_cryoppp_s_by_its_place(tmp_path):
 def test_a_folder_without_csvs_falls_back_on_its_star(tmp_path):
     put(tmp_path, STAR + "a.mrc\t1\t2\nb.mrc\t3\t4\n", "ground_truth/empiar-1_particles_selected.star")
     put(tmp_path, STAR + "a.mrc\t5\t6\n", "ground_truth/empiar-1_particles_excluded.star")
-    found = CRYOPPP.read(tmp_path)
-    assert [(p.micrograph, p.decision) for p in found.picks] == [("a.mrc", 0), ("b.mrc", 0), ("a.mrc", 2)]
-    assert found.frame == CRYOPPP_FRAME
+    file = CRYOPPP.read(tmp_path)
+    assert [(p.micrograph, p.decision) for p in file.picks] == [("a.mrc", 0), ("b.mrc", 0), ("a.mrc", 2)]
+    assert file.frame == CRYOPPP_FRAME
     put(tmp_path, BASIC + "7,8,9\n", "ground_truth/particle_coordinates/a.csv")
     assert [p.x.tolist() for p in CRYOPPP.read(tmp_path).picks] == [[7], [5]]
 
@@ -230,8 +230,8 @@ def test_folders(tmp_path):
     put(tmp_path, "nonsense\n", "ground_truth/particle_coordinates/b.csv")
     with pytest.raises(FormatError, match=r"b\.csv"):
         CRYOPPP.read(tmp_path)
-    found = CRYOPPP.read(tmp_path, permissive=True)
-    assert (found.n_picks, found.issues[0].line) == (1, 1)
+    file = CRYOPPP.read(tmp_path, permissive=True)
+    assert (file.n_picks, file.issues[0].line) == (1, 1)
     for folder in (tmp_path / "ground_truth", tmp_path / "ground_truth/particle_coordinates"):
         assert CRYOPPP.sniff(folder, b"") > 0.9
         assert CRYOPPP.read(folder, permissive=True).n_picks == 1
@@ -286,10 +286,10 @@ def test_damaged_files_raise_format_errors_only(data_dir, tmp_path):
         assert 0 <= CRYOPPP.sniff(path, data[:4096]) <= 1
         for permissive in (False, True):
             try:
-                found = CRYOPPP.read(path, permissive=permissive)
+                file = CRYOPPP.read(path, permissive=permissive)
             except FormatError:
                 continue
-            assert all(np.isfinite(p.x).all() and np.isfinite(p.y).all() for p in found.picks)
+            assert all(np.isfinite(p.x).all() and np.isfinite(p.y).all() for p in file.picks)
 
 
 def test_a_large_set_takes_seconds(tmp_path):

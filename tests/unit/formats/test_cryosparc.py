@@ -97,14 +97,14 @@ def test_declarations():
 def test_both_containers_say_the_same(tmp_path, compressed):
     path = save(tmp_path / "a.cs", table(LOCATION + STATS), compressed)
     assert CRYOSPARC.sniff(path, path.read_bytes()[:4096]) > 0.9
-    found = CRYOSPARC.read(path)
-    assert found.frame == CRYOPPP_FRAME
-    assert found.pixel_size_A == 1.31
-    first, second = found.picks
+    file = CRYOSPARC.read(path)
+    assert file.frame == CRYOPPP_FRAME
+    assert file.pixel_size_A == 1.31
+    first, second = file.picks
     assert (first.micrograph, second.micrograph) == (NAMES[0], NAMES[3])
     assert first.x.tolist() == [np.float64(np.float32(0.41896552)) * W, W / 2, W / 4]
-    assert canonical(found, second, H).tolist() == [[W / 8, 0]]
-    assert canonical(found, first, H)[2].tolist() == [W / 4, H / 4]
+    assert canonical(file, second, H).tolist() == [[W / 8, 0]]
+    assert canonical(file, first, H)[2].tolist() == [W / 4, H / 4]
     assert first.score.tolist() == [0.5, 0.25, 0.125]
     assert (first.class_id.tolist(), second.class_id.tolist()) == ([1, 2, 3], [50])
     assert first.extra["uid"].tolist() == [str(2**64 - 1), str(2**64 - 2), str(2**63 + 1)]
@@ -121,16 +121,16 @@ def test_positions_are_taken_from_the_passthrough_file_by_uid(tmp_path, compress
     save(tmp_path / "J1_passthrough_exposures.cs", table([("uid", "<u8")]))
     put(tmp_path, b"garbage", "J0_passthrough_particles.cs")
     save(tmp_path / "J2_passthrough_particles.cs", table(LOCATION)[[3, 1, 0, 2]], compressed)
-    found = CRYOSPARC.read(path)
-    first, second = found.picks
+    file = CRYOSPARC.read(path)
+    first, second = file.picks
     assert first.extra["uid"].tolist() == [str(u) for u in UIDS[:3].tolist()]
     assert first.x.tolist() == [np.float64(np.float32(0.41896552)) * W, W / 2, W / 4]
     assert (first.score[0], second.score[0]) == (0.5, 0.75)
     save(tmp_path / "J2_passthrough_particles.cs", table(LOCATION)[[3, 1, 0]], compressed)
     with pytest.raises(FormatError, match="row 3"):
         CRYOSPARC.read(path)
-    found = CRYOSPARC.read(path, permissive=True)
-    assert (found.n_picks, len(found.issues)) == (3, 1)
+    file = CRYOSPARC.read(path, permissive=True)
+    assert (file.n_picks, len(file.issues)) == (3, 1)
 
 
 @pytest.mark.parametrize(
@@ -148,8 +148,8 @@ def test_bad_rows(tmp_path, field, value):
     path = save(tmp_path / "a.cs", data)
     with pytest.raises(FormatError, match="row 2"):
         CRYOSPARC.read(path)
-    found = CRYOSPARC.read(path, permissive=True)
-    assert (found.n_picks, len(found.issues)) == (3, 1)
+    file = CRYOSPARC.read(path, permissive=True)
+    assert (file.n_picks, len(file.issues)) == (3, 1)
 
 
 def test_files_that_ask_for_unpickling_are_refused(tmp_path):
@@ -208,8 +208,8 @@ def test_an_announced_size_is_not_believed(tmp_path):
 
 @pytest.mark.realdata
 def test_real_files(data_dir):
-    found = CRYOSPARC.read(data_dir / "formats/cryosparc_cs/4k_dataset.cs")
-    assert found.picks == ()
+    file = CRYOSPARC.read(data_dir / "formats/cryosparc_cs/4k_dataset.cs")
+    assert file.picks == ()
     fields = read_dataset(data_dir / "formats/cryosparc_cs/4k_dataset.cs").columns
     assert fields["location/micrograph_shape"].shape == (0, 2)
     particles = data_dir / "particles/empiar_10076_7.cs"
@@ -248,11 +248,11 @@ def test_damaged_files_raise_format_errors_only(tmp_path, compressed):
         assert 0 <= CRYOSPARC.sniff(path, path.read_bytes()[:4096]) <= 1
         for permissive in (False, True):
             try:
-                found = CRYOSPARC.read(path, permissive=permissive)
+                file = CRYOSPARC.read(path, permissive=permissive)
             except FormatError:
                 continue
             n_read += 1
-            assert all(np.isfinite(p.x).all() and np.isfinite(p.y).all() for p in found.picks)
+            assert all(np.isfinite(p.x).all() and np.isfinite(p.y).all() for p in file.picks)
     assert n_read
 
 
@@ -282,8 +282,8 @@ def test_a_stream_is_read_as_the_library_wrote_it(tmp_path_factory, rows):
 
 def edited(path, folder, change, **options):
     """Read, change the picks of each micrograph, write into a copy."""
-    found = CRYOSPARC.read(path)
-    picks = [change(as_written(found, pick, height=H)) for pick in found.picks]
+    file = CRYOSPARC.read(path)
+    picks = [change(as_written(file, pick, height=H)) for pick in file.picks]
     return CRYOSPARC.write(folder, picks, WriteOptions(template=path, **options))
 
 
@@ -340,11 +340,11 @@ def test_moved_rejected_and_new_picks(tmp_path, compressed):
 def test_moves_are_kept_to_the_precision_of_float32(tmp_path_factory, moves):
     folder = tmp_path_factory.mktemp("cs")
     path = save(folder / "a.cs", table(LOCATION))
-    wanted = iter(moves)
+    expected = iter(moves)
 
     def change(pick):
         for i in range(len(pick)):
-            pick.x[i], pick.y[i] = next(wanted)
+            pick.x[i], pick.y[i] = next(expected)
         return pick
 
     (again,) = edited(path, folder / "out", change)

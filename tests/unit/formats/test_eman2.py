@@ -45,8 +45,8 @@ def test_what_is_written_is_read(tmp_path_factory, rows):
 def test_entries_of_every_kind(tmp_path):
     path = put(tmp_path, INFO, "info/mic_info.json")
     assert EMAN2.sniff(path, INFO.encode()) > 0.9
-    found = EMAN2.read(path)
-    (pick,) = found.picks
+    file = EMAN2.read(path)
+    (pick,) = file.picks
     assert (pick.micrograph, pick.x.tolist(), pick.y.tolist()) == (
         "mic",
         [1872, 2210, 455, 1, 3],
@@ -59,8 +59,8 @@ def test_entries_of_every_kind(tmp_path):
 def test_only_the_boxes_of_an_existing_file_change(tmp_path):
     path = put(tmp_path, INFO, "info/mic_info.json")
     before = json.loads(INFO)
-    found = EMAN2.read(path)
-    (written,) = EMAN2.write(tmp_path, [as_written(found, found.picks[0])], WriteOptions())
+    file = EMAN2.read(path)
+    (written,) = EMAN2.write(tmp_path, [as_written(file, file.picks[0])], WriteOptions())
     assert written == path
     after = json.loads(path.read_text())
     assert list(after) == list(before)
@@ -83,10 +83,10 @@ def test_a_project_has_particle_and_pixel_size(tmp_path):
     put(tmp_path, '{"quality": 5}', "info/d_info.json")
     for path in (tmp_path, tmp_path / "info"):
         assert EMAN2.sniff(path, b"") > 0.5
-        found = EMAN2.read(path)
-        assert [(p.micrograph, len(p)) for p in found.picks] == [("a.b", 1), ("c", 0)]
-        assert found.pixel_size_A == 1.77
-        assert found.picks[0].diameter_px.tolist() == [108]
+        file = EMAN2.read(path)
+        assert [(p.micrograph, len(p)) for p in file.picks] == [("a.b", 1), ("c", 0)]
+        assert file.pixel_size_A == 1.77
+        assert file.picks[0].diameter_px.tolist() == [108]
     with pytest.raises(FormatError, match="nobody picked"):
         EMAN2.read(tmp_path / "info/d_info.json")
     put(tmp_path, "[]", "info/e_info.json")
@@ -105,8 +105,8 @@ def test_bad_boxes(tmp_path, box):
     path = put(tmp_path, f'{{"boxes": [[1, 2, "manual"], {box}]}}', "a_info.json")
     with pytest.raises(FormatError, match="box 2"):
         EMAN2.read(path)
-    found = EMAN2.read(path, permissive=True)
-    assert (found.n_picks, len(found.issues)) == (1, 1)
+    file = EMAN2.read(path, permissive=True)
+    assert (file.n_picks, len(file.issues)) == (1, 1)
 
 
 def test_hostile_files(tmp_path):
@@ -131,8 +131,8 @@ def test_ways_to_say_the_same(tmp_path):
 
 
 def test_unedited(tmp_path):
-    found = EMAN2.read(put(tmp_path, INFO.replace(", [3, 4]", ""), "mic_info.json"))
-    written_back(EMAN2, found, tmp_path / "out")
+    file = EMAN2.read(put(tmp_path, INFO.replace(", [3, 4]", ""), "mic_info.json"))
+    written_back(EMAN2, file, tmp_path / "out")
 
 
 def test_damaged_files_raise_format_errors_only(tmp_path):

@@ -35,11 +35,11 @@ def test_what_is_written_is_read(tmp_path_factory, rows):
 def test_what_the_documentation_shows(tmp_path):
     path = put(tmp_path, PARTICLES, "m.thi")
     assert EPICKER.sniff(path, PARTICLES.encode()) > 0.9
-    found = EPICKER.read(path)
-    (pick,) = found.picks
+    file = EPICKER.read(path)
+    (pick,) = file.picks
     assert (pick.micrograph, pick.x.tolist(), pick.y.tolist()) == ("m", [1243, 123], [512, 5123])
     assert pick.score.tolist() == [0.43, 0.39]
-    (again,) = written_back(EPICKER, found, tmp_path / "out")
+    (again,) = written_back(EPICKER, file, tmp_path / "out")
     assert again.read_text() == PARTICLES.replace(" ", "\t").replace(
         "[Particle\tCoordinates:\tX\tY\tValue]", PARTICLES[:33]
     )
@@ -48,9 +48,9 @@ def test_what_the_documentation_shows(tmp_path):
 def test_vesicles_have_a_diameter_and_helices_a_group(tmp_path):
     (pick,) = EPICKER.read(put(tmp_path, VESICLES, "v.thi")).picks
     assert (pick.x[0], pick.y[0], pick.diameter_px[0], pick.score[0]) == (10, 20, 60, 0.5)
-    found = EPICKER.read(put(tmp_path, HELICES, "h.thi"))
-    assert found.picks[0].extra["epicker:group"].tolist() == ["1", "2"]
-    (again,) = written_back(EPICKER, found, tmp_path / "out")
+    file = EPICKER.read(put(tmp_path, HELICES, "h.thi"))
+    assert file.picks[0].extra["epicker:group"].tolist() == ["1", "2"]
+    (again,) = written_back(EPICKER, file, tmp_path / "out")
     assert again.read_text() == HELICES
     both = EPICKER.read(put(tmp_path, PARTICLES + HELICES, "b.thi"))
     assert [len(p) for p in both.picks] == [2, 2]

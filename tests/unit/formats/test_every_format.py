@@ -63,13 +63,13 @@ def test_every_real_file_is_recognised_as_what_it_is(data_dir):
         path for top in ("formats", "picks_10017") for path in (data_dir / top).rglob("*") if path.is_file()
     }
     for path, name in expected.items():
-        found = sniff(path, known)
+        matches = sniff(path, known)
         if name not in formats():
-            assert not found, path
+            assert not matches, path
             continue
-        assert found, path
-        assert found[0][1].name == name, path
-        assert len(found) == 1 or found[0][0] > found[1][0], path
+        assert matches, path
+        assert matches[0][1].name == name, path
+        assert len(matches) == 1 or matches[0][0] > matches[1][0], path
         if path.name in UNREADABLE:
             with pytest.raises(FormatError):
                 read_any(path, known)
@@ -80,13 +80,13 @@ def test_every_real_file_is_recognised_as_what_it_is(data_dir):
 @pytest.mark.realdata
 def test_micrographs_and_databases_of_others_are_nobody_s(data_dir, tmp_path):
     known = list(formats().values())
-    others = [
+    foreign = [
         *(data_dir / "cryoppp/10017/micrographs").iterdir(),
         *(data_dir / "odd_mrc").iterdir(),
         data_dir / "particles/mixture_2D.mrcs",
         put(tmp_path, b"SQLite format 3\x00" + b"\x00" * 500, "annotations.sqlite"),
     ]
-    for path in others:
+    for path in foreign:
         assert not sniff(path, known), path
 
 

@@ -19,14 +19,14 @@ def frame_words(frame: SourceFrame) -> str:
 
 def test_the_table_lists_the_formats_as_they_are():
     rows = [line.strip("| ").split(" | ") for line in PAGE.read_text().splitlines() if line.startswith("| `")]
-    told = {row[0].strip("`"): row[1:] for row in rows}
+    by_name = {row[0].strip("`"): row[1:] for row in rows}
     yes = {True: "yes", False: "no"}
     ours = {name: fmt for name, fmt in formats().items() if type(fmt).__module__.startswith("cryoppp_annotator.")}
-    assert told == {
+    assert by_name == {
         name: [
             fmt.title, yes[fmt.can_read], yes[fmt.can_write], yes[fmt.many_micrographs],
             ", ".join(sorted(fmt.carries)), frame_words(fmt.frame),
         ]
         for name, fmt in ours.items()
     }  # fmt: skip
-    assert list(told) == sorted(told)
+    assert list(by_name) == sorted(by_name)

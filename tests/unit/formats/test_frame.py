@@ -210,8 +210,8 @@ class TestRealData:
         for path in paths:
             x, y, box = boxes(path)
             on_jpg = picture(data_dir / f"cryoppp_lite/10017/micrographs/{path.stem}.jpg")
-            found = check_frame(on_jpg, x, y, 108, box_size=box).frame
-            assert found == SourceFrame(Orientation.FLIP_Y, Anchor.CORNER), path.name
+            frame = check_frame(on_jpg, x, y, 108, box_size=box).frame
+            assert frame == SourceFrame(Orientation.FLIP_Y, Anchor.CORNER), path.name
             if path.stem.removeprefix(FALCON) in MRCS:
                 image = mrc(data_dir / f"cryoppp/10017/micrographs/{path.stem}.mrc")
                 assert check_frame(image, x, y, 108, box_size=box).frame == CORNERS, path.name
@@ -229,8 +229,8 @@ class TestRealData:
     def test_picks_of_a_binned_copy(self, data_dir, scale):
         x, y, box = (values / scale for values in boxes(data_dir / f"picks_10017/cryolo_box/{FALCON}{MRCS[0]}.box"))
         image = mrc(data_dir / f"cryoppp/10017/micrographs/{FALCON}{MRCS[0]}.mrc")
-        found = check_frame(image, np.round(x), np.round(y), 108, box_size=box).frame
-        assert found == SourceFrame(anchor=Anchor.CORNER, scale=scale)
+        frame = check_frame(image, np.round(x), np.round(y), 108, box_size=box).frame
+        assert frame == SourceFrame(anchor=Anchor.CORNER, scale=scale)
 
     @pytest.mark.parametrize("stem", JPGS)
     def test_hand_negatives_are_undecided(self, data_dir, stem):

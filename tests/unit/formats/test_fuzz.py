@@ -44,10 +44,10 @@ _texts = st.lists(st.lists(_words, max_size=6).map(" ".join), max_size=12).map(l
 @pytest.fixture(scope="session")
 def known_seeds() -> dict[str, list[Seed]]:
     data_dir = Path(os.environ.get("CRYOPPP_TEST_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
-    found: dict[str, list[Seed]] = defaultdict(list)
+    seeds_of: dict[str, list[Seed]] = defaultdict(list)
     for seed in seeds(data_dir):
-        found[seed.format].append(seed)
-    return found
+        seeds_of[seed.format].append(seed)
+    return seeds_of
 
 
 def test_there_is_a_file_of_every_format_to_start_from(known_seeds):

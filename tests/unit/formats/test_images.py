@@ -602,8 +602,8 @@ def touch(folder: Path, *names: str) -> None:
         (folder / name).write_bytes(b"")
 
 
-def names(found: list[Path]) -> list[str]:
-    return [path.name for path in found]
+def names(paths: list[Path]) -> list[str]:
+    return [path.name for path in paths]
 
 
 def test_find_in_a_plain_folder(tmp_path: Path) -> None:
@@ -702,9 +702,9 @@ def test_fingerprint_survives_moves_and_sees_content(tmp_path: Path) -> None:
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data at {DATA}")
 class TestRealFiles:
     def test_cryoppp_10017(self) -> None:
-        found = find_micrographs(DATA / "cryoppp/10017")
-        assert [micrograph_name(p) for p in found] == [f"Falcon_2012_06_12-{s}" for s in ("14_33_35_0", "15_07_41_0")]
-        for path in found:
+        paths = find_micrographs(DATA / "cryoppp/10017")
+        assert [micrograph_name(p) for p in paths] == [f"Falcon_2012_06_12-{s}" for s in ("14_33_35_0", "15_07_41_0")]
+        for path in paths:
             info = probe(path)
             assert (info.width, info.height, info.n_frames, info.dtype, info.notes) == (4096, 4096, 1, "|i1", ())
             assert info.pixel_size_A == pytest.approx(1.77, abs=1e-4)
@@ -714,20 +714,20 @@ class TestRealFiles:
                 np.testing.assert_array_equal(pixels, mrc.data)
 
     def test_lite_jpgs_lie_upside_down_against_the_mrc(self) -> None:
-        found = find_micrographs(DATA / "cryoppp_lite/10017")
-        assert len(found) == 5
-        info = probe(found[0])
+        paths = find_micrographs(DATA / "cryoppp_lite/10017")
+        assert len(paths) == 5
+        info = probe(paths[0])
         assert (info.kind, info.width, info.height, info.dtype, info.pixel_size_A) == ("jpeg", 4096, 4096, "|u1", None)
-        jpg = read(found[0])[::8, ::8].astype(np.float64)
-        same = read(DATA / "cryoppp/10017/micrographs" / (micrograph_name(found[0]) + ".mrc")).astype(np.float64)
+        jpg = read(paths[0])[::8, ::8].astype(np.float64)
+        same = read(DATA / "cryoppp/10017/micrographs" / (micrograph_name(paths[0]) + ".mrc")).astype(np.float64)
         upright = np.corrcoef(jpg.ravel(), same[::8, ::8].ravel())[0, 1]
         flipped = np.corrcoef(jpg.ravel(), same[::-1][::8, ::8].ravel())[0, 1]
         assert flipped > 0.8 > 0.3 > upright
 
     def test_apoferritin(self) -> None:
-        found = find_micrographs(DATA / "apoferritin_10146")
-        assert len(found) == 4  # micrographs/ goes before the single-frame twin that lies beside it
-        for path in found:
+        paths = find_micrographs(DATA / "apoferritin_10146")
+        assert len(paths) == 4  # micrographs/ goes before the single-frame twin that lies beside it
+        for path in paths:
             info = probe(path)
             assert (info.width, info.height, info.dtype, info.notes) == (1240, 1200, "<u2", ())
             assert info.pixel_size_A == pytest.approx(1.5)

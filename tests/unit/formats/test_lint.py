@@ -27,8 +27,8 @@ def picks(x, y, *, decision=None, score=None, diameter=100.0, name="m", pixel=1.
     )
 
 
-def rules(found):
-    return {f.rule: f.rows for f in found}
+def rules(findings):
+    return {f.rule: f.rows for f in findings}
 
 
 def test_clean_picks_are_left_in_peace():
@@ -37,8 +37,8 @@ def test_clean_picks_are_left_in_peace():
 
 def test_overlaps_keep_the_better_pick():
     here = picks([200, 200.4, 500, 530], [300, 300, 300, 300], score=[0.1, 0.9, 0.9, 0.1])
-    found = rules(lint_micrograph(here))
-    assert found == {"duplicate": (0,), "near-duplicate": (3,)}
+    findings = rules(lint_micrograph(here))
+    assert findings == {"duplicate": (0,), "near-duplicate": (3,)}
     accepted = picks([200, 200.4], [300, 300], score=[0.1, 0.9], decision=[Decision.ACCEPTED, Decision.UNDECIDED])
     assert rules(lint_micrograph(accepted)) == {"duplicate": (1,)}
 
@@ -56,9 +56,9 @@ def test_rejected_picks_are_not_looked_at_and_rows_are_those_of_the_input():
 
 def test_edges_and_padding():
     here = picks([-3, 40, 500, 500, 930], [200, 400, 790, 400, 400])
-    found = lint_micrograph(here, padding=(0, 0, 0, 30))
-    assert rules(found) == {"out-of-bounds": (0,), "edge-clipped": (1, 2, 4)}
-    assert {f.mend for f in found} == {Mend.REJECT_EDGE}
+    findings = lint_micrograph(here, padding=(0, 0, 0, 30))
+    assert rules(findings) == {"out-of-bounds": (0,), "edge-clipped": (1, 2, 4)}
+    assert {f.mend for f in findings} == {Mend.REJECT_EDGE}
     assert rules(lint_micrograph(here, box_size_px=20)) == {"out-of-bounds": (0,), "edge-clipped": (2,)}
 
 
@@ -72,8 +72,8 @@ def test_a_pick_beside_its_particle_is_found(sign):
         density += np.hypot(rows - cy, columns - cx) < 20
     density = (sign * density + rng.normal(0, 0.3, density.shape)).astype(np.float32)
     picked_x = x + np.array([0, 0, 14, 0, 0])
-    found = lint_micrograph(picks(picked_x * 2, y * 2, diameter=80.0), density=density, step=2.0)
-    assert rules(found) == {"off-centre": (2,)}
+    findings = lint_micrograph(picks(picked_x * 2, y * 2, diameter=80.0), density=density, step=2.0)
+    assert rules(findings) == {"off-centre": (2,)}
     shift = centroid_offsets(density, picked_x, y, 40.0)
     np.testing.assert_allclose(shift[2], [-14, 0], atol=3)
 
@@ -85,13 +85,13 @@ def test_sizes_and_counts():
     empty = picks([], [], name="empty", state=MicrographState.EMPTY)
     doubtful = picks(np.arange(40.0), np.arange(40.0), name="doubtful", pixel=1.0, header=1.0)
     other = picks(np.arange(40.0), np.arange(40.0), name="other", pixel=3.0, header=1.5, diameter=100.0)
-    found = [(f.rule, f.micrograph) for f in lint_set([*usual, odd, nothing, empty, doubtful, other])]
-    assert ("count-outlier", "odd") in found
-    assert ("no-picks", "nothing") in found
-    assert ("no-picks", "empty") not in found
-    assert ("pixel-size", "doubtful") in found
-    assert ("pixel-size", "other") in found
-    assert ("diameters", "") in found
+    findings = [(f.rule, f.micrograph) for f in lint_set([*usual, odd, nothing, empty, doubtful, other])]
+    assert ("count-outlier", "odd") in findings
+    assert ("no-picks", "nothing") in findings
+    assert ("no-picks", "empty") not in findings
+    assert ("pixel-size", "doubtful") in findings
+    assert ("pixel-size", "other") in findings
+    assert ("diameters", "") in findings
     assert lint_set(usual) == []
 
 

@@ -108,9 +108,9 @@ def test_a_long_file_that_is_none(tmp_path: Path, monkeypatch):
     path = tmp_path / "x.star"
     for data, line in ((b"\0" * 4096, None), (b"a" * (3 << 20), 1), (b"data_\n" * 50 + b"\xff\n", 51)):
         path.write_bytes(data)
-        with pytest.raises(FormatError) as told:
+        with pytest.raises(FormatError) as failure:
             read_long_star(path, piece_bytes=1 << 20)
-        assert told.value.line == line
+        assert failure.value.line == line
 
 
 def test_text_without_end_is_given_up(tmp_path, monkeypatch):

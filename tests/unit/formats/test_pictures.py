@@ -97,12 +97,12 @@ def test_coco_round_trip(tmp_path_factory, places, scored):
     folder = tmp_path_factory.mktemp("coco")
     x, y = np.array(places).T
     picks = small(x=x, y=y, diameter=13.7, score=0.125 if scored else np.nan, class_id=range(len(x)))
-    found = COCO.read(COCO.write(folder / "a.json", [picks], WITH_PICTURES)[-1]).picks[0]
-    assert np.allclose(found.x, x, rtol=0, atol=1e-7)
-    assert np.allclose(found.y, y, rtol=0, atol=1e-7)
-    assert found.diameter_px.tolist() == [13.7] * len(x)
-    assert found.class_id.tolist() == list(range(len(x)))
-    assert (found.score is not None) == scored
+    picks_read = COCO.read(COCO.write(folder / "a.json", [picks], WITH_PICTURES)[-1]).picks[0]
+    assert np.allclose(picks_read.x, x, rtol=0, atol=1e-7)
+    assert np.allclose(picks_read.y, y, rtol=0, atol=1e-7)
+    assert picks_read.diameter_px.tolist() == [13.7] * len(x)
+    assert picks_read.class_id.tolist() == list(range(len(x)))
+    assert (picks_read.score is not None) == scored
 
 
 def test_coco_keeps_what_it_does_not_know(tmp_path):
@@ -184,11 +184,11 @@ def test_yolo_round_trip(tmp_path_factory, places, diameter):
     folder = tmp_path_factory.mktemp("yolo")
     x, y = np.array(places).reshape(-1, 2).T
     files = YOLO.write(folder, [small(x=x, y=y, diameter=diameter)], WITH_PICTURES)
-    found = YOLO.read(next(path for path in files if path.parent.name == "labels")).picks[0]
-    assert np.allclose(found.x, x, rtol=0, atol=1e-6)
-    assert np.allclose(found.y, y, rtol=0, atol=1e-6)
+    picks_read = YOLO.read(next(path for path in files if path.parent.name == "labels")).picks[0]
+    assert np.allclose(picks_read.x, x, rtol=0, atol=1e-6)
+    assert np.allclose(picks_read.y, y, rtol=0, atol=1e-6)
     if len(x):
-        assert np.allclose(found.diameter_px, diameter, rtol=0, atol=1e-6)
+        assert np.allclose(picks_read.diameter_px, diameter, rtol=0, atol=1e-6)
 
 
 def test_yolo_line_of_the_specification(tmp_path):
@@ -211,8 +211,8 @@ def test_bad_yolo(tmp_path, text, line):
         YOLO.read(path)
     assert caught.value.line == line
     if line == 2:
-        found = YOLO.read(path, permissive=True)
-        assert (found.n_picks, len(found.issues)) == (1, 1)
+        file = YOLO.read(path, permissive=True)
+        assert (file.n_picks, len(file.issues)) == (1, 1)
 
 
 def test_yolo_needs_its_picture(tmp_path):
@@ -302,10 +302,10 @@ def test_labels_lie_on_the_particles_of_their_picture(data_dir, tmp_path, fmt):
     options = WriteOptions(images=lambda _: to_8bit(images.read(folder / f"micrographs/{stem}.mrc")))
     files = fmt.write(tmp_path, [picks_of(stem, x, y)], options)
     labels = next(path for path in files if path.suffix in (".json", ".txt"))
-    found = fmt.read(labels)
+    file = fmt.read(labels)
     pixels = np.asarray(Image.open(tmp_path / f"images/{stem}.png"))
     assert pixels.shape == (4096, 4096)
-    assert np.allclose(found.picks[0].x, x, atol=1e-6)
-    verdict = check_frame(pixels, found.picks[0].x, found.picks[0].y, 108, declared=found.frame)
+    assert np.allclose(file.picks[0].x, x, atol=1e-6)
+    verdict = check_frame(pixels, file.picks[0].x, file.picks[0].y, 108, declared=file.frame)
     assert verdict.frame == SourceFrame()
     assert verdict.margin_se > 20

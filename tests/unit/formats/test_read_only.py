@@ -90,13 +90,13 @@ def test_hostile_input(tmp_path, kind):
 
 
 def test_imod_points(tmp_path):
-    found = IMOD.read(put(tmp_path, MODEL, "m.mod"))
-    picks = found.picks[0]
+    file = IMOD.read(put(tmp_path, MODEL, "m.mod"))
+    picks = file.picks[0]
     assert picks.micrograph == "m"
     assert (picks.x.tolist(), picks.y.tolist()) == ([1.5, 3, 5], [2.5, 4, 6])
     assert picks.class_id.tolist() == [1, 1, 2]
     assert picks.extra["imod:contour"].tolist() == ["1", "1", "2"]
-    assert found.pixel_size_A == pytest.approx(1.77)
+    assert file.pixel_size_A == pytest.approx(1.77)
     sized = IMOD.read(put(tmp_path, model([[(1, 2, 0), (3, 4, 0)]], sizes=[7, -1]), "s.mod")).picks[0]
     assert np.array_equal(sized.diameter_px, [14, np.nan], equal_nan=True)
     assert sized.class_id is None
@@ -177,9 +177,9 @@ def test_bad_magellon(tmp_path, text):
 @pytest.mark.realdata
 def test_real_magellon(data_dir):
     (path,) = (data_dir / "formats/magellon_json").glob("*.json")
-    found = read_any(path, list(formats().values()))
-    picks = found.picks[0]
-    assert (found.format, len(picks)) == ("magellon", 186)
+    file = read_any(path, list(formats().values()))
+    picks = file.picks[0]
+    assert (file.format, len(picks)) == ("magellon", 186)
     assert (picks.x[0], picks.y[0], picks.x[-1], picks.y[-1]) == (3896, 376, 1088, 112)
     assert picks.score[0] == 5.637533187866211
     assert picks.extra["magellon:id"][-1] == "tp-185"
@@ -214,8 +214,8 @@ def test_bad_via(tmp_path, old, new, line):
         VIA.read(path)
     assert caught.value.line == line
     if line > 1:
-        found = VIA.read(path, permissive=True)
-        assert (found.n_picks, len(found.issues)) == (2, 1)
+        file = VIA.read(path, permissive=True)
+        assert (file.n_picks, len(file.issues)) == (2, 1)
 
 
 # --- SPIDER ----------------------------------------------------------------------------------------------------------
@@ -234,8 +234,8 @@ def test_bad_spider(tmp_path, row):
     with pytest.raises(FormatError) as caught:
         SPIDER.read(path)
     assert caught.value.line == 4
-    found = SPIDER.read(path, permissive=True)
-    assert (found.n_picks, len(found.issues)) == (2, 1)
+    file = SPIDER.read(path, permissive=True)
+    assert (file.n_picks, len(file.issues)) == (2, 1)
 
 
 # --- Gautomatch ----------------------------------------------------------------------------------------------------

@@ -82,8 +82,8 @@ def test_keys(name, key):
 def test_names_find_their_micrographs():
     micrographs = ["a", f"{UID}b_patch_aligned_doseweighted", "c.05.02", "d.frames", "e_manualpick", "0001"]
     names = ["Movies/a.mrc", "a_false_positives", "b", "c.05.02_autopick", "c.05", "d", "e_manualpick", "0001.mrc", "1"]
-    found = match_micrographs(names, micrographs)
-    assert found.matches == {
+    match = match_micrographs(names, micrographs)
+    assert match.matches == {
         "Movies/a.mrc": "a",
         "a_false_positives": "a",
         "b": micrographs[1],
@@ -92,15 +92,15 @@ def test_names_find_their_micrographs():
         "e_manualpick": "e_manualpick",
         "0001.mrc": "0001",
     }
-    assert found.unmatched == ("c.05", "1")
-    assert not found.ambiguous
+    assert match.unmatched == ("c.05", "1")
+    assert not match.ambiguous
 
 
 def test_what_could_be_two_micrographs_is_left_to_a_person():
     other = "000000000000000000007_b"
-    found = match_micrographs(["b", "May08_03"], [f"{UID}b", other, "May08_03.05.mrc", "May08_03.13.mrc"])
-    assert found.ambiguous == {"b": (f"{UID}b", other), "May08_03": ("May08_03.05.mrc", "May08_03.13.mrc")}
-    assert not found.matches
+    match = match_micrographs(["b", "May08_03"], [f"{UID}b", other, "May08_03.05.mrc", "May08_03.13.mrc"])
+    assert match.ambiguous == {"b": (f"{UID}b", other), "May08_03": ("May08_03.05.mrc", "May08_03.13.mrc")}
+    assert not match.matches
 
 
 def test_two_exposures_do_not_merge_into_one_micrograph():
@@ -111,9 +111,9 @@ def test_two_exposures_do_not_merge_into_one_micrograph():
 
 def test_folders_tell_equal_names_apart():
     micrographs = ["/data/grid1/m.mrc", "/data/grid2/m.mrc"]
-    found = match_micrographs(["Import/grid2/m.mrc", "m_manualpick.star"], micrographs)
-    assert found.matches == {"Import/grid2/m.mrc": "/data/grid2/m.mrc"}
-    assert found.ambiguous == {"m_manualpick.star": tuple(micrographs)}
+    match = match_micrographs(["Import/grid2/m.mrc", "m_manualpick.star"], micrographs)
+    assert match.matches == {"Import/grid2/m.mrc": "/data/grid2/m.mrc"}
+    assert match.ambiguous == {"m_manualpick.star": tuple(micrographs)}
 
 
 def test_what_processing_added_to_a_name_counts_last():
@@ -132,9 +132,9 @@ def test_what_processing_added_to_a_name_counts_last():
 
 
 def test_two_names_do_not_share_a_micrograph_by_a_loose_key():
-    found = match_micrographs(["m.mrc", "m_DW.mrc"], ["m"])
-    assert found.matches == {"m.mrc": "m"}
-    assert found.ambiguous == {"m_DW.mrc": ("m",)}
+    match = match_micrographs(["m.mrc", "m_DW.mrc"], ["m"])
+    assert match.matches == {"m.mrc": "m"}
+    assert match.ambiguous == {"m_DW.mrc": ("m",)}
 
 
 @pytest.mark.parametrize(

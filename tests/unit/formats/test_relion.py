@@ -61,15 +61,15 @@ def many_picks(draw):
     return sets
 
 
-def same(found, picks):
+def same(file, picks):
     """Positions, scores and classes survive to the bit; a column of nothing but NaN or 0 may be absent."""
-    assert np.array_equal(found.x, picks.x)
-    assert np.array_equal(found.y, picks.y)
-    score = np.full(len(picks), np.nan) if found.score is None else found.score
+    assert np.array_equal(file.x, picks.x)
+    assert np.array_equal(file.y, picks.y)
+    score = np.full(len(picks), np.nan) if file.score is None else file.score
     assert np.array_equal(score, picks.score, equal_nan=True)
-    class_id = np.zeros(len(picks), np.int32) if found.class_id is None else found.class_id
+    class_id = np.zeros(len(picks), np.int32) if file.class_id is None else file.class_id
     assert np.array_equal(class_id, picks.class_id)
-    assert found.extra["rlnAnglePsi"].tolist() == picks.extra["rlnAnglePsi"].tolist()
+    assert file.extra["rlnAnglePsi"].tolist() == picks.extra["rlnAnglePsi"].tolist()
 
 
 @given(many_picks())
@@ -82,8 +82,8 @@ def test_manual_picks_come_back(tmp_path_factory, picks):
         same(RELION.read(path).picks[0], pick)
     for listing in ("manualpick.star", "coords_suffix_manualpick.star"):
         listed = RELION.read(folder / listing)
-        for found, pick in zip(listed.picks, picks, strict=True):
-            same(found, pick)
+        for read_back, pick in zip(listed.picks, picks, strict=True):
+            same(read_back, pick)
     assert [p.micrograph for p in RELION.read(folder / "manualpick.star").picks] == [p.micrograph.path for p in picks]
 
 
@@ -91,12 +91,12 @@ def test_manual_picks_come_back(tmp_path_factory, picks):
 def test_particles_come_back(tmp_path_factory, picks):
     folder = tmp_path_factory.mktemp("relion")
     (path,) = RELION_PARTICLES.write(folder, picks, WriteOptions())
-    found = RELION_PARTICLES.read(path)
-    assert found.frame == RELION_FRAME
-    assert found.pixel_size_A == 1.77
+    file = RELION_PARTICLES.read(path)
+    assert file.frame == RELION_FRAME
+    assert file.pixel_size_A == 1.77
     filled = [pick for pick in picks if len(pick)]
-    assert [p.micrograph for p in found.picks] == [p.micrograph.path for p in filled]
-    for got, pick in zip(found.picks, filled, strict=True):
+    assert [p.micrograph for p in file.picks] == [p.micrograph.path for p in filled]
+    for got, pick in zip(file.picks, filled, strict=True):
         same(got, pick)
 
 
@@ -107,8 +107,8 @@ def test_a_frame_and_a_suffix_that_were_asked_for(tmp_path):
     assert names == ["a.star", "b.star", "coordinates.star"]
     assert RELION.read(tmp_path / "a.star").picks[0].y.tolist() == [4000]
     (path,) = RELION_PARTICLES.write(tmp_path / "x" / "p.star", picks, WriteOptions(SourceFrame(scale=2.0)))
-    found = RELION_PARTICLES.read(path)
-    assert (found.picks[0].x[0], found.pixel_size_A) == (5.0, 3.54)
+    file = RELION_PARTICLES.read(path)
+    assert (file.picks[0].x[0], file.pixel_size_A) == (5.0, 3.54)
 
 
 def test_optics_and_imported_columns_go_back_to_their_places(tmp_path):
@@ -132,10 +132,10 @@ def test_optics_and_imported_columns_go_back_to_their_places(tmp_path):
     assert particles.columns["rlnDefocusU"] == ["12506.042289", "12506.042289", "-999"]
     assert particles.columns["rlnImageName"] == ["1@a b.mrcs", "2@c.mrcs", "None"]
     assert not {"Angle-Psi", "rlnVoltage"} & set(particles.columns)
-    found = RELION_PARTICLES.read(tmp_path / "particles.star", permissive=True)
-    assert found.picks[0].extra["rlnVoltage"].tolist() == ["300.000"] * 2
-    assert found.pixel_size_A is None
-    assert "several" in found.issues[0].message
+    file = RELION_PARTICLES.read(tmp_path / "particles.star", permissive=True)
+    assert file.picks[0].extra["rlnVoltage"].tolist() == ["300.000"] * 2
+    assert file.pixel_size_A is None
+    assert "several" in file.issues[0].message
 
 
 def test_what_cannot_be_written(tmp_path):
@@ -162,8 +162,8 @@ def test_an_unknown_pixel_size_is_not_invented(tmp_path):
 
 def test_an_empty_file_means_looked_at_and_empty(tmp_path):
     for text in ("", MANUAL):
-        found = RELION.read(put(tmp_path, text))
-        assert [(p.micrograph, len(p)) for p in found.picks] == [("mic_1_manualpick", 0)]
+        file = RELION.read(put(tmp_path, text))
+        assert [(p.micrograph, len(p)) for p in file.picks] == [("mic_1_manualpick", 0)]
     assert match_micrographs(["mic_1_manualpick"], ["mic_1"]).matches == {"mic_1_manualpick": "mic_1"}
 
 
@@ -185,10 +185,10 @@ def test_bad_rows(tmp_path, row, says):
         RELION.read(path)
     assert caught.value.line == 9
     assert caught.value.path == path
-    found = RELION.read(path, permissive=True)
-    assert found.picks[0].x.tolist() == [1, 5]
-    assert found.picks[0].class_id.tolist() == [0, 3]
-    assert [issue.line for issue in found.issues] == [9]
+    file = RELION.read(path, permissive=True)
+    assert file.picks[0].x.tolist() == [1, 5]
+    assert file.picks[0].class_id.tolist() == [0, 3]
+    assert [issue.line for issue in file.issues] == [9]
 
 
 def test_files_of_other_kinds(tmp_path):
@@ -206,9 +206,9 @@ def test_pixel_size_of_relion_30(tmp_path):
         "data_\nloop_\n_rlnMicrographName\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnDetectorPixelSize\n"
         "_rlnMagnification\nb.mrc 1 2 5.0 50000\n0001.mrc 3 4 5.0 50000\nb.mrc 5 6 5.0 50000\n"
     )
-    found = RELION_PARTICLES.read(put(tmp_path, text))
-    assert found.pixel_size_A == 1.0
-    assert [(p.micrograph, p.x.tolist()) for p in found.picks] == [("b.mrc", [1, 5]), ("0001.mrc", [3])]
+    file = RELION_PARTICLES.read(put(tmp_path, text))
+    assert file.pixel_size_A == 1.0
+    assert [(p.micrograph, p.x.tolist()) for p in file.picks] == [("b.mrc", [1, 5]), ("0001.mrc", [3])]
 
 
 def test_lists_name_files_relative_to_the_project(tmp_path):
@@ -219,9 +219,9 @@ def test_lists_name_files_relative_to_the_project(tmp_path):
     path = put(tmp_path, listing, "Pick/job1/manualpick.star")
     put(tmp_path, MANUAL + "7 8 -999\n", "Pick/job1/M/a_manualpick.star")
     put(tmp_path, "1 2 3 4\n", "Pick/job1/M/b.box")
-    found = RELION.read(path, permissive=True)
-    assert [(p.micrograph, p.x.tolist()) for p in found.picks] == [("M/a.mrc", [7])]
-    assert [issue.line for issue in found.issues] == [7, 8]
+    file = RELION.read(path, permissive=True)
+    assert [(p.micrograph, p.x.tolist()) for p in file.picks] == [("M/a.mrc", [7])]
+    assert [issue.line for issue in file.issues] == [7, 8]
     with pytest.raises(FormatError, match=r"only \.star"):
         RELION.read(path)
 
@@ -241,9 +241,9 @@ def test_lists_name_files_relative_to_the_project(tmp_path):
     ],
 )
 def test_real_files(data_dir, tmp_path, name, fmt, n, first, pixel):
-    found = fmt.read(data_dir / name)
-    assert (found.n_picks, found.pixel_size_A, found.issues) == (n, pixel, ())
-    pick = found.picks[0]
+    file = fmt.read(data_dir / name)
+    assert (file.n_picks, file.pixel_size_A, file.issues) == (n, pixel, ())
+    pick = file.picks[0]
     if first is not None:
         assert (pick.x[0], pick.y[0]) == first
     if "manual" in name:
@@ -254,11 +254,11 @@ def test_real_files(data_dir, tmp_path, name, fmt, n, first, pixel):
         assert pick.score[0] == 0.624705
     again = [
         picks_of(f"m{i}", p.x, p.y, score=p.score, class_id=p.class_id, extra=p.extra, path=p.micrograph)
-        for i, p in enumerate(found.picks)
+        for i, p in enumerate(file.picks)
     ]
     fmt.write(tmp_path, again, WriteOptions())
     back = fmt.read(tmp_path / ("manualpick.star" if fmt is RELION else "particles.star"))
-    for a, b in zip(found.picks, back.picks, strict=True):
+    for a, b in zip(file.picks, back.picks, strict=True):
         assert (a.micrograph, a.x.tolist(), a.y.tolist()) == (b.micrograph, b.x.tolist(), b.y.tolist())
         for label in set(a.extra) - {"rlnOpticsGroup"}:
             assert a.extra[label].tolist() == b.extra[label].tolist()
@@ -276,10 +276,10 @@ def test_damaged_files_raise_format_errors_only(data_dir, tmp_path):
             assert 0 <= fmt.sniff(path, data[:4096]) <= 1
             for permissive in (False, True):
                 try:
-                    found = fmt.read(path, permissive=permissive)
+                    file = fmt.read(path, permissive=permissive)
                 except FormatError:
                     continue
-                assert all(np.isfinite(p.x).all() and np.isfinite(p.y).all() for p in found.picks)
+                assert all(np.isfinite(p.x).all() and np.isfinite(p.y).all() for p in file.picks)
 
 
 def mutated(data: bytes, rng: random.Random) -> bytes:
@@ -335,11 +335,11 @@ def test_relion_reads_our_particles(tmp_path, voltage):
         "relion_star_handler", "--i", "particles.star", "--o", "out.star", "--select", "rlnCoordinateX", cwd=tmp_path
     )
     assert "4 item(s)" in said
-    found = RELION_PARTICLES.read(tmp_path / "out.star")
-    assert [p.micrograph for p in found.picks] == ["M x/a.mrc", "0001.mrc"]
-    np.testing.assert_allclose(found.picks[0].x, x, atol=1e-6)
-    np.testing.assert_allclose(found.picks[0].y, y, atol=1e-6)
-    assert found.pixel_size_A == pytest.approx(1.77)
+    file = RELION_PARTICLES.read(tmp_path / "out.star")
+    assert [p.micrograph for p in file.picks] == ["M x/a.mrc", "0001.mrc"]
+    np.testing.assert_allclose(file.picks[0].x, x, atol=1e-6)
+    np.testing.assert_allclose(file.picks[0].y, y, atol=1e-6)
+    assert file.pixel_size_A == pytest.approx(1.77)
 
 
 @pytest.mark.relion
@@ -371,9 +371,9 @@ def test_relion_extracts_what_was_picked(tmp_path, score):
         "16",
         cwd=tmp_path,
     )
-    found = RELION_PARTICLES.read(tmp_path / "P/particles.star").picks[0]
-    assert found.x.tolist() == x.tolist()
-    assert found.y.tolist() == y.tolist()
+    picks_read = RELION_PARTICLES.read(tmp_path / "P/particles.star").picks[0]
+    assert picks_read.x.tolist() == x.tolist()
+    assert picks_read.y.tolist() == y.tolist()
     stack = mrcfile.read(tmp_path / "P" / "mic.mrcs")
     assert stack.shape == (12, 16, 16)
     assert (stack[:, 8, 8] == 100).all()

@@ -33,13 +33,13 @@ def test_what_is_written_is_read(tmp_path_factory, micrographs):
         x, y, score = np.array(rows, np.float64).reshape(-1, 3).T
         picks.append(picks_of(f"000{i} a", x, y, score=score))
     (path,) = TOPAZ.write(tmp_path_factory.mktemp("topaz"), picks, WriteOptions())
-    found = TOPAZ.read(path)
-    assert [p.micrograph for p in found.picks] == [p.micrograph.name for p in picks]
-    for got, wanted in zip(found.picks, picks, strict=True):
+    file = TOPAZ.read(path)
+    assert [p.micrograph for p in file.picks] == [p.micrograph.name for p in picks]
+    for got, expected in zip(file.picks, picks, strict=True):
         assert (got.x.tolist(), got.y.tolist(), got.score.tolist()) == (
-            wanted.x.tolist(),
-            wanted.y.tolist(),
-            wanted.score.tolist(),
+            expected.x.tolist(),
+            expected.y.tolist(),
+            expected.score.tolist(),
         )
 
 
@@ -69,11 +69,11 @@ def test_the_text_itself(tmp_path):
 def test_what_the_readme_shows(tmp_path):
     path = put(tmp_path, README, "p.txt")
     assert TOPAZ.sniff(path, README.encode()) > 0.9
-    found = TOPAZ.read(path)
-    (pick,) = found.picks
+    file = TOPAZ.read(path)
+    (pick,) = file.picks
     assert (pick.micrograph, pick.x[0], pick.y[0]) == ("Microtubules_00000", 420, 586)
     assert pick.score.tolist() == [0.6130168, -0.32318813, -0.6220623]
-    (again,) = written_back(TOPAZ, found, tmp_path / "out")
+    (again,) = written_back(TOPAZ, file, tmp_path / "out")
     assert again.read_text() == README
 
 
@@ -96,10 +96,10 @@ def test_ways_to_say_the_same(tmp_path, data):
 
 def test_unknown_columns_and_mixed_images_are_kept(tmp_path):
     text = "x_coord\timage_name\ty_coord\tnote\n1\tb\t2\tq q\n3\t0001.mrc\t4\t\n5\tb\t6\tz\n"
-    found = TOPAZ.read(put(tmp_path, text, "p.tsv"))
-    assert [(p.micrograph, p.x.tolist()) for p in found.picks] == [("b", [1, 5]), ("0001.mrc", [3])]
-    assert found.picks[0].extra["topaz:note"].tolist() == ["q q", "z"]
-    written_back(TOPAZ, found, tmp_path / "out")
+    file = TOPAZ.read(put(tmp_path, text, "p.tsv"))
+    assert [(p.micrograph, p.x.tolist()) for p in file.picks] == [("b", [1, 5]), ("0001.mrc", [3])]
+    assert file.picks[0].extra["topaz:note"].tolist() == ["q q", "z"]
+    written_back(TOPAZ, file, tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -117,9 +117,9 @@ def test_bad_rows(tmp_path, row, says):
     with pytest.raises(FormatError, match=says) as caught:
         TOPAZ.read(path)
     assert caught.value.line == 3
-    found = TOPAZ.read(path, permissive=True)
-    assert found.picks[0].x.tolist() == [1, 5]
-    assert [issue.line for issue in found.issues] == [3]
+    file = TOPAZ.read(path, permissive=True)
+    assert file.picks[0].x.tolist() == [1, 5]
+    assert [issue.line for issue in file.issues] == [3]
 
 
 def test_hostile_files(tmp_path):
@@ -134,19 +134,19 @@ def test_hostile_files(tmp_path):
 @pytest.mark.realdata
 def test_real_file(data_dir, tmp_path):
     path = data_dir / "formats/topaz_txt/empiar10025_t20s_first400.txt"
-    found = TOPAZ.read(path)
-    assert (found.n_picks, len(found.picks)) == (400, 8)
-    pick = found.picks[0]
+    file = TOPAZ.read(path)
+    assert (file.n_picks, len(file.picks)) == (400, 8)
+    pick = file.picks[0]
     assert (pick.micrograph, pick.x[0], pick.y[0]) == ("14sep05c_c_00003gr_00014sq_00004hl_00004es_c", 6924, 2481)
-    (again,) = written_back(TOPAZ, found, tmp_path)
+    (again,) = written_back(TOPAZ, file, tmp_path)
     assert again.read_bytes() == path.read_bytes()
 
 
 def test_300_000_rows_are_read(tmp_path):
     rows = "".join(f"mic_{i // 300:04d}\t{i % 4096}\t{i % 3838}\t{i / 7:.6f}\n" for i in range(300_000))
     path = put(tmp_path, HEAD + rows, "p.txt")
-    found = TOPAZ.read(path)
-    assert (found.n_picks, len(found.picks)) == (300_000, 1000)
+    file = TOPAZ.read(path)
+    assert (file.n_picks, len(file.picks)) == (300_000, 1000)
 
 
 @pytest.mark.realdata

@@ -58,23 +58,23 @@ def test_whole_pixels_are_exact(tmp_path_factory, rows):
 def test_what_scipion_writes(tmp_path):
     path = put(tmp_path, MANUAL, "mic.pos")
     assert XMIPP.sniff(path, MANUAL.encode()) > 0.9
-    found = XMIPP.read(path)
-    (pick,) = found.picks
+    file = XMIPP.read(path)
+    (pick,) = file.picks
     assert (pick.micrograph, pick.x.tolist(), pick.y.tolist()) == ("mic", [1372, 455, 3001], [2210, 98, 1766])
     assert pick.decision.tolist() == [Decision.UNDECIDED, Decision.UNDECIDED, Decision.REJECTED]
     assert pick.extra["xmipp:itemId"].tolist() == ["000001", "000002", "000003"]
     assert np.isnan(pick.score).all()
-    (again,) = written_back(XMIPP, found, tmp_path / "out")
+    (again,) = written_back(XMIPP, file, tmp_path / "out")
     assert again.read_text().split() == MANUAL.split()
 
 
 def test_automatic_picks_and_their_state_are_kept(tmp_path):
-    found = XMIPP.read(put(tmp_path, AUTO, "mic.pos"))
-    (pick,) = found.picks
+    file = XMIPP.read(put(tmp_path, AUTO, "mic.pos"))
+    (pick,) = file.picks
     assert pick.score.tolist() == [0, 0.83]
     assert pick.decision.tolist() == [Decision.UNDECIDED, Decision.REJECTED]
     assert pick.extra["xmipp:block"].tolist() == ["particles", "particles_auto"]
-    (again,) = written_back(XMIPP, found, tmp_path / "out")
+    (again,) = written_back(XMIPP, file, tmp_path / "out")
     assert "Supervised" in again.read_text()
     assert "data_particles_auto" in again.read_text()
 

@@ -44,9 +44,9 @@ def test_fourier_crop_keeps_pixel_0_in_place(h, w, fy, fx, y, x):
     small = fourier_crop(image, (m, n))
     assert small.shape == (m, n)
     assert small.dtype == np.float32
-    found = peak(small)
-    assert found[0] == pytest.approx(y * m / h, abs=0.25)
-    assert found[1] == pytest.approx(x * n / w, abs=0.25)
+    place = peak(small)
+    assert place[0] == pytest.approx(y * m / h, abs=0.25)
+    assert place[1] == pytest.approx(x * n / w, abs=0.25)
 
 
 @pytest.mark.parametrize(("side", "new"), [(s, n) for s in (64, 63) for n in (64, 63, 40, 41, 2, 1) if n <= s])

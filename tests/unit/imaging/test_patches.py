@@ -31,16 +31,16 @@ def centre_of(patch: np.ndarray) -> tuple[float, float]:
 @example(x=60.4921875, y=60.0, out=64)
 @settings(max_examples=30)
 def test_a_spot_comes_to_lie_in_the_middle(x: float, y: float, out: int) -> None:
-    found, rows = extract_patches(micrograph([(x, y)]), np.array([x]), np.array([y]), PatchOptions(64, out))
+    patches, rows = extract_patches(micrograph([(x, y)]), np.array([x]), np.array([y]), PatchOptions(64, out))
     assert rows.tolist() == [0]
-    assert found.shape == (1, out, out)
-    assert centre_of(found[0]) == pytest.approx((out // 2, out // 2), abs=0.05)
+    assert patches.shape == (1, out, out)
+    assert centre_of(patches[0]) == pytest.approx((out // 2, out // 2), abs=0.05)
 
 
 @pytest.mark.parametrize(("x", "y"), [(32.0, 32.0), (207.0, 167.0), (32.4, 167.4)])
 def test_a_box_that_just_fits_is_exact(x: float, y: float) -> None:
-    found, _ = extract_patches(micrograph([(x, y)]), np.array([x]), np.array([y]), PatchOptions(64, 64))
-    assert centre_of(found[0]) == pytest.approx((32, 32), abs=0.05)
+    patches, _ = extract_patches(micrograph([(x, y)]), np.array([x]), np.array([y]), PatchOptions(64, 64))
+    assert centre_of(patches[0]) == pytest.approx((32, 32), abs=0.05)
 
 
 def test_boxes_beyond_the_edge_are_skipped_or_padded() -> None:
@@ -48,23 +48,23 @@ def test_boxes_beyond_the_edge_are_skipped_or_padded() -> None:
     x, y = np.array([10.25, 120.0, 500.0, np.nan]), np.full(4, 100.0)
     _, rows = extract_patches(image, x, y, PatchOptions(64, 64))
     assert rows.tolist() == [1]
-    found, rows = extract_patches(image, x, y, PatchOptions(64, 64, Edge.PAD))
+    patches, rows = extract_patches(image, x, y, PatchOptions(64, 64, Edge.PAD))
     assert rows.tolist() == [0, 1]
-    assert centre_of(found[0]) == pytest.approx((32, 32), abs=0.1)
+    assert centre_of(patches[0]) == pytest.approx((32, 32), abs=0.1)
 
 
 def test_background_is_level_and_normal_and_particles_are_white() -> None:
-    found, _ = extract_patches(micrograph([(100, 100)]), np.array([100.0]), np.array([100.0]), PatchOptions(64, 64))
+    patches, _ = extract_patches(micrograph([(100, 100)]), np.array([100.0]), np.array([100.0]), PatchOptions(64, 64))
     yy, xx = np.indices((64, 64)) - 32
     outside = np.hypot(yy, xx) > 0.375 * 64
-    assert found[0][outside].mean() == pytest.approx(0, abs=1e-3)
-    assert found[0][outside].std() == pytest.approx(1, abs=1e-3)
-    assert abs(np.corrcoef(found[0][outside], xx[outside])[0, 1]) < 1e-3
-    assert found[0][32, 32] > 10
+    assert patches[0][outside].mean() == pytest.approx(0, abs=1e-3)
+    assert patches[0][outside].std() == pytest.approx(1, abs=1e-3)
+    assert abs(np.corrcoef(patches[0][outside], xx[outside])[0, 1]) < 1e-3
+    assert patches[0][32, 32] > 10
     white, _ = extract_patches(
         -micrograph([(100, 100)]), np.array([100.0]), np.array([100.0]), PatchOptions(64, 64, invert=False)
     )
-    np.testing.assert_allclose(white, found, atol=1e-2)
+    np.testing.assert_allclose(white, patches, atol=1e-2)
 
 
 def test_nan_and_constant_boxes_are_left_out() -> None:
@@ -72,17 +72,17 @@ def test_nan_and_constant_boxes_are_left_out() -> None:
     image[60, 60] = np.nan
     image[90:170, 20:100] = 3.0
     x, y = np.array([60.0, 150.0, 60.0]), np.array([60.0, 60.0, 130.0])
-    found, rows = extract_patches(image, x, y, PatchOptions(48, 48))
+    patches, rows = extract_patches(image, x, y, PatchOptions(48, 48))
     assert rows.tolist() == [1]
-    assert np.isfinite(found).all()
+    assert np.isfinite(patches).all()
 
 
 def test_integers_and_many_batches() -> None:
     image = np.random.default_rng(0).integers(0, 255, (150, 150)).astype(np.uint8)
     x = np.full(600, 75.0)
-    found, rows = extract_patches(image, x, x, PatchOptions(32, 16))
-    assert len(found) == len(rows) == 600
-    np.testing.assert_array_equal(found[0], found[-1])
+    patches, rows = extract_patches(image, x, x, PatchOptions(32, 16))
+    assert len(patches) == len(rows) == 600
+    np.testing.assert_array_equal(patches[0], patches[-1])
 
 
 def test_flipped_phases_undo_a_ctf() -> None:

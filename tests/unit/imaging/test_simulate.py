@@ -254,12 +254,12 @@ def test_progress_is_reported(views):
 
 def test_candidates_are_imperfect_in_the_stated_way(views):
     params = dataclasses.replace(SMALL, carbon_probability=1.0, size=(1400, 1280), n_particles=120, n_contaminants=6.0)
-    found = true = false = wins = pairs = 0
+    n_found = true = false = wins = pairs = 0
     on_film = 0
     for index in range(8):
         m = simulate_micrograph(params, index, views)
         c = imperfect_candidates(m, np.random.default_rng(index))
-        found, true, false = found + c.is_true.sum(), true + len(m.x), false + (~c.is_true).sum()
+        n_found, true, false = n_found + c.is_true.sum(), true + len(m.x), false + (~c.is_true).sum()
         nearest = np.hypot(c.x[:, None] - m.x, c.y[:, None] - m.y).min(axis=1) / m.diameter_px
         assert nearest[c.is_true].max() < 0.25
         assert nearest[~c.is_true].min() > 0.5
@@ -268,7 +268,7 @@ def test_candidates_are_imperfect_in_the_stated_way(views):
         pairs += c.is_true.sum() * (~c.is_true).sum()
         assert m.carbon is not None
         on_film += m.carbon.contains(c.x[~c.is_true], c.y[~c.is_true]).sum()
-    assert found / true == pytest.approx(0.9, abs=0.04)
+    assert n_found / true == pytest.approx(0.9, abs=0.04)
     assert false / true == pytest.approx(0.35, abs=0.04)
     assert wins / pairs == pytest.approx(0.9, abs=0.03)
     assert on_film > 0.2 * false

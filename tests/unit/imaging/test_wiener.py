@@ -51,10 +51,10 @@ def likeness(a, b):
 
 @pytest.mark.parametrize("name", ALL)
 def test_they_walk_through_the_door(name):
-    found: TunableDenoiser = denoisers()[name]
-    assert found is ALL[name]
-    assert found.name == name
-    assert inspect.signature(found.denoise).parameters.keys() == (
+    denoiser: TunableDenoiser = denoisers()[name]
+    assert denoiser is ALL[name]
+    assert denoiser.name == name
+    assert inspect.signature(denoiser.denoise).parameters.keys() == (
         inspect.signature(TunableDenoiser.denoise).parameters.keys() - {"self"}
     )
 

@@ -177,9 +177,9 @@ def test_a_listener_that_fails_costs_no_other_its_result(runner: Runner) -> None
 
 
 def test_a_running_job_is_cancelled(narrow: Runner, gate: threading.Event) -> None:
-    told: list[Any] = []
+    delivered: list[Any] = []
     work = Blocked(gate)
-    job = narrow.submit(work, title="long", on_done=told.append, on_failed=told.append)
+    job = narrow.submit(work, title="long", on_done=delivered.append, on_failed=delivered.append)
     assert work.running.wait(WAIT_S)
     assert job.state is JobState.RUNNING
     assert narrow.active() == [job]
@@ -187,7 +187,7 @@ def test_a_running_job_is_cancelled(narrow: Runner, gate: threading.Event) -> No
     assert job.wait(WAIT_S), "the work itself would wait for ever"
     assert narrow.deliver() == 1
     assert job.state is JobState.CANCELLED
-    assert told == []
+    assert delivered == []
 
 
 def test_a_queued_job_is_cancelled_at_once_though_another_runs(narrow: Runner, gate: threading.Event) -> None:
@@ -209,7 +209,7 @@ def test_a_queued_job_is_cancelled_at_once_though_another_runs(narrow: Runner, g
 
 def test_a_job_that_cannot_hear_keeps_its_result_to_itself(narrow: Runner, gate: threading.Event) -> None:
     """It was cancelled and finished all the same: its result is not wanted any more."""
-    told: list[Any] = []
+    delivered: list[Any] = []
     running = threading.Event()
 
     def deaf(*, context: JobContext) -> int:
@@ -217,49 +217,49 @@ def test_a_job_that_cannot_hear_keeps_its_result_to_itself(narrow: Runner, gate:
         gate.wait()
         return 1
 
-    job = narrow.submit(deaf, title="deaf", on_done=told.append)
+    job = narrow.submit(deaf, title="deaf", on_done=delivered.append)
     assert running.wait(WAIT_S)
     job.cancel()
     gate.set()
     assert narrow.wait(WAIT_S)
     assert job.state is JobState.CANCELLED
-    assert told == []
+    assert delivered == []
 
 
 @pytest.mark.parametrize("work", [partial(add, 1, 2), fail])
 def test_what_is_cancelled_after_its_end_is_not_handed_over(runner: Runner, work: Callable[..., Any]) -> None:
     """The project was closed, or another run chosen, between the end of a job and its delivery."""
-    told: list[Any] = []
-    job = runner.submit(work, title="late", quiet=True, on_done=told.append, on_failed=told.append)
+    delivered: list[Any] = []
+    job = runner.submit(work, title="late", quiet=True, on_done=delivered.append, on_failed=delivered.append)
     assert job.wait(WAIT_S)
     job.cancel()
     assert runner.deliver() == 1
-    assert (job.state, told) == (JobState.CANCELLED, [])
+    assert (job.state, delivered) == (JobState.CANCELLED, [])
 
 
 def test_nothing_is_handed_over_once_all_is_cancelled(narrow: Runner, gate: threading.Event) -> None:
-    told: list[Any] = []
-    ended = narrow.submit(add, 1, 1, title="ended", quiet=True, on_done=told.append)
+    delivered: list[Any] = []
+    ended = narrow.submit(add, 1, 1, title="ended", quiet=True, on_done=delivered.append)
     assert ended.wait(WAIT_S)
     work = Blocked(gate)
-    running = narrow.submit(work, title="long", on_done=told.append)
-    queued = narrow.submit(add, 1, 1, title="queued", on_done=told.append)
+    running = narrow.submit(work, title="long", on_done=delivered.append)
+    queued = narrow.submit(add, 1, 1, title="queued", on_done=delivered.append)
     assert work.running.wait(WAIT_S)
     narrow.cancel_all()
     assert not narrow.idle
-    after = narrow.submit(add, 2, 2, title="after", on_done=told.append)
+    after = narrow.submit(add, 2, 2, title="after", on_done=delivered.append)
     assert narrow.wait(WAIT_S)
     assert [job.state for job in (ended, running, queued)] == [JobState.CANCELLED] * 3
-    assert (told, after.state, narrow.idle) == ([4], JobState.DONE, True)
+    assert (delivered, after.state, narrow.idle) == ([4], JobState.DONE, True)
 
 
 def test_a_closed_runner_hands_nothing_over(runner: Runner) -> None:
     """The window's event that says so may come after the window has closed."""
-    told: list[Any] = []
-    assert runner.submit(add, 1, 1, title="add", on_done=told.append).wait(WAIT_S)
+    delivered: list[Any] = []
+    assert runner.submit(add, 1, 1, title="add", on_done=delivered.append).wait(WAIT_S)
     runner.close()
     runner.deliver()
-    assert told == []
+    assert delivered == []
 
 
 def test_it_is_idle_when_all_is_delivered_not_when_all_is_over(runner: Runner) -> None:

@@ -50,9 +50,9 @@ def same(a: Delta, b: Delta) -> bool:
 
 @given(st.lists(deltas(), max_size=4))
 def test_unpacking_is_the_inverse_of_packing_to_the_bit(some: list[Delta]) -> None:
-    found = unpack(pack(tuple(some)))
-    assert len(found) == len(some)
-    assert all(same(a, b) for a, b in zip(found, some, strict=True))
+    unpacked = unpack(pack(tuple(some)))
+    assert len(unpacked) == len(some)
+    assert all(same(a, b) for a, b in zip(unpacked, some, strict=True))
 
 
 @given(st.lists(deltas(), max_size=4))
@@ -78,9 +78,9 @@ def test_the_inverse_goes_backwards() -> None:
 
 
 def rows(table: Table, ids: object) -> Delta:
-    found = np.asarray(ids, np.int64)
-    keys = {"key": found.astype("U9")[: None if table is Table.SETTING else 1]}
-    return Delta(table, Kind.UPDATE, found, keys, keys)
+    numbers = np.asarray(ids, np.int64)
+    keys = {"key": numbers.astype("U9")[: None if table is Table.SETTING else 1]}
+    return Delta(table, Kind.UPDATE, numbers, keys, keys)
 
 
 @given(
@@ -95,9 +95,9 @@ def test_a_packed_change_knows_which_rows_it_is_about(
     ids = rng.permutation(rng.choice(max(1, n * sparse), n, replace=False)) + 7
     blob = pack((rows(Table.REGION, [1, 2, 3]), rows(theirs, ids)))
     near = [int(ids.max()) + beside, int(ids.min()) + beside] if n else [beside]
-    for wanted in (near, [near[0] + 1, -(2**40), 2**40], rng.integers(0, 9 + n * sparse, 2), []):
-        shared = theirs is ours and bool(set(map(int, wanted)) & set(ids.tolist()))
-        assert overlap(blob, (rows(ours, wanted),)) is shared
+    for asked in (near, [near[0] + 1, -(2**40), 2**40], rng.integers(0, 9 + n * sparse, 2), []):
+        shared = theirs is ours and bool(set(map(int, asked)) & set(ids.tolist()))
+        assert overlap(blob, (rows(ours, asked),)) is shared
     assert overlap(blob, (rows(Table.MICROGRAPH, [1]), rows(Table.REGION, [3])))
     with pytest.raises(ValueError, match="damaged change record"):
         overlap(blob[:-30], (rows(ours, near),))

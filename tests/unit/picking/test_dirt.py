@@ -45,13 +45,13 @@ def true_dirt(truth, y, x) -> np.ndarray:
 @pytest.mark.parametrize("index", range(4))
 def test_simulated_carbon_and_ice_are_covered_and_particles_are_not(views, snr, index):
     truth = simulate_micrograph(replace(BASE, snr=snr, carbon_probability=float(index % 2)), index, views)
-    found = find(truth)
+    detected = find(truth)
     y, x = (part.ravel().astype(float) for part in np.mgrid[:1024:8, :1024:8])
-    dirt, marked = true_dirt(truth, y, x), reasons_at(x, y, found) > 0
+    dirt, marked = true_dirt(truth, y, x), reasons_at(x, y, detected) > 0
     assert dirt[marked].mean() > 0.7 if marked.any() else not dirt.any()
     assert (dirt & ~marked).sum() <= 0.03 * dirt.sum() + 1
-    assert not reasons_at(truth.x, truth.y, found).any()
-    assert (Reason.CARBON in {r.reason for r in found}) == (truth.carbon is not None)
+    assert not reasons_at(truth.x, truth.y, detected).any()
+    assert (Reason.CARBON in {r.reason for r in detected}) == (truth.carbon is not None)
 
 
 @pytest.mark.parametrize(("snr", "n"), [(0.01, 80), (0.3, 80), (1.0, 20)])
@@ -71,17 +71,17 @@ def test_thicker_ice_and_cracks_are_no_dirt(views, snr, what):
         assert find(simulate_micrograph(clean, index, views)) == []
 
 
-def cells(truth, found, wanted) -> tuple[np.ndarray, np.ndarray]:
-    """Reasons found (n,) on the pieces that are ``wanted``, and on what is far from any, every fourth pixel."""
+def cells(truth, detected, counts) -> tuple[np.ndarray, np.ndarray]:
+    """Reasons found (n,) on the pieces that are ``counts``, and on what is far from any, every fourth pixel."""
     on, off = np.zeros(truth.image.shape, bool), np.ones(truth.image.shape, bool)
     for piece in truth.pieces:
         rows = slice(piece.top, piece.top + piece.mask.shape[0])
         columns = slice(piece.left, piece.left + piece.mask.shape[1])
-        on[rows, columns] |= piece.mask & wanted(piece)
+        on[rows, columns] |= piece.mask & counts(piece)
     y, x = (part.ravel().astype(float) for part in np.mgrid[:1024:4, :1024:4])
     for cx, cy, radius in truth.contamination:
         off[::4, ::4] &= (np.hypot(x - cx, y - cy) > radius + truth.diameter_px).reshape(256, 256)
-    why = reasons_at(x, y, found).reshape(256, 256)
+    why = reasons_at(x, y, detected).reshape(256, 256)
     return why[on[::4, ::4]], why[off[::4, ::4]]
 
 
@@ -91,9 +91,9 @@ def test_aggregates_are_told_from_ice(views, snr):
     for index in range(3):
         base = replace(BASE, snr=snr, carbon_probability=0, n_contaminants=0)
         truth = simulate_micrograph(replace(base, n_aggregates=3.0), index, views)
-        found = find(truth)
-        assert (reasons_at(truth.x, truth.y, found) > 0).mean() < 0.02
-        for reasons, where in zip(cells(truth, found, lambda piece: True), (on, off), strict=True):
+        detected = find(truth)
+        assert (reasons_at(truth.x, truth.y, detected) > 0).mean() < 0.02
+        for reasons, where in zip(cells(truth, detected, lambda piece: True), (on, off), strict=True):
             where.append(reasons)
         truth = simulate_micrograph(replace(base, n_contaminants=4.0), index, views)
         ice += [region.reason for region in find(truth)]
@@ -110,12 +110,12 @@ def test_pale_contamination_is_found_where_it_is_wider_than_a_particle(views, sn
     for index in range(4):
         pale = replace(BASE, snr=snr, dose_per_px=56.0, carbon_probability=0, n_contaminants=0, n_pale=3.0)
         truth = simulate_micrograph(pale, index, views)
-        found = find(truth)
-        assert (reasons_at(truth.x, truth.y, found) > 0).mean() < 0.02
+        detected = find(truth)
+        assert (reasons_at(truth.x, truth.y, detected) > 0).mean() < 0.02
         least = 0.25 * np.pi * (1.6 * truth.diameter_px) ** 2
-        told = cells(truth, found, lambda piece, least=least: piece.mask.sum() > least)
-        on.append(told[0])
-        off.append(told[1])
+        covered = cells(truth, detected, lambda piece, least=least: piece.mask.sum() > least)
+        on.append(covered[0])
+        off.append(covered[1])
     assert (np.concatenate(on) == Reason.ICE).mean() > 0.5
     assert (np.concatenate(off) > 0).mean() < 0.002
 
@@ -168,12 +168,12 @@ def test_real_micrographs(data_dir: Path):
     lost = labelled = 0
     seen = {}
     for path in sorted((data_dir / "cryoppp_lite/10017/micrographs").glob("*.jpg")):
-        found = find_regions(images.read(path), pixel_size_A=1.77, diameter_A=191.0)
+        detected = find_regions(images.read(path), pixel_size_A=1.77, diameter_A=191.0)
         table = pd.read_csv(data_dir / f"cryoppp_lite/10017/ground_truth/particle_coordinates/{path.stem}.csv")
         x, y = table["X-Coordinate"].to_numpy(float), table["Y-Coordinate"].to_numpy(float)
-        lost += int((reasons_at(x, y, found) > 0).sum())
+        lost += int((reasons_at(x, y, detected) > 0).sum())
         labelled += len(x)
-        seen[path.stem[-10:]] = {r.reason for r in found}
+        seen[path.stem[-10:]] = {r.reason for r in detected}
     assert lost <= 0.001 * labelled
     assert seen == {
         "14_33_35_0": {Reason.CARBON}, "14_57_34_0": set(), "15_07_41_0": {Reason.ICE},

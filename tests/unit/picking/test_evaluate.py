@@ -22,9 +22,9 @@ def matched(picks: np.ndarray, truth: np.ndarray, score: np.ndarray, tolerance: 
 
 @given(points())
 def test_the_truth_itself_is_perfect(truth: np.ndarray) -> None:
-    told = quality([matched(truth, truth, np.ones(len(truth)), 1e-3)])
-    assert (told.precision, told.recall, told.f1) == (1.0, 1.0, 1.0)
-    assert told.centring_error_px == 0 or not len(truth)
+    figures = quality([matched(truth, truth, np.ones(len(truth)), 1e-3)])
+    assert (figures.precision, figures.recall, figures.f1) == (1.0, 1.0, 1.0)
+    assert figures.centring_error_px == 0 or not len(truth)
 
 
 def test_figures_worked_out_by_hand() -> None:
@@ -35,20 +35,20 @@ def test_figures_worked_out_by_hand() -> None:
     assert precision.tolist() == pytest.approx([1, 1 / 2, 3 / 4, 3 / 5])
     assert recall.tolist() == [0.25, 0.25, 0.75, 0.75]
     truth_of = np.where(hit, np.cumsum(hit) - 1, -1)
-    told = quality([Matches("m", truth_of, np.where(hit, 2.0, np.nan), score, 4)])
-    assert told.average_precision == pytest.approx(0.25 * 1 + 0.5 * 0.75)
-    assert (told.best_threshold, told.best_f1) == (3.0, pytest.approx(0.75))
-    assert (told.precision, told.recall) == (0.6, 0.75)
-    assert told.centring_error_px == 2.0
+    figures = quality([Matches("m", truth_of, np.where(hit, 2.0, np.nan), score, 4)])
+    assert figures.average_precision == pytest.approx(0.25 * 1 + 0.5 * 0.75)
+    assert (figures.best_threshold, figures.best_f1) == (3.0, pytest.approx(0.75))
+    assert (figures.precision, figures.recall) == (0.6, 0.75)
+    assert figures.centring_error_px == 2.0
 
 
 def test_picks_without_a_score_or_a_place_are_no_error() -> None:
     truth = np.array([[1.0, 1.0], [9.0, 9.0], [np.nan, 0.0]])
     picks = np.array([[1.0, 1.0], [np.nan, 2.0], [9.0, 9.0]])
-    told = quality([matched(picks, truth, np.full(3, np.nan), 1.0)])
-    assert (told.matched, told.picks, told.truth) == (2, 3, 3)
-    assert math.isnan(told.average_precision)
-    assert math.isnan(told.best_threshold)
+    figures = quality([matched(picks, truth, np.full(3, np.nan), 1.0)])
+    assert (figures.matched, figures.picks, figures.truth) == (2, 3, 3)
+    assert math.isnan(figures.average_precision)
+    assert math.isnan(figures.best_threshold)
 
 
 def test_nothing_at_all() -> None:

@@ -28,10 +28,10 @@ SIZES = {"pixel_size_A": 2.0, "diameter_A": 60.0}
 def of_discs(seed: int = 3) -> Model:
     """A model that accepts discs."""
     image, x, y = planted(seed=seed)
-    found = LOG.propose(image, **SIZES, parameters={}, context=QUIET)
-    hit = match(found.x, found.y, found.score, x, y, 9.0).hit
+    candidates = LOG.propose(image, **SIZES, parameters={}, context=QUIET)
+    hit = match(candidates.x, candidates.y, candidates.score, x, y, 9.0).hit
     seen = describe(image, **SIZES, context=QUIET)
-    return train([seen], [Example(found.x[:60], found.y[:60], hit[:60])], diameter_A=60.0, context=QUIET)
+    return train([seen], [Example(candidates.x[:60], candidates.y[:60], hit[:60])], diameter_A=60.0, context=QUIET)
 
 
 def test_keeps_to_the_protocol_with_a_model_of_a_file(tmp_path: Path) -> None:
@@ -83,10 +83,10 @@ def test_a_file_of_other_arrays_and_of_another_version_is_refused(tmp_path: Path
 
 def test_decisions_that_contradict_the_picture_do_not_turn_the_order_round() -> None:
     image, x, y = planted()
-    found = LOG.propose(image, **SIZES, parameters={}, context=QUIET)
-    hit = match(found.x, found.y, found.score, x, y, 9.0).hit
+    candidates = LOG.propose(image, **SIZES, parameters={}, context=QUIET)
+    hit = match(candidates.x, candidates.y, candidates.score, x, y, 9.0).hit
     seen = describe(image, **SIZES, context=QUIET)
-    model = train([seen], [Example(found.x[:60], found.y[:60], ~hit[:60])], diameter_A=60.0, context=QUIET)
+    model = train([seen], [Example(candidates.x[:60], candidates.y[:60], ~hit[:60])], diameter_A=60.0, context=QUIET)
     assert model.slope > 0
     assert np.isfinite(model.weights).all()
 
@@ -94,14 +94,14 @@ def test_decisions_that_contradict_the_picture_do_not_turn_the_order_round() -> 
 def candidates(seed: int) -> tuple[np.ndarray, FloatArray, FloatArray, np.ndarray]:
     """An image of discs, places on it, best first, and whether they are discs."""
     image, x, y = planted(seed=seed)
-    found = LOG.propose(image, **SIZES, parameters={}, context=QUIET)
-    return image, found.x, found.y, match(found.x, found.y, found.score, x, y, 9.0).hit
+    proposed = LOG.propose(image, **SIZES, parameters={}, context=QUIET)
+    return image, proposed.x, proposed.y, match(proposed.x, proposed.y, proposed.score, x, y, 9.0).hit
 
 
 def f1_of(model: Model, seed: int = 11) -> float:
     image, x, y = planted(seed=seed)
-    found = LEARNED.propose(image, **SIZES, parameters={"model": model}, context=QUIET)
-    return quality([match(found.x, found.y, found.score, x, y, 9.0)]).best_f1
+    candidates = LEARNED.propose(image, **SIZES, parameters={"model": model}, context=QUIET)
+    return quality([match(candidates.x, candidates.y, candidates.score, x, y, 9.0)]).best_f1
 
 
 @pytest.mark.parametrize("rejected", ["the worst", "a few at the corner"])
@@ -172,8 +172,8 @@ def test_picks_by_hand_off_every_candidate_are_learned_from() -> None:
     seen = describe(image, **SIZES, also=(decided.x, decided.y), context=QUIET)
     model = train([seen], [decided], diameter_A=60.0, context=QUIET)
     other, ox, oy = planted(seed=5)
-    found = LEARNED.propose(other, **SIZES, parameters={"model": model}, context=QUIET)
-    kept = found.take(found.score >= 0.5)
+    candidates = LEARNED.propose(other, **SIZES, parameters={"model": model}, context=QUIET)
+    kept = candidates.take(candidates.score >= 0.5)
     assert quality([match(kept.x, kept.y, kept.score, ox, oy, 9.0)]).f1 > 0.9
 
 
@@ -194,17 +194,17 @@ def test_fifty_decisions_on_one_apoferritin_micrograph_serve_the_others(data_dir
         truth = pd.read_csv(folder / "labels_csv" / f"{path.stem}.csv")
         tx, ty = truth.x.to_numpy(float), truth.y.to_numpy(float)
         if model is None:
-            found = LOG.propose(image, **sizes, parameters={}, context=QUIET)
-            hit = match(found.x, found.y, found.score, tx, ty, 24.0).hit
+            candidates = LOG.propose(image, **sizes, parameters={}, context=QUIET)
+            hit = match(candidates.x, candidates.y, candidates.score, tx, ty, 24.0).hit
             chosen = np.random.default_rng(1).choice(len(hit), 50, replace=False)
             seen = describe(image, **sizes, context=QUIET)
-            example = Example(found.x[chosen], found.y[chosen], hit[chosen])
+            example = Example(candidates.x[chosen], candidates.y[chosen], hit[chosen])
             model = train([seen], [example], diameter_A=120.0, context=QUIET)
             continue
-        found = LEARNED.propose(image, **sizes, parameters={"model": model}, context=QUIET)
-        matches.append(match(found.x, found.y, found.score, tx, ty, 24.0))
-    told = quality(matches)
-    assert told.best_f1 > 0.92
+        candidates = LEARNED.propose(image, **sizes, parameters={"model": model}, context=QUIET)
+        matches.append(match(candidates.x, candidates.y, candidates.score, tx, ty, 24.0))
+    figures = quality(matches)
+    assert figures.best_f1 > 0.92
     # what is called sure is right, and as many are particles as was foretold
     hit, score = np.concatenate([m.hit for m in matches]), np.concatenate([m.score for m in matches])
     assert hit[score > 0.8].mean() > 0.9
@@ -216,22 +216,22 @@ def test_fifty_decisions_on_one_apoferritin_micrograph_serve_the_others(data_dir
 def _proposed(picker: Picker, parameters: dict[str, Model], seed: int) -> tuple[Candidates, np.ndarray, np.ndarray]:
     """Of many discs: what is proposed, whether it is a disc, and whether it is one of the outermost."""
     image, x, y = planted(n_per_side=9, spacing=40, seed=seed)
-    found = picker.propose(image, **SIZES, parameters=parameters, context=QUIET)
+    candidates = picker.propose(image, **SIZES, parameters=parameters, context=QUIET)
     h, w = image.shape
-    outer = np.minimum.reduce([found.x, w - found.x, found.y, h - found.y]) < 30.0
-    return found, match(found.x, found.y, found.score, x, y, 9.0).hit, outer
+    outer = np.minimum.reduce([candidates.x, w - candidates.x, candidates.y, h - candidates.y]) < 30.0
+    return candidates, match(candidates.x, candidates.y, candidates.score, x, y, 9.0).hit, outer
 
 
 @pytest.mark.parametrize("spared", [True, False])
 def test_a_border_that_the_curator_leaves_free_is_learned_and_only_where_one_is(spared: bool) -> None:
     # the outermost discs lie about 0.7 diameters from the edge, the others 2 and more
     image, *_ = planted(n_per_side=9, spacing=40, seed=3)
-    found, disc, outer = _proposed(LOG, {}, 3)
+    candidates, disc, outer = _proposed(LOG, {}, 3)
     some = np.random.default_rng(0).permutation(len(disc))[:60]
-    example = Example(found.x[some], found.y[some], (disc & ~(outer & spared))[some])
+    example = Example(candidates.x[some], candidates.y[some], (disc & ~(outer & spared))[some])
     model = train([describe(image, **SIZES, context=QUIET)], [example], diameter_A=60.0, context=QUIET)
     assert model.margins.sum() == pytest.approx(1.0)
-    found, disc, outer = _proposed(LEARNED, {"model": model}, 12)
-    assert np.median(found.score[disc & ~outer]) > 0.8
-    sure = int((found.score[disc & outer] > 0.5).sum())
+    candidates, disc, outer = _proposed(LEARNED, {"model": model}, 12)
+    assert np.median(candidates.score[disc & ~outer]) > 0.8
+    sure = int((candidates.score[disc & outer] > 0.5).sum())
     assert sure <= 1 if spared else sure >= 20

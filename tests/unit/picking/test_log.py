@@ -32,8 +32,8 @@ def pick(image: NDArray, diameter: float = 30.0, pixel: float = 1.0, **parameter
     )
 
 
-def judged(found: Candidates, x: NDArray, y: NDArray, tolerance: float) -> Quality:
-    return quality([match(found.x, found.y, found.score, x, y, tolerance)])
+def judged(candidates: Candidates, x: NDArray, y: NDArray, tolerance: float) -> Quality:
+    return quality([match(candidates.x, candidates.y, candidates.score, x, y, tolerance)])
 
 
 def test_it_is_found_by_name_and_keeps_the_protocol() -> None:
@@ -48,11 +48,11 @@ def test_simulated_particles_of_every_kind_are_recovered(structure: str) -> None
     views = views_for(parameters)
     for index in range(2):
         made = simulate_micrograph(parameters, index, views)
-        found = pick(made.image, made.diameter_px, made.pixel_size_A)
-        told = judged(found, made.x, made.y, 0.3 * made.diameter_px)
-        assert told.best_f1 >= 0.9
+        candidates = pick(made.image, made.diameter_px, made.pixel_size_A)
+        figures = judged(candidates, made.x, made.y, 0.3 * made.diameter_px)
+        assert figures.best_f1 >= 0.9
         # the blob is long and lopsided: its outline's middle is not its centre of mass
-        assert told.centring_error_px < (0.16 if structure == "blob" else 0.08) * made.diameter_px
+        assert figures.centring_error_px < (0.16 if structure == "blob" else 0.08) * made.diameter_px
 
 
 def test_one_threshold_serves_micrographs_of_other_brightness_contrast_and_number() -> None:
@@ -60,8 +60,8 @@ def test_one_threshold_serves_micrographs_of_other_brightness_contrast_and_numbe
     matches, own = [], []
     for index, n in enumerate((40, 80, 150)):
         made = simulate_micrograph(replace(EASY, n_particles=n), index, views)
-        found = pick(made.image * np.float32(3.0**index) + 100.0 * index, made.diameter_px, made.pixel_size_A)
-        matches.append(match(found.x, found.y, found.score, made.x, made.y, 0.3 * made.diameter_px))
+        candidates = pick(made.image * np.float32(3.0**index) + 100.0 * index, made.diameter_px, made.pixel_size_A)
+        matches.append(match(candidates.x, candidates.y, candidates.score, made.x, made.y, 0.3 * made.diameter_px))
         own.append(quality(matches[-1:]).best_f1)
     assert quality(matches).best_f1 > np.mean(own) - 0.03
 
@@ -79,16 +79,16 @@ def test_noise_alone_gives_no_high_score() -> None:
         noise = np.random.default_rng(seed).normal(size=(1024, 1024)).astype(np.float32)
         best.append(pick(noise).score.max(initial=0.0))
     image, x, y = planted(10)
-    found = pick(image)
-    nearest = np.array([np.hypot(found.x - a, found.y - b).argmin() for a, b in zip(x, y, strict=True)])
-    assert max(best) < 6.0 < np.median(found.score[nearest])
+    candidates = pick(image)
+    nearest = np.array([np.hypot(candidates.x - a, candidates.y - b).argmin() for a, b in zip(x, y, strict=True)])
+    assert max(best) < 6.0 < np.median(candidates.score[nearest])
 
 
 def test_positions_are_finer_than_the_working_copy() -> None:
     image, x, y = planted(6, spacing=160, diameter=80.0)
-    told = judged(pick(image, 80.0), x, y, 24.0)
-    assert told.matched == 36
-    assert told.centring_error_px < 1.5  # the working copy has 5 px per pixel
+    figures = judged(pick(image, 80.0), x, y, 24.0)
+    assert figures.matched == 36
+    assert figures.centring_error_px < 1.5  # the working copy has 5 px per pixel
 
 
 def test_bright_particles_are_bright() -> None:
@@ -100,31 +100,33 @@ def test_bright_particles_are_bright() -> None:
 def test_over_a_range_each_has_its_own_diameter() -> None:
     small, x, y = planted(4, spacing=120, diameter=30.0)
     large, u, v = planted(4, spacing=120, diameter=60.0, seed=1)
-    found = pick(np.hstack([small, large]), 30.0, diameter_max_A=60.0, distance=1.0)
+    candidates = pick(np.hstack([small, large]), 30.0, diameter_max_A=60.0, distance=1.0)
     width = small.shape[1]
     for ax, ay, size in ((x, y, 30.0), (u + width, v, 60.0)):
-        near = [np.hypot(found.x - a, found.y - b).argmin() for a, b in zip(ax, ay, strict=True)]
-        assert np.hypot(found.x[near] - ax, found.y[near] - ay).max() < 9
-        assert 0.75 < np.median(found.diameter_A[near]) / size < 1.34
+        near = [np.hypot(candidates.x - a, candidates.y - b).argmin() for a, b in zip(ax, ay, strict=True)]
+        assert np.hypot(candidates.x[near] - ax, candidates.y[near] - ay).max() < 9
+        assert 0.75 < np.median(candidates.diameter_A[near]) / size < 1.34
 
 
 def test_nothing_on_the_padding_the_margin_or_in_an_excluded_region() -> None:
     image, _, _ = planted(8)
     padded = np.pad(image, 40, mode="edge")
     corner = np.array([[0.0, 0.0], [300.0, 0.0], [300.0, 300.0], [0.0, 300.0]])
-    found = pick(padded, edge_margin=0.5, exclude=(corner,))
-    assert len(found) > 20
+    candidates = pick(padded, edge_margin=0.5, exclude=(corner,))
+    assert len(candidates) > 20
     height, width = padded.shape
-    assert found.x.min() >= 40 + 15 - 2
-    assert found.y.max() <= height - 40 - 15 + 2
-    assert found.x.max() <= width - 40 - 15 + 2
-    assert not ((found.x < 300) & (found.y < 300)).any()
+    assert candidates.x.min() >= 40 + 15 - 2
+    assert candidates.y.max() <= height - 40 - 15 + 2
+    assert candidates.x.max() <= width - 40 - 15 + 2
+    assert not ((candidates.x < 300) & (candidates.y < 300)).any()
 
 
 def test_candidates_keep_their_distance() -> None:
     image, _, _ = planted()
-    found = pick(image, distance=0.9)
-    away = np.hypot(found.x[:, None] - found.x, found.y[:, None] - found.y) + 1e9 * np.eye(len(found))
+    candidates = pick(image, distance=0.9)
+    away = np.hypot(candidates.x[:, None] - candidates.x, candidates.y[:, None] - candidates.y) + 1e9 * np.eye(
+        len(candidates)
+    )
     assert away.min() >= 27.0
 
 
@@ -180,8 +182,8 @@ def test_real_rings_and_blobs(data_dir: Path) -> None:
     """Modest bounds on one micrograph of each kind; benchmarks/picking.py has the figures."""
     path = data_dir / "apoferritin_10146/micrographs/May08_03.05.02.bin_avg.mrc"
     table = pd.read_csv(data_dir / "apoferritin_10146/labels_csv/May08_03.05.02.bin_avg.csv")
-    found = pick(images.read(path), 80.0, 1.5)
-    assert judged(found, table.x.to_numpy(float), table.y.to_numpy(float), 24.0).best_f1 > 0.88
+    candidates = pick(images.read(path), 80.0, 1.5)
+    assert judged(candidates, table.x.to_numpy(float), table.y.to_numpy(float), 24.0).best_f1 > 0.88
     path = data_dir / "cryoppp/10017/micrographs/Falcon_2012_06_12-14_33_35_0.mrc"
     image = images.read(path)
     csv = data_dir / "cryoppp/10017/ground_truth/particle_coordinates/Falcon_2012_06_12-14_33_35_0.csv"

@@ -36,8 +36,8 @@ def test_black_templates_of_another_pixel_size_find_the_same() -> None:
     image, x, y = planted()
     coarse = -disc(24, 7.5)
     options = {"templates": coarse, "template_pixel_A": 4.0, "white": False}
-    found = TEMPLATE.propose(image, **SIZES, parameters=options, context=QUIET)
-    assert quality([match(found.x, found.y, found.score, x, y, 9.0)]).best_f1 > 0.95
+    candidates = TEMPLATE.propose(image, **SIZES, parameters=options, context=QUIET)
+    assert quality([match(candidates.x, candidates.y, candidates.score, x, y, 9.0)]).best_f1 > 0.95
 
 
 def test_a_rod_is_found_however_it_lies() -> None:
@@ -51,9 +51,9 @@ def test_a_rod_is_found_however_it_lies() -> None:
         image -= 1.2 * ((np.abs(along) < 16) & (np.abs(across) < 4))
     rod = np.zeros((1, 48, 48), np.float32)
     rod[0, 20:28, 8:40] = 1.0
-    found = TEMPLATE.propose(image, **SIZES, parameters={"templates": rod, "template_pixel_A": 2.0}, context=QUIET)
+    candidates = TEMPLATE.propose(image, **SIZES, parameters={"templates": rod, "template_pixel_A": 2.0}, context=QUIET)
     for cy, cx, _ in places:
-        assert np.hypot(found.x[:5] - cx, found.y[:5] - cy).min() < 6.0
+        assert np.hypot(candidates.x[:5] - cx, candidates.y[:5] - cy).min() < 6.0
 
 
 @pytest.mark.realdata
@@ -72,9 +72,11 @@ def test_projections_of_a_map_under_the_ctf_find_it(data_dir: Path) -> None:
     options = {"templates": str(path), "template_pixel_A": 2.02}
     best = []
     for more in ({"ctf": {"defocus_u_A": scene.defocus_A}}, {}):
-        found = TEMPLATE.propose(scene.image, **sizes, parameters=options | more, context=QUIET)
+        candidates = TEMPLATE.propose(scene.image, **sizes, parameters=options | more, context=QUIET)
         reach = 0.3 * scene.diameter_A / 3.0
-        best.append(quality([match(found.x, found.y, found.score, scene.x, scene.y, reach)]).average_precision)
+        best.append(
+            quality([match(candidates.x, candidates.y, candidates.score, scene.x, scene.y, reach)]).average_precision
+        )
     assert best[0] > 0.9
     assert best[0] > best[1]
 

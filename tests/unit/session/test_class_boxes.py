@@ -30,7 +30,7 @@ def test_a_box_is_chosen_in_diameters_or_px_and_its_pixels_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("chosen", "told"),
+    ("chosen", "message"),
     [
         ({"box_diameters": 0.5}, "0.5 diameters makes no sense"),
         ({"box_diameters": float("nan")}, "makes no sense"),
@@ -40,8 +40,8 @@ def test_a_box_is_chosen_in_diameters_or_px_and_its_pixels_too() -> None:
         ({"box_px": 400, "pixel_size_A": 1.77}, "choose pixels of at least 4.4 A"),
     ],
 )
-def test_boxes_that_make_no_sense_say_what_would(chosen: dict[str, float], told: str) -> None:
-    with pytest.raises(Refused, match=told):
+def test_boxes_that_make_no_sense_say_what_would(chosen: dict[str, float], message: str) -> None:
+    with pytest.raises(Refused, match=message):
         geometry_of(RunOptions(**chosen), 190.0, 1.77)  # type: ignore[arg-type]
 
 

@@ -81,7 +81,7 @@ def stored(session) -> ClassRun:
 def test_counts_follow_every_kind_of_change(session):
     run = stored(session)
     members = browse.load_members(session, run)
-    session.changed.connect(lambda told: told.change and members.absorb(told.change))
+    session.changed.connect(lambda announcement: announcement.change and members.absorb(announcement.change))
 
     def as_stored() -> list[list[int]]:
         return decide.counts(session, run).tolist()
@@ -160,23 +160,23 @@ def test_a_threshold_overrules_the_program_only_where_there_is_a_quality():
 
 
 def test_the_first_threshold_lies_between_what_is_kept_and_what_is_not():
-    told = [item(1, quality=0.8, suggestion=A), item(2, quality=0.5, suggestion=A), item(3, quality=0.1, suggestion=R)]
-    assert browse.suggested_threshold(told) == pytest.approx(0.3)
-    assert browse.suggested_threshold(told[:2]) == 0.0
-    assert browse.suggested_threshold(told[2:]) == 1.0
+    items = [item(1, quality=0.8, suggestion=A), item(2, quality=0.5, suggestion=A), item(3, quality=0.1, suggestion=R)]
+    assert browse.suggested_threshold(items) == pytest.approx(0.3)
+    assert browse.suggested_threshold(items[:2]) == 0.0
+    assert browse.suggested_threshold(items[2:]) == 1.0
     assert 0 < browse.suggested_threshold([]) < 1
 
 
 def test_order_puts_junk_and_the_unknown_last_and_leaves_out_the_empty():
-    told = [
+    items = [
         item(1, 5, 0.2, 30), item(2, 50, 0.9, math.nan), item(3, 0), item(4, 500, kind="empty"), item(5, 20, 0.5, 9.0),
         item(6, 1, math.nan, 12.0),
     ]  # fmt: skip
-    assert browse.order_of(told, SortBy.SIZE) == [2, 5, 1, 6, 4]
-    assert browse.order_of(told, SortBy.SIZE, ascending=True) == [6, 1, 5, 2, 4]
-    assert browse.order_of(told, SortBy.QUALITY) == [2, 5, 1, 6, 4]
-    assert browse.order_of(told, SortBy.QUALITY, ascending=True) == [1, 5, 2, 6, 4]
-    assert browse.order_of(told, SortBy.RESOLUTION) == [5, 6, 1, 2, 4]
+    assert browse.order_of(items, SortBy.SIZE) == [2, 5, 1, 6, 4]
+    assert browse.order_of(items, SortBy.SIZE, ascending=True) == [6, 1, 5, 2, 4]
+    assert browse.order_of(items, SortBy.QUALITY) == [2, 5, 1, 6, 4]
+    assert browse.order_of(items, SortBy.QUALITY, ascending=True) == [1, 5, 2, 6, 4]
+    assert browse.order_of(items, SortBy.RESOLUTION) == [5, 6, 1, 2, 4]
 
 
 def test_each_picture_has_its_own_contrast():
@@ -194,8 +194,8 @@ def test_picks_anywhere_are_decided_in_one_step(session):
     ids = everything(session).id[[0, 1, 7]]
     steps = len(session.history())
     assert browse.decide_picks(session, ids, R, Reason.ICE) == 3
-    found = everything(session)
-    assert found.id[found.reason == Reason.ICE].tolist() == ids.tolist()
+    picks = everything(session)
+    assert picks.id[picks.reason == Reason.ICE].tolist() == ids.tolist()
     assert len(session.history()) == steps + 1
     assert browse.decide_picks(session, ids, R, Reason.ICE) == 0
     session.undo()

@@ -183,11 +183,11 @@ def test_labels_go_with_the_pictures_they_are_of(session: Session, tmp_path: Pat
         file.set_data(ramp)
     coco = exporting.export(session, tmp_path / "c", "coco")
     assert names(coco) == ["a.png", "annotations.json"]
-    told = json.loads((tmp_path / "c" / "annotations.json").read_text())
-    assert told["info"]["frame"] == "as-stored"
-    assert "row 0 of the picture is the first row" in told["info"]["y_axis"]
-    assert told["images"] == [{"id": 1, "file_name": "a.png", "width": W, "height": H}]
-    assert told["annotations"][0]["bbox"] == [0.5, 0, 20, 20]
+    answer = json.loads((tmp_path / "c" / "annotations.json").read_text())
+    assert answer["info"]["frame"] == "as-stored"
+    assert "row 0 of the picture is the first row" in answer["info"]["y_axis"]
+    assert answer["images"] == [{"id": 1, "file_name": "a.png", "width": W, "height": H}]
+    assert answer["annotations"][0]["bbox"] == [0.5, 0, 20, 20]
     yolo = exporting.export(session, tmp_path / "y", "yolo")
     assert names(yolo) == ["a.png", "a.txt", "classes.txt", "data.yaml"]
     assert "y runs down" in (tmp_path / "y" / "data.yaml").read_text()

@@ -52,13 +52,13 @@ def run(capsys, *arguments: object) -> tuple[int, str, str]:
 def test_the_answer_for_scripts(tmp_path, positions, capsys, flip, code, verdict):
     x, y = positions
     path = star(tmp_path / "m_manualpick.star", x, H - y if flip else y)
-    found, out, _ = run(capsys, path, "--micrographs", tmp_path / "mics", "--diameter", 60, "--json")
-    told = json.loads(out)
-    assert found == code
-    assert (told["verdict"], told["anchor"], told["scale"]) == (verdict, "centre", 1.0)
-    assert told["margin_se"] >= 3
-    assert 30 <= told["picks_tested"] <= 40
-    assert told["contradicted"] is flip
+    exit_code, out, _ = run(capsys, path, "--micrographs", tmp_path / "mics", "--diameter", 60, "--json")
+    answer = json.loads(out)
+    assert exit_code == code
+    assert (answer["verdict"], answer["anchor"], answer["scale"]) == (verdict, "centre", 1.0)
+    assert answer["margin_se"] >= 3
+    assert 30 <= answer["picks_tested"] <= 40
+    assert answer["contradicted"] is flip
 
 
 def test_a_binned_file_is_contradicted_in_words(tmp_path, positions, capsys):
@@ -156,9 +156,9 @@ def test_a_project_exports_labels_with_pictures(tmp_path, positions):
 
     session = open_plan(plan(tmp_path / "mics", tmp_path / "project"), curator="ann")
     try:
-        found = importing.read(session, star(tmp_path / "m.star", *positions))
-        assert not found.contradicted
-        importing.enter(session, found, decision=Decision.ACCEPTED)
+        file = importing.read(session, star(tmp_path / "m.star", *positions))
+        assert not file.contradicted
+        importing.enter(session, file, decision=Decision.ACCEPTED)
         report = exporting.export(session, tmp_path / "out", "coco")
     finally:
         session.close()
@@ -181,12 +181,12 @@ def test_an_import_asks_about_corners_too(tmp_path, positions, answer):
     )  # centres, where corners belong
     session = open_plan(plan(tmp_path / "mics", tmp_path / "project"), curator="ann")
     try:
-        found = importing.read(session, path)
-        assert found.contradicted
-        assert "box corners" not in str(found.verdict)
+        file = importing.read(session, path)
+        assert file.contradicted
+        assert "box corners" not in str(file.verdict)
         with pytest.raises(Refused, match="the image says as-stored"):
-            importing.enter(session, found)
-        settled = found.as_imaged() if answer == "image" else found.with_orientation(found.frame.orientation)
+            importing.enter(session, file)
+        settled = file.as_imaged() if answer == "image" else file.with_orientation(file.frame.orientation)
         assert not settled.contradicted
         importing.enter(session, settled)
         entered = session.store.particles(session.micrographs[0].id)

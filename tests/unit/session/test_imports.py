@@ -25,12 +25,12 @@ H, W, DIAMETER = 400, 480, 24
 def positions() -> np.ndarray:
     """Canonical x, y of forty particles that keep their distance."""
     rng = np.random.default_rng(3)
-    found: list[np.ndarray] = []
-    while len(found) < 40:
+    places: list[np.ndarray] = []
+    while len(places) < 40:
         at = rng.uniform((30, 30), (W - 30, H - 30)).round()
-        if all(np.hypot(*(at - other)) > 1.5 * DIAMETER for other in found):
-            found.append(at)
-    return np.array(found)
+        if all(np.hypot(*(at - other)) > 1.5 * DIAMETER for other in places):
+            places.append(at)
+    return np.array(places)
 
 
 @pytest.fixture

@@ -66,9 +66,9 @@ def test_an_undecided_micrograph_is_looked_at_and_a_damaged_one_does_no_harm(ses
     with_both = learning.learn(session)
     other = session.path_of(session.micrographs[1])
     other.write_bytes(b"no image")
-    told = []
-    without = learning.learn(session, context=JobContext(on_log=told.append))
-    assert any(other.name in line for line in told)
+    messages = []
+    without = learning.learn(session, context=JobContext(on_log=messages.append))
+    assert any(other.name in line for line in messages)
     assert without.micrographs == with_both.micrographs == 1
     assert without.model.digest() != with_both.model.digest()
     session.path_of(session.micrographs[0]).write_bytes(b"no image")

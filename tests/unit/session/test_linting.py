@@ -36,21 +36,21 @@ def place(session, name: str, places) -> list[int]:
 def test_findings_and_mend(session):
     first = place(session, "a", [(100, 100), (100, 100.2), (250, 200), (495, 200)])
     second = place(session, "b", [(200, 200), (210, 200), (300, 300)])
-    found = linting.lint(session)
-    by_rule = {(f.finding.rule, f.finding.micrograph): f.ids for f in found if f.ids}
+    findings = linting.lint(session)
+    by_rule = {(f.finding.rule, f.finding.micrograph): f.ids for f in findings if f.ids}
     assert by_rule[("duplicate", "a")] == (first[1],)
     assert by_rule[("near-duplicate", "b")] == (second[1],)
     assert by_rule[("edge-clipped", "a")] == (first[3],)
-    assert linting.n_mendable(found) == 3
-    assert "1 duplicate" in linting.one_line(found)
+    assert linting.n_mendable(findings) == 3
+    assert "1 duplicate" in linting.one_line(findings)
     before = session.counts()
-    assert linting.mend(session, found) == 3
+    assert linting.mend(session, findings) == 3
     assert session.counts()["rejected"] == 3
     reasons = {int(i): Reason(int(r)) for m in (1, 2) for i, r in zip(*_reasons(session, m), strict=True)}
     assert reasons[first[1]] is Reason.OVERLAP
     assert reasons[first[3]] is Reason.EDGE
     assert not [f for f in linting.lint(session) if f.finding.mend is not Mend.NONE]
-    assert linting.mend(session, found) == 0
+    assert linting.mend(session, findings) == 0
     session.undo()
     assert session.counts() == before
 
@@ -65,12 +65,12 @@ def test_names_that_match_nothing_are_told(session, tmp_path):
         "data_\n\nloop_\n_rlnMicrographName #1\n_rlnCoordinateX #2\n_rlnCoordinateY #3\na.mrc 100 100\nz.mrc 5 5\n"
     )
     importing.enter(session, importing.read(session, tmp_path / "p.star", orientation=Orientation.AS_STORED))
-    (told,) = [f.finding.message for f in linting.lint(session) if f.finding.rule == "name-mismatch"]
-    assert "z.mrc" in told
+    (message,) = [f.finding.message for f in linting.lint(session) if f.finding.rule == "name-mismatch"]
+    assert "z.mrc" in message
 
 
 def test_a_vanished_image_does_not_stop_the_look(session):
     ids = place(session, "a", [(100, 100), (100.1, 100)])
     session.path_of(session.micrographs[0]).unlink()
-    found = linting.lint(session, decisions=(Decision.ACCEPTED,))
-    assert ("duplicate", (ids[1],)) in [(f.finding.rule, f.ids) for f in found]
+    findings = linting.lint(session, decisions=(Decision.ACCEPTED,))
+    assert ("duplicate", (ids[1],)) in [(f.finding.rule, f.ids) for f in findings]

@@ -48,9 +48,9 @@ def write(path: Path, pixels: np.ndarray) -> Path:
 def session(tmp_path):
     for k in range(3):
         write(tmp_path / f"data/mic_{k}.mrc", micrograph(k))
-    found = opening.open_plan(opening.plan(tmp_path / "data"), curator="ann")
-    yield found
-    found.close()
+    opened = opening.open_plan(opening.plan(tmp_path / "data"), curator="ann")
+    yield opened
+    opened.close()
 
 
 def ids(session):
@@ -174,8 +174,8 @@ def test_pictures_are_found_by_name_and_taken_back_in_one_step(session, tmp_path
     said = attached.enter(session, plan)
     assert said.startswith("attached 2 pictures from topaz, binned 2 times")
     assert "170 x 192 px is no scaled copy" in said
-    found = attached.attached_to(session, named(session, "mic_1"))
-    picture = attached.read(found, named(session, "mic_1"))
+    pictures = attached.attached_to(session, named(session, "mic_1"))
+    picture = attached.read(pictures, named(session, "mic_1"))
     assert (picture.step, picture.pixels.shape) == ((2.0, 2.0), (H // 2, W // 2))
     assert attached.attached_to(session, named(session, "mic_2")) is None
     session.undo()

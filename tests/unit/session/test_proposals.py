@@ -29,8 +29,8 @@ def test_a_picker_finds_the_particles_and_undo_takes_them_back(session, entered)
 
 def test_decided_picks_stay_and_older_candidates_make_room(session, entered):
     first = session.micrographs[0]
-    found = Candidates(*(np.array(v, float) for v in ([100, 400, 700], [100, 400, 700], [3, 2, 1], [200] * 3)))
-    proposal = proposing.Proposal("log", session.diameter_A, {}, ((first.id, found),))
+    candidates = Candidates(*(np.array(v, float) for v in ([100, 400, 700], [100, 400, 700], [3, 2, 1], [200] * 3)))
+    proposal = proposing.Proposal("log", session.diameter_A, {}, ((first.id, candidates),))
     mine = session.add(100, 110)
     proposing.enter(session, proposal)
     assert sorted(session.particles.x) == [100, 400, 700]
@@ -51,8 +51,8 @@ def test_decided_picks_stay_and_older_candidates_make_room(session, entered):
 
 def test_candidates_below_the_threshold_are_hidden_and_a_click_there_accepts(session):
     first = session.micrographs[0]
-    found = Candidates(*(np.array(v, float) for v in ([100, 400], [100, 400], [3, 1], [200] * 2)))
-    proposing.enter(session, proposing.Proposal("log", session.diameter_A, {}, ((first.id, found),)))
+    candidates = Candidates(*(np.array(v, float) for v in ([100, 400], [100, 400], [3, 1], [200] * 2)))
+    proposing.enter(session, proposing.Proposal("log", session.diameter_A, {}, ((first.id, candidates),)))
     focus = Focus(session)
     assert focus.shown().all()
     focus.set_threshold(2.0)
@@ -79,12 +79,12 @@ def test_whole_boxes_only_is_a_step_and_holds_until_it_is_taken_back(session):
     whole_boxes.set_whole_box_px(session, box)
     for avoid in (True, False):  # carbon wanted or not: a box that sticks out is of no use
         proposal = proposing.propose(session, "log", session.micrographs[:1], avoid=avoid)
-        found, m = proposal.found[0][1], session.micrographs[0]
-        inside = (found.x >= box / 2) & (found.x <= m.width - 1 - box / 2)
-        inside &= (found.y >= box / 2) & (found.y <= m.height - 1 - box / 2)
+        candidates, m = proposal.found[0][1], session.micrographs[0]
+        inside = (candidates.x >= box / 2) & (candidates.x <= m.width - 1 - box / 2)
+        inside &= (candidates.y >= box / 2) & (candidates.y <= m.height - 1 - box / 2)
         assert inside.all()
         assert proposal.left_out[Reason.EDGE] > 0
-    assert 0 < len(found) < len(everywhere)
+    assert 0 < len(candidates) < len(everywhere)
     session.undo()
     assert whole_boxes.whole_box_px(session) == 0
     for nonsense in (-4.0, np.nan, 1e9):

@@ -50,9 +50,9 @@ def write(path: Path, number: int, seed: int = 0) -> Path:
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
     """An installed distribution that brings the picker."""
-    with counting(tmp_path, monkeypatch) as found:
-        found.let_through(N)
-        yield found
+    with counting(tmp_path, monkeypatch) as counted:
+        counted.let_through(N)
+        yield counted
 
 
 @pytest.fixture
@@ -77,14 +77,16 @@ def propose(session: Session, context: JobContext | None = None, **more: Any) ->
 
 
 def stopped_after(session: Session, n: int, said: list[str]) -> JobContext:
-    return JobContext(on_progress=lambda *told: said.append(told[2]), is_cancelled=lambda: len(kept(session)) >= n)
+    return JobContext(
+        on_progress=lambda *progress: said.append(progress[2]), is_cancelled=lambda: len(kept(session)) >= n
+    )
 
 
 def same(a: proposing.Proposal, b: proposing.Proposal) -> bool:
     def flat(one: proposing.Proposal) -> list[Any]:
         picks = [(n, *(v.tolist() for v in (c.x, c.y, c.score, c.diameter_A))) for n, c in one.found]
-        found = [(n, [(r.reason, r.vertices.tolist()) for r in there]) for n, there in one.regions]
-        return [picks, found, dict(one.left_out), one.failed, one.diameter_A, one.parameters]
+        by_micrograph = [(n, [(r.reason, r.vertices.tolist()) for r in there]) for n, there in one.regions]
+        return [picks, by_micrograph, dict(one.left_out), one.failed, one.diameter_A, one.parameters]
 
     return flat(a) == flat(b)
 
@@ -102,12 +104,12 @@ def test_a_cancelled_proposal_enters_nothing_and_the_next_one_picks_only_the_res
     assert (len(eight.history()), eight.counts()["undecided"]) == (steps, 0), "nothing half-done appears"
     calls.let_through(N)
     lines: list[str] = []
-    told: list[tuple[float, float, str]] = []
-    again = propose(eight, JobContext(on_progress=lambda *one: told.append(one), on_log=lines.append))
+    progress: list[tuple[float, float, str]] = []
+    again = propose(eight, JobContext(on_progress=lambda *one: progress.append(one), on_log=lines.append))
     assert calls.taken() == [5, 6, 7]
     assert lines == ["5 of 8 were done before"]
-    assert any(total == 3 and "micrographs · 5 of 8 were done before" in text for _, total, text in told), told
-    assert told[-1] == (8, 8, "8/8 micrographs · 5 of 8 were done before")
+    assert any(total == 3 and "micrographs · 5 of 8 were done before" in text for _, total, text in progress), progress
+    assert progress[-1] == (8, 8, "8/8 micrographs · 5 of 8 were done before")
     line = entered(eight, again)
     assert " · 5 of 8 were done before" in line
     assert eight.counts()["undecided"] == 4 * N
@@ -232,22 +234,22 @@ def test_every_field_of_a_pick_counts(eight: Session) -> None:
     path = str(eight.path_of(eight.micrographs[0]))
     one = OnePick(path, "log", 5.0, 60.0, {}, number=1, name="m0")
     region = Region(Reason.ICE, SQUARE, origin=Origin.HAND)
-    others: dict[str, Any] = {
+    changed: dict[str, Any] = {
         "path": str(eight.path_of(eight.micrographs[1])), "picker": "x", "parameters": {"a": 1}, "avoid": False,
         "regions": (region,), "threshold": 0.5, "bright": True,
     }  # fmt: skip
     keys = [cache.key(one)]
     for field in fields(OnePick):
         if field.name not in ("number", "name"):
-            other = others.get(field.name, 7)
+            other = changed.get(field.name, 7)
             keys.append(cache.key(replace(one, **{field.name: other})))
     keys.append(cache.key(replace(one, regions=(replace(region, vertices=SQUARE + 1),))))
     keys.append(cache.key(replace(one, regions=(replace(region, origin=Origin.DISMISSED),))))
     assert None not in keys
     assert [key for key, n in Counter(keys).items() if n > 1] == []
     assert cache.key(replace(one, number=5, name="other")) == keys[0]
-    found = replace(region, origin=Origin.FOUND)
-    assert cache.key(replace(one, regions=(found,))) == keys[0]
+    detected = replace(region, origin=Origin.FOUND)
+    assert cache.key(replace(one, regions=(detected,))) == keys[0]
     assert cache.key(replace(one, path=path + ".gone")) is None
 
 
@@ -256,11 +258,11 @@ def test_every_field_of_a_pick_counts(eight: Session) -> None:
 
 def picked() -> Picked:
     x = np.linspace(1, 2, 7)
-    found = (Region(Reason.ICE, SQUARE), Region(Reason.CARBON, SQUARE[:3] + 1 / 3))
-    return Picked(Candidates(x, x + 1, x / 3, x * 100), {Reason.ICE: 3, Reason.EDGE: 1}, found)
+    detected = (Region(Reason.ICE, SQUARE), Region(Reason.CARBON, SQUARE[:3] + 1 / 3))
+    return Picked(Candidates(x, x + 1, x / 3, x * 100), {Reason.ICE: 3, Reason.EDGE: 1}, detected)
 
 
-def told(one: Picked) -> list[Any]:
+def as_lists(one: Picked) -> list[Any]:
     c = one.candidates
     parts = [v.tolist() for v in (c.x, c.y, c.score, c.diameter_A)]
     where = [(r.reason, r.origin, r.vertices.tolist()) for r in one.regions]
@@ -295,7 +297,7 @@ def test_no_flipped_bit_is_taken_for_a_result(eight: Session) -> None:
     cache.put(1, "k" * 64, picked())
     (file,) = kept(eight)
     good = file.read_bytes()
-    assert told(cache.get(1, "k" * 64)) == told(picked())
+    assert as_lists(cache.get(1, "k" * 64)) == as_lists(picked())
     assert cache.get(1, "x" * 64) is None
     rng = np.random.default_rng(3)
     lost = 0
@@ -303,9 +305,9 @@ def test_no_flipped_bit_is_taken_for_a_result(eight: Session) -> None:
         bad = bytearray(good)
         bad[at] ^= 1 << int(rng.integers(8))
         file.write_bytes(bad)
-        found = cache.get(1, "k" * 64)
-        lost += found is None
-        assert found is None or told(found) == told(picked()), at
+        cached = cache.get(1, "k" * 64)
+        lost += cached is None
+        assert cached is None or as_lists(cached) == as_lists(picked()), at
     assert lost > 200
 
 
@@ -316,9 +318,9 @@ def test_a_cache_that_cannot_be_written_fails_nothing(
     (eight.store.folder / "cache" / "proposals").write_text("in the way")
     lines: list[str] = []
     with caplog.at_level(logging.WARNING, "cryoppp_annotator"):
-        found = propose(eight, JobContext(on_log=lines.append))
-    assert len(found.found) == N
-    assert not found.failed
+        proposal = propose(eight, JobContext(on_log=lines.append))
+    assert len(proposal.found) == N
+    assert not proposal.failed
     assert len(lines) == 1
     assert lines[0].startswith("what is found is not kept for another start: ")
     assert len([r for r in caplog.records if "cannot be written" in r.getMessage()]) == 1
@@ -326,7 +328,7 @@ def test_a_cache_that_cannot_be_written_fails_nothing(
     calls.let_through(2)
     said: list[str] = []
     context = JobContext(
-        on_progress=lambda *told: said.append(told[2]),
+        on_progress=lambda *progress: said.append(progress[2]),
         is_cancelled=lambda: any(text.startswith("2/8") for text in said),
     )
     with pytest.raises(Cancelled):
@@ -339,14 +341,14 @@ def test_a_full_disk_fails_nothing_and_leaves_nothing_half_written(eight: Sessio
     signals = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))
-        found = propose(eight)
+        proposal = propose(eight)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, signals)
-    assert len(found.found) == N
+    assert len(proposal.found) == N
     assert list((eight.store.folder / "cache" / "proposals").iterdir()) == []
     calls.taken()
-    assert same(found, propose(eight))
+    assert same(proposal, propose(eight))
     assert calls.taken() == list(range(N))
     assert len(kept(eight)) == N
 

@@ -134,13 +134,13 @@ def test_what_a_person_took_away_is_not_found_again(session):
 def test_the_machine_leaves_a_persons_regions_alone(session):
     drawn = regions.draw(session, np.add(SQUARE, 10), Reason.AGGREGATE)
     regions.enter_found(session, found_by_hand(session))
-    kept, found = here(session)
+    kept, detected = here(session)
     assert (kept.id, kept.reason) == (drawn, Reason.AGGREGATE)
-    assert found.vertices.min() > 400  # the other of the two
-    regions.set_reason(session, [found.id], Reason.CARBON)
+    assert detected.vertices.min() > 400  # the other of the two
+    regions.set_reason(session, [detected.id], Reason.CARBON)
     regions.enter_found(session, regions.Found(((session.current_id, ()),)))  # nothing is found any more
-    assert [(r.id, r.origin) for r in here(session)] == [(drawn, Origin.HAND), (found.id, Origin.HAND)]
-    regions.reshape(session, found.id, np.add(SQUARE, 450))
+    assert [(r.id, r.origin) for r in here(session)] == [(drawn, Origin.HAND), (detected.id, Origin.HAND)]
+    regions.reshape(session, detected.id, np.add(SQUARE, 450))
     assert here(session)[1].vertices.min() == 550
     session.undo()
     session.undo()  # the reason: the region is the machine's again
@@ -150,8 +150,8 @@ def test_the_machine_leaves_a_persons_regions_alone(session):
 
 
 def test_carbon_and_ice_are_found_on_all_micrographs_as_one_step(session):
-    found = regions.find(session, session.micrographs)
-    assert "new region" in regions.enter_found(session, found)
+    detected = regions.find(session, session.micrographs)
+    assert "new region" in regions.enter_found(session, detected)
     for micrograph in session.micrographs:
         there = regions.of(session, micrograph.id)
         assert Reason.CARBON in {r.reason for r in there}
@@ -187,10 +187,10 @@ def test_a_region_rejects_the_undecided_in_it_and_nobody_elses(session):
     outside = session.add(500, 500)
     session.decide([outside], Decision.UNDECIDED)
     regions.draw(session, SQUARE, Reason.ICE)
-    found = regions.picks_inside(session)
-    assert found.ids.tolist() == [inside]
+    rejectable = regions.picks_inside(session)
+    assert rejectable.ids.tolist() == [inside]
     steps = len(session.history())
-    assert regions.reject_inside(session, found) == 1
+    assert regions.reject_inside(session, rejectable) == 1
     assert len(session.history()) == steps + 1
     p = session.particles
     assert [(Decision(int(p.decision[p.rows_of(np.array([i]))[0]]))) for i in (mine, no, inside, outside)] == [
@@ -204,7 +204,7 @@ def test_a_region_rejects_the_undecided_in_it_and_nobody_elses(session):
     other.go(session.current_id)
     other.decide([inside], Decision.ACCEPTED)
     other.close()
-    assert regions.reject_inside(session, found) == 0
+    assert regions.reject_inside(session, rejectable) == 0
     session.poll()
     assert session.particles.count(Decision.ACCEPTED) == 2
 
@@ -214,19 +214,19 @@ def test_lint_tells_of_picks_in_regions_and_mends_the_undecided(session):
     undecided = session.add(250, 250)
     session.decide([undecided], Decision.UNDECIDED)
     regions.draw(session, SQUARE, Reason.ICE)
-    found = [f for f in linting.lint(session, look=False) if f.finding.rule == "in-region"]
-    assert {(f.ids, f.finding.mend) for f in found} == {
+    findings = [f for f in linting.lint(session, look=False) if f.finding.rule == "in-region"]
+    assert {(f.ids, f.finding.mend) for f in findings} == {
         ((undecided,), Mend.REJECT_ICE),
         ((accepted,), Mend.NONE),
     }
-    assert all("ice" in f.finding.message for f in found)
-    assert linting.mend(session, found) == 1
+    assert all("ice" in f.finding.message for f in findings)
+    assert linting.mend(session, findings) == 1
     p = session.particles
     row = int(p.rows_of(np.array([undecided]))[0])
     assert (p.decision[row], p.reason[row]) == (Decision.REJECTED, Reason.ICE)
     session.undo()
     session.decide([undecided], Decision.ACCEPTED)  # since the look
-    assert linting.mend(session, found) == 0
+    assert linting.mend(session, findings) == 0
     (region,) = here(session)
     regions.remove(session, [region.id])
     assert not [f for f in linting.lint(session, look=False) if f.finding.rule == "in-region"]
@@ -252,7 +252,7 @@ def door(session, monkeypatch):
 def test_steps_about_regions_wait_while_a_big_one_is_written(session, door):
     first, second = (m.id for m in session.micrographs)
     square = np.asarray(SQUARE, float)
-    moved, gone, told = (regions.draw(session, square + shift, Reason.ICE) for shift in ((0, 0), (0, 400), (400, 0)))
+    moved, gone, renamed = (regions.draw(session, square + shift, Reason.ICE) for shift in ((0, 0), (0, 400), (400, 0)))
     undecided = [session.add(150, 150), session.add(250, 250)]
     session.decide(undecided, Decision.UNDECIDED)
     inside = regions.picks_inside(session)
@@ -262,7 +262,7 @@ def test_steps_about_regions_wait_while_a_big_one_is_written(session, door):
     head = session.store.head
     assert regions.draw(session, square + 420, Reason.AGGREGATE) == LATER
     assert regions.remove(session, [gone]) == LATER
-    assert regions.set_reason(session, [told], Reason.CARBON) == LATER
+    assert regions.set_reason(session, [renamed], Reason.CARBON) == LATER
     regions.reshape(session, moved, square + 20)
     assert regions.enter_found(session, regions.Found(((second, found_by_hand(session).regions[0][1]),))) == ""
     assert regions.enter_found(session, regions.Found(((first, ()), (second, ()))), entered.append) == ""
@@ -276,9 +276,9 @@ def test_steps_about_regions_wait_while_a_big_one_is_written(session, door):
     door()
     there = {region.id: region for region in regions.of(session, first)}
     assert gone not in there
-    assert there[told].reason is Reason.CARBON
+    assert there[renamed].reason is Reason.CARBON
     assert there[moved].vertices.min() == 120
-    assert [r.reason for i, r in there.items() if i not in (moved, told)] == [Reason.AGGREGATE]
+    assert [r.reason for i, r in there.items() if i not in (moved, renamed)] == [Reason.AGGREGATE]
     assert regions.of(session, second) == [], "what was found made room for what was found later"
     assert entered == ["nothing new on 2 micrographs · Ctrl+Z undoes"]
     assert "no undecided pick lies in a region there" in said

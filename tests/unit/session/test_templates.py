@@ -36,27 +36,27 @@ def tell_defocus(session) -> Ctf:
 
 
 def scores(session, parameters) -> np.ndarray:
-    ((_, found),) = proposing.propose(
+    ((_, candidates),) = proposing.propose(
         session, "template", session.micrographs[1:], parameters=parameters, avoid=False
     ).found
-    return found.score
+    return candidates.score
 
 
 def test_averages_of_the_accepted_picks_find_the_particles_of_another_micrograph(session):
     made = template_making.from_picks(session)
     assert "template" in made.told
     assert "accepted picks" in made.told
-    told = made.templates
-    assert [told.name] == [found.name for found in templates.list_templates(session)]
-    assert told.name == "accepted-picks-0001"
-    assert (told.white, told.ctf_corrected) == (True, False), "nobody knows the defocus"
-    assert told.diameter_A == session.diameter_A
-    images, _ = templates.load_template(session, told.name)
+    kept = made.templates
+    assert [kept.name] == [item.name for item in templates.list_templates(session)]
+    assert kept.name == "accepted-picks-0001"
+    assert (kept.white, kept.ctf_corrected) == (True, False), "nobody knows the defocus"
+    assert kept.diameter_A == session.diameter_A
+    images, _ = templates.load_template(session, kept.name)
     assert 1 <= len(images) <= 5
     assert template_making.looks_white(images)
-    ((_, found),) = proposing.propose(session, "template", session.micrographs[1:], parameters=told.parameters()).found
+    ((_, item),) = proposing.propose(session, "template", session.micrographs[1:], parameters=kept.parameters()).found
     truth = session.truths[1]
-    hit = match(found.x, found.y, found.score, truth.x, truth.y, 0.3 * truth.diameter_px)
+    hit = match(item.x, item.y, item.score, truth.x, truth.y, 0.3 * truth.diameter_px)
     assert quality([hit]).best_f1 > 0.85
     assert template_making.from_picks(session).templates.name == "accepted-picks-0002"
 
@@ -66,8 +66,8 @@ def test_the_ctf_is_applied_to_templates_that_are_free_of_it_only(session):
     ctf = tell_defocus(session)
     corrected = template_making.from_picks(session).templates
     assert (plain.ctf_corrected, corrected.ctf_corrected) == (False, True)
-    for told, known in ((plain, None), (corrected, ctf)):
-        given = told.parameters()
+    for kept, known in ((plain, None), (corrected, ctf)):
+        given = kept.parameters()
         np.testing.assert_array_equal(scores(session, given), scores(session, {**given, "ctf": known}))
     assert not np.array_equal(
         scores(session, {**corrected.parameters(), "ctf": None})[:5], scores(session, corrected.parameters())[:5]
@@ -91,10 +91,10 @@ def test_a_stack_and_a_map_are_kept_with_what_is_known_of_them(session, tmp_path
     assert made.templates.pixel_size_A == 4.0
     assert "projections of a map.mrc" in made.told
     black = write_stack(tmp_path / "black.mrcs", -ball.sum(axis=0)[None], 4.0)
-    told = template_making.from_file(session, black, ctf_corrected=False).templates
-    assert (len(told.numbers), told.white, told.ctf_corrected) == (1, False, False)
-    assert "black" in told.told
-    assert len(scores(session, told.parameters()))
+    kept = template_making.from_file(session, black, ctf_corrected=False).templates
+    assert (len(kept.numbers), kept.white, kept.ctf_corrected) == (1, False, False)
+    assert "black" in kept.told
+    assert len(scores(session, kept.parameters()))
     nameless = write_stack(tmp_path / "unknown.mrcs", ball.sum(axis=0)[None], 0.0)
     with pytest.raises(EngineError, match="pixel size"):
         template_making.from_file(session, nameless)

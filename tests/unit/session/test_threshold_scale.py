@@ -32,16 +32,16 @@ def session(tmp_path: Path):
 
 def propose(session, picker: str, number: int, scores: list[float]) -> None:
     x = np.arange(len(scores)) * 40.0 + 20
-    found = Candidates(x, np.full(len(x), 30.0 + 60 * number), np.array(scores), np.full(len(x), 40.0))
+    candidates = Candidates(x, np.full(len(x), 30.0 + 60 * number), np.array(scores), np.full(len(x), 40.0))
     one = session.micrographs[number].id
-    proposing.enter(session, proposing.Proposal(picker, 40.0, {}, ((one, found),)))
+    proposing.enter(session, proposing.Proposal(picker, 40.0, {}, ((one, candidates),)))
 
 
 def test_a_probability_and_a_standard_deviation_share_no_threshold(session):
     propose(session, "log", 0, [6.0, 3.0])
     propose(session, "learned", 1, [0.9, 0.4, 0.2])
     focus = Focus(session)
-    (learned,) = [i for i, told in session.pick_sets.items() if told["name"].startswith("learned")]
+    (learned,) = [i for i, entry in session.pick_sets.items() if entry["name"].startswith("learned")]
     assert focus.scored_sets() == (learned,)
     assert sorted(session.store.sample_scores(pick_sets=focus.scored_sets())) == [0.2, 0.4, 0.9]
     focus.set_threshold(0.5)

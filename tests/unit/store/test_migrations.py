@@ -27,9 +27,9 @@ def differences(folder: Path) -> list[object]:
     engine = database.make_engine(folder / DATABASE_NAME)
     with engine.connect() as connection:
         options = {"compare_type": True, "compare_server_default": other_default}
-        found = compare_metadata(MigrationContext.configure(connection, opts=options), schema.metadata)
+        changes = compare_metadata(MigrationContext.configure(connection, opts=options), schema.metadata)
     engine.dispose()
-    return list(found)
+    return list(changes)
 
 
 def other_default(*arguments: object) -> bool:
