@@ -29,6 +29,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from ...errors import FormatError
 from . import mrc
+from .bombs import refuse_bombs
 from .mrc import AnyArray, Check, guard, native, open_regular
 
 Kind: TypeAlias = Literal["mrc", "tiff", "png", "jpeg"]
@@ -324,6 +325,7 @@ class _Tiff:
         """One frame, (height, width), dtype as stored; a memory map where it lies in one piece."""
         page = self.frames[frame]
         _check_tiff_page(page, self.path, self.size)
+        refuse_bombs(page, self.file, self.path)
         shape = (self.height, self.width)
         with guard(self.path):
             if page.is_memmappable and page.axes == "YX":
