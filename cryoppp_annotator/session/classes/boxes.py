@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ...errors import AnnotatorError, EngineError, Refused
 from ...formats.atomic import replacing
 from ...formats.image import images
+from ...formats.kept_arrays import map_array
 from ...imaging.ctf import Optics
 from ...imaging.patches import PatchOptions, box_for, extract_patches
 from ...model.context import JobContext
@@ -375,15 +376,8 @@ def _file(session: Session, micrograph: Micrograph, geometry: Geometry) -> Path:
 
 
 def _load(path: Path, side: int) -> NDArray[Any] | None:
-    try:
-        found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, EOFError):
-        with contextlib.suppress(OSError):
-            path.unlink()
-        return None
-    return found if found.dtype == _dtype(side) and found.ndim == 1 else None
+    boxes = map_array(path)
+    return boxes if boxes is not None and boxes.dtype == _dtype(side) and boxes.ndim == 1 else None
 
 
 def trim_cache(session: Session, limit: int = DISK_LIMIT) -> None:

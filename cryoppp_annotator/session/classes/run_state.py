@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from ...classify.iteration import ClassModel
 from ...formats.atomic import replacing
+from ...formats.kept_arrays import load_arrays
 from ...imaging.polar import PolarGrid
 
 FILE = "model.npz"
@@ -25,10 +25,11 @@ def write(folder: Path, model: ClassModel) -> None:
 
 def load(project: Path, run: int) -> ClassModel | None:
     """The model of a run; None where there is none that can be read: a run then starts anew."""
+    arrays = load_arrays(project / "classes" / f"run-{run:04d}" / FILE)
+    if arrays is None:
+        return None
     try:
-        path = project / "classes" / f"run-{run:04d}" / FILE
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as found:
-            arrays = {name: found[name] for name in _ARRAYS if name in found}
-            return ClassModel(grid=PolarGrid(*(int(value) for value in found["grid"])), **arrays)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        grid = PolarGrid(*(int(value) for value in arrays["grid"]))
+        return ClassModel(grid=grid, **{name: arrays[name] for name in _ARRAYS if name in arrays})
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None

@@ -9,9 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import struct
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
@@ -25,6 +22,7 @@ from ...errors import FormatError
 from ...extensions import PICKERS, provider
 from ...formats.atomic import replacing
 from ...formats.image import images
+from ...formats.kept_arrays import load_arrays
 from ...model.candidates import Candidates
 from ...model.context import JobContext
 from ...model.curation import Reason
@@ -39,10 +37,7 @@ _GENERATION = 1
 #: Of a :class:`OnePick`: where the file lies and what it is called; its content counts instead.
 _NAMES = ("path", "number", "name")
 #: All that reading a damaged file has been seen to raise.
-_DAMAGED = (
-    OSError, ValueError, KeyError, TypeError, EOFError, IndexError, MemoryError, RuntimeError, struct.error,
-    zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
+_DAMAGED = (ValueError, KeyError, TypeError, IndexError)
 
 
 class ProposalCache:
@@ -98,12 +93,11 @@ class ProposalCache:
         if key is None:
             return None
         path = self._file(number)
-        try:
-            # opened here: numpy leaves a damaged one open
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                return _unpacked(file) if str(file["key"]) == key else None
-        except FileNotFoundError:
+        arrays = load_arrays(path)
+        if arrays is None:
             return None
+        try:
+            return _unpacked(arrays) if str(arrays["key"]) == key else None
         except _DAMAGED as error:
             log.log(self._level, "%s is no kept proposal (%s); its micrograph is picked anew", path, error)
             self._level = logging.DEBUG

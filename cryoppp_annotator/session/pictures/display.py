@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from ...api import Denoiser
 from ...errors import AnnotatorError, Cancelled, EngineError, FormatError
 from ...formats.image import images
+from ...formats.kept_arrays import load_arrays
 from ...imaging import denoise
 from ...imaging.ctf import Ctf
 from ...jobs.cluster import each
@@ -398,14 +399,13 @@ def _save(file: Path, picture: Picture) -> None:
 
 
 def _load(file: Path) -> Picture | None:
+    arrays = load_arrays(file)
+    if arrays is None:
+        return None
     try:
-        with np.load(file, allow_pickle=False) as found:
-            step, limits = found["step"], found["limits"]
-            pixels = found["pixels"].astype(np.float32)
-        return Picture(pixels, (float(step[0]), float(step[1])), (float(limits[0]), float(limits[1])))
-    except FileNotFoundError:
+        pixels, step, limits = (arrays[name].astype(np.float32) for name in ("pixels", "step", "limits"))
+    except (KeyError, ValueError, TypeError):
         return None
-    except (OSError, ValueError, KeyError, EOFError):
-        with contextlib.suppress(OSError):
-            file.unlink()
+    if pixels.ndim != 2 or step.shape != (2,) or limits.shape != (2,) or not (step > 0).all():
         return None
+    return Picture(pixels, (float(step[0]), float(step[1])), (float(limits[0]), float(limits[1])))
