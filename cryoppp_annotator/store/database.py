@@ -1,8 +1,7 @@
-"""Opening the database: SQLite in WAL mode by default, every failure a sentence a curator can act on."""
+"""Opening the database: SQLite, every failure a sentence a curator can act on."""
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from sqlalchemy.pool import QueuePool
 
 from ..errors import ProjectError
 from . import schema
+from .journal import Journal, choose, reading_uri
 
 #: Seconds an edit waits for another window's transaction before it is refused.
 LOCK_TIMEOUT_S = 3.0
@@ -40,24 +40,24 @@ def make_engine(path: Path, *, read_only: bool = False, create: bool = False) ->
         Make the file; without it a file that is gone is an error, not an empty project.
     """
 
+    journal: Journal | None = None
+    opening = threading.Lock()  # connections of one process decide once
+
     def connect() -> sqlite3.Connection:
-        uri = path.resolve().as_uri()
+        nonlocal journal
         if read_only:
-            wal = path.with_name(path.name + "-wal")
-            # what an earlier reader left beside it is empty, and a read-only disk lets nobody make it again
-            pending = wal.exists() and wal.stat().st_size > 0
-            still = not os.access(path.parent, os.W_OK) and not pending
-            uri += "?immutable=1" if still else "?mode=ro"
+            uri = reading_uri(path, LOCK_TIMEOUT_S)
         else:
-            uri += "?mode=rwc" if create else "?mode=rw"
+            with opening:
+                if journal is None:
+                    journal = choose(path, create=create, timeout_s=LOCK_TIMEOUT_S)
+            uri = f"{path.resolve().as_uri()}?mode={'rwc' if create else 'rw'}"
         connection = sqlite3.connect(
             uri, uri=True, timeout=LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA cache_size=-65536")
         if not read_only:
-            # Falls back to the rollback journal by itself on file systems without shared memory.
-            connection.execute("PRAGMA journal_mode=WAL")
             # FULL: a confirmed edit survives a power cut, not only a crash.
             connection.execute("PRAGMA synchronous=FULL")
         return connection
@@ -116,6 +116,12 @@ def current_revision(connection: Connection) -> str | None:
         return None
     row = connection.execute(text("SELECT version_num FROM alembic_version")).first()
     return None if row is None else str(row[0])
+
+
+def journal_of(engine: Engine) -> str:
+    """How the open database keeps a step whole: ``wal`` or ``delete`` (the rollback journal)."""
+    with engine.connect() as connection:
+        return str(connection.execute(text("PRAGMA journal_mode")).scalar_one())
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from ..model.particles import COLUMNS, Particles
 from ..model.region import Region
 from . import changes, regions, rows, schema
 from .changes import HistoryEntry
-from .database import explained, make_engine, migrate
+from .database import explained, journal_of, make_engine, migrate
 from .hidden import Hidden, is_hidden
 
 DATABASE_NAME = "annotations.sqlite"
@@ -98,6 +98,8 @@ class Store:
                 migrate(self._engine, self.path, read_only=read_only)
                 self._inode = os.stat(self.path).st_ino
                 self.head = self._read_head()
+                #: ``wal``, or ``delete`` where the disk cannot have that (:mod:`.journal`).
+                self.journal = journal_of(self._engine)
         except BaseException:
             self._engine.dispose()
             raise

@@ -1,0 +1,84 @@
+"""How SQLite keeps a step whole: the write-ahead log where the disk can have it, the rollback journal elsewhere.
+
+The log needs memory that several processes share (``mmap``), which network and container mounts may lack. SQLite then
+takes the request for it and fails with the first statement, *disk I/O error*.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from enum import StrEnum
+from pathlib import Path
+
+#: What the curator is told once where the write-ahead log cannot be had.
+NOTE = (
+    "this disk gives programs no shared memory (a network or container mount), so the project uses SQLite's rollback "
+    "journal: every step is kept as safely; two windows at once wait for each other a little longer"
+)
+
+
+class Journal(StrEnum):
+    """How SQLite keeps a step whole."""
+
+    WAL = "wal"
+    ROLLBACK = "delete"
+
+
+def choose(path: Path, *, create: bool, timeout_s: float) -> Journal:
+    """The journal that works for the database ``path``, which is converted to it where it has another.
+
+    Raises
+    ------
+    sqlite3.Error
+        The file cannot be opened, is no database, or the disk refuses both.
+    """
+    uri = f"{path.resolve().as_uri()}?mode={'rwc' if create else 'rw'}"
+    try:
+        with closing(sqlite3.connect(uri, uri=True, timeout=timeout_s, isolation_level=None)) as connection:
+            (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        return Journal.WAL if mode == "wal" else Journal.ROLLBACK
+    except sqlite3.OperationalError as error:
+        if not path.exists() or any(word in str(error).lower() for word in ("locked", "readonly", "full")):
+            raise
+        _to_rollback(uri, timeout_s)
+        return Journal.ROLLBACK
+
+
+def _to_rollback(uri: str, timeout_s: float) -> None:
+    """Take a database out of the write-ahead log without shared memory: a process that is alone with it needs none."""
+    with closing(sqlite3.connect(uri, uri=True, timeout=timeout_s, isolation_level=None)) as connection:
+        connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+        connection.execute("PRAGMA journal_mode=DELETE").fetchone()
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+
+def reading_uri(path: Path, timeout_s: float) -> str:
+    """How to open a database to read only.
+
+    What an earlier reader left beside it is empty, and a read-only disk lets nobody make it again: the file is then
+    read as one that nobody changes. Where the disk has no shared memory, the log is taken out of it first.
+
+    Raises
+    ------
+    sqlite3.Error
+        It cannot be read.
+    """
+    base = path.resolve().as_uri()
+    log = path.with_name(path.name + "-wal")
+    pending = log.exists() and log.stat().st_size > 0
+    if not os.access(path.parent, os.W_OK) and not pending:
+        return f"{base}?immutable=1"
+    uri = f"{base}?mode=ro"
+    try:
+        with closing(sqlite3.connect(uri, uri=True, timeout=timeout_s)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        if not path.exists() or "locked" in str(error).lower():
+            raise
+        if not pending:
+            return f"{base}?immutable=1"
+        _to_rollback(f"{base}?mode=rw", timeout_s)
+    return uri
