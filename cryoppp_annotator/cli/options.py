@@ -145,20 +145,13 @@ def spread(arguments: Sequence[str]) -> list[str]:
 
 
 def find_project(path: Path) -> Path:
-    """The project a path means: its folder, its database, or the folder of micrographs it was made beside.
+    """The project a path means, also the one that is kept at home for data that cannot be written.
 
     Raises
     ------
     ProjectError
         There is none.
     """
-    from ..errors import ProjectError
-    from ..session.core.opening import FOLDER_NAME
-    from ..store.store import DATABASE_NAME
+    from ..session.core.opening import find_project as find
 
-    path = path.expanduser()
-    folders = (path.parent if path.name == DATABASE_NAME else path, path / FOLDER_NAME)
-    for folder in folders:
-        if (folder / DATABASE_NAME).is_file():
-            return folder
-    raise ProjectError(f"there is no project in {path} (no {DATABASE_NAME})")
+    return find(path)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import extensions
 from ..api import Denoiser
 from ..errors import EngineError
-from ..model.context import JobContext
 from ..model.curation import Change
 from ..model.micrograph import Micrograph
 from ..model.picture import Picture
-from ..session.core import opening
+from ..session.core import watch
 from ..session.pictures.denoiser import DEFAULT, parameters_of
 from ..session.pictures.display import Key, Pictures, View
 from .preferences import keep_preference, preference
@@ -29,8 +27,6 @@ WELCOME = (
     "{help}  shows all keys."
 )
 _METHOD, _NUMBERS = "denoiser", "denoiser parameters"
-#: What the file says of a micrograph, not the curator.
-_FACTS = ("width", "height", "header_pixel_size_A", "n_frames", "fingerprint", "problem")
 
 
 class Show:
@@ -111,8 +107,8 @@ class Show:
         current = self._session.current
         if current is None:
             return
-        self.problem = current.problem
-        if current.problem:
+        self.problem = "" if current.changed else current.problem
+        if self.problem:
             self._show_problem(current)
             return
         here = current.id
@@ -176,24 +172,17 @@ class Show:
         if current.id in self._rechecked:
             return
         self._rechecked.add(current.id)
-        path = self._session.path_of(current)
+        session = self._session
 
-        def check(context: JobContext) -> Micrograph:
-            context.check()
-            return opening.describe(path, current.path)
+        def take_note(news: watch.FileNews) -> None:
+            self._bench.guarded(lambda: watch.note(session, news))
 
         self._bench.runner.submit(
-            check,
+            lambda context: watch.look(session, [current], context=context),
             title=f"look again at {current.name}",
-            on_done=partial(self._on_looked, current, path),
+            on_done=take_note,
             quiet=True,
         )
-
-    def _on_looked(self, before: Micrograph, path: Path, now: Micrograph) -> None:
-        present = self._session.micrograph(before.id)
-        if now.problem == before.problem or self._session.path_of(present) != path:
-            return  # nothing new, or not where the micrographs lie now
-        self._note_file(replace(present, **{name: getattr(now, name) for name in _FACTS}))
 
     def _note_file(self, micrograph: Micrograph) -> None:
         """Store what became of a file, so that the list says it."""

@@ -16,7 +16,12 @@ class MicrographState(StrEnum):
     COMPLETE = "complete"
     EMPTY = "empty"
     UNUSABLE = "unusable"
+    #: Taken out of the project; its decisions are kept until it is deleted for good.
+    REMOVED = "removed"
 
+
+#: How :attr:`Micrograph.problem` begins where the file is another image than the one that was picked on.
+CHANGED = "changed since it was picked"
 
 #: States that say: a person has finished with this micrograph.
 FINISHED_STATES = frozenset({MicrographState.COMPLETE, MicrographState.EMPTY, MicrographState.UNUSABLE})
@@ -84,6 +89,11 @@ class Micrograph:
     def n_particles(self) -> int:
         """All particles, whatever was decided."""
         return self.n_accepted + self.n_undecided + self.n_rejected
+
+    @property
+    def changed(self) -> bool:
+        """Whether the file is another image than the one that was picked on, and nobody has said what that means."""
+        return self.problem.startswith(CHANGED)
 
     def n_of(self, decision: Decision) -> int:
         """How many particles carry a decision."""

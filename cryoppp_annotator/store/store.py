@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -43,6 +43,9 @@ class Committed:
     kind: str
 
 
+_REMOVED = select(schema.micrograph.c.id).where(schema.micrograph.c.state == MicrographState.REMOVED.value)
+
+
 @dataclass(frozen=True, slots=True)
 class Selector:
     """Which particles of the data set a bulk verb means; None = no restriction.
@@ -76,6 +79,8 @@ class Selector:
             terms.append(p.pick_set.in_(self.pick_sets))
         if self.class_ids is not None:
             terms.append(p.class_id.in_(self.class_ids))
+        if self.micrograph is None:  # what was taken out of the project keeps its decisions
+            terms.append(p.micrograph.not_in(_REMOVED))
         return and_(true(), *terms)
 
 
@@ -399,6 +404,21 @@ class Store:
             connection.execute(update(m).where(m.c.id == micrograph.id).values(**values))
             note = Change("re-read", f"re-read {micrograph.name}", (), micrograph.id)
             number = changes.record(connection, note, curator, kind="visit", state="")
+        self.head = number
+
+    def refresh_micrographs(
+        self, micrographs: Sequence[Micrograph], title: str, curator: str, settings: Mapping[str, Any] | None = None
+    ) -> None:
+        """Store what some files say now, and settings with it, in one transaction; not a step to undo."""
+        names = ("path", "width", "height", "header_pixel_size_A", "n_frames", "frame", "fingerprint", "problem")
+        with self._transaction() as connection:
+            m = schema.micrograph
+            for micrograph in micrographs:
+                values = {n: getattr(micrograph, n) for n in names}
+                connection.execute(update(m).where(m.c.id == micrograph.id).values(**values))
+            for key, value in (settings or {}).items():
+                changes.put_setting(connection, key, json.dumps(value))
+            number = changes.record(connection, Change("re-read", title, ()), curator, kind="visit", state="")
         self.head = number
 
     def set_setting(self, key: str, value: Any, curator: str) -> None:

@@ -40,6 +40,8 @@ COMPRESSED_EXTENSIONS = (".gz", ".bz2")
 
 _MAX_DISPLAY_PIXELS = 2**28
 _FINGERPRINT_BYTES = 64 * 1024
+#: Looked at between the ends.
+_PIECES, _PIECE_BYTES = 17, 4096
 _EER_COMPRESSIONS = (65000, 65001, 65002)
 _DEFLATE_LIKE = (5, 8, 32773, 32946)  # LZW, Deflate (two numbers), PackBits
 _LENGTH_A = {"a": 1.0, "å": 1.0, "angstrom": 1.0, "nm": 10.0, "um": 1e4, "µm": 1e4, "\\u00b5m": 1e4, "micron": 1e4}
@@ -191,10 +193,18 @@ def find_micrographs(source: Path | str) -> list[Path]:
     return sorted(found, key=_natural)
 
 
-def fingerprint(path: Path | str) -> str:
-    """Cheap identity of a file's content: ``size-sha256`` of its first and last 64 KiB.
+def fingerprint(path: Path | str, like: str = "") -> str:
+    """Cheap identity of a file's content: ``size-2-sha256`` of its first and last 64 KiB and 16 pieces between them.
 
-    The same after a move or a touched date; a change only in the middle of a file of the same size goes unseen.
+    The same after a move or a touched date. A change of some pixels in the middle of a file of the same size may go
+    unseen; another image does not.
+
+    Parameters
+    ----------
+    path : Path or str
+    like : str
+        A fingerprint to compare with: one of an earlier program (``size-sha256``, of the two ends) gets one of its
+        kind.
 
     Raises
     ------
@@ -202,12 +212,15 @@ def fingerprint(path: Path | str) -> str:
         The file is absent, not an ordinary file, or may not be read.
     """
     path = Path(path)
+    old = like.count("-") == 1
     with open_regular(path) as (file, size):
         digest = hashlib.sha256(_head(file, path, _FINGERPRINT_BYTES))
-        with guard(path):
-            file.seek(max(_FINGERPRINT_BYTES, size - _FINGERPRINT_BYTES))
-        digest.update(_take(file, path, _FINGERPRINT_BYTES))
-    return f"{size}-{digest.hexdigest()}"
+        between = [] if old else range(_FINGERPRINT_BYTES, size - _FINGERPRINT_BYTES, max(1, size // _PIECES))
+        for place, length in [*((i, _PIECE_BYTES) for i in between), (size - _FINGERPRINT_BYTES, _FINGERPRINT_BYTES)]:
+            with guard(path):
+                file.seek(max(_FINGERPRINT_BYTES, place))
+            digest.update(_take(file, path, length))
+    return f"{size}-{digest.hexdigest()}" if old else f"{size}-2-{digest.hexdigest()}"
 
 
 def micrograph_name(path: Path | str) -> str:

@@ -33,7 +33,7 @@ def micrographs_after(find: Find, delta: Delta) -> Iterator[Micrograph]:
             value = np.broadcast_to(column, (len(delta),))[k].item()
             if name == "state":
                 value = MicrographState(value)
-            elif name == "own_pixel_size_A" and value != value:
+            elif name in ("own_pixel_size_A", "header_pixel_size_A") and value != value:
                 value = None
             values[name] = value
         yield replace(find(i), **values)

@@ -6,18 +6,21 @@ import getpass
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
 
-from ...errors import AnnotatorError, FormatError, ProjectError
+from ...errors import FormatError, ProjectError
 from ...formats.image import images
 from ...model.context import JobContext
 from ...model.micrograph import Micrograph
+from ...store.journal import NOTE, Journal
 from ...store.store import DATABASE_NAME, Store
+from . import watch
 from .edits import count_of
 from .session import Session
+from .watch import describe, relative, remember_sources, same_content
 
 #: Name of the project folder made beside the data.
 FOLDER_NAME = "annotator-project"
@@ -48,6 +51,8 @@ class Plan:
     micrographs: tuple[Path, ...]
     exists: bool
     note: str = ""
+    #: What was opened: a folder, a pattern, files; new micrographs are looked for there.
+    sources: tuple[str, ...] = ()
 
 
 def default_curator() -> str:
@@ -95,7 +100,7 @@ def plan(path: Path, project: Path | None = None) -> Plan:
         raise ProjectError(f"{path} holds no micrographs (looked for .mrc, .mrcs, .tif, .png, .jpg, also compressed)")
     root = path if path.is_dir() else path.parent
     folder, note = (project.expanduser().absolute(), "") if project is not None else _default_folder(root)
-    return Plan(folder, root, found, (folder / DATABASE_NAME).is_file(), note)
+    return Plan(folder, root, found, (folder / DATABASE_NAME).is_file(), note, (str(path),))
 
 
 def _default_folder(root: Path) -> tuple[Path, str]:
@@ -104,9 +109,32 @@ def _default_folder(root: Path) -> tuple[Path, str]:
         return beside, ""
     if can_write(root):
         return beside, ""
-    tag = hashlib.sha256(str(root).encode()).hexdigest()[:8]
-    folder = home() / "projects" / f"{root.name}-{tag}"
+    folder = at_home(root)
     return folder, f"{root} is read-only, so the annotations are kept in {folder}"
+
+
+def at_home(root: Path) -> Path:
+    """Where the project of micrographs in ``root`` is kept that cannot lie beside them."""
+    tag = hashlib.sha256(str(root).encode()).hexdigest()[:8]
+    return home() / "projects" / f"{root.name}-{tag}"
+
+
+def find_project(path: Path) -> Path:
+    """The project a path means: its folder, its database, the folder of micrographs it was made for, one of those.
+
+    Raises
+    ------
+    ProjectError
+        There is none.
+    """
+    path = path.expanduser().absolute()
+    if path.name == DATABASE_NAME or path.is_file():
+        path = path.parent
+    window = _default_folder(path)[0]  # where a window on that folder keeps it
+    for folder in (path, window, path / FOLDER_NAME, at_home(path), at_home(path.resolve())):
+        if (folder / DATABASE_NAME).is_file():
+            return folder
+    raise ProjectError(f"there is no project in {path} (no {DATABASE_NAME}), and none of it in {home() / 'projects'}")
 
 
 def open_project(folder: Path, *, curator: str | None = None, read_only: bool = False) -> Session:
@@ -124,26 +152,47 @@ def open_project(folder: Path, *, curator: str | None = None, read_only: bool = 
 
 
 def open_plan(plan: Plan, *, curator: str | None = None, context: JobContext = _QUIET) -> Session:
-    """Open or make the project of a plan and register its micrographs."""
-    if plan.exists:
-        session = open_project(plan.project, curator=curator)
-        if plan.data_root is not None and missing(session):
-            _follow_move(session, plan.data_root)
-    else:
-        store = Store.create(plan.project)
-        name = curator or default_curator()
-        if plan.data_root is None:
-            store.close()
-            raise ProjectError(f"{plan.project}: no micrographs to make a project of")
-        try:
-            store.set_setting("data_root", _portable(plan.data_root, plan.project), name)
-        except BaseException:
-            store.close()
-            raise
-        session = Session(store, curator=name, data_root=plan.data_root)
-    if plan.micrographs:
-        session.add_micrographs(describe_new(session, plan.micrographs, context))
+    """Open or make the project of a plan, register its micrographs, and see what has become of those it has."""
+    session = _opened(plan, curator) if plan.exists else _made(plan, curator or default_curator())
+    try:
+        if plan.micrographs:
+            session.add_micrographs(describe_new(session, plan.micrographs, context))
+        if plan.sources:
+            remember_sources(session, plan.sources, first=not plan.exists)
+        if plan.exists:
+            watch.check(session, context=context)
+    except BaseException:
+        session.close()
+        raise
     return session
+
+
+def _opened(plan: Plan, curator: str | None) -> Session:
+    session = open_project(plan.project, curator=curator)
+    if plan.data_root is not None and missing(session):
+        _follow_move(session, plan.data_root)
+    return session
+
+
+def _made(plan: Plan, curator: str) -> Session:
+    if plan.data_root is None:
+        raise ProjectError(f"{plan.project}: no micrographs to make a project of")
+    store = Store.create(plan.project)
+    try:
+        store.set_setting("data_root", _portable(plan.data_root, plan.project), curator)
+    except BaseException:
+        store.close()
+        raise
+    return Session(store, curator=curator, data_root=plan.data_root)
+
+
+def journal_note(session: Session) -> str:
+    """What is said once of a project on a disk that has no shared memory; empty everywhere else, and from then on."""
+    told = "told_of_the_journal"
+    if session.store.journal == Journal.WAL or session.store.read_only or session.settings.get(told):
+        return ""
+    session.remember(told, True)
+    return NOTE
 
 
 def _portable(root: Path, folder: Path) -> str:
@@ -158,7 +207,7 @@ def _portable(root: Path, folder: Path) -> str:
 def describe_new(session: Session, paths: Iterable[Path], context: JobContext = _QUIET) -> list[Micrograph]:
     """Probe the images the project does not know yet; a broken one is kept with its problem."""
     known = {m.path for m in session.micrographs}
-    wanted = [(path, _relative(path, session.data_root)) for path in paths]
+    wanted = [(path, relative(path, session.data_root)) for path in paths]
     fresh = [(path, name) for path, name in wanted if name not in known]
     described = []
     for i, (path, name) in enumerate(fresh):
@@ -168,31 +217,6 @@ def describe_new(session: Session, paths: Iterable[Path], context: JobContext = 
     if fresh:
         context.progress(len(fresh), len(fresh), f"{count_of(len(fresh), 'header')} read")
     return described
-
-
-def _relative(path: Path, root: Path) -> str:
-    try:
-        return path.absolute().relative_to(root.absolute()).as_posix()
-    except ValueError:
-        return path.absolute().as_posix()
-
-
-def describe(path: Path, relative: str) -> Micrograph:
-    """A micrograph as its header tells; ``problem`` says why it cannot be used."""
-    blank = Micrograph(0, images.micrograph_name(path), relative)
-    try:
-        info = images.probe(path)
-        return replace(
-            blank,
-            width=info.width,
-            height=info.height,
-            header_pixel_size_A=info.pixel_size_A,
-            n_frames=info.n_frames,
-            fingerprint=images.fingerprint(path),
-        )
-    except AnnotatorError as error:
-        detail = error.detail if isinstance(error, FormatError) else str(error)
-        return replace(blank, problem=detail)
 
 
 def missing(session: Session, sample: int = 20) -> list[Micrograph]:
@@ -218,6 +242,18 @@ def find_moved(session: Session, root: Path) -> Path:
     raise ProjectError(f"none of the project's micrographs is in {root} (looked for {sample[0].path})")
 
 
+def relink(session: Session, root: Path, *, context: JobContext = _QUIET) -> watch.FileNews:
+    """Say where the micrographs are now, and see which of them can be read again.
+
+    Raises
+    ------
+    ProjectError
+        None of the project's micrographs is there, or they are other images of the same name.
+    """
+    session.move_data_root(find_moved(session, root))
+    return watch.check(session, context=context)
+
+
 def _follow_move(session: Session, root: Path) -> None:
     """The project's micrographs are gone from where they were: take the folder the person names now, if it has them."""
     if len(missing(session)) < len(session.micrographs[:20]):
@@ -229,6 +265,13 @@ def _follow_move(session: Session, root: Path) -> None:
 
 
 def _refuse_others(found: Sequence[Micrograph], path_of: Callable[[Micrograph], Path]) -> None:
-    first = found[0]
-    if first.fingerprint and images.fingerprint(path_of(first)) != first.fingerprint:
-        raise ProjectError(f"{path_of(first)} is not the image this project was made with (its content differs)")
+    """Refuse a folder of other images with the same names; one image that was replaced is noticed later."""
+    known = [m for m in found if m.fingerprint]
+    for m in known:
+        try:
+            if same_content(path_of(m), "", m.fingerprint):
+                return
+        except FormatError:
+            continue
+    if known:
+        raise ProjectError(f"{path_of(known[0])} is not the image this project was made with (its content differs)")

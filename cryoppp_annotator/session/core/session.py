@@ -18,7 +18,7 @@ from psygnal import Signal
 from sqlalchemy import Connection
 
 from ...errors import AnnotatorError, ConflictError, Refused
-from ...model.curation import Change, Decision, Delta, Reason, Table
+from ...model.curation import Change, Decision, Delta, Kind, Reason, Table
 from ...model.micrograph import FINISHED_STATES, Micrograph, MicrographState, pixel_size_doubt
 from ...model.particles import Particles, apply_delta, tally
 from ...store.changes import HistoryEntry
@@ -94,11 +94,20 @@ class Session:
 
     def _load(self) -> None:
         self.settings = self.store.settings()
-        self.micrographs = self.store.micrographs()
-        self._row = {m.id: i for i, m in enumerate(self.micrographs)}
+        self._sort(self.store.micrographs())
         self.pick_sets = {int(s["id"]): s for s in self.store.pick_sets()}
+        if self.current_id is not None and self.current_id not in self._row and self.current_id not in self.removed:
+            self.current_id, self.particles = None, Particles.empty()  # it was deleted
         if self.current_id is not None:
             self.particles = self.store.particles(self.current_id)
+
+    def _sort(self, every: Iterable[Micrograph]) -> None:
+        """Keep what was removed apart from what is there."""
+        ordered = sorted(every, key=lambda m: m.id)
+        self.micrographs = [m for m in ordered if m.state is not MicrographState.REMOVED]
+        #: Micrographs that were taken out of the project and are kept until they are deleted for good, by id.
+        self.removed = {m.id: m for m in ordered if m.state is MicrographState.REMOVED}
+        self._row = {m.id: i for i, m in enumerate(self.micrographs)}
 
     def close(self) -> None:
         """Nothing needs saving, but what is still being written; give the database back."""
@@ -117,8 +126,9 @@ class Session:
         return None if self.current_id is None else self.micrograph(self.current_id)
 
     def micrograph(self, micrograph_id: int) -> Micrograph:
-        """A micrograph by id. Raises KeyError."""
-        return self.micrographs[self._row[micrograph_id]]
+        """A micrograph by id, a removed one, too. Raises KeyError."""
+        row = self._row.get(micrograph_id)
+        return self.removed[micrograph_id] if row is None else self.micrographs[row]
 
     def row_of(self, micrograph_id: int) -> int:
         """Place of a micrograph in :attr:`micrographs`."""
@@ -248,6 +258,8 @@ class Session:
             It lies on another pick, the position is not a number, or nobody sees the micrograph.
         """
         micrograph = self._here()
+        if micrograph.changed:
+            raise Refused(f"{micrograph.name} has {micrograph.problem}; say first what becomes of its picks")
         if micrograph.problem:
             raise Refused(f"{micrograph.name} cannot be shown: a pick would lie on nothing")
         if not (np.isfinite(x) and np.isfinite(y)):
@@ -432,9 +444,14 @@ class Session:
         self._put([replace(micrograph, **{name: getattr(now, name) for name in _CURATED})])
         self.changed.emit(Announcement("refresh", None, f"{micrograph.name}: {micrograph.problem or 'read again'}"))
 
+    def remember(self, key: str, value: Any) -> None:
+        """Store a setting that is bookkeeping, no step to undo."""
+        self.retried(lambda: self.store.set_setting(key, value, self.curator))
+        self.settings[key] = value
+
     def move_data_root(self, root: Path) -> None:
         """Say where the micrographs are now."""
-        self.retried(lambda: self.store.set_setting("data_root", str(root), self.curator))
+        self.remember("data_root", str(root))
         self.data_root = root
         self._load()
         self.changed.emit(Announcement("refresh", None, f"micrographs are now read from {root}"))
@@ -567,12 +584,23 @@ class Session:
 
     def _absorb(self, committed: Committed, tallies: Tallies | None = None) -> None:
         """Let the memory follow what the store has confirmed, then announce it."""
-        mine = [delta for delta in committed.change.deltas if delta.table is Table.PARTICLE]
+        if any(d.table is Table.MICROGRAPH and d.kind is not Kind.UPDATE for d in committed.change.deltas):
+            self._load()  # micrographs have come or gone
+        else:
+            self._follow(committed.change, tallies)
+        title = committed.change.title
+        said = {"do": edits.past(title), "undo": f"undid: {title}", "redo": f"redid: {title}"}[committed.kind]
+        hint = "Ctrl+Z undoes" if committed.kind != "undo" else "Ctrl+Shift+Z redoes"
+        message = f"{said} · {hint}"
+        self.changed.emit(Announcement(committed.kind, committed.change, message))
+
+    def _follow(self, change: Change, tallies: Tallies | None) -> None:
+        mine = [delta for delta in change.deltas if delta.table is Table.PARTICLE]
         for delta, (touched, steps) in zip(mine, tallies or map(tally, mine), strict=True):
             if self.current_id is not None:
                 self.particles = apply_delta(self.particles, delta, self.current_id)
             self._put(memory.recounted(self.micrograph, touched, steps))
-        for delta in committed.change.deltas:
+        for delta in change.deltas:
             if delta.table is Table.MICROGRAPH:
                 self._put(memory.micrographs_after(self.micrograph, delta))
             elif delta.table is Table.SETTING:
@@ -580,15 +608,29 @@ class Session:
                     self.settings[str(key)] = json.loads(str(value))
             elif delta.table is Table.PICK_SET:
                 memory.follow_pick_sets(self.pick_sets, delta)
-        title = committed.change.title
-        said = {"do": edits.past(title), "undo": f"undid: {title}", "redo": f"redid: {title}"}[committed.kind]
-        hint = "Ctrl+Z undoes" if committed.kind != "undo" else "Ctrl+Shift+Z redoes"
-        message = f"{said} · {hint}"
-        self.changed.emit(Announcement(committed.kind, committed.change, message))
+
+    def replace_micrographs(self, micrographs: Iterable[Micrograph]) -> None:
+        """Let the memory follow what was stored of some micrographs; what curators say of them stays."""
+        for micrograph in micrographs:
+            now = self.micrograph(micrograph.id)
+            kept = {name: getattr(now, name) for name in _CURATED if name != "frame"}
+            self._put([replace(micrograph, **kept)])
 
     def _put(self, micrographs: Iterable[Micrograph]) -> None:
+        """Replace what is in memory of some micrographs."""
+        moved = {}
         for micrograph in micrographs:
-            self.micrographs[self._row[micrograph.id]] = micrograph
+            row = self._row.get(micrograph.id)
+            if (row is None) == (micrograph.state is MicrographState.REMOVED):
+                if row is None:
+                    self.removed[micrograph.id] = micrograph
+                else:
+                    self.micrographs[row] = micrograph
+            else:
+                moved[micrograph.id] = micrograph
+        if moved:
+            every = {m.id: m for m in [*self.micrographs, *self.removed.values()]}
+            self._sort({**every, **moved}.values())
 
 
 def _rows_of(committed: Committed | None) -> int:
