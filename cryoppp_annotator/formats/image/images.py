@@ -106,15 +106,29 @@ def probe(path: Path | str) -> ImageInfo:
             else:
                 header = mrc.parse_header(_head(file, path, mrc.HEADER_BYTES), path, size)
             return ImageInfo(
-                path, kind, header.width, header.height, header.n_frames, header.dtype.str, header.pixel_size_A,
-                bool(compression), _name_note(path, kind) + header.notes,
-            )  # fmt: skip
+                path,
+                kind,
+                header.width,
+                header.height,
+                header.n_frames,
+                header.dtype.str,
+                header.pixel_size_A,
+                bool(compression),
+                _name_note(path, kind) + header.notes,
+            )
         if kind == "tiff":
             with _open_tiff(file, path, size) as tiff:
                 return ImageInfo(
-                    path, kind, tiff.width, tiff.height, len(tiff.frames), tiff.dtype.str, tiff.pixel_size_A,
-                    False, _name_note(path, kind) + tiff.notes,
-                )  # fmt: skip
+                    path,
+                    kind,
+                    tiff.width,
+                    tiff.height,
+                    len(tiff.frames),
+                    tiff.dtype.str,
+                    tiff.pixel_size_A,
+                    False,
+                    _name_note(path, kind) + tiff.notes,
+                )
         picture, notes = _open_display(file, path, size, kind)
         dtype = "<u2" if picture.mode.startswith("I") else "|u1"
         return ImageInfo(path, kind, *picture.size, 1, dtype, None, False, _name_note(path, kind) + notes)

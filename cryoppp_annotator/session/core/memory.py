@@ -20,9 +20,11 @@ def recounted(find: Find, touched: NDArray[np.int64], steps: NDArray[np.int64]) 
     for i, (undecided, accepted, rejected) in zip(touched.tolist(), steps.tolist(), strict=True):
         m = find(i)
         yield replace(
-            m, n_undecided=m.n_undecided + undecided, n_accepted=m.n_accepted + accepted,
+            m,
+            n_undecided=m.n_undecided + undecided,
+            n_accepted=m.n_accepted + accepted,
             n_rejected=m.n_rejected + rejected,
-        )  # fmt: skip
+        )
 
 
 def micrographs_after(find: Find, delta: Delta) -> Iterator[Micrograph]:

@@ -30,8 +30,16 @@ T = TypeVar("T")
 
 #: What the project says of a micrograph, not its file.
 _CURATED = (
-    "own_pixel_size_A", "frame", "state", "state_by", "optics", "picture", "n_accepted", "n_undecided", "n_rejected",
-)  # fmt: skip
+    "own_pixel_size_A",
+    "frame",
+    "state",
+    "state_by",
+    "optics",
+    "picture",
+    "n_accepted",
+    "n_undecided",
+    "n_rejected",
+)
 
 #: Times a verb is built anew where another window keeps writing first.
 _TRIES = 30
@@ -363,9 +371,11 @@ class Session:
             if backlog is None or (at_most is not None and at_most <= BIG):
                 return over(self.retried(lambda: self.store.commit_built(build, self.curator)))
             backlog.write(
-                lambda context: self.store.commit_built(build, self.curator, context.check), doing, over,
+                lambda context: self.store.commit_built(build, self.curator, context.check),
+                doing,
+                over,
                 lost=lambda: then(None),
-            )  # fmt: skip
+            )
             return LATER
 
         def after_all() -> None:
@@ -514,10 +524,11 @@ class Session:
             entry = self.next_redo() if redo else self.next_undo()
             if entry is not None and (entry.n_particles > BIG or entry.many_regions):
                 self.backlog.write(
-                    lambda context: attempt(context.check), f"{'redoing' if redo else 'undoing'}: {entry.title}",
+                    lambda context: attempt(context.check),
+                    f"{'redoing' if redo else 'undoing'}: {entry.title}",
                     lambda committed, tallies: (done(committed, tallies), None)[1],
                     lambda error: self.say(str(refused(error)), "error"),
-                )  # fmt: skip
+                )
                 return entry.title
         try:
             return done(self.retried(attempt))

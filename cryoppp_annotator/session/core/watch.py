@@ -389,9 +389,12 @@ def _still(session: Session, update: Update) -> bool:
 
 
 def check(
-    session: Session, micrographs: Iterable[Micrograph] | None = None, *, new: bool = False,
+    session: Session,
+    micrographs: Iterable[Micrograph] | None = None,
+    *,
+    new: bool = False,
     context: JobContext = _QUIET,
-) -> FileNews:  # fmt: skip
+) -> FileNews:
     """:func:`look`, and :func:`note` what was seen: for programs without a window."""
     news = look(session, micrographs, new=new, context=context)
     note(session, news)

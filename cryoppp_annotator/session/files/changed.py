@@ -189,10 +189,14 @@ def _moved(connection: Connection, m: Micrograph, factor: float) -> list[Delta]:
         scaled = [pack_vertices(np.asarray(json.loads(text)) * factor) for text in areas["vertices"].tolist()]
         out.append(
             Delta(
-                Table.REGION, Kind.UPDATE, areas["id"], {"vertices": areas["vertices"]},
-                {"vertices": np.array(scaled)}, areas["micrograph"],
+                Table.REGION,
+                Kind.UPDATE,
+                areas["id"],
+                {"vertices": areas["vertices"]},
+                {"vertices": np.array(scaled)},
+                areas["micrograph"],
             )
-        )  # fmt: skip
+        )
     return out
 
 
@@ -248,6 +252,9 @@ def _micrograph_delta(before: Sequence[Micrograph], after: Sequence[Micrograph])
 
     ids = np.array([m.id for m in before], np.int64)
     return Delta(
-        Table.MICROGRAPH, Kind.UPDATE, ids, {name: column(before, name) for name in _COLUMNS},
+        Table.MICROGRAPH,
+        Kind.UPDATE,
+        ids,
+        {name: column(before, name) for name in _COLUMNS},
         {name: column(after, name) for name in _COLUMNS},
-    )  # fmt: skip
+    )
