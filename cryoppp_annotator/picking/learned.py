@@ -94,6 +94,8 @@ class Seen:
         Whitened working copy; its pixel (0, 0) is the micrograph's.
     step : float
         Micrograph px per pixel of it.
+    n_detected : int
+        The first so many were found by the detector; the rest are places that were given.
     """
 
     x: FloatArray
@@ -104,6 +106,7 @@ class Seen:
     diameter: float
     white: FloatImage
     step: float
+    n_detected: int = 0
 
     @property
     def places(self) -> tuple[FloatImage, FloatArray, FloatArray, float]:
@@ -165,6 +168,7 @@ def describe(
     x, y, score = x[good], y[good], score[good]
     kept = suppress(x, y, score, _APART * whole)
     x, y, score = x[kept], y[kept], score[kept]
+    n_detected = len(x)
     if also is not None and len(also[0]):
         more_x, more_y = _unseen(also, (x, y), _SAME * whole, image.shape)
         near = maximum_filter(seen.response, size=2 * max(1, int(0.15 * seen.diameter)) + 1)
@@ -180,7 +184,7 @@ def describe(
     whole_for = np.minimum.reduce([x - left, w - 1 - right - x, y - top, h - 1 - bottom - y]) / whole
     edge = np.clip(1.0 - 2.0 * whole_for, 0.0, 1.0)
     away = np.minimum.reduce([x, w - 1 - x, y, h - 1 - y]) / whole
-    return Seen(x, y, numbers, edge, away, whole, white, seen.step)
+    return Seen(x, y, numbers, edge, away, whole, white, seen.step, n_detected)
 
 
 def _unseen(

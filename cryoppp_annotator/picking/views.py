@@ -155,6 +155,50 @@ def likelihood(
     return np.asarray(out - np.log(_ANGLES * len(shifts)))
 
 
+def best_view(
+    views: Views, white: FloatImage, x: FloatArray, y: FloatArray, diameter: float, context: JobContext
+) -> tuple[NDArray[np.intp], FloatArray]:
+    """The view that each place shows most likely, and how likely.
+
+    Parameters
+    ----------
+    views : Views
+    white, x, y, diameter
+        As in :func:`pictures`.
+    context : JobContext
+
+    Returns
+    -------
+    view : (n,) intp
+    log_likelihood : (n,) float64
+        Against nothing but noise, at the best of all angles and small shifts.
+
+    Raises
+    ------
+    Cancelled
+    """
+    step = _SHIFT * diameter
+    best = np.full((len(x), len(views.shares)), -np.inf)
+    for start in range(0, len(x), _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        for dx, dy in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)):
+            context.check()
+            seen = pictures(white, x[some] + dx * step, y[some] + dy * step, diameter)
+            best[some] = np.maximum(best[some], _log_likely(seen, views).max(axis=2))
+    return best.argmax(axis=1), best.max(axis=1)
+
+
+def similarity(views: Views) -> FloatArray:
+    """Largest correlation of each average with each other one, over all angles: (k, k) float64, -1 .. 1."""
+    spectra = views.averages.transpose(2, 0, 1)
+    product = (spectra @ np.conj(spectra).transpose(0, 2, 1)).transpose(1, 2, 0)
+    spectrum = np.zeros((*product.shape[:2], _ANGLES // 2 + 1), np.complex64)
+    spectrum[:, :, : 1 + _HARMONICS] = product
+    together = scipy.fft.irfft(spectrum, n=_ANGLES, axis=2).max(axis=2)
+    length = np.sqrt(np.maximum(np.diag(together), 1e-12))
+    return np.asarray(together / length[:, None] / length[None], np.float64)
+
+
 def _log_sum(values: NDArray[np.float32]) -> NDArray[np.float32]:
     most = values.max(axis=1)
     return np.asarray(most + np.log(np.exp(values - most[:, None]).sum(axis=1)))
