@@ -144,7 +144,7 @@ def pick(
     said = f"{report.n_picks:,} candidates on {report.n_picked + report.n_kept:,} micrographs{kept} in {out}"
     if left := describe_left_out(report.left_out):
         said += f" ({left})" if whole_boxes else f" ({left}; --keep-dirt keeps them)"
-    said += f"; {_size_told(diameter_A, diameter_px, report.pixel_sizes_A)} ({source})"
+    said += f"; {_size_text(diameter_A, diameter_px, report.pixel_sizes_A)} ({source})"
     typer.echo(json.dumps(answer, indent=2) if as_json else said)
     if report.failed:
         raise typer.Exit(1)
@@ -161,7 +161,7 @@ def _in_px(
     return [round(diameter_A / size, 2) for size in reversed(pixel_sizes_A)]
 
 
-def _size_told(diameter_A: float | None, diameter_px: float | None, pixel_sizes_A: tuple[float, float] | None) -> str:
+def _size_text(diameter_A: float | None, diameter_px: float | None, pixel_sizes_A: tuple[float, float] | None) -> str:
     """``diameter 191 A = 108 px at 1.77 A/px``."""
     px = _in_px(diameter_A, diameter_px, pixel_sizes_A)
     if px is None or pixel_sizes_A is None:

@@ -262,7 +262,7 @@ class Annotator(QWidget):
         if self.bench is not bench:
             return  # it was closed while the question stood there
         if chosen and bench.guarded(lambda: session.move_data_root(opening.find_moved(session, Path(chosen)))):
-            bench.look_again()
+            bench.retry_problems()
 
     # ------------------------------------------------------------------ panels
 

@@ -37,8 +37,8 @@ class Kept(QObject):
         self._focus = focus
         store = focus.session.store
         self._path: Path | None = None if store.read_only else store.folder / "cache" / "window.json"
-        self._told = self._read(store.folder / "cache" / "window.json")
-        thresholds = self._told.get("thresholds")
+        self._entries = self._read(store.folder / "cache" / "window.json")
+        thresholds = self._entries.get("thresholds")
         if isinstance(thresholds, dict):
             focus.thresholds = {
                 str(name): float(value)
@@ -61,12 +61,12 @@ class Kept(QObject):
 
     def get(self, name: str) -> Any:
         """A value as it was put; None where there is none."""
-        return self._told.get(name)
+        return self._entries.get(name)
 
     def put(self, name: str, value: Any) -> None:
         """Remember a value that JSON can hold."""
-        if self._told.get(name) != value:
-            self._told[name] = value
+        if self._entries.get(name) != value:
+            self._entries[name] = value
             self._later()
 
     def close(self) -> None:
@@ -83,9 +83,9 @@ class Kept(QObject):
     def _write(self) -> None:
         if self._path is None:
             return
-        self._told["thresholds"] = self._focus.thresholds
+        self._entries["thresholds"] = self._focus.thresholds
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(self._path, json.dumps(self._told))
+            write_text(self._path, json.dumps(self._entries))
         except (OSError, AnnotatorError) as error:
             log.info("the window's state is not kept: %s", error)

@@ -51,12 +51,12 @@ class Programs(QObject):
         self._bench.runner.submit(
             ask_program,
             title=f"look for the program of the picker {picker}",
-            on_done=partial(self._on_told, picker),
+            on_done=partial(self._on_status, picker),
             quiet=True,
             waits=True,
         )
 
-    def _on_told(self, picker: str, status: EngineStatus) -> None:
+    def _on_status(self, picker: str, status: EngineStatus) -> None:
         said = "" if status.found else f"{status.title} cannot start: {status.problem}; {status.mend}".rstrip("; ")
         if said != self._missing.get(picker, ""):
             self._missing[picker] = said

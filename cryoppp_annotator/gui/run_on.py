@@ -60,11 +60,11 @@ class RunOn(QObject):
         return "on this computer" if self.scheduler is not None else ""
 
     @property
-    def told(self) -> str:
+    def tooltip(self) -> str:
         """For the tooltip of what runs there; nothing where that is this computer."""
         return f"Runs {self.where} (Jobs, Run on)" if self.scheduler is not None else ""
 
     @property
-    def told_here(self) -> str:
+    def tooltip_here(self) -> str:
         """For the tooltip of what always runs here; nothing where no other place was chosen."""
         return "Runs on this computer, not on the cluster" if self.scheduler is not None else ""

@@ -53,7 +53,7 @@ class Show:
         self.notice = ""
         self._rechecked: set[int] = set()
         self._refused: dict[Key, str] = {}
-        self._told_lost: set[int] = set()
+        self._said_lost: set[int] = set()
         self._shape: tuple[int, int] | None = None
         self._scale = 1.0  # world units per micrograph px, as drawn
         self._drawn: int | None = None  # whose picture is on the screen
@@ -144,7 +144,7 @@ class Show:
         ahead = [current, *neighbours] if current is not None else neighbours
         self.pictures.prepare([m for m in ahead if self.pictures.key(m, self.view) not in self._refused], self.view)
 
-    def look_again(self) -> None:
+    def retry_problems(self) -> None:
         """Try the micrograph on the screen anew, where it could not be read."""
         self._rechecked.clear()
         self.refresh()
@@ -210,8 +210,8 @@ class Show:
 
     def _tell_lost(self, micrograph_id: int) -> None:
         why = self.pictures.lost.get(micrograph_id)
-        if why and micrograph_id not in self._told_lost:
-            self._told_lost.add(micrograph_id)
+        if why and micrograph_id not in self._said_lost:
+            self._said_lost.add(micrograph_id)
             self._bench.say(f"the attached picture cannot be shown ({why}); ours is", "warning")
 
     def _file_of(self, micrograph: Micrograph) -> tuple[Path, Key]:

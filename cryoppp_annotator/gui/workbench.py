@@ -109,7 +109,9 @@ class Workbench(QObject):
         self.gestures = Gestures(
             viewer, self.particles_layer, self.focus, self.overlay, self.mouse_is_ours, self.warn, self._on_hover
         )
-        self.viewport = Viewport(viewer, session, canvas, self.overlay, self._scale, had_layers=bool(self._others()))
+        self.viewport = Viewport(
+            viewer, session, canvas, self.overlay, self._scale, had_layers=bool(self._other_layers())
+        )
         self.commands = {c.id: c for c in [*session_commands(), *self._view_commands()]}
         self.overlay.keyed, self.overlay.on_left = self.keyed, self._on_left
         self.focus.go_on = preference("go on after a decision", True)
@@ -164,7 +166,7 @@ class Workbench(QObject):
         self.overlay.hide()
         self.overlay.deleteLater()
 
-    def _others(self) -> list[Layer]:
+    def _other_layers(self) -> list[Layer]:
         """The layers of somebody else."""
         ours = (self.picture_layer.layer, self.particles_layer.layer)
         return [layer for layer in self.viewer.layers if layer not in ours]
@@ -379,9 +381,9 @@ class Workbench(QObject):
             return 1.0, self._units
         return self.session.pixel_size_A(current) / 10.0, self._units
 
-    def look_again(self) -> None:
+    def retry_problems(self) -> None:
         """Try the micrograph on the screen anew, where it could not be read."""
-        self.show.look_again()
+        self.show.retry_problems()
 
     def _on_changed(self, announcement: Announcement) -> None:
         if announcement.kind == "refresh":

@@ -50,9 +50,9 @@ def test_look_jump_mend_undo(doubtful):
     show(window, "Check")
     assert not panel.mend.isEnabled()
     assert panel.mend.toolTip() == "none of these findings has a safe mend"
-    panel.look.click()
-    assert not panel.look.isEnabled()
-    window.until(panel.look.isEnabled)
+    panel.check.click()
+    assert not panel.check.isEnabled()
+    window.until(panel.check.isEnabled)
     said = texts(panel.table, 1)
     assert len(said) >= 2
     assert all(said)
@@ -69,7 +69,7 @@ def test_look_jump_mend_undo(doubtful):
     assert window.session.current.n_rejected == n
     assert {Reason.OVERLAP, Reason.EDGE} <= set(window.session.particles.reason.tolist())
     assert window.status == f"mended {n} picks found by lint · Ctrl+Z undoes"
-    window.until(panel.look.isEnabled)
+    window.until(panel.check.isEnabled)
     assert not panel.mend.isEnabled(), "it looked again"
     window.key(Key.Key_Z, CTRL)
     assert window.session.current.n_rejected == 0
@@ -80,8 +80,8 @@ def test_one_finding_can_be_mended(doubtful):
     window, panel = doubtful, doubtful.annotator.check
     show(window, "Check")
     panel.start()
-    window.until(panel.look.isEnabled)
-    (edge,) = [row for row, item in enumerate(panel._found) if item.finding.mend.name == "REJECT_EDGE"]
+    window.until(panel.check.isEnabled)
+    (edge,) = [row for row, item in enumerate(panel._findings) if item.finding.mend.name == "REJECT_EDGE"]
     panel.table.selectRow(edge)
     assert panel.mend.text() == "Mend: reject 1 pick"
     panel.mend.click()

@@ -153,8 +153,8 @@ def test_what_cannot_be_saved_is_kept_and_saved_again(picked):
     assert not box.isVisible()
     with no_room_for_classes(window):
         classify(window, 3)
-        assert "kept in memory" in panel.run.told.text()
-        assert "Not saved yet: “160 picks, 3 classes”" in box.told.text()
+        assert "kept in memory" in panel.run.message.text()
+        assert "Not saved yet: “160 picks, 3 classes”" in box.message.text()
         assert decide.list_runs(window.session) == []
         box.again.click()
         window.until(lambda: any(level == "error" and t.startswith("save the classes") for t, level in window.said))
@@ -175,7 +175,7 @@ def test_what_is_not_saved_is_kept_when_another_run_starts_and_ends(picked):
     with no_room_for_classes(window):
         classify(window, 3)
         classify(window, 4)  # which cannot be saved either
-        assert "“160 picks, 3 classes”, nor is 1 more" in box.told.text()
+        assert "“160 picks, 3 classes”, nor is 1 more" in box.message.text()
     classify(window, 5)
     assert [len(run.summaries) for run in decide.list_runs(window.session)] == [5]
     assert box.isVisible(), "another run that was saved does not make these saved"
@@ -249,7 +249,7 @@ def test_classify_asks_for_the_diameter_that_nobody_has_set(new_window, microgra
     panel = open_tab(window)
     panel.run.start.click()
     assert not panel.run.running
-    assert "Classify needs the particle's diameter" in panel.run.question.told.text()
+    assert "Classify needs the particle's diameter" in panel.run.question.message.text()
     assert panel.run.question.isVisible()
     x, y = places(0)[0]
     window.drag([(x, y), (x + DIAMETER / 2, y)])
@@ -267,18 +267,22 @@ def test_boxes_are_chosen_kept_with_the_run_and_used_again(picked):
     assert not boxes.isVisible(), "folded away"
     boxes.fold.click()
     assert boxes.isVisible()
-    assert boxes.told.text().startswith("150 Å, 1.5 diameters = 30 px of the micrographs, classified as 30 px of 5 Å")
+    assert boxes.message.text().startswith(
+        "150 Å, 1.5 diameters = 30 px of the micrographs, classified as 30 px of 5 Å"
+    )
     choose(boxes.unit, "px")
     assert boxes.size.value() == 30, "the same in the other unit"
     boxes.size.setValue(18)
     assert not panel.run.start.isEnabled()
-    assert "smaller than the particle" in boxes.told.text()
+    assert "smaller than the particle" in boxes.message.text()
     assert "smaller than the particle" in panel.run.start.toolTip()
     boxes.size.setValue(40)
     boxes.pixel.setValue(2.0)
-    assert "finer than those of the micrographs" in boxes.told.text()
+    assert "finer than those of the micrographs" in boxes.message.text()
     boxes.pixel.setValue(6.25)
-    assert boxes.told.text().startswith("200 Å, 2 diameters = 40 px of the micrographs, classified as 32 px of 6.25 Å")
+    assert boxes.message.text().startswith(
+        "200 Å, 2 diameters = 40 px of the micrographs, classified as 32 px of 6.25 Å"
+    )
     panel.run.number.setValue(3)
     panel.run.start.click()
     window.until(lambda: panel.shown)

@@ -93,14 +93,14 @@ def test_a_cancelled_run_leaves_what_was_shown(classed):
     classed.until(lambda: panel.shown)
     assert panel.shown.name == "made by hand"
     assert panel.run.list.count() == 1
-    assert "cancelled" in panel.run.told.text()
+    assert "cancelled" in panel.run.message.text()
 
 
 def test_too_few_picks_say_so(window):
     panel = open_tab(window)
     assert not panel.run.start.isEnabled()
     assert "at least 10 picks" in panel.run.start.toolTip()
-    assert "At least 10 picks" in panel.run.told.text()
+    assert "At least 10 picks" in panel.run.message.text()
     assert not panel.reject.isEnabled()
     assert panel.reject.toolTip() == "there are no classes yet"
 
@@ -382,10 +382,10 @@ def test_of_two_looks_whether_a_run_is_out_of_date_the_later_one_counts(classed)
     window, run = classed, classed.annotator.classes.run
     window.idle()
     with latest_first(window):
-        run._look_whether_outdated()
+        run._compare_with_picks()
         assert window.bench.runner.jobs[-1].wait(120)
         window.session.add(10, 300)
-        run._look_whether_outdated()
+        run._compare_with_picks()
     assert run.update_run.isVisible()
 
 

@@ -186,9 +186,9 @@ def test_a_cancelled_look_can_be_started_again(picked):
     check = picked.annotator.check
     with held(picked):
         check.start()
-        assert not check.look.isEnabled()
+        assert not check.check.isEnabled()
         picked.bench.runner.jobs[-1].cancel()
-        picked.until(check.look.isEnabled)
+        picked.until(check.check.isEnabled)
     assert "cancelled" in check._said.text()
 
 
@@ -198,8 +198,8 @@ def test_findings_say_that_steps_were_made_while_they_were_looked_for(picked):
     with held(picked):
         check.start()
         picked.session.add(200, 1)
-    picked.until(check.look.isEnabled)
-    assert check._found
+    picked.until(check.check.isEnabled)
+    assert check._findings
     assert "before your last steps" in check._said.text()
 
 

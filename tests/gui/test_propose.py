@@ -176,7 +176,7 @@ def test_propose_asks_for_the_diameter_and_goes_on_when_a_circle_is_drawn(unmeas
     box.here.click()
     assert all(job.quiet for job in window.bench.runner.active())
     assert box.question.isVisible()
-    assert "nobody has set" in box.question.told.text()
+    assert "nobody has set" in box.question.message.text()
     assert "Drag from the centre" in window.bench.overlay.text
     assert "drag from the centre" in window.status
     x, y = places(0)[0]
@@ -236,7 +236,7 @@ def test_the_accepted_picks_become_templates_that_are_chosen_at_once(window: Win
     window.until(lambda: choice.chosen is not None)
     window.until(choice.from_picks.isEnabled)
     assert "of 40 accepted picks" in window.status
-    assert "not CTF-corrected" in choice.told.text()
+    assert "not CTF-corrected" in choice.message.text()
     assert choice.corrected.isHidden(), "what is known is not asked"
     assert session.next_undo().title.startswith("add"), "no step: nothing about the picks was changed"
     window.go("b")
@@ -255,8 +255,8 @@ def test_a_stack_is_taken_and_a_person_says_whether_it_is_corrected(window: Wind
     choice = box.templates
     choice.use_file(write_stack(tmp_path / "averages.mrcs", np.stack([disc, disc]), 5.0))
     window.until(lambda: choice.chosen is not None)
-    assert "2 images" in choice.told.text()
-    assert "averages.mrcs" in choice.told.text()
+    assert "2 images" in choice.message.text()
+    assert "averages.mrcs" in choice.message.text()
     assert choice.corrected.isVisible()
     assert choice.corrected.isChecked()
     choice.corrected.click()

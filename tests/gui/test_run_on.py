@@ -101,11 +101,11 @@ def test_a_cluster_is_tested_and_what_is_long_runs_there(numbered: Window, calls
     choose(box.place, "a cluster")
     assert box.address.isVisible()
     assert box.test.toolTip() == "say where the cluster is first"
-    assert box.told.text() == "Say which: until then all runs on this computer."
+    assert box.message.text() == "Say which: until then all runs on this computer."
     assert window.bench.run_on.scheduler is None
     with held(window):  # other jobs are no reason to wait
         type_address(window, address)
-        window.until(lambda: box.told.text() == "2 workers, 2 cores; each sees the micrographs and the project.")
+        window.until(lambda: box.message.text() == "2 workers, 2 cores; each sees the micrographs and the project.")
     assert RunOn().scheduler == address, "kept for the next start"
     assert f"Runs on {address}" in propose.everywhere.toolTip()
     assert "not on the cluster" in propose.here.toolTip()
@@ -208,7 +208,7 @@ def test_nobody_there_is_said_in_a_sentence_and_the_window_goes_on(
     window, box = numbered, numbered.annotator.jobs.run_on
     show_jobs(window)
     type_address(window, "tcp://127.0.0.1:9")
-    assert box.told.text() == "Testing …"
+    assert box.message.text() == "Testing …"
     assert box.test.toolTip() == "it is being tested"
     window.click(100, 80)
     assert len(window.session.particles) == 1, "nothing is blocked meanwhile"
@@ -217,9 +217,9 @@ def test_nobody_there_is_said_in_a_sentence_and_the_window_goes_on(
     enter(window, "nonsense://x")
     box.address.editingFinished.emit()
     window.until(box.test.isEnabled)
-    assert box.told.text() == "Not tested yet."
+    assert box.message.text() == "Not tested yet."
     box.test.click()
-    window.until(lambda: box.told.text().startswith("No Dask scheduler answers at nonsense:"))
+    window.until(lambda: box.message.text().startswith("No Dask scheduler answers at nonsense:"))
     assert not [job for job in window.bench.runner.jobs if job.state is JobState.FAILED]
 
 
@@ -233,8 +233,8 @@ def test_without_dask_the_line_says_what_to_install(
     show_jobs(window)
     assert box.place.currentText() == "this computer"
     assert not box.place.model().item(1).isEnabled()
-    assert box.told.text() == "A cluster needs Dask: pip install 'cryoppp-annotator[cluster]'"
-    assert box.told.isVisible()
+    assert box.message.text() == "A cluster needs Dask: pip install 'cryoppp-annotator[cluster]'"
+    assert box.message.isVisible()
     assert window.bench.run_on.scheduler is None, "the choice of another time does not make jobs fail"
 
 

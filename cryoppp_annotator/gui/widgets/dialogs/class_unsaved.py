@@ -31,9 +31,9 @@ class UnsavedBox(QWidget):
         self._bench, self._session = bench, bench.session
         self._saving = False
         self.held: list[RunResult] = []
-        self.told = QLabel()
-        self.told.setWordWrap(True)
-        self.told.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.message = QLabel()
+        self.message.setWordWrap(True)
+        self.message.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.again = QPushButton("Save again")
         self.away = QToolButton()
         self.away.setText("✕")
@@ -41,7 +41,7 @@ class UnsavedBox(QWidget):
         self.away.clicked.connect(self._on_away)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.told, 1)
+        row.addWidget(self.message, 1)
         row.addWidget(self.again)
         row.addWidget(self.away)
         bench.themed.connect(self._colour)
@@ -49,7 +49,7 @@ class UnsavedBox(QWidget):
         self._show()
 
     def _colour(self) -> None:
-        self.told.setStyleSheet(f"color: {self._bench.ink('warning')};")
+        self.message.setStyleSheet(f"color: {self._bench.ink('warning')};")
 
     def _show(self) -> None:
         self.setVisible(bool(self.held))
@@ -64,8 +64,8 @@ class UnsavedBox(QWidget):
         if names:
             more = len(names) - 1
             rest = f", nor {'is' if more == 1 else 'are'} {more} more" if more else ""
-            self.told.setText(f"Not saved yet: {names[0]}{rest}")
-            self.told.setToolTip("\n".join([*names, "kept in memory; your picks are safe"]))
+            self.message.setText(f"Not saved yet: {names[0]}{rest}")
+            self.message.setToolTip("\n".join([*names, "kept in memory; your picks are safe"]))
 
     def keep(self, result: RunResult) -> None:
         """Hold a run until it is saved or thrown away."""

@@ -48,7 +48,7 @@ class ExportDialog(QDialog):
     def __init__(self, bench: Workbench, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._bench = bench
-        self._found: list[ProjectFinding] = []
+        self._findings: list[ProjectFinding] = []
         self._asked = 0
         self.setWindowTitle("Export picks")
         self.setMinimumWidth(600)
@@ -128,7 +128,7 @@ class ExportDialog(QDialog):
             widget.setEnabled(not edits_files)
             widget.setToolTip("the imported files say this themselves" if edits_files else tip)
         self._show_note()
-        self._look()
+        self._check()
 
     def _show_note(self) -> None:
         counts = self._bench.session.counts()
@@ -145,7 +145,7 @@ class ExportDialog(QDialog):
         export.setEnabled(n > 0)
         export.setToolTip("Every file is written whole or not at all" if n else "there is nothing to write")
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         session, bench = self._bench.session, self._bench
         decisions = exporting.DECISIONS[self.decisions.currentText()]
         box = self.box_size.value() or None
@@ -156,30 +156,30 @@ class ExportDialog(QDialog):
             lambda context: linting.lint(session, decisions=decisions, look=False, box_size_px=box, context=context),
             title="look for problems",
             quiet=True,
-            on_done=partial(self._on_found, self._asked),
-            on_failed=partial(self._on_look_failed, self._asked),
+            on_done=partial(self._on_findings, self._asked),
+            on_failed=partial(self._on_check_failed, self._asked),
         )
 
     def _forget(self, _result: int) -> None:
         """The dialog is closing: what is still being looked for is not wanted any more."""
         self._asked += 1
 
-    def _on_found(self, asked: int, findings: list[ProjectFinding]) -> None:
+    def _on_findings(self, asked: int, findings: list[ProjectFinding]) -> None:
         if asked != self._asked:
             return  # other picks were chosen meanwhile: these findings are not about them
-        self._found = findings
+        self._findings = findings
         self.lint.setText(linting.one_line(findings))
         n = linting.n_mendable(findings)
         self.mend.setVisible(n > 0)
         self.mend.setText(f"Mend: reject {count_of(n)}")
 
-    def _on_look_failed(self, asked: int, job: Job) -> None:
+    def _on_check_failed(self, asked: int, job: Job) -> None:
         if asked == self._asked:
             self.lint.setText(f"looking for problems failed: {job.error}")
 
     def _on_mend(self) -> None:
         over = partial(self._on_mended, self._asked)
-        self._bench.guarded(lambda: linting.mend(self._bench.session, self._found, over))
+        self._bench.guarded(lambda: linting.mend(self._bench.session, self._findings, over))
 
     def _on_mended(self, asked: int, committed: object) -> None:
         if committed is not None and asked == self._asked:

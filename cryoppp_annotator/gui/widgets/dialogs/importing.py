@@ -234,11 +234,11 @@ class ImportDialog(QDialog):
         if asked == self._asked:
             self._show(str(job.error))
 
-    def _wanted(self) -> What:
+    def _chosen_contents(self) -> What:
         return What.PICKS if self._classes is None else What(self.what.currentText())
 
     def _show(self, why: str = "") -> None:
-        n, class_set, what = sum(plan.n_picks for plan in self._plans), self._classes, self._wanted()
+        n, class_set, what = sum(plan.n_picks for plan in self._plans), self._classes, self._chosen_contents()
         for widget in (self.what, self._what_label):
             widget.setVisible(class_set is not None)
         enters = what is not What.CLASSES
@@ -258,7 +258,7 @@ class ImportDialog(QDialog):
         self.said.setStyleSheet(f"color: {self._bench.ink('error')};" if why else "")
 
     def _on_import(self) -> None:
-        what, files, permissive = self._wanted(), tuple(self._paths), self.permissive.isChecked()
+        what, files, permissive = self._chosen_contents(), tuple(self._paths), self.permissive.isChecked()
         chosen, import_classes = self.frame.currentData(), self._import_classes
 
         def follow(plan: importing.ImportPlan) -> None:

@@ -47,9 +47,9 @@ class RunOnBox(QWidget):
         self.file = QPushButton("File …")
         self.file.setToolTip("Choose a scheduler file")
         self.test = QPushButton("Test")
-        self.told = QLabel()
-        self.told.setWordWrap(True)
-        self.told.setTextFormat(Qt.TextFormat.PlainText)
+        self.message = QLabel()
+        self.message.setWordWrap(True)
+        self.message.setTextFormat(Qt.TextFormat.PlainText)
         self._lay_out()
         if self._choice.why_not:
             self.place.model().item(1).setEnabled(False)
@@ -80,7 +80,7 @@ class RunOnBox(QWidget):
         layout.setSpacing(4)
         layout.addLayout(top)
         layout.addWidget(self._where)
-        layout.addWidget(self.told)
+        layout.addWidget(self.message)
 
     # ------------------------------------------------------------------ what is chosen
 
@@ -170,12 +170,12 @@ class RunOnBox(QWidget):
             self._enable()
 
     def _tell(self, text: str, level: str) -> None:
-        self.told.setText(text)
-        self.told.setVisible(bool(text))
+        self.message.setText(text)
+        self.message.setVisible(bool(text))
         if level != self._level:
             self._level = level
             self._colour()
 
     def _colour(self) -> None:
         colour = self._bench.ink(self._level)
-        self.told.setStyleSheet(f"color: {colour};" if colour else "")
+        self.message.setStyleSheet(f"color: {colour};" if colour else "")

@@ -24,8 +24,8 @@ class SizeQuestion(QWidget):
         super().__init__()
         self._bench, self._session = bench, bench.session
         self._then: Callable[[], None] | None = None
-        self.told = QLabel()
-        self.told.setWordWrap(True)
+        self.message = QLabel()
+        self.message.setWordWrap(True)
         self.measure = QPushButton("Draw a circle")
         bench.keep_keyed(self.measure.setToolTip, _MEASURE_TIP)
         self.confirm = QPushButton()
@@ -38,7 +38,7 @@ class SizeQuestion(QWidget):
             row.addWidget(widget, share)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.told)
+        layout.addWidget(self.message)
         layout.addLayout(row)
         self.measure.clicked.connect(lambda: bench.give("measure"))
         self.confirm.clicked.connect(self._on_confirm)
@@ -75,7 +75,7 @@ class SizeQuestion(QWidget):
         if self._session.diameter_is_set:
             return False
         self._then = then
-        self.told.setText(
+        self.message.setText(
             f"{what} needs the particle's diameter, and nobody has set it: drag from a particle's centre to its rim."
         )
         self._show_guess()
@@ -110,4 +110,4 @@ class SizeQuestion(QWidget):
             then()
 
     def _colour(self) -> None:
-        self.told.setStyleSheet(f"color: {self._bench.ink('warning')};")
+        self.message.setStyleSheet(f"color: {self._bench.ink('warning')};")

@@ -57,8 +57,8 @@ class TemplateChoice(QWidget):
         self.from_picks = QPushButton("Use accepted picks as templates")
         self.from_file = QPushButton("File …")
         self.corrected = QCheckBox("CTF-corrected")
-        self.told = QLabel()
-        self.told.setWordWrap(True)
+        self.message = QLabel()
+        self.message.setWordWrap(True)
         row = QHBoxLayout()
         row.addWidget(self.from_picks, 1)
         row.addWidget(self.from_file)
@@ -66,7 +66,7 @@ class TemplateChoice(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         layout.addWidget(self.list)
-        layout.addWidget(self.told)
+        layout.addWidget(self.message)
         layout.addWidget(self.corrected)
         layout.addLayout(row)
         self.list.activated.connect(lambda _row: self._on_chosen())
@@ -113,8 +113,8 @@ class TemplateChoice(QWidget):
         """Say what can be done now."""
         templates = self.chosen
         self.list.setVisible(templates is not None)
-        self.told.setText("" if templates is None else with_units(f"{templates.told} · {_origin(templates)}"))
-        self.told.setVisible(templates is not None)
+        self.message.setText("" if templates is None else with_units(f"{templates.told} · {_origin(templates)}"))
+        self.message.setVisible(templates is not None)
         self._show_corrected(templates)
         busy = _BUSY if self._job is not None else ""
         why = busy or template_making.why_not(self._session)

@@ -39,11 +39,11 @@ class CheckPanel(QWidget):
     def __init__(self, bench: Workbench) -> None:
         super().__init__()
         self._bench = bench
-        self._found: list[ProjectFinding] = []
+        self._findings: list[ProjectFinding] = []
         self._head = -1
         self._job: Job | None = None
-        self.look = QPushButton("Look for problems")
-        self.look.setToolTip(
+        self.check = QPushButton("Look for problems")
+        self.check.setToolTip(
             "Duplicates, picks beside their particle, off the edge or on carbon, doubtful sizes, unusual counts"
         )
         self._images = QCheckBox("also look at the images")
@@ -64,11 +64,11 @@ class CheckPanel(QWidget):
         self.mend = QPushButton("Mend")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
-        for widget in (self.look, self._images, self._said):
+        for widget in (self.check, self._images, self._said):
             layout.addWidget(widget)
         layout.addWidget(self.table, 1)
         layout.addWidget(self.mend)
-        self.look.clicked.connect(self.start)
+        self.check.clicked.connect(self.start)
         self.mend.clicked.connect(self._on_mend)
         self.table.cellClicked.connect(self._on_clicked)
         self.table.itemSelectionChanged.connect(self._show_mend)
@@ -83,20 +83,20 @@ class CheckPanel(QWidget):
 
     def start(self) -> None:
         """Look, in the background."""
-        self.look.setEnabled(False)
+        self.check.setEnabled(False)
         self._said.setText("looking …")
         session, with_images = self._bench.session, self._images.isChecked()
         head = session.store.head
         self._job = self._bench.runner.submit(
             lambda context: linting.lint(session, look=with_images, context=context),
             title="look for problems",
-            on_done=lambda findings: self._on_found(head, findings),
+            on_done=lambda findings: self._on_findings(head, findings),
             on_failed=self._on_failed,
         )
         self._bench.bridge.ticked.emit()
 
     def _on_failed(self, job: object) -> None:
-        self.look.setEnabled(True)
+        self.check.setEnabled(True)
         self._said.setText("looking failed; the Jobs tab says why")
         self._bench.job_failed(job)  # type: ignore[arg-type]
 
@@ -104,18 +104,18 @@ class CheckPanel(QWidget):
         """It can be started again when it was cancelled."""
         if self._job is not None and self._job.state is JobState.CANCELLED:
             self._job = None
-            self.look.setEnabled(True)
+            self.check.setEnabled(True)
             self._said.setText("looking was cancelled; nothing was changed")
 
-    def _on_found(self, head: int, findings: list[ProjectFinding]) -> None:
+    def _on_findings(self, head: int, findings: list[ProjectFinding]) -> None:
         self._head = head
-        self.look.setEnabled(True)
+        self.check.setEnabled(True)
         order = list(Severity)
-        self._found = sorted(findings, key=lambda item: order.index(item.finding.severity))
+        self._findings = sorted(findings, key=lambda item: order.index(item.finding.severity))
         self._said.setText(count_of(len(findings), "finding") if findings else "Nothing suspicious was found.")
         self._tell_age()  # steps may have been made while it looked
-        self.table.setRowCount(len(self._found))
-        for row, item in enumerate(self._found):
+        self.table.setRowCount(len(self._findings))
+        for row, item in enumerate(self._findings):
             name = QTableWidgetItem(item.finding.micrograph or "(all)")
             text = QTableWidgetItem(with_units(item.finding.message))
             for cell in (name, text):
@@ -128,7 +128,7 @@ class CheckPanel(QWidget):
         self._show_mend()
 
     def _on_clicked(self, row: int, _column: int) -> None:
-        item = self._found[row]
+        item = self._findings[row]
         where = item.micrograph
         if where is None:
             return
@@ -140,7 +140,7 @@ class CheckPanel(QWidget):
 
     def _mendable(self) -> list[ProjectFinding]:
         rows = {index.row() for index in self.table.selectionModel().selectedRows()}
-        chosen = [self._found[row] for row in sorted(rows)] or self._found
+        chosen = [self._findings[row] for row in sorted(rows)] or self._findings
         return [item for item in chosen if item.finding.mend is not Mend.NONE]
 
     def _show_mend(self) -> None:
@@ -169,5 +169,5 @@ class CheckPanel(QWidget):
         self._tell_age()
 
     def _tell_age(self) -> None:
-        if self._found and self._bench.session.store.head != self._head:
-            self._said.setText(f"{count_of(len(self._found), 'finding')}, from before your last steps: look again")
+        if self._findings and self._bench.session.store.head != self._head:
+            self._said.setText(f"{count_of(len(self._findings), 'finding')}, from before your last steps: look again")

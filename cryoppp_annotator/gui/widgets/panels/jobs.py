@@ -155,7 +155,10 @@ class JobsPanel(QWidget):
         self._tell_where()
 
     def _tell_where(self) -> None:
-        words = ["Fills the project's cache, so that every micrograph opens denoised at once", self._bench.run_on.told]
+        words = [
+            "Fills the project's cache, so that every micrograph opens denoised at once",
+            self._bench.run_on.tooltip,
+        ]
         self._denoise.setToolTip("\n".join(word for word in words if word))
 
     def refresh(self) -> None:

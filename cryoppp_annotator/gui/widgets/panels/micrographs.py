@@ -98,9 +98,9 @@ class MicrographsPanel(QWidget):
         layout.addWidget(self.table, 1)
         layout.addWidget(self._count)
         layout.addWidget(self.plot)
-        self._told = QElidingLabel()
-        self._told.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        layout.addWidget(self._told)
+        self._message = QElidingLabel()
+        self._message.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        layout.addWidget(self._message)
         kept = QElidingLabel(f"kept in …/{bench.session.store.folder.parent.name}/{bench.session.store.folder.name}")
         kept.setToolTip(f"Every step is saved in {bench.session.store.folder}")
         kept.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
@@ -234,8 +234,8 @@ class MicrographsPanel(QWidget):
     def _show_plot(self) -> None:
         self.plot.show_counts(self._session.micrographs, self.model.above, self._session.current_id)
         text = "" if self.plot.isHidden() else self.plot.text()
-        self._told.setText(text or " ")  # the line keeps its height
-        self._told.setToolTip(text)
+        self._message.setText(text or " ")  # the line keeps its height
+        self._message.setToolTip(text)
 
     def _on_changed(self, _announcement: Announcement) -> None:
         self._show_counts()

@@ -45,8 +45,8 @@ class BoxChoice(QWidget):
             "Pixels of the boxes that are classified; auto: so coarse that a box has at most 64 px.\n"
             "Finer ones show finer detail and take longer"
         )
-        self.told = QLabel()
-        self.told.setWordWrap(True)
+        self.message = QLabel()
+        self.message.setWordWrap(True)
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setSpacing(4)
@@ -55,7 +55,7 @@ class BoxChoice(QWidget):
         grid.addWidget(QLabel("Pixels"), 1, 0)
         grid.addWidget(self.pixel, 1, 1)
         grid.setColumnStretch(1, 1)
-        grid.addWidget(self.told, 2, 0, 1, 3)
+        grid.addWidget(self.message, 2, 0, 1, 3)
         self.hide()
         self._unit = ""
         self._coarsest_A: float | None = None  # asked ten times a change, and there may be 10,000 micrographs
@@ -129,9 +129,9 @@ class BoxChoice(QWidget):
                 f"{box_A:.0f} Å, {box_A / diameter_A:.2g} diameters = {made.box_px(self._pixel_A())} px of the "
                 f"micrographs, classified as {made.side} px of {made.pixel_size_A:.3g} Å"
             )
-        self.told.setText(text)
+        self.message.setText(text)
         colour = self._bench.ink("error" if why else "note")
         style = f"color: {colour};" if colour else ""
-        if style != self.told.styleSheet():
-            self.told.setStyleSheet(style)
+        if style != self.message.styleSheet():
+            self.message.setStyleSheet(style)
         self.fold.setToolTip(f"Box and pixel size.\nNow {text}")

@@ -87,8 +87,8 @@ class RunBox(QWidget):
         self.cancel = QToolButton()
         self.cancel.setText("✕")
         self.cancel.setToolTip("Cancel this classification; earlier ones stay")
-        self.told = QLabel()
-        self.told.setWordWrap(True)
+        self.message = QLabel()
+        self.message.setWordWrap(True)
         self.list = QComboBox()
         self.list.setToolTip("Classifications of this project; choosing one computes nothing")
         self.more = QPushButton("More")
@@ -111,10 +111,10 @@ class RunBox(QWidget):
         self.unsaved.saved.connect(self._on_saved)
         self.list.activated.connect(self._on_list)
         #: Looks whether the shown run is out of date, when edits pause.
-        self._look = QTimer(self)
-        self._look.setSingleShot(True)
-        self._look.setInterval(1200)
-        self._look.timeout.connect(self._look_whether_outdated)
+        self._compare_timer = QTimer(self)
+        self._compare_timer.setSingleShot(True)
+        self._compare_timer.setInterval(1200)
+        self._compare_timer.timeout.connect(self._compare_with_picks)
         bench.bridge.ticked.connect(self._on_tick)
         bench.session.changed.connect(self._on_changed)
         bench.run_on.changed.connect(self.refresh)
@@ -148,16 +148,16 @@ class RunBox(QWidget):
         layout.addWidget(self.boxes)
         layout.addWidget(self.question)
         layout.addWidget(self._progress)
-        layout.addWidget(self.told)
+        layout.addWidget(self.message)
         layout.addLayout(shown)
         layout.addWidget(self._old)
         layout.addWidget(self.unsaved)
-        for widget in (self._progress, self._old, self.told):
+        for widget in (self._progress, self._old, self.message):
             widget.hide()
 
     def close_panel(self) -> None:
         """Stop following the session."""
-        self._look.stop()
+        self._compare_timer.stop()
         self.question.close_panel()
         self.boxes.close_panel()
         self.unsaved.close_panel()
@@ -214,7 +214,7 @@ class RunBox(QWidget):
         self.start.setToolTip(
             self.why_not_so()
             or f"Sorts {n:,} accepted and undecided picks by what they look like, in the background\n"
-            f"{self._bench.run_on.told}".rstrip()
+            f"{self._bench.run_on.tooltip}".rstrip()
         )
         self.number.setToolTip(f"How many classes; auto: about sixty picks each, now {n_classes_for(n)}")
         self._progress.setVisible(self.running)
@@ -242,8 +242,8 @@ class RunBox(QWidget):
         self.picks.setVisible(True)
 
     def _tell(self, text: str, level: str = "info") -> None:
-        self.told.setText(with_units(text))
-        self.told.setVisible(bool(text))
+        self.message.setText(with_units(text))
+        self.message.setVisible(bool(text))
         if level != self._level:  # a style sheet costs as much as a commit
             self._level = level
             self._colour()
@@ -251,7 +251,7 @@ class RunBox(QWidget):
     def _colour(self) -> None:
         self.outdated.setStyleSheet(f"color: {self._bench.ink('warning')};")
         colour = self._bench.ink(self._level)
-        self.told.setStyleSheet(f"color: {colour};" if colour else "")
+        self.message.setStyleSheet(f"color: {colour};" if colour else "")
 
     # ------------------------------------------------------------------ a run
 
@@ -404,7 +404,7 @@ class RunBox(QWidget):
                 self.list.setCurrentIndex(self.list.findData(run.id))
         self.chosen.emit(run)
         self._old.hide()
-        self._look.start()
+        self._compare_timer.start()
 
     def forget(self, run: ClassRun) -> None:
         """A run was taken out of the project."""
@@ -426,10 +426,10 @@ class RunBox(QWidget):
         if announcement.kind == "refresh":
             self.reread()
         if announcement.touches(Table.PARTICLE) or announcement.touches(Table.PICK_SET):
-            self._look.start()
+            self._compare_timer.start()
         self.refresh()
 
-    def _look_whether_outdated(self) -> None:
+    def _compare_with_picks(self) -> None:
         run, session = self.shown, self._session
         if run is None or self.running or not self.isVisible():
             return
@@ -442,10 +442,10 @@ class RunBox(QWidget):
             compare,
             title="compare the classes with the picks",
             quiet=True,
-            on_done=lambda counts: self._on_looked(asked, run, counts),
+            on_done=lambda counts: self._on_compared(asked, run, counts),
         )
 
-    def _on_looked(self, asked: int, run: ClassRun, counts: tuple[int, int, int]) -> None:
+    def _on_compared(self, asked: int, run: ClassRun, counts: tuple[int, int, int]) -> None:
         if asked != self._looked or self.shown is not run or self.running:
             return
         n = sum(counts)
@@ -461,7 +461,7 @@ class RunBox(QWidget):
     def showEvent(self, event: object) -> None:
         """Look again whether the shown run is out of date."""
         super().showEvent(event)
-        self._look.start()
+        self._compare_timer.start()
 
 
 def _label(run: ClassRun) -> str:

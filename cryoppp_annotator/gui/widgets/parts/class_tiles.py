@@ -217,9 +217,9 @@ class TileView(QListView):
     opened = Signal(QModelIndex)  # double click or Enter
     seen = Signal()  # other tiles are in sight
 
-    def __init__(self, columns_at_least: int, wanted_width: int) -> None:
+    def __init__(self, columns_at_least: int, least_width: int) -> None:
         super().__init__()
-        self._columns, self._wanted = columns_at_least, wanted_width
+        self._columns, self._least_width = columns_at_least, least_width
         self.setViewMode(QListView.ViewMode.IconMode)
         self.setMovement(QListView.Movement.Static)
         self.setResizeMode(QListView.ResizeMode.Adjust)
@@ -258,13 +258,13 @@ class TileView(QListView):
             return
         step = -1 if event.angleDelta().y() > 0 else 1
         self._columns = max(1, min(10, self._in_a_row() + step))
-        self._wanted = max(40, (self.viewport().width() - 2) // self._columns)
+        self._least_width = max(40, (self.viewport().width() - 2) // self._columns)
         self.fit()
         self.seen.emit()
 
     def _in_a_row(self) -> int:
         room = self.viewport().width() - 2
-        return max(self._columns, room // self._wanted)
+        return max(self._columns, room // self._least_width)
 
     def has_keyboard(self) -> bool:
         """Whether keys are for it."""

@@ -195,9 +195,9 @@ class ProposeBox(QGroupBox):
         why = missing or ("open a micrograph first" if current is None else current.problem)
         self.here.setEnabled(not why)
         run_on = self._bench.run_on
-        self.here.setToolTip(why or ". ".join(words for words in (_HERE, run_on.told_here) if words))
+        self.here.setToolTip(why or ". ".join(words for words in (_HERE, run_on.tooltip_here) if words))
         self.everywhere.setEnabled(not missing)
-        self.everywhere.setToolTip(missing or "\n".join(words for words in (_EVERYWHERE, run_on.told) if words))
+        self.everywhere.setToolTip(missing or "\n".join(words for words in (_EVERYWHERE, run_on.tooltip) if words))
 
     def _on_whole(self) -> None:
         side_px = float(self.box_px.value()) if self.whole.isChecked() else 0.0

@@ -297,7 +297,7 @@ class RegionsBox(QGroupBox):
         self._looking = bench.runner.submit(
             partial(regions.find, session, micrographs, bright=is_bright(session)),
             title=f"find carbon and ice on {where}",
-            on_done=self._on_found,
+            on_done=self._on_detected,
             on_failed=bench.job_failed,
         )
         bench.bridge.ticked.connect(self._on_tick)
@@ -311,7 +311,7 @@ class RegionsBox(QGroupBox):
             self._bench.bridge.ticked.disconnect(self._on_tick)
             self._show_buttons()
 
-    def _on_found(self, detected: regions.Found) -> None:
+    def _on_detected(self, detected: regions.Found) -> None:
         self._bench.guarded(lambda: regions.enter_found(self._session, detected, self._bench.say))
 
     def _on_reject(self) -> None:
