@@ -33,6 +33,7 @@ from ..model.coordinates import Orientation
 from ..session.core import opening
 from ..session.core.session import Session
 from .bridge import Bridge
+from .panel import Follower, followers
 from .run_on import RunOn
 from .widgets.dialogs.exporting import ExportDialog
 from .widgets.dialogs.help import HelpDialog
@@ -74,7 +75,7 @@ class Annotator(QWidget):
         self.run_on = RunOn()
         self._opening: Job | None = None
         self._docks: list[QWidget] = []
-        self._panels: list[QWidget] = []
+        self._panels: list[Follower] = []
         self._menu: QMenu | None = None
         self._docked = False
         self._awaiting = {"picture", "import"}
@@ -131,13 +132,12 @@ class Annotator(QWidget):
     def _on_demo(self) -> None:
         self._stop_opening()
         self._start_message.setText("making six simulated micrographs …")
-        self._opening = self.runner.submit(
+        self._opening = self.bridge.start(
             lambda context: demo.build(context=context),
             title="make the demo",
             on_done=lambda made: self.open_path(made.project),
             on_failed=self._on_open_failed,
         )
-        self.bridge.ticked.emit()
 
     def dragEnterEvent(self, event: object) -> None:
         """Take files and folders."""
@@ -170,13 +170,12 @@ class Annotator(QWidget):
             return session, plan
 
         self._start_message.setText(f"opening {path} …")
-        self._opening = self.runner.submit(
+        self._opening = self.bridge.start(
             work,
             title=f"open {path.name}",
             on_done=lambda project: self._on_opened(*project),
             on_failed=self._on_open_failed,
         )
-        self.bridge.ticked.emit()
 
     def _stop_opening(self) -> None:
         """Something else was chosen: what is still being opened (or made) is not wanted any more."""
@@ -272,13 +271,10 @@ class Annotator(QWidget):
         layout.setContentsMargins(2, 10, 2, 2)  # napari's title bar covers the first few pixels
         layout.addLayout(self._top_row(bench))
         self.tabs = tabs = QTabWidget()
-        pick, check, history, jobs = PickPanel(bench), CheckPanel(bench), HistoryPanel(bench), JobsPanel(bench)
-        self.classes = ClassesPanel(bench)
-        tabs.addTab(pick, "Pick")
-        tabs.addTab(self.classes, "Classes")
-        tabs.addTab(check, "Check")
-        tabs.addTab(history, "History")
-        tabs.addTab(jobs, "Jobs")
+        self.pick, self.classes = PickPanel(bench), ClassesPanel(bench)
+        self.check, self.history, self.jobs = CheckPanel(bench), HistoryPanel(bench), JobsPanel(bench)
+        for panel in (self.pick, self.classes, self.check, self.history, self.jobs):
+            tabs.addTab(panel, panel.title)
         layout.addWidget(tabs, 1)
         micrographs, status = MicrographsPanel(bench), StatusLine(bench)
         window = self.viewer.window
@@ -289,10 +285,9 @@ class Annotator(QWidget):
         # a line of text needs no title bar
         self._docks[1].setTitleBarWidget(QWidget())
         self._docks[1].setFixedHeight(status.height() + 6)
-        self._panels = [pick, self.classes, check, history, micrographs]
-        self.pick, self.check, self.history, self.jobs = pick, check, history, jobs
-        self.classes.run.chosen.connect(pick.by_class.show_run)
-        pick.by_class.show_run(self.classes.run.shown)
+        self._panels = [panel for root in (page, micrographs, status) for panel in followers(root)]
+        self.classes.run.chosen.connect(self.pick.by_class.show_run)
+        self.pick.by_class.show_run(self.classes.run.shown)
         self.micrographs, self.status = micrographs, status
         self._stack.addWidget(page)
         self._stack.setCurrentWidget(page)
@@ -398,7 +393,7 @@ class Annotator(QWidget):
         if bench is None:
             return
         for panel in self._panels:
-            panel.close_panel()  # type: ignore[attr-defined]
+            panel.close_panel()
         bench.close()
         if is_alive(self) and is_alive(bench.window):
             self._take_down([result.run.name for result in self.classes.run.unsaved.held])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from ..jobs.runner import Runner
+from ..jobs.runner import Job, Runner
 
 
 class Bridge(QObject):
@@ -27,6 +30,20 @@ class Bridge(QObject):
         # emitted in a worker, received here: Qt queues it
         self._woken.connect(self._on_woken)
         runner.wake = self._wake
+
+    def start(self, work: Callable[..., Any], **options: Any) -> Job:
+        """Run ``work(context=JobContext)`` in the background, and show at once that it has begun.
+
+        Parameters
+        ----------
+        work : callable
+        **options
+            As :meth:`Runner.submit` takes them.
+        """
+        job = self._runner.submit(work, **options)
+        if not job.quiet:
+            self.ticked.emit()
+        return job
 
     def _wake(self) -> None:
         self._woken.emit()

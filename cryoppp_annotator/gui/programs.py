@@ -48,7 +48,7 @@ class Programs(QObject):
             context.check()
             return engine.status()
 
-        self._bench.runner.submit(
+        self._bench.start(
             ask_program,
             title=f"look for the program of the picker {picker}",
             on_done=partial(self._on_status, picker),

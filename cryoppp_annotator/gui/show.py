@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
+
+from napari import Viewer
 
 from .. import extensions
 from ..api import Denoiser
 from ..errors import EngineError
+from ..jobs.runner import Job, Runner
 from ..model.curation import Change
 from ..model.micrograph import Micrograph
 from ..model.picture import Picture
 from ..session.core import watch
+from ..session.core.focus import Focus
+from ..session.core.session import Session
 from ..session.pictures.denoiser import DEFAULT, parameters_of
 from ..session.pictures.display import Key, Pictures, View
+from .layers.picture import PictureLayer
 from .preferences import keep_preference, preference
-
-if TYPE_CHECKING:
-    from .workbench import Workbench
+from .viewport import Viewport
+from .widgets.parts.overlay import Overlay
 
 WELCOME = (
     "Click adds a pick, drag moves it, right click or {reject} rejects, {accept} accepts, {undo} undoes.\n"
@@ -29,18 +34,47 @@ WELCOME = (
 _METHOD, _NUMBERS = "denoiser", "denoiser parameters"
 
 
+class Stage(Protocol):
+    """What the pictures are shown on: the part of the workbench that this file knows."""
+
+    session: Session
+    runner: Runner
+    focus: Focus
+    viewer: Viewer
+    picture_layer: PictureLayer
+    viewport: Viewport
+    overlay: Overlay
+    picture_shown: Any  # Qt signals
+    view_changed: Any
+
+    def start(self, work: Callable[..., Any], *, title: str, **options: Any) -> Job:
+        """Run work in the background."""
+
+    def guarded(self, edit: Callable[[], object]) -> bool:
+        """Do an edit; a refusal is said."""
+
+    def say(self, text: str, level: str = "info", about: str = "") -> None:
+        """Put a line into the status bar."""
+
+    def over(self, about: str) -> None:
+        """Take the line away that is about something which is over."""
+
+    def world(self) -> tuple[float, str]:
+        """World units per micrograph px, and which."""
+
+
 class Show:
     """The picture flow of one workbench.
 
     Parameters
     ----------
-    bench : Workbench
+    bench : Stage
         Its signals are sent from here.
     welcome : bool
         Explain the window on the canvas until something was done.
     """
 
-    def __init__(self, bench: Workbench, *, welcome: bool) -> None:
+    def __init__(self, bench: Stage, *, welcome: bool) -> None:
         self._bench, self._session = bench, bench.session
         self.methods = extensions.denoisers()
         denoiser = _chosen(self.methods)
@@ -177,7 +211,7 @@ class Show:
         def take_note(news: watch.FileNews) -> None:
             self._bench.guarded(lambda: watch.note(session, news))
 
-        self._bench.runner.submit(
+        self._bench.start(
             lambda context: watch.look(session, [current], context=context),
             title=f"look again at {current.name}",
             on_done=take_note,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from napari import Viewer
@@ -467,6 +467,35 @@ class Workbench(QObject):
     def _export(self) -> None:
         self.say("everything is saved already; this writes coordinate files", "info")
         self.export_requested.emit()
+
+    def start(
+        self,
+        work: Callable[..., Any],
+        *,
+        title: str,
+        on_done: Callable[[Any], object] | None = None,
+        on_failed: Callable[[Job], object] | None = None,
+        quiet: bool = False,
+        **options: Any,
+    ) -> Job:
+        """Run ``work(context=JobContext)`` in the background.
+
+        Parameters
+        ----------
+        work : callable
+        title : str
+            What the Jobs tab calls it.
+        on_done : callable, optional
+            Gets the result, in Qt's thread; not called for a job that was cancelled.
+        on_failed : callable, optional
+            Gets the job; by default the failure is said in the status line, unless the job is quiet.
+        quiet : bool
+            The Jobs tab lists it only where it fails.
+        **options
+            The rest of :meth:`Runner.submit`.
+        """
+        failed = on_failed if on_failed is not None or quiet else self.job_failed
+        return self.bridge.start(work, title=title, on_done=on_done, on_failed=failed, quiet=quiet, **options)
 
     def cancel(self, job: Job) -> None:
         """Stop a job, and say what becomes of what it has done."""

@@ -79,14 +79,12 @@ class UnsavedBox(QWidget):
         result, session = self.held[0], self._session
         self._saving = True
         self._show()
-        self._bench.runner.submit(
+        self._bench.start(
             lambda context: decide.save(session, result, context=context),
             title="save the classes",
             on_done=lambda saved: session.when_free(lambda: self._enter(result, saved)),
-            on_failed=self._bench.job_failed,
             on_end=self._on_end,
         )
-        self._bench.bridge.ticked.emit()
 
     def _on_end(self, job: Job) -> None:
         if job.state is not JobState.DONE:  # else it is entered, perhaps later

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from qtpy.QtWidgets import (
@@ -27,6 +26,7 @@ from ....session.core.edits import count_of
 from ....session.files import exporting, linting
 from ....session.files.as_imported import write_back
 from ....session.files.linting import ProjectFinding
+from ...latest import Latest
 from ...workbench import Workbench
 from .importing import FRAMES
 
@@ -49,7 +49,7 @@ class ExportDialog(QDialog):
         super().__init__(parent)
         self._bench = bench
         self._findings: list[ProjectFinding] = []
-        self._asked = 0
+        self._latest = Latest()
         self.setWindowTitle("Export picks")
         self.setMinimumWidth(600)
         self.format = QComboBox()
@@ -150,39 +150,36 @@ class ExportDialog(QDialog):
         decisions = exporting.DECISIONS[self.decisions.currentText()]
         box = self.box_size.value() or None
         self.mend.hide()
-        self._asked += 1
-        bench.runner.submit(
+        self._latest.ask()
+        bench.start(
             # without the images: the line must be there before the button is pressed
             lambda context: linting.lint(session, decisions=decisions, look=False, box_size_px=box, context=context),
             title="look for problems",
             quiet=True,
-            on_done=partial(self._on_findings, self._asked),
-            on_failed=partial(self._on_check_failed, self._asked),
+            on_done=self._latest.only(self._on_findings),
+            on_failed=self._latest.only(self._on_check_failed),
         )
 
     def _forget(self, _result: int) -> None:
         """The dialog is closing: what is still being looked for is not wanted any more."""
-        self._asked += 1
+        self._latest.forget()
 
-    def _on_findings(self, asked: int, findings: list[ProjectFinding]) -> None:
-        if asked != self._asked:
-            return  # other picks were chosen meanwhile: these findings are not about them
+    def _on_findings(self, findings: list[ProjectFinding]) -> None:
         self._findings = findings
         self.lint.setText(linting.one_line(findings))
         n = linting.n_mendable(findings)
         self.mend.setVisible(n > 0)
         self.mend.setText(f"Mend: reject {count_of(n)}")
 
-    def _on_check_failed(self, asked: int, job: Job) -> None:
-        if asked == self._asked:
-            self.lint.setText(f"looking for problems failed: {job.error}")
+    def _on_check_failed(self, job: Job) -> None:
+        self.lint.setText(f"looking for problems failed: {job.error}")
 
     def _on_mend(self) -> None:
-        over = partial(self._on_mended, self._asked)
+        over = self._latest.only(self._on_mended)
         self._bench.guarded(lambda: linting.mend(self._bench.session, self._findings, over))
 
-    def _on_mended(self, asked: int, committed: object) -> None:
-        if committed is not None and asked == self._asked:
+    def _on_mended(self, committed: object) -> None:
+        if committed is not None:
             self._on_choice()
 
     def _on_browse(self) -> None:
@@ -220,6 +217,5 @@ class ExportDialog(QDialog):
             bench.say(f"exported {count_of(report.n_picks)} on {where} to {out}{notes}")
             bench.exported.emit()
 
-        bench.runner.submit(work, title=f"export to {out.name}", on_done=done, on_failed=bench.job_failed)
-        bench.bridge.ticked.emit()
+        bench.start(work, title=f"export to {out.name}", on_done=done)
         self.accept()

@@ -40,6 +40,7 @@ from ....session.core.edits import count_of, past
 from ....session.files import importing
 from ....session.files.two_readings import Comparison, compare
 from ...keys import with_units
+from ...latest import Latest
 from ...workbench import Workbench
 
 AUTO = "recognise it"
@@ -92,7 +93,7 @@ class ImportDialog(QDialog):
         self._bench = bench
         self._paths: list[Path] = []
         self._plans: list[importing.ImportPlan] = []
-        self._asked = 0
+        self._latest = Latest()
         self._classes: ClassSet | None = None
         self.setWindowTitle("Import picks")
         self.setMinimumWidth(620)
@@ -192,7 +193,7 @@ class ImportDialog(QDialog):
 
     def _read(self, *_: object) -> None:
         self._plans, self._classes = [], None
-        self._asked += 1
+        self._latest.ask()
         if not self._paths:
             self._show()
             return
@@ -210,29 +211,26 @@ class ImportDialog(QDialog):
             picks = paths if class_set is None else [path for path in paths if not _is_of_classes(path)]
             return importing.read_many(session, picks, context=context, **words), class_set
 
-        self._bench.runner.submit(
+        self._bench.start(
             work,
             title=_reading(paths),
-            on_done=partial(self._on_read, self._asked),
-            on_failed=partial(self._on_failed, self._asked),
+            on_done=self._latest.only(self._on_read),
+            on_failed=self._latest.only(self._on_failed),
         )
-        self._bench.bridge.ticked.emit()
 
     def _forget(self, _result: int) -> None:
         """The dialog is closing: what is still being read is not wanted any more."""
-        self._asked += 1
+        self._latest.forget()
 
-    def _on_read(self, asked: int, contents: tuple[list[importing.ImportPlan], ClassSet | None]) -> None:
-        if asked == self._asked:  # else another file was chosen meanwhile
-            before, (self._plans, self._classes) = self._classes, contents
-            if self._classes is not None and self._classes != before:
-                picks_here = any(self._bench.session.counts().values())
-                self.what.setCurrentText(What.CLASSES if picks_here else What.BOTH)
-            self._show()
+    def _on_read(self, contents: tuple[list[importing.ImportPlan], ClassSet | None]) -> None:
+        before, (self._plans, self._classes) = self._classes, contents
+        if self._classes is not None and self._classes != before:
+            picks_here = any(self._bench.session.counts().values())
+            self.what.setCurrentText(What.CLASSES if picks_here else What.BOTH)
+        self._show()
 
-    def _on_failed(self, asked: int, job: Job) -> None:
-        if asked == self._asked:
-            self._show(str(job.error))
+    def _on_failed(self, job: Job) -> None:
+        self._show(str(job.error))
 
     def _chosen_contents(self) -> What:
         return What.PICKS if self._classes is None else What(self.what.currentText())
@@ -312,13 +310,12 @@ def start_import(bench: Workbench, path: Path, *, decision: Decision = Decision.
         bench.say(str(job.error), "error")
         bench.imported.emit()
 
-    bench.runner.submit(
+    bench.start(
         lambda context: importing.read_many(session, [path], context=context),
         title=_reading([path]),
         on_done=lambda plans: enter_all(bench, plans, decision),
         on_failed=failed,
     )
-    bench.bridge.ticked.emit()
 
 
 Entered = Callable[[importing.ImportPlan], object]
@@ -339,7 +336,7 @@ def enter_all(
         if not plan.contradicted:
             _enter(bench, plan, decision, entered)
             continue
-        bench.runner.submit(
+        bench.start(
             partial(compare, session, plan),
             title="draw both readings",
             quiet=True,

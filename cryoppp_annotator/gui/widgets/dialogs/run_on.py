@@ -141,7 +141,7 @@ class RunOnBox(QWidget):
 
         self._tested = address
         self._tell("Testing …", "note")
-        self._job = self._bench.runner.submit(
+        self._job = self._bench.start(
             work,
             title=f"test the cluster at {address}",
             quiet=True,
@@ -151,7 +151,6 @@ class RunOnBox(QWidget):
             on_end=self._on_end,
         )
         self._enable()
-        self._bench.bridge.ticked.emit()
 
     def _on_tested(self, address: str, answer: ClusterSize | EngineError) -> None:
         if address != self._choice.address:

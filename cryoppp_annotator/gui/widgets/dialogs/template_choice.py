@@ -177,11 +177,8 @@ class TemplateChoice(QWidget):
         self._make(f"templates of {path.name}", work)
 
     def _make(self, title: str, work: partial[Made]) -> None:
-        self._job = self._bench.runner.submit(
-            work, title=title, on_done=self._on_made, on_failed=self._bench.job_failed
-        )
+        self._job = self._bench.start(work, title=title, on_done=self._on_made)
         self.refresh()
-        self._bench.bridge.ticked.emit()
 
     def _on_made(self, made: Made) -> None:
         self._bench.say(made.told)

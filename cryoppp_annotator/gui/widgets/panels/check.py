@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
@@ -35,6 +37,8 @@ class CheckPanel(QWidget):
     ----------
     bench : Workbench
     """
+
+    title: ClassVar[str] = "Check"
 
     def __init__(self, bench: Workbench) -> None:
         super().__init__()
@@ -87,13 +91,12 @@ class CheckPanel(QWidget):
         self._said.setText("looking …")
         session, with_images = self._bench.session, self._images.isChecked()
         head = session.store.head
-        self._job = self._bench.runner.submit(
+        self._job = self._bench.start(
             lambda context: linting.lint(session, look=with_images, context=context),
             title="look for problems",
             on_done=lambda findings: self._on_findings(head, findings),
             on_failed=self._on_failed,
         )
-        self._bench.bridge.ticked.emit()
 
     def _on_failed(self, job: object) -> None:
         self.check.setEnabled(True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +62,8 @@ class ClassesPanel(QWidget):
     bench : Workbench
     """
 
+    title: ClassVar[str] = "Classes"
+
     def __init__(self, bench: Workbench) -> None:
         super().__init__()
         self._bench = bench
@@ -101,8 +104,6 @@ class ClassesPanel(QWidget):
 
     def close_panel(self) -> None:
         """Stop following the session."""
-        self.run.close_panel()
-        self.particles.close_panel()
         self._bench.takers = [t for t in self._bench.takers if t not in (self, self.particles)]
         self._bench.particles_layer.class_of = None
         self._session.changed.disconnect(self._on_changed)
@@ -205,7 +206,7 @@ class ClassesPanel(QWidget):
             self._after_showing()
             return
         session, self._missed = self._session, []
-        self._job = self._bench.runner.submit(
+        self._job = self._bench.start(
             lambda context: load_pictures(session, run, context=context),
             title=f"read classes of {run.name}",
             quiet=True,

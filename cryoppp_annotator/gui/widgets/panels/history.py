@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -30,6 +32,8 @@ class HistoryPanel(QWidget):
     ----------
     bench : Workbench
     """
+
+    title: ClassVar[str] = "History"
 
     def __init__(self, bench: Workbench) -> None:
         super().__init__()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QTextCursor
 from qtpy.QtWidgets import (
@@ -128,6 +130,8 @@ class JobsPanel(QWidget):
     ----------
     bench : Workbench
     """
+
+    title: ClassVar[str] = "Jobs"
 
     def __init__(self, bench: Workbench) -> None:
         super().__init__()

@@ -28,6 +28,7 @@ from ....errors import AnnotatorError
 from ....model.micrograph import MicrographState
 from ....session.core.edits import count_of
 from ....session.core.session import Announcement
+from ...latest import Latest
 from ...models.micrograph_table import FILTERS, MicrographTable, bold
 from ...workbench import Workbench
 from .dataset import DatasetPlot
@@ -82,8 +83,7 @@ class MicrographsPanel(QWidget):
         self.table = self._make_table()
         self.plot = DatasetPlot()
         self.plot.chosen.connect(self._go)
-        self._closed = False
-        self._asked: object = None
+        self._latest = Latest()
         self._above_timer = QTimer(self)
         self._above_timer.setSingleShot(True)
         self._above_timer.setInterval(120)
@@ -119,7 +119,7 @@ class MicrographsPanel(QWidget):
 
     def close_panel(self) -> None:
         """Stop following the session."""
-        self._closed = True
+        self._latest.close()
         self._above_timer.stop()
         self._bench.focus.threshold_changed.disconnect(self._on_threshold)
         self.model.close()
@@ -205,31 +205,21 @@ class MicrographsPanel(QWidget):
         focus, store = self._bench.focus, self._session.store
         hidden = focus.hidden()
         if not hidden:
-            self._on_above(None, None)
-            return
-        key = (store.head, hidden)
-        if key == self._asked:
-            return
-        self._asked = key
-        self._bench.runner.submit(
-            lambda context: store.count_drawn(hidden),
-            title="count candidates above the threshold",
-            on_done=lambda above: self._on_above(key, above),
-            on_failed=lambda _job: self._on_not_counted(key),
-            quiet=True,
-        )
+            self._latest.forget()
+            self._on_above(None)
+        elif self._latest.ask((store.head, hidden)):
+            self._bench.start(
+                lambda context: store.count_drawn(hidden),
+                title="count candidates above the threshold",
+                on_done=self._latest.only(self._on_above),
+                on_failed=self._latest.only(lambda _job: self._latest.forget()),  # asked again with the next step
+                quiet=True,
+            )
 
-    def _on_above(self, key: object, above: dict[int, int] | None) -> None:
-        if self._closed or (key is not None and key != self._asked):
-            return  # the project was closed, or the threshold has moved on
-        self._asked = key
+    def _on_above(self, above: dict[int, int] | None) -> None:
         self.model.set_above(above)
         self._fit_numbers()
         self._show_plot()
-
-    def _on_not_counted(self, key: object) -> None:
-        if self._asked == key:
-            self._asked = None  # asked again with the next step
 
     def _show_plot(self) -> None:
         self.plot.show_counts(self._session.micrographs, self.model.above, self._session.current_id)

@@ -25,6 +25,7 @@ from ....model.curation import Change, Decision, Reason, Table
 from ....session.classes.browse import RunMembers, classes_of, decide_picks
 from ....session.classes.crops import cut_crops
 from ....session.core.edits import count_of
+from ...latest import Latest
 from ...models.class_model import TILE
 from ...models.member_model import MemberModel, MemberTile
 from ...workbench import Workbench
@@ -116,7 +117,7 @@ class ParticleGallery(QWidget):
         self._members: RunMembers | None = None
         self.numbers: list[int] = []
         self._invert = True
-        self._asked = 0
+        self._latest = Latest()
         self._job: Job | None = None
         self._before: dict[int, Decision] = {}
         self._clicked: tuple[int, Decision, Decision] | None = None
@@ -230,13 +231,13 @@ class ParticleGallery(QWidget):
 
     def _forget_pictures(self) -> None:
         """Pictures are to be cut anew; those that are still on their way are as the ones before."""
-        self._asked += 1
+        self._latest.ask()
         if self._job is not None:
             self._job.cancel()
         self.model.forget_pictures()
 
     def _on_pictures(self, asked: int, ids: NDArray[np.int64], greys: NDArray[np.uint8]) -> None:
-        if asked == self._asked:
+        if self._latest.holds(asked):
             self.model.add_pictures(ids, greys)
 
     def _ask_for_pictures(self) -> None:
@@ -247,7 +248,7 @@ class ParticleGallery(QWidget):
         missing = self.model.missing(self.view.rows_in_sight(ahead=1))
         if not len(missing):
             return
-        session, invert, post, asked = self._session, self._invert, self._post, self._asked
+        session, invert, post, asked = self._session, self._invert, self._post, self._latest.number
 
         def hand_on(ids: NDArray[np.int64], greys: NDArray[np.uint8]) -> None:
             post.arrived.emit(asked, ids, greys)
@@ -255,7 +256,7 @@ class ParticleGallery(QWidget):
         def work(context: JobContext) -> dict[int, str]:
             return cut_crops(session, missing, invert=invert, on_some=hand_on, context=context)
 
-        self._job = self._bench.runner.submit(
+        self._job = self._bench.start(
             work,
             title="cut out particles",
             quiet=True,

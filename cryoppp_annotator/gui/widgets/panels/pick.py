@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QSignalBlocker, Qt, QTimer
@@ -25,6 +27,7 @@ from ....session.core.edits import count_of
 from ....session.core.session import Announcement
 from ....store.store import Selector
 from ...keys import with_units
+from ...latest import Latest
 from ...layers.styles import WORDS
 from ...workbench import Workbench
 from ..parts.by_class import ByClassRow
@@ -47,13 +50,14 @@ class PickPanel(QScrollArea):
     bench : Workbench
     """
 
+    title: ClassVar[str] = "Pick"
+
     def __init__(self, bench: Workbench) -> None:
         super().__init__()
         self._bench = bench
         self._threshold_chosen = False
         self._scale: tuple[int, ...] | None = None
         self._targets_shown: tuple[bool, dict[str, tuple[str, ...]]] | None = None
-        self._closed = False
         self._session = bench.session
         inner = QWidget()
         layout = QVBoxLayout(inner)
@@ -85,7 +89,7 @@ class PickPanel(QScrollArea):
         bench.focus.selection_changed.connect(self._show_selection)
         bench.hovered_changed.connect(self._show_selection)
         self._sides: tuple[tuple[int, float | None, int | None], tuple[int, int, int]] = ((-1, 0.0, None), (0, 0, 0))
-        self._asked: tuple[int, float | None, int | None] | None = None
+        self._latest = Latest()
         self._count_timer = QTimer(self)
         self._count_timer.setSingleShot(True)
         self._count_timer.setInterval(150)
@@ -95,11 +99,8 @@ class PickPanel(QScrollArea):
 
     def close_panel(self) -> None:
         """Stop following the session."""
-        self._closed = True
+        self._latest.close()
         self._count_timer.stop()
-        self.by_class.close_panel()
-        self.propose.close_panel()
-        self.regions.close_panel()
         self._session.changed.disconnect(self._on_changed)
         self._session.current_changed.disconnect(self.refresh)
 
@@ -400,13 +401,12 @@ class PickPanel(QScrollArea):
         only = self._bench.focus.pick_set
         scored = self._bench.focus.scored_sets()
         key = (self._session.store.head, value, only)
-        if self._sides[0] != key and self._asked != key:
-            self._asked = key
-            self._bench.runner.submit(
+        if self._sides[0] != key and self._latest.ask(key):
+            self._bench.start(
                 lambda context: self._session.store.count_undecided(value, only, scored),
                 title="count undecided picks",
-                on_done=lambda sides: self._on_sides(key, sides),
-                on_failed=lambda _job: self._on_not_counted(key),
+                on_done=self._latest.only(lambda sides: self._on_sides(key, sides)),
+                on_failed=self._latest.only(lambda _job: self._latest.forget()),  # asked again with the next step
                 quiet=True,
             )
         if only is None:
@@ -414,14 +414,8 @@ class PickPanel(QScrollArea):
         return self._sides[1]
 
     def _on_sides(self, key: tuple[int, float | None, int | None], sides: tuple[int, int, int]) -> None:
-        if key != self._asked or self._closed:
-            return  # the threshold has moved on: counts that come late must not replace those of the present one
         self._sides = (key, sides)
         self._show_counts()
-
-    def _on_not_counted(self, key: tuple[int, float | None, int | None]) -> None:
-        if key == self._asked:
-            self._asked = None  # asked again with the next step
 
 
 def _has_scores(delta: Delta) -> bool:

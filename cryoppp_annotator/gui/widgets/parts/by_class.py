@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QVBoxLayout, QWi
 from ....model.classes import ClassRun
 from ....model.curation import Decision
 from ....session.classes.undecided import Terms, decide_by_class, undecided_by_class
+from ...latest import Latest
 from ...workbench import Workbench
 
 _ACCEPT = "Undecided picks of this class that are drawn; one step, one undo"
@@ -30,7 +31,7 @@ class ByClassRow(QWidget):
         super().__init__()
         self._bench, self._session, self._scope = bench, bench.session, scope
         self._run: ClassRun | None = None
-        self._asked: object = None
+        self._latest = Latest()
         self._counts: dict[int, tuple[int, int]] = {}
         self._closed = False
         self.list = QComboBox()
@@ -58,6 +59,7 @@ class ByClassRow(QWidget):
     def close_panel(self) -> None:
         """Count no more."""
         self._closed = True
+        self._latest.close()
         self._timer.stop()
 
     def show_run(self, run: ClassRun | None) -> None:
@@ -77,25 +79,17 @@ class ByClassRow(QWidget):
 
     def _count(self) -> None:
         terms = self._terms()
-        key = (self._session.store.head, terms)
-        if key == self._asked:
+        if not self._latest.ask((self._session.store.head, terms)):
             return
-        self._asked = key
-        self._bench.runner.submit(
+        self._bench.start(
             lambda context: undecided_by_class(self._session.store, terms),
             title="count picks by class",
-            on_done=lambda counts: self._on_counted(key, counts),
-            on_failed=lambda _job: self._on_not_counted(key),
+            on_done=self._latest.only(self._on_counted),
+            on_failed=self._latest.only(lambda _job: self._latest.forget()),  # asked again with the next step
             quiet=True,
         )
 
-    def _on_not_counted(self, key: object) -> None:
-        if key == self._asked:
-            self._asked = None  # asked again with the next step
-
-    def _on_counted(self, key: object, counts: dict[int, tuple[int, int]]) -> None:
-        if key != self._asked or self._closed:
-            return  # of a state that is gone
+    def _on_counted(self, counts: dict[int, tuple[int, int]]) -> None:
         self._counts = counts
         chosen = self.list.currentData()
         with QSignalBlocker(self.list):

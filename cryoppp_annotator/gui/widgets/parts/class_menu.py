@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QMenu, QMessageBox
@@ -19,14 +19,29 @@ from ....session.classes.export import export_run
 from ....session.classes.other_programs import FrameDoubt, import_run
 from ....session.core.edits import count_of
 from ....session.files.two_readings import Comparison, compare
+from ...models.class_model import ClassModel
 from ...workbench import Workbench
 from ..dialogs.class_frame import ClassFrameDialog
-
-if TYPE_CHECKING:
-    from ..panels.classes import ClassesPanel
+from .class_run import RunBox
+from .class_tiles import ClassGallery
 
 #: Ends of the files that another program's classes come in.
 SUFFIXES = (".star", ".cs", ".mrcs", ".mrc")
+
+
+class ShownClasses(Protocol):
+    """What the menu asks of the tab that it belongs to."""
+
+    model: ClassModel
+    gallery: ClassGallery
+    run: RunBox
+
+    @property
+    def shown(self) -> ClassRun | None:
+        """The run whose classes are on the screen."""
+
+    def decide(self, numbers: Sequence[int], decision: Decision) -> None:
+        """Decide about all picks of classes, as one step."""
 
 
 class ClassMenu(QMenu):
@@ -35,10 +50,11 @@ class ClassMenu(QMenu):
     Parameters
     ----------
     bench : Workbench
-    panel : ClassesPanel
+    panel : ShownClasses
+        A widget, too: the menu opens on it.
     """
 
-    def __init__(self, bench: Workbench, panel: ClassesPanel) -> None:
+    def __init__(self, bench: Workbench, panel: ShownClasses) -> None:
         super().__init__(panel)
         self._bench = bench
         self._session = bench.session
@@ -144,13 +160,11 @@ class ClassMenu(QMenu):
         def work(context: JobContext) -> tuple[Path, ...]:
             return export_run(session, run, folder, context=context)
 
-        bench.runner.submit(
+        bench.start(
             work,
             title=f"export classes to {folder.name}",
-            on_failed=bench.job_failed,
             on_done=lambda files: bench.say(f"wrote {', '.join(file.name for file in files)} to {folder}"),
         )
-        bench.bridge.ticked.emit()
 
     def _on_import(self) -> None:
         chosen, _ = QFileDialog.getOpenFileNames(
@@ -171,13 +185,11 @@ class ClassMenu(QMenu):
             except FrameDoubt as doubt:
                 return doubt, compare(session, doubt.plan, context)
 
-        bench.runner.submit(
+        bench.start(
             work,
             title=f"import classes of {files[0].name}",
-            on_failed=bench.job_failed,
             on_done=lambda brought: self._on_imported(files, permissive, brought),
         )
-        bench.bridge.ticked.emit()
 
     def _on_imported(
         self,

@@ -30,6 +30,7 @@ from ....session.core.edits import count_of
 from ....session.core.polarity import is_bright
 from ....session.core.session import Announcement
 from ...keys import with_units
+from ...latest import Latest
 from ...workbench import Workbench
 from ..dialogs.class_unsaved import UnsavedBox
 from ..dialogs.size_question import SizeQuestion
@@ -64,7 +65,7 @@ class RunBox(QWidget):
         self._job: Job | None = None
         self._level = "info"
         self._watching = False  # whether the run that goes on was chosen to be seen
-        self._looked = 0
+        self._latest = Latest()
         self.runs: list[ClassRun] = []
         self.shown: ClassRun | None = None
         self._post = _Post()
@@ -158,9 +159,6 @@ class RunBox(QWidget):
     def close_panel(self) -> None:
         """Stop following the session."""
         self._compare_timer.stop()
-        self.question.close_panel()
-        self.boxes.close_panel()
-        self.unsaved.close_panel()
         self._bench.bridge.ticked.disconnect(self._on_tick)
         self._session.changed.disconnect(self._on_changed)
         self._bench.run_on.changed.disconnect(self.refresh)
@@ -274,7 +272,7 @@ class RunBox(QWidget):
         def work(context: JobContext) -> RunResult:
             return decide.classify_project(session, chosen, context=context, on_iteration=hand_on, scheduler=scheduler)
 
-        self._job = self._bench.runner.submit(
+        self._job = self._bench.start(
             work,
             title="classify picks",
             on_done=self._on_done,
@@ -287,7 +285,6 @@ class RunBox(QWidget):
         self.list.setCurrentIndex(0)
         self._tell("starting …")
         self.refresh()
-        self._bench.bridge.ticked.emit()
 
     def _on_cancel(self) -> None:
         if self._job is not None:
@@ -437,16 +434,16 @@ class RunBox(QWidget):
         def compare(context: JobContext) -> tuple[int, int, int]:
             return decide.changed_since(session, run)
 
-        self._looked = asked = self._looked + 1
-        self._bench.runner.submit(
+        self._latest.ask()
+        self._bench.start(
             compare,
             title="compare the classes with the picks",
             quiet=True,
-            on_done=lambda counts: self._on_compared(asked, run, counts),
+            on_done=self._latest.only(lambda counts: self._on_compared(run, counts)),
         )
 
-    def _on_compared(self, asked: int, run: ClassRun, counts: tuple[int, int, int]) -> None:
-        if asked != self._looked or self.shown is not run or self.running:
+    def _on_compared(self, run: ClassRun, counts: tuple[int, int, int]) -> None:
+        if self.shown is not run or self.running:
             return
         n = sum(counts)
         added, removed, moved = counts

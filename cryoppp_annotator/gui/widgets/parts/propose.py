@@ -142,8 +142,6 @@ class ProposeBox(QGroupBox):
         """Stop following the session."""
         self._pause.stop()
         self.programs.changed.disconnect(self.refresh)
-        self.question.close_panel()
-        self.templates.close_panel()
         self._bench.session.current_changed.disconnect(self.refresh)
         self._bench.session.changed.disconnect(self._on_changed)
         self._bench.run_on.changed.disconnect(self.refresh)
@@ -292,7 +290,7 @@ class ProposeBox(QGroupBox):
         title, done = f"propose on {where}", partial(self._on_done, only_unfinished)
         if by_itself:
             title, done = f"learn again, {where}", partial(self._on_learned, micrographs[0].id)
-        job = bench.runner.submit(
+        return bench.start(
             work,
             title=title,
             on_done=done,
@@ -301,8 +299,6 @@ class ProposeBox(QGroupBox):
             where=bench.run_on.where if only_unfinished else bench.run_on.here,
             if_cancelled=_IF_CANCELLED if len(micrographs) > 1 else "",
         )
-        bench.bridge.ticked.emit()
-        return job
 
     def _on_failed(self, job: Job) -> None:
         about = "propose cluster" if job.where else "propose"

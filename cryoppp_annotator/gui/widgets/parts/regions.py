@@ -294,14 +294,12 @@ class RegionsBox(QGroupBox):
     def _find(self, micrographs: Sequence[Micrograph]) -> None:
         bench, session = self._bench, self._session
         where = micrographs[0].name if len(micrographs) == 1 else count_of(len(micrographs), "micrograph")
-        self._looking = bench.runner.submit(
+        self._looking = bench.start(
             partial(regions.find, session, micrographs, bright=is_bright(session)),
             title=f"find carbon and ice on {where}",
             on_done=self._on_detected,
-            on_failed=bench.job_failed,
         )
         bench.bridge.ticked.connect(self._on_tick)
-        bench.bridge.ticked.emit()
         self._show_buttons()
 
     def _on_tick(self) -> None:
@@ -321,13 +319,11 @@ class RegionsBox(QGroupBox):
 
     def _on_reject_all(self) -> None:
         session = self._session
-        self._bench.runner.submit(
+        self._bench.start(
             lambda context: regions.picks_inside(session, context=context),
             title="look for picks on carbon and ice",
             on_done=self._on_inside,
-            on_failed=self._bench.job_failed,
         )
-        self._bench.bridge.ticked.emit()
 
     def _on_inside(self, inside: regions.Inside) -> None:
         self._bench.guarded(lambda: self._reject(inside))

@@ -152,9 +152,7 @@ class MethodFold(QWidget):
         def enter(plan: optics.OpticsPlan) -> None:
             self._bench.guarded(lambda: self._bench.say(optics.enter(self._session, plan)))
 
-        self._bench.runner.submit(
-            work, title=f"read {star.name}", on_done=enter, on_failed=self._bench.job_failed, quiet=True
-        )
+        self._bench.start(work, title=f"read {star.name}", on_done=enter, on_failed=self._bench.job_failed, quiet=True)
 
     # ------------------------------------------------------------------ pictures of other programs
 
@@ -169,11 +167,10 @@ class MethodFold(QWidget):
         def enter(plan: attached.AttachPlan) -> None:
             self._bench.guarded(lambda: self._bench.say(attached.enter(self._session, plan)))
 
-        self._bench.runner.submit(
+        self._bench.start(
             partial(attached.find, self._session, folder),
             title=f"pictures in {folder.name}",
             on_done=enter,
-            on_failed=self._bench.job_failed,
         )
 
     def _on_detach(self) -> None:
