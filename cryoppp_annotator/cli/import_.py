@@ -143,7 +143,8 @@ def _as_the_image_says(plan: ImportPlan) -> ImportPlan:
 def _open(project: Path, patterns: list[str], curator: str | None, context: JobContext) -> Session:
     """The project, made where it is new, with the micrographs that were named."""
     from ..errors import ProjectError
-    from ..session.core.opening import Plan, open_plan, open_project
+    from ..session.core import watch
+    from ..session.core.opening import Plan, find_project, open_plan, open_project
     from ..store.store import DATABASE_NAME
 
     project = project.expanduser().absolute()
@@ -151,11 +152,20 @@ def _open(project: Path, patterns: list[str], curator: str | None, context: JobC
         project = project.parent
     exists = (project / DATABASE_NAME).is_file()
     if not patterns:
-        if not exists:
-            raise ProjectError(f"there is no project in {project}; say what to make one of with --micrographs")
-        return open_project(project, curator=curator)
+        try:
+            session = open_project(find_project(project), curator=curator)
+        except ProjectError:
+            if exists:
+                raise
+            raise ProjectError(
+                f"there is no project in {project}; say what to make one of with --micrographs"
+            ) from None
+        watch.check(session, context=context)
+        return session
     micrographs, root = _find(patterns)
-    return open_plan(Plan(project, root, tuple(micrographs), exists), curator=curator, context=context)
+    sources = tuple(str(Path(pattern).expanduser().absolute()) for pattern in patterns)
+    plan = Plan(project, root, tuple(micrographs), exists, sources=sources)
+    return open_plan(plan, curator=curator, context=context)
 
 
 def _find(patterns: list[str]) -> tuple[list[Path], Path]:

@@ -20,6 +20,7 @@ from .. import __version__
 from ..errors import AnnotatorError, Cancelled
 from . import (
     annotate,
+    changed,
     check_frame,
     classify,
     convert,
@@ -55,6 +56,7 @@ for _name, _module, _function in (
     ("doctor", doctor, doctor.doctor),
     ("import", import_, import_.import_),
     ("status", status, status.status),
+    ("changed", changed, changed.changed),
     ("convert", convert, convert.convert),
     ("export", export, export.export),
     ("check-frame", check_frame, check_frame.check_frame),

@@ -12,6 +12,7 @@ from .options import JsonOption, find_project
 
 if TYPE_CHECKING:
     from ..session.core.session import Session
+    from ..session.core.watch import FileNews
 
 EXAMPLE = """  cryoppp-annotator status data/10017/annotator-project
   cryoppp-annotator status my-project --json"""
@@ -25,21 +26,27 @@ def status(
 ) -> None:
     """Say how far a project is.
 
-    Micrographs by state, particles by decision, pick sets. Changes nothing.
+    Micrographs by state, particles by decision, pick sets; what has become of the micrographs' files: changed since
+    they were picked, not there, new in the folder. Changes nothing.
     """
+    from ..session.core import watch
     from ..session.core.opening import open_project
+    from .progress import run_job
 
     session = open_project(find_project(project), read_only=True)
     try:
-        answer = describe(session)
+        news = run_job(lambda context: watch.look(session, new=True, context=context), title="Looking at files")
+        watch.note(session, news)
+        answer = describe(session, news)
     finally:
         session.close()
     typer.echo(json.dumps(answer, indent=2) if as_json else _as_text(answer))
 
 
-def describe(session: Session) -> dict[str, Any]:
+def describe(session: Session, news: FileNews) -> dict[str, Any]:
     """What ``status --json`` prints."""
     from ..model.micrograph import MicrographState
+    from ..session.core.watch import What
     from ..store.store import Selector
 
     states = {state.value: 0 for state in MicrographState}
@@ -61,6 +68,11 @@ def describe(session: Session) -> dict[str, Any]:
         "micrographs": len(session.micrographs),
         "states": states,
         "finished": session.n_finished(),
+        "removed": len(session.removed),
+        "changed": [m.name for m in session.micrographs if m.changed],
+        "not_there": [update.now.name for update in news.of(What.GONE)],
+        "new": [str(path) for path in news.new],
+        "journal": session.store.journal,
         "problems": {m.name: m.problem for m in session.micrographs if m.problem},
         "particles": session.counts(),
         "diameter_A": session.diameter_A if session.diameter_is_set else None,
@@ -81,5 +93,32 @@ def _as_text(answer: dict[str, Any]) -> str:
     lines += [
         f"pick set     {s['name']}: {s['particles']:,} ({s['kind']}, {s['curator']})" for s in answer["pick_sets"]
     ]
+    lines += _about_files(answer)
     lines += [f"problem      {name}: {problem}" for name, problem in answer["problems"].items()]
     return "\n".join(lines)
+
+
+def _about_files(answer: dict[str, Any]) -> list[str]:
+    """What somebody should do something about."""
+    from ..session.core.edits import count_of
+    from ..session.core.watch import named
+    from ..store.journal import NOTE, Journal
+
+    lines = []
+    for title, names, what in (
+        (
+            "changed",
+            answer["changed"],
+            "changed since picking: nothing is proposed on them or exported until you say "
+            "what becomes of their picks (cryoppp-annotator changed, or the window)",
+        ),
+        ("not there", answer["not_there"], f"not in {answer['data_root']}"),
+        ("new", [Path(path).name for path in answer["new"]], "in the folder that the project does not have yet"),
+    ):
+        if names:
+            lines.append(f"{title:13}{count_of(len(names), 'micrograph')} {what} ({named(names)})")
+    if answer["removed"]:
+        lines.append(f"removed      {count_of(answer['removed'], 'micrograph')}; the decisions on them are kept")
+    if answer["journal"] != Journal.WAL:
+        lines.append(f"journal      {NOTE}")
+    return lines

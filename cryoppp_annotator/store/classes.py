@@ -19,7 +19,7 @@ from ..model.curation import Change, Decision, Reason
 from ..model.particles import COLUMNS, Particles
 from . import changes, rows, schema
 from .hidden import Hidden, is_hidden
-from .store import Store
+from .store import REMOVED, Store
 
 #: Members written in one transaction: the window may wait for one of them, never for all.
 _PIECE = 5_000
@@ -248,7 +248,7 @@ def wanted_picks(
         Only members of these classes.
     """
     p, m = schema.particle.c, schema.class_member.c
-    terms: list[ColumnElement[bool]] = [p.decision.in_([int(d) for d in decisions])]
+    terms: list[ColumnElement[bool]] = [p.decision.in_([int(d) for d in decisions]), p.micrograph.not_in(REMOVED)]
     if pick_sets is not None:
         terms.append(p.pick_set.in_([int(s) for s in pick_sets]))
     if micrographs is not None:

@@ -43,7 +43,8 @@ class Committed:
     kind: str
 
 
-_REMOVED = select(schema.micrograph.c.id).where(schema.micrograph.c.state == MicrographState.REMOVED.value)
+#: Micrographs that were taken out of the project: what is about all of it passes their picks by.
+REMOVED = select(schema.micrograph.c.id).where(schema.micrograph.c.state == MicrographState.REMOVED.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,8 @@ class Selector:
             terms.append(p.pick_set.in_(self.pick_sets))
         if self.class_ids is not None:
             terms.append(p.class_id.in_(self.class_ids))
-        if self.micrograph is None:  # what was taken out of the project keeps its decisions
-            terms.append(p.micrograph.not_in(_REMOVED))
+        if self.micrograph is None:
+            terms.append(p.micrograph.not_in(REMOVED))
         return and_(true(), *terms)
 
 

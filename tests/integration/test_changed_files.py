@@ -11,15 +11,17 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pytest
-from project_tools import check_memory, state
+from project_tools import check_memory, import_change, state
 
 from cryoppp_annotator.errors import Refused
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.micrograph import MicrographState
+from cryoppp_annotator.session.classes.job import RunOptions, classify_project
 from cryoppp_annotator.session.core import opening, watch
 from cryoppp_annotator.session.core.session import Session
 from cryoppp_annotator.session.core.watch import What
-from cryoppp_annotator.session.files import changed, membership
+from cryoppp_annotator.session.files import changed, exportable, exporting, membership, written
+from cryoppp_annotator.session.picks import proposing
 from cryoppp_annotator.session.regions import regions
 
 SIDE, PIXEL_A = 256, 2.0
@@ -352,4 +354,122 @@ def test_json_of_facts_is_what_it_was(data: Path) -> None:
     changed.keep(session, [1])
     session.undo()
     assert json.dumps(session.store.settings()[watch.WAS]) == stored
+    session.close()
+
+
+# ---------------------------------------------------------------------- what does not go on in silence
+
+
+def test_nothing_is_proposed_on_a_changed_micrograph(data: Path) -> None:
+    session = picked(data)
+    write(data / "a.mrc", 99)  # while the project is open
+    proposal = proposing.propose(session, "log", session.micrographs)
+    assert [name for name, why in proposal.failed if watch.CHANGED in why] == ["a"]
+    assert {number for number, _ in proposal.found} == {2, 3}
+    proposing.enter(session, proposal)
+    assert [m.name for m in watch.changed(session)] == ["a"]
+    session.close()
+
+
+def test_a_file_that_is_whole_by_now_is_proposed_on(data: Path) -> None:
+    whole = (data / "a.mrc").read_bytes()
+    (data / "d.mrc").write_bytes(whole[:5000])
+    session = open_folder(data)
+    session.set_diameter(60.0)
+    (data / "d.mrc").write_bytes(whole)
+    proposal = proposing.propose(session, "log", session.micrographs)
+    assert not proposal.failed
+    proposing.enter(session, proposal)
+    assert not session.micrographs[-1].problem
+    check_memory(session)
+    session.close()
+
+
+def test_no_box_is_cut_from_another_image(data: Path) -> None:
+    session = picked(data)
+    places = np.random.default_rng(0).uniform(40, 210, (2, 20))
+    session.insert(import_change([3] * 20, *places, [1.0] * 20))
+    write(data / "a.mrc", 99)
+    result = classify_project(session, RunOptions(n_classes=2))
+    assert any(watch.CHANGED in note for note in result.notes)
+    assert not set(result.members["particle"][result.members["number"] > 0]) & {2, 3}  # those on it
+    session.close()
+
+
+def test_export_leaves_out_what_has_changed_and_says_so(data: Path, tmp_path: Path) -> None:
+    picked(data).close()
+    write(data / "a.mrc", 99)
+    session = opening.open_project(opening.find_project(data), read_only=True)
+    report = exporting.export(session, tmp_path / "out", "box")
+    assert sorted(file.name for file in report.files) == ["b.box"]
+    assert any("changed since" in note and "(a)" in note for note in report.notes)
+    write(data / "b.mrc", 98)
+    with pytest.raises(Refused, match="changed since"):
+        exporting.export(session, tmp_path / "out", "box")
+    session.close()
+
+
+def test_the_count_is_what_is_written(data: Path, tmp_path: Path) -> None:
+    session = picked(data)
+    session.insert(import_change([3, 3, 3], [10, 90, 200], [10, 90, 200], [0.1, 0.5, 0.9]))
+    hidden = ((0.4, ()),)
+    session.set_state([2], MicrographState.UNUSABLE)
+    for decisions in exporting.DECISIONS.values():
+        expected = exportable.count(session, decisions, hidden)
+        if not expected.n_micrographs:
+            continue
+        report = exporting.export(session, tmp_path / "out", "box", decisions=decisions, hidden=hidden)
+        assert (report.n_picks, report.n_micrographs) == (expected.n_picks, expected.n_micrographs)
+        assert expected.n_hidden == (Decision.UNDECIDED in decisions)
+    session.close()
+
+
+# ---------------------------------------------------------------------- a second export
+
+
+def test_a_second_export_takes_away_what_the_first_wrote(data: Path, tmp_path: Path) -> None:
+    session, out = picked(data), tmp_path / "out"
+    (tmp_path / "out").mkdir()
+    (out / "c.box").write_text("somebody else's")
+    both = exporting.DECISIONS["accepted+rejected"]
+    exporting.export(session, out, "cryoppp", decisions=both)
+    exporting.export(session, out, "box")
+    before = sorted(path.name for path in out.rglob("*.*") if path.is_file())
+    assert any("false" in str(path) for path in out.rglob("*"))
+    session.go(2)
+    session.decide(session.particles.id, Decision.REJECTED)
+    report = exporting.export(session, out, "box")
+    assert any("b.box" in note for note in report.notes)
+    after = sorted(path.name for path in out.rglob("*.*") if path.is_file())
+    assert set(before) - set(after) == {"b.box"}  # the other format's files stay
+    exporting.export(session, out, "cryoppp")
+    # the format itself empties a list of false positives that would contradict it
+    assert all(len(path.read_text().splitlines()) <= 1 for path in out.rglob("*_false_positives.csv"))
+    assert (out / "c.box").read_text() == "somebody else's"
+    session.close()
+
+
+def test_what_somebody_has_edited_is_left_alone(data: Path, tmp_path: Path) -> None:
+    session, out = picked(data), tmp_path / "out"
+    exporting.export(session, out, "box")
+    (out / "b.box").write_text("mine now")
+    membership.remove(session, [2])
+    report = exporting.export(session, out, "box")
+    assert (out / "b.box").read_text() == "mine now"
+    assert any("edited" in note for note in report.notes)
+    session.close()
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"x": 3}', "not json", '{"KEY": {"../../secret": [1, 2]}}'])
+def test_a_list_of_nonsense_takes_nothing_away(data: Path, tmp_path: Path, content: str) -> None:
+    session, out = picked(data), tmp_path / "deep" / "out"
+    secret = tmp_path / "secret"
+    secret.write_text("keep")
+    stat = secret.stat()
+    exporting.export(session, out, "box")
+    key = next(iter(json.loads((out / written.LIST_NAME).read_text())))
+    text = content.replace("KEY", key).replace("[1, 2]", json.dumps([stat.st_size, stat.st_mtime_ns]))
+    (out / written.LIST_NAME).write_text(text)
+    exporting.export(session, out, "box")
+    assert secret.exists()
     session.close()

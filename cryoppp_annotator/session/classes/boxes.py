@@ -23,6 +23,7 @@ from ...imaging.ctf import Optics
 from ...imaging.patches import PatchOptions, box_for, extract_patches
 from ...model.context import JobContext
 from ...model.micrograph import Micrograph
+from ..core import watch
 from ..core.session import Session
 from ..pictures.defocus import defocus_of
 from .options import RunOptions
@@ -266,8 +267,9 @@ def cut_out(session: Session, picks: Picks, boxes: Boxes, *, context: JobContext
     Cancelled
         What was cut is in the cache.
     """
-    known = {m.id: m for m in list(session.micrographs)}
     where = picks.by_micrograph()
+    there, _ = watch.up_to_date(session, [m for m in list(session.micrographs) if m.id in where], context=context)
+    known = {m.id: m for m in there}
     rows, scale, depth = [boxes.rows], [boxes.scale], [boxes.defocus_A]
     for i, (number, part) in enumerate(where.items()):
         micrograph = known[number]

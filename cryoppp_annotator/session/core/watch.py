@@ -192,9 +192,20 @@ def look(
     return FileNews(tuple(_picked_or_not(session, updates)), tuple(new_images(session)) if new else ())
 
 
+def up_to_date(
+    session: Session, micrographs: Iterable[Micrograph], *, context: JobContext = _QUIET
+) -> tuple[list[Micrograph], FileNews]:
+    """Micrographs as their files say now, and what is new of them: for jobs, which may not change the session."""
+    there = list(micrographs)
+    quiet = JobContext(is_cancelled=context.is_cancelled)
+    news = look(session, {m.id: m for m in there}.values(), context=quiet)
+    now = {update.now.id: update.now for update in news.updates}
+    return [now.get(m.id, m) for m in there], news
+
+
 def was_of(session: Session) -> dict[int, dict[str, Any]]:
     """Facts of the images that were picked, by the id of each changed micrograph."""
-    kept = session.store.settings().get(WAS) or {}
+    kept = session.settings.get(WAS) or {}
     return {int(number): dict(facts) for number, facts in kept.items()}
 
 
@@ -362,9 +373,6 @@ def note(session: Session, news: FileNews) -> str:
         return ""
     fresh = [update.now for update in due]
     message = FileNews(tuple(due)).message()
-    if session.store.read_only:
-        session.replace_micrographs(fresh)
-        return message
     was = was_of(session)
     for update in due:
         if update.what is What.CHANGED:
@@ -372,7 +380,8 @@ def note(session: Session, news: FileNews) -> str:
         elif update.what in (What.RESTORED, What.BACK, What.REREAD):
             was.pop(update.before.id, None)
     kept = {str(number): facts for number, facts in was.items()} or None
-    session.retried(lambda: session.store.refresh_micrographs(fresh, message, session.curator, {WAS: kept}))
+    if not session.store.read_only:
+        session.retried(lambda: session.store.refresh_micrographs(fresh, message, session.curator, {WAS: kept}))
     session.settings[WAS] = kept
     session.replace_micrographs(fresh)
     session.changed.emit(Announcement("refresh", None, message))

@@ -30,8 +30,10 @@ from ...model.curation import Decision
 from ...model.micrograph import Micrograph
 from ...model.particles import Particles
 from ...model.pickfile import FilePicks, MicrographPicks, RowLayout, WriteOptions
+from ..core import watch
 from ..core.session import Session
 from .exporting import ExportReport, as_picks
+from .written import tidy
 
 _QUIET = JobContext()
 
@@ -87,7 +89,10 @@ def write_back(
     except OSError as error:
         raise FormatError(f"cannot be written ({disk_reason(error)}); nothing was written", out) from error
     n_picks = sum(part.n_written for part in parts)
-    return ExportReport(tuple(written), n_picks, len({part.micrograph.id for part in parts}))
+    there, _ = watch.up_to_date(session, [part.micrograph for part in parts], context=context)
+    notes = [f"{m.name} has {m.problem}; its rows are as they were picked" for m in there if m.changed]
+    notes += tidy(session, out, f"as-imported {pick_set}", written)
+    return ExportReport(tuple(written), n_picks, len({part.micrograph.id for part in parts}), tuple(notes))
 
 
 @dataclass(frozen=True, eq=False)

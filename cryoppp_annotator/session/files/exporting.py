@@ -18,11 +18,14 @@ from ...formats.writing import write_picks
 from ...model.context import JobContext
 from ...model.coordinates import Orientation, SourceFrame
 from ...model.curation import Decision
-from ...model.micrograph import FINISHED_STATES, Micrograph, MicrographState
+from ...model.micrograph import FINISHED_STATES, Micrograph
 from ...model.particles import Particles
 from ...model.pickfile import CoordinateFormat, MicrographPicks, WriteOptions
-from ..core import edits
+from ...store.hidden import Hidden
+from ..core import edits, watch
 from ..core.session import Session
+from . import written
+from .exportable import is_hidden, left_out, notes_on
 
 _QUIET = JobContext()
 
@@ -58,12 +61,14 @@ def export(
     suffix: str | None = None,
     box_size_px: float | None = None,
     template: Path | None = None,
+    hidden: Hidden = (),
     context: JobContext = _QUIET,
 ) -> ExportReport:
     """Write the project's picks as coordinate files of one format.
 
-    Unusable micrographs are left out; one without picks is written only where a person has said it is finished, so
-    that *looked at, nothing there* and *not looked at* stay apart.
+    Unusable micrographs are left out, and those whose file was replaced since they were picked; one without picks is
+    written only where a person has said it is finished, so that *looked at, nothing there* and *not looked at* stay
+    apart.
 
     Parameters
     ----------
@@ -78,6 +83,10 @@ def export(
         For formats that write a box.
     template : Path, optional
         For formats that fill a copy of a file (cryoSPARC); None = the file of that format that was imported.
+    hidden : Hidden
+        Thresholds whose candidates are left out.
+
+    Files that an earlier export of the same format wrote into the folder and that this one does not are taken away.
 
     Raises
     ------
@@ -89,21 +98,22 @@ def export(
     target = writable(format)
     wanted = np.array(sorted(int(d) for d in decisions), np.int8)
     picks: list[MicrographPicks] = []
-    n_unusable = n_guessed = 0
-    for i, micrograph in enumerate(session.micrographs):
+    n_guessed = n_hidden = 0
+    there, _ = watch.up_to_date(session, session.micrographs, context=context)
+    for i, micrograph in enumerate(there):
         if i % 20 == 0:
-            context.progress(i, len(session.micrographs), f"{i}/{len(session.micrographs)} micrographs")
-        if micrograph.state is MicrographState.UNUSABLE:
-            n_unusable += 1
+            context.progress(i, len(there), f"{i}/{len(there)} micrographs")
+        if left_out(micrograph):
             continue
-        found, without = _gather(session, micrograph, wanted)
+        found, without, below = _gather(session, micrograph, wanted, hidden)
+        n_hidden += below
         n_guessed += without
         if len(found) or micrograph.state in FINISHED_STATES:
             picks.append(found)
     n = sum(len(p) for p in picks)
     if not picks:
         counts = session.counts()
-        told = ", ".join(f"{number:,} {word}" for word, number in counts.items())
+        told = "; ".join([", ".join(f"{number:,} {word}" for word, number in counts.items()), *notes_on(there)])
         raise Refused(f"nothing to export with this choice; the project has {told}")
     options = WriteOptions(
         _frame(target, orientation, scale),
@@ -114,10 +124,12 @@ def export(
     )
     context.progress(len(session.micrographs), len(session.micrographs), "writing")
     files, notes = write_picks(target, out, picks, options)
-    if n_unusable:
-        notes.append(f"{edits.count_of(n_unusable, 'unusable micrograph')} left out")
+    notes += notes_on(there)
+    if n_hidden:
+        notes.append(f"{edits.count_of(n_hidden, 'candidate')} below the threshold left out")
     if n_guessed and not session.diameter_is_set:
         notes.append(f"nobody has said the particle's diameter; {session.diameter_A:g} A was taken for {n_guessed:,}")
+    notes += written.tidy(session, out, f"{format} {suffix or ''}", files)
     return ExportReport(tuple(files), n, len(picks), tuple(notes))
 
 
@@ -159,14 +171,18 @@ def _pictures(session: Session, context: JobContext) -> Callable[[Micrograph], N
 
 def gather(session: Session, micrograph: Micrograph, decisions: np.ndarray) -> MicrographPicks:
     """The picks of one micrograph with the given decisions, canonical frame."""
-    return _gather(session, micrograph, decisions)[0]
+    return _gather(session, micrograph, decisions, ())[0]
 
 
-def _gather(session: Session, micrograph: Micrograph, decisions: np.ndarray) -> tuple[MicrographPicks, int]:
-    """Picks, and how many of them have no diameter of their own."""
+def _gather(
+    session: Session, micrograph: Micrograph, decisions: np.ndarray, hidden: Hidden
+) -> tuple[MicrographPicks, int, int]:
+    """Picks, how many of them have no diameter of their own, and how many more are hidden."""
     particles = session.store.particles(micrograph.id)
     particles = particles.take(np.isin(particles.decision, decisions))
-    return as_picks(session, micrograph, particles), int(np.isnan(particles.diameter_A).sum())
+    below = is_hidden(particles, hidden)
+    particles = particles.take(~below)
+    return as_picks(session, micrograph, particles), int(np.isnan(particles.diameter_A).sum()), int(below.sum())
 
 
 def as_picks(session: Session, micrograph: Micrograph, particles: Particles) -> MicrographPicks:

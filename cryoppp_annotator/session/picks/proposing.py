@@ -32,7 +32,7 @@ from ...model.region import Region
 from ...picking.regions import told
 from ...store.store import Selector, Store
 from ..classes.templates import take_ctf
-from ..core import edits
+from ..core import edits, watch
 from ..core.polarity import is_bright
 from ..core.session import Session
 from ..core.whole_boxes import whole_box_px
@@ -77,6 +77,8 @@ class Proposal:
     before: str = ""
     #: Why nothing was found anywhere, where that can be said; empty otherwise.
     why_none: str = ""
+    #: What has become of the micrographs' files; taken note of when it is entered.
+    news: watch.FileNews = field(default_factory=watch.FileNews)
 
 
 def propose(
@@ -115,6 +117,7 @@ def propose(
     given = dict(parameters or {})
     if is_bright(session) and picker != "learned":  # its model knows
         given.setdefault("polarity", "bright")
+    micrographs, news = watch.up_to_date(session, micrographs, context=context)
     failed = [(m.name, m.problem) for m in micrographs if m.problem]
     cache = ProposalCache(session.store, picker, given, context)
     jobs: list[OnePick] = []
@@ -156,7 +159,7 @@ def propose(
     return Proposal(
         picker, diameter_A, given, tuple((n, got[n].candidates) for n in order), tuple(failed),
         tuple((n, got[n].regions) for n in order) if avoid else (), left_out, avoid, before,
-        _why_none([one for one in jobs if one.number in got], got),
+        _why_none([one for one in jobs if one.number in got], got), news,
     )  # fmt: skip
 
 
@@ -263,6 +266,7 @@ def enter(session: Session, proposal: Proposal, then: Callable[[str], object] = 
     again stays the pick it is (selected, too), and has the new score.
     """
     counted = {"new": 0, "old": 0}
+    watch.note(session, proposal.news)
 
     def build(store: Store, connection: Connection) -> Change | None:
         mine = [i for i, told in session.pick_sets.items() if told["kind"] == "picker"]
