@@ -109,8 +109,10 @@ def _about_files(answer: dict[str, Any]) -> list[str]:
         (
             "changed",
             answer["changed"],
-            "changed since picking: nothing is proposed on them or exported until you say "
-            "what becomes of their picks (cryoppp-annotator changed, or the window)",
+            (
+                "changed since picking: nothing is proposed on them or exported until you say "
+                "what becomes of their picks (cryoppp-annotator changed, or the window)"
+            ),
         ),
         ("not there", answer["not_there"], f"not in {answer['data_root']}"),
         ("new", [Path(path).name for path in answer["new"]], "in the folder that the project does not have yet"),
