@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from .options import JsonOption
+from .options import JsonOption, find_project
 
 EXAMPLE = """  cryoppp-annotator doctor
-  cryoppp-annotator doctor --json"""
+  cryoppp-annotator doctor --json
+  cryoppp-annotator doctor data/10017/annotator-project"""
 
 
-def doctor(as_json: JsonOption = False) -> None:
-    """Say what is installed, what is missing, and how to mend each.
+def doctor(
+    project: Annotated[
+        Path | None, typer.Argument(metavar="[PROJECT]", help="A project whose database is to be looked at, instead.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is installed, what is missing, and how to mend each; or what is wrong with a project.
 
     Looks at the machine, the libraries, the window (Qt, OpenGL), plugins and the programs they start. Exit code 1
     where something that is needed is broken; what is merely not there (RELION, Topaz, Dask) is no failure.
     """
+    if project is not None:
+        _examine_project(project, as_json)
+        return
     from ..batch.doctor import Level, examine
     from .progress import run_job
 
@@ -38,4 +49,22 @@ def doctor(as_json: JsonOption = False) -> None:
             if check.mend:
                 typer.echo(f"{'':9}{'':{width}}  -> {check.mend}")
     if broken:
+        raise typer.Exit(1)
+
+
+def _examine_project(project: Path, as_json: bool) -> None:
+    from ..store.check import find_problems
+    from ..store.copies import advice
+    from ..store.store import DATABASE_NAME
+
+    database = find_project(project) / DATABASE_NAME
+    problems = find_problems(database, deep=True)
+    if as_json:
+        listed = [{"table": p.table, "row": p.row, "column": p.column, "message": p.message} for p in problems]
+        typer.echo(json.dumps({"ok": not problems, "problems": listed}, indent=2))
+    else:
+        for problem in problems:
+            typer.echo(str(problem))
+        typer.echo(f"{database}: {'damaged; ' + advice(database) if problems else 'sound'}.")
+    if problems:
         raise typer.Exit(1)

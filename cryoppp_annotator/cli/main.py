@@ -35,6 +35,7 @@ from . import (
     import_classes,
     lint,
     pick,
+    recover,
     simulate,
     status,
 )
@@ -69,6 +70,7 @@ for _name, _module, _function in (
     ("import-classes", import_classes, import_classes.import_classes),
     ("export-classes", export_classes, export_classes.export_classes),
     ("simulate", simulate, simulate.simulate),
+    ("recover", recover, recover.recover),
 ):
     app.command(_name, epilog=f"\b\nExample:\n{_module.EXAMPLE}")(_function)
 

@@ -18,6 +18,8 @@ from sqlalchemy.pool import QueuePool
 
 from ..errors import ProjectError
 from . import schema
+from .check import find_programs, problems_in
+from .copies import advice, keep_before_migration
 from .journal import Journal, choose, reading_uri
 
 #: Seconds an edit waits for another window's transaction before it is refused.
@@ -81,6 +83,12 @@ def migrate(engine: Engine, path: Path, *, read_only: bool = False) -> None:
         It comes from a newer program, is something else, or would have to be changed and is read-only.
     """
     with engine.connect() as connection:
+        programs = find_programs(connection.connection)
+        if programs:
+            raise ProjectError(
+                f"{path} holds {programs[0]}, which this program never makes; it was not opened: whoever made it can "
+                "say what it is for"
+            )
         revision = current_revision(connection)
         foreign = revision is None and bool(inspect(connection).get_table_names())
     if revision == schema.HEAD:
@@ -95,6 +103,8 @@ def migrate(engine: Engine, path: Path, *, read_only: bool = False) -> None:
         raise ProjectError(
             f"{path} has an older schema ({revision}) and is read-only; open it once where it can be written"
         )
+    if revision is not None:
+        keep_before_migration(path, revision)
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
@@ -104,6 +114,23 @@ def migrate(engine: Engine, path: Path, *, read_only: bool = False) -> None:
         config.attributes["connection"] = connection
         with _MIGRATING:
             command.upgrade(config, "head")
+
+
+def refuse_damage(engine: Engine, path: Path) -> None:
+    """Look whether the small tables make sense, before anything is built from them.
+
+    Raises
+    ------
+    ProjectError
+        They do not; it names table, row and column, and a way on.
+    """
+    with engine.connect() as connection:
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        problems = problems_in(raw, large_tables=False)
+    if problems:
+        more = f" (and {len(problems) - 1} more: cryoppp-annotator doctor {path.parent})" if len(problems) > 1 else ""
+        raise ProjectError(f"{path} is damaged: {problems[0]}{more}; {advice(path)}")
 
 
 def _known_revisions() -> set[str]:
@@ -133,6 +160,19 @@ def explained(path: Path) -> Iterator[None]:
         raise ProjectError(_explain(error, path)) from error
 
 
+@contextmanager
+def sensible(path: Path) -> Iterator[None]:
+    """Turn what Python says of a value that makes no sense, while rows are read, into a :class:`ProjectError`."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError) as error:
+        reason = str(error)[:120] or type(error).__name__
+        raise ProjectError(
+            f"{path} is damaged: a row makes no sense ({reason}); 'cryoppp-annotator doctor {path.parent}' names it, "
+            f"and you can {advice(path)}"
+        ) from error
+
+
 def _explain(error: Exception, path: Path) -> str:
     original: Any = getattr(error, "orig", None) or error
     said = str(original)
@@ -147,7 +187,7 @@ def _explain(error: Exception, path: Path) -> str:
     if "readonly" in low or "read-only" in low:
         return f"{path} cannot be written. {safe} Make the folder writable, or use --project elsewhere."
     if "not a database" in low or "malformed" in low:
-        return f"{path} is not a readable project database ({said}). Restore a backup; the images are untouched."
+        return f"{path} is not a readable project database ({said}). The images are untouched; {advice(path)}."
     if isinstance(error, OperationalError | DatabaseError | sqlite3.Error):
         return f"{path}: {said}. {safe} Check that the disk is still there."
     return f"{path}: {said}. {safe}"

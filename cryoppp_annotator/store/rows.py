@@ -9,11 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Select, Table, bindparam, delete, insert, update
 
-from ..model.curation import Delta, Kind
+from ..errors import ProjectError
+from ..model.curation import Decision, Delta, Kind, Reason
 
 #: Rows handed to the driver at once: bounds the memory of a three-million-row import, and how many objects live at a
 #: time, which the garbage collector would stop the window to look through.
 CHUNK = 5_000
+#: Columns that hold the number of a word: the first and the last.
+_WORDS = {"decision": (min(Decision), max(Decision)), "reason": (min(Reason), max(Reason))}
 
 
 def read_columns(connection: Connection, query: Select[Any], dtypes: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
@@ -22,10 +25,32 @@ def read_columns(connection: Connection, query: Select[Any], dtypes: Mapping[str
     result = connection.execute(query)
     while chunk := result.fetchmany(CHUNK):
         columns = zip(*chunk, strict=True)
-        parts.append(tuple(np.array(c, dtype=d) for c, d in zip(columns, dtypes.values(), strict=True)))
+        parts.append(tuple(_column(c, name, d) for c, (name, d) in zip(columns, dtypes.items(), strict=True)))
     if not parts:
         return {name: np.zeros(0, dtype) for name, dtype in dtypes.items()}
     return {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(dtypes)}
+
+
+def _column(values: Sequence[Any], name: str, dtype: Any) -> NDArray[Any]:
+    """Raises ProjectError where a value is of no such kind, or cannot be."""
+    try:
+        column = np.array(values, dtype=dtype)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ProjectError(
+            f"the database is damaged: a row has a {name} that makes no sense ({error}); "
+            "'cryoppp-annotator doctor PROJECT' names it"
+        ) from error
+    if column.dtype.kind == "f" and np.isinf(column).any():
+        raise ProjectError(
+            f"the database is damaged: a row has a {name} that is infinite; 'cryoppp-annotator doctor PROJECT' names it"
+        )
+    low, high = _WORDS.get(name, (None, None))
+    if low is not None and len(column) and not (low <= column.min() and column.max() <= high):
+        raise ProjectError(
+            f"the database is damaged: a row has a {name} that this program does not know; "
+            "'cryoppp-annotator doctor PROJECT' names it"
+        )
+    return column
 
 
 def write_delta(connection: Connection, table: Table, delta: Delta, check: Callable[[], None] = lambda: None) -> int:

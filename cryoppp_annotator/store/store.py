@@ -22,7 +22,8 @@ from ..model.particles import COLUMNS, Particles
 from ..model.region import Region
 from . import changes, regions, rows, schema
 from .changes import HistoryEntry
-from .database import explained, journal_of, make_engine, migrate
+from .copies import keep_daily
+from .database import explained, journal_of, make_engine, migrate, refuse_damage, sensible
 from .hidden import Hidden, is_hidden
 
 DATABASE_NAME = "annotations.sqlite"
@@ -102,6 +103,9 @@ class Store:
         try:
             with explained(self.path):
                 migrate(self._engine, self.path, read_only=read_only)
+                refuse_damage(self._engine, self.path)
+                if not (read_only or create):
+                    keep_daily(self.path)
                 self._inode = os.stat(self.path).st_ino
                 self.head = self._read_head()
                 #: ``wal``, or ``delete`` where the disk cannot have that (:mod:`.journal`).
@@ -150,7 +154,7 @@ class Store:
 
     def settings(self) -> dict[str, Any]:
         """Project settings, decoded."""
-        with explained(self.path), self._engine.connect() as connection:
+        with self.reading() as connection:
             found = connection.execute(select(schema.setting.c.key, schema.setting.c.value)).all()
         return {key: json.loads(value) for key, value in found}
 
@@ -158,7 +162,7 @@ class Store:
         """All micrographs, ordered by id."""
         names = [f.name for f in fields(Micrograph)]
         query = select(*(schema.micrograph.c[name] for name in names)).order_by(schema.micrograph.c.id)
-        with explained(self.path), self._engine.connect() as connection:
+        with self.reading() as connection:
             found = connection.execute(query).all()
         states = {state.value: state for state in MicrographState}
         at = names.index("state")
@@ -167,12 +171,12 @@ class Store:
 
     def particles(self, micrograph: int) -> Particles:
         """The particles of one micrograph, ordered by id."""
-        with explained(self.path), self._engine.connect() as connection:
+        with self.reading() as connection:
             return self._particles(connection, schema.particle.c.micrograph == micrograph)
 
     def particles_where(self, selector: Selector) -> Particles:
         """The particles a selector means, ordered by id."""
-        with explained(self.path), self._engine.connect() as connection:
+        with self.reading() as connection:
             return self._particles(connection, selector.where())
 
     @staticmethod
@@ -186,28 +190,28 @@ class Store:
         """Uninterpreted imported columns of a micrograph's particles, by particle id."""
         p = schema.particle.c
         query = select(p.id, p.extra).where(p.micrograph == micrograph, p.extra.is_not(None))
-        with explained(self.path), self._engine.connect() as connection:
+        with self.reading() as connection:
             return {i: json.loads(text) for i, text in connection.execute(query)}
 
     def pick_sets(self) -> list[dict[str, Any]]:
         """Pick sets as dictionaries of their columns, ordered by id."""
-        with explained(self.path), self._engine.connect() as connection:
+        with self.reading() as connection:
             found = connection.execute(select(schema.pick_set).order_by(schema.pick_set.c.id)).mappings().all()
         return [dict(row) for row in found]
 
     def regions(self, micrograph: int | None = None) -> list[Region]:
         """Regions of one micrograph, or of the project, also those a person dismissed; ordered by id."""
-        with explained(self.path), self._engine.connect() as connection:
+        with self.reading() as connection:
             return regions.read(connection, micrograph)
 
     def micrographs_with_regions(self) -> list[int]:
         """Ids of the micrographs that have a region which counts, in order."""
-        with explained(self.path), self._engine.connect() as connection:
+        with self.reading() as connection:
             return regions.micrographs_with(connection)
 
     def count(self, selector: Selector) -> int:
         """How many particles a selector means."""
-        with explained(self.path), self._engine.connect() as connection:
+        with self.reading() as connection:
             query = select(func.count()).select_from(schema.particle).where(selector.where())
             return int(connection.execute(query).scalar_one())
 
@@ -215,7 +219,7 @@ class Store:
         """Scores over the project (some pick sets), (n,) float64, about ``limit`` at most, evenly taken; no NaN."""
         p = schema.particle.c
         scored = and_(p.score.is_not(None), true() if pick_sets is None else p.pick_set.in_(pick_sets))
-        with explained(self.path), self._engine.connect() as connection:
+        with self.reading() as connection:
             last = int(connection.execute(select(func.max(p.id))).scalar_one_or_none() or 0)
             blocks = max(1, last // limit)
             size = 200
@@ -233,7 +237,7 @@ class Store:
         p = schema.particle.c
         where = and_(Selector(decisions=(Decision.UNDECIDED,), pick_set=pick_set).where(), not_(is_hidden(hidden)))
         query = select(p.micrograph, func.count()).where(where).group_by(p.micrograph)
-        with explained(self.path), self._engine.connect() as connection:
+        with self.reading() as connection:
             return {int(number): int(n) for number, n in connection.execute(query)}
 
     def count_undecided(
@@ -252,7 +256,7 @@ class Store:
                 func.count(case((and_(p.score >= threshold, of_scale), 1))),
                 func.count(case((and_(p.score < threshold, of_scale), 1))),
             ]
-        with explained(self.path), self._engine.connect() as connection:
+        with self.reading() as connection:
             found = connection.execute(select(*sides).select_from(schema.particle).where(where)).one()
         return (int(found[0]), int(found[1]), int(found[2])) if threshold is not None else (int(found[0]), 0, 0)
 
@@ -262,12 +266,12 @@ class Store:
         query = select(*(schema.change.c[n] for n in names)).order_by(schema.change.c.id.desc()).limit(limit)
         if before is not None:
             query = query.where(schema.change.c.id < before)
-        with explained(self.path), self._engine.connect() as connection:
+        with self.reading() as connection:
             return [HistoryEntry(*row) for row in connection.execute(query)]
 
     def change(self, change_id: int) -> Change:
         """A stored change with its rows."""
-        with explained(self.path), self._engine.connect() as connection:
+        with self.reading() as connection:
             return changes.load(connection, change_id)
 
     def next_undo(self, curator: str, passed: Collection[int] = ()) -> HistoryEntry | None:
@@ -284,7 +288,7 @@ class Store:
         query = select(*(c[n] for n in names)).where(
             c.curator == curator, c.state == state, c.kind == "do", c.id.not_in(passed)
         )
-        with explained(self.path), self._engine.connect() as connection:
+        with self.reading() as connection:
             row = connection.execute(query.order_by(order).limit(1)).first()
         return None if row is None else HistoryEntry(*row)
 
@@ -440,7 +444,7 @@ class Store:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection to read with, from any thread."""
-        with explained(self.path), self._engine.connect() as connection:
+        with explained(self.path), sensible(self.path), self._engine.connect() as connection:
             yield connection
 
     @contextmanager

@@ -1,0 +1,190 @@
+"""What is sound in a damaged database, row by row, into a new one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import ProjectError
+from .check import REFERENCES, RULES, connect_read_only, decoded, decoding_problem, find_programs, quoted
+from .store import DATABASE_NAME, Store
+
+#: Tables in an order in which what is pointed to comes first.
+_ORDER = (
+    "micrograph",
+    "pick_set",
+    "particle",
+    "region",
+    "record",
+    "class_run",
+    "class_member",
+    "change",
+    "setting",
+    "id_counter",
+)
+#: Rows read at once; where a page among them is damaged, fewer and fewer.
+_PIECE = 4096
+#: Folders of files that belong to a project.
+_FOLDERS = ("classes", "templates", "models")
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What a recovery saved.
+
+    Attributes
+    ----------
+    saved, lost : mapping of table name to rows
+        ``lost`` counts rows that were there and make no sense or point to what is not there.
+    unreadable : list of str
+        Tables of which a part could not even be read.
+    """
+
+    saved: dict[str, int] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
+    unreadable: list[str] = field(default_factory=list)
+
+
+def recover(folder: Path, new: Path, *, check: Callable[[], None] = lambda: None) -> Recovered:
+    """Save every sound row of the project in ``folder`` into a new project in ``new``; the old one is left alone.
+
+    Parameters
+    ----------
+    check : callable
+        Called between pieces; raises to cancel.
+
+    Raises
+    ------
+    ProjectError
+        There is no database, nothing of it can be read, or ``new`` holds a project already.
+    """
+    path = folder / DATABASE_NAME
+    if not path.is_file():
+        raise ProjectError(f"there is no project in {folder} (no {DATABASE_NAME})")
+    Store.create(new).close()
+    report = Recovered()
+    try:
+        with closing(connect_read_only(path)) as source, closing(sqlite3.connect(new / DATABASE_NAME)) as target:
+            # what runs is not asked: of such a database only its tables are read
+            tables = {str(row[0]) for row in source.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if any("computed" in words or "virtual" in words for words in find_programs(source)):
+                raise ProjectError(f"{path} holds tables that are programs; nothing of it was read")
+            target.execute("PRAGMA foreign_keys=OFF")
+            for table in _ORDER:
+                if table in tables:
+                    check()
+                    _copy(source, target, table, report, check)
+            _follow_data_root(target, folder)
+            _count_again(target)
+            target.commit()
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise ProjectError(f"{path} cannot be read at all ({error}); use a copy from its folder 'backups'") from error
+    for name in _FOLDERS:
+        if (folder / name).is_dir() and not (folder / name).is_symlink():
+            shutil.copytree(folder / name, new / name, symlinks=True, dirs_exist_ok=True)
+    return report
+
+
+def _copy(
+    source: sqlite3.Connection, target: sqlite3.Connection, table: str, report: Recovered, check: Callable[[], None]
+) -> None:
+    there = [str(row[1]) for row in source.execute(f"PRAGMA table_info({table})")]
+    expected = [str(row[1]) for row in target.execute(f"PRAGMA table_info({table})")]
+    names = [name for name in expected if name in there]
+    known = {
+        column: {row[0] for row in target.execute(f"SELECT id FROM {other}")}
+        for from_table, column, other in REFERENCES
+        if from_table == table
+    }
+    good = " AND ".join(
+        f"ifnull({rule.good.format(c=quoted(name))}, 0)" for name, rule in RULES[table].items() if name in there
+    )
+    statement = (
+        f"INSERT OR IGNORE INTO {table} ({', '.join(map(quoted, names))}) VALUES ({', '.join('?' * len(names))})"
+    )
+    saved = lost = 0
+    if table == "setting":
+        target.execute("DELETE FROM setting")
+    if table == "id_counter":
+        target.execute("DELETE FROM id_counter")
+    for rows in _pieces(source, table, names, good or "1", report):
+        check()
+        sound = [row[:-1] for row in rows if row[-1] and _fits(table, names, row, known)]
+        lost += len(rows) - len(sound)
+        saved += target.executemany(statement, sound).rowcount if sound else 0
+    report.saved[table], report.lost[table] = saved, lost
+
+
+def _fits(table: str, names: list[str], row: tuple[Any, ...], known: dict[str, set[int]]) -> bool:
+    values = dict(zip(names, row, strict=False))
+    if any(values[column] not in ids for column, ids in known.items()):
+        return False
+    return not any(decoding_problem(rule, values[name]) for name, rule in RULES[table].items() if name in values)
+
+
+def _pieces(
+    source: sqlite3.Connection, table: str, names: list[str], good: str, report: Recovered
+) -> Iterator[list[tuple[Any, ...]]]:
+    """Rows with, last, whether they are sound; around pages that cannot be read."""
+    query = f"SELECT {', '.join(map(quoted, names))}, ({good}) FROM {table} WHERE rowid BETWEEN ? AND ? ORDER BY rowid"
+    try:
+        first, last = source.execute(f"SELECT min(rowid), max(rowid) FROM {table}").fetchone()
+    except sqlite3.Error:
+        report.unreadable.append(table)
+        return
+    if first is None:
+        return
+    spans = [(int(first), int(last))]
+    while spans:
+        low, high = spans.pop()
+        try:
+            # skips what is empty between ids far apart
+            start = source.execute(f"SELECT min(rowid) FROM {table} WHERE rowid >= ?", (low,)).fetchone()[0]
+            if start is None or start > high:
+                continue
+            low = int(start)
+            stop = min(high, low + _PIECE - 1)
+            rows = source.execute(query, (low, stop)).fetchall()
+        except (sqlite3.Error, UnicodeDecodeError):
+            if high - low < 1:
+                if table not in report.unreadable:
+                    report.unreadable.append(table)
+                continue
+            middle = low + min(high - low, _PIECE) // 2
+            spans += [(middle + 1, high), (low, middle)] if middle > low else [(low + 1, high), (low, low)]
+            continue
+        if stop < high:
+            spans.append((stop + 1, high))
+        if rows:
+            yield rows
+
+
+def _follow_data_root(target: sqlite3.Connection, folder: Path) -> None:
+    """Where the images lie, as a path that also holds from the new folder."""
+    row = target.execute("SELECT value FROM setting WHERE key = 'data_root'").fetchone()
+    root = folder.parent if row is None else Path(str(decoded(row[0])))
+    if not root.is_absolute():
+        root = (folder / root).resolve()
+    target.execute("INSERT OR REPLACE INTO setting (key, value) VALUES ('data_root', ?)", (json.dumps(str(root)),))
+
+
+def _count_again(target: sqlite3.Connection) -> None:
+    """Counts of each micrograph, and the counters from which ids are taken, follow the rows that are there."""
+    for column, decision in (("n_undecided", 0), ("n_accepted", 1), ("n_rejected", 2)):
+        target.execute(
+            f"UPDATE micrograph SET {column} = (SELECT count(*) FROM particle "
+            f"WHERE particle.micrograph = micrograph.id AND particle.decision = {decision})"
+        )
+    for table in ("micrograph", "pick_set", "particle", "region", "record", "class_run"):
+        last = target.execute(f"SELECT ifnull(max(id), 0) + 1 FROM {table}").fetchone()[0]
+        target.execute(
+            "INSERT INTO id_counter (name, next) VALUES (?, ?) "
+            "ON CONFLICT (name) DO UPDATE SET next = max(next, excluded.next)",
+            (table, last),
+        )

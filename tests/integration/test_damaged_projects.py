@@ -1,0 +1,175 @@
+"""Sound SQLite, nonsense in it: one sentence that names the place, nothing raw, nothing that hangs, and a way on."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import shutil
+import signal
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from damage import Damage, damaged_copy, flipped_copy, meaningless, sound_project, walk
+from project_tools import open_session
+
+from cryoppp_annotator.cli.main import run
+from cryoppp_annotator.errors import AnnotatorError
+from cryoppp_annotator.session.core.opening import open_project
+from cryoppp_annotator.store.check import find_problems
+from cryoppp_annotator.store.copies import FOLDER
+from cryoppp_annotator.store.recover import recover
+from cryoppp_annotator.store.store import DATABASE_NAME
+
+#: Of some thousand; ``benchmarks/fuzz.py --databases`` tries them all.
+TRIED = 120
+
+
+class HangError(BaseException):
+    """Nothing came back."""
+
+
+@contextmanager
+def limited(seconds: int):
+    def stop(*_):
+        raise HangError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory) -> Path:
+    return sound_project(tmp_path_factory.mktemp("sound") / "project")
+
+
+def test_a_sound_project_has_no_problems(sound, tmp_path):
+    assert find_problems(sound / DATABASE_NAME, deep=True) == []
+    walk(Path(shutil.copytree(sound, tmp_path / "copy")), tmp_path / "out")
+
+
+def attempt(folder: Path, out: Path) -> None:
+    """Either it works or it is one of the program's own errors."""
+    with limited(60):
+        with contextlib.suppress(AnnotatorError):
+            walk(folder, out)
+        find_problems(folder / DATABASE_NAME, deep=True)
+
+
+@pytest.mark.parametrize("damage", random.Random(5).sample(list(meaningless()), TRIED), ids=lambda d: d.name)
+def test_nonsense_is_named_or_harmless(damage: Damage, sound, tmp_path):
+    if damaged_copy(sound, tmp_path / "p", damage):
+        attempt(tmp_path / "p", tmp_path / "out")
+
+
+def test_flipped_bytes_are_named_or_harmless(sound, tmp_path):
+    for seed in range(25):
+        flipped_copy(sound, tmp_path / "p", seed)
+        attempt(tmp_path / "p", tmp_path / "out")
+
+
+def sql(folder: Path, script: str) -> None:
+    with closing(sqlite3.connect(folder / DATABASE_NAME)) as connection:
+        connection.execute("PRAGMA foreign_keys=OFF")
+        connection.executescript(script)
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("UPDATE micrograph SET state = 'nearly' WHERE id = 2", "micrograph, row 2, state"),
+        ("UPDATE pick_set SET parameters = '{' WHERE id = 1", "pick_set, row 1, parameters"),
+        ("UPDATE setting SET value = '\"wide\"' WHERE key = 'diameter_A'", "setting"),
+        ("CREATE VIEW v AS SELECT 1", "the view 'v'"),
+        ("CREATE TRIGGER t AFTER INSERT ON change BEGIN DELETE FROM particle; END", "the trigger 't'"),
+    ],
+)
+def test_the_place_is_named_by_every_road(script, said, sound, tmp_path, capsys):
+    folder = Path(shutil.copytree(sound, tmp_path / "p"))
+    sql(folder, script)
+    with pytest.raises(AnnotatorError, match=said):
+        open_session(folder)
+    assert run(["status", str(folder)]) == 1
+    assert said in capsys.readouterr().err
+    assert run(["doctor", str(folder)]) == 1
+    assert said in capsys.readouterr().out
+
+
+def test_recovery_saves_what_is_sound_and_counts_the_rest(sound, tmp_path, capsys):
+    folder = Path(shutil.copytree(sound, tmp_path / "p"))
+    sql(
+        folder,
+        "UPDATE particle SET x = 'far' WHERE id = 3; UPDATE particle SET decision = 9 WHERE id = 4;"
+        "UPDATE particle SET micrograph = 77 WHERE id = 5; UPDATE micrograph SET optics = '[' WHERE id = 3",
+    )
+    assert run(["recover", str(folder), "-o", str(tmp_path / "new")]) == 1
+    assert "3 left out" in capsys.readouterr().out
+    with pytest.raises(AnnotatorError):
+        recover(folder, tmp_path / "new")
+    assert find_problems(tmp_path / "new" / DATABASE_NAME, deep=True) == []
+    old, new = open_copy(sound, tmp_path / "s"), open_session(tmp_path / "new")
+    before = {i for m in old.micrographs for i in old.store.particles(m.id).id.tolist()}
+    after = {i for m in new.micrographs for i in new.store.particles(m.id).id.tolist()}
+    assert after == before - {3, 4, 5}
+    assert len(new.micrographs) == len(old.micrographs) - 1
+    with contextlib.closing(open_project(tmp_path / "new", read_only=True)) as follows:
+        assert follows.data_root == folder.resolve()
+    new.go(1)
+    assert new.add(500.0, 600.0) > max(before), "no id is used twice"
+    assert new.undo()
+    old.close()
+    new.close()
+
+
+def open_copy(sound: Path, folder: Path):
+    return open_session(Path(shutil.copytree(sound, folder)))
+
+
+def test_recovery_passes_pages_that_cannot_be_read(sound, tmp_path):
+    for seed in range(10):
+        flipped_copy(sound, tmp_path / "p", seed)
+        shutil.rmtree(tmp_path / "new", ignore_errors=True)
+        with limited(60):
+            try:
+                recover(tmp_path / "p", tmp_path / "new")
+            except AnnotatorError:
+                continue
+            assert find_problems(tmp_path / "new" / DATABASE_NAME, deep=True) == []
+
+
+def test_a_copy_is_kept_each_day_and_named_when_it_is_needed(sound, tmp_path, monkeypatch):
+    folder = Path(shutil.copytree(sound, tmp_path / "p"))
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    days = ["2026-01-01", "2026-01-02", "2026-01-03", "2026-01-04", "2026-01-05"]
+    for day in days:
+        _on(day, monkeypatch, lambda: open_session(folder).close())
+        _on(day, monkeypatch, lambda: open_session(folder).close())
+    kept = sorted(path.name for path in (folder / FOLDER).iterdir())
+    assert kept == [f"annotations-{day}.sqlite" for day in days[-3:]]
+    sql(folder, "UPDATE micrograph SET width = 'wide'")
+    with pytest.raises(AnnotatorError, match=r"backups/annotations-2026-01-05\.sqlite"):
+        open_session(folder)
+    shutil.copy(folder / FOLDER / kept[-1], folder / DATABASE_NAME)
+    for leftover in folder.glob(f"{DATABASE_NAME}-*"):
+        leftover.unlink()
+    walk(folder, tmp_path / "out")
+
+
+def _on(day: str, monkeypatch, do: Callable[[], object]) -> None:
+    import datetime
+
+    class Day(datetime.date):
+        @classmethod
+        def today(cls):
+            return cls.fromisoformat(day)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cryoppp_annotator.store.copies.datetime.date", Day)
+        do()
