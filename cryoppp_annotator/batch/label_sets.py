@@ -1,0 +1,195 @@
+"""Coordinate files as sets of picks on their micrographs, canonical px: what is compared, judged or searched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import FormatError, Refused
+from ..extensions import formats
+from ..formats import registry
+from ..formats.image import images
+from ..model.context import JobContext
+from ..model.coordinates import Anchor, FloatArray, Orientation, SourceFrame
+from ..model.curation import Decision
+from ..model.pickfile import CoordinateFormat, FilePicks
+from . import check_frame
+
+_QUIET = JobContext()
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedPicks:
+    """Picks of one micrograph.
+
+    Attributes
+    ----------
+    x, y : (n,) float64, canonical px
+    score : (n,) float64
+        NaN where there is none.
+    rejected : (n,) bool
+    diameter_px : float
+        Of the particle, as the file says; NaN where it does not.
+    """
+
+    x: FloatArray
+    y: FloatArray
+    score: FloatArray
+    rejected: NDArray[np.bool_]
+    diameter_px: float = float("nan")
+
+    @staticmethod
+    def empty() -> PlacedPicks:
+        """No picks."""
+        return PlacedPicks(np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0, bool))
+
+    def take(self, rows: NDArray[np.bool_]) -> PlacedPicks:
+        """Some of them, by mask."""
+        return replace(self, x=self.x[rows], y=self.y[rows], score=self.score[rows], rejected=self.rejected[rows])
+
+    def accepted(self, threshold: float | None = None) -> NDArray[np.bool_]:
+        """Which are not rejected, and reach the threshold where one is given, (n,) bool."""
+        good = ~self.rejected
+        return good if threshold is None else np.asarray(good & (self.score >= threshold), np.bool_)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelSet:
+    """Picks of several micrographs.
+
+    Attributes
+    ----------
+    picks : mapping of micrograph path (posix) to PlacedPicks
+    notes : tuple of str
+        What was left out or assumed, and why.
+    """
+
+    picks: Mapping[str, PlacedPicks]
+    notes: tuple[str, ...] = ()
+
+
+def micrographs_by_name(micrographs: str) -> dict[str, Path]:
+    """Path of each micrograph by its posix name. Raises FormatError where there are none."""
+    by_name = {path.as_posix(): path for path in images.find_micrographs(micrographs)}
+    if not by_name:
+        raise FormatError("holds no micrographs", micrographs)
+    return by_name
+
+
+def read_label_set(
+    source: Path, by_name: Mapping[str, Path], *, orientation: Orientation | None = None, context: JobContext = _QUIET
+) -> LabelSet:
+    """Read picks and lay them on their micrographs.
+
+    Parameters
+    ----------
+    source : Path
+        A coordinate file, a folder of such, or a CryoPPP folder.
+    by_name : mapping of posix name to path
+        The micrographs.
+    orientation : Orientation, optional
+        Of the axes; None = as the format declares.
+
+    Raises
+    ------
+    FormatError
+        A file is bad or names none of the micrographs.
+    Cancelled
+    """
+    known = list(formats().values())
+    groups: list[tuple[FilePicks, SourceFrame]] = []
+    for path in coordinate_files(source, known):
+        context.check()
+        file = registry.read_any(path, known)
+        frame = file.frame if orientation is None else replace(file.frame, orientation=orientation)
+        groups += [(part, frame) for part in file.picks]
+    matches = registry.match_micrographs([part.micrograph for part, _ in groups], by_name)
+    placed: dict[str, list[PlacedPicks]] = {}
+    for part, frame in groups:
+        name = matches.matches.get(part.micrograph)
+        if name is not None:
+            placed.setdefault(name, []).append(_canonical(part, frame, by_name[name]))
+    notes = [f"left out: {name} is none of the micrographs" for name in matches.unmatched]
+    notes += [f"left out: {name} could be {' or '.join(several)}" for name, several in matches.ambiguous.items()]
+    if not placed:
+        named = ", ".join(part.micrograph for part, _ in groups[:2]) or "no micrograph"
+        raise FormatError(f"is of none of the micrographs (it names {named})", source)
+    return LabelSet({name: _joined(parts) for name, parts in placed.items()}, tuple(notes))
+
+
+def orientation_on_images(
+    source: Path, micrographs: str, *, diameter_A: float | None, diameter_px: float | None,
+    pixel_size_A: float | None, context: JobContext = _QUIET,
+) -> tuple[Orientation | None, str]:  # fmt: skip
+    """Which way the axes run, where the images contradict the format and are sure of it; and a note that says so.
+
+    None where the format is right, or the images cannot tell. Raises FormatError or Cancelled.
+    """
+    options = check_frame.FrameOptions(
+        micrographs, diameter_A=diameter_A, diameter_px=diameter_px, pixel_size_A=pixel_size_A, permissive=True
+    )
+    files = coordinate_files(source, list(formats().values()))
+    report = check_frame.check(files, options, context=context)
+    verdict = report.verdict
+    if verdict.orientation is None or verdict.orientation is report.declared.orientation:
+        return None, ""
+    return verdict.orientation, (
+        f"{source}: {report.format} declares {report.declared.orientation.value}, but on the images the picks fit "
+        f"{verdict.orientation.value} (by {verdict.margin_se:.1f} standard errors): they are read so"
+    )
+
+
+def coordinate_files(source: Path, known: Sequence[CoordinateFormat]) -> list[Path]:
+    """The coordinate files a path means: itself, or those in a folder. Raises FormatError where there are none."""
+    source = source.expanduser()
+    if not source.is_dir() or registry.sniff(source, known):
+        return [source]
+    endings = {ending for fmt in known for ending in fmt.extensions}
+    files = sorted(path for path in source.iterdir() if path.suffix.lower() in endings and path.is_file())
+    files = [path for path in files if not path.name.startswith(".") and registry.sniff(path, known)]
+    if not files:
+        raise FormatError("holds no coordinate files", source)
+    return files
+
+
+def _canonical(part: FilePicks, frame: SourceFrame, path: Path) -> PlacedPicks:
+    if frame.anchor is Anchor.CORNER and part.box_size_px is None:
+        raise FormatError("gives box corners without a box size", part.source)
+    box = 0.0 if part.box_size_px is None else part.box_size_px
+    x, y = frame.to_canonical(part.x, part.y, height=images.probe(path).height, box_size=box)
+    score = np.full(len(part), np.nan) if part.score is None else np.asarray(part.score, np.float64)
+    rejected = np.broadcast_to(np.asarray(part.decision, np.int8), (len(part),)) == Decision.REJECTED
+    sizes = np.zeros(0) if part.diameter_px is None else part.diameter_px[part.diameter_px > 0]
+    diameter = float(np.median(sizes)) * frame.scale if len(sizes) else np.nan
+    return PlacedPicks(x, y, score, np.asarray(rejected, np.bool_), diameter)
+
+
+def _joined(parts: Sequence[PlacedPicks]) -> PlacedPicks:
+    sizes = [part.diameter_px for part in parts if np.isfinite(part.diameter_px)]
+    return PlacedPicks(
+        np.concatenate([part.x for part in parts]),
+        np.concatenate([part.y for part in parts]),
+        np.concatenate([part.score for part in parts]),
+        np.concatenate([part.rejected for part in parts]),
+        sizes[0] if sizes else float("nan"),
+    )
+
+
+def diameter_on(
+    path: Path, picks: PlacedPicks, diameter_A: float | None, diameter_px: float | None, pixel_size_A: float | None
+) -> float:
+    """Diameter of the particle on a micrograph, px: as said, or as the picks say. Raises Refused where nobody does."""
+    if diameter_px is not None:
+        return diameter_px
+    if diameter_A is not None:
+        pixel = pixel_size_A or images.probe(path).pixel_size_A
+        if not pixel or not pixel > 0:
+            raise Refused(f"{path} says no pixel size: give it (--pixel-size), or the diameter in px")
+        return diameter_A / pixel
+    if not picks.diameter_px > 0:
+        raise Refused("the truth says no diameter: give it (--diameter)")
+    return picks.diameter_px
