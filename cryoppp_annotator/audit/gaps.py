@@ -142,9 +142,7 @@ def _labelled_neighbours(places: LabelledPlaces, rows: NDArray[np.intp]) -> Floa
     return np.asarray(places.labelled[rows][near].mean(axis=1))
 
 
-def _groups(
-    pool: _Pool, view: NDArray[np.intp], likely: FloatArray, alike: FloatArray
-) -> list[NDArray[np.intp]]:  # fmt: skip
+def _groups(pool: _Pool, view: NDArray[np.intp], likely: FloatArray, alike: FloatArray) -> list[NDArray[np.intp]]:
     """Views that are hardly ever labelled, those that look alike together."""
     usual = float(pool.labelled.mean())
     n = len(alike)
@@ -236,6 +234,8 @@ def _part(
     order = np.argsort(-all_of_them, kind="stable")
     trust = float(all_of_them.mean()) if len(all_of_them) else 0.0
     return Gap(
-        f"{len(order)} places that look like particles {name}", np.concatenate(micrograph)[order],
-        np.concatenate(place)[order], trust,
-    )  # fmt: skip
+        f"{len(order)} places that look like particles {name}",
+        np.concatenate(micrograph)[order],
+        np.concatenate(place)[order],
+        trust,
+    )

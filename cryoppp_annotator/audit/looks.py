@@ -53,9 +53,7 @@ class Looks:
     bias: float
 
 
-def learn(
-    places: Sequence[LabelledPlaces], chosen: Sequence[NDArray[np.bool_]], context: JobContext
-) -> Looks:  # fmt: skip
+def learn(places: Sequence[LabelledPlaces], chosen: Sequence[NDArray[np.bool_]], context: JobContext) -> Looks:
     """Learn from labels.
 
     Parameters
@@ -87,9 +85,11 @@ def learn(
 
 
 def _views(
-    places: Sequence[LabelledPlaces], chosen: Sequence[NDArray[np.bool_]], rng: np.random.Generator,
+    places: Sequence[LabelledPlaces],
+    chosen: Sequence[NDArray[np.bool_]],
+    rng: np.random.Generator,
     context: JobContext,
-) -> Views:  # fmt: skip
+) -> Views:
     seen = []
     for one, rows in zip(places, chosen, strict=True):
         white, x, y, diameter = one.seen.places

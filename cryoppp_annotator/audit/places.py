@@ -117,9 +117,7 @@ def _sat_on(x: FloatArray, y: FloatArray, seen: Seen) -> tuple[NDArray[np.intp],
     taken = np.zeros(seen.n_detected, bool)
     for reach in (NEAR, FAR):
         rest, left = np.flatnonzero(place < 0), np.flatnonzero(~taken)
-        pairs = match(
-            x[rest], y[rest], np.zeros(len(rest)), seen.x[left], seen.y[left], reach * seen.diameter
-        )  # fmt: skip
+        pairs = match(x[rest], y[rest], np.zeros(len(rest)), seen.x[left], seen.y[left], reach * seen.diameter)
         place[rest[pairs.hit]] = left[pairs.truth_of[pairs.hit]]
         offset[rest[pairs.hit]] = pairs.distance[pairs.hit] / seen.diameter
         taken[left[pairs.truth_of[pairs.hit]]] = True

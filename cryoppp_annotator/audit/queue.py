@@ -200,8 +200,16 @@ def in_order(jury: Jury, teachers: Sequence[LabelledPlaces], suspects: Sequence[
         kind = ErrorKind(s.kind[i])
         items.append(
             QueueItem(
-                s.micrograph, float(s.x[i]), float(s.y[i]), kind, probability, group, float(s.to_x[i]),
-                float(s.to_y[i]), int(s.label[i]), _REASONS[kind],
+                s.micrograph,
+                float(s.x[i]),
+                float(s.y[i]),
+                kind,
+                probability,
+                group,
+                float(s.to_x[i]),
+                float(s.to_y[i]),
+                int(s.label[i]),
+                _REASONS[kind],
             )
-        )  # fmt: skip
+        )
     return items

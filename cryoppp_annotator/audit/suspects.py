@@ -82,8 +82,14 @@ def spread_of(places: Sequence[LabelledPlaces]) -> float:
     return max(_LEAST_SIGMA, float(np.median(offset)) / 1.1774) if len(offset) else 0.07
 
 
-def suspect(places: LabelledPlaces, log_odds: FloatArray, calibration: Calibration, sigma: float, margin: float,
-            often_double: bool = False) -> Suspects:  # fmt: skip
+def suspect(
+    places: LabelledPlaces,
+    log_odds: FloatArray,
+    calibration: Calibration,
+    sigma: float,
+    margin: float,
+    often_double: bool = False,
+) -> Suspects:
     """Weigh the labels and free places of one micrograph.
 
     Parameters
@@ -110,11 +116,16 @@ def suspect(places: LabelledPlaces, log_odds: FloatArray, calibration: Calibrati
     to[:, moved] = np.stack([places.seen.x, places.seen.y])[:, places.place[moved]]
     nowhere = np.full(len(free), np.nan)
     return Suspects(
-        places.name, np.r_[places.x, places.seen.x[free]], np.r_[places.y, places.seen.y[free]],
-        np.r_[to[0], nowhere], np.r_[to[1], nowhere],
-        np.concatenate([kind, np.full(len(free), ErrorKind.MISSING, object)]), np.r_[wrong, missing],
-        np.r_[np.arange(n), np.full(len(free), -1)], np.r_[places.row, free],
-    )  # fmt: skip
+        places.name,
+        np.r_[places.x, places.seen.x[free]],
+        np.r_[places.y, places.seen.y[free]],
+        np.r_[to[0], nowhere],
+        np.r_[to[1], nowhere],
+        np.concatenate([kind, np.full(len(free), ErrorKind.MISSING, object)]),
+        np.r_[wrong, missing],
+        np.r_[np.arange(n), np.full(len(free), -1)],
+        np.r_[places.row, free],
+    )
 
 
 def _share(part: FloatArray, rest: FloatArray) -> FloatArray:

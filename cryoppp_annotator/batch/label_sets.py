@@ -122,9 +122,14 @@ def read_label_set(
 
 
 def orientation_on_images(
-    source: Path, micrographs: str, *, diameter_A: float | None, diameter_px: float | None,
-    pixel_size_A: float | None, context: JobContext = _QUIET,
-) -> tuple[Orientation | None, str]:  # fmt: skip
+    source: Path,
+    micrographs: str,
+    *,
+    diameter_A: float | None,
+    diameter_px: float | None,
+    pixel_size_A: float | None,
+    context: JobContext = _QUIET,
+) -> tuple[Orientation | None, str]:
     """Which way the axes run, where the images contradict the format and are sure of it; and a note that says so.
 
     None where the format is right, or the images cannot tell. Raises FormatError or Cancelled.

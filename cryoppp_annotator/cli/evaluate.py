@@ -68,8 +68,13 @@ def evaluate(
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)
     if as_json:
-        each = {name: _as_json(one) for name, one in report.per_micrograph.items()}
-        answer = {**_as_json(report.total), "tolerance": tolerance, "per_micrograph": each, "notes": list(report.notes)}
+        each = {name: quality_as_json(one) for name, one in report.per_micrograph.items()}
+        answer = {
+            **quality_as_json(report.total),
+            "tolerance": tolerance,
+            "per_micrograph": each,
+            "notes": list(report.notes),
+        }
         typer.echo(json.dumps(answer, indent=2))
         return
     rows = {**report.per_micrograph, "all": report.total}
@@ -79,7 +84,8 @@ def evaluate(
         typer.echo(f"{name:{width}}  {_as_text(one)}")
 
 
-def _as_json(quality: Quality) -> dict[str, Any]:
+def quality_as_json(quality: Quality) -> dict[str, Any]:
+    """Figures for scripts; what is not known is null."""
     names = (
         "precision",
         "recall",

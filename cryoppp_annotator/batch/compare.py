@@ -1,0 +1,186 @@
+"""Two coordinate sets compared on their micrographs, without a project."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..audit.comparing import Agreement, Part, TwoSets, agreement, by_edge, by_score, compare_sets
+from ..errors import Refused
+from ..formats.image import images
+from ..model.context import JobContext
+from ..model.coordinates import FloatArray, Orientation
+from .label_sets import (
+    LabelSet,
+    PlacedPicks,
+    diameter_on,
+    micrographs_by_name,
+    orientation_on_images,
+    read_label_set,
+)
+
+_QUIET = JobContext()
+
+
+@dataclass(frozen=True, slots=True)
+class CompareOptions:
+    """How to compare.
+
+    Attributes
+    ----------
+    micrographs : str
+        Folder or pattern.
+    tolerance : float
+        Largest distance of two picks of one particle, diameters.
+    diameter_A, diameter_px : float or None
+        At most one; None = what the reference says.
+    pixel_size_A : float or None
+        Instead of what the headers say.
+    orientation, reference_orientation : Orientation or None
+        Of the axes of the other set and of the reference; None = as their format declares, unless the images are sure
+        that it is not so.
+    threshold : float or None
+        Picks of the other set with a lower score count as refused.
+    """
+
+    micrographs: str
+    tolerance: float = 0.3
+    diameter_A: float | None = None
+    diameter_px: float | None = None
+    pixel_size_A: float | None = None
+    orientation: Orientation | None = None
+    reference_orientation: Orientation | None = None
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonReport:
+    """What came out.
+
+    Attributes
+    ----------
+    reference, other : str
+        Names of the two sets.
+    total : Agreement
+    per_micrograph : mapping of micrograph file name to Agreement
+        The most disagreement first.
+    edge, score : tuple of Part
+        Against the distance from the edge, and against the other set's score.
+    sets : mapping of micrograph file name to TwoSets
+        In the same order.
+    paths : mapping of micrograph file name to Path
+    notes : tuple of str
+        What was left out or assumed, and why.
+    tolerance : float, diameters
+    """
+
+    reference: str
+    other: str
+    total: Agreement
+    per_micrograph: Mapping[str, Agreement]
+    edge: tuple[Part, ...]
+    score: tuple[Part, ...]
+    sets: Mapping[str, TwoSets]
+    paths: Mapping[str, Path]
+    notes: tuple[str, ...]
+    tolerance: float
+
+
+def compare(reference: Path, other: Path, options: CompareOptions, *, context: JobContext = _QUIET) -> ComparisonReport:
+    """Match two sets, micrograph by micrograph, wherever the reference has been.
+
+    A micrograph that only the other set knows is left out with a note: nobody can say what the reference would hold
+    there. Rejected picks are in neither set, but count as candidates that a set refused.
+
+    Parameters
+    ----------
+    reference, other : Path
+        A coordinate file, a folder of such, or a CryoPPP folder.
+
+    Raises
+    ------
+    FormatError
+        A file is bad or names none of the micrographs.
+    Refused
+        The diameter is not known, or the tolerance makes no sense.
+    Cancelled
+    """
+    if not (np.isfinite(options.tolerance) and options.tolerance > 0):
+        raise Refused(f"a tolerance of {options.tolerance:g} diameters makes no sense")
+    by_name = micrographs_by_name(options.micrographs)
+    context.progress(0, 3, "reading the reference")
+    first, first_note = _read(reference, options.reference_orientation, by_name, options, context)
+    context.progress(1, 3, "reading the other set")
+    second, second_note = _read(other, options.orientation, by_name, options, context)
+    notes = [note for note in (first_note, second_note) if note] + [*first.notes, *second.notes]
+    notes += _left_out(first, second)
+    sets = []
+    for name, mine in first.picks.items():
+        context.check()
+        sets.append(_two_sets(by_name[name], mine, second.picks.get(name, PlacedPicks.empty()), options))
+    sets.sort(key=lambda one: (-one.disagreement, one.name))
+    paths = {by_name[name].name: by_name[name] for name in first.picks}
+    return ComparisonReport(
+        reference.name,
+        other.name,
+        agreement(sets),
+        {one.name: agreement([one]) for one in sets},
+        tuple(by_edge(sets)),
+        tuple(by_score(sets)),
+        {one.name: one for one in sets},
+        paths,
+        tuple(notes),
+        options.tolerance,
+    )
+
+
+def _read(
+    source: Path,
+    orientation: Orientation | None,
+    by_name: Mapping[str, Path],
+    options: CompareOptions,
+    context: JobContext,
+) -> tuple[LabelSet, str]:
+    note = ""
+    if orientation is None:
+        orientation, note = orientation_on_images(
+            source,
+            options.micrographs,
+            diameter_A=options.diameter_A,
+            diameter_px=options.diameter_px,
+            pixel_size_A=options.pixel_size_A,
+            context=context,
+        )
+    return read_label_set(source, by_name, orientation=orientation, context=context), note
+
+
+def _left_out(first: LabelSet, second: LabelSet) -> list[str]:
+    notes = [f"left out: {Path(name).name} is not in the reference" for name in second.picks if name not in first.picks]
+    missed = sum(name not in second.picks for name in first.picks)
+    if missed:
+        notes.append(f"{missed} of {len(first.picks)} micrographs of the reference have no pick in the other set")
+    return notes
+
+
+def _two_sets(path: Path, mine: PlacedPicks, its: PlacedPicks, options: CompareOptions) -> TwoSets:
+    info = images.probe(path)
+    kept = its.accepted(options.threshold)
+    diameter = diameter_on(path, mine, options.diameter_A, options.diameter_px, options.pixel_size_A)
+    return compare_sets(
+        path.name,
+        (info.height, info.width),
+        diameter,
+        _points(mine, ~mine.rejected),
+        _points(its, kept),
+        its.score[kept],
+        options.tolerance,
+        refused=(_points(mine, mine.rejected), _points(its, ~kept)),
+    )
+
+
+def _points(picks: PlacedPicks, rows: NDArray[np.bool_]) -> FloatArray:
+    return np.asarray(np.column_stack([picks.x, picks.y])[rows])

@@ -1,0 +1,130 @@
+"""``compare``: two sets of picks on the same micrographs."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .evaluate import quality_as_json
+from .options import Frame, JsonOption, PixelSizeOption, parse_diameter
+
+if TYPE_CHECKING:
+    from ..audit.comparing import Agreement
+    from ..batch.compare import ComparisonReport
+
+EXAMPLE = """  cryoppp-annotator compare manual.star topaz --micrographs movies --diameter 191
+  cryoppp-annotator compare ground_truth cryolo --micrographs movies --diameter 108px --report for_my_supervisor.html"""
+
+
+def compare(
+    reference: Annotated[Path, typer.Argument(metavar="REFERENCE", help="Coordinate file, or folder of such.")],
+    other: Annotated[Path, typer.Argument(metavar="OTHER", help="The same, of the set that is judged by it.")],
+    micrographs: Annotated[str, typer.Option("--micrographs", metavar="DIR", help="Folder or pattern of images.")],
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", metavar="SHARE", help="Largest distance of a match, of the diameter.")
+    ] = 0.3,
+    diameter: Annotated[
+        str | None,
+        typer.Option("--diameter", metavar="A", help="In angstrom, or 108px; what the reference says by default."),
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", metavar="T", help="Picks of OTHER with a lower score are refused.")
+    ] = None,
+    reference_frame: Annotated[
+        Frame, typer.Option("--reference-frame", help="How the axes of REFERENCE lie; auto asks the images, too.")
+    ] = Frame.AUTO,
+    frame: Annotated[
+        Frame, typer.Option("--frame", help="How the axes of OTHER lie; auto asks the images, too.")
+    ] = Frame.AUTO,
+    pixel_size: PixelSizeOption = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE.html", help="Write a report to be read in a browser.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two sets of picks: what both have, what only one has, how they are centred, where they disagree.
+
+    One-to-one: the most pairs within the tolerance, then the least distance. The micrographs with the most disagreement
+    come first.
+    """
+    from ..batch.compare import CompareOptions
+    from ..batch.compare import compare as compare_all
+    from ..batch.report import write_report
+    from .progress import run_job
+
+    diameter_A, diameter_px = parse_diameter(diameter)
+    options = CompareOptions(
+        micrographs,
+        tolerance,
+        diameter_A,
+        diameter_px,
+        pixel_size,
+        frame.orientation,
+        reference_frame.orientation,
+        threshold,
+    )
+    compared = run_job(lambda context: compare_all(reference, other, options, context=context), title="Comparing")
+    if report is not None:
+        run_job(lambda context: write_report(compared, report, context=context), title="Writing the report")
+    for note in compared.notes:
+        print(f"note: {note}", file=sys.stderr)
+    typer.echo(json.dumps(_as_json(compared), indent=2) if as_json else _as_text(compared))
+
+
+def _as_json(report: ComparisonReport) -> dict[str, Any]:
+    return {
+        "reference": report.reference,
+        "other": report.other,
+        "tolerance": report.tolerance,
+        **_agreement(report.total),
+        "by_distance_from_edge": [_plain(asdict(part)) for part in report.edge],
+        "by_score": [_plain(asdict(part)) for part in report.score],
+        "per_micrograph": {name: _agreement(one) for name, one in report.per_micrograph.items()},
+        "notes": list(report.notes),
+    }
+
+
+def _agreement(one: Agreement) -> dict[str, Any]:
+    return quality_as_json(one.quality) | _plain(
+        {
+            "only_reference": one.only_reference,
+            "only_other": one.only_other,
+            "shift_x_px": one.shift_x,
+            "shift_y_px": one.shift_y,
+            "shift_error_px": one.shift_error,
+            "spread_px": one.spread,
+            "kappa": one.kappa,
+        }
+    )
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON has neither NaN nor infinity."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+
+
+def _as_text(report: ComparisonReport) -> str:
+    rows = {**report.per_micrograph, "all": report.total}
+    width = max(map(len, rows))
+    lines = [
+        f"{'':{width}}   both  only reference  only other  precision  recall     F1  kappa  shift x, y (px)  spread",
+        *(f"{name:{width}}  {_line(one)}" for name, one in rows.items()),
+    ]
+    return "\n".join(lines)
+
+
+def _line(one: Agreement) -> str:
+    q = one.quality
+    kappa = "    -" if math.isnan(one.kappa) else f"{one.kappa:5.2f}"
+    shift = "-" if math.isnan(one.shift_x) else f"{one.shift_x:+.1f}, {one.shift_y:+.1f}"
+    spread = "-" if math.isnan(one.spread) else f"{one.spread:.1f}"
+    return (
+        f"{q.matched:5}  {one.only_reference:14}  {one.only_other:10}  {q.precision:9.3f}  {q.recall:6.3f}  {q.f1:.3f}"
+        f"  {kappa}  {shift:>15}  {spread:>6}"
+    )
