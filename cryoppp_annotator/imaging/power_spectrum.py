@@ -1,0 +1,220 @@
+"""The power spectrum of a micrograph from tapered tiles, and the same on rings and sectors.
+
+A tapered, overlapping set of tiles (Welch 1967, doi:10.1109/TAU.1967.1161901) has no cross from the edges and little
+variance. Tiles span the same length whatever the pixel size, so that the rings of a large defocus stay apart.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from ..model.context import JobContext
+from .filters import fft_workers, find_padding
+
+_QUIET = JobContext()
+#: Length of a tile, angstrom: rings of 6 um defocus at 10 A lie four Fourier pixels apart.
+TILE_A = 1000.0
+_SIDE_RANGE = (128, 2048)
+#: Sectors of half a turn.
+N_SECTORS = 36
+#: Tiles that vary this much more than the median one hold no plain ice or carbon; and grey values so many s.d. away.
+_WILD_TILE, _WILD_GREY = 6.0, 8.0
+
+
+@dataclass(frozen=True, eq=False)
+class PolarGeometry:
+    """Which sector and ring each Fourier pixel of a half spectrum belongs to, and where each bin lies on the average.
+
+    Attributes
+    ----------
+    side : int
+        Of the tile, px.
+    bin : (side, side // 2 + 1) int32
+        ``sector * n_rings + ring``; the last number is for what belongs to none.
+    count : (n_sectors, n_rings) float64
+        Fourier pixels in each bin.
+    q2, q4, q2_cos, q2_sin : (n_sectors, n_rings) float64
+        Means of ``q^2``, ``q^4``, ``q^2 cos 2a`` and ``q^2 sin 2a``, q in cycles per px, a from x (column) to y (row).
+    """
+
+    side: int
+    bin: NDArray[np.int32]
+    count: NDArray[np.float64]
+    q2: NDArray[np.float64]
+    q4: NDArray[np.float64]
+    q2_cos: NDArray[np.float64]
+    q2_sin: NDArray[np.float64]
+
+    def average(self, power: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Mean in each bin, (n_sectors, n_rings) float64, of a half spectrum; NaN in an empty bin."""
+        sums = np.bincount(self.bin.ravel(), power.ravel(), self.count.size + 1)[:-1].reshape(self.count.shape)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(sums / self.count)
+
+
+@dataclass(frozen=True, eq=False)
+class TiledSpectrum:
+    """Mean power of the tiles of a micrograph.
+
+    Attributes
+    ----------
+    pixel_size_A : float
+    power : (side, side // 2 + 1) float32
+        Half spectrum, as ``rfft2`` orders it, in units of the grey values' variance per px.
+    polar : (n_sectors, n_rings) float64
+        The same on the bins of ``geometry``; NaN where a bin is empty.
+    quarters : (4, n_sectors, n_rings) float64
+        Of the tiles in each quarter: top left, top right, bottom left, bottom right.
+    quarter_centres : (4, 2) float64
+        Mean centre of those tiles, yx, px.
+    geometry : PolarGeometry
+    n_tiles : int
+        Tiles that count; overlapping ones by half.
+    """
+
+    pixel_size_A: float
+    power: NDArray[np.float32]
+    polar: NDArray[np.float64]
+    quarters: NDArray[np.float64]
+    quarter_centres: NDArray[np.float64]
+    geometry: PolarGeometry
+    n_tiles: int
+
+    @property
+    def frequencies(self) -> NDArray[np.float64]:
+        """(n_rings,) float64, mean spatial frequency of each ring, 1/A."""
+        g = self.geometry
+        return np.asarray(np.sqrt((g.count * g.q2).sum(axis=0) / g.count.sum(axis=0)) / self.pixel_size_A)
+
+    @property
+    def radial(self) -> NDArray[np.float64]:
+        """(n_rings,) float64, mean power of each ring."""
+        return ring_mean(self.polar, self.geometry.count)
+
+
+def ring_mean(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n_rings,) weighted mean over sectors; NaN is left out. ``values`` and ``weights`` (n_sectors, n_rings)."""
+    known = np.where(np.isnan(values), 0.0, weights)
+    with np.errstate(invalid="ignore"):
+        return np.asarray((np.nan_to_num(values) * known).sum(axis=0) / known.sum(axis=0))
+
+
+def tile_side(pixel_size_A: float, shape: tuple[int, int]) -> int:
+    """Even side of a tile, px: some 1000 A, at most half again as much as fits twice, and quick to transform."""
+    most = min(min(shape), _SIDE_RANGE[1])
+    wanted = min(max(TILE_A / pixel_size_A, _SIDE_RANGE[0]), most)
+    side = 2 * int(scipy.fft.next_fast_len(math.floor(wanted / 2.0), real=True))
+    return side if side <= most else 2 * (most // 2)
+
+
+@lru_cache(maxsize=4)
+def polar_geometry(side: int, n_sectors: int = N_SECTORS) -> PolarGeometry:
+    """Sectors of half a turn, the first centred on the x axis, and rings one Fourier pixel wide up to Nyquist.
+
+    Column 0 (and the last) of a half spectrum holds each pair of Friedel mates twice; both are kept, they are few.
+    """
+    qy = np.fft.fftfreq(side)[:, None]
+    qx = np.fft.rfftfreq(side)[None]
+    q2 = qy * qy + qx * qx
+    n_rings = side // 2
+    ring = np.rint(np.sqrt(q2) * side).astype(np.int32) - 1
+    step = math.pi / n_sectors
+    sector = np.floor((np.arctan2(qy, qx) + 0.5 * step) / step).astype(np.int32) % n_sectors
+    number = np.where((ring >= 0) & (ring < n_rings), sector * n_rings + ring, n_sectors * n_rings).astype(np.int32)
+    shape, size = (n_sectors, n_rings), n_sectors * n_rings
+    count = np.bincount(number.ravel(), minlength=size + 1)[:-1].reshape(shape).astype(np.float64)
+    geometry = PolarGeometry(side, number, count, count, count, count, count)
+    means = (q2, q2 * q2, qx * qx - qy * qy, 2.0 * qx * qy)
+    return PolarGeometry(side, number, count, *(np.nan_to_num(geometry.average(mean)) for mean in means))
+
+
+def tiled_spectrum(image: NDArray[Any], pixel_size_A: float, context: JobContext = _QUIET) -> TiledSpectrum:
+    """Power spectrum of a micrograph, its padding left out.
+
+    Parameters
+    ----------
+    image : (h, w) array of any real dtype, yx
+        At least 128 px on each side within its padding. Values that are not finite count as the median.
+    pixel_size_A : float
+    context : JobContext
+        Cancel is asked for with every row of tiles.
+
+    Returns
+    -------
+    TiledSpectrum
+
+    Raises
+    ------
+    ValueError
+        The image is too small, or empty (one grey value).
+    Cancelled
+    """
+    top, bottom, left, right = find_padding(image)
+    inside = image[top : image.shape[0] - bottom, left : image.shape[1] - right]
+    if min(inside.shape) < _SIDE_RANGE[0]:
+        raise ValueError(f"a power spectrum needs {_SIDE_RANGE[0]} x {_SIDE_RANGE[0]} px, not {inside.shape}")
+    side = tile_side(pixel_size_A, inside.shape)
+    starts = [_starts(n, side) for n in inside.shape]
+    sample = np.asarray(inside[::8, ::8], np.float32)
+    sample = sample[np.isfinite(sample)]
+    if not sample.size or not float(sample.std()) > 0.0:
+        raise ValueError("the image is empty: all pixels have the same grey value")
+    low, middle, high = _grey_limits(sample)
+    taper = np.hanning(side + 1)[:-1].astype(np.float32)
+    window = taper[:, None] * taper
+    window /= np.float32(math.sqrt(float((window.astype(np.float64) ** 2).sum())))
+    limit = _WILD_TILE * _usual_variance(inside, starts, side, (low, high))
+    sums = np.zeros((4, side, side // 2 + 1), np.float32)
+    centres, n = np.zeros((4, 2)), np.zeros(4)
+    middle_y, middle_x = (0.5 * (s[0] + s[-1]) for s in starts)
+    for y in starts[0]:
+        context.check()
+        for x in starts[1]:
+            tile = np.clip(inside[y : y + side, x : x + side], low, high, dtype=np.float32, casting="unsafe")
+            np.nan_to_num(tile, copy=False, nan=middle)
+            tile -= tile.mean()
+            if float(np.mean(tile[::4, ::4] ** 2)) > limit:
+                continue
+            tile *= window
+            spectrum = scipy.fft.rfft2(tile, workers=fft_workers(), overwrite_x=True)
+            power = np.square(spectrum.real)
+            power += np.square(spectrum.imag)
+            quarter = 2 * int(y > middle_y) + int(x > middle_x)
+            sums[quarter] += power
+            centres[quarter] += (y + top + 0.5 * (side - 1), x + left + 0.5 * (side - 1))
+            n[quarter] += 1
+    geometry = polar_geometry(side)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        quarters = np.stack([geometry.average(s) / m if m else np.full(geometry.count.shape, np.nan)
+                             for s, m in zip(sums, n, strict=True)])  # fmt: skip
+        centres /= n[:, None]
+    power = sums.sum(axis=0) / np.float32(n.sum())
+    return TiledSpectrum(pixel_size_A, power, geometry.average(power), quarters, centres, geometry, int(n.sum()))
+
+
+def _starts(length: int, side: int) -> list[int]:
+    """First pixels of tiles that overlap by half, evenly spread over ``length`` px."""
+    n = max(1, math.ceil((length - side) / (0.5 * side)) + 1)
+    return [round(float(start)) for start in np.linspace(0, length - side, n)]
+
+
+def _grey_limits(sample: NDArray[np.float32]) -> tuple[float, float, float]:
+    """Grey values beyond which a pixel is hot or dead, and the median."""
+    quartiles = np.percentile(sample, (25, 50, 75))
+    reach = _WILD_GREY * max(float(quartiles[2] - quartiles[0]) / 1.349, 1e-3 * float(sample.std()))
+    return float(quartiles[1]) - reach, float(quartiles[1]), float(quartiles[1]) + reach
+
+
+def _usual_variance(
+    image: NDArray[Any], starts: list[list[int]], side: int, limits: tuple[float, float]
+) -> float:
+    """Median variance of the tiles' grey values, from every eighth pixel."""
+    parts = (image[y : y + side : 8, x : x + side : 8] for y in starts[0] for x in starts[1])
+    return float(np.median([np.nanvar(np.clip(part.astype(np.float32), *limits)) for part in parts]))
