@@ -1,8 +1,8 @@
 """The defocus of a micrograph from its Thon rings, or the answer that there are none.
 
 The raw micrograph's power spectrum (:mod:`.power_spectrum`) has its smooth fall divided out (:mod:`.ctf_fit_model`).
-Every defocus and astigmatism is tried (:mod:`.ctf_fit_search`), the best is made exact (:mod:`.ctf_fit_refine`), and then
-it is asked whether rings are there at all (:mod:`.ctf_fit_judge`). The CTF is that of Rohou & Grigorieff 2015
+Every defocus and astigmatism is tried (:mod:`.ctf_fit_search`), the best is made exact (:mod:`.ctf_fit_refine`), and
+then it is asked whether rings are there at all (:mod:`.ctf_fit_judge`). The CTF is that of Rohou & Grigorieff 2015
 (doi:10.1016/j.jsb.2015.08.008), as in :func:`.ctf.ctf_2d`.
 """
 
@@ -163,6 +163,8 @@ def fit_spectrum(
 ) -> CtfFit:
     """Find the defocus that a power spectrum shows; see :func:`fit_ctf`."""
     optics = replace(optics, b_factor_A2=0.0)
+    if options.find_phase_shift:
+        optics = replace(optics, phase_shift_deg=0.0)
     k, power = spectrum.frequencies, spectrum.radial
     end = passband_end(k, power)
     if end < min(1.0 / _FILTERED_A, float(k[-1])):
@@ -195,8 +197,7 @@ def _search_twice(
 
 def _judged(spectrum: TiledSpectrum, rings: Rings, match: Match, refined: Refined, optics: Optics) -> CtfFit:
     """The answer, where it is one."""
-    if refined.phase_shift_deg or optics.phase_shift_deg:
-        optics = replace(optics, phase_shift_deg=optics.phase_shift_deg + refined.phase_shift_deg)
+    optics = replace(optics, phase_shift_deg=(optics.phase_shift_deg + refined.phase_shift_deg) % 180.0)
     curve = equiphase(rings, refined.defocus, optics, refined.envelope, refined.rest)
     known = np.isfinite(curve.measured) & (curve.k > 1.0 / _SCORE_FROM_A)
     score = correlation(curve.measured[known], curve.model[known])

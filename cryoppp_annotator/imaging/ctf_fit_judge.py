@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ _AGREEMENT, _WINDOW_RINGS, _WINDOW_PX = 0.5, 2.5, 9
 _FILTERED, _REFERENCE_A = 2e-3, (20.0, 40.0)
 #: A tilt is reported from here on, degrees, where it is so many standard errors.
 _LEAST_TILT_DEG, _TILT_ERRORS = 5.0, 3.0
+#: Nearer quarters cannot tell a tilt from ice that bends, angstrom.
+_LEAST_BASELINE_A = 1200.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +70,9 @@ class Tilt:
         return self.angle_deg >= max(_LEAST_TILT_DEG, _TILT_ERRORS * self.error_deg)
 
 
-def equiphase(rings: Rings, defocus: Defocus, optics: Optics, envelope: NDArray[np.float64],
-              rest: NDArray[np.float64]) -> RingCurve:
+def equiphase(
+    rings: Rings, defocus: Defocus, optics: Optics, envelope: NDArray[np.float64], rest: NDArray[np.float64]
+) -> RingCurve:
     """Average what was measured along lines of constant phase, and compare it with the model."""
     mean = (defocus.u_A + defocus.v_A) / 2.0
     scale = math.pi * electron_wavelength_A(optics.voltage_kV)
@@ -88,8 +91,9 @@ def equiphase(rings: Rings, defocus: Defocus, optics: Optics, envelope: NDArray[
     return RingCurve(k, measured, model, _agreement(np.nan_to_num(measured), model, radial_phase))
 
 
-def _agreement(measured: NDArray[np.float64], model: NDArray[np.float64],
-               phase: NDArray[np.float64]) -> NDArray[np.float64]:
+def _agreement(
+    measured: NDArray[np.float64], model: NDArray[np.float64], phase: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Correlation of two curves in a window around each place that holds a few rings."""
     per_px = np.gradient(phase) / math.pi
     half = np.maximum(_WINDOW_PX, 0.5 * _WINDOW_RINGS / np.maximum(per_px, 1e-3)).astype(int)
@@ -142,10 +146,8 @@ def rings_before(frequency: float, defocus: Defocus, optics: Optics) -> float:
     return (phase + float(fixed_phase(np.array(frequency**4), optics))) / math.pi
 
 
-def measure_tilt(
-    spectrum: TiledSpectrum, rings: Rings, refined: Refined, optics: Optics, n_pieces: int
-) -> Tilt | None:
-    """Plane through the mean defocus of the four quarters; None where one of them has none.
+def measure_tilt(spectrum: TiledSpectrum, rings: Rings, refined: Refined, optics: Optics, n_pieces: int) -> Tilt | None:
+    """Plane through the mean defocus of the four quarters; None where they lie too near.
 
     Parameters
     ----------
@@ -156,7 +158,8 @@ def measure_tilt(
     n_pieces : int
         Of the spline of the background.
     """
-    if not np.isfinite(spectrum.quarter_centres).all():
+    baseline = np.ptp(spectrum.quarter_centres, axis=0).min() * spectrum.pixel_size_A
+    if not baseline >= _LEAST_BASELINE_A:  # nor where a quarter has no tile, NaN
         return None
     whole, band = Match(refined.defocus, 0.0, 1.0), (float(rings.k[0]), float(rings.k[-1]))
     fits = [refine(flatten(spectrum, band, n_pieces, quarter), optics, whole, n_pieces, only_mean=True)

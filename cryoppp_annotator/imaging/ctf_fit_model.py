@@ -77,11 +77,12 @@ def smooth_fall(k: NDArray[np.float64], power: NDArray[np.float64], n_pieces: in
         residual = np.abs(value - fitted)
         spread = 1.4826 * float(np.median(residual)) + 1e-9
         weight = 1.0 / np.maximum(1.0, residual / (_WILD * spread))
-    return np.exp(fitted)
+    return np.asarray(np.exp(fitted))
 
 
-def flatten(spectrum: TiledSpectrum, band: tuple[float, float], n_pieces: int,
-            polar: NDArray[np.float64] | None = None) -> Rings:
+def flatten(
+    spectrum: TiledSpectrum, band: tuple[float, float], n_pieces: int, polar: NDArray[np.float64] | None = None
+) -> Rings:
     """Cut the band out of a spectrum and divide its smooth fall out.
 
     Parameters

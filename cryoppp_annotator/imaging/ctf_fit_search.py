@@ -36,8 +36,14 @@ class Match:
         return self.correlation / max(self.rival, 1e-3)
 
 
-def search(rings: Rings, optics: Optics, defocus_range_A: tuple[float, float], most_astigmatism_A: float,
-           phase_shifts_deg: NDArray[np.float64], n_pieces: int) -> Match:
+def search(
+    rings: Rings,
+    optics: Optics,
+    defocus_range_A: tuple[float, float],
+    most_astigmatism_A: float,
+    phase_shifts_deg: NDArray[np.float64],
+    n_pieces: int,
+) -> Match:
     """Try every defocus, astigmatism, angle (and phase shift) on a grid.
 
     Rings of constant phase are averaged before they are compared: for each sector, the match with all defocus values
@@ -47,7 +53,6 @@ def search(rings: Rings, optics: Optics, defocus_range_A: tuple[float, float], m
     reach = 0.5 * most_astigmatism_A
     low, high = defocus_range_A
     grid = np.arange(max(low - reach, 100.0), high + reach + _STEP_A, _STEP_A)
-    best = Match(Defocus(low, low), 0.0, -1.0)
     scale = math.pi * electron_wavelength_A(optics.voltage_kV)
     k2, k4 = rings.k**2, rings.k**4
     twice = 2.0 * (scale * grid[:, None] * k2 + fixed_phase(k4, optics))
@@ -74,16 +79,21 @@ def _joined(rings: Rings) -> NDArray[np.float64]:
     """Signal with neighbouring sectors averaged, the first still centred on the x axis."""
     turned = [np.roll(a, _JOINED // 2, axis=0) for a in (rings.signal * rings.weight, rings.weight)]
     total, weight = (a.reshape(-1, _JOINED, a.shape[1]).sum(axis=1) for a in turned)
-    return total / np.maximum(weight, 1e-9)
+    return np.asarray(total / np.maximum(weight, 1e-9))
 
 
 def _without(basis: NDArray[np.float64], rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rows (m, n) without what an orthonormal basis (n, p) can follow."""
-    return rows - (rows @ basis) @ basis.T
+    return np.asarray(rows - (rows @ basis) @ basis.T)
 
 
-def _best_astigmatism(products: NDArray[np.float64], norms: NDArray[np.float64], grid: NDArray[np.float64],
-                      defocus_range_A: tuple[float, float], reach: float) -> Match:
+def _best_astigmatism(
+    products: NDArray[np.float64],
+    norms: NDArray[np.float64],
+    grid: NDArray[np.float64],
+    defocus_range_A: tuple[float, float],
+    reach: float,
+) -> Match:
     """The best mean defocus, astigmatism and angle, from products (n_sectors, n_grid) of sectors and templates."""
     n_sectors = len(products)
     middle = np.flatnonzero((grid >= defocus_range_A[0]) & (grid <= defocus_range_A[1]))

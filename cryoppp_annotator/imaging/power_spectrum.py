@@ -7,6 +7,7 @@ variance. Tiles span the same length whatever the pixel size, so that the rings 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -21,7 +22,7 @@ from .filters import fft_workers, find_padding
 _QUIET = JobContext()
 #: Length of a tile, angstrom: rings of 6 um defocus at 10 A lie four Fourier pixels apart.
 TILE_A = 1000.0
-_SIDE_RANGE = (128, 2048)
+_SIDE_RANGE, _MOST_OF_IMAGE = (128, 2048), 0.6
 #: Sectors of half a turn.
 N_SECTORS = 36
 #: Tiles that vary this much more than the median one hold no plain ice or carbon; and grey values so many s.d. away.
@@ -107,8 +108,8 @@ def ring_mean(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDAr
 
 
 def tile_side(pixel_size_A: float, shape: tuple[int, int]) -> int:
-    """Even side of a tile, px: some 1000 A, at most half again as much as fits twice, and quick to transform."""
-    most = min(min(shape), _SIDE_RANGE[1])
+    """Even side of a tile, px: some 1000 A, so long as that is not much over half of the image."""
+    most = min(max(round(_MOST_OF_IMAGE * min(shape)), _SIDE_RANGE[0]), _SIDE_RANGE[1])
     wanted = min(max(TILE_A / pixel_size_A, _SIDE_RANGE[0]), most)
     side = 2 * int(scipy.fft.next_fast_len(math.floor(wanted / 2.0), real=True))
     return side if side <= most else 2 * (most // 2)
@@ -162,41 +163,48 @@ def tiled_spectrum(image: NDArray[Any], pixel_size_A: float, context: JobContext
         raise ValueError(f"a power spectrum needs {_SIDE_RANGE[0]} x {_SIDE_RANGE[0]} px, not {inside.shape}")
     side = tile_side(pixel_size_A, inside.shape)
     starts = [_starts(n, side) for n in inside.shape]
-    sample = np.asarray(inside[::8, ::8], np.float32)
-    sample = sample[np.isfinite(sample)]
-    if not sample.size or not float(sample.std()) > 0.0:
-        raise ValueError("the image is empty: all pixels have the same grey value")
-    low, middle, high = _grey_limits(sample)
+    limits = _grey_limits(inside)
+    middle = [0.5 * (s[0] + s[-1]) for s in starts]
+    sums, centres, n = np.zeros((4, side, side // 2 + 1), np.float32), np.zeros((4, 2)), np.zeros(4)
+    for (y, x), tile in _plain_tiles(inside, starts, side, limits, context):
+        quarter = 2 * int(y > middle[0]) + int(x > middle[1])
+        sums[quarter] += _power(tile)
+        centres[quarter] += (y + top + 0.5 * (side - 1), x + left + 0.5 * (side - 1))
+        n[quarter] += 1
+    geometry = polar_geometry(side)
+    polar = np.stack([geometry.average(part) for part in sums])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        quarters, centres = polar / n[:, None, None], centres / n[:, None]
+    power = sums.sum(axis=0) / np.float32(n.sum())
+    return TiledSpectrum(pixel_size_A, power, polar.sum(axis=0) / n.sum(), quarters, centres, geometry, int(n.sum()))
+
+
+def _plain_tiles(
+    image: NDArray[Any], starts: list[list[int]], side: int, limits: tuple[float, float, float], context: JobContext
+) -> Iterator[tuple[tuple[int, int], NDArray[np.float32]]]:
+    """First pixel and tapered grey values of each tile that is not wild; the taper's mean square is 1 / side^2."""
+    low, middle, high = limits
     taper = np.hanning(side + 1)[:-1].astype(np.float32)
     window = taper[:, None] * taper
     window /= np.float32(math.sqrt(float((window.astype(np.float64) ** 2).sum())))
-    limit = _WILD_TILE * _usual_variance(inside, starts, side, (low, high))
-    sums = np.zeros((4, side, side // 2 + 1), np.float32)
-    centres, n = np.zeros((4, 2)), np.zeros(4)
-    middle_y, middle_x = (0.5 * (s[0] + s[-1]) for s in starts)
+    most = _WILD_TILE * _usual_variance(image, starts, side, (low, high))
     for y in starts[0]:
         context.check()
         for x in starts[1]:
-            tile = np.clip(inside[y : y + side, x : x + side], low, high, dtype=np.float32, casting="unsafe")
+            tile = np.clip(image[y : y + side, x : x + side], low, high, dtype=np.float32, casting="unsafe")
             np.nan_to_num(tile, copy=False, nan=middle)
             tile -= tile.mean()
-            if float(np.mean(tile[::4, ::4] ** 2)) > limit:
-                continue
-            tile *= window
-            spectrum = scipy.fft.rfft2(tile, workers=fft_workers(), overwrite_x=True)
-            power = np.square(spectrum.real)
-            power += np.square(spectrum.imag)
-            quarter = 2 * int(y > middle_y) + int(x > middle_x)
-            sums[quarter] += power
-            centres[quarter] += (y + top + 0.5 * (side - 1), x + left + 0.5 * (side - 1))
-            n[quarter] += 1
-    geometry = polar_geometry(side)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        quarters = np.stack([geometry.average(s) / m if m else np.full(geometry.count.shape, np.nan)
-                             for s, m in zip(sums, n, strict=True)])  # fmt: skip
-        centres /= n[:, None]
-    power = sums.sum(axis=0) / np.float32(n.sum())
-    return TiledSpectrum(pixel_size_A, power, geometry.average(power), quarters, centres, geometry, int(n.sum()))
+            if float(np.mean(tile[::4, ::4] ** 2)) <= most:
+                tile *= window
+                yield (y, x), tile
+
+
+def _power(tile: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Power of the half spectrum; the tile is used up."""
+    spectrum = scipy.fft.rfft2(tile, workers=fft_workers(), overwrite_x=True)
+    power = np.square(spectrum.real)
+    power += np.square(spectrum.imag)
+    return np.asarray(power)
 
 
 def _starts(length: int, side: int) -> list[int]:
@@ -205,16 +213,19 @@ def _starts(length: int, side: int) -> list[int]:
     return [round(float(start)) for start in np.linspace(0, length - side, n)]
 
 
-def _grey_limits(sample: NDArray[np.float32]) -> tuple[float, float, float]:
-    """Grey values beyond which a pixel is hot or dead, and the median."""
-    quartiles = np.percentile(sample, (25, 50, 75))
-    reach = _WILD_GREY * max(float(quartiles[2] - quartiles[0]) / 1.349, 1e-3 * float(sample.std()))
-    return float(quartiles[1]) - reach, float(quartiles[1]), float(quartiles[1]) + reach
+def _grey_limits(image: NDArray[Any]) -> tuple[float, float, float]:
+    """Grey values beyond which a pixel is hot or dead, and between them the median, from every 64th pixel."""
+    sample = np.asarray(image[::8, ::8], np.float32)
+    sample = sample[np.isfinite(sample)]
+    spread = float(sample.std()) if sample.size else 0.0
+    if not spread > 0.0:
+        raise ValueError("the image is empty: all pixels have the same grey value")
+    low, middle, high = (float(value) for value in np.percentile(sample, (25, 50, 75)))
+    reach = _WILD_GREY * max((high - low) / 1.349, 1e-3 * spread)
+    return middle - reach, middle, middle + reach
 
 
-def _usual_variance(
-    image: NDArray[Any], starts: list[list[int]], side: int, limits: tuple[float, float]
-) -> float:
+def _usual_variance(image: NDArray[Any], starts: list[list[int]], side: int, limits: tuple[float, float]) -> float:
     """Median variance of the tiles' grey values, from every eighth pixel."""
     parts = (image[y : y + side : 8, x : x + side : 8] for y in starts[0] for x in starts[1])
     return float(np.median([np.nanvar(np.clip(part.astype(np.float32), *limits)) for part in parts]))

@@ -70,6 +70,8 @@ class SimulationParameters:
         Share of the light that thicker ice on one side of a line takes away, 0 .. 1; particles lie on both sides.
     crack_probability : float
         Of a bright crack through the ice, 0 .. 1.
+    astigmatism_A : float
+        Most of u - v, drawn evenly from 0, its axis from all directions; 0 = none.
     seed : int
     """
 
@@ -92,6 +94,7 @@ class SimulationParameters:
     n_aggregates: float = 0.0
     ice_step: float = 0.0
     crack_probability: float = 0.0
+    astigmatism_A: float = 0.0
     seed: int = 0
 
 
@@ -114,6 +117,8 @@ class SimulatedMicrograph:
         x, y and radius of each piece, px; pale ones and aggregates come last.
     pieces : tuple of Piece
         The same pieces with their outlines.
+    defocus : Defocus or None
+        With the astigmatism; its mean is ``defocus_A``.
     """
 
     image: NDArray[np.float32]
@@ -127,6 +132,7 @@ class SimulatedMicrograph:
     carbon: Carbon | None
     contamination: NDArray[np.float64]
     pieces: tuple[Piece, ...] = ()
+    defocus: Defocus | None = None
 
     @property
     def diameter_px(self) -> float:
@@ -220,14 +226,20 @@ def simulate_micrograph(
     if more.random() < params.crack_probability:
         add_crack(potential, transmission, _CRACK_A / params.pixel_size_A, more)
     context.progress(2, 5, "microscope")
-    _apply_ctf(potential, params, defocus_A, context)
+    defocus = _astigmatic(defocus_A, params, np.random.default_rng([params.seed, index, 15]))
+    _apply_ctf(potential, params, defocus, context)
     context.progress(4, 5, "camera")
     image = _expose(potential, transmission, params.dose_per_px, noise)
     context.progress(5, 5, "done")
     return SimulatedMicrograph(
         image, params.pixel_size_A, views.diameter_A, defocus_A, x, y, view, views.orientations[view], carbon,
-        contamination, tuple(pieces),
+        contamination, tuple(pieces), defocus,
     )  # fmt: skip
+
+
+def _astigmatic(mean_A: float, params: SimulationParameters, rng: np.random.Generator) -> Defocus:
+    half = 0.5 * rng.uniform(0.0, params.astigmatism_A)
+    return Defocus(mean_A + half, mean_A - half, rng.uniform(-90.0, 90.0) if half else 0.0)
 
 
 def _place_contamination(params: SimulationParameters, mean: float, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -352,7 +364,7 @@ def _add_film(
 
 
 def _apply_ctf(
-    potential: NDArray[np.float32], params: SimulationParameters, defocus_A: float, context: JobContext
+    potential: NDArray[np.float32], params: SimulationParameters, defocus: Defocus, context: JobContext
 ) -> None:
     """Filter in place, on a canvas some 200 A larger on either side, filled by mirroring, so that no edge shows."""
     h, w = params.size
@@ -360,7 +372,7 @@ def _apply_ctf(
     shape = (int(scipy.fft.next_fast_len(h + margin, real=True)), int(scipy.fft.next_fast_len(w + margin, real=True)))
     spectrum = scipy.fft.rfft2(extend_mirrored(potential, shape), workers=fft_workers(), overwrite_x=True)
     context.check()
-    spectrum *= ctf_2d(shape, params.pixel_size_A, Defocus(defocus_A, defocus_A), params.optics)
+    spectrum *= ctf_2d(shape, params.pixel_size_A, defocus, params.optics)
     context.check()
     potential[:] = scipy.fft.irfft2(spectrum, s=shape, workers=fft_workers(), overwrite_x=True)[:h, :w]
 
