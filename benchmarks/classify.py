@@ -32,7 +32,7 @@ from cryoppp_annotator.batch.classify import load_stack
 from cryoppp_annotator.classify import metrics
 from cryoppp_annotator.classify.engine import Classification, Settings, classify, prepare
 from cryoppp_annotator.classify.selection import Suggestion, suggest, verdict
-from cryoppp_annotator.formats.table.star import read_star
+from cryoppp_annotator.formats.table.star_file import read_star
 from cryoppp_annotator.model.context import JobContext
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -41,7 +41,7 @@ from cryoppp_annotator.batch.simulate import structure_from_map
 from cryoppp_annotator.classify.engine import Settings, classify
 from cryoppp_annotator.classify.particles import prepare
 from cryoppp_annotator.formats.image import images
-from cryoppp_annotator.formats.table.star import read_star
+from cryoppp_annotator.formats.table.star_file import read_star
 from cryoppp_annotator.imaging.denoise import BAND_PASS
 from cryoppp_annotator.imaging.filters import find_padding
 from cryoppp_annotator.imaging.patches import PatchOptions, box_for, extract_patches

@@ -18,7 +18,8 @@ from ..errors import FormatError, Refused
 from ..formats.atomic import write_text
 from ..formats.image.images import MRC_EXTENSIONS
 from ..formats.image.stacks import read_named_images, read_stack
-from ..formats.table.star import ColumnReader, StarFile, StarTable, format_star, read_star
+from ..formats.table.star import ColumnReader, StarFile, StarTable, format_star
+from ..formats.table.star_file import read_star
 from ..imaging.ctf import Optics
 from ..imaging.patches import shrink
 from ..model.context import JobContext

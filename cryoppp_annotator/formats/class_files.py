@@ -28,7 +28,8 @@ from .image.images import MRC_EXTENSIONS
 from .image.stacks import read_stack, split_image_name
 from .relion import read_picks
 from .table.dataset import Dataset, read_dataset
-from .table.star import ColumnReader, StarFile, StarTable, read_star
+from .table.star import ColumnReader, StarFile, StarTable
+from .table.star_file import read_star
 
 _RELION_DATA = re.compile(r"_data(\.star)$")
 _MAX_CLASSES = 2000

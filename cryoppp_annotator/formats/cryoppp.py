@@ -23,7 +23,8 @@ from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, RowLay
 from .atomic import write_text
 from .relion import read_picks, refuse_collisions
 from .table.rows import ONE_MICROGRAPH_BYTES, read_bounded
-from .table.star import ColumnReader, decode_head, number_text, read_star, require_finite
+from .table.star import ColumnReader, decode_head, number_text, require_finite
+from .table.star_file import read_star
 
 _X, _Y, _DIAMETER = "X-Coordinate", "Y-Coordinate", "Diameter"
 _MICROGRAPH, _CLASS = "Micrographs Filename", "Class Number"

@@ -15,7 +15,8 @@ from ..model.coordinates import RELION_FRAME, SourceFrame
 from ..model.curation import Decision
 from ..model.pickfile import FilePicks, MicrographPicks, PickFile, WriteOptions
 from .relion import read_picks
-from .table.star import decode_head, read_star
+from .table.star import decode_head
+from .table.star_file import read_star
 
 _REJECTED = "_rejected.star"
 _ENDINGS = ("_automatch.star", "_nonunique.star", _REJECTED)

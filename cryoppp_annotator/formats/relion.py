@@ -18,16 +18,8 @@ from ..errors import FormatError
 from ..model.coordinates import RELION_FRAME, SourceFrame
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, RowLayout, WriteOptions
 from .atomic import write_text
-from .table.star import (
-    ColumnReader,
-    StarFile,
-    StarTable,
-    decode_head,
-    format_star,
-    number_text,
-    read_star,
-    require_finite,
-)
+from .table.star import ColumnReader, StarFile, StarTable, decode_head, format_star, number_text, require_finite
+from .table.star_file import read_star
 
 _X, _Y = "rlnCoordinateX", "rlnCoordinateY"
 _MICROGRAPH = "rlnMicrographName"

@@ -27,7 +27,8 @@ from cryoppp_annotator.cli import main
 from cryoppp_annotator.errors import AnnotatorError, FormatError, Refused
 from cryoppp_annotator.formats.class_files import read_class_files
 from cryoppp_annotator.formats.image.stacks import read_stack, write_stack
-from cryoppp_annotator.formats.table.star import format_star, number_text, read_star
+from cryoppp_annotator.formats.table.star import format_star, number_text
+from cryoppp_annotator.formats.table.star_file import read_star
 from cryoppp_annotator.model.coordinates import Orientation
 from cryoppp_annotator.model.curation import Decision
 from cryoppp_annotator.session.classes import decide, other_programs

@@ -19,7 +19,7 @@ from cryoppp_annotator.batch.extract import ExtractOptions, extract
 from cryoppp_annotator.cli import main
 from cryoppp_annotator.errors import Cancelled
 from cryoppp_annotator.formats.image.stacks import write_stack
-from cryoppp_annotator.formats.table.star import read_star
+from cryoppp_annotator.formats.table.star_file import read_star
 from cryoppp_annotator.model.context import JobContext
 
 Run = Callable[..., tuple[int, str, str]]

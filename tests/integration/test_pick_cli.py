@@ -20,7 +20,7 @@ from cryoppp_annotator.batch.pick import RECORD, PickOptions, pick_all
 from cryoppp_annotator.cli import main
 from cryoppp_annotator.errors import Cancelled, EngineError, Refused
 from cryoppp_annotator.formats.image.stacks import write_stack
-from cryoppp_annotator.formats.table.star import read_star
+from cryoppp_annotator.formats.table.star_file import read_star
 from cryoppp_annotator.model.candidates import Candidates
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.picking.learned import Example, describe, train

@@ -22,8 +22,6 @@ from ...model.pickfile import Issue
 from .columns import LongColumn
 
 _CHUNK = 1 << 16
-#: Larger files are read in pieces.
-_LONG_BYTES = 32 << 20
 _MAX_TEXT_COLUMN_BYTES = 1 << 31
 _TOKEN = re.compile(r"""'[^\n]*?'(?=\s|$)|"[^\n]*?"(?=\s|$)|\S+""")
 _RESERVED = re.compile(r"(?i)^(?:data_|save_|loop_|stop_|global_|[_$\[\]])")
@@ -125,40 +123,8 @@ class LoopSpan:
     rows: list[int] = field(default_factory=list)
 
 
-def read_star(path: Path, *, permissive: bool = False) -> StarFile:
-    """Read a STAR file as columns of text.
-
-    Parameters
-    ----------
-    path : Path
-        A file of 0 bytes has no tables.
-    permissive : bool
-        Rows with too many or too few values become issues instead of an error.
-
-    Raises
-    ------
-    FormatError
-        With the 1-based line where the grammar breaks.
-    """
-    if _is_long(path):
-        from .long_star import read_long_star  # which parses its pieces with what is here
-
-        return read_long_star(path, permissive=permissive)
-    return parse_star(read_text(path), path, permissive=permissive)
-
-
-def _is_long(path: Path) -> bool:
-    try:
-        if path.stat().st_size <= _LONG_BYTES:
-            return False
-        with path.open("rb") as stream:
-            return stream.read(2) not in (b"\xff\xfe", b"\xfe\xff")
-    except OSError:
-        return False  # whoever reads it says why it cannot be
-
-
 def parse_star(text: str, path: Path, *, permissive: bool = False) -> StarFile:
-    """Parse the text of a STAR file; see :func:`read_star`."""
+    """Parse the text of a STAR file; see :func:`star_file.read_star`."""
     if not text:
         return StarFile(path, ())
     escaped = not text.isascii()

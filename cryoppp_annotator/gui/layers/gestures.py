@@ -88,14 +88,12 @@ class Gestures:
         self.on_outline: Callable[[NDArray[np.float64]], None] = lambda _outline: None
         self.on_region: Callable[[float, float, bool], None] = lambda _x, _y, _right: None
         self.corners: Corners | None = None
-        self._pointer: tuple[float, float] | None = None
         self._pointer_canvas = (0.0, 0.0)
         viewer.mouse_drag_callbacks.insert(0, self._on_drag)
         viewer.mouse_move_callbacks.append(self._on_move)
         # napari would zoom on a double click, and the second of two quick clicks would be lost
         self._napari_double_click = list(viewer.mouse_double_click_callbacks)
         viewer.mouse_double_click_callbacks[:] = [self._on_double_click]
-        self._session.changed.connect(self._on_changed)
 
     def close(self) -> None:
         """Give the mouse back to napari."""
@@ -108,7 +106,6 @@ class Gestures:
         double = self._viewer.mouse_double_click_callbacks
         later = [callback for callback in double if callback != self._on_double_click]
         double[:] = self._napari_double_click + later
-        self._session.changed.disconnect(self._on_changed)
 
     # ------------------------------------------------------------------ where
 
@@ -131,21 +128,17 @@ class Gestures:
 
     # ------------------------------------------------------------------ callbacks
 
-    def _on_changed(self, _announcement: object) -> None:
-        if self._pointer is not None:
-            self._focus.hovered = self._focus.at(*self._pointer)
-
     def left(self) -> None:
         """The pointer is not on the canvas any more: it points at nothing."""
-        self._pointer = self._focus.hovered = None
+        self._focus.pointer = self._focus.hovered = None
         self._tell_hover()
 
     def _on_move(self, _viewer: Any, event: Any) -> None:
         if not self._active():
             return
-        self._pointer = self.xy(event)
+        self._focus.pointer = self.xy(event)
         self._pointer_canvas = (float(event.pos[0]), float(event.pos[1]))
-        self._focus.hovered = self._focus.at(*self._pointer)
+        self._focus.hovered = self._focus.at(*self._focus.pointer)
         if self.brushing:
             self.show_brush()
         elif self.outlining:
@@ -158,10 +151,10 @@ class Gestures:
         self._show_corners()
 
     def _show_corners(self) -> None:
-        if self.outlining and self.corners is not None and self._pointer is not None:
-            x, y = self._pointer
+        if self.outlining and self.corners is not None and self._focus.pointer is not None:
+            x, y = self._focus.pointer
             shown = self.corners.shown(y, x, self.canvas_per_px())
-            places = self._on_canvas(shown, self._pointer, self._pointer_canvas)
+            places = self._on_canvas(shown, self._focus.pointer, self._pointer_canvas)
             self._canvas.draw(circles=[(*place, MARK_PX) for place in places])
         else:
             self._canvas.clear()
@@ -271,7 +264,7 @@ class Gestures:
         """Where a pick is drawn, (x, y, radius) in canvas px."""
         p = self._session.particles
         return (
-            self._circles(np.array([row]), self._pointer or (0.0, 0.0), self._pointer_canvas)[0]
+            self._circles(np.array([row]), self._focus.pointer or (0.0, 0.0), self._pointer_canvas)[0]
             if len(p)
             else (0, 0, 0)
         )

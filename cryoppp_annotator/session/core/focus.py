@@ -29,6 +29,8 @@ class Focus:
         self.session = session
         self.selected: NDArray[np.int64] = np.zeros(0, np.int64)
         self.hovered: int | None = None
+        #: Where the pointer is, (x, y) canonical px; None where it is not on the micrograph.
+        self.pointer: tuple[float, float] | None = None
         self.show_rejected = True
         #: The one pick set that is drawn and that bulk decisions act on; None = all.
         self.pick_set: int | None = None
@@ -251,11 +253,11 @@ class Focus:
         return self.walked[1] if on and self.walked is not None else 0
 
     def _on_changed(self, announcement: Announcement) -> None:
-        self.hovered = None
         if announcement.kind == "undo" and announcement.change is not None and self.walking():
             self._walk_back(announcement.change)
         if self.pick_set is not None and self.pick_set not in self.session.pick_sets:
             self.pick_set = None  # its import was undone
+        self.hovered = None if self.pointer is None else self.at(*self.pointer)
         here = np.intersect1d(self.selected, self.session.particles.id)
         if len(here) != len(self.selected):
             self.select(here)

@@ -12,7 +12,8 @@ import numpy as np
 
 from ...errors import FormatError, Refused
 from ...formats.registry import match_micrographs
-from ...formats.table.star import ColumnReader, StarFile, StarTable, read_star
+from ...formats.table.star import ColumnReader, StarFile, StarTable
+from ...formats.table.star_file import read_star
 from ...imaging.ctf import Ctf, Defocus, Optics
 from ...model.curation import Change
 from ...model.micrograph import Micrograph

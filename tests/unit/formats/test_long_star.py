@@ -11,10 +11,10 @@ from fuzz_driver import mutated
 
 from cryoppp_annotator.errors import FormatError
 from cryoppp_annotator.formats.relion import RELION_PARTICLES
-from cryoppp_annotator.formats.table import star as stars
+from cryoppp_annotator.formats.table import star_file as stars
 from cryoppp_annotator.formats.table.columns import LongColumn
 from cryoppp_annotator.formats.table.long_star import read_long_star
-from cryoppp_annotator.formats.table.star import read_star
+from cryoppp_annotator.formats.table.star_file import read_star
 
 OPTICS = "# version 30001\n\ndata_optics\n\nloop_\n_rlnOpticsGroup #1\n_rlnVoltage #2\n1 300.0\n2 200.0\n\n"
 HEAD = "# version 30001\n\ndata_particles\n\nloop_ \n_rlnMicrographName #1\n_rlnCoordinateX #2\n_rlnCoordinateY #3\n"

@@ -17,7 +17,7 @@ from cryoppp_annotator.batch.convert import ConvertOptions, convert
 from cryoppp_annotator.errors import FormatError
 from cryoppp_annotator.formats.registry import match_micrographs
 from cryoppp_annotator.formats.relion import RELION, RELION_PARTICLES
-from cryoppp_annotator.formats.table.star import read_star
+from cryoppp_annotator.formats.table.star_file import read_star
 from cryoppp_annotator.model.coordinates import CRYOPPP_FRAME, RELION_FRAME, SourceFrame
 from cryoppp_annotator.model.curation import Decision
 from cryoppp_annotator.model.micrograph import Micrograph

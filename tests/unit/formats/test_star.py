@@ -13,14 +13,8 @@ from hypothesis import strategies as st
 
 from cryoppp_annotator.errors import FormatError
 from cryoppp_annotator.formats.atomic import replacing, write_text
-from cryoppp_annotator.formats.table.star import (
-    ColumnReader,
-    format_star,
-    number_text,
-    parse_star,
-    read_star,
-    read_text,
-)
+from cryoppp_annotator.formats.table.star import ColumnReader, format_star, number_text, parse_star, read_text
+from cryoppp_annotator.formats.table.star_file import read_star
 
 HERE = Path("x.star")
 HEAD = "\ndata_\n\nloop_ \n_rlnCoordinateX #1 \n_rlnCoordinateY #2 \n"

@@ -16,7 +16,7 @@ from PIL import Image
 from cryoppp_annotator.errors import Cancelled, FormatError, Refused
 from cryoppp_annotator.formats.cryoppp import CRYOPPP
 from cryoppp_annotator.formats.relion import RELION, RELION_PARTICLES
-from cryoppp_annotator.formats.table.star import read_star
+from cryoppp_annotator.formats.table.star_file import read_star
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.coordinates import Orientation
 from cryoppp_annotator.model.curation import Decision, Reason
