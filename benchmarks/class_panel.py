@@ -26,9 +26,10 @@ from window import fill
 from cryoppp_annotator.batch import demo
 from cryoppp_annotator.model.classes import ClassRun, ClassSummary, judge
 from cryoppp_annotator.model.curation import Decision
+from cryoppp_annotator.model.which import Which
 from cryoppp_annotator.session.classes import decide
 from cryoppp_annotator.session.core.opening import open_project
-from cryoppp_annotator.store.store import Selector, Store
+from cryoppp_annotator.store.store import Store
 
 SIDE = 4096
 ROWS: list[tuple[str, str, str]] = []
@@ -54,7 +55,7 @@ def big_project(folder: Path, n_micrographs: int, n_each: int, n_classes: int) -
     fill(store, n_micrographs, n_each, lambda i: f"m{i:04d}.mrc")
     store.close()
     session = open_project(project, curator="bench")
-    picks = session.store.particles_where(Selector())
+    picks = session.store.particles_where(Which())
     n, rng = len(picks), np.random.default_rng(1)
     # a few large classes and many small ones, as they come
     number = rng.choice(n_classes, n, p=(w := 1.0 / np.arange(3, n_classes + 3)) / w.sum()) + 1

@@ -22,9 +22,10 @@ import numpy as np
 
 from cryoppp_annotator.model.curation import Change, Decision, Delta
 from cryoppp_annotator.model.micrograph import Micrograph
+from cryoppp_annotator.model.which import Which
 from cryoppp_annotator.session.core import edits
 from cryoppp_annotator.session.core.opening import open_project
-from cryoppp_annotator.store.store import Selector, Store
+from cryoppp_annotator.store.store import Store
 
 SIDE = 4096
 ROWS: list[tuple[str, str, str]] = []
@@ -278,13 +279,13 @@ def the_window(folder: Path, quick: bool) -> None:
 def bulk_here(window: Window, n: int) -> tuple[list[float], list[float]]:
     """A decision about all picks here, which is written behind: seconds until one can go on, and until it is there."""
     session = window.bench.session
-    selector = Selector(micrograph=session.current_id)
+    which = Which(micrographs=(session.current_id,))
     free, written = [], []
     for k in range(n):
         window.idle()
         decision = Decision.REJECTED if k % 2 == 0 else Decision.ACCEPTED
         started = time.perf_counter()
-        session.decide_where(selector, decision)
+        session.decide_where(which, decision)
         window.draw()
         free.append(time.perf_counter() - started)
         window.until(lambda: not session.backlog.busy)
@@ -305,7 +306,7 @@ def bulk(folder: Path) -> None:
     session = open_project(folder / "bulk", curator="bench")
     session.go(session.micrographs[0].id)
     started = time.perf_counter()
-    n = session.decide_where(Selector(), Decision.ACCEPTED)
+    n = session.decide_where(Which(), Decision.ACCEPTED).n
     decided = time.perf_counter() - started
     if n != 300_000:
         sys.exit(f"decided {n}, not 300,000")

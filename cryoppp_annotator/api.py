@@ -20,7 +20,7 @@ from .model.context import JobContext
 from .model.coordinates import Anchor, Orientation, SourceFrame
 from .model.curation import Decision, Reason
 from .model.micrograph import Micrograph, MicrographState
-from .model.parameter import Parameter
+from .model.parameter import Need, Parameter
 from .model.particles import Particles
 from .model.pickfile import CoordinateFormat, FilePicks, Issue, MicrographPicks, PickFile, WriteOptions
 from .model.picture import Picture
@@ -181,6 +181,28 @@ class Picker(Protocol):
         ...
 
 
+class TunablePicker(Picker, Protocol):
+    """A picker that says what it takes, so that a window and the command line can ask for it.
+
+    One without these is a plain :class:`Picker`: it is handed ``polarity`` where particles are bright, and nothing else
+    but what a person names.
+
+    Attributes
+    ----------
+    parameters : tuple of Parameter
+        Numbers that a person can choose.
+    needs : frozenset of Need
+        What the program hands over.
+    """
+
+    parameters: tuple[Parameter, ...]
+    needs: frozenset[Need]
+
+    def why_not(self, parameters: Mapping[str, Any]) -> str:
+        """Why it cannot pick with these parameters, as a sentence without a stop; empty where it can."""
+        ...
+
+
 __all__ = [
     "Anchor",
     "AnnotatorError",
@@ -201,6 +223,7 @@ __all__ = [
     "Micrograph",
     "MicrographPicks",
     "MicrographState",
+    "Need",
     "Optics",
     "Orientation",
     "Parameter",
@@ -213,6 +236,7 @@ __all__ = [
     "Reason",
     "SourceFrame",
     "TunableDenoiser",
+    "TunablePicker",
     "WriteOptions",
     "find_micrographs",
     "find_program",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
-from .api import CoordinateFormat, Denoiser, Engine, Picker
+from .api import CoordinateFormat, Denoiser, Engine, Need, Picker
 from .errors import EngineError
 
 log = logging.getLogger(__name__)
@@ -75,6 +75,29 @@ def denoisers() -> dict[str, Denoiser]:
 def pickers() -> dict[str, Picker]:
     """Pickers by name."""
     return cast("dict[str, Picker]", find(PICKERS).items)
+
+
+#: The picker that is used where nobody chose one.
+DEFAULT_PICKER = "log"
+
+
+def needs_of(picker: str) -> frozenset[Need]:
+    """What the program hands to a picker; to one that does not say so (a plain ``api.Picker``) its polarity."""
+    plain = frozenset({Need.POLARITY})
+    return cast("frozenset[Need]", getattr(pickers().get(picker), "needs", plain))
+
+
+def why_not(picker: str, parameters: Mapping[str, Any]) -> str:
+    """Why a picker cannot pick with these parameters; empty where it can, or does not say."""
+    known = pickers().get(picker)
+    for parameter in getattr(known, "parameters", ()):
+        if parameter.name in parameters:
+            try:
+                parameter.checked(parameters[parameter.name])
+            except EngineError as error:
+                return str(error)
+    ask = getattr(known, "why_not", None)
+    return "" if ask is None else str(ask(parameters))
 
 
 def engines() -> dict[str, Engine]:

@@ -27,6 +27,7 @@ from .api import (
     PickFile,
     WriteOptions,
 )
+from .model.parameter import Need, Parameter
 from .model.pickfile import CARRIED
 
 #: Seconds after which a cancelled picker must have stopped.
@@ -87,6 +88,7 @@ def check_picker(picker: Picker, parameters: Mapping[str, Any] | None = None) ->
     assert isinstance(picker.title, str), "a picker's title is text"
     assert picker.name.strip(), "a picker needs a name"
     assert picker.title.strip(), "a picker needs a title"
+    _check_declarations(picker, chosen)
     image, x, y = planted()
     before = image.copy()
     candidates = _propose(picker, image, chosen)
@@ -101,6 +103,19 @@ def check_picker(picker: Picker, parameters: Mapping[str, Any] | None = None) ->
         assert np.array_equal(getattr(candidates, column), getattr(again, column)), f"{column} differs from run to run"
     _check_odd_images(picker, image, chosen)
     _check_cancel(picker, image, chosen)
+
+
+def _check_declarations(picker: Picker, chosen: Mapping[str, Any]) -> None:
+    """What an ``api.TunablePicker`` says of itself; nothing where it is a plain picker."""
+    declared = getattr(picker, "parameters", ())
+    assert all(isinstance(p, Parameter) for p in declared), "parameters are declared as api.Parameter"
+    assert all(p.checked(p.default) == p.default for p in declared), "the default of a parameter lies in its range"
+    assert all(isinstance(need, Need) for need in getattr(picker, "needs", ())), "needs are named as api.Need"
+    why_not = getattr(picker, "why_not", None)
+    assert why_not is None or why_not(chosen) == "", "it says that it cannot pick with the parameters given here"
+    if required := {Need.MODEL, Need.TEMPLATES} & set(getattr(picker, "needs", ())):
+        assert why_not is not None, "it needs something, and has no why_not"
+        assert why_not({}), f"it does not say that it lacks {', '.join(sorted(required))}"
 
 
 def _propose(picker: Picker, image: NDArray[Any], parameters: Mapping[str, Any]) -> Candidates:

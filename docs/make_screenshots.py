@@ -9,15 +9,16 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
 
 from cryoppp_annotator.batch.demo import CONTAMINATION_CLASS, build
 from cryoppp_annotator.model.curation import Decision, Reason
+from cryoppp_annotator.model.which import ClassesOf, Which
 from cryoppp_annotator.session.core.opening import open_plan, plan
 from cryoppp_annotator.session.files import importing
-from cryoppp_annotator.store.store import Selector
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests" / "integration"))
@@ -40,11 +41,11 @@ def prepare(folder: Path) -> Path:
         first, second = session.micrographs[:2]
         session.go(second.id)
         for micrograph in (first, second):
-            junk = Selector(micrograph=micrograph.id, class_ids=(CONTAMINATION_CLASS,))
+            junk = Which((micrograph.id,), classes=ClassesOf(numbers=(CONTAMINATION_CLASS,)))
             session.decide_where(junk, Decision.REJECTED, Reason.ICE)
-            here = {"micrograph": micrograph.id, "decisions": _UNDECIDED}
-            session.decide_where(Selector(min_score=ACCEPT, **here), Decision.ACCEPTED)  # type: ignore[arg-type]
-            session.decide_where(Selector(below_score=REJECT, **here), Decision.REJECTED)  # type: ignore[arg-type]
+            here = Which((micrograph.id,), _UNDECIDED)
+            session.decide_where(replace(here, min_score=ACCEPT), Decision.ACCEPTED)
+            session.decide_where(replace(here, below_score=REJECT), Decision.REJECTED)
     finally:
         session.close()
     return folder / "annotator-project"

@@ -20,10 +20,11 @@ from ..model.coordinates import FloatArray
 from ..model.curation import Decision, Reason
 from ..model.micrograph import MicrographState
 from ..model.pickfile import MicrographPicks, WriteOptions
+from ..model.which import Which
 from ..session.core.opening import FOLDER_NAME, home, open_plan, plan
 from ..session.core.session import Session
 from ..session.files import importing
-from ..store.store import DATABASE_NAME, Selector
+from ..store.store import DATABASE_NAME
 from .simulate import TRUTH_STAR, DataSet, as_micrograph, refuse_occupied, view_class, write_data_set
 
 #: Who made the demo's first steps, so that the curator's undo does not reach them.
@@ -161,11 +162,11 @@ def _make_project(data: DataSet, project: Path, context: JobContext) -> None:
 
 def _start(session: Session, data: DataSet) -> None:
     """Some of the work is done already, so that there is something to look at and something to do."""
-    sets = {str(s["name"]): number for number, s in session.pick_sets.items()}
+    sets = {s.name: number for number, s in session.pick_sets.items()}
     order = {m.path: m.id for m in session.micrographs}
     ids = [order[data.file(i)] for i in range(len(data.names))]
     for micrograph in ids[:2]:
-        session.decide_where(Selector(micrograph=micrograph, pick_set=sets["truth"]), Decision.ACCEPTED)
+        session.decide_where(Which(micrographs=(micrograph,), pick_sets=(sets["truth"],)), Decision.ACCEPTED)
     session.go(ids[0])
     particles = session.particles
     false = (particles.pick_set == sets["candidates"]) & (particles.class_id >= CONTAMINATION_CLASS)

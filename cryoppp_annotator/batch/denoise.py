@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -21,6 +19,7 @@ import numpy as np
 from .. import __version__
 from ..api import Denoiser
 from ..errors import AnnotatorError, Cancelled, EngineError, FormatError, Refused
+from ..formats.atomic import replacing_by_name
 from ..formats.image import images
 from ..formats.registry import match_micrographs
 from ..imaging.ctf import Ctf
@@ -305,27 +304,10 @@ def write_picture(path: Path, picture: Picture, pixel_size_A: float | None) -> N
         It cannot be written.
     """
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        os.close(handle)
-    except OSError as error:
-        raise FormatError(f"cannot be written ({error.strerror or error})", path) from error
-    aside = Path(name)
-    try:
-        with mrcfile.new(aside, overwrite=True) as file:
+        with replacing_by_name(path) as aside, mrcfile.new(aside, overwrite=True) as file:
             file.set_data(np.ascontiguousarray(picture.pixels, np.float32))
             size = pixel_size_A or 0.0
             file.voxel_size = (size * picture.step[1], size * picture.step[0], size * picture.step[1])
             file.header.origin = (0.0, 0.0, 0.0)
-        os.chmod(aside, 0o666 & ~_umask())
-        os.replace(aside, path)
     except OSError as error:
         raise FormatError(f"cannot be written ({error.strerror or error})", path) from error
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    """The process's umask, which can only be read by setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

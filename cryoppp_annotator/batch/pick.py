@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__
+from .. import __version__, extensions
 from ..errors import AnnotatorError, Cancelled, FormatError, Refused
 from ..extensions import formats
 from ..formats.atomic import write_text
@@ -28,8 +28,8 @@ from ..model.candidates import Candidates
 from ..model.context import JobContext
 from ..model.curation import Decision, Reason
 from ..model.micrograph import Micrograph, pixel_size_doubt
+from ..model.parameter import Need
 from ..model.pickfile import CoordinateFormat, MicrographPicks, WriteOptions
-from ..picking.model_file import load_model
 from ..session.files.exporting import writable
 from ..session.picks.one_micrograph import OnePick, files_named, named_picker, pick_micrograph
 
@@ -38,6 +38,11 @@ log = logging.getLogger(__name__)
 #: Says of each finished micrograph what was done; a line is added when its STAR is written.
 RECORD = "picked.jsonl"
 _QUIET = JobContext()
+#: How the command line is told what a picker cannot do without.
+_HOW_TO_GIVE = {
+    Need.MODEL: "--model FILE, or --model PROJECT to learn from its decisions",
+    Need.TEMPLATES: "--templates averages.mrcs, or a map",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,7 @@ class PickOptions:
 
     diameter_A: float | None = None
     diameter_px: float | None = None
-    picker: str = "log"
+    picker: str = extensions.DEFAULT_PICKER
     parameters: Mapping[str, Any] = field(default_factory=dict)
     threshold: float | None = None
     pixel_size_A: float | None = None
@@ -216,12 +221,9 @@ def _refuse_nonsense(options: PickOptions) -> None:
     if options.whole_boxes and options.box_size_px is None:
         raise Refused("whole boxes of which size? Say it in px (--box-size)")
     # said once, not of each of ten thousand micrographs
-    if options.picker == "learned" and "model" not in options.parameters:
-        raise Refused("the learned picker needs a model: --model FILE, or --model PROJECT to learn from its decisions")
-    if options.picker == "learned" and isinstance(options.parameters["model"], str | Path):
-        load_model(Path(options.parameters["model"]))
-    if options.picker == "template" and "templates" not in options.parameters:
-        raise Refused("the template picker needs templates: --templates averages.mrcs, or a map")
+    if why := extensions.why_not(options.picker, options.parameters):
+        missing = [need for need in extensions.needs_of(options.picker) if need not in options.parameters]
+        raise Refused(": ".join([why, *(_HOW_TO_GIVE[need] for need in missing if need in _HOW_TO_GIVE)]))
 
 
 def _files(micrographs: Sequence[Path | str]) -> list[Path]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from .. import __version__
 from ..errors import FormatError, Refused
-from ..formats.atomic import write_text
+from ..formats.atomic import replacing_by_name, write_text
 from ..formats.cryoppp import CRYOPPP
 from ..formats.relion import RELION_PARTICLES
 from ..imaging.filters import fft_workers
@@ -119,7 +118,7 @@ def write_data_set(
         for leftover in (folder / "ground_truth" / "particle_coordinates").glob("simulated_*.csv"):
             leftover.unlink()
         context.progress(0, n_micrographs, "projecting the particle")
-        views = views_for(parameters, _inner(context, context.is_cancelled))
+        views = views_for(parameters, context.part())
         names = tuple(f"simulated_{i + 1:04d}" for i in range(n_micrographs))
         truth = _simulate_all(folder, parameters, names, views, context)
         made = DataSet(folder, names, tuple(truth), parameters)
@@ -269,7 +268,7 @@ def _simulate_all(
 ) -> list[SimulatedMicrograph]:
     """One micrograph a thread: numpy and the FFT leave the interpreter alone."""
     failed = False
-    inner = _inner(context, lambda: failed or context.is_cancelled())
+    inner = replace(context.part(), is_cancelled=lambda: failed or context.is_cancelled())
 
     def one(index: int) -> SimulatedMicrograph:
         made = simulate_micrograph(parameters, index, views, inner)
@@ -294,22 +293,11 @@ def _simulate_all(
     return [future.result() for future in futures]
 
 
-def _inner(context: JobContext, is_cancelled: Callable[[], bool]) -> JobContext:
-    """The same cancel, without the inner work's own progress."""
-    return JobContext(is_cancelled=is_cancelled, on_log=context.on_log, seed=context.seed)
-
-
 def _write_mrc(path: Path, made: SimulatedMicrograph) -> None:
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        with mrcfile.new(aside, overwrite=True) as file:
-            file.set_data(made.image)
-            file.voxel_size = made.pixel_size_A
-            file.add_label("simulated by cryoppp-annotator")
-        os.replace(aside, path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
+    with replacing_by_name(path) as aside, mrcfile.new(aside, overwrite=True) as file:
+        file.set_data(made.image)
+        file.voxel_size = made.pixel_size_A
+        file.add_label("simulated by cryoppp-annotator")
 
 
 def _head(parameters: SimulationParameters, source: str) -> dict[str, Any]:

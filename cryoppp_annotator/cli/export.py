@@ -102,8 +102,8 @@ def _the_import(session: Session) -> int:
     """The project's one import."""
     from ..errors import Refused
 
-    imports = [number for number, pick_set in session.pick_sets.items() if pick_set["kind"] == "import"]
+    imports = [number for number, pick_set in session.pick_sets.items() if pick_set.imported]
     if len(imports) != 1:
-        listed = ", ".join(f"{number} ({session.pick_sets[number]['name']})" for number in imports) or "none"
+        listed = ", ".join(f"{number} ({session.pick_sets[number].name})" for number in imports) or "none"
         raise Refused(f"the project has {len(imports)} imported pick sets: {listed}; say which with --pick-set")
     return imports[0]

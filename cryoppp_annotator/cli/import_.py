@@ -87,7 +87,7 @@ def import_(
 
     session = run_job(lambda context: _open(project, micrographs or [], curator, context), title="Reading headers")
     try:
-        if pixel_size is not None and session.settings.get("pixel_size_A") != pixel_size:
+        if pixel_size is not None and session.settings.pixel_size_A != pixel_size:
             session.set_pixel_size(pixel_size)
         plans: list[ImportPlan] = []
         if coords:

@@ -89,13 +89,15 @@ def pick(
     finish (exit code 1); a second start goes on where the first stopped, and picks again what has changed.
     """
     from ..batch.pick import PickOptions, pick_all
+    from ..extensions import needs_of
+    from ..model.parameter import Need
     from ..picking.model_file import load_model
     from ..picking.regions import told as describe_left_out
     from .progress import run_job
 
     diameter_A, diameter_px = parse_diameter(diameter)
     source = "--diameter"
-    parameters: dict[str, Any] = {"polarity": "bright"} if bright and picker != "learned" else {}
+    parameters: dict[str, Any] = {"polarity": "bright"} if bright and Need.POLARITY in needs_of(picker) else {}
     if model is not None:
         learned = _model_of(model, bright)
         parameters["model"] = str(learned)

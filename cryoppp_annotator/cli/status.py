@@ -46,19 +46,19 @@ def status(
 def describe(session: Session, news: FileNews) -> dict[str, Any]:
     """What ``status --json`` prints."""
     from ..model.micrograph import MicrographState
+    from ..model.which import Which
     from ..session.core.watch import What
-    from ..store.store import Selector
 
     states = {state.value: 0 for state in MicrographState}
     for micrograph in session.micrographs:
         states[micrograph.state.value] += 1
     sets = [
         {
-            "name": s["name"],
-            "kind": s["kind"],
-            "curator": s["curator"],
-            "source": s["source"],
-            "particles": session.store.count(Selector(pick_set=number)),
+            "name": s.name,
+            "kind": s.kind,
+            "curator": s.curator,
+            "source": s.source,
+            "particles": session.store.count(Which(pick_sets=(number,))),
         }
         for number, s in session.pick_sets.items()
     ]

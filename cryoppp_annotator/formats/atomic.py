@@ -126,11 +126,17 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     FormatError
         The file does not belong to the set that is being written (see :func:`file_set`).
     """
+    with replacing_by_name(path) as aside, aside.open("wb") as stream:
+        yield stream
+
+
+@contextmanager
+def replacing_by_name(path: Path) -> Iterator[Path]:
+    """As :func:`replacing`, for a writer that opens its file itself: gives the temporary file's name."""
     files = _open_set.get()
     if files is not None:
         target, aside = files.place(path)
-        with aside.open("wb") as stream:
-            yield stream
+        yield aside
         # a file that is written twice in one set is the later one
         if (before := files.staged.pop(target, None)) is not None:
             before.unlink()
@@ -139,15 +145,15 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     target = Path(os.path.abspath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=".tmp", dir=target.parent)
+    os.close(handle)
+    aside = Path(name)
     try:
-        with os.fdopen(handle, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(name, _mode_for(target))
-        os.replace(name, target)
+        yield aside
+        _sync_file(aside)
+        os.chmod(aside, _mode_for(target))
+        os.replace(aside, target)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        aside.unlink(missing_ok=True)
         raise
     _sync_folder(target.parent)
 

@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -122,7 +123,7 @@ def _place(threads: int, n: int, scheduler: str | None, context: JobContext) -> 
     """An executor, and the context its tasks get: it reports nothing, and is cancelled when they are abandoned."""
     if scheduler is None:
         stop = _Stop(context)
-        inner = JobContext(is_cancelled=stop, on_log=context.on_log, seed=context.seed)
+        inner = replace(context.part(), is_cancelled=stop)
         pool = ThreadPoolExecutor(max(1, min(threads, n)), thread_name_prefix="task")
         try:
             yield pool, inner

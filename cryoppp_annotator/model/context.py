@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -48,6 +48,25 @@ class JobContext:
     def log(self, message: str) -> None:
         """Write one line to the job's log."""
         self.on_log(message)
+
+    def part(self, begin: float = 0.0, end: float = 0.0, prefix: str = "") -> JobContext:
+        """The context of a part of the job: the same cancel, log and seed.
+
+        Parameters
+        ----------
+        begin, end : float
+            The part's progress from 0 to 1 is ``begin`` to ``end`` of the job's; equal = it is not reported.
+        prefix : str
+            Begins what the part says of its progress.
+        """
+        if begin == end:
+            return replace(self, on_progress=_silent)
+
+        def report(done: float, total: float, message: str) -> None:
+            share = done / total if total > 0 else 0.0
+            self.on_progress(begin + (end - begin) * share, 1.0, f"{prefix}{message}")
+
+        return replace(self, on_progress=report)
 
     def rng(self) -> np.random.Generator:
         """A fresh generator from the job's seed: the same seed gives the same result."""

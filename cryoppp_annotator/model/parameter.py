@@ -1,13 +1,27 @@
-"""A number an engine lets a person choose, described so that a window and a command line can ask for it."""
+"""What an engine takes: numbers that a person chooses, and what the program itself hands over."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from ..errors import EngineError
+
+
+class Need(StrEnum):
+    """What the program hands to a picker under this name, besides the numbers that a person chooses."""
+
+    #: Path of averages or of a map; with ``template_pixel_A`` and ``white``. It cannot pick without.
+    TEMPLATES = "templates"
+    #: Path of a model that was made of decisions. It cannot pick without.
+    MODEL = "model"
+    #: ``bright`` where particles are brighter than their surroundings.
+    POLARITY = "polarity"
+    #: The micrograph's CTF, where it is known and the templates are free of it.
+    CTF = "ctf"
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,11 +36,12 @@ from scipy.spatial.distance import cdist
 from skimage import filters
 from threadpoolctl import threadpool_limits
 
-from ..errors import EngineError
+from ..errors import AnnotatorError, EngineError
 from ..model.candidates import Candidates
 from ..model.context import JobContext
 from ..model.coordinates import FloatArray
-from .log import detect
+from ..model.parameter import Need, Parameter
+from .log import DISTANCE, detect
 from .model_file import Model, load_model
 from .response import FloatImage, white_copy
 from .suppress import in_polygons, inside, suppress
@@ -71,6 +72,7 @@ _MARGINS = np.round(np.arange(0.0, 1.55, 0.1), 1)
 _NO_MARGIN, _TAKEN_INSIDE = 0.3, 0.03
 #: Of two proposed particles, least distance in diameters; smallest probability proposed.
 _DISTANCE, _LEAST_PROBABILITY = 0.5, 0.05
+_PROBABILITY = Parameter("threshold", "Smallest probability", _LEAST_PROBABILITY, 0.0, 1.0)
 #: Decisions without which nothing is learned.
 ENOUGH, ENOUGH_OF_EACH = 30, 3
 
@@ -498,7 +500,7 @@ def probability(model: Model, seen: Seen, context: JobContext = _QUIET) -> Float
 
 @dataclass(slots=True)  # not frozen: the protocol declares plain attributes
 class LearnedPicker:
-    """An ``api.Picker``; see the module.
+    """An ``api.TunablePicker``; see the module.
 
     Parameters it takes: ``model`` (path of a model file, needed), ``distance`` (diameters), ``threshold``
     (probability), ``exclude`` (polygons).
@@ -506,6 +508,20 @@ class LearnedPicker:
 
     name: str = "learned"
     title: str = "Learned from your decisions"
+    parameters: tuple[Parameter, ...] = (DISTANCE, _PROBABILITY)
+    needs: frozenset[Need] = frozenset({Need.MODEL})
+
+    def why_not(self, parameters: Mapping[str, Any]) -> str:
+        """See :class:`cryoppp_annotator.api.TunablePicker`."""
+        model = parameters.get("model")
+        if model is None:
+            return "the learned picker needs a model"
+        try:
+            if isinstance(model, str | Path):
+                load_model(Path(model))
+        except AnnotatorError as error:
+            return str(error)
+        return ""
 
     def propose(
         self,

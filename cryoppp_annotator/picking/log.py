@@ -23,6 +23,7 @@ from ..errors import EngineError
 from ..imaging.filters import Padding, fft_workers, find_padding
 from ..model.candidates import Candidates
 from ..model.context import JobContext
+from ..model.parameter import Need, Parameter
 from .response import bright_copy, filtered, inner_mask, normalised, peaks, whitening, working_copy
 from .suppress import in_polygons, inside, suppress
 
@@ -36,6 +37,9 @@ _REACH, _ROUNDS = 0.75, 2
 _NOISE_WINDOW = 8.0
 #: What is proposed at all, robust s.d.
 _LEAST_SCORE = 1.0
+#: What every built-in picker lets a person choose.
+DISTANCE = Parameter("distance", "Least distance of two candidates", 0.5, 0.0, 100.0, "diameters")
+THRESHOLD = Parameter("threshold", "Smallest score", _LEAST_SCORE, -1e6, 1e6, "robust s.d.")
 #: Diameters tried over a range, ratio of one to the next at most.
 _SCALE_STEP = 1.25
 
@@ -70,10 +74,16 @@ class LogParameters:
 
 @dataclass(slots=True)  # not frozen: the protocol declares plain attributes
 class LogPicker:
-    """An ``api.Picker``; see the module."""
+    """An ``api.TunablePicker``; see the module."""
 
     name: str = "log"
     title: str = "Laplacian of Gaussian, self-sharpened"
+    parameters: tuple[Parameter, ...] = (DISTANCE, THRESHOLD)
+    needs: frozenset[Need] = frozenset({Need.POLARITY})
+
+    def why_not(self, parameters: Mapping[str, Any]) -> str:
+        """See :class:`cryoppp_annotator.api.TunablePicker`; it always can."""
+        return ""
 
     def propose(
         self,

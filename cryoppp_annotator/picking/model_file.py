@@ -4,9 +4,6 @@ cannot run anything)."""
 from __future__ import annotations
 
 import hashlib
-import io
-import os
-import tempfile
 import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import EngineError
+from ..formats.atomic import replacing
 
 #: Raised when the numbers mean something else; an older file must be learned anew.
 VERSION = 3
@@ -74,19 +72,10 @@ class Model:
 
 def save_model(model: Model, path: Path) -> None:
     """Write a model, at once and whole. Raises EngineError where that fails."""
-    buffer = io.BytesIO()
     columns: dict[str, Any] = {field.name: np.asarray(getattr(model, field.name)) for field in fields(model)}
-    np.savez_compressed(buffer, version=np.asarray(VERSION), **columns)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(buffer.getvalue())
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with replacing(path) as stream:
+            np.savez_compressed(stream, version=np.asarray(VERSION), **columns)
     except OSError as error:
         raise EngineError(f"the model could not be written to {path} ({error.strerror or error})") from error
 

@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 
 from ..imaging.filters import NO_PADDING, Padding
 from ..model.coordinates import FloatArray
+from ..model.region import holds
 
 
 def suppress(x: FloatArray, y: FloatArray, score: FloatArray, distance: float) -> NDArray[np.intp]:
@@ -83,15 +84,7 @@ def in_polygons(x: FloatArray, y: FloatArray, polygons: Sequence[FloatArray]) ->
     -------
     (n,) bool
     """
-    found = np.zeros(len(x), bool)
+    inside_any = np.zeros(len(x), bool)
     for polygon in polygons:
-        odd = np.zeros(len(x), bool)
-        if len(polygon) < 3:
-            continue
-        for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
-            if y0 == y1:
-                continue
-            crosses = (y0 > y) != (y1 > y)
-            odd ^= crosses & (x < x0 + (y - y0) * (x1 - x0) / (y1 - y0))
-        found |= odd
-    return found
+        inside_any |= holds(polygon[:, ::-1], y, x)
+    return inside_any

@@ -31,7 +31,8 @@ from ..imaging.filters import band_gain, fft_workers, find_padding
 from ..imaging.shapes import from_map, make_views
 from ..model.candidates import Candidates
 from ..model.context import JobContext
-from .log import check_image
+from ..model.parameter import Need, Parameter
+from .log import DISTANCE, THRESHOLD, check_image
 from .response import FloatImage, bright_copy, cut_offs, inner_mask, normalised, peaks, whitening, working_copy
 from .suppress import in_polygons, inside, suppress
 
@@ -83,10 +84,16 @@ class TemplateParameters:
 
 @dataclass(slots=True)  # not frozen: the protocol declares plain attributes
 class TemplatePicker:
-    """An ``api.Picker``; see the module and :class:`TemplateParameters`."""
+    """An ``api.TunablePicker``; see the module and :class:`TemplateParameters`."""
 
     name: str = "template"
     title: str = "Templates, in all rotations"
+    parameters: tuple[Parameter, ...] = (DISTANCE, THRESHOLD)
+    needs: frozenset[Need] = frozenset({Need.TEMPLATES, Need.POLARITY, Need.CTF})
+
+    def why_not(self, parameters: Mapping[str, Any]) -> str:
+        """See :class:`cryoppp_annotator.api.TunablePicker`."""
+        return "" if parameters.get("templates") is not None else "the template picker needs templates"
 
     def propose(
         self,

@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, func, insert, not_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, func, insert, or_, select, update
 
 from ..errors import ProjectError
 from ..model.curation import Change, Decision, Reason
 from ..model.particles import COLUMNS, Particles
+from ..model.which import Which
 from . import changes, rows, schema
-from .hidden import Hidden, is_hidden
-from .store import REMOVED, Store
+from .store import Store
+from .which import condition
 
 #: Members written in one transaction: the window may wait for one of them, never for all.
 _PIECE = 5_000
@@ -134,9 +135,14 @@ def unpublished(store: Store, before: str) -> list[int]:
 
 
 def members(
-    store: Store, run: int, *, micrograph: int | None = None, numbers: Sequence[int] | None = None
+    store: Store,
+    run: int,
+    *,
+    micrograph: int | None = None,
+    numbers: Sequence[int] | None = None,
+    columns: Sequence[str] = (*_MEMBER, "micrograph", "decision"),
 ) -> dict[str, NDArray[Any]]:
-    """Members that are still there, ordered by particle: the columns of ``class_member`` and ``micrograph``.
+    """Members that are still there, ordered by particle: the columns of ``class_member``, ``micrograph, decision``.
 
     Parameters
     ----------
@@ -144,14 +150,17 @@ def members(
         Only of this one.
     numbers : sequence of int, optional
         Only of these classes; all but 0 by default.
+    columns : sequence of str
+        Those that are read.
     """
     p, m = schema.particle.c, schema.class_member.c
-    columns = select(*(m[n] for n in _MEMBER), p.micrograph)
-    query = _joined(columns, run, numbers, few=micrograph is not None).order_by(p.id)
+    dtypes = {**_MEMBER, "micrograph": np.int64, "decision": np.int8}
+    chosen = select(*(m[name] if name in _MEMBER else p[name] for name in columns))
+    query = _joined(chosen, run, numbers, few=micrograph is not None).order_by(p.id)
     if micrograph is not None:
         query = query.where(p.micrograph == micrograph)
     with store.reading() as connection:
-        return rows.read_columns(connection, query, {**_MEMBER, "micrograph": np.int64})
+        return rows.read_columns(connection, query, {name: dtypes[name] for name in columns})
 
 
 def _joined(query: Select[Any], run: int, numbers: Sequence[int] | None, *, few: bool = False) -> Select[Any]:
@@ -214,14 +223,6 @@ def to_move(connection: Connection, run: int, numbers: Sequence[int] | None) -> 
     return rows.read_columns(connection, query.order_by(p.id), columns)
 
 
-def picks_of(connection: Connection, where: ColumnElement[bool]) -> dict[str, NDArray[Any]]:
-    """What a run needs of the picks it is made of, ordered by micrograph and id."""
-    p = schema.particle.c
-    wanted = {"id": np.int64, "micrograph": np.int64, "x": np.float64, "y": np.float64, "diameter_A": np.float64}
-    query = select(*(p[n] for n in wanted)).where(where).order_by(p.micrograph, p.id)
-    return rows.read_columns(connection, query, wanted)
-
-
 def some_extra(store: Store, micrograph: int, limit: int = 16) -> list[dict[str, str]]:
     """Uninterpreted imported columns of a few picks of a micrograph; empty where none has any."""
     p = schema.particle.c
@@ -230,46 +231,13 @@ def some_extra(store: Store, micrograph: int, limit: int = 16) -> list[dict[str,
         return [json.loads(text) for text in connection.execute(query).scalars()]
 
 
-def wanted_picks(
-    decisions: Sequence[int],
-    *,
-    pick_sets: Sequence[int] | None = None,
-    micrographs: Sequence[int] | None = None,
-    hidden: Hidden = (),
-    of_run: tuple[int, Sequence[int]] | None = None,
-) -> ColumnElement[bool]:
-    """The SQL condition of the picks a run is made of; None = no restriction.
-
-    Parameters
-    ----------
-    hidden : tuple
-        Undecided picks that are not drawn.
-    of_run : (run, numbers), optional
-        Only members of these classes.
-    """
-    p, m = schema.particle.c, schema.class_member.c
-    terms: list[ColumnElement[bool]] = [p.decision.in_([int(d) for d in decisions]), p.micrograph.not_in(REMOVED)]
-    if pick_sets is not None:
-        terms.append(p.pick_set.in_([int(s) for s in pick_sets]))
-    if micrographs is not None:
-        terms.append(p.micrograph.in_([int(i) for i in micrographs]))
-    if hidden:
-        terms.append(or_(p.decision != int(Decision.UNDECIDED), not_(is_hidden(hidden))))
-    if of_run is not None:
-        numbers = [int(n) for n in of_run[1]]
-        terms.append(p.id.in_(select(m.particle).where(m.run == of_run[0], m.number.in_(numbers))))
-    return and_(*terms)
-
-
-def changed_since(
-    store: Store, run: int, where: ColumnElement[bool], tolerance_px: float = 0.5
-) -> tuple[int, int, int]:
+def changed_since(store: Store, run: int, which: Which, tolerance_px: float = 0.5) -> tuple[int, int, int]:
     """Picks added, removed and moved since a run was made.
 
     Parameters
     ----------
-    where : ColumnElement
-        The picks such a run is made of, as of :func:`wanted_picks`.
+    which : Which
+        The picks such a run is made of.
     tolerance_px : float
         A pick that lies so close to where it was, or to its class's centre, is not moved.
 
@@ -283,7 +251,7 @@ def changed_since(
     dx, dy = p.c.x - m.c.x, p.c.y - m.c.y
     sx, sy = dx - func.coalesce(m.c.shift_x, 0.0), dy - func.coalesce(m.c.shift_y, 0.0)
     far = and_(dx * dx + dy * dy > tolerance_px**2, sx * sx + sy * sy > tolerance_px**2)
-    added = select(func.count()).select_from(p).where(where, ~exists().where(mine))
+    added = select(func.count()).select_from(p).where(condition(which), ~exists().where(mine))
     removed = select(func.count()).select_from(m).where(m.c.run == run, ~exists().where(p.c.id == m.c.particle))
     moved = select(func.count()).select_from(m.join(p, p.c.id == m.c.particle)).where(m.c.run == run, far)
     with store.reading() as connection:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Connection, select
 
-from ..model.curation import Decision, Reason
+from ..model.curation import Reason
 from ..model.region import Origin, Region, unpack_vertices
 from . import schema
-
-#: Ids asked for at once.
-_CHUNK = 500
 
 
 def read(connection: Connection, micrograph: int | None = None) -> list[Region]:
@@ -31,14 +26,3 @@ def micrographs_with(connection: Connection) -> list[int]:
     r = schema.region.c
     query = select(r.micrograph).where(r.origin != Origin.DISMISSED.value).distinct().order_by(r.micrograph)
     return list(connection.execute(query).scalars())
-
-
-def undecided(connection: Connection, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
-    """Those of some picks (n,), in their order, that nobody has decided about, and the reason each has from before."""
-    p = schema.particle.c
-    kept: dict[int, int] = {}
-    for start in range(0, len(ids), _CHUNK):
-        some = p.id.in_(ids[start : start + _CHUNK].tolist())
-        kept.update(connection.execute(select(p.id, p.reason).where(some, p.decision == int(Decision.UNDECIDED))).all())
-    still = [i for i in ids.tolist() if i in kept]
-    return np.array(still, np.int64), np.array([kept[i] for i in still], np.int8)

@@ -13,18 +13,21 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, func, insert, not_, select, true, update
+from sqlalchemy import Connection as Connection
+from sqlalchemy import and_, insert, select, update
 
 from ..errors import ConflictError, ProjectError
-from ..model.curation import Change, Decision, pack
+from ..model.curation import Change, pack
 from ..model.micrograph import Micrograph, MicrographState
-from ..model.particles import COLUMNS, Particles
+from ..model.particles import Particles
+from ..model.pick_set import PickSet
 from ..model.region import Region
-from . import changes, regions, rows, schema
+from ..model.which import Which
+from . import changes, regions, schema
+from . import which as which_table
 from .changes import HistoryEntry
 from .copies import keep_daily
 from .database import explained, journal_of, make_engine, migrate, refuse_damage, sensible
-from .hidden import Hidden, is_hidden
 
 DATABASE_NAME = "annotations.sqlite"
 
@@ -42,48 +45,6 @@ class Committed:
     id: int
     change: Change
     kind: str
-
-
-#: Micrographs that were taken out of the project: what is about all of it passes their picks by.
-REMOVED = select(schema.micrograph.c.id).where(schema.micrograph.c.state == MicrographState.REMOVED.value)
-
-
-@dataclass(frozen=True, slots=True)
-class Selector:
-    """Which particles of the data set a bulk verb means; None = no restriction.
-
-    ``min_score`` is inclusive, ``below_score`` exclusive, so the two sides of one threshold share nothing.
-    """
-
-    micrograph: int | None = None
-    decisions: tuple[Decision, ...] | None = None
-    min_score: float | None = None
-    below_score: float | None = None
-    pick_set: int | None = None
-    pick_sets: tuple[int, ...] | None = None
-    class_ids: tuple[int, ...] | None = None
-
-    def where(self) -> ColumnElement[bool]:
-        """The SQL condition."""
-        p = schema.particle.c
-        terms: list[ColumnElement[bool]] = []
-        if self.micrograph is not None:
-            terms.append(p.micrograph == self.micrograph)
-        if self.decisions is not None:
-            terms.append(p.decision.in_([int(d) for d in self.decisions]))
-        if self.min_score is not None:
-            terms.append(p.score >= self.min_score)
-        if self.below_score is not None:
-            terms.append(p.score < self.below_score)
-        if self.pick_set is not None:
-            terms.append(p.pick_set == self.pick_set)
-        if self.pick_sets is not None:
-            terms.append(p.pick_set.in_(self.pick_sets))
-        if self.class_ids is not None:
-            terms.append(p.class_id.in_(self.class_ids))
-        if self.micrograph is None:
-            terms.append(p.micrograph.not_in(REMOVED))
-        return and_(true(), *terms)
 
 
 class Store:
@@ -171,20 +132,15 @@ class Store:
 
     def particles(self, micrograph: int) -> Particles:
         """The particles of one micrograph, ordered by id."""
-        with self.reading() as connection:
-            return self._particles(connection, schema.particle.c.micrograph == micrograph)
+        return self.particles_where(Which(micrographs=(micrograph,), removed=True))
 
-    def particles_where(self, selector: Selector) -> Particles:
-        """The particles a selector means, ordered by id."""
+    def particles_where(self, which: Which) -> Particles:
+        """The particles that are meant, ordered by id."""
         with self.reading() as connection:
-            return self._particles(connection, selector.where())
+            return self.read(connection, which)
 
-    @staticmethod
-    def _particles(connection: Connection, where: ColumnElement[bool]) -> Particles:
-        names = ["id", *COLUMNS]
-        query = select(*(schema.particle.c[name] for name in names)).where(where).order_by(schema.particle.c.id)
-        columns = rows.read_columns(connection, query, {"id": np.int64, **COLUMNS})
-        return Particles(**columns)
+    #: The same inside a transaction: ``store.read(connection, which)``.
+    read = staticmethod(which_table.read)
 
     def extra(self, micrograph: int) -> dict[int, dict[str, str]]:
         """Uninterpreted imported columns of a micrograph's particles, by particle id."""
@@ -193,11 +149,11 @@ class Store:
         with self.reading() as connection:
             return {i: json.loads(text) for i, text in connection.execute(query)}
 
-    def pick_sets(self) -> list[dict[str, Any]]:
-        """Pick sets as dictionaries of their columns, ordered by id."""
+    def pick_sets(self) -> list[PickSet]:
+        """Pick sets, ordered by id."""
         with self.reading() as connection:
             found = connection.execute(select(schema.pick_set).order_by(schema.pick_set.c.id)).mappings().all()
-        return [dict(row) for row in found]
+        return [PickSet.from_row(dict(row)) for row in found]
 
     def regions(self, micrograph: int | None = None) -> list[Region]:
         """Regions of one micrograph, or of the project, also those a person dismissed; ordered by id."""
@@ -209,56 +165,34 @@ class Store:
         with self.reading() as connection:
             return regions.micrographs_with(connection)
 
-    def count(self, selector: Selector) -> int:
-        """How many particles a selector means."""
-        with self.reading() as connection:
-            query = select(func.count()).select_from(schema.particle).where(selector.where())
-            return int(connection.execute(query).scalar_one())
+    def count(self, which: Which) -> int:
+        """How many particles are meant."""
+        return self.counts(which)[0]
 
-    def sample_scores(self, limit: int = 20_000, pick_sets: tuple[int, ...] | None = None) -> NDArray[np.float64]:
-        """Scores over the project (some pick sets), (n,) float64, about ``limit`` at most, evenly taken; no NaN."""
-        p = schema.particle.c
-        scored = and_(p.score.is_not(None), true() if pick_sets is None else p.pick_set.in_(pick_sets))
+    def counts(self, *whiches: Which) -> tuple[int, ...]:
+        """How many particles each of several questions means, in one pass."""
         with self.reading() as connection:
-            last = int(connection.execute(select(func.max(p.id))).scalar_one_or_none() or 0)
-            blocks = max(1, last // limit)
-            size = 200
-            if blocks == 1:
-                query = select(p.score).where(scored)
-                return np.fromiter(connection.execute(query).scalars(), dtype=np.float64)
-            # runs of neighbouring ids: a scattered sample would read every page of a large table
-            starts = np.linspace(1, max(1, last - size), limit // size).astype(int).tolist()
-            query = select(p.score).where(p.id.between(bindparam("a"), bindparam("b")), scored)
-            found = [list(connection.execute(query, {"a": a, "b": a + size - 1}).scalars()) for a in starts]
-        return np.array([score for run in found for score in run], dtype=np.float64)
+            return which_table.count(connection, whiches)
 
-    def count_drawn(self, hidden: Hidden, pick_set: int | None = None) -> dict[int, int]:
-        """Undecided particles (of one pick set) that are not hidden, by micrograph id, where there are any."""
-        p = schema.particle.c
-        where = and_(Selector(decisions=(Decision.UNDECIDED,), pick_set=pick_set).where(), not_(is_hidden(hidden)))
-        query = select(p.micrograph, func.count()).where(where).group_by(p.micrograph)
+    def count_by_micrograph(self, which: Which) -> dict[int, int]:
+        """How many are meant on each micrograph (by id) that has some."""
         with self.reading() as connection:
-            return {int(number): int(n) for number, n in connection.execute(query)}
+            return which_table.count_by_micrograph(connection, which)
 
-    def count_undecided(
-        self, threshold: float | None, pick_set: int | None = None, scored: tuple[int, ...] | None = None
-    ) -> tuple[int, int, int]:
-        """Undecided particles of the project (of one pick set): all, those at or above, and those below a score.
-
-        ``scored``: the pick sets whose scores count for the last two; None = all.
-        """
-        p = schema.particle.c
-        where = Selector(decisions=(Decision.UNDECIDED,), pick_set=pick_set).where()
-        sides = [func.count()]
-        if threshold is not None:
-            of_scale = true() if scored is None else p.pick_set.in_(scored)
-            sides += [
-                func.count(case((and_(p.score >= threshold, of_scale), 1))),
-                func.count(case((and_(p.score < threshold, of_scale), 1))),
-            ]
+    def count_by_class(self, which: Which) -> dict[int, tuple[int, int]]:
+        """How many are meant in each class of ``which.classes``: with those that are hidden, and without."""
         with self.reading() as connection:
-            found = connection.execute(select(*sides).select_from(schema.particle).where(where)).one()
-        return (int(found[0]), int(found[1]), int(found[2])) if threshold is not None else (int(found[0]), 0, 0)
+            return which_table.count_by_class(connection, which)
+
+    def positions(self, which: Which) -> dict[str, NDArray[Any]]:
+        """Where the particles that are meant lie: columns ``id, micrograph, x, y, diameter_A``, by micrograph."""
+        with self.reading() as connection:
+            return which_table.positions(connection, which)
+
+    def sample_scores(self, which: Which, limit: int = 20_000) -> NDArray[np.float64]:
+        """Scores of the project (n,) float64, about ``limit`` at most, evenly taken; no NaN."""
+        with self.reading() as connection:
+            return which_table.sample_scores(connection, which, limit)
 
     def history(self, limit: int = 500, *, before: int | None = None) -> list[HistoryEntry]:
         """The latest history lines, newest first."""

@@ -21,6 +21,8 @@ from cryoppp_annotator.api import (
     EngineError,
     EngineStatus,
     JobContext,
+    Need,
+    Parameter,
     find_program,
     plain_image,
     run_process,
@@ -55,6 +57,14 @@ class RelionPicker:
         self.name = name
         self.title = title
         self._defaults = defaults
+        self.parameters: tuple[Parameter, ...] = ()
+        handed = {Need.POLARITY, Need.TEMPLATES} if "templates" in defaults else {Need.POLARITY}
+        self.needs = frozenset(handed)
+
+    def why_not(self, parameters: Mapping[str, Any]) -> str:
+        """See :class:`cryoppp_annotator.api.TunablePicker`."""
+        missing = Need.TEMPLATES in self.needs and not parameters.get("templates")
+        return f"the {self.name} picker needs templates" if missing else ""
 
     def propose(
         self,

@@ -23,17 +23,16 @@ from cryoppp_annotator.model.classes import ClassSummary, summaries_as_json
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.micrograph import MicrographState
 from cryoppp_annotator.model.region import Region
+from cryoppp_annotator.model.which import Which
 from cryoppp_annotator.session.classes import decide
-from cryoppp_annotator.session.core.polarity import set_bright
 from cryoppp_annotator.session.core.session import Session
-from cryoppp_annotator.session.core.whole_boxes import set_whole_box_px
 from cryoppp_annotator.session.files import linting
 from cryoppp_annotator.session.picks import proposing
 from cryoppp_annotator.session.pictures import optics
 from cryoppp_annotator.session.regions import regions
 from cryoppp_annotator.store import classes as classes_table
 from cryoppp_annotator.store import schema
-from cryoppp_annotator.store.store import DATABASE_NAME, Selector
+from cryoppp_annotator.store.store import DATABASE_NAME
 
 SQUARE = np.array([[1000.0, 1000.0], [1000.0, 1400.0], [1400.0, 1400.0], [1400.0, 1000.0]])
 
@@ -58,8 +57,8 @@ def _settings(session: Session) -> None:
     session.set_diameter(120)
     session.set_pixel_size(1.25)
     session.set_pixel_size(0.75, 2)
-    set_bright(session, True)
-    set_whole_box_px(session, 144)
+    session.set_bright(True)
+    session.set_whole_box_px(144)
     session.go(2)
     session.go(3)
     session.set_state([3], MicrographState.EMPTY)
@@ -74,14 +73,14 @@ def _picks(session: Session) -> None:
     session.add(400.125, 40)
     session.decide([1], Decision.REJECTED, Reason.CARBON)
     session.move([8], 401, 41)
-    session.decide_where(Selector(min_score=0.5), Decision.ACCEPTED, what="above score 0.5")
+    session.decide_where(Which(min_score=0.5), Decision.ACCEPTED, what="above score 0.5")
     session.remove([2, 8])
     finding = Finding("near-duplicate", Severity.WARNING, "m1", (0,), "two picks on one particle", Mend.REJECT_OVERLAP)
     linting.mend(session, [linting.ProjectFinding(finding, 2, (7,))])
 
 
 def _regions(session: Session) -> None:
-    drawn = regions.draw(session, SQUARE, Reason.CARBON)
+    drawn = regions.draw(session, SQUARE, Reason.CARBON).new_id
     regions.set_reason(session, [drawn], Reason.ICE)
     regions.reshape(session, drawn, SQUARE + 50.0)
     detected = (Region(Reason.CARBON, SQUARE + 1500.0),)
@@ -98,7 +97,7 @@ def _proposals(session: Session) -> None:
 
 def _classes(session: Session) -> None:
     store = session.store
-    picks = store.particles_where(Selector())
+    picks = store.particles_where(Which())
     n = len(picks)
     record = {
         "kind": "classify",

@@ -10,8 +10,8 @@ from window import LEFT, PLAIN
 
 from cryoppp_annotator.model.classes import ClassRun, ClassSummary, judge
 from cryoppp_annotator.model.curation import Decision
+from cryoppp_annotator.model.which import Which
 from cryoppp_annotator.session.classes import decide
-from cryoppp_annotator.store.store import Selector
 
 NAMES = "abcd"
 #: Of three classes: quality, resolution, what is suggested.
@@ -19,7 +19,7 @@ KNOWN = ((0.8, 20.0, Decision.ACCEPTED), (0.5, 12.0, Decision.ACCEPTED), (0.1, 4
 
 
 def everything(window):
-    return window.session.store.particles_where(Selector())
+    return window.session.store.particles_where(Which())
 
 
 def decisions(window) -> list[list[int]]:
@@ -33,7 +33,7 @@ def store_run(session, name: str = "made by hand", turned: int = 0) -> ClassRun:
 
     ``turned``: class 1 of the file is class 2 of the run, and so on.
     """
-    picks = session.store.particles_where(Selector())
+    picks = session.store.particles_where(Which())
     number = (picks.class_id - 1 + turned) % 3 + 1
     summaries = tuple(
         ClassSummary(

@@ -10,8 +10,8 @@ from qtpy.QtCore import Qt
 from window import CTRL, Window, choose, scored, write_star
 
 from cryoppp_annotator.model.curation import Decision, Reason
-from cryoppp_annotator.session.classes.undecided import Terms, decide_by_class, undecided_by_class
-from cryoppp_annotator.store.store import Selector
+from cryoppp_annotator.model.which import ClassesOf, Which
+from cryoppp_annotator.session.classes.undecided import decide_by_class
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def picked(window: Window, tmp_path: Path) -> Window:
 
 def decided(window: Window, number: int, decision: Decision) -> int:
     """Picks of an imported class with that decision, everywhere."""
-    picks = window.session.store.particles_where(Selector())
+    picks = window.session.store.particles_where(Which())
     return int(((picks.class_id == number) & (picks.decision == decision)).sum())
 
 
@@ -73,14 +73,14 @@ def test_classes_of_the_shown_run_count(picked: Window) -> None:
 
 def test_accepting_leaves_out_candidates_below_the_threshold_and_rejecting_does_not(picked: Window) -> None:
     session, here = picked.session, picked.session.current_id
-    (pick_set,) = [i for i, entry in session.pick_sets.items() if entry["kind"] == "import"]
+    (pick_set,) = [i for i, entry in session.pick_sets.items() if entry.imported]
     p = session.particles
     above = int(((p.class_id == 2) & (p.score >= 0.5)).sum())
-    terms = Terms(None, here, None, ((0.5, (pick_set,)),))
-    assert undecided_by_class(session.store, terms)[2] == (13, above)
-    decide_by_class(session, [2], Decision.ACCEPTED, terms)
+    which = Which((here,), (Decision.UNDECIDED,), classes=ClassesOf(), hidden=((0.5, (pick_set,)),))
+    assert session.store.count_by_class(which)[2] == (13, above)
+    decide_by_class(session, [2], Decision.ACCEPTED, which)
     picked.until(lambda: session.current.n_accepted == above)
-    decide_by_class(session, [2, 3], Decision.REJECTED, terms)
+    decide_by_class(session, [2, 3], Decision.REJECTED, which)
     picked.until(lambda: session.current.n_rejected == 26 - above)
     assert decided(picked, 3, Decision.REJECTED) == 13
     assert decided(picked, 2, Decision.ACCEPTED) == above

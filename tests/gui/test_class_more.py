@@ -45,7 +45,7 @@ Key = Qt.Key
 @pytest.fixture
 def door(classed, monkeypatch):
     """Steps over more than 40 picks are big, and wait until the door is open."""
-    monkeypatch.setattr("cryoppp_annotator.session.core.session.BIG", 40)
+    monkeypatch.setattr("cryoppp_annotator.session.core.step.BIG", 40)
     held = threading.Event()
     classed.bench.runner.submit(lambda context: held.wait(120), title="door", at_once=True)
     yield held

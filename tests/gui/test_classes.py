@@ -257,7 +257,7 @@ def test_rings_by_class_are_those_of_the_run(classed):
     for k in (1, 2, 3):
         colours = window.layer.border_color[imported == k]
         np.testing.assert_allclose(colours, np.broadcast_to(first[k % 3], colours.shape), atol=1e-6)
-    added = window.session.add(5.0, 5.0)
+    added = window.session.add(5.0, 5.0).new_id
     row = int(np.flatnonzero(window.bench.particles_layer.ids == added)[0])
     grey = window.layer.border_color[row]
     assert not (np.isclose(first, grey).all(axis=1)).any(), "it is in no class"

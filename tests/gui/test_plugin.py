@@ -682,7 +682,7 @@ class Mouse:
 
 def test_naparis_add_mode_adds_through_the_session(bench):
     session, layer = bench.session, bench.particles_layer.layer
-    first = session.add(100, 100)
+    first = session.add(100, 100).new_id
     before = steps(bench)
     layer.mode = "add"
     Mouse(bench).click(200, 150)
@@ -708,7 +708,7 @@ def test_naparis_add_mode_adds_through_the_session(bench):
 
 def test_naparis_drag_is_one_step(bench):
     session, layer = bench.session, bench.particles_layer.layer
-    moved, still = session.add(100, 100), session.add(300, 200)
+    moved, still = session.add(100, 100).new_id, session.add(300, 200).new_id
     before = steps(bench)
     layer.mode = "select"
     mouse = Mouse(bench)
@@ -727,7 +727,7 @@ def test_naparis_drag_is_one_step(bench):
 
 def test_dragging_two_is_one_step(bench):
     session, layer = bench.session, bench.particles_layer.layer
-    ids = [session.add(100, 100), session.add(150, 200), session.add(300, 200)]
+    ids = [session.add(100, 100).new_id, session.add(150, 200).new_id, session.add(300, 200).new_id]
     before = steps(bench)
     layer.mode = "select"
     bench.focus.select(ids[:2])
@@ -740,7 +740,7 @@ def test_dragging_two_is_one_step(bench):
 
 def test_napari_deleting_is_a_verb(bench):
     session, layer = bench.session, bench.particles_layer.layer
-    ids = [session.add(100, 100), session.add(100, 100, anyway=True), session.add(300, 200)]
+    ids = [session.add(100, 100).new_id, session.add(100, 100, anyway=True).new_id, session.add(300, 200).new_id]
     before = steps(bench)
     layer.mode = "select"
     layer.selected_data = {1}

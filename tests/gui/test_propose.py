@@ -13,8 +13,8 @@ from cryoppp_annotator.formats.image.stacks import write_stack
 from cryoppp_annotator.gui.widgets.panels.dataset import outliers
 from cryoppp_annotator.gui.widgets.panels.pick import PickPanel
 from cryoppp_annotator.model.curation import Decision, Reason
+from cryoppp_annotator.model.which import Which
 from cryoppp_annotator.session.regions import regions
-from cryoppp_annotator.store.store import Selector
 
 
 def test_outliers_are_those_far_from_the_rest_and_not_the_untouched() -> None:
@@ -107,7 +107,7 @@ def test_it_learns_again_as_decisions_come_in_where_that_is_wished(window: Windo
     window.until(lambda: all(m.n_undecided for m in window.session.micrographs))
     window.idle()
     model = box.learned.model
-    window.session.decide_where(Selector(decisions=(Decision.UNDECIDED,)), Decision.ACCEPTED)
+    window.session.decide_where(Which(decisions=(Decision.UNDECIDED,)), Decision.ACCEPTED)
     window.until(lambda: not window.session.backlog.busy and window.session.counts()["undecided"] == 0)
     assert window.session.counts()["accepted"] > 2 * 26
     assert not box._pause.isActive()

@@ -15,9 +15,8 @@ from window import LEFT, RIGHT, Window, choose, discs, places, write_mrc
 from cryoppp_annotator.gui.layers.regions import inner_point
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.region import Origin, Region, holds
-from cryoppp_annotator.session.core.polarity import is_bright
+from cryoppp_annotator.model.which import Which
 from cryoppp_annotator.session.regions import regions
-from cryoppp_annotator.store.store import Selector
 
 CORNERS = [(60, 60), (200, 60), (200, 220), (60, 220), (60, 64)]
 
@@ -108,7 +107,7 @@ def test_undecided_picks_in_regions_are_rejected_and_decided_ones_stay(window: W
     box = box_of(window)
     inside = [(x, y) for x, y in places(0).tolist() if 60 < x < 200 and 60 < y < 220]
     assert len(inside) > 2
-    ids = [window.session.add(x, y) for x, y in inside]
+    ids = [window.session.add(x, y).new_id for x, y in inside]
     window.session.decide(ids[1:], Decision.UNDECIDED)
     assert not box.reject.isEnabled()
     assert "no undecided pick" in box.reject.toolTip()
@@ -263,15 +262,15 @@ def test_bright_particles_and_bright_ice(new_window: Any, micrographs: Path) -> 
     assert np.mean(near) > 0.85
     for _ in range(3):
         window.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-    assert not is_bright(window.session)
+    assert not window.session.settings.bright
     assert "darker" in particle.polarity.currentText()
 
 
 def test_a_region_drawn_while_a_big_step_is_written_comes_after_it(picked: Window, monkeypatch: Any) -> None:
     window, box, door = picked, box_of(picked), threading.Event()
-    monkeypatch.setattr("cryoppp_annotator.session.core.session.BIG", 40)
+    monkeypatch.setattr("cryoppp_annotator.session.core.step.BIG", 40)
     window.bench.runner.submit(lambda context: door.wait(120), title="door", at_once=True)
-    window.session.decide_where(Selector(), Decision.ACCEPTED)
+    window.session.decide_where(Which(), Decision.ACCEPTED)
     outline(window)
     assert window.session.backlog.busy, "the window did not wait for it"
     assert "1 more step waits for it" in window.status

@@ -156,7 +156,7 @@ def test_a_lost_cluster_loses_nothing_and_this_computer_goes_on(
     propose, session = window.annotator.pick.propose, window.session
     type_address(window, address)
     x, y = 300.0, 20.0
-    mine = session.add(x, y)
+    mine = session.add(x, y).new_id
     steps = window.steps()
     calls.let_through(2)
     propose.everywhere.click()

@@ -156,8 +156,8 @@ def test_where_format_and_image_disagree_a_person_sees_both(contradicted):
     window.until(lambda: len(window.session.particles) == 40)
     np.testing.assert_array_equal(window.session.particles.yx, places(0)[:, ::-1])
     assert "as the image says" in window.status
-    (kept,) = [pick_set for pick_set in window.session.pick_sets.values() if pick_set["kind"] == "import"]
-    assert '"orientation": "flip-y"' in kept["frame"], "the answer is stored with the pick set"
+    (kept,) = [pick_set for pick_set in window.session.pick_sets.values() if pick_set.imported]
+    assert kept.frame["orientation"] == "flip-y", "the answer is stored with the pick set"
 
 
 def test_the_person_may_insist_on_the_format(contradicted):

@@ -20,8 +20,9 @@ from project_tools import import_change, open_session
 
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.micrograph import MicrographState
+from cryoppp_annotator.model.which import Which
 from cryoppp_annotator.session.core.session import Session
-from cryoppp_annotator.store.store import DATABASE_NAME, Selector
+from cryoppp_annotator.store.store import DATABASE_NAME
 
 N_EDITS = 1000
 _KEPT = "script.pickle"
@@ -79,7 +80,7 @@ def _one(session: Session, rng: random.Random) -> None:
     elif what == "decide":
         session.decide(some, rng.choice(list(Decision)), rng.choice(list(Reason)))
     elif what == "where":
-        session.decide_where(Selector(min_score=rng.random()), rng.choice(list(Decision)), Reason.ICE)
+        session.decide_where(Which(min_score=rng.random()), rng.choice(list(Decision)), Reason.ICE)
     elif what == "remove":
         session.remove(some)
     elif what == "state":

@@ -14,6 +14,7 @@ import numpy as np
 
 from cryoppp_annotator.model.curation import Change, Decision, Delta, Kind, Table, unpack
 from cryoppp_annotator.model.micrograph import Micrograph
+from cryoppp_annotator.model.pick_set import PickSet
 from cryoppp_annotator.session.core import edits
 from cryoppp_annotator.session.core.session import Session
 from cryoppp_annotator.store.store import DATABASE_NAME, Store
@@ -157,8 +158,8 @@ def check_memory(session: Session) -> None:
         "accepted": sum(c[1] for c in counts.values()),
         "rejected": sum(c[2] for c in counts.values()),
     }
-    assert session.pick_sets == held["pick_set"]
-    assert {k: v for k, v in session.settings.items() if v is not None} == {
+    assert session.pick_sets == {i: PickSet.from_row(row) for i, row in held["pick_set"].items()}
+    assert {k: v for k, v in session.settings.values.items() if v is not None} == {
         key: _json(text) for key, text in held["setting"].items()
     }
     if session.current_id is not None:

@@ -17,15 +17,16 @@ from cryoppp_annotator.errors import Refused
 from cryoppp_annotator.jobs.runner import Runner
 from cryoppp_annotator.model.candidates import Candidates
 from cryoppp_annotator.model.curation import Decision, Reason
+from cryoppp_annotator.model.which import Which
 from cryoppp_annotator.session.classes import browse
-from cryoppp_annotator.session.core import backlog, opening
-from cryoppp_annotator.session.core.backlog import LATER, Backlog
+from cryoppp_annotator.session.core import opening, step
+from cryoppp_annotator.session.core.backlog import Backlog
 from cryoppp_annotator.session.core.session import Session
+from cryoppp_annotator.session.core.step import Nothing, Queued
 from cryoppp_annotator.session.files import importing
 from cryoppp_annotator.session.picks import proposing
-from cryoppp_annotator.store.store import Selector
 
-EVERYTHING = Selector()
+EVERYTHING = Which()
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ class Door:
 
 @pytest.fixture
 def door(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
-    monkeypatch.setattr("cryoppp_annotator.session.core.session.BIG", 40)
+    monkeypatch.setattr("cryoppp_annotator.session.core.step.BIG", 40)
     opened = Door(folder)
     yield opened
     opened.open()
@@ -101,15 +102,15 @@ def test_the_curator_goes_on_and_every_step_keeps_its_place(door: Door) -> None:
     session.go(first)
     mine = session.particles.id[:3]
     door.shut()
-    assert session.decide_where(EVERYTHING, Decision.REJECTED, Reason.NOT_A_PARTICLE) == LATER
+    assert session.decide_where(EVERYTHING, Decision.REJECTED, Reason.NOT_A_PARTICLE) == Queued()
     assert "rejecting picks in the project …" in door.said
     assert session.counts()["rejected"] == 0
-    assert session.decide(mine, Decision.ACCEPTED) == LATER
+    assert session.decide(mine, Decision.ACCEPTED) == Queued()
     session.move(mine[:1], [11.0], [12.0])
     session.go(second)  # looking does not wait, and what was said about the first micrograph is about that one
     assert session.current_id == second
     assert len(session.particles) == 49
-    assert session.add(3.0, 3.0, anyway=True) == LATER
+    assert session.add(3.0, 3.0, anyway=True) == Queued()
     assert "4 more steps wait for it" in door.said[-1]  # the visit too
     assert session.undo()  # of the pick that waits to be added
     door.open()
@@ -150,7 +151,7 @@ def test_a_big_step_is_taken_back_and_repeated_in_the_background(door: Door) -> 
     session = door.session
     session.go(session.micrographs[0].id)
     before = state(session)
-    assert session.decide_where(EVERYTHING, Decision.REJECTED) == LATER
+    assert session.decide_where(EVERYTHING, Decision.REJECTED) == Queued()
     door.open()
     after = state(session)
     assert after != before
@@ -166,8 +167,8 @@ def test_a_big_step_is_taken_back_and_repeated_in_the_background(door: Door) -> 
 
 def test_nothing_to_change_is_said(door: Door) -> None:
     session = door.session
-    assert session.decide_where(EVERYTHING, Decision.ACCEPTED) == LATER
-    assert session.decide_where(EVERYTHING, Decision.ACCEPTED) == LATER  # waits for the first
+    assert session.decide_where(EVERYTHING, Decision.ACCEPTED) == Queued()
+    assert session.decide_where(EVERYTHING, Decision.ACCEPTED) == Queued()  # waits for the first
     door.open()
     assert "nothing was left to change" in door.said
     assert [title.split()[0] for title in door.titles()][-1] == "accept"
@@ -220,7 +221,7 @@ def test_another_window_that_wrote_first_is_seen(door: Door, folder: Path) -> No
     session = door.session
     session.go(session.micrographs[0].id)
     door.shut()
-    session.decide_where(Selector(decisions=(Decision.UNDECIDED,)), Decision.REJECTED)
+    session.decide_where(Which(decisions=(Decision.UNDECIDED,)), Decision.REJECTED)
     session.decide(session.particles.id[5:6], Decision.ACCEPTED)
     other = opening.open_project(folder, curator="other")
     other.go(other.micrographs[0].id)
@@ -249,7 +250,7 @@ def test_an_import_that_comes_meanwhile_waits(door: Door) -> None:
     session.go(session.micrographs[0].id)
     before = state(session)
     session.decide_where(EVERYTHING, Decision.REJECTED)
-    assert session.insert_built(lambda: None) is None
+    assert isinstance(session.insert_built(lambda: None), Nothing)
     assert session.counts()["rejected"] == 147, "it was built on what the big step left"
     assert state(session) != before
 
@@ -264,7 +265,7 @@ def some_step(session: Session, rng: random.Random) -> None:
         lambda: session.go(where),
         lambda: session.decide(ids, decision, Reason.ICE if decision is Decision.REJECTED else Reason.NONE),
         lambda: session.decide_where(EVERYTHING, decision),
-        lambda: session.decide_where(Selector(micrograph=where), decision),
+        lambda: session.decide_where(Which(micrographs=(where,)), decision),
         lambda: browse.decide_picks(session, ids, decision),
         lambda: session.move(ids, np.full(len(ids), rng.random()), np.full(len(ids), 5.0)),
         lambda: session.add(rng.uniform(0, 500), rng.uniform(0, 500), anyway=True),
@@ -280,7 +281,7 @@ def test_any_steps_end_as_if_each_had_been_waited_for(
 ) -> None:
     """The same choices, made on what is drawn at the time, in a session without a background."""
     shutil.copytree(folder.parent, tmp_path / "twin")
-    monkeypatch.setattr("cryoppp_annotator.session.core.session.BIG", 40)
+    monkeypatch.setattr("cryoppp_annotator.session.core.step.BIG", 40)
     door, twin = Door(folder), opening.open_project(tmp_path / "twin" / "project", curator="me")
     rng = random.Random(seed)
     for session in (door.session, twin):
@@ -306,7 +307,7 @@ def test_any_steps_end_as_if_each_had_been_waited_for(
 
 
 def test_the_limit_is_a_number_of_picks() -> None:
-    assert backlog.BIG > 100
+    assert step.BIG > 100
 
 
 def test_a_proposal_for_every_micrograph_is_entered_behind_and_takes_no_decision_away(door: Door) -> None:
@@ -320,7 +321,7 @@ def test_a_proposal_for_every_micrograph_is_entered_behind_and_takes_no_decision
 
     lines: list[str] = []
     door.shut()
-    assert proposing.enter(session, proposal(0.0), lines.append) == LATER
+    assert proposing.enter(session, proposal(0.0), lines.append) == Queued()
     assert lines == []
     assert "entering 120 candidates …" in door.said
     door.open()
@@ -331,8 +332,8 @@ def test_a_proposal_for_every_micrograph_is_entered_behind_and_takes_no_decision
     door.shut()
     again = proposal(0.0)
     fewer = proposing.Proposal("log", again.diameter_A, {}, tuple((i, c.take(c.x > 2000)) for i, c in again.found))
-    assert proposing.enter(session, fewer, lines.append) == LATER
-    assert session.decide(candidates[:3], Decision.ACCEPTED) == LATER
+    assert proposing.enter(session, fewer, lines.append) == Queued()
+    assert session.decide(candidates[:3], Decision.ACCEPTED) == Queued()
     door.open()
     agrees(session)
     p = session.particles

@@ -53,7 +53,7 @@ def picked(data: Path) -> Session:
     session.go(2)
     session.add(30, 30)
     session.go(1)
-    first, _ = session.add(40, 60), session.add(200, 100)
+    first, _ = session.add(40, 60).new_id, session.add(200, 100)
     session.decide([first], Decision.REJECTED, Reason.ICE)
     regions.draw(session, [[10, 10], [10, 90], [90, 90], [90, 10]], Reason.CARBON)
     return session
@@ -126,7 +126,7 @@ def test_picks_follow_a_binned_image_as_one_step(data: Path, factor: float | Non
     session = open_folder(data)
     session.go(1)
     before = state(session.store.folder)
-    assert changed.rescale(session, [1], factor) == 2
+    assert changed.rescale(session, [1], factor).n == 2
     assert session.particles.yx.tolist() == [[30, 20], [50, 100]]
     assert session.particles.decision.tolist() == [Decision.REJECTED, Decision.ACCEPTED]
     (area,) = session.store.regions(1)
@@ -334,11 +334,11 @@ def test_deleting_for_good_can_be_undone(data: Path) -> None:
 
 
 def test_a_decision_over_the_project_passes_by_what_was_removed(data: Path) -> None:
-    from cryoppp_annotator.store.store import Selector
+    from cryoppp_annotator.model.which import Which
 
     session = picked(data)
     membership.remove(session, [1])
-    session.decide_where(Selector(decisions=(Decision.ACCEPTED,)), Decision.UNDECIDED)
+    session.decide_where(Which(decisions=(Decision.ACCEPTED,)), Decision.UNDECIDED)
     membership.bring_back(session)
     session.go(1)
     assert Decision.ACCEPTED in session.particles.decision

@@ -89,8 +89,8 @@ def check(session: Session, files: list[Path], other: Truth, source: str, poster
     assert {k: v.tolist() for k, v in all_picks(session).items()} == {k: v.tolist() for k, v in before.items()}
     assert decide.is_out_of_date(session, run) == 0
     # and it is acted on like one's own
-    assert decide.decide_classes(session, run.id, [3], Decision.REJECTED) == (other.number == 3).sum()
-    assert decide.recentre(session, run.id, [1]) == (other.number == 1).sum()
+    assert decide.decide_classes(session, run.id, [3], Decision.REJECTED).n == (other.number == 3).sum()
+    assert decide.recentre(session, run.id, [1]).n == (other.number == 1).sum()
     assert decide.save_templates(session, run.id, [2]).is_file()
     with pytest.raises(AnnotatorError, match="another program"):
         decide.update_of(run)

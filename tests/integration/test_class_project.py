@@ -134,7 +134,7 @@ def test_rejecting_classes_is_one_step_over_all_micrographs(session: Session) ->
     session.decide(on_here[:1], Decision.REJECTED, Reason.ICE)
     session.decide(on_here[1:2], Decision.ACCEPTED)
     before = all_picks(session)
-    assert decide.decide_classes(session, run.id, [2, 1], Decision.REJECTED) == len(mine) - 1
+    assert decide.decide_classes(session, run.id, [2, 1], Decision.REJECTED).n == len(mine) - 1
     after = all_picks(session)
     rejected = np.isin(after["id"], mine)
     assert (after["decision"][rejected] == Decision.REJECTED).all()
@@ -145,9 +145,9 @@ def test_rejecting_classes_is_one_step_over_all_micrographs(session: Session) ->
     assert counts[:2, Decision.REJECTED].sum() == len(mine)
     assert session.counts()["rejected"] == len(mine)
     assert session.next_undo().title == f"reject {len(mine) - 1} picks as not a particle of classes 1, 2"
-    assert decide.decide_classes(session, run.id, [1, 2], Decision.REJECTED) == 0
+    assert decide.decide_classes(session, run.id, [1, 2], Decision.REJECTED).n == 0
     # accepting takes back what was rejected as junk, and leaves what a person rejected as ice
-    assert decide.decide_classes(session, run.id, [1], Decision.ACCEPTED) == run.summaries[0].count - 1
+    assert decide.decide_classes(session, run.id, [1], Decision.ACCEPTED).n == run.summaries[0].count - 1
     assert all_picks(session)["reason"][after["id"] == on_here[0]] == Reason.ICE
     session.undo()
     session.undo()
@@ -162,7 +162,7 @@ def test_recentring_moves_picks_to_their_particles_once(session: Session, truth)
     session.go(here)
     by_hand = int(session.particles.id[0])
     session.move([by_hand], session.particles.x[:1] + 7, session.particles.y[:1])
-    moved = decide.recentre(session, run.id)
+    moved = decide.recentre(session, run.id).n
     after = all_picks(session)
     changed = (after["x"] != before["x"]) | (after["y"] != before["y"])
     assert changed.sum() == moved + 1
@@ -172,7 +172,7 @@ def test_recentring_moves_picks_to_their_particles_once(session: Session, truth)
     good = np.isin(members.number, structure) & (truth["kind"] == BAR) & (after["id"] != by_hand)
     off = [np.hypot(picks["x"] - truth["x"], picks["y"] - truth["y"])[good] for picks in (before, after)]
     assert np.median(off[1]) < 0.7 * np.median(off[0])
-    assert decide.recentre(session, run.id) == 0
+    assert decide.recentre(session, run.id).n == 0
     assert decide.changed_since(session, run) == (0, 0, 1)  # the hand's; to a class's centre is no news
     assert "centre of their classes" in session.undo()
     session.undo()
@@ -183,8 +183,8 @@ def test_a_run_out_of_date_is_brought_up_to_date_from_what_is_there(session: Ses
     run = only_run(session)
     first, rest = session.micrographs[0], session.micrographs[1:]
     session.go(first.id)
-    new = session.add(70, 70)
-    gone = session.add(126, 70)
+    new = session.add(70, 70).new_id
+    gone = session.add(126, 70).new_id
     session.move([int(session.particles.id[3])], [session.particles.x[3] + 3], [session.particles.y[3]])
     session.remove([gone])
     session.decide([int(session.particles.id[5])], Decision.ACCEPTED)
@@ -219,7 +219,7 @@ def test_picks_beyond_what_averages_are_made_of_are_assigned_in_pieces(
     assert sum(item.count for item in result.run.summaries) == len(truth["x"])
     run = decide.enter_run(bare, result)
     bare.go(bare.micrographs[0].id)
-    new = bare.add(70, 70)
+    new = bare.add(70, 70).new_id
     again = decide.classify_project(bare, decide.update_of(run))
     assert again.members["number"][again.members["particle"] == new] > 0
     same = np.isin(again.members["particle"], result.members["particle"])
@@ -235,7 +235,7 @@ def test_a_second_run_may_write_the_boxes_of_the_first_anew(bare: Session, monke
         if not stacks:
             first = bare.micrographs[0]
             bare.go(first.id)
-            bare.remove([bare.add(70, 67)])
+            bare.remove([bare.add(70, 67).new_id])
             bare.add(126, 67)
             stacks.append(decide.classify_project(bare, RunOptions(2)).averages)
             file = next((bare.store.folder / "cache" / "boxes").glob(f"{first.id}-*.npy"))

@@ -340,7 +340,7 @@ def test_many_files_are_one_step_and_strange_names_are_told(
     assert result.err == "unmatched: zzz is no micrograph of the project\n"
     session = opened(tmp_path / "p", curator="ada")
     assert session.counts() == {"accepted": 4, "undecided": 0, "rejected": 0}
-    assert [s["curator"] for s in session.pick_sets.values()] == ["ada"]
+    assert [s.curator for s in session.pick_sets.values()] == ["ada"]
     session.go(1)
     np.testing.assert_array_equal(session.particles.y, [SIZE - 20, SIZE - 40])
     session.undo()
@@ -701,7 +701,7 @@ def test_demo_is_made_once_and_found_again(cli: Cli, opened: Any, window: list[A
     assert window[0][0] == folder / "annotator-project"
     session = opened(folder / "annotator-project", curator="ada")
     assert [m.state.value for m in session.micrographs] == ["complete", "in progress", *["unseen"] * 4]
-    sets = {s["name"]: number for number, s in session.pick_sets.items()}
+    sets = {s.name: number for number, s in session.pick_sets.items()}
     assert set(sets) == {"truth", "candidates"}
     for micrograph in session.micrographs:
         particles = session.store.particles(micrograph.id)

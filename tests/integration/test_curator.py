@@ -15,7 +15,7 @@ import pytest
 from desk import Desk, Point, Program, missing_tools, wait_until
 
 from cryoppp_annotator.model.curation import Decision, Reason
-from cryoppp_annotator.session.core.focus import points_in_polygon
+from cryoppp_annotator.model.region import holds
 from cryoppp_annotator.store.store import DATABASE_NAME
 
 pytestmark = [
@@ -267,7 +267,7 @@ def inside(database: Database, micrograph: str, corners: list[Point], margin: fl
     """Ids surely inside a polygon, and ids that may be: those within ``margin`` px of its sides too."""
     picks = database.picks(micrograph)
     ids, xy = np.array(list(picks)), np.array([pick[:2] for pick in picks.values()])
-    within = points_in_polygon(xy[:, 0], xy[:, 1], np.array(corners))
+    within = holds(np.array(corners)[:, ::-1], xy[:, 1], xy[:, 0])
     near = np.zeros(len(ids), bool)
     for start, end in zip(corners, corners[1:] + corners[:1], strict=True):
         a, side = np.array(start), np.subtract(end, start)

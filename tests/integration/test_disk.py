@@ -18,15 +18,16 @@ from project_tools import check_memory, import_change, integrity, new_project, o
 from cryoppp_annotator.errors import ProjectError
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.micrograph import MicrographState
+from cryoppp_annotator.model.which import Which
 from cryoppp_annotator.session.core.session import Session
 from cryoppp_annotator.store import database
-from cryoppp_annotator.store.store import DATABASE_NAME, Selector, Store
+from cryoppp_annotator.store.store import DATABASE_NAME, Store
 
 VERBS: dict[str, Callable[[Session], object]] = {
     "add": lambda s: s.add(1000, 1000, anyway=True),
     "move": lambda s: s.move([1, 2], [5.0, 6.0], [7.0, 8.0]),
     "decide": lambda s: s.decide([1, 2, 3], Decision.REJECTED, Reason.ICE),
-    "decide_where": lambda s: s.decide_where(Selector(min_score=0.5), Decision.ACCEPTED),
+    "decide_where": lambda s: s.decide_where(Which(min_score=0.5), Decision.ACCEPTED),
     "remove": lambda s: s.remove(s.particles.id),
     "state": lambda s: s.set_state([1, 2], MicrographState.COMPLETE),
     "diameter": lambda s: s.set_diameter(123),
@@ -68,7 +69,7 @@ def everything(session: Session) -> list[object]:
         shown(session),
         session.counts(),
         list(session.micrographs),
-        dict(session.settings),
+        dict(session.settings.values),
         dict(session.pick_sets),
     ]
 

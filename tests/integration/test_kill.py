@@ -194,7 +194,7 @@ def look_after(folder: Path, kept: str, first: str, *, all_the_way: bool) -> Non
     assert digest(folder) == kept
     check_memory(session)
 
-    number = session.add(10, 10, anyway=True)
+    number = session.add(10, 10, anyway=True).new_id
     assert number in table(folder, "particle")
     handed_out = query(folder, "SELECT next FROM id_counter WHERE name = 'particle'")[0]["next"]
     assert number == handed_out - 1

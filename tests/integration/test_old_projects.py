@@ -11,8 +11,6 @@ from project_tools import check_memory, open_session, state, table
 
 from cryoppp_annotator.model.curation import Reason
 from cryoppp_annotator.session.classes import decide
-from cryoppp_annotator.session.core.polarity import is_bright
-from cryoppp_annotator.session.core.whole_boxes import whole_box_px
 from cryoppp_annotator.session.regions import regions
 from cryoppp_annotator.store.store import DATABASE_NAME
 
@@ -30,8 +28,8 @@ def test_every_step_of_a_project_of_schema_0002_can_be_undone_and_redone(tmp_pat
     session.go(1)
     assert session.diameter_A == 120
     assert [session.pixel_size_A(m) for m in session.micrographs] == [1.25, 0.75, 1.25]
-    assert is_bright(session)
-    assert whole_box_px(session) == 144
+    assert session.settings.bright
+    assert session.settings.whole_box_px == 144
     assert [run.name for run in decide.list_runs(session)] == ["two"]
     assert [region.reason for region in regions.of(session, 1)] == [Reason.CARBON]
 

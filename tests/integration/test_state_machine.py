@@ -32,10 +32,10 @@ from cryoppp_annotator.model.coordinates import FloatArray
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.micrograph import MicrographState
 from cryoppp_annotator.model.region import REGION_REASONS, Region, unpack_vertices
-from cryoppp_annotator.session.core.session import DEFAULT_DIAMETER_A
+from cryoppp_annotator.model.which import Which
+from cryoppp_annotator.session.core.settings import DEFAULT_DIAMETER_A
 from cryoppp_annotator.session.picks import proposing
 from cryoppp_annotator.session.regions import regions
-from cryoppp_annotator.store.store import Selector
 
 pytestmark = pytest.mark.slow
 
@@ -254,7 +254,7 @@ class Curation(RuleBasedStateMachine):
             with pytest.raises(Refused):
                 session.add(x, y)
             return
-        number = session.add(x, y, anyway=anyway)
+        number = session.add(x, y, anyway=anyway).new_id
         assert number not in self.used
         writes: list[Write] = []
         own = [i for i, row in model.pick_set.items() if (row["kind"], row["curator"]) == ("hand", curator)]
@@ -282,7 +282,7 @@ class Curation(RuleBasedStateMachine):
         ids = self._chosen(name, numbers)
         there = sorted(set(ids) & set(self.model.particle))
         writes = self.model.decide(there, decision, reason)
-        assert self.windows[name].decide(ids, decision, reason) == len({w[1] for w in writes})
+        assert self.windows[name].decide(ids, decision, reason).n == len({w[1] for w in writes})
         self.model.do(WINDOWS[name], self.here[name], writes)
 
     @rule(
@@ -314,10 +314,13 @@ class Curation(RuleBasedStateMachine):
             and (only is None or Decision(row["decision"]) in only)
         ]
         writes = self.model.decide(matches, decision, reason)
-        selector = Selector(
-            micrograph=one, decisions=None if only is None else tuple(only), min_score=low, below_score=high
+        which = Which(
+            micrographs=None if one is None else (one,),
+            decisions=None if only is None else tuple(only),
+            min_score=low,
+            below_score=high,
         )
-        n = self.windows[name].decide_where(selector, decision, reason, what="by score")
+        n = self.windows[name].decide_where(which, decision, reason, what="by score").n
         assert n == len({w[1] for w in writes})
         self.model.do(WINDOWS[name], one, writes)
 
@@ -329,7 +332,7 @@ class Curation(RuleBasedStateMachine):
         writes: list[Write] = [("particle", i, "", dict(self.model.particle[i]), None) for i in hand]
         rest = [i for i in there if i not in hand and self.model.particle[i]["decision"] != Decision.REJECTED]
         writes += self.model.decide(rest, Decision.REJECTED, Reason.NOT_A_PARTICLE)
-        assert self.windows[name].remove(ids) == len({w[1] for w in writes})
+        assert self.windows[name].remove(ids).n == len({w[1] for w in writes})
         self.model.do(WINDOWS[name], self.here[name], writes)
 
     @rule(
@@ -372,7 +375,7 @@ class Curation(RuleBasedStateMachine):
     def insert(self, name: str, rows: list[tuple[int, float, float, float]]) -> None:
         curator = WINDOWS[name]
         change = import_change(*zip(*rows, strict=True), curator=curator)  # type: ignore[arg-type]
-        committed = self.windows[name].insert(change)
+        committed = self.windows[name].insert(change).committed
         assert committed is not None
         assert not set(committed.change.deltas[1].ids.tolist()) & self.used
         pick_set = self.model.new_id("pick_set")
@@ -382,7 +385,7 @@ class Curation(RuleBasedStateMachine):
             writes.append(self._new_particle(micrograph, pick_set, x, y, **known))
         self.model.do(curator, change.micrograph, writes)
 
-    @rule(name=window, found=st.dictionaries(place, score, max_size=4))
+    @rule(name=window, scores=st.dictionaries(place, score, max_size=4))
     def propose(self, name: str, scores: dict[int, float]) -> None:
         """A picker brings candidates; those of an earlier one make room, or stay and are scored anew."""
         here, diameter = self.here[name], self._diameter() / self._pixel_size(self.here[name])
@@ -431,7 +434,7 @@ class Curation(RuleBasedStateMachine):
 
     @rule(name=window, place=place, reason=region_reason)
     def draw(self, name: str, place: int, reason: Reason) -> None:
-        number = regions.draw(self.windows[name], square(place), reason)
+        number = regions.draw(self.windows[name], square(place), reason).new_id
         write = self._new_region(name, place, reason, "hand")
         assert number == write[1]
         self.model.do(WINDOWS[name], self.here[name], [write])
@@ -442,7 +445,7 @@ class Curation(RuleBasedStateMachine):
         there = [
             i for i in sorted(set(ids)) if self.model.region.get(i, {"origin": "dismissed"})["origin"] != "dismissed"
         ]
-        assert regions.remove(self.windows[name], ids) == len(there)
+        assert regions.remove(self.windows[name], ids).n == len(there)
         hand = [i for i in there if self.model.region[i]["origin"] == "hand"]
         writes: list[Write] = [("region", i, "", dict(self.model.region[i]), None) for i in hand]
         for i in there:
@@ -455,13 +458,13 @@ class Curation(RuleBasedStateMachine):
         rows = self.model.region
         there = [i for i in sorted(set(ids)) if i in rows and rows[i]["origin"] != "dismissed"]
         changed = [i for i in there if rows[i]["reason"] != reason]
-        assert regions.set_reason(self.windows[name], ids, reason) == len(changed)
+        assert regions.set_reason(self.windows[name], ids, reason).n == len(changed)
         writes: list[Write] = []
         for i in changed:
             writes += self.model.update("region", i, reason=int(reason), origin="hand")
         self.model.do(WINDOWS[name], self.here[name], writes)
 
-    @rule(name=window, found=st.lists(place, max_size=3, unique=True))
+    @rule(name=window, detected=st.lists(place, max_size=3, unique=True))
     def find(self, name: str, detected: list[int]) -> None:
         """The machine brings squares: none where a person dealt with one."""
         here = self.here[name]

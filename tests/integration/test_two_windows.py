@@ -18,8 +18,8 @@ from project_tools import check_memory, import_change, integrity, new_project, o
 from cryoppp_annotator.errors import ConflictError, Refused
 from cryoppp_annotator.model.curation import Decision, Reason, Table
 from cryoppp_annotator.model.micrograph import MicrographState
+from cryoppp_annotator.model.which import Which
 from cryoppp_annotator.session.core.session import Announcement, Session
-from cryoppp_annotator.store.store import Selector
 
 N_EDITS = 200
 
@@ -67,7 +67,7 @@ def test_each_sees_what_the_other_did(ann: Session, bob: Session) -> None:
     announced: list[Announcement] = []
     bob.changed.connect(announced.append)
     assert not bob.poll()
-    number = ann.add(3000, 3000)
+    number = ann.add(3000, 3000).new_id
     ann.set_state([2], MicrographState.COMPLETE)
     ann.set_diameter(180)
     assert number not in decisions(bob)
@@ -108,12 +108,12 @@ def test_the_same_place_is_refused_to_the_second(ann: Session, bob: Session) -> 
 
 
 def test_a_particle_that_the_other_deleted(ann: Session, bob: Session) -> None:
-    number = ann.add(3000, 3000)
+    number = ann.add(3000, 3000).new_id
     bob.poll()
     ann.undo()
-    assert bob.decide([number], Decision.REJECTED) == 0
+    assert bob.decide([number], Decision.REJECTED).n == 0
     bob.move([number], 1.0, 1.0)
-    assert bob.remove([number]) == 0
+    assert bob.remove([number]).n == 0
     check_memory(bob)
     assert ann.next_redo() is not None
 
@@ -195,10 +195,10 @@ def test_undo_reads_no_more_of_the_others_steps_than_it_must(ann: Session, bob: 
     ann.decide(ann.particles.id[-1:], Decision.REJECTED, Reason.EDGE)
     ann.decide([1], Decision.ACCEPTED)
     bob.poll()
-    bob.decide_where(Selector(micrograph=2), Decision.REJECTED, Reason.ICE)
+    bob.decide_where(Which(micrographs=(2,)), Decision.REJECTED, Reason.ICE)
     stored_as(bob, 2, lambda _kept: b"of another micrograph")
-    late = Selector(pick_set=max(bob.pick_sets))
-    assert bob.decide_where(late, Decision.REJECTED, Reason.ICE) == 2000
+    late = Which(pick_sets=(max(bob.pick_sets),))
+    assert bob.decide_where(late, Decision.REJECTED, Reason.ICE).n == 2000
     stored_as(bob, 2000, without_values)
     assert ann.undo() == "accept 1 pick on m0"
     with pytest.raises(ConflictError, match="bob has since changed the same data"):
@@ -243,8 +243,8 @@ def test_a_step_is_not_repeated_on_something_else(ann: Session, bob: Session) ->
 
 
 def test_a_particle_is_not_deleted_twice(ann: Session, bob: Session) -> None:
-    number = ann.add(3000, 3000)
-    assert bob.remove([number]) == 1
+    number = ann.add(3000, 3000).new_id
+    assert bob.remove([number]).n == 1
     with pytest.raises(ConflictError):
         ann.undo()
     bob.undo()
@@ -290,13 +290,13 @@ def hammer(folder: Path, curator: str, seed: int) -> None:
         what = rng.randrange(6)
         some = rng.sample(session.particles.id.tolist(), 2)
         if what == 0 or not mine:
-            mine.append(session.add(rng.uniform(0, 4096), rng.uniform(0, 4096), anyway=True))
+            mine.append(session.add(rng.uniform(0, 4096), rng.uniform(0, 4096), anyway=True).new_id)
         elif what == 1:
             session.move(some, rng.uniform(0, 4096), rng.uniform(0, 4096))
         elif what == 2:
             session.decide(some, rng.choice(list(Decision)), rng.choice(list(Reason)))
         elif what == 3:
-            session.decide_where(Selector(min_score=rng.random()), rng.choice(list(Decision)), Reason.ICE)
+            session.decide_where(Which(min_score=rng.random()), rng.choice(list(Decision)), Reason.ICE)
         elif what == 4:
             session.set_diameter(100 + k)
         else:

@@ -6,7 +6,6 @@ and what is in memory does not grow with the data set.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from ...imaging.patches import PatchOptions, box_for, extract_patches
 from ...model.context import JobContext
 from ...model.micrograph import Micrograph
 from ..core import watch
+from ..core.disk_cache import DiskCache
 from ..core.session import Session
 from ..pictures.defocus import defocus_of
 from .options import RunOptions
@@ -384,15 +384,4 @@ def _load(path: Path, side: int) -> NDArray[Any] | None:
 
 def trim_cache(session: Session, limit: int = DISK_LIMIT) -> None:
     """Delete the boxes that have lain longest beyond ``limit`` bytes."""
-    try:
-        files = (session.store.folder / "cache" / "boxes").glob("*.npy")
-        found = sorted((f.stat().st_mtime, f.stat().st_size, f) for f in files)
-    except OSError:
-        return
-    total = sum(size for _, size, _ in found)
-    for _, size, file in found:
-        if total <= limit:
-            return
-        with contextlib.suppress(OSError):
-            file.unlink()
-        total -= size
+    DiskCache(session.store.folder / "cache" / "boxes", "*.npy", limit).trim()

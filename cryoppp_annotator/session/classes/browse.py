@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, select
 
 from ...model.classes import ClassRun, ClassSummary
 from ...model.context import JobContext
 from ...model.curation import Change, Decision, Delta, Kind, Reason, Table
-from ...model.particles import COLUMNS, Particles
-from ...store import rows, schema
-from ...store.store import Store
+from ...model.which import Which
+from ...store import classes as table
+from ...store.store import Connection, Store
 from ..core import edits
 from ..core.session import Session
+from ..core.step import Outcome, Step
 from . import decide
 
 _QUIET = JobContext()
@@ -143,19 +143,8 @@ class RunMembers:
 
 def load_members(session: Session, run: ClassRun) -> RunMembers:
     """Read a run's membership: some tenths of a second for 300,000 picks; from any thread."""
-    m, p = schema.class_member.c, schema.particle.c
-    query = (
-        select(m.particle, p.micrograph, m.number, m.posterior, p.decision)
-        .select_from(schema.class_member.join(schema.particle, p.id == m.particle))
-        .where(m.run == run.id, m.number > 0)
-        .order_by(m.particle)
-    )
-    wanted = {
-        "particle": np.int64, "micrograph": np.int64, "number": np.int32, "posterior": np.float64,
-        "decision": np.int8,
-    }  # fmt: skip
-    with session.store.reading() as connection:
-        columns = rows.read_columns(connection, query, wanted)
+    names = ("particle", "micrograph", "number", "posterior", "decision")
+    columns = table.members(session.store, run.id, columns=names)
     return RunMembers(columns, max((item.number for item in run.summaries), default=0))
 
 
@@ -242,18 +231,16 @@ def classes_of(n: int) -> str:
     return f"{n:,} class{'' if n == 1 else 'es'}"
 
 
-def decide_picks(session: Session, ids: NDArray[np.int64], decision: Decision, reason: Reason = Reason.NONE) -> int:
-    """Decide about picks (n,) anywhere in the project, as one step. Returns how many changed."""
-    wanted = np.unique(np.asarray(ids, np.int64)).tolist()
+def decide_picks(session: Session, ids: NDArray[np.int64], decision: Decision, reason: Reason = Reason.NONE) -> Outcome:
+    """Decide about picks (n,) anywhere in the project, as one step."""
+    which = Which(ids=tuple(np.unique(np.asarray(ids, np.int64)).tolist()))
+    n = len(which.ids or ())
 
-    def build(_store: Store, connection: Connection) -> Change | None:
-        p = schema.particle.c
-        query = select(*(p[name] for name in ("id", *COLUMNS))).where(p.id.in_(wanted)).order_by(p.id)
-        found = Particles(**rows.read_columns(connection, query, {"id": np.int64, **COLUMNS}))
-        where = np.unique(found.micrograph)
-        one = int(where[0]) if len(where) == 1 else None
-        told = "in the project" if one is None else f"on {session.micrograph(one).name}"
-        return edits.decide(found, decision, reason, told, one)
+    def build(store: Store, connection: Connection) -> Change | None:
+        picks = store.read(connection, which)
+        micrographs = np.unique(picks.micrograph)
+        one = int(micrographs[0]) if len(micrographs) == 1 else None
+        where = "in the project" if one is None else f"on {session.micrograph(one).name}"
+        return edits.decide(picks, decision, reason, where, one)
 
-    doing = f"{edits.DOING[decision]} {edits.count_of(len(wanted))}"
-    return session.commit_over(build, at_most=len(wanted), doing=doing)
+    return session.commit(Step(build, n, f"{edits.DOING[decision]} {edits.count_of(n)}"))

@@ -7,13 +7,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
-from sqlalchemy import select
 
 from ...errors import AnnotatorError
 from ...formats.image import images
 from ...imaging.patches import Edge, PatchOptions, box_for, extract_patches
 from ...model.context import JobContext
-from ...store import rows, schema
+from ...model.which import Which
 from ..core.session import Session
 from .browse import as_greys
 
@@ -51,25 +50,21 @@ def cut_crops(
     ------
     Cancelled
     """
-    p = schema.particle.c
-    query = select(p.id, p.micrograph, p.x, p.y).where(p.id.in_(ids.tolist())).order_by(p.micrograph, p.id)
-    dtypes = {"id": np.int64, "micrograph": np.int64, "x": np.float64, "y": np.float64}
-    with session.store.reading() as connection:
-        found = rows.read_columns(connection, query, dtypes)
-    failed = dict.fromkeys(np.setdiff1d(ids, found["id"]).tolist(), "it was deleted")
-    for number in np.unique(found["micrograph"]).tolist():
+    picks = session.store.positions(Which(ids=tuple(ids.tolist())))
+    failed = dict.fromkeys(np.setdiff1d(ids, picks["id"]).tolist(), "it was deleted")
+    for number in np.unique(picks["micrograph"]).tolist():
         context.check()
-        mine = np.flatnonzero(found["micrograph"] == number)
+        mine = np.flatnonzero(picks["micrograph"] == number)
         try:
-            cut, at = _cut(session, number, found["x"][mine], found["y"][mine], invert, context)
+            cut, at = _cut(session, number, picks["x"][mine], picks["y"][mine], invert, context)
         except AnnotatorError as error:
             context.check()
-            failed.update(dict.fromkeys(found["id"][mine].tolist(), str(error)))
+            failed.update(dict.fromkeys(picks["id"][mine].tolist(), str(error)))
             continue
         if on_some is not None and len(at):
-            on_some(found["id"][mine[at]], cut)
+            on_some(picks["id"][mine[at]], cut)
         without = np.setdiff1d(np.arange(len(mine)), at)
-        failed.update(dict.fromkeys(found["id"][mine[without]].tolist(), "it lies off the micrograph"))
+        failed.update(dict.fromkeys(picks["id"][mine[without]].tolist(), "it lies off the micrograph"))
     return failed
 
 

@@ -15,18 +15,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection
 
 from ...errors import AnnotatorError, FormatError, Refused
 from ...formats.image.stacks import read_stack
 from ...model.classes import ClassRun, ClassSummary, Members, summaries_from_json
 from ...model.curation import Change, Decision, Delta, Kind, Reason, Table
 from ...store import classes as table
-from ...store.store import Store
+from ...store.store import Connection, Store
 from ..core import edits
 from ..core.session import Session
+from ..core.step import Outcome, Step
 from .job import AVERAGES, RunResult, classify_project, clear_away, save
-from .options import RunOptions, picks_where
+from .options import RunOptions
 from .stages import Preview
 from .templates import list_templates, load_template, save_averages
 
@@ -99,7 +99,7 @@ def changed_since(session: Session, run: ClassRun) -> tuple[int, int, int]:
     """Picks added, removed and moved since a run; rejecting or accepting picks changes nothing."""
     if run.source != "here" or session.store.newest() == run.head:
         return 0, 0, 0
-    return table.changed_since(session.store, run.id, picks_where(RunOptions.from_json(run.record["parameters"])))
+    return table.changed_since(session.store, run.id, RunOptions.from_json(run.record["parameters"]).which)
 
 
 def is_out_of_date(session: Session, run: ClassRun) -> int:
@@ -158,8 +158,8 @@ def decide_classes(
     reason: Reason = Reason.NOT_A_PARTICLE,
     *,
     at_most: int | None = None,
-) -> int:
-    """Decide about the members of classes on every micrograph, as one step. Returns how many changed.
+) -> Outcome:
+    """Decide about the members of classes on every micrograph, as one step.
 
     Rejecting acts on undecided and accepted members; accepting on undecided ones and on those that were rejected as
     *not a particle*; other rejected picks keep their reason.
@@ -175,10 +175,8 @@ def decide_classes(
         found = table.to_decide(connection, run_id, wanted, decision)
         return edits.decide(found, decision, reason, f"of {_classes(wanted)}", None)
 
-    return session.commit_over(
-        build, at_most=at_most, doing=f"{edits.DOING[decision]} {_some(at_most)} of {_classes(wanted)}",
-        nothing="every pick of these classes is decided so already",
-    )  # fmt: skip
+    title = f"{edits.DOING[decision]} {_some(at_most)} of {_classes(wanted)}"
+    return session.commit(Step(build, at_most, title, "every pick of these classes is decided so already"))
 
 
 def _some(n: int | None) -> str:
@@ -191,8 +189,10 @@ def _classes(numbers: Sequence[int]) -> str:
     return f"{'class' if len(numbers) == 1 else 'classes'} {', '.join(map(str, numbers))}"
 
 
-def recentre(session: Session, run_id: int, numbers: Sequence[int] | None = None, *, at_most: int | None = None) -> int:
-    """Move picks to the centres of their classes, as one step. Returns how many moved.
+def recentre(
+    session: Session, run_id: int, numbers: Sequence[int] | None = None, *, at_most: int | None = None
+) -> Outcome:
+    """Move picks to the centres of their classes, as one step.
 
     Picks that were moved since the run, and rejected ones, stay: doing it twice moves nothing twice.
 
@@ -214,10 +214,8 @@ def recentre(session: Session, run_id: int, numbers: Sequence[int] | None = None
         delta = Delta(Table.PARTICLE, Kind.UPDATE, found["particle"], before, after, found["micrograph"])
         return Change("recentre", f"move {edits.count_of(n)} to the centre of {where}", (delta,))
 
-    return session.commit_over(
-        build, at_most=at_most, doing=f"moving {_some(at_most)} to the centre of {where}",
-        nothing="every pick is at the centre of its class, or was moved by you",
-    )  # fmt: skip
+    title = f"moving {_some(at_most)} to the centre of {where}"
+    return session.commit(Step(build, at_most, title, "every pick is at the centre of its class, or was moved by you"))
 
 
 def reclassify(run: ClassRun, numbers: Sequence[int], n_classes: int | None = None) -> RunOptions:

@@ -27,10 +27,10 @@ from ..core.session import Session
 from . import run_state
 from .boxes import Picks, trim_cache
 from .boxes import notes_of as boxes_notes
-from .options import RunOptions, picks_where
-from .stages import Outcome, Preview, within, work_out
+from .options import RunOptions
+from .stages import Outcome, Preview, work_out
 
-__all__ = ["AVERAGES", "Preview", "RunOptions", "RunResult", "classify_project", "picks_where", "save"]
+__all__ = ["AVERAGES", "Preview", "RunOptions", "RunResult", "classify_project", "save"]
 
 _QUIET = JobContext()
 #: File of the averages in a run's folder.
@@ -107,13 +107,11 @@ def classify_project(
     started = time.monotonic()
     begun = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     head = session.store.newest()
-    with session.store.reading() as connection:
-        found = table.picks_of(connection, picks_where(options))
-    picks = Picks(**found)
+    picks = Picks(**session.store.positions(options.which))
     if not len(picks):
         raise Refused("there are no picks to classify: none is accepted or undecided")
     outcome = work_out(
-        session, options, picks, context=within(context, 0.0, 0.95), on_iteration=on_iteration, scheduler=scheduler
+        session, options, picks, context=context.part(0.0, 0.95), on_iteration=on_iteration, scheduler=scheduler
     )
     boxes = outcome.boxes
     with_ctf = int(np.isfinite(boxes.defocus_A).sum()) if options.use_ctf else 0
@@ -139,7 +137,7 @@ def classify_project(
     run = ClassRun(0, name, "here", geometry.pixel_size_A, "", head, summaries, verdict, record)
     result = RunResult(run, outcome.averages(), members, outcome.model, tuple(notes))
     trim_cache(session)
-    return save(session, result, context=within(context, 0.95, 1.0), quiet=True)
+    return save(session, result, context=context.part(0.95, 1.0), quiet=True)
 
 
 def _ctf_notes(known: int, n: int) -> list[str]:

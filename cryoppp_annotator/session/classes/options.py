@@ -6,11 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement
-
 from ...model.curation import Decision
-from ...store import classes as table
-from ...store.hidden import Hidden
+from ...model.which import ClassesOf, Hidden, Which
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +60,12 @@ class RunOptions:
     box_px: int | None = None
     pixel_size_A: float | None = None
 
+    @property
+    def which(self) -> Which:
+        """The picks a run is made of."""
+        classes = None if self.of_run is None else ClassesOf(self.of_run, self.of_numbers)
+        return Which(self.micrographs, self.decisions, self.pick_sets, classes=classes, hidden=self.hidden)
+
     @staticmethod
     def from_json(told: Mapping[str, Any]) -> RunOptions:
         """As a run's record keeps them; keys nobody knows are passed over."""
@@ -75,12 +78,3 @@ class RunOptions:
             known["hidden"] = ((float(told["min_score"]), ()),)
         known["decisions"] = tuple(Decision(d) for d in known.get("decisions", (0, 1)))
         return RunOptions(**known)
-
-
-def picks_where(options: RunOptions) -> ColumnElement[bool]:
-    """The SQL condition of the picks a run is made of."""
-    of_run = None if options.of_run is None else (options.of_run, options.of_numbers)
-    return table.wanted_picks(
-        [int(d) for d in options.decisions], pick_sets=options.pick_sets, micrographs=options.micrographs,
-        hidden=options.hidden, of_run=of_run,
-    )  # fmt: skip

@@ -102,7 +102,7 @@ def import_run(
     found = read_class_files(files, permissive=permissive)
     head = session.store.newest()
     context.progress(0.2, 1, "checking the frame against the image")
-    quiet = JobContext(is_cancelled=context.is_cancelled, on_log=context.on_log)
+    quiet = context.part()
     plan = importing.check(session, found.file, orientation=orientation, context=quiet)
     if plan.contradiction:
         raise FrameDoubt(plan.contradiction, plan, _on_picks(session, plan))

@@ -139,16 +139,6 @@ class _Watch:
             self.on_iteration(Preview(model.images(), model.share[:k], self.n_picks, self.iteration))
 
 
-def within(context: JobContext, begin: float, end: float, prefix: str = "") -> JobContext:
-    """A context whose progress 0 .. 1 is ``begin .. end`` of another's."""
-
-    def report(done: float, total: float, message: str) -> None:
-        share = done / total if total > 0 else 0.0
-        context.on_progress(begin + (end - begin) * share, 1.0, f"{prefix}{message}")
-
-    return replace(context, on_progress=report)
-
-
 def work_out(
     session: Session,
     options: RunOptions,
@@ -178,20 +168,20 @@ def work_out(
     if start is None and len(picks) > 1.2 * wanted:
         some = picks.take(_first(picks, wanted, rng))
         first = replace(work, boxes=Boxes(BoxStack(geometry.side), geometry))
-        cut_out(session, some, first.boxes, context=within(context, 0.0, 0.1))
+        cut_out(session, some, first.boxes, context=context.part(0.0, 0.1))
         if len(first.boxes) > wanted // 2:
-            inner = within(context, 0.1, 0.4, f"first {len(first.boxes):,} picks, ")
+            inner = context.part(0.1, 0.4, f"first {len(first.boxes):,} picks, ")
             start = first.classify(np.arange(len(first.boxes)), None, inner).model
-    cut_out(session, picks, boxes, context=within(context, 0.4, 0.7))
+    cut_out(session, picks, boxes, context=context.part(0.4, 0.7))
     if not len(boxes):
         raise Refused("; ".join(["not one pick has its whole box on a micrograph", *notes_of(boxes, len(picks))[:3]]))
     if len(boxes) <= TRAINED:
         everything = np.arange(len(boxes))
-        result = work.classify(everything, start, within(context, 0.7, 1.0))
+        result = work.classify(everything, start, context.part(0.7, 1.0))
         return work.outcome(result, _Labels.of(result))
     labels = _Labels.unknown(len(boxes)) if before is None else before.labels(boxes, picks)
     trained = _chosen(labels.missing(), len(boxes), rng)
-    result = work.classify(trained, start, within(context, 0.7, 0.8, f"{len(trained):,} picks, "))
+    result = work.classify(trained, start, context.part(0.7, 0.8, f"{len(trained):,} picks, "))
     labels.put(trained, _Labels.of(result))
     rest = labels.missing()
     for piece in np.array_split(rest, max(1, round(len(rest) / TRAINED))):

@@ -14,12 +14,11 @@ from ...errors import Refused
 from ...formats.image.stacks import read_stack
 from ...model.context import JobContext
 from ...model.curation import Decision
+from ...model.which import Which
 from ...picking.template import TemplateParameters, load_templates
-from ...store import classes as table
 from ..core.edits import count_of
 from ..core.session import Session
 from .boxes import Picks, notes_of
-from .job import picks_where
 from .options import RunOptions
 from .stages import work_out
 from .templates import TemplateSet, free_name, keep, load_template
@@ -68,9 +67,7 @@ def from_picks(session: Session, *, invert: bool = True, context: JobContext = _
     """
     if why := why_not(session):
         raise Refused(f"no templates were made: {why}")
-    wanted = RunOptions(decisions=(Decision.ACCEPTED,), invert=invert, subset=MOST)
-    with session.store.reading() as connection:
-        picks = Picks(**table.picks_of(connection, picks_where(wanted)))
+    picks = Picks(**session.store.positions(Which(decisions=(Decision.ACCEPTED,))))
     n = len(picks)
     some = picks.take(np.unique(np.linspace(0, n - 1, min(n, MOST)).astype(np.intp))) if n else picks
     k = max(1, min(_AVERAGES, len(some) // _EACH))

@@ -25,10 +25,6 @@ from ...store.store import Committed, StaleError
 
 log = logging.getLogger(__name__)
 
-#: A step over more picks than this is big.
-BIG = 300
-#: What verbs return that wait for a big step, or are one.
-LATER = -1
 #: Times a big step is built anew where another window keeps writing first.
 _TRIES = 30
 

@@ -13,6 +13,7 @@ from ...model.curation import Decision, Reason
 from ...model.micrograph import MicrographState
 from .edits import count_of
 from .focus import Focus
+from .step import Nothing
 
 
 def always(_focus: Focus) -> str:
@@ -82,7 +83,7 @@ def _decide(decision: Decision, reason: Reason = Reason.NONE) -> Callable[[Focus
             raise Refused("point at a pick or select some first")
         step = focus.walking() if focus.go_on and decision is not Decision.UNDECIDED else 0
         ahead = _ahead(focus, step)
-        if focus.session.decide(ids, decision, reason) == 0:
+        if isinstance(focus.session.decide(ids, decision, reason), Nothing):
             word = {Decision.ACCEPTED: "accepted", Decision.REJECTED: "rejected"}.get(decision, "undecided")
             raise Refused(f"already {word}")
         if step:

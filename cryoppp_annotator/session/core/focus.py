@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 
 import numpy as np
@@ -10,7 +9,8 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from ...model.curation import Change, Decision, Table
-from ...store.hidden import Hidden
+from ...model.region import holds
+from ...model.which import Hidden, Which, only
 from .session import Announcement, Session
 
 
@@ -36,7 +36,6 @@ class Focus:
         self.pick_set: int | None = None
         #: The score that "above" and "below" mean, of each picker (or chosen pick set): they have none in common.
         self.thresholds: dict[str, float] = {}
-        self._pickers: dict[int, str] = {}
         #: The pick that a walk by need has come to, and its direction; None before the first N.
         self.walked: tuple[int, int] | None = None
         #: Whether a decision about the pick of a walk takes the next step of it.
@@ -113,7 +112,7 @@ class Focus:
 
     def proposed_sets(self) -> list[int]:
         """Pick sets a picker proposed."""
-        return [i for i, told in self.session.pick_sets.items() if told["kind"] == "picker"]
+        return [i for i, pick_set in self.session.pick_sets.items() if pick_set.proposed]
 
     def set_threshold(self, value: float | None) -> None:
         """Set the threshold and say so; what is not drawn any more is not selected."""
@@ -141,14 +140,7 @@ class Focus:
         return tuple(i for i in proposed if self._picker_of(i) == last)
 
     def _picker_of(self, pick_set: int) -> str:
-        """Asked for every ring that is drawn, and the same for ever."""
-        if pick_set not in self._pickers:
-            told = self.session.pick_sets[pick_set]
-            parameters = told.get("parameters") or {}
-            if isinstance(parameters, str):
-                parameters = json.loads(parameters)
-            self._pickers[pick_set] = str(parameters.get("picker", told["name"]))
-        return self._pickers[pick_set]
+        return self.session.pick_sets[pick_set].picker
 
     def of_scale(self) -> NDArray[np.bool_]:
         """(n,) mask of the current particles whose scores the threshold means."""
@@ -194,7 +186,7 @@ class Focus:
     def inside(self, polygon: NDArray[np.float64]) -> NDArray[np.int64]:
         """Ids of drawn picks whose centre lies in a polygon (k, 2) float64, xy, px (even-odd rule)."""
         p = self.session.particles
-        return p.id[points_in_polygon(p.x, p.y, polygon) & self.shown()]
+        return p.id[holds(polygon[:, ::-1], p.y, p.x) & self.shown()]
 
     def walk(self) -> list[int]:
         """Micrograph ids in walking order."""
@@ -240,7 +232,8 @@ class Focus:
         hidden = self.hidden()
         if self.pick_set is None and not hidden:
             return {m.id for m in self.session.micrographs if m.n_undecided}
-        return set(self.session.store.count_drawn(hidden, self.pick_set))
+        drawn = Which(decisions=(Decision.UNDECIDED,), pick_sets=only(self.pick_set), hidden=hidden)
+        return set(self.session.store.count_by_micrograph(drawn))
 
     def walk_to(self, particle: int, step: int) -> None:
         """Select a pick as the one a walk by need has come to."""
@@ -267,20 +260,3 @@ class Focus:
         ids = [delta.ids for delta in undone.deltas if delta.table is Table.PARTICLE and "decision" in delta.after]
         if len(ids) == 1 and len(ids[0]) == 1 and ids[0][0] in self.session.particles.id and self.walked is not None:
             self.walk_to(int(ids[0][0]), self.walked[1])
-
-
-def points_in_polygon(
-    x: NDArray[np.float64], y: NDArray[np.float64], polygon: NDArray[np.float64]
-) -> NDArray[np.bool_]:
-    """(n,) mask of points inside a polygon (k, 2) float64, xy, by the even-odd rule."""
-    inside = np.zeros(len(x), bool)
-    if len(polygon) < 3:
-        return inside
-    previous = polygon[-1]
-    for corner in polygon:
-        (x0, y0), (x1, y1) = previous, corner
-        if y0 != y1:
-            crosses = (y0 > y) != (y1 > y)
-            inside ^= crosses & (x < (x1 - x0) * (y - y0) / (y1 - y0) + x0)
-        previous = corner
-    return inside

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...model.curation import Delta, Kind
 from ...model.micrograph import Micrograph, MicrographState
+from ...model.pick_set import PickSet
 
 Find = Callable[[int], Micrograph]
 
@@ -41,10 +43,16 @@ def micrographs_after(find: Find, delta: Delta) -> Iterator[Micrograph]:
         yield replace(find(i), **values)
 
 
-def follow_pick_sets(pick_sets: dict[int, dict[str, Any]], delta: Delta) -> None:
+def follow_pick_sets(pick_sets: dict[int, PickSet], delta: Delta) -> None:
     """Let the pick sets in memory follow a delta of their table."""
     for k, i in enumerate(delta.ids.tolist()):
         if delta.kind is Kind.DELETE:
             pick_sets.pop(i, None)
         else:
-            pick_sets[i] = {"id": i, **{n: str(c[k]) for n, c in delta.after.items()}}
+            pick_sets[i] = PickSet.from_row({"id": i, **{n: str(c[k]) for n, c in delta.after.items()}})
+
+
+def settings_of(delta: Delta) -> dict[str, Any]:
+    """The settings that a delta of their table changes, as they are after it."""
+    pairs = zip(delta.after["key"], delta.after["value"], strict=True)
+    return {str(key): json.loads(str(value)) for key, value in pairs}

@@ -189,7 +189,7 @@ def _made(plan: Plan, curator: str) -> Session:
 def journal_note(session: Session) -> str:
     """What is said once of a project on a disk that has no shared memory; empty everywhere else, and from then on."""
     told = "told_of_the_journal"
-    if session.store.journal == Journal.WAL or session.store.read_only or session.settings.get(told):
+    if session.store.journal == Journal.WAL or session.store.read_only or session.settings.values.get(told):
         return ""
     session.remember(told, True)
     return NOTE

@@ -6,7 +6,6 @@ memory follows, and :attr:`Session.changed` announces it once.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,16 +14,19 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 from psygnal import Signal
-from sqlalchemy import Connection
 
-from ...errors import AnnotatorError, ConflictError, Refused
+from ...errors import AnnotatorError, Refused
 from ...model.curation import Change, Decision, Delta, Kind, Reason, Table
-from ...model.micrograph import FINISHED_STATES, Micrograph, MicrographState, pixel_size_doubt
+from ...model.micrograph import FINISHED_STATES, Micrograph, MicrographState
 from ...model.particles import Particles, apply_delta, tally
+from ...model.which import Which
 from ...store.changes import HistoryEntry
-from ...store.store import Committed, Selector, StaleError, Store
+from ...store.store import Committed, Connection, Store
 from . import edits, memory
-from .backlog import BIG, LATER, Backlog, Tallies
+from .backlog import Backlog, Tallies
+from .settings import ProjectSettings, refuse_box, refuse_diameter, refuse_pixel_size
+from .step import Editing, Outcome, Result, Step, retried, settle, take, waits
+from .undo import Undo
 
 T = TypeVar("T")
 
@@ -40,14 +42,6 @@ _CURATED = (
     "n_undecided",
     "n_rejected",
 )
-
-#: Times a verb is built anew where another window keeps writing first.
-_TRIES = 30
-
-#: What a verb gets that waits for a big step.
-_WAITS = Committed(LATER, Change("wait", "waits for a big step", ()), "wait")
-#: Used for rings and filters until somebody says what the particle measures.
-DEFAULT_DIAMETER_A = 150.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,13 +91,13 @@ class Session:
         self.particles = Particles.empty()
         #: Where big steps are written while the window goes on; None = here, at once.
         self.backlog: Backlog | None = None
-        self._stays: tuple[int, frozenset[int]] = (0, frozenset())
+        self._undo = Undo(self)
         self._load()
 
     def _load(self) -> None:
-        self.settings = self.store.settings()
+        self.settings = ProjectSettings(self.store.settings())
         self._sort(self.store.micrographs())
-        self.pick_sets = {int(s["id"]): s for s in self.store.pick_sets()}
+        self.pick_sets = {pick_set.id: pick_set for pick_set in self.store.pick_sets()}
         if self.current_id is not None and self.current_id not in self._row and self.current_id not in self.removed:
             self.current_id, self.particles = None, Particles.empty()  # it was deleted
         if self.current_id is not None:
@@ -119,7 +113,7 @@ class Session:
 
     def close(self) -> None:
         """Nothing needs saving, but what is still being written; give the database back."""
-        self._settle()
+        settle(self)
         self.store.close()
 
     def say(self, text: str, level: str = "info") -> None:
@@ -147,27 +141,22 @@ class Session:
         return self.data_root / micrograph.path
 
     def pixel_size_A(self, micrograph: Micrograph) -> float:
-        """Effective pixel size: the micrograph's override, the project's, the header's; 1.0 where nobody knows."""
-        for value in (micrograph.own_pixel_size_A, self.settings.get("pixel_size_A"), micrograph.header_pixel_size_A):
-            if value is not None and value > 0:
-                return float(value)
-        return 1.0
+        """Effective pixel size of a micrograph, angstrom per px, as the settings have it."""
+        return self.settings.pixel_size_of(micrograph)
 
     def pixel_size_doubt(self, micrograph: Micrograph) -> str:
         """Why the pixel size should be questioned; empty where it is fine or was set by a person."""
-        if micrograph.own_pixel_size_A or self.settings.get("pixel_size_A"):
-            return ""
-        return pixel_size_doubt(micrograph.header_pixel_size_A)
+        return self.settings.pixel_size_doubt(micrograph)
 
     @property
     def diameter_A(self) -> float:
         """The project's particle diameter, angstrom."""
-        return float(self.settings.get("diameter_A") or DEFAULT_DIAMETER_A)
+        return self.settings.diameter_A
 
     @property
     def diameter_is_set(self) -> bool:
         """Whether a person or an imported file said the diameter."""
-        return bool(self.settings.get("diameter_A"))
+        return self.settings.diameter_is_set
 
     def diameters_A(self, particles: Particles | None = None) -> np.ndarray[Any, np.dtype[np.float64]]:
         """(n,) float64 diameter of every particle, the project's where it has none of its own."""
@@ -177,7 +166,7 @@ class Session:
     def is_hand_set(self, pick_set: int) -> bool:
         """Whether picks of this set were made by hand here."""
         found = self.pick_sets.get(pick_set)
-        return found is not None and found["kind"] == "hand"
+        return found is not None and found.by_hand
 
     def counts(self) -> dict[str, int]:
         """Particles by decision over the project."""
@@ -197,11 +186,11 @@ class Session:
 
     def next_undo(self) -> HistoryEntry | None:
         """What Ctrl+Z would take back."""
-        return self.store.next_undo(self.curator, self._staying())
+        return self._undo.next(redo=False)
 
     def next_redo(self) -> HistoryEntry | None:
         """What Ctrl+Shift+Z would repeat."""
-        return self.store.next_redo(self.curator)
+        return self._undo.next(redo=True)
 
     # ------------------------------------------------------------------ moving about
 
@@ -216,7 +205,7 @@ class Session:
         self.current_changed.emit()
 
     def _visit(self, micrograph: Micrograph) -> None:
-        if self._waits(lambda: self._visit(micrograph)):
+        if waits(self, lambda: self._visit(micrograph)):
             return
         try:
             self.retried(lambda: self.store.visit(micrograph.id, self.curator))
@@ -246,7 +235,7 @@ class Session:
 
     # ------------------------------------------------------------------ verbs
 
-    def add(self, x: float, y: float, *, anyway: bool = False) -> int:
+    def add(self, x: float, y: float, *, anyway: bool = False) -> Outcome:
         """Add a hand pick (accepted) on the current micrograph.
 
         Parameters
@@ -257,8 +246,8 @@ class Session:
 
         Returns
         -------
-        int
-            The id of the new particle; LATER where it waits for a big step.
+        Outcome
+            Its ``new_id`` is that of the particle.
 
         Raises
         ------
@@ -278,10 +267,7 @@ class Session:
                 self._refuse_close(micrograph, x, y)
             return edits.add(micrograph, self._hand_set(), x, y)
 
-        committed = self._do(build)
-        if committed is None:
-            raise Refused("nothing was added")
-        return LATER if committed is _WAITS else int(committed.change.deltas[-1].ids[0])
+        return self.edit(build)
 
     def _refuse_close(self, micrograph: Micrograph, x: float, y: float) -> None:
         nearest = edits.nearest(self._on(micrograph), x, y)
@@ -292,15 +278,15 @@ class Session:
                 "(Alt+click adds it all the same)"
             )
 
-    def move(self, ids: ArrayLike, x: ArrayLike, y: ArrayLike) -> None:
+    def move(self, ids: ArrayLike, x: ArrayLike, y: ArrayLike) -> Outcome:
         """Move picks of the current micrograph to ``x, y`` (n,), canonical px."""
         micrograph, wanted = self._here(), np.atleast_1d(np.asarray(ids, np.int64))
         if not (np.isfinite(x).all() and np.isfinite(y).all()):
             raise Refused("a pick needs a position")
-        self._do(lambda: edits.move(micrograph, self._on(micrograph), wanted, x, y))
+        return self.edit(lambda: edits.move(micrograph, self._on(micrograph), wanted, x, y))
 
-    def decide(self, ids: ArrayLike, decision: Decision, reason: Reason = Reason.NONE) -> int:
-        """Decide about picks of the current micrograph. Returns how many changed, LATER where they wait."""
+    def decide(self, ids: ArrayLike, decision: Decision, reason: Reason = Reason.NONE) -> Outcome:
+        """Decide about picks of the current micrograph."""
         micrograph, wanted = self._here(), _ids(ids)
 
         def build() -> Change | None:
@@ -309,94 +295,59 @@ class Session:
                 self.say(f"{edits.count_of(gone)} made room meanwhile: nothing was decided about them", "warning")
             return edits.decide(chosen, decision, reason, f"on {micrograph.name}", micrograph.id)
 
-        return _rows_of(self._do(build))
+        return self.edit(build)
 
-    def decide_where(self, selector: Selector, decision: Decision, reason: Reason = Reason.NONE, what: str = "") -> int:
-        """Decide about everything a selector means, over the whole project, as one step.
+    def decide_where(
+        self,
+        which: Which,
+        decision: Decision,
+        reason: Reason = Reason.NONE,
+        what: str = "",
+        nothing: str = "nothing was left to change",
+    ) -> Outcome:
+        """Decide about all the particles that are meant, over the whole project, as one step.
 
         Parameters
         ----------
         what : str
             Says in the title what was meant ("above score 1.82").
+        nothing : str
+            Said where it changed nothing.
         """
-        one = selector.micrograph
+        one = which.one_micrograph
         where = "in the project" if one is None else f"on {self.micrograph(one).name}"
 
         def build(store: Store, connection: Connection) -> Change | None:
-            found = store._particles(connection, selector.where())
-            return edits.decide(found, decision, reason, f"{what} {where}".strip(), one)
+            return edits.decide(store.read(connection, which), decision, reason, f"{what} {where}".strip(), one)
 
-        there = self.micrographs if one is None else [self.micrograph(one)]
-        at_most = sum(m.n_of(d) for m in there for d in selector.decisions or Decision)
-        doing = " ".join(f"{edits.DOING[decision]} picks {what} {where}".split())
-        return self.commit_over(build, at_most=at_most, doing=doing)
+        there = self.micrographs if which.micrographs is None else [self.micrograph(i) for i in which.micrographs]
+        at_most = sum(m.n_of(d) for m in there for d in which.decisions or Decision)
+        title = " ".join(f"{edits.DOING[decision]} picks {what} {where}".split())
+        return self.commit(Step(build, at_most, title, nothing))
 
-    def commit_over(
-        self,
-        build: Callable[[Store, Connection], Change | None],
-        *,
-        at_most: int | None = None,
-        doing: str = "changing picks",
-        nothing: str = "nothing was left to change",
-        then: Callable[[Committed | None], object] = lambda committed: None,
-    ) -> int:
-        """Commit what ``build`` makes of rows that it reads in the same transaction.
+    def commit(self, step: Step, then: Callable[[Result], object] = lambda result: None) -> Outcome:
+        """Commit a step that reads the database; one about many picks is written in the background.
 
         Parameters
         ----------
-        at_most : int, optional
-            Picks it can be about; None = nobody knows. Many are written in the background, ``build`` called there.
-        doing, nothing : str
-            Said while that goes on, and where it changed nothing.
+        step : Step
         then : callable, optional
-            Gets what was committed, now or later; None where nothing was (failed in the background, too).
-
-        Returns
-        -------
-        int
-            How many picks changed; LATER where it goes on in the background or waits.
+            Gets the result when it is over, now or later; also where it failed in the background.
         """
-        backlog = self.backlog
+        return take(self, step, then)
 
-        def over(committed: Committed | None, tallies: Tallies | None = None) -> int:
-            changed = committed if committed is not None and committed.id else None
-            if changed is not None:
-                self._absorb(changed, tallies)
-            elif tallies is not None:
-                self.say(nothing)
-            then(changed)
-            return _rows_of(changed)
+    def edit(
+        self, build: Callable[[], Change | None], then: Callable[[Result], object] = lambda result: None
+    ) -> Outcome:
+        """Commit an edit that ``build`` makes of what is in memory; it is queued where a big step is being written."""
+        return Editing(self, build, then).begin()
 
-        def begin() -> int:
-            if backlog is None or (at_most is not None and at_most <= BIG):
-                return over(self.retried(lambda: self.store.commit_built(build, self.curator)))
-            backlog.write(
-                lambda context: self.store.commit_built(build, self.curator, context.check),
-                doing,
-                over,
-                lost=lambda: then(None),
-            )
-            return LATER
-
-        def after_all() -> None:
-            if begin() == 0:
-                self.say(nothing)
-
-        return LATER if self._waits(after_all) else begin()
-
-    def when_free(self, step: Callable[[], object]) -> None:
+    def when_free(self, edit: Callable[[], object]) -> None:
         """Do an edit now, or after the big step that is being written: for edits whose result nobody waits for."""
-        if not self._waits(step):
-            step()
+        if not waits(self, edit):
+            edit()
 
-    def _waits(self, step: Callable[[], object]) -> bool:
-        return self.backlog is not None and self.backlog.waits(step)
-
-    def _settle(self) -> None:
-        if self.backlog is not None:
-            self.backlog.finish()
-
-    def remove(self, ids: ArrayLike) -> int:
+    def remove(self, ids: ArrayLike) -> Outcome:
         """Delete hand picks of the current micrograph, reject the imported ones among them; one step."""
         micrograph, wanted = self._here(), _ids(ids)
 
@@ -405,37 +356,41 @@ class Session:
             hand = [i for i in self.pick_sets if self.is_hand_set(i)]
             return edits.remove(micrograph, chosen, hand)
 
-        return _rows_of(self._do(build))
+        return self.edit(build)
 
     def set_state(self, micrograph_ids: Iterable[int], state: MicrographState) -> None:
         """Mark micrographs complete, empty, unusable, or in progress again."""
         wanted = list(micrograph_ids)
-        self._do(lambda: edits.set_state([self.micrograph(i) for i in wanted], state, self.curator))
+        self.edit(lambda: edits.set_state([self.micrograph(i) for i in wanted], state, self.curator))
 
     def set_diameter(self, diameter_A: float) -> None:
         """Set the project's particle diameter, angstrom. Raises Refused unless 5 .. 10,000."""
-        if not 5 <= diameter_A <= 10_000:
-            raise Refused(f"a particle diameter of {diameter_A:g} A makes no sense (5 to 10,000 A)")
-        value = float(diameter_A)
-        title = f"particle diameter {value:.4g} A"
-        self._do(lambda: edits.set_setting("diameter_A", self.settings.get("diameter_A"), value, title))
+        refuse_diameter(diameter_A)
+        self.edit(lambda: self.settings.set_diameter(diameter_A))
 
     def set_pixel_size(self, value_A: float | None, micrograph_id: int | None = None) -> None:
         """Override the pixel size (None = as the header says) for one micrograph, or for the project."""
-        if value_A is not None and not 0.01 <= value_A <= 100:
-            raise Refused(f"a pixel size of {value_A:g} A/px makes no sense (0.01 to 100)")
-        if micrograph_id is not None:
-            self._do(lambda: edits.set_pixel_size(self.micrograph(micrograph_id), value_A))
-            return
-        title = f"pixel size of the project: {'as each header says' if value_A is None else f'{value_A:g} A/px'}"
-        self._do(lambda: edits.set_setting("pixel_size_A", self.settings.get("pixel_size_A"), value_A, title))
+        refuse_pixel_size(value_A)
+        if micrograph_id is None:
+            self.edit(lambda: self.settings.set_pixel_size(value_A))
+        else:
+            self.edit(lambda: edits.set_pixel_size(self.micrograph(micrograph_id), value_A))
+
+    def set_bright(self, bright: bool) -> None:
+        """Say whether particles are brighter than their surroundings."""
+        self.edit(lambda: self.settings.set_bright(bright))
+
+    def set_whole_box_px(self, box_px: float) -> None:
+        """Propose only picks whose box lies whole in the micrograph; 0 = up to the edge. Raises Refused."""
+        refuse_box(box_px)
+        self.edit(lambda: self.settings.set_whole_box_px(box_px))
 
     def set_frame(self, micrograph_id: int, frame: int) -> None:
         """Choose the image of a multi-frame file; -1 = the average."""
         n = self.micrograph(micrograph_id).n_frames
         if not -1 <= frame < n:
             raise Refused(f"the file has {n} images, there is no number {frame + 1}")
-        self._do(lambda: edits.set_frame(self.micrograph(micrograph_id), frame))
+        self.edit(lambda: edits.set_frame(self.micrograph(micrograph_id), frame))
 
     def add_micrographs(self, found: Iterable[Micrograph]) -> int:
         """Register micrographs; those already known by path are left alone. Returns how many are new."""
@@ -457,7 +412,7 @@ class Session:
     def remember(self, key: str, value: Any) -> None:
         """Store a setting that is bookkeeping, no step to undo."""
         self.retried(lambda: self.store.set_setting(key, value, self.curator))
-        self.settings[key] = value
+        self.settings = self.settings.after({key: value})
 
     def move_data_root(self, root: Path) -> None:
         """Say where the micrographs are now."""
@@ -466,14 +421,14 @@ class Session:
         self._load()
         self.changed.emit(Announcement("refresh", None, f"micrographs are now read from {root}"))
 
-    def insert(self, change: Change) -> Committed | None:
-        """Commit a change built elsewhere (an import) as one step."""
+    def insert(self, change: Change) -> Result:
+        """Commit a change built elsewhere as one step, after those that wait."""
         return self.insert_built(lambda: change)
 
-    def insert_built(self, build: Callable[[], Change | None]) -> Committed | None:
+    def insert_built(self, build: Callable[[], Change | None]) -> Result:
         """As :meth:`insert`; ``build`` is called again where another window wrote in between."""
-        self._settle()
-        return self._do(build)
+        settle(self)
+        return Editing(self, build, lambda result: None).now()
 
     def undo(self) -> str | None:
         """Take the last step back, wherever it was. Returns its title, None where there is nothing.
@@ -485,59 +440,11 @@ class Session:
         ConflictError
             Somebody else changed the same since: the step stays, and the next undo takes back the one before it.
         """
-        return self._revert(redo=False)
+        return self._undo.revert(redo=False)
 
     def redo(self) -> str | None:
         """Repeat the last undone step."""
-        return self._revert(redo=True)
-
-    def _revert(self, *, redo: bool) -> str | None:
-        if self._waits(lambda: self._revert(redo=redo)):
-            return "a step"
-        passed: frozenset[int] = frozenset()
-        here = self.current_id
-        if self._stays[1]:
-            self.poll()  # what stood in the way may be gone
-
-        def attempt(check: Callable[[], None] = lambda: None) -> Committed | None:
-            nonlocal passed
-            passed = frozenset() if redo else self._staying()
-            return self.store.revert(self.curator, redo=redo, passed=passed, check=check)
-
-        def refused(error: AnnotatorError) -> AnnotatorError:
-            if redo or not isinstance(error, ConflictError) or not error.step:
-                return error
-            self._stays = (self.store.head, passed | {error.step})
-            return ConflictError(f"{error}; undo again takes back the step before it", error.step)
-
-        def done(committed: Committed | None, tallies: Tallies | None = None) -> str | None:
-            if committed is None:
-                return None
-            self._absorb(committed, tallies)
-            elsewhere = committed.change.micrograph
-            if elsewhere is not None and here is not None and here == self.current_id != elsewhere:
-                self.go(elsewhere)
-            self._stays = (self.store.head, passed)
-            return committed.change.title
-
-        if self.backlog is not None:
-            entry = self.next_redo() if redo else self.next_undo()
-            if entry is not None and (entry.n_particles > BIG or entry.many_regions):
-                self.backlog.write(
-                    lambda context: attempt(context.check),
-                    f"{'redoing' if redo else 'undoing'}: {entry.title}",
-                    lambda committed, tallies: (done(committed, tallies), None)[1],
-                    lambda error: self.say(str(refused(error)), "error"),
-                )
-                return entry.title
-        try:
-            return done(self.retried(attempt))
-        except ConflictError as conflict:
-            raise refused(conflict) from None
-
-    def _staying(self) -> frozenset[int]:
-        """Steps that undo has been refused for and passes over, until somebody edits something."""
-        return self._stays[1] if self._stays[0] == self.store.head else frozenset()
+        return self._undo.revert(redo=True)
 
     # ------------------------------------------------------------------ inside
 
@@ -558,42 +465,15 @@ class Session:
 
     def _hand_set(self) -> int | Delta:
         for number, found in self.pick_sets.items():
-            if found["kind"] == "hand" and found["curator"] == self.curator:
+            if found.by_hand and found.curator == self.curator:
                 return number
         return edits.new_hand_set(self.curator)
 
-    def _do(self, build: Callable[[], Change | None]) -> Committed | None:
-        if self._waits(lambda: self._do(build)):
-            return _WAITS
-
-        def attempt() -> Committed | None:
-            try:
-                change = build()
-            except Refused:
-                if not self.poll():
-                    raise
-                change = build()
-            if change is None and self.poll():
-                # what makes no difference here may make one to what another window left
-                change = build()
-            return None if change is None else self.store.commit(change, self.curator)
-
-        committed = self.retried(attempt)
-        if committed is not None:
-            self._absorb(committed)
-        return committed
-
     def retried(self, attempt: Callable[[], T]) -> T:
         """Try something anew, after reading everything again, where another window has written meanwhile."""
-        self._settle()
-        for _ in range(_TRIES):
-            try:
-                return attempt()
-            except StaleError:
-                self.refresh()
-        return attempt()
+        return retried(self, attempt)
 
-    def _absorb(self, committed: Committed, tallies: Tallies | None = None) -> None:
+    def absorb(self, committed: Committed, tallies: Tallies | None = None) -> None:
         """Let the memory follow what the store has confirmed, then announce it."""
         if any(d.table is Table.MICROGRAPH and d.kind is not Kind.UPDATE for d in committed.change.deltas):
             self._load()  # micrographs have come or gone
@@ -615,8 +495,7 @@ class Session:
             if delta.table is Table.MICROGRAPH:
                 self._put(memory.micrographs_after(self.micrograph, delta))
             elif delta.table is Table.SETTING:
-                for key, value in zip(delta.after["key"], delta.after["value"], strict=True):
-                    self.settings[str(key)] = json.loads(str(value))
+                self.settings = self.settings.after(memory.settings_of(delta))
             elif delta.table is Table.PICK_SET:
                 memory.follow_pick_sets(self.pick_sets, delta)
 
@@ -642,11 +521,6 @@ class Session:
         if moved:
             every = {m.id: m for m in [*self.micrographs, *self.removed.values()]}
             self._sort({**every, **moved}.values())
-
-
-def _rows_of(committed: Committed | None) -> int:
-    """Picks that changed; LATER where the step waits."""
-    return 0 if committed is None else LATER if committed is _WAITS else committed.change.n_rows()
 
 
 def _ids(ids: ArrayLike) -> edits.Ids:

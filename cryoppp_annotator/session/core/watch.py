@@ -197,7 +197,7 @@ def up_to_date(
 ) -> tuple[list[Micrograph], FileNews]:
     """Micrographs as their files say now, and what is new of them: for jobs, which may not change the session."""
     there = list(micrographs)
-    quiet = JobContext(is_cancelled=context.is_cancelled)
+    quiet = context.part()
     news = look(session, {m.id: m for m in there}.values(), context=quiet)
     now = {update.now.id: update.now for update in news.updates}
     return [now.get(m.id, m) for m in there], news
@@ -205,7 +205,7 @@ def up_to_date(
 
 def was_of(session: Session) -> dict[int, dict[str, Any]]:
     """Facts of the images that were picked, by the id of each changed micrograph."""
-    kept = session.settings.get(WAS) or {}
+    kept = session.settings.values.get(WAS) or {}
     return {int(number): dict(facts) for number, facts in kept.items()}
 
 
@@ -382,7 +382,7 @@ def note(session: Session, news: FileNews) -> str:
     kept = {str(number): facts for number, facts in was.items()} or None
     if not session.store.read_only:
         session.retried(lambda: session.store.refresh_micrographs(fresh, message, session.curator, {WAS: kept}))
-    session.settings[WAS] = kept
+    session.settings = session.settings.after({WAS: kept})
     session.replace_micrographs(fresh)
     session.changed.emit(Announcement("refresh", None, message))
     return message

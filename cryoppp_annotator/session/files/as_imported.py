@@ -9,7 +9,6 @@ copy.
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import tempfile
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from ...formats.atomic import file_set, replacing
 from ...formats.table.rewrite import cells, rewritten
 from ...formats.table.star import number_text
 from ...model.context import JobContext
-from ...model.coordinates import Anchor, FloatArray, Orientation, SourceFrame
+from ...model.coordinates import FloatArray, SourceFrame
 from ...model.curation import Decision
 from ...model.micrograph import Micrograph
 from ...model.particles import Particles
@@ -64,7 +63,7 @@ def write_back(
         A file has changed since it was imported, is gone, or cannot be written.
     """
     found = session.pick_sets.get(pick_set)
-    parameters = {} if found is None else json.loads(found["parameters"])
+    parameters = {} if found is None else found.parameters
     files = [Path(name) for name in parameters.get("files", [])]
     if found is None or not files:
         raise Refused("this pick set was not imported from files")
@@ -73,7 +72,7 @@ def write_back(
     if _digest(parameters["format"], [picks for _, picks, _ in matched]) != parameters["identity"]:
         raise FormatError("has changed since it was imported; import it again to edit what it says now", files[0])
     parts = _parts(session, matched, pick_set, with_hand_picks)
-    frame = _frame(json.loads(found["frame"]))
+    frame = found.source_frame
     base = _common_folder(files)
     written: list[Path] = []
     try:
@@ -138,7 +137,7 @@ def _parts(
     session: Session, matched: list[tuple[Path, FilePicks, Micrograph]], pick_set: int, with_hand_picks: bool
 ) -> list[_Part]:
     """The file's picks with the project's; hand picks go with the first part of their micrograph that is no reject."""
-    hand = {i for i, s in session.pick_sets.items() if s["kind"] == "hand"} if with_hand_picks else set()
+    hand = {i for i, s in session.pick_sets.items() if s.by_hand} if with_hand_picks else set()
     taken: dict[int, int] = {}
     extended: set[int] = set()
     parts: list[_Part] = []
@@ -315,16 +314,6 @@ def _digest(format: str, picks: list[FilePicks]) -> str:
         digest.update(one.x.tobytes())
         digest.update(one.y.tobytes())
     return digest.hexdigest()[:24]
-
-
-def _frame(stored: dict[str, object]) -> SourceFrame:
-    return replace(
-        SourceFrame(),
-        orientation=Orientation(str(stored["orientation"])),
-        anchor=Anchor(str(stored["anchor"])),
-        scale=float(str(stored["scale"])),
-        first_index=int(str(stored["first_index"])),
-    )
 
 
 def _common_folder(files: list[Path]) -> Path:

@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection
 
 from ...errors import Refused
 from ...model.curation import Change, Delta, Kind, Table
 from ...model.micrograph import Micrograph, MicrographState
 from ...model.region import pack_vertices
 from ...store import whole
-from ...store.store import Store
+from ...store.store import Connection, Store
 from ..core import edits, watch
 from ..core.session import Session
+from ..core.step import Outcome, Step
 
 #: Sides or pixel sizes whose ratios differ by less are of one scale.
 _ALIKE = 0.02
@@ -63,8 +63,8 @@ def suggested_scale(session: Session, micrograph: Micrograph) -> Scale:
     return Scale(round(across, 6), said)
 
 
-def rescale(session: Session, micrographs: Iterable[int], factor: float | None = None) -> int:
-    """Let picks and regions follow an image that was scaled. Returns how many picks moved, LATER in the background.
+def rescale(session: Session, micrographs: Iterable[int], factor: float | None = None) -> Outcome:
+    """Let picks and regions follow an image that was scaled.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def rescale(session: Session, micrographs: Iterable[int], factor: float | None =
     return _settle(session, chosen, deltas, accepted, f"scale the picks of {{}} by {said}")
 
 
-def rescale_to(session: Session, micrographs: Iterable[int], pixel_size_A: float) -> int:
+def rescale_to(session: Session, micrographs: Iterable[int], pixel_size_A: float) -> Outcome:
     """As :func:`rescale`, by the pixel size that the new images have: positions in angstrom stay.
 
     Raises
@@ -119,13 +119,13 @@ def rescale_to(session: Session, micrographs: Iterable[int], pixel_size_A: float
     return _settle(session, chosen, deltas, accepted, f"scale the picks of {{}} to {pixel_size_A:g} A/px")
 
 
-def keep(session: Session, micrographs: Iterable[int]) -> int:
+def keep(session: Session, micrographs: Iterable[int]) -> Outcome:
     """Leave picks and regions where they are: the image is the same in another form. Raises Refused."""
     chosen = _chosen(session, micrographs)
     return _settle(session, chosen, lambda *_: [], lambda m: m, "keep the picks of {} on the changed image")
 
 
-def start_anew(session: Session, micrographs: Iterable[int]) -> int:
+def start_anew(session: Session, micrographs: Iterable[int]) -> Outcome:
     """Take picks and regions away and begin again: another image has that name now. Raises Refused."""
     chosen = _chosen(session, micrographs)
 
@@ -157,7 +157,7 @@ def _factor(session: Session, m: Micrograph, factor: float | None) -> float:
 
 
 def _pixel_size_it_had(session: Session, m: Micrograph, was: Mapping[str, Any]) -> float | None:
-    for value in (m.own_pixel_size_A, session.settings.get("pixel_size_A"), was["header_pixel_size_A"]):
+    for value in (m.own_pixel_size_A, session.settings.pixel_size_A, was["header_pixel_size_A"]):
         if value is not None and value > 0:
             return float(value)
     return None
@@ -224,7 +224,7 @@ def _settle(
     deltas_of: Callable[[Connection, Micrograph], list[Delta]],
     accepted: Callable[[Micrograph], Micrograph],
     title: str,
-) -> int:
+) -> Outcome:
     """One step: what becomes of the picks, and that the file is the right one from now on."""
     what = chosen[0].name if len(chosen) == 1 else edits.count_of(len(chosen), "micrograph")
     ids = [m.id for m in chosen]
@@ -240,7 +240,7 @@ def _settle(
         return Change("changed", title.format(what), tuple(deltas), ids[0] if len(ids) == 1 else None)
 
     at_most = sum(m.n_particles for m in chosen)
-    return session.commit_over(build, at_most=at_most, doing=f"settling {what}")
+    return session.commit(Step(build, at_most, f"settling {what}"))
 
 
 def _micrograph_delta(before: Sequence[Micrograph], after: Sequence[Micrograph]) -> Delta:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ...model.curation import Decision
 from ...model.micrograph import FINISHED_STATES, Micrograph, MicrographState
 from ...model.particles import Particles
-from ...store.hidden import Hidden
+from ...model.which import Hidden, Which
 from ..core.edits import count_of
 from ..core.session import Session
 from ..core.watch import named
@@ -52,7 +52,8 @@ def count(session: Session, decisions: Iterable[Decision], hidden: Hidden = ()) 
         Thresholds whose candidates are left out.
     """
     chosen = set(decisions)
-    drawn = session.store.count_drawn(hidden) if hidden and Decision.UNDECIDED in chosen else None
+    undecided = Which(decisions=(Decision.UNDECIDED,), hidden=hidden)
+    drawn = session.store.count_by_micrograph(undecided) if hidden and Decision.UNDECIDED in chosen else None
     n_picks = n_micrographs = n_hidden = 0
     for m in session.micrographs:
         if left_out(m):

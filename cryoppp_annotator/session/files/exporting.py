@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from ...model.curation import Decision
 from ...model.micrograph import FINISHED_STATES, Micrograph
 from ...model.particles import Particles
 from ...model.pickfile import CoordinateFormat, MicrographPicks, WriteOptions
-from ...store.hidden import Hidden
+from ...model.which import Hidden
 from ..core import edits, watch
 from ..core.session import Session
 from . import written
@@ -154,8 +153,8 @@ def _frame(target: CoordinateFormat, orientation: Orientation | None, scale: flo
 
 def imported_file(session: Session, format: str) -> Path | None:
     """The one file of that format that picks were imported from; None where there are none or several."""
-    told = [json.loads(found["parameters"]) for found in session.pick_sets.values()]
-    files = {name for parameters in told if parameters.get("format") == format for name in parameters.get("files", ())}
+    imports = [pick_set.parameters for pick_set in session.pick_sets.values()]
+    files = {name for one in imports if one.get("format") == format for name in one.get("files", ())}
     return Path(files.pop()) if len(files) == 1 else None
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection
 
 from ...errors import FormatError, Refused
 from ...extensions import formats
@@ -25,9 +24,10 @@ from ...model.coordinates import Anchor, Orientation, SourceFrame
 from ...model.curation import Change, Decision, Delta, Reason
 from ...model.micrograph import Micrograph
 from ...model.pickfile import CoordinateFormat, FilePicks, Issue, PickFile
-from ...store.store import Committed, Store
+from ...store.store import Connection, Store
 from ..core import edits
 from ..core.session import Session
+from ..core.step import Done, Queued, Result, Step
 
 #: Micrographs the frame of an import is tested on.
 FRAME_SAMPLE = 3
@@ -183,7 +183,7 @@ def read_many(
     groups = _groups(files)
     groups[0] = replace(groups[0], issues=(*issues, *groups[0].issues))
     context.progress(len(paths), len(paths) + 1, "checking the frame against the image")
-    inner = JobContext(is_cancelled=context.is_cancelled, on_log=context.on_log)
+    inner = context.part()
     plans = [check(session, group, orientation=orientation, context=inner) for group in groups]
     context.progress(len(paths) + 1, len(paths) + 1, "")
     return plans
@@ -335,7 +335,7 @@ def enter(
 ) -> str:
     """Enter an import as one step that can be undone. Returns the line for the status bar.
 
-    A window's many picks are entered in the background (:meth:`Session.commit_over`).
+    A window's many picks are entered in the background (:meth:`Session.commit`).
 
     Parameters
     ----------
@@ -358,7 +358,7 @@ def enter(
     if plan.contradiction:
         raise Refused(plan.contradiction)
     identity = _identity(plan)
-    if not again and any(_same(s, identity) for s in session.pick_sets.values()):
+    if not again and any(s.parameters.get("identity") == identity for s in session.pick_sets.values()):
         raise Refused(
             f"{plan.file.path.name} was imported before; undo that import first, or import it again on purpose"
         )
@@ -367,24 +367,21 @@ def enter(
         raise FormatError(
             f"counts y from the last row, and {first.name} cannot be read ({first.problem})", plan.file.path
         )
-    lines: list[str] = []
 
     def build(_store: Store, _connection: Connection) -> Change:
         return _change(session, plan, decision or Decision.UNDECIDED, identity, name)
 
-    def over(committed: Committed | None) -> None:
-        if committed is not None:
-            lines.append(_told(session, plan, committed.change.title))
-        then(lines[0] if lines else None)
-
-    doing = f"importing {edits.count_of(plan.n_picks)}"
-    session.commit_over(build, at_most=plan.n_picks, doing=doing, then=over)
-    return lines[0] if lines else f"{doing} …"
+    step = Step(build, plan.n_picks, f"importing {edits.count_of(plan.n_picks)}")
+    outcome = session.commit(step, lambda result: then(_entered(session, plan, result)))
+    line = None if isinstance(outcome, Queued) else _entered(session, plan, outcome)
+    return line or f"{step.title} …"
 
 
-def _told(session: Session, plan: ImportPlan, title: str) -> str:
-    """What was imported, for the status bar."""
-    lines = [title, plan.frame_message()]
+def _entered(session: Session, plan: ImportPlan, result: Result) -> str | None:
+    """What was imported, for the status bar; None where it was not."""
+    if not isinstance(result, Done):
+        return None
+    lines = [result.committed.change.title, plan.frame_message()]
     n_unplaced = len(plan.matched) - len(plan.placeable)
     if n_unplaced:
         lines.append(f"left out on {edits.count_of(n_unplaced, 'micrograph')} that cannot be read")
@@ -415,10 +412,6 @@ def _identity(plan: ImportPlan) -> str:
     return digest.hexdigest()[:24]
 
 
-def _same(pick_set: Mapping[str, Any], identity: str) -> bool:
-    return bool(json.loads(pick_set["parameters"]).get("identity") == identity)
-
-
 def _change(session: Session, plan: ImportPlan, decision: Decision, identity: str, name: str | None = None) -> Change:
     placed = plan.placeable
     columns = [_columns(session, m, p, plan.frame, decision) for m, p in placed]
@@ -427,7 +420,7 @@ def _change(session: Session, plan: ImportPlan, decision: Decision, identity: st
     diameter = _common_diameter(joined["diameter_A"])
     if diameter is not None:
         if not session.diameter_is_set:
-            deltas.append(edits.setting_delta("diameter_A", session.settings.get("diameter_A"), diameter))
+            deltas.append(edits.setting_delta("diameter_A", session.settings.values.get("diameter_A"), diameter))
             joined["diameter_A"] = np.full_like(joined["diameter_A"], np.nan)
         elif np.isclose(diameter, session.diameter_A, rtol=1e-9):
             joined["diameter_A"] = np.full_like(joined["diameter_A"], np.nan)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection
 
 from ...errors import AnnotatorError
 from ...formats.check.lint import IN_REGION, Finding, Mend, Severity, lint_micrograph, lint_set
@@ -20,9 +18,11 @@ from ...model.curation import Change, Decision, Delta, Kind, Reason, Table
 from ...model.micrograph import Micrograph, MicrographState
 from ...model.particles import Particles
 from ...model.pickfile import MicrographPicks
-from ...store.store import Committed, Selector, Store
+from ...model.which import Which
+from ...store.store import Connection, Store
 from ..core.edits import count_of
 from ..core.session import Session
+from ..core.step import Nothing, Outcome, Result, Step
 from ..regions import regions
 from .exporting import gather
 
@@ -95,10 +95,10 @@ def lint(
 def _unmatched(session: Session) -> list[ProjectFinding]:
     """Names in imported files that are no micrograph here: their picks are not in the project."""
     found = []
-    for told in session.pick_sets.values():
-        names = json.loads(told["parameters"]).get("unmatched", [])
+    for pick_set in session.pick_sets.values():
+        names = pick_set.parameters.get("unmatched", [])
         if names:
-            text = f"{told['name']} names {count_of(len(names), 'micrograph')} that are not here ({names[0]} ...)"
+            text = f"{pick_set.name} names {count_of(len(names), 'micrograph')} that are not here ({names[0]} ...)"
             found.append(ProjectFinding(Finding("name-mismatch", Severity.WARNING, "", (), text), None, ()))
     return found
 
@@ -122,11 +122,11 @@ def _seen(
 
 
 def mend(
-    session: Session, findings: Sequence[ProjectFinding], then: Callable[[Committed | None], object] = lambda _: None
-) -> int:
+    session: Session, findings: Sequence[ProjectFinding], then: Callable[[Result], object] = lambda result: None
+) -> Outcome:
     """Reject what the findings' mends say, all as one step.
 
-    Returns how many picks changed; LATER, ``then`` and what ``then`` gets as :meth:`Session.commit_over`.
+    ``then`` gets the result when it is over, as in :meth:`Session.commit`.
     """
     wanted: dict[int, tuple[int, Reason]] = {}
     for item in findings:
@@ -136,7 +136,7 @@ def mend(
         for particle in item.ids:
             wanted.setdefault(particle, (item.micrograph, reason))
     if not wanted:
-        return 0
+        return Nothing("none of these findings has a safe mend")
     by_micrograph: dict[int, list[int]] = {}
     for particle, (micrograph, _) in wanted.items():
         by_micrograph.setdefault(micrograph, []).append(particle)
@@ -145,8 +145,7 @@ def mend(
         deltas = [
             delta
             for micrograph, ids in by_micrograph.items()
-            if (delta := _rejection(store._particles(connection, Selector(micrograph=micrograph).where()), ids, wanted))
-            is not None
+            if (delta := _rejection(store.read(connection, Which(micrographs=(micrograph,))), ids, wanted)) is not None
         ]
         n = sum(len(d) for d in deltas)
         if not n:
@@ -154,7 +153,7 @@ def mend(
         one = next(iter(by_micrograph)) if len(by_micrograph) == 1 else None
         return Change("mend", f"mend {count_of(n)} found by lint", tuple(deltas), one)
 
-    return session.commit_over(build, at_most=len(wanted), doing="mending what lint found", then=then)
+    return session.commit(Step(build, len(wanted), "mending what lint found"), then)
 
 
 def _rejection(particles: Particles, ids: Sequence[int], wanted: dict[int, tuple[int, Reason]]) -> Delta | None:

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection
 
 from ...errors import Refused
 from ...model.curation import Change, Delta, Kind, Table
 from ...model.micrograph import Micrograph, MicrographState
-from ...store.store import Store
+from ...store.store import Connection, Store
 from ..core import edits
 from ..core.session import Session
+from ..core.step import Step
 from .changed import removed_rows
 
 #: Setting: state, and by whom, of each removed micrograph before it was removed, by id.
@@ -59,7 +59,7 @@ def delete_for_good(session: Session, micrographs: Iterable[int] | None = None) 
         title = f"delete {_what(chosen)} for good"
         return Change("delete-micrographs", title, (*deltas, _deleted(chosen)))
 
-    session.commit_over(build, at_most=sum(m.n_particles for m in chosen), doing=f"deleting {_what(chosen)}")
+    session.commit(Step(build, sum(m.n_particles for m in chosen), f"deleting {_what(chosen)}"))
     return len(chosen)
 
 

@@ -140,7 +140,7 @@ def learn(session: Session, *, polarity: str = "dark", context: JobContext = _QU
     model = train(
         [seen[i] for i in order], [lessons[i].example for i in order],
         others=[seen[i] for i in sorted(seen) if i >= len(chosen)], diameter_A=session.diameter_A,
-        polarity=polarity, context=JobContext(is_cancelled=context.is_cancelled, seed=context.seed),
+        polarity=polarity, context=context.part(),
     )  # fmt: skip
     path = session.store.folder / FOLDER / f"learned-{model.digest()}.npz"
     save_model(model, path)

@@ -108,7 +108,7 @@ def pick_micrograph(one: OnePick, *, context: JobContext = _QUIET) -> Picked:
         pixel_size_A=one.pixel_size_A,
         diameter_A=one.diameter_A,
         parameters=one.parameters,
-        context=JobContext(is_cancelled=context.is_cancelled, on_log=context.on_log, seed=context.seed),
+        context=context.part(),
     )
     if one.threshold is not None:
         found = found.take(found.score >= one.threshold)

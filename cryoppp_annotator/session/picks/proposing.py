@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
-from sqlalchemy import Connection
 
 from ... import extensions
 from ...errors import AnnotatorError, Cancelled
@@ -27,15 +27,16 @@ from ...model.candidates import Candidates
 from ...model.context import JobContext
 from ...model.curation import Change, Decision, Delta, Kind, Reason, Table
 from ...model.micrograph import Micrograph
+from ...model.parameter import Need
 from ...model.particles import Particles
 from ...model.region import Region
+from ...model.which import Which
 from ...picking.regions import told
-from ...store.store import Selector, Store
+from ...store.store import Connection, Store
 from ..classes.templates import take_ctf
 from ..core import edits, watch
-from ..core.polarity import is_bright
 from ..core.session import Session
-from ..core.whole_boxes import whole_box_px
+from ..core.step import Done, Nothing, Outcome, Result, Step
 from ..pictures.defocus import defocus_of
 from ..pictures.optics import ctf_of
 from ..regions import regions
@@ -115,7 +116,7 @@ def propose(
     named_picker(picker)
     diameter_A = session.diameter_A
     given = dict(parameters or {})
-    if is_bright(session) and picker != "learned":  # its model knows
+    if session.settings.bright and Need.POLARITY in extensions.needs_of(picker):
         given.setdefault("polarity", "bright")
     micrographs, news = watch.up_to_date(session, micrographs, context=context)
     failed = [(m.name, m.problem) for m in micrographs if m.problem]
@@ -193,8 +194,8 @@ def _jobs(
     avoid: bool,
 ) -> Iterator[OnePick]:
     """One of every micrograph that can be read."""
-    told_ctf = picker == "template" and "ctf" not in given and take_ctf(given.get("templates"))
-    bright, box_px = is_bright(session), whole_box_px(session)
+    told_ctf = Need.CTF in extensions.needs_of(picker) and "ctf" not in given and take_ctf(given.get("templates"))
+    bright, box_px = session.settings.bright, session.settings.whole_box_px
     for m in micrographs:
         if m.problem:
             continue
@@ -256,73 +257,112 @@ def _known_ctf(session: Session, micrograph: Micrograph) -> Ctf | None:
     return Ctf(Defocus(told.mean_A, told.mean_A, 0.0), told.optics or Optics())
 
 
-def enter(session: Session, proposal: Proposal, then: Callable[[str], object] = lambda line: None) -> int:
+def enter(session: Session, proposal: Proposal, then: Callable[[str], object] = lambda line: None) -> Outcome:
     """Enter a proposal as one step; ``then`` gets the line for the status bar when it is entered.
-
-    Returns how many rows changed; LATER where it goes on in the background (:meth:`Session.commit_over`).
 
     Candidates closer than half a diameter to a pick that is there already are left out: a person's, an import's, a
     rejected one's too. Undecided candidates of earlier proposals on these micrographs make room; one that is proposed
     again stays the pick it is (selected, too), and has the new score.
     """
-    counted = {"new": 0, "old": 0}
     watch.note(session, proposal.news)
 
     def build(store: Store, connection: Connection) -> Change | None:
-        mine = [i for i, told in session.pick_sets.items() if told["kind"] == "picker"]
-        inserts: list[dict[str, NDArray[Any]]] = []
-        deletes: list[Particles] = []
-        updates: list[Delta] = []
-        for number, candidates in proposal.found:
-            here = store._particles(connection, Selector(micrograph=number).where())
-            stale = np.isin(here.pick_set, mine) & (here.decision == Decision.UNDECIDED)
-            earlier = here.take(stale)
-            whole = proposal.diameter_A / session.pixel_size_A(session.micrograph(number))
-            new = candidates.take(_free(candidates, here.take(~stale), 0.5 * whole))
-            row, again = _again(new, earlier, _SAME * whole)
-            if len(row):
-                updates.append(_scored_anew(earlier.take(again), new.score[row]))
-            gone = np.ones(len(earlier), bool)
-            gone[again] = False
-            if gone.any():
-                deletes.append(earlier.take(gone))
-            fresh = np.ones(len(new), bool)
-            fresh[row] = False
-            if fresh.any():
-                inserts.append(_columns(number, new.take(fresh)))
-        counted["new"] = sum(len(c["x"]) for c in inserts) + sum(map(len, updates))
-        counted["old"] = sum(map(len, deletes))
+        merged = _merged(session, proposal, partial(store.read, connection))
         areas = regions.found_deltas(session, proposal.regions) if proposal.regions else []
-        if not inserts and not deletes and not areas and _as_before(session, proposal.picker, updates):
-            return None
-        return _change(session, proposal, inserts, deletes, updates, areas)
-
-    def line() -> str:
-        return _entered(proposal, **counted)
+        same = _as_before(session, proposal.picker, merged.updates)
+        return None if merged.only_updates and not areas and same else _change(session, proposal, merged, areas)
 
     there = sum(session.micrograph(number).n_undecided for number, _ in proposal.found)
     coming = sum(len(candidates) for _, candidates in proposal.found)
-    n = session.commit_over(
-        build, at_most=there + coming, doing=f"entering {edits.count_of(coming, 'candidate')}",
-        nothing=f"{_title(proposal.picker)} proposes nothing new",
-        then=lambda committed: then(line()) if committed is not None else None,
-    )  # fmt: skip
-    if not n:
-        then(line() if proposal.why_none else f"{line()} · all as before")
-    return n
+    step = Step(
+        build,
+        there + coming,
+        f"entering {edits.count_of(coming, 'candidate')}",
+        f"{_title(proposal.picker)} proposes nothing new",
+    )
+
+    def over(result: Result) -> None:
+        if isinstance(result, Done):
+            then(_entered(proposal, result))
+
+    outcome = session.commit(step, over)
+    if isinstance(outcome, Nothing):
+        again = _merged(session, proposal, session.store.particles_where).n_new
+        line = _proposed(proposal, again, 0)
+        then(line if proposal.why_none else f"{line} · all as before")
+    return outcome
+
+
+@dataclass(frozen=True, eq=False)
+class _Merged:
+    """Candidates beside the picks that are there.
+
+    Attributes
+    ----------
+    inserts : tuple of mapping
+        Columns of new candidates, of one micrograph each.
+    deletes : tuple of Particles
+        Earlier candidates that make room.
+    updates : tuple of Delta
+        Earlier candidates that are proposed again.
+    """
+
+    inserts: tuple[Mapping[str, NDArray[Any]], ...]
+    deletes: tuple[Particles, ...]
+    updates: tuple[Delta, ...]
+
+    @property
+    def only_updates(self) -> bool:
+        """Whether no candidate comes or goes."""
+        return not self.inserts and not self.deletes
+
+    @property
+    def n_new(self) -> int:
+        """Candidates of this proposal that are in the project when it is entered."""
+        return sum(len(columns["x"]) for columns in self.inserts) + sum(map(len, self.updates))
+
+
+def _merged(session: Session, proposal: Proposal, read: Callable[[Which], Particles]) -> _Merged:
+    mine = [i for i, pick_set in session.pick_sets.items() if pick_set.proposed]
+    inserts: list[Mapping[str, NDArray[Any]]] = []
+    deletes: list[Particles] = []
+    updates: list[Delta] = []
+    for number, candidates in proposal.found:
+        here = read(Which(micrographs=(number,)))
+        stale = np.isin(here.pick_set, mine) & (here.decision == Decision.UNDECIDED)
+        earlier = here.take(stale)
+        whole = proposal.diameter_A / session.pixel_size_A(session.micrograph(number))
+        new = candidates.take(_free(candidates, here.take(~stale), 0.5 * whole))
+        row, again = _again(new, earlier, _SAME * whole)
+        if len(row):
+            updates.append(_scored_anew(earlier.take(again), new.score[row]))
+        gone = np.ones(len(earlier), bool)
+        gone[again] = False
+        if gone.any():
+            deletes.append(earlier.take(gone))
+        fresh = np.ones(len(new), bool)
+        fresh[row] = False
+        if fresh.any():
+            inserts.append(_columns(number, new.take(fresh)))
+    return _Merged(tuple(inserts), tuple(deletes), tuple(updates))
 
 
 def _as_before(session: Session, picker: str, updates: Sequence[Delta]) -> bool:
     """Whether candidates that are proposed again would get the scores they have, of the same picker."""
     sets = {int(number) for delta in updates for number in np.unique(delta.before["pick_set"])}
-    told = [_parameters(session, number) for number in sets]
-    return all(parameters.get("picker") == picker for parameters in told) and all(
+    return all(session.pick_sets[number].picker == picker for number in sets) and all(
         np.array_equal(delta.before["score"], delta.after["score"], equal_nan=True) for delta in updates
     )
 
 
-def _entered(proposal: Proposal, new: int, old: int) -> str:
+def _entered(proposal: Proposal, done: Done) -> str:
     """What was entered, for the status bar."""
+    picks = [delta for delta in done.committed.change.deltas if delta.table is Table.PARTICLE]
+    old = sum(len(delta) for delta in picks if delta.kind is Kind.DELETE)
+    return _proposed(proposal, sum(map(len, picks)) - old, old)
+
+
+def _proposed(proposal: Proposal, new: int, old: int) -> str:
     n, where = edits.count_of(new, "candidate"), edits.count_of(len(proposal.found), "micrograph")
     words = [f"{_title(proposal.picker)} proposes {n} on {where}"]
     if not new and proposal.why_none:
@@ -336,11 +376,6 @@ def _entered(proposal: Proposal, new: int, old: int) -> str:
     if proposal.failed:
         words.append(f"{len(proposal.failed)} failed ({proposal.failed[0][0]}: {proposal.failed[0][1]})")
     return " · ".join(words)
-
-
-def _parameters(session: Session, pick_set: int) -> dict[str, Any]:
-    found = session.pick_sets[pick_set].get("parameters") or {}
-    return dict(json.loads(found) if isinstance(found, str) else found)
 
 
 def _title(picker: str) -> str:
@@ -357,10 +392,10 @@ def why_failed(proposal: Proposal) -> str:
 
 def last_left_out(session: Session) -> str:
     """What the newest proposal that is there left out because of where it lay; empty where nothing was."""
-    mine = [i for i, told in session.pick_sets.items() if told["kind"] == "picker"]
+    mine = [i for i, pick_set in session.pick_sets.items() if pick_set.proposed]
     if not mine:
         return ""
-    parameters = _parameters(session, max(mine))
+    parameters = session.pick_sets[max(mine)].parameters
     by_label = {reason.label: reason for reason in Reason}
     counts = {by_label[name]: int(n) for name, n in parameters.get("left_out", {}).items() if name in by_label}
     words = [told(counts)]
@@ -408,18 +443,11 @@ def _columns(micrograph: int, new: Candidates) -> dict[str, NDArray[Any]]:
     }
 
 
-def _change(
-    session: Session,
-    proposal: Proposal,
-    inserts: Sequence[Mapping[str, NDArray[Any]]],
-    deletes: Sequence[Particles],
-    updates: Sequence[Delta],
-    areas: Sequence[Delta],
-) -> Change:
+def _change(session: Session, proposal: Proposal, merged: _Merged, areas: Sequence[Delta]) -> Change:
     deltas: list[Delta] = [*areas]
-    deltas += [Delta(Table.PARTICLE, Kind.DELETE, old.id, old.columns(), {}, old.micrograph) for old in deletes]
+    deltas += [Delta(Table.PARTICLE, Kind.DELETE, old.id, old.columns(), {}, old.micrograph) for old in merged.deletes]
+    n, inserts = merged.n_new, merged.inserts
     n_new = sum(len(columns["x"]) for columns in inserts)
-    n = n_new + sum(map(len, updates))
     if n:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         given = json.loads(json.dumps(dict(proposal.parameters), default=str))
@@ -428,7 +456,7 @@ def _change(
         name = f"{proposal.picker}, {proposal.diameter_A:.0f} A"
         deltas += [
             edits.new_pick_set("picker", name, session.curator, parameters=told, created=now),
-            *updates,
+            *merged.updates,
         ]
         if inserts:
             joined = {name: np.concatenate([columns[name] for columns in inserts]) for name in inserts[0]}

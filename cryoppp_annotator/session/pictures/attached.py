@@ -22,6 +22,7 @@ from ...model.micrograph import Micrograph
 from ...model.picture import Picture
 from ..core.edits import count_of, past, set_text
 from ..core.session import Session
+from ..core.step import Done, Result
 
 #: Micrograph px per px of a picture.
 _LEAST_SCALE, _MOST_SCALE = 0.25, 64.0
@@ -228,8 +229,8 @@ def enter(session: Session, plan: AttachPlan) -> str:
     scales = sorted({round(attached.scale, 3) for attached in plan.found.values()})
     binned = "" if scales == [1.0] else f", binned {' and '.join(f'{s:g}' for s in scales[:3])} times"
     title = f"attach {count_of(len(texts), 'picture')} from {plan.source.name}{binned}"
-    committed = session.insert_built(lambda: set_text(session.micrographs, "picture", texts, "attach", title))
-    lines = [past(title) if committed is not None else f"{plan.source.name}: attached already"]
+    result = session.insert_built(lambda: set_text(session.micrographs, "picture", texts, "attach", title))
+    lines = [past(title) if isinstance(result, Done) else f"{plan.source.name}: attached already"]
     if plan.refused:
         path, why = next(iter(plan.refused.items()))
         lines.append(f"left out {count_of(len(plan.refused), 'picture')} ({path.name}: {why})")
@@ -243,8 +244,8 @@ def attach(session: Session, source: Path | str, *, context: JobContext = _QUIET
     return enter(session, find(session, source, context=context))
 
 
-def detach(session: Session, micrograph_ids: Iterable[int] | None = None) -> int:
-    """Show our own pictures again (of all micrographs by default), as one step. Returns how many changed."""
+def detach(session: Session, micrograph_ids: Iterable[int] | None = None) -> Result:
+    """Show our own pictures again (of all micrographs by default), as one step."""
     wanted: Sequence[int] = [m.id for m in session.micrographs] if micrograph_ids is None else list(micrograph_ids)
     texts = dict.fromkeys(wanted, "")
     n = sum(bool(session.micrograph(i).picture) for i in wanted)
@@ -253,8 +254,7 @@ def detach(session: Session, micrograph_ids: Iterable[int] | None = None) -> int
     def build() -> Change | None:
         return set_text(session.micrographs, "picture", texts, "detach", title)
 
-    committed = session.insert_built(build)
-    return 0 if committed is None else sum(len(delta) for delta in committed.change.deltas)
+    return session.insert_built(build)
 
 
 def _as_json(session: Session, attached: Attached) -> str:

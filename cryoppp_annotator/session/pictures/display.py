@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-import os
-import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
@@ -21,6 +19,7 @@ from numpy.typing import NDArray
 
 from ...api import Denoiser
 from ...errors import AnnotatorError, Cancelled, EngineError, FormatError
+from ...formats.atomic import replacing
 from ...formats.image import images
 from ...formats.kept_arrays import load_arrays
 from ...imaging import denoise
@@ -30,6 +29,7 @@ from ...jobs.runner import Job, JobState, Runner
 from ...model.context import JobContext
 from ...model.micrograph import Micrograph
 from ...model.picture import Picture
+from ..core.disk_cache import DiskCache
 from ..core.edits import count_of
 from ..core.session import Session
 from . import attached
@@ -238,7 +238,7 @@ class Pictures:
             if self._file(method.key).exists():
                 continue
             try:
-                self._denoise(micrograph, method, _inner(context))
+                self._denoise(micrograph, method, context.part())
             except (FormatError, EngineError) as error:
                 failed += 1
                 context.log(f"{micrograph.name}: {error}")
@@ -341,17 +341,7 @@ class Pictures:
 
     def trim_cache(self, *, context: JobContext | None = None) -> None:
         """Delete the oldest cached pictures beyond :data:`DISK_LIMIT`."""
-        try:
-            found = sorted((f.stat().st_mtime, f.stat().st_size, f) for f in self.cache.glob("*.npz"))
-        except OSError:
-            return
-        total = sum(size for _, size, _ in found)
-        for _, size, file in found:
-            if total <= DISK_LIMIT:
-                return
-            with contextlib.suppress(OSError):
-                file.unlink()
-            total -= size
+        DiskCache(self.cache, "*.npz", DISK_LIMIT).trim()
 
 
 @dataclass(frozen=True)
@@ -379,23 +369,10 @@ def _fill(order: _Order, *, context: JobContext) -> Picture:
     return replace(picture, pixels=picture.pixels.astype(np.float16))  # as it is kept
 
 
-def _inner(context: JobContext) -> JobContext:
-    """The same cancel, without the inner job's own progress."""
-    return JobContext(is_cancelled=context.is_cancelled, on_log=context.on_log, seed=context.seed)
-
-
 def _save(file: Path, picture: Picture) -> None:
-    file.parent.mkdir(exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=file.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as out:
-            # float16 keeps three digits of a picture that is looked at, in half the room.
-            np.savez(out, pixels=picture.pixels.astype(np.float16), step=picture.step, limits=picture.limits)
-        os.replace(name, file)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
+    with replacing(file) as stream:
+        # float16 keeps three digits of a picture that is looked at, in half the room.
+        np.savez(stream, pixels=picture.pixels.astype(np.float16), step=picture.step, limits=picture.limits)
 
 
 def _load(file: Path) -> Picture | None:

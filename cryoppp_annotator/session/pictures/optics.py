@@ -19,6 +19,7 @@ from ...model.curation import Change
 from ...model.micrograph import Micrograph
 from ..core.edits import count_of, past, set_text
 from ..core.session import Session
+from ..core.step import Done, Result
 
 #: Defocus that makes sense, angstrom; overfocus is negative.
 _MOST_DEFOCUS_A = 300_000.0
@@ -106,8 +107,8 @@ def impossible(ctf: Ctf) -> str:
 # ------------------------------------------------------------------------------------------------------ verbs
 
 
-def set_optics(session: Session, micrograph_ids: Iterable[int], ctf: Ctf | None) -> int:
-    """Say how micrographs were imaged (None = nobody knows), as one step. Returns how many changed.
+def set_optics(session: Session, micrograph_ids: Iterable[int], ctf: Ctf | None) -> Result:
+    """Say how micrographs were imaged (None = nobody knows), as one step.
 
     Raises
     ------
@@ -124,8 +125,7 @@ def set_optics(session: Session, micrograph_ids: Iterable[int], ctf: Ctf | None)
         one = session.micrograph(next(iter(wanted))).name if len(wanted) == 1 else count_of(len(wanted), "micrograph")
         return set_text(session.micrographs, "optics", wanted, "optics", f"defocus of {one}: {said}")
 
-    committed = session.insert_built(build)
-    return 0 if committed is None else sum(len(delta) for delta in committed.change.deltas)
+    return session.insert_built(build)
 
 
 def read_optics(session: Session, star: Path) -> OpticsPlan:
@@ -155,8 +155,8 @@ def enter(session: Session, plan: OpticsPlan) -> str:
     """Enter what :func:`read_optics` found as one step that can be undone; returns the line for the status bar."""
     texts = {i: as_json(ctf) for i, ctf in plan.found.items()}
     title = f"import the defocus of {count_of(len(texts), 'micrograph')} from {plan.path.name}"
-    committed = session.insert_built(lambda: set_text(session.micrographs, "optics", texts, "import-optics", title))
-    said = past(title) if committed is not None else f"{plan.path.name} says nothing new"
+    result = session.insert_built(lambda: set_text(session.micrographs, "optics", texts, "import-optics", title))
+    said = past(title) if isinstance(result, Done) else f"{plan.path.name} says nothing new"
     lines = [said]
     if plan.unmatched:
         lines.append(f"{len(plan.unmatched)} names match no micrograph ({', '.join(plan.unmatched[:2])} ...)")

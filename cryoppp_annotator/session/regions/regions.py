@@ -1,8 +1,8 @@
 """Regions of a project: drawn by a person, found by the machine, and what is done with the picks in them.
 
-Steps wait while a big one is being written (:mod:`.backlog`); then they return LATER. A region that a person took away
-is kept as *dismissed*, so that the machine does not bring it back. What a person decided about a pick is not touched by
-any of this.
+Steps are queued while a big one is being written (:mod:`..core.backlog`). A region that a person took away is kept as
+*dismissed*, so that the machine does not bring it back. What a person decided about a pick is not touched by any of
+this.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from skimage import measure
-from sqlalchemy import Connection
 
 from ...errors import AnnotatorError, Cancelled, Refused
 from ...formats.image import images
@@ -29,13 +28,13 @@ from ...model.curation import Change, Decision, Delta, Kind, Reason, Table
 from ...model.micrograph import Micrograph
 from ...model.particles import Particles
 from ...model.region import REGION_REASONS, Origin, Region, area_of, as_polygon, not_dealt_with, pack_vertices
+from ...model.which import Which
 from ...picking.dirt import find_regions
 from ...picking.regions import reasons_at
-from ...store import regions as regions_table
-from ...store.store import Committed, Store
+from ...store.store import Connection, Store
 from ..core import edits
-from ..core.backlog import LATER
 from ..core.session import Session
+from ..core.step import Done, Nothing, Outcome, Result, Step
 
 _QUIET = JobContext()
 # scikit-image has no types
@@ -68,7 +67,7 @@ def of(session: Session, micrograph: int) -> list[Region]:
 # ---------------------------------------------------------------------- drawing
 
 
-def draw(session: Session, vertices: ArrayLike, reason: Reason) -> int:
+def draw(session: Session, vertices: ArrayLike, reason: Reason) -> Outcome:
     """Draw a region on the current micrograph.
 
     Parameters
@@ -80,8 +79,8 @@ def draw(session: Session, vertices: ArrayLike, reason: Reason) -> int:
 
     Returns
     -------
-    int
-        The id of the region; LATER where it waits for a big step.
+    Outcome
+        Its ``new_id`` is that of the region.
 
     Raises
     ------
@@ -98,23 +97,7 @@ def draw(session: Session, vertices: ArrayLike, reason: Reason) -> int:
     region = Region(reason, outline, 0, micrograph.id, Origin.HAND)
     change = Change(_VERB, title, (_insert(session, [region]),), micrograph.id)
 
-    def number(committed: Committed | None) -> int:
-        if committed is None:
-            raise Refused("nothing was drawn")
-        return int(committed.change.deltas[0].ids[0])
-
-    return _commit(session, lambda: change, number)
-
-
-def _commit(session: Session, build: Callable[[], Change | None], tell: Callable[[Committed | None], int]) -> int:
-    """Commit a step now and return what ``tell`` says of it, or commit it after the big one that is being written."""
-    told: list[int] = []
-    session.when_free(lambda: told.append(tell(session.insert_built(build))))
-    return told[0] if told else LATER
-
-
-def _n_regions(committed: Committed | None) -> int:
-    return 0 if committed is None else committed.change.n_rows(Table.REGION)
+    return session.edit(lambda: change)
 
 
 def _outline(vertices: ArrayLike, micrograph: Micrograph, diameter: float) -> FloatArray:
@@ -137,8 +120,8 @@ def _refuse_reason(reason: Reason) -> None:
         raise Refused(f"a region is {', '.join(r.label for r in REGION_REASONS)}, not {reason.label}")
 
 
-def remove(session: Session, ids: ArrayLike) -> int:
-    """Take regions away: drawn ones are deleted, found ones are dismissed. Returns how many."""
+def remove(session: Session, ids: ArrayLike) -> Outcome:
+    """Take regions away: drawn ones are deleted, found ones are dismissed."""
     wanted = _numbers(ids)
 
     def build() -> Change | None:
@@ -150,11 +133,11 @@ def remove(session: Session, ids: ArrayLike) -> int:
             deltas.append(_update(found, {"origin": [Origin.DISMISSED.value]}))
         return _change(session, f"delete {edits.count_of(len(chosen), 'region')}", chosen, deltas)
 
-    return _commit(session, build, _n_regions)
+    return session.edit(build)
 
 
-def set_reason(session: Session, ids: ArrayLike, reason: Reason) -> int:
-    """Say what regions are; found ones are a person's from then on. Returns how many changed."""
+def set_reason(session: Session, ids: ArrayLike, reason: Reason) -> Outcome:
+    """Say what regions are; found ones are a person's from then on."""
     _refuse_reason(reason)
     wanted = _numbers(ids)
 
@@ -164,10 +147,10 @@ def set_reason(session: Session, ids: ArrayLike, reason: Reason) -> int:
         deltas = [_update(chosen, after)] if chosen else []
         return _change(session, f"mark {edits.count_of(len(chosen), 'region')} as {reason.label}", chosen, deltas)
 
-    return _commit(session, build, _n_regions)
+    return session.edit(build)
 
 
-def reshape(session: Session, number: int, vertices: ArrayLike) -> None:
+def reshape(session: Session, number: int, vertices: ArrayLike) -> Outcome:
     """Move the corners of a region; a found one is a person's from then on. Raises Refused as :func:`draw`."""
 
     def build() -> Change | None:
@@ -182,7 +165,7 @@ def reshape(session: Session, number: int, vertices: ArrayLike) -> None:
         delta = _update(chosen, {"vertices": [text], "origin": [Origin.HAND.value]})
         return _change(session, "move the corners of a region", chosen, [delta])
 
-    _commit(session, build, _n_regions)
+    return session.edit(build)
 
 
 # ---------------------------------------------------------------------- finding
@@ -242,7 +225,7 @@ def _found_on(one: _Look, *, context: JobContext) -> tuple[Region, ...]:
     )
 
 
-def enter_found(session: Session, found: Found, then: Callable[[str], object] = lambda line: None) -> str:
+def enter_found(session: Session, found: Found, then: Callable[[str], object] = lambda line: None) -> Outcome:
     """Enter what was found as one step; where that is on several micrographs, in the background where there is one.
 
     Earlier found regions of these micrographs make room. What lies on a region that a person drew, changed or
@@ -252,18 +235,7 @@ def enter_found(session: Session, found: Found, then: Callable[[str], object] = 
     ----------
     then : callable
         Gets the line for the status bar when it is entered.
-
-    Returns
-    -------
-    str
-        That line; empty where it is entered later.
     """
-    lines: list[str] = []
-
-    def entered(committed: Committed | None) -> int:
-        lines.append(_entered(found, committed))
-        then(lines[0])
-        return _n_regions(committed)
 
     def build() -> Change | None:
         deltas = found_deltas(session, found.regions)
@@ -275,26 +247,27 @@ def enter_found(session: Session, found: Found, then: Callable[[str], object] = 
         return Change(_VERB, title, tuple(deltas), one) if deltas else None
 
     if len(found.regions) < 2:
-        _commit(session, build, entered)
-    else:
-        there = sum(len(some) for _, some in found.regions)
-        n = session.commit_over(
-            lambda _store, _connection: build(), doing=f"marking {edits.count_of(there, 'region')}",
-            nothing=_entered(found, None),
-            then=lambda committed: entered(committed) if committed is not None else None,
-        )  # fmt: skip
-        if n != LATER and not lines:
-            entered(None)
-    return lines[0] if lines else ""
+        return session.edit(build, lambda result: then(_entered(found, result)))
+    n = sum(len(some) for _, some in found.regions)
+    step = Step(
+        lambda _store, _connection: build(),
+        title=f"marking {edits.count_of(n, 'region')}",
+        nothing=_entered(found, Nothing()),
+    )
+    outcome = session.commit(step, lambda result: then(_entered(found, result)) if isinstance(result, Done) else None)
+    if isinstance(outcome, Nothing):
+        then(_entered(found, outcome))
+    return outcome
 
 
-def _entered(found: Found, committed: Committed | None) -> str:
+def _entered(found: Found, result: Result) -> str:
     """What was entered, for the status bar."""
-    n = 0 if committed is None else sum(len(d) for d in committed.change.deltas if d.kind is Kind.INSERT)
+    changed = result.committed.change.deltas if isinstance(result, Done) else ()
+    n = sum(len(delta) for delta in changed if delta.kind is Kind.INSERT)
     there = sum(len(some) for _, some in found.regions)
     looked = edits.count_of(len(found.regions), "micrograph")
     said = f"{edits.count_of(n, 'new region')} on {looked}" if n else f"nothing new on {looked}"
-    if committed is not None:
+    if changed:
         said += " · Ctrl+Z undoes"
     elif there:
         said += ": what was found is marked already, or was taken away by a person"
@@ -365,20 +338,24 @@ def picks_inside(session: Session, micrographs: Sequence[int] | None = None, con
     return Inside(np.concatenate(ids), np.concatenate(where), np.concatenate(why), np.concatenate(before))
 
 
-def reject_inside(session: Session, inside: Inside) -> int:
-    """Reject picks in regions, each for its region's reason, as one step. Returns how many, LATER where it goes on.
+def reject_inside(session: Session, inside: Inside) -> Outcome:
+    """Reject picks in regions, each for its region's reason, as one step.
 
     What was decided since they were looked for stays as it is.
     """
+    nothing = "no undecided pick lies in a region there"
     if not len(inside.ids):
-        return 0
+        return Nothing(nothing)
 
-    def build(_store: Store, connection: Connection) -> Change | None:
-        still, before_now = regions_table.undecided(connection, inside.ids)
-        n = len(still)
+    which = Which(ids=tuple(inside.ids.tolist()), decisions=(Decision.UNDECIDED,))
+
+    def build(store: Store, connection: Connection) -> Change | None:
+        still = store.read(connection, which, ("reason",))
+        mine = np.isin(inside.ids, still.id)
+        n = int(mine.sum())
         if not n:
             return None
-        mine = np.isin(inside.ids, still)
+        before_now = still.reason[still.rows_of(inside.ids[mine])]
         why, where_of = inside.reason[mine], inside.micrograph[mine]
         before = {"decision": np.array([int(Decision.UNDECIDED)], np.int8), "reason": before_now}
         after = {"decision": np.array([int(Decision.REJECTED)], np.int8), "reason": why}
@@ -390,10 +367,8 @@ def reject_inside(session: Session, inside: Inside) -> int:
         told = ", ".join(f"{c:,} as {Reason(int(k)).label}" for k, c in zip(kinds, counts, strict=True))
         return Change("decide", f"reject {edits.count_of(n)} in regions on {where}: {told}", (delta,), one)
 
-    return session.commit_over(
-        build, at_most=len(inside.ids), doing=f"rejecting {edits.count_of(len(inside.ids))} in regions",
-        nothing="no undecided pick lies in a region there",
-    )  # fmt: skip
+    title = f"rejecting {edits.count_of(len(inside.ids))} in regions"
+    return session.commit(Step(build, len(inside.ids), title, nothing))
 
 
 # ---------------------------------------------------------------------- rows

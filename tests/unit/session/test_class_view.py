@@ -14,10 +14,10 @@ from cryoppp_annotator.errors import Cancelled
 from cryoppp_annotator.model.classes import ClassRun, ClassSummary
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.curation import Decision, Reason
+from cryoppp_annotator.model.which import Which
 from cryoppp_annotator.session.classes import browse, crops, decide
 from cryoppp_annotator.session.classes.browse import SortBy
 from cryoppp_annotator.session.core import opening
-from cryoppp_annotator.store.store import Selector
 
 U, A, R = Decision.UNDECIDED, Decision.ACCEPTED, Decision.REJECTED
 RADIUS = 9
@@ -50,7 +50,7 @@ def session(tmp_path: Path):
 
 
 def everything(session):
-    return session.store.particles_where(Selector())
+    return session.store.particles_where(Which())
 
 
 def stored(session) -> ClassRun:
@@ -193,11 +193,11 @@ def test_each_picture_has_its_own_contrast():
 def test_picks_anywhere_are_decided_in_one_step(session):
     ids = everything(session).id[[0, 1, 7]]
     steps = len(session.history())
-    assert browse.decide_picks(session, ids, R, Reason.ICE) == 3
+    assert browse.decide_picks(session, ids, R, Reason.ICE).n == 3
     picks = everything(session)
     assert picks.id[picks.reason == Reason.ICE].tolist() == ids.tolist()
     assert len(session.history()) == steps + 1
-    assert browse.decide_picks(session, ids, R, Reason.ICE) == 0
+    assert browse.decide_picks(session, ids, R, Reason.ICE).n == 0
     session.undo()
     assert not (everything(session).decision == R).any()
 
@@ -230,7 +230,7 @@ def test_a_pick_without_a_picture_says_why(session):
     first, second = session.micrographs
     session.path_of(second).unlink()
     session.go(first.id)
-    off = session.add(-200.0, 40.0)
+    off = session.add(-200.0, 40.0).new_id
     ids = [*everything(session).id.tolist(), 4242]
     got, failed = cut(session, ids)
     assert sorted(got) == [i for i in session.particles.id.tolist() if i != off]

@@ -21,10 +21,10 @@ from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.coordinates import Orientation
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.micrograph import MicrographState
+from cryoppp_annotator.model.which import Which
 from cryoppp_annotator.session.core.opening import open_plan, plan
 from cryoppp_annotator.session.core.session import Session
 from cryoppp_annotator.session.files import exporting, importing
-from cryoppp_annotator.store.store import Selector
 
 H, W = 96, 128
 #: cryoSPARC's fields of a pick's place.
@@ -104,7 +104,7 @@ def test_pixel_size_and_diameter_follow_the_override(session: Session, tmp_path:
 
 
 def test_nothing_to_write(session: Session, tmp_path: Path) -> None:
-    session.decide_where(Selector(), Decision.UNDECIDED)
+    session.decide_where(Which(), Decision.UNDECIDED)
     with pytest.raises(Refused, match="0 accepted, 3 undecided, 0 rejected"):
         exporting.export(session, tmp_path / "o", "cryoppp")
     assert not (tmp_path / "o").exists()

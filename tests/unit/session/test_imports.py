@@ -181,7 +181,7 @@ def test_the_same_file_twice(make: Callable[..., Session], positions: np.ndarray
     with pytest.raises(Refused, match="imported before"):
         importing.enter(session, read)
     importing.enter(session, read, again=True, name="second look")
-    assert [s["name"] for s in session.pick_sets.values()] == ["a.csv", "second look"]
+    assert [s.name for s in session.pick_sets.values()] == ["a.csv", "second look"]
     session.undo()
     session.undo()
     importing.enter(session, read)  # what was undone is not there

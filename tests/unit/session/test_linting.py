@@ -30,7 +30,7 @@ def session(tmp_path: Path):
 
 def place(session, name: str, places) -> list[int]:
     session.go(next(m.id for m in session.micrographs if m.name == name))
-    return [session.add(x, y, anyway=True) for x, y in places]
+    return [session.add(x, y, anyway=True).new_id for x, y in places]
 
 
 def test_findings_and_mend(session):
@@ -44,13 +44,13 @@ def test_findings_and_mend(session):
     assert linting.n_mendable(findings) == 3
     assert "1 duplicate" in linting.one_line(findings)
     before = session.counts()
-    assert linting.mend(session, findings) == 3
+    assert linting.mend(session, findings).n == 3
     assert session.counts()["rejected"] == 3
     reasons = {int(i): Reason(int(r)) for m in (1, 2) for i, r in zip(*_reasons(session, m), strict=True)}
     assert reasons[first[1]] is Reason.OVERLAP
     assert reasons[first[3]] is Reason.EDGE
     assert not [f for f in linting.lint(session) if f.finding.mend is not Mend.NONE]
-    assert linting.mend(session, findings) == 0
+    assert linting.mend(session, findings).n == 0
     session.undo()
     assert session.counts() == before
 

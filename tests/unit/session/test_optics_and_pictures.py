@@ -127,10 +127,10 @@ def test_a_star_that_cannot_be_right_changes_nothing(session, tmp_path, text, wh
 def test_optics_entered_by_hand(session):
     ctf = Ctf(Defocus(18000, 18000), Optics(200.0))
     everywhere = list(ids(session).values())
-    assert optics.set_optics(session, everywhere, ctf) == 3
-    assert optics.set_optics(session, everywhere, ctf) == 0
+    assert optics.set_optics(session, everywhere, ctf).n == 3
+    assert optics.set_optics(session, everywhere, ctf).n == 0
     assert {optics.ctf_of(m) for m in session.micrographs} == {ctf}
-    assert optics.set_optics(session, everywhere[:1], None) == 1
+    assert optics.set_optics(session, everywhere[:1], None).n == 1
     assert optics.ctf_of(session.micrograph(everywhere[0])) is None
     session.undo()
     assert optics.ctf_of(session.micrograph(everywhere[0])) == ctf
@@ -181,8 +181,8 @@ def test_pictures_are_found_by_name_and_taken_back_in_one_step(session, tmp_path
     session.undo()
     assert not any(m.picture for m in session.micrographs)
     session.redo()
-    assert attached.detach(session) == 2
-    assert attached.detach(session) == 0
+    assert attached.detach(session).n == 2
+    assert attached.detach(session).n == 0
     session.undo()
     assert sum(bool(m.picture) for m in session.micrographs) == 2
 

@@ -10,7 +10,7 @@ import pytest
 from cryoppp_annotator.errors import Refused
 from cryoppp_annotator.model.candidates import Candidates
 from cryoppp_annotator.model.curation import Decision, Reason
-from cryoppp_annotator.session.core import opening, whole_boxes
+from cryoppp_annotator.session.core import opening
 from cryoppp_annotator.session.core.focus import Focus
 from cryoppp_annotator.session.picks import proposing
 
@@ -31,7 +31,7 @@ def test_decided_picks_stay_and_older_candidates_make_room(session, entered):
     first = session.micrographs[0]
     candidates = Candidates(*(np.array(v, float) for v in ([100, 400, 700], [100, 400, 700], [3, 2, 1], [200] * 3)))
     proposal = proposing.Proposal("log", session.diameter_A, {}, ((first.id, candidates),))
-    mine = session.add(100, 110)
+    mine = session.add(100, 110).new_id
     proposing.enter(session, proposal)
     assert sorted(session.particles.x) == [100, 400, 700]
     assert mine in session.particles.id
@@ -73,10 +73,10 @@ def test_a_broken_micrograph_is_told_and_the_others_go_on(session):
 
 def test_whole_boxes_only_is_a_step_and_holds_until_it_is_taken_back(session):
     everywhere = proposing.propose(session, "log", session.micrographs[:1]).found[0][1]
-    assert whole_boxes.whole_box_px(session) == 0
-    box = whole_boxes.suggested_px(session)
+    assert session.settings.whole_box_px == 0
+    box = session.settings.suggested_box_px(session.current)
     assert box >= 1.5 * session.diameter_A / session.pixel_size_A(session.current)
-    whole_boxes.set_whole_box_px(session, box)
+    session.set_whole_box_px(box)
     for avoid in (True, False):  # carbon wanted or not: a box that sticks out is of no use
         proposal = proposing.propose(session, "log", session.micrographs[:1], avoid=avoid)
         candidates, m = proposal.found[0][1], session.micrographs[0]
@@ -86,10 +86,10 @@ def test_whole_boxes_only_is_a_step_and_holds_until_it_is_taken_back(session):
         assert proposal.left_out[Reason.EDGE] > 0
     assert 0 < len(candidates) < len(everywhere)
     session.undo()
-    assert whole_boxes.whole_box_px(session) == 0
+    assert session.settings.whole_box_px == 0
     for nonsense in (-4.0, np.nan, 1e9):
         with pytest.raises(Refused, match="makes no sense"):
-            whole_boxes.set_whole_box_px(session, nonsense)
+            session.set_whole_box_px(nonsense)
 
 
 def test_a_candidate_that_is_proposed_again_stays_the_pick_it_is(session, entered):

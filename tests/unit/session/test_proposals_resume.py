@@ -28,7 +28,6 @@ from cryoppp_annotator.model.curation import Reason
 from cryoppp_annotator.model.region import Origin, Region
 from cryoppp_annotator.session.core import opening
 from cryoppp_annotator.session.core.session import Session
-from cryoppp_annotator.session.core.whole_boxes import set_whole_box_px
 from cryoppp_annotator.session.picks import proposing
 from cryoppp_annotator.session.picks.one_micrograph import OnePick, Picked
 from cryoppp_annotator.session.picks.proposed_before import ProposalCache
@@ -181,7 +180,7 @@ CHANGES: dict[str, tuple[Callable[[Session, Calls], object], list[int]]] = {
     "region": (_a_region, [3]),
     "pixel size of one": (lambda s, _: s.set_pixel_size(4.0, s.micrographs[3].id), [3]),
     "diameter": (lambda s, _: s.set_diameter(61.0), list(range(N))),
-    "whole boxes": (lambda s, _: set_whole_box_px(s, 40.0), list(range(N))),
+    "whole boxes": (lambda s, _: s.set_whole_box_px(40.0), list(range(N))),
     "version of the plugin": (_another_version, list(range(N))),
 }
 

@@ -15,12 +15,13 @@ from cryoppp_annotator.imaging.simulate import SimulationParameters, simulate_mi
 from cryoppp_annotator.jobs.runner import Runner
 from cryoppp_annotator.model.curation import Decision, Reason, Table
 from cryoppp_annotator.model.region import Origin, Region, overlap
+from cryoppp_annotator.model.which import Which
 from cryoppp_annotator.session.core import opening
-from cryoppp_annotator.session.core.backlog import LATER, Backlog
+from cryoppp_annotator.session.core.backlog import Backlog
+from cryoppp_annotator.session.core.step import Queued
 from cryoppp_annotator.session.files import linting
 from cryoppp_annotator.session.picks import proposing
 from cryoppp_annotator.session.regions import regions
-from cryoppp_annotator.store.store import Selector
 
 PARAMETERS = SimulationParameters(
     size=(1000, 1000), pixel_size_A=3.0, structure="blob", n_particles=40, n_views=20, carbon_probability=1.0,
@@ -59,6 +60,14 @@ def on_dirt(truth, x, y) -> np.ndarray:
     return dirt
 
 
+def line_of(session, found) -> str:
+    """Enters what was found; what is said of it."""
+    lines: list[str] = []
+    regions.enter_found(session, found, lines.append)
+    (line,) = lines
+    return line
+
+
 def found_by_hand(session) -> regions.Found:
     """As if the machine had found two squares on the micrograph that is open."""
     two = tuple(Region(Reason.ICE, np.add(SQUARE, shift).astype(float)) for shift in (0, 400))
@@ -67,7 +76,7 @@ def found_by_hand(session) -> regions.Found:
 
 def test_a_drawn_region_is_one_step_and_outlives_the_program(session):
     outline = [(100 + 150 * np.sin(a), 400 + 150 * np.cos(a)) for a in np.linspace(0, 6.2, 400)]
-    number = regions.draw(session, outline, Reason.CARBON)
+    number = regions.draw(session, outline, Reason.CARBON).new_id
     (region,) = here(session)
     assert (region.id, region.reason, region.origin, region.curator) == (number, Reason.CARBON, Origin.HAND, "me")
     assert len(region.vertices) < 40  # of four hundred
@@ -102,7 +111,7 @@ def test_an_outline_that_holds_nothing_is_refused(session, outline):
 
 def test_another_window_sees_a_region_and_both_undo_their_own(session):
     other = opening.open_project(session.store.folder, curator="bob")
-    number = regions.draw(session, SQUARE, Reason.ICE)
+    number = regions.draw(session, SQUARE, Reason.ICE).new_id
     regions.set_reason(other, [number], Reason.CARBON)
     heard = []
     session.changed.connect(heard.append)
@@ -121,10 +130,10 @@ def test_what_a_person_took_away_is_not_found_again(session):
     regions.enter_found(session, found_by_hand(session))
     first, second = here(session)
     assert {r.origin for r in (first, second)} == {Origin.FOUND}
-    assert regions.remove(session, [first.id]) == 1
+    assert regions.remove(session, [first.id]).n == 1
     assert [r.id for r in here(session)] == [second.id]
     head = session.store.head
-    assert "taken away by a person" in regions.enter_found(session, found_by_hand(session))
+    assert "taken away by a person" in line_of(session, found_by_hand(session))
     assert session.store.head == head  # nothing was written
     assert [r.id for r in here(session)] == [second.id]
     session.undo()
@@ -132,7 +141,7 @@ def test_what_a_person_took_away_is_not_found_again(session):
 
 
 def test_the_machine_leaves_a_persons_regions_alone(session):
-    drawn = regions.draw(session, np.add(SQUARE, 10), Reason.AGGREGATE)
+    drawn = regions.draw(session, np.add(SQUARE, 10), Reason.AGGREGATE).new_id
     regions.enter_found(session, found_by_hand(session))
     kept, detected = here(session)
     assert (kept.id, kept.reason) == (drawn, Reason.AGGREGATE)
@@ -151,12 +160,12 @@ def test_the_machine_leaves_a_persons_regions_alone(session):
 
 def test_carbon_and_ice_are_found_on_all_micrographs_as_one_step(session):
     detected = regions.find(session, session.micrographs)
-    assert "new region" in regions.enter_found(session, detected)
+    assert "new region" in line_of(session, detected)
     for micrograph in session.micrographs:
         there = regions.of(session, micrograph.id)
         assert Reason.CARBON in {r.reason for r in there}
         assert all(((r.vertices >= -0.5) & (r.vertices <= 999.5)).all() for r in there)
-    assert "nothing new" in regions.enter_found(session, regions.find(session, session.micrographs))
+    assert "nothing new" in line_of(session, regions.find(session, session.micrographs))
     session.undo()
     assert not session.store.regions()
 
@@ -179,18 +188,18 @@ def test_candidates_keep_off_carbon_and_ice(session, truths, entered):
 
 
 def test_a_region_rejects_the_undecided_in_it_and_nobody_elses(session):
-    mine = session.add(150, 150)
-    no = session.add(260, 150)
+    mine = session.add(150, 150).new_id
+    no = session.add(260, 150).new_id
     session.decide([no], Decision.REJECTED, Reason.OVERLAP)
-    inside = session.add(200, 250)
+    inside = session.add(200, 250).new_id
     session.decide([inside], Decision.UNDECIDED)
-    outside = session.add(500, 500)
+    outside = session.add(500, 500).new_id
     session.decide([outside], Decision.UNDECIDED)
     regions.draw(session, SQUARE, Reason.ICE)
     rejectable = regions.picks_inside(session)
     assert rejectable.ids.tolist() == [inside]
     steps = len(session.history())
-    assert regions.reject_inside(session, rejectable) == 1
+    assert regions.reject_inside(session, rejectable).n == 1
     assert len(session.history()) == steps + 1
     p = session.particles
     assert [(Decision(int(p.decision[p.rows_of(np.array([i]))[0]]))) for i in (mine, no, inside, outside)] == [
@@ -204,14 +213,14 @@ def test_a_region_rejects_the_undecided_in_it_and_nobody_elses(session):
     other.go(session.current_id)
     other.decide([inside], Decision.ACCEPTED)
     other.close()
-    assert regions.reject_inside(session, rejectable) == 0
+    assert regions.reject_inside(session, rejectable).n == 0
     session.poll()
     assert session.particles.count(Decision.ACCEPTED) == 2
 
 
 def test_lint_tells_of_picks_in_regions_and_mends_the_undecided(session):
-    accepted = session.add(150, 150)
-    undecided = session.add(250, 250)
+    accepted = session.add(150, 150).new_id
+    undecided = session.add(250, 250).new_id
     session.decide([undecided], Decision.UNDECIDED)
     regions.draw(session, SQUARE, Reason.ICE)
     findings = [f for f in linting.lint(session, look=False) if f.finding.rule == "in-region"]
@@ -220,13 +229,13 @@ def test_lint_tells_of_picks_in_regions_and_mends_the_undecided(session):
         ((accepted,), Mend.NONE),
     }
     assert all("ice" in f.finding.message for f in findings)
-    assert linting.mend(session, findings) == 1
+    assert linting.mend(session, findings).n == 1
     p = session.particles
     row = int(p.rows_of(np.array([undecided]))[0])
     assert (p.decision[row], p.reason[row]) == (Decision.REJECTED, Reason.ICE)
     session.undo()
     session.decide([undecided], Decision.ACCEPTED)  # since the look
-    assert linting.mend(session, findings) == 0
+    assert linting.mend(session, findings).n == 0
     (region,) = here(session)
     regions.remove(session, [region.id])
     assert not [f for f in linting.lint(session, look=False) if f.finding.rule == "in-region"]
@@ -235,7 +244,7 @@ def test_lint_tells_of_picks_in_regions_and_mends_the_undecided(session):
 @pytest.fixture
 def door(session, monkeypatch):
     """A background that writes only when it is told to; a step over more than one pick is big."""
-    monkeypatch.setattr("cryoppp_annotator.session.core.session.BIG", 1)
+    monkeypatch.setattr("cryoppp_annotator.session.core.step.BIG", 1)
     runner, held = Runner(), threading.Event()
     session.backlog = Backlog(session, runner)
     runner.submit(lambda context: held.wait(60), title="door", at_once=True)
@@ -252,21 +261,22 @@ def door(session, monkeypatch):
 def test_steps_about_regions_wait_while_a_big_one_is_written(session, door):
     first, second = (m.id for m in session.micrographs)
     square = np.asarray(SQUARE, float)
-    moved, gone, renamed = (regions.draw(session, square + shift, Reason.ICE) for shift in ((0, 0), (0, 400), (400, 0)))
-    undecided = [session.add(150, 150), session.add(250, 250)]
+    shifts = ((0, 0), (0, 400), (400, 0))
+    moved, gone, renamed = (regions.draw(session, square + shift, Reason.ICE).new_id for shift in shifts)
+    undecided = [session.add(150, 150).new_id, session.add(250, 250).new_id]
     session.decide(undecided, Decision.UNDECIDED)
     inside = regions.picks_inside(session)
     said, entered = [], []
     session.said.connect(lambda text, _level: said.append(text))
-    assert session.decide_where(Selector(), Decision.REJECTED, Reason.EDGE) == LATER
+    assert session.decide_where(Which(), Decision.REJECTED, Reason.EDGE) == Queued()
     head = session.store.head
-    assert regions.draw(session, square + 420, Reason.AGGREGATE) == LATER
-    assert regions.remove(session, [gone]) == LATER
-    assert regions.set_reason(session, [renamed], Reason.CARBON) == LATER
+    assert regions.draw(session, square + 420, Reason.AGGREGATE) == Queued()
+    assert regions.remove(session, [gone]) == Queued()
+    assert regions.set_reason(session, [renamed], Reason.CARBON) == Queued()
     regions.reshape(session, moved, square + 20)
-    assert regions.enter_found(session, regions.Found(((second, found_by_hand(session).regions[0][1]),))) == ""
-    assert regions.enter_found(session, regions.Found(((first, ()), (second, ()))), entered.append) == ""
-    assert regions.reject_inside(session, inside) == LATER
+    assert regions.enter_found(session, regions.Found(((second, found_by_hand(session).regions[0][1]),))) == Queued()
+    assert regions.enter_found(session, regions.Found(((first, ()), (second, ()))), entered.append) == Queued()
+    assert regions.reject_inside(session, inside) == Queued()
     with pytest.raises(Refused):
         regions.draw(session, [], Reason.ICE)  # what is wrong is said at once
     session.go(second)  # a region belongs to the micrograph on which it was drawn
@@ -288,12 +298,12 @@ def test_steps_about_regions_wait_while_a_big_one_is_written(session, door):
 
 def test_what_is_found_on_many_micrographs_and_rejected_in_it_is_written_behind(session, door):
     square = np.asarray(SQUARE, float)
-    ids = [session.add(150, 150), session.add(250, 250), session.add(280, 120)]
+    ids = [session.add(150, 150).new_id, session.add(250, 250).new_id, session.add(280, 120).new_id]
     session.decide(ids, Decision.UNDECIDED)
     two = regions.Found(tuple((m.id, (Region(Reason.ICE, square),)) for m in session.micrographs), (("c", "gone"),))
     entered, said = [], []
     session.said.connect(lambda text, _level: said.append(text))
-    assert regions.enter_found(session, two, entered.append) == ""
+    assert regions.enter_found(session, two, entered.append) == Queued()
     assert session.backlog.busy
     door()
     assert entered == ["2 new regions on 2 micrographs · Ctrl+Z undoes · 1 micrograph could not be read (c: gone)"]
@@ -304,9 +314,9 @@ def test_what_is_found_on_many_micrographs_and_rejected_in_it_is_written_behind(
         assert len(session.store.regions()) == n
     inside = regions.picks_inside(session)
     session.decide(ids[:1], Decision.ACCEPTED)  # since the look
-    assert regions.reject_inside(session, inside) == LATER
+    assert regions.reject_inside(session, inside) == Queued()
     door()
     assert session.counts() == {"accepted": 1, "undecided": 0, "rejected": 2}
-    assert regions.enter_found(session, two, entered.append) == ""
+    assert regions.enter_found(session, two, entered.append) == Queued()
     door()
     assert any("nothing new on 2 micrographs: what was found is marked already" in text for text in said)

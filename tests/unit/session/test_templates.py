@@ -11,6 +11,7 @@ from cryoppp_annotator.formats.image.stacks import write_stack
 from cryoppp_annotator.imaging.ctf import Ctf, Defocus, Optics
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.curation import Decision
+from cryoppp_annotator.model.which import Which
 from cryoppp_annotator.picking.evaluate import quality
 from cryoppp_annotator.picking.matching import match
 from cryoppp_annotator.session.classes import template_making, templates
@@ -18,7 +19,6 @@ from cryoppp_annotator.session.classes.job import classify_project
 from cryoppp_annotator.session.classes.options import RunOptions
 from cryoppp_annotator.session.picks import proposing
 from cryoppp_annotator.session.pictures import optics
-from cryoppp_annotator.store.store import Selector
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_a_stack_and_a_map_are_kept_with_what_is_known_of_them(session, tmp_path
 def test_too_few_picks_and_a_cancel_leave_nothing(session):
     with pytest.raises(Cancelled):
         template_making.from_picks(session, context=JobContext(is_cancelled=lambda: True))
-    session.decide_where(Selector(), Decision.REJECTED)
+    session.decide_where(Which(), Decision.REJECTED)
     with pytest.raises(Refused, match="at least 10 accepted picks"):
         template_making.from_picks(session)
     assert templates.list_templates(session) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import mrcfile
@@ -10,11 +11,11 @@ import pytest
 
 from cryoppp_annotator.model.candidates import Candidates
 from cryoppp_annotator.model.curation import Decision
+from cryoppp_annotator.model.which import Which
 from cryoppp_annotator.session.core import opening
 from cryoppp_annotator.session.core.commands import session_commands
 from cryoppp_annotator.session.core.focus import Focus
 from cryoppp_annotator.session.picks import proposing
-from cryoppp_annotator.store.store import Selector
 
 
 @pytest.fixture
@@ -37,19 +38,25 @@ def propose(session, picker: str, number: int, scores: list[float]) -> None:
     proposing.enter(session, proposing.Proposal(picker, 40.0, {}, ((one, candidates),)))
 
 
+def drawn(focus: Focus) -> Which:
+    return Which(decisions=(Decision.UNDECIDED,), hidden=focus.hidden())
+
+
 def test_a_probability_and_a_standard_deviation_share_no_threshold(session):
     propose(session, "log", 0, [6.0, 3.0])
     propose(session, "learned", 1, [0.9, 0.4, 0.2])
     focus = Focus(session)
-    (learned,) = [i for i, entry in session.pick_sets.items() if entry["name"].startswith("learned")]
+    (learned,) = [i for i, entry in session.pick_sets.items() if entry.name.startswith("learned")]
     assert focus.scored_sets() == (learned,)
-    assert sorted(session.store.sample_scores(pick_sets=focus.scored_sets())) == [0.2, 0.4, 0.9]
+    assert sorted(session.store.sample_scores(Which(pick_sets=focus.scored_sets()))) == [0.2, 0.4, 0.9]
     focus.set_threshold(0.5)
     assert not focus.below().any()  # those of log here are not below a probability
     first, second = (m.id for m in session.micrographs[:2])
-    assert session.store.count_drawn(focus.hidden()) == {first: 2, second: 1}
-    assert session.store.count_undecided(0.5, None, focus.scored_sets()) == (5, 1, 2)
-    assert session.store.count(Selector(min_score=0.5, pick_sets=(learned,))) == 1
+    assert session.store.count_by_micrograph(drawn(focus)) == {first: 2, second: 1}
+    scored = Which(decisions=(Decision.UNDECIDED,), pick_sets=focus.scored_sets())
+    sides = (replace(scored, min_score=0.5), replace(scored, below_score=0.5))
+    assert session.store.counts(Which(decisions=(Decision.UNDECIDED,)), *sides) == (5, 1, 2)
+    assert session.store.count(Which(min_score=0.5, pick_sets=(learned,))) == 1
 
 
 def test_each_picker_keeps_its_threshold_when_another_proposes_elsewhere(session):
@@ -61,7 +68,7 @@ def test_each_picker_keeps_its_threshold_when_another_proposes_elsewhere(session
     assert focus.threshold is None, "a probability has one of its own"
     assert focus.below().tolist() == [False, True, True], "those of log are hidden as before"
     focus.set_threshold(0.5)
-    assert session.store.count_drawn(focus.hidden()) == {first: 1, second: 1}
+    assert session.store.count_by_micrograph(drawn(focus)) == {first: 1, second: 1}
     session.go(second)
     assert focus.below().tolist() == [False, True, True]
     focus.pick_set = min(session.pick_sets)  # log's

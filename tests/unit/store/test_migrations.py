@@ -114,7 +114,7 @@ def test_a_project_of_schema_0001_opens(tmp_path: Path) -> None:
     assert [session.pixel_size_A(m) for m in session.micrographs] == [1.5, 0.75, 1.5]
     assert session.diameter_A == 120
     assert session.counts() == {"accepted": 1, "undecided": 2, "rejected": 1}
-    assert {i: s["kind"] for i, s in session.pick_sets.items()} == {1: "import", 2: "hand"}
+    assert {i: s.kind for i, s in session.pick_sets.items()} == {1: "import", 2: "hand"}
     session.go(1)
     p = session.particles
     assert p.id.tolist() == [1, 2, 4]
@@ -134,5 +134,5 @@ def test_a_project_of_schema_0001_opens(tmp_path: Path) -> None:
     assert session.counts() == {"accepted": 0, "undecided": 0, "rejected": 0}
     assert session.store.pick_sets() == []
     session.go(1)
-    assert session.add(1, 1) == 5  # an id that was used never comes back
+    assert session.add(1, 1).new_id == 5  # an id that was used never comes back
     session.close()

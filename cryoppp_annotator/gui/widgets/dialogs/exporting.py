@@ -23,6 +23,7 @@ from .... import extensions
 from ....jobs.runner import Job
 from ....model.context import JobContext
 from ....session.core.edits import count_of
+from ....session.core.step import Done, Result
 from ....session.files import exporting, linting
 from ....session.files.as_imported import write_back
 from ....session.files.linting import ProjectFinding
@@ -57,8 +58,8 @@ class ExportDialog(QDialog):
             if file_format.can_write:
                 self.format.addItem(file_format.title, name)
         for number, pick_set in bench.session.pick_sets.items():
-            if pick_set["kind"] == "import":
-                self.format.addItem(f"as imported: {pick_set['name']}, only edited rows change", (_AS_IMPORTED, number))
+            if pick_set.imported:
+                self.format.addItem(f"as imported: {pick_set.name}, only edited rows change", (_AS_IMPORTED, number))
         self.format.setCurrentIndex(max(0, self.format.findData(ExportDialog.last_format)))
         self.format.setToolTip("The program that will read the files")
         self.decisions = QComboBox()
@@ -178,8 +179,8 @@ class ExportDialog(QDialog):
         over = self._latest.only(self._on_mended)
         self._bench.guarded(lambda: linting.mend(self._bench.session, self._findings, over))
 
-    def _on_mended(self, committed: object) -> None:
-        if committed is not None:
+    def _on_mended(self, result: Result) -> None:
+        if isinstance(result, Done):
             self._on_choice()
 
     def _on_browse(self) -> None:

@@ -23,7 +23,6 @@ from ....jobs.runner import Job
 from ....session.classes import template_making
 from ....session.classes.template_making import Made
 from ....session.classes.templates import TemplateSet, list_templates, set_corrected
-from ....session.core.polarity import is_bright
 from ...keys import with_units
 from ...workbench import Workbench
 from .size_question import SizeQuestion
@@ -151,7 +150,7 @@ class TemplateChoice(QWidget):
             return
         self._make(
             "average the accepted picks",
-            partial(template_making.from_picks, self._session, invert=not is_bright(self._session)),
+            partial(template_making.from_picks, self._session, invert=not self._session.settings.bright),
         )
 
     def _on_from_file(self) -> None:

@@ -22,6 +22,7 @@ from ....formats.check.lint import Mend, Severity
 from ....jobs.runner import Job, JobState
 from ....session.core.edits import count_of
 from ....session.core.session import Announcement
+from ....session.core.step import Done, Result
 from ....session.files import linting
 from ....session.files.linting import ProjectFinding
 from ...keys import with_units
@@ -164,8 +165,8 @@ class CheckPanel(QWidget):
         findings = self._mendable()
         self._bench.guarded(lambda: linting.mend(self._bench.session, findings, self._on_mended))
 
-    def _on_mended(self, committed: object) -> None:
-        if committed is not None:
+    def _on_mended(self, result: Result) -> None:
+        if isinstance(result, Done):
             self.start()
 
     def _on_changed(self, _announcement: Announcement) -> None:

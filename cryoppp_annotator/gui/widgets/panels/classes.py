@@ -34,6 +34,7 @@ from ....session.classes import decide
 from ....session.classes.browse import RunPictures, SortBy, classes_of, is_doubtful, load_pictures, suggested_threshold
 from ....session.core.edits import count_of
 from ....session.core.session import Announcement
+from ....session.core.step import Nothing
 from ...keys import with_units
 from ...models.class_model import ClassModel
 from ...workbench import Workbench
@@ -392,8 +393,9 @@ class ClassesPanel(QWidget):
 
     def _decide(self, run: ClassRun, numbers: Sequence[int], decision: Decision, reason: Reason) -> None:
         n = sum(sum(self.model.tile(k).counts) for k in numbers)
-        if decide.decide_classes(self._session, run.id, numbers, decision, reason, at_most=n) == 0:
-            self._bench.say("every pick of these classes is decided so already", "info")
+        outcome = decide.decide_classes(self._session, run.id, numbers, decision, reason, at_most=n)
+        if isinstance(outcome, Nothing):
+            self._bench.say(outcome.why, "info")
 
     def _on_suggested(self, decision: Decision) -> None:
         self.decide(self.model.suggested(decision), decision)

@@ -25,7 +25,9 @@ from qtpy.QtWidgets import (
 from superqt import QElidingLabel
 
 from ....errors import AnnotatorError
+from ....model.curation import Decision
 from ....model.micrograph import MicrographState
+from ....model.which import Which
 from ....session.core.edits import count_of
 from ....session.core.session import Announcement
 from ...latest import Latest
@@ -209,7 +211,7 @@ class MicrographsPanel(QWidget):
             self._on_above(None)
         elif self._latest.ask((store.head, hidden)):
             self._bench.start(
-                lambda context: store.count_drawn(hidden),
+                lambda context: store.count_by_micrograph(Which(decisions=(Decision.UNDECIDED,), hidden=hidden)),
                 title="count candidates above the threshold",
                 on_done=self._latest.only(self._on_above),
                 on_failed=self._latest.only(lambda _job: self._latest.forget()),  # asked again with the next step

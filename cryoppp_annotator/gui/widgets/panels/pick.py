@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -23,9 +24,10 @@ from qtpy.QtWidgets import (
 from skimage.filters import threshold_otsu
 
 from ....model.curation import Decision, Delta, Reason, Table
+from ....model.which import Which, only
 from ....session.core.edits import count_of
 from ....session.core.session import Announcement
-from ....store.store import Selector
+from ....session.core.step import Nothing
 from ...keys import with_units
 from ...latest import Latest
 from ...layers.styles import WORDS
@@ -211,31 +213,31 @@ class PickPanel(QScrollArea):
         """The micrograph that the bulk buttons act on; None = all."""
         return self._session.current_id if self._scope.currentText() == HERE else None
 
-    def _selector(self, **terms: object) -> Selector:
-        one = self._where()
-        only = self._bench.focus.pick_set
-        return Selector(micrograph=one, decisions=(Decision.UNDECIDED,), pick_set=only, **terms)  # type: ignore[arg-type]
+    def _undecided(self) -> Which:
+        """The picks that the bulk buttons act on."""
+        return Which(only(self._where()), (Decision.UNDECIDED,), only(self._bench.focus.pick_set))
 
     def _on_all(self, decision: Decision) -> None:
         if self._scope.currentText() == HERE:
             self._bench.give("accept-rest" if decision is Decision.ACCEPTED else "reject-rest")
         else:
-            self._bulk(self._selector(), decision, "")
+            self._bulk(self._undecided(), decision, "")
 
     def _on_side(self, *, above: bool) -> None:
         value = self.threshold.value
         if value is None:
             return
-        sets = self._bench.focus.scored_sets()
+        scored = replace(self._undecided(), pick_sets=self._bench.focus.scored_sets())
         if above:
-            self._bulk(self._selector(min_score=value, pick_sets=sets), Decision.ACCEPTED, f"above score {value:.4g}")
+            self._bulk(replace(scored, min_score=value), Decision.ACCEPTED, f"above score {value:.4g}")
         else:
-            self._bulk(self._selector(below_score=value, pick_sets=sets), Decision.REJECTED, f"below score {value:.4g}")
+            self._bulk(replace(scored, below_score=value), Decision.REJECTED, f"below score {value:.4g}")
 
-    def _bulk(self, selector: Selector, decision: Decision, what: str) -> None:
+    def _bulk(self, which: Which, decision: Decision, what: str) -> None:
         def edit() -> None:
-            if self._session.decide_where(selector, decision, what=what) == 0:
-                self._bench.say("nothing undecided is there", "info")
+            outcome = self._session.decide_where(which, decision, what=what, nothing="nothing undecided is there")
+            if isinstance(outcome, Nothing):
+                self._bench.say(outcome.why, "info")
 
         self._bench.guarded(edit)
 
@@ -282,7 +284,7 @@ class PickPanel(QScrollArea):
             self.threshold.value = self._bench.focus.threshold  # scores of another picker have a threshold of their own
             self._threshold_chosen = self.threshold.value is not None
         self._scale = sets
-        scores = self._session.store.sample_scores(pick_sets=sets)
+        scores = self._session.store.sample_scores(Which(pick_sets=sets))
         self._score_group.setVisible(bool(len(scores)))
         self.threshold.set_scores(scores)
         if self.threshold.value is not None:
@@ -342,7 +344,8 @@ class PickPanel(QScrollArea):
         reason = Reason(int(p.reason[row]))
         because = f" as {reason.label}" if reason is not Reason.NONE else ""
         score = f" · score {p.score[row]:.4g}" if np.isfinite(p.score[row]) else ""
-        origin = self._session.pick_sets.get(int(p.pick_set[row]), {}).get("name", "?")
+        pick_set = self._session.pick_sets.get(int(p.pick_set[row]))
+        origin = "?" if pick_set is None else pick_set.name
         return with_units(f"pick {particle}: {decision}{because}{score} · {origin}")
 
     def _show_counts(self) -> None:
@@ -398,20 +401,28 @@ class PickPanel(QScrollArea):
 
     def _everywhere(self, value: float | None) -> tuple[int, int, int]:
         """Undecided picks of the project: all, above, below; counted in the background, the last known until then."""
-        only = self._bench.focus.pick_set
-        scored = self._bench.focus.scored_sets()
-        key = (self._session.store.head, value, only)
+        pick_set = self._bench.focus.pick_set
+        undecided = Which(decisions=(Decision.UNDECIDED,), pick_sets=only(pick_set))
+        scored = replace(undecided, pick_sets=self._bench.focus.scored_sets())
+        key = (self._session.store.head, value, pick_set)
         if self._sides[0] != key and self._latest.ask(key):
             self._bench.start(
-                lambda context: self._session.store.count_undecided(value, only, scored),
+                lambda context: self._count_sides(undecided, scored, value),
                 title="count undecided picks",
                 on_done=self._latest.only(lambda sides: self._on_sides(key, sides)),
                 on_failed=self._latest.only(lambda _job: self._latest.forget()),  # asked again with the next step
                 quiet=True,
             )
-        if only is None:
+        if pick_set is None:
             return (sum(m.n_undecided for m in self._session.micrographs), *self._sides[1][1:])
         return self._sides[1]
+
+    def _count_sides(self, undecided: Which, scored: Which, value: float | None) -> tuple[int, int, int]:
+        store = self._session.store
+        if value is None:
+            return (store.count(undecided), 0, 0)
+        n, above, below = store.counts(undecided, replace(scored, min_score=value), replace(scored, below_score=value))
+        return n, above, below
 
     def _on_sides(self, key: tuple[int, float | None, int | None], sides: tuple[int, int, int]) -> None:
         self._sides = (key, sides)

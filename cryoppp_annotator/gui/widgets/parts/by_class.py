@@ -9,7 +9,9 @@ from qtpy.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QVBoxLayout, QWi
 
 from ....model.classes import ClassRun
 from ....model.curation import Decision
-from ....session.classes.undecided import Terms, decide_by_class, undecided_by_class
+from ....model.which import ClassesOf, Which, only
+from ....session.classes.undecided import decide_by_class
+from ....session.core.step import Nothing
 from ...latest import Latest
 from ...workbench import Workbench
 
@@ -72,17 +74,23 @@ class ByClassRow(QWidget):
         if not self._closed:
             self._timer.start()
 
-    def _terms(self) -> Terms:
+    def _which(self) -> Which:
         focus = self._bench.focus
-        run = None if self._run is None else self._run.id
-        return Terms(run, self._scope(), focus.pick_set, focus.hidden())
+        classes = ClassesOf(None if self._run is None else self._run.id)
+        return Which(
+            only(self._scope()),
+            (Decision.UNDECIDED,),
+            only(focus.pick_set),
+            classes=classes,
+            hidden=focus.hidden(),
+        )
 
     def _count(self) -> None:
-        terms = self._terms()
-        if not self._latest.ask((self._session.store.head, terms)):
+        which = self._which()
+        if not self._latest.ask((self._session.store.head, which)):
             return
         self._bench.start(
-            lambda context: undecided_by_class(self._session.store, terms),
+            lambda context: self._session.store.count_by_class(which),
             title="count picks by class",
             on_done=self._latest.only(self._on_counted),
             on_failed=self._latest.only(lambda _job: self._latest.forget()),  # asked again with the next step
@@ -115,10 +123,11 @@ class ByClassRow(QWidget):
             button.setToolTip(tip if some else "no pick of a class is undecided there")
 
     def _decide(self, decision: Decision) -> None:
-        number, terms = self.list.currentData(), self._terms()
+        number, which = self.list.currentData(), self._which()
         if number is not None:
-            self._bench.guarded(lambda: self._edit(int(number), decision, terms))
+            self._bench.guarded(lambda: self._edit(int(number), decision, which))
 
-    def _edit(self, number: int, decision: Decision, terms: Terms) -> None:
-        if decide_by_class(self._session, [number], decision, terms) == 0:
-            self._bench.say("nothing undecided is there", "info")
+    def _edit(self, number: int, decision: Decision, which: Which) -> None:
+        outcome = decide_by_class(self._session, [number], decision, which)
+        if isinstance(outcome, Nothing):
+            self._bench.say(outcome.why, "info")

@@ -18,6 +18,7 @@ from ....session.classes.browse import classes_of
 from ....session.classes.export import export_run
 from ....session.classes.other_programs import FrameDoubt, import_run
 from ....session.core.edits import count_of
+from ....session.core.step import Nothing
 from ....session.files.two_readings import Comparison, compare
 from ...models.class_model import ClassModel
 from ...workbench import Workbench
@@ -116,8 +117,9 @@ class ClassMenu(QMenu):
 
     def _recentre(self, run: ClassRun, chosen: Sequence[int]) -> None:
         n = sum(sum(self._panel.model.tile(k).counts) for k in chosen or self._panel.model.numbers)
-        if decide.recentre(self._session, run.id, chosen or None, at_most=n) == 0:
-            self._bench.say("every pick is at the centre of its class, or was moved by you", "info")
+        outcome = decide.recentre(self._session, run.id, chosen or None, at_most=n)
+        if isinstance(outcome, Nothing):
+            self._bench.say(outcome.why, "info")
 
     def _on_templates(self) -> None:
         run, chosen = self._panel.shown, self._panel.gallery.chosen()

@@ -27,7 +27,6 @@ from ....session.classes import decide
 from ....session.classes.browse import as_greys, n_classes_for
 from ....session.classes.decide import Preview, RunOptions, RunResult
 from ....session.core.edits import count_of
-from ....session.core.polarity import is_bright
 from ....session.core.session import Announcement
 from ...keys import with_units
 from ...latest import Latest
@@ -195,7 +194,7 @@ class RunBox(QWidget):
         base = RunOptions(
             n_classes=self.number.value() or n_classes_for(self.n_picks()),
             pick_sets=None if chosen is None else (int(chosen),),
-            invert=not is_bright(self._session),
+            invert=not self._session.settings.bright,
         )
         base = self.boxes.options(base)
         focus = self._bench.focus
@@ -226,7 +225,7 @@ class RunBox(QWidget):
         sets = self._session.pick_sets
         choices = [
             ("all picks", None),
-            *((with_units(str(pick_set["name"])), number) for number, pick_set in sets.items()),
+            *((with_units(pick_set.name), number) for number, pick_set in sets.items()),
         ]
         present = [(self.picks.itemText(k), self.picks.itemData(k)) for k in range(self.picks.count())]
         if choices == present:

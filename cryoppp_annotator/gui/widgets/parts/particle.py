@@ -16,7 +16,6 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
-from ....session.core.polarity import is_bright, set_bright
 from ...keys import with_units
 from ...workbench import Workbench
 
@@ -119,7 +118,7 @@ class ParticleBox(QGroupBox):
         """Show the session's numbers."""
         self._show_diameter(self._session.diameter_A)
         self._show_pixel_size()
-        self.polarity.setCurrentIndex(self.polarity.findData(is_bright(self._session)))
+        self.polarity.setCurrentIndex(self.polarity.findData(self._session.settings.bright))
 
     def _on_diameter_typed(self, value: float) -> None:
         self._bench.guarded(lambda: self._session.set_diameter(value))
@@ -146,7 +145,7 @@ class ParticleBox(QGroupBox):
             self._bench.guarded(lambda: self._session.set_frame(here, index - 1))
 
     def _on_polarity(self, _index: int) -> None:
-        self._bench.guarded(lambda: set_bright(self._session, bool(self.polarity.currentData())))
+        self._bench.guarded(lambda: self._session.set_bright(bool(self.polarity.currentData())))
         self._bench.canvas.setFocus()
 
     def _leave_field(self) -> None:

@@ -25,10 +25,9 @@ from ....jobs.runner import Job
 from ....model.context import JobContext
 from ....model.curation import Decision, Table
 from ....model.micrograph import FINISHED_STATES, Micrograph
+from ....model.parameter import Need
 from ....session.core.edits import count_of
-from ....session.core.polarity import is_bright
 from ....session.core.session import Announcement
-from ....session.core.whole_boxes import set_whole_box_px, suggested_px, whole_box_px
 from ....session.picks import learning, proposing
 from ....session.picks.learning import Learned
 from ....session.picks.proposing import Proposal
@@ -50,8 +49,12 @@ _EVERYWHERE = (
 
 
 def _takes_templates(picker: str | None) -> bool:
-    """The built-in picker, and those of plugins that match templates: they take the same parameters."""
-    return bool(picker) and str(picker).endswith("template")
+    return bool(picker) and Need.TEMPLATES in extensions.needs_of(str(picker))
+
+
+def _learns(picker: str | None) -> bool:
+    """Whether it is handed a model of the decisions in this project."""
+    return bool(picker) and Need.MODEL in extensions.needs_of(str(picker))
 
 
 class ProposeBox(QGroupBox):
@@ -70,7 +73,7 @@ class ProposeBox(QGroupBox):
         for name, picker in extensions.pickers().items():
             self.picker.addItem(picker.title, name)
         known = self.picker.findData(bench.kept.get("picker"))
-        self.picker.setCurrentIndex(known if known >= 0 else max(0, self.picker.findData("log")))
+        self.picker.setCurrentIndex(known if known >= 0 else max(0, self.picker.findData(extensions.DEFAULT_PICKER)))
         self.programs = Programs(bench)
         self.picker.setToolTip("Who proposes; the particle's diameter above is what it looks for")
         self.note = QLabel()
@@ -172,23 +175,23 @@ class ProposeBox(QGroupBox):
         """Say what can be done now."""
         session, name = self._bench.session, self.picker.currentData()
         self.templates.setVisible(_takes_templates(name))
-        self.anew.setVisible(name == "learned")
+        self.anew.setVisible(_learns(name))
         self.templates.refresh()
         missing = self._missing(name)
         note = missing
-        if name == "learned":
+        if _learns(name):
             note = missing or self._learned_note()
         self.note.setText(note[:1].upper() + note[1:])
         self.note.setVisible(bool(note))
         said = proposing.last_left_out(session)
         self.left_out.setText(said)
         self.left_out.setVisible(bool(said))
-        box_px = whole_box_px(session)
+        box_px = session.settings.whole_box_px
         with QSignalBlocker(self.whole), QSignalBlocker(self.box_px):
             self.whole.setChecked(bool(box_px))
             self.box_px.setEnabled(bool(box_px))
             if not self.box_px.hasFocus():
-                self.box_px.setValue(round(box_px) or suggested_px(session))
+                self.box_px.setValue(round(box_px) or session.settings.suggested_box_px(session.current))
         current = session.current
         why = missing or ("open a micrograph first" if current is None else current.problem)
         self.here.setEnabled(not why)
@@ -199,13 +202,13 @@ class ProposeBox(QGroupBox):
 
     def _on_whole(self) -> None:
         side_px = float(self.box_px.value()) if self.whole.isChecked() else 0.0
-        self._bench.guarded(lambda: set_whole_box_px(self._bench.session, side_px))
+        self._bench.guarded(lambda: self._bench.session.set_whole_box_px(side_px))
         self.refresh()
 
     def _missing(self, name: str) -> str:
         if gone := self.programs.missing(name):
             return gone
-        if name == "learned":
+        if _learns(name):
             return learning.why_not(self._bench.session)
         if _takes_templates(name) and self.templates.chosen is None:
             return "no templates yet: average the accepted picks, take a file, or keep averages in the Classes tab"
@@ -244,10 +247,10 @@ class ProposeBox(QGroupBox):
         """Whether it should learn again by itself: it has, here, and there are so many more decisions."""
         return (
             self.anew.isChecked()
-            and self.picker.currentData() == "learned"
+            and _learns(self.picker.currentData())
             and self.learned is not None
             and learning.grown(self._bench.session, self.learned.model, self._heard)
-            and not self._missing("learned")
+            and not self._missing(self.picker.currentData())
         )
 
     def _learn_again(self) -> None:
@@ -267,14 +270,14 @@ class ProposeBox(QGroupBox):
         bench, session, name = self._bench, self._bench.session, self.picker.currentData()
         where = micrographs[0].name if len(micrographs) == 1 else count_of(len(micrographs), "micrograph")
         parameters, avoid = self._parameters(name), self.avoid.isChecked()
-        polarity = "bright" if is_bright(session) else "dark"
+        polarity = "bright" if session.settings.bright else "dark"
         # an answer for the micrograph on the screen does not wait for a cluster
         scheduler = bench.run_on.scheduler if only_unfinished else None
 
         def work(context: JobContext) -> tuple[Proposal, Learned | None]:
             given: Mapping[str, Any] = parameters
             learned = None
-            if name == "learned":
+            if _learns(name):
                 # anew each time: it takes a second, and the decisions have grown
                 learned = learning.learn(session, polarity=polarity, context=context)
                 context.log(learned.told)

@@ -28,10 +28,9 @@ from ....jobs.runner import Job
 from ....model.curation import Reason, Table
 from ....model.micrograph import Micrograph
 from ....model.region import REGION_REASONS, Region
-from ....session.core.backlog import LATER
 from ....session.core.edits import count_of
-from ....session.core.polarity import is_bright
 from ....session.core.session import Announcement
+from ....session.core.step import Done, Nothing
 from ....session.regions import regions
 from ...keys import has_keyboard
 from ...layers.corners import Corners
@@ -219,9 +218,10 @@ class RegionsBox(QGroupBox):
         self._bench.guarded(lambda: self._draw(outline, reason))
 
     def _draw(self, outline: NDArray[np.float64], reason: Reason) -> None:
-        number = regions.draw(self._session, outline, reason)
-        if number == LATER:
+        outcome = regions.draw(self._session, outline, reason)
+        if not isinstance(outcome, Done):
             return  # it is said that it waits
+        number = outcome.new_id
         self._select({number})
         inside = regions.undecided_in(self._session.particles, [r for r in self.shown if r.id == number])
         n = int((inside > 0).sum())
@@ -295,7 +295,7 @@ class RegionsBox(QGroupBox):
         bench, session = self._bench, self._session
         where = micrographs[0].name if len(micrographs) == 1 else count_of(len(micrographs), "micrograph")
         self._looking = bench.start(
-            partial(regions.find, session, micrographs, bright=is_bright(session)),
+            partial(regions.find, session, micrographs, bright=session.settings.bright),
             title=f"find carbon and ice on {where}",
             on_done=self._on_detected,
         )
@@ -329,8 +329,9 @@ class RegionsBox(QGroupBox):
         self._bench.guarded(lambda: self._reject(inside))
 
     def _reject(self, inside: regions.Inside) -> None:
-        if regions.reject_inside(self._session, inside) == 0:
-            raise Refused("no undecided pick lies in a region there")
+        outcome = regions.reject_inside(self._session, inside)
+        if isinstance(outcome, Nothing):
+            raise Refused(outcome.why)
 
 
 def _swatch(reason: Reason) -> QIcon:

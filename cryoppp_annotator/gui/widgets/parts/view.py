@@ -162,11 +162,11 @@ class ViewBox(QGroupBox):
         sets = self._session.pick_sets
         for widget in (self._set, self._set_label):
             widget.setVisible(len(sets) > 1)
-        shown = [None, *(i for i, pick_set in sets.items() if pick_set["kind"] != "hand")]
+        shown = [None, *(i for i, pick_set in sets.items() if not pick_set.by_hand)]
         if [self._set.itemData(k) for k in range(self._set.count())] != shown:
             self._set.clear()
             for i in shown:
-                self._set.addItem("all" if i is None else with_units(sets[i]["name"]), i)
+                self._set.addItem("all" if i is None else with_units(sets[i].name), i)
         self._set.setCurrentIndex(max(0, self._set.findData(self._bench.focus.pick_set)))
 
     def _show_view(self) -> None:

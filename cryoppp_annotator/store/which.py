@@ -1,0 +1,144 @@
+"""The one translation of :class:`~cryoppp_annotator.model.which.Which` to SQL, and the questions asked with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, func, not_, or_, select, true
+
+from ..model.curation import Decision
+from ..model.micrograph import MicrographState
+from ..model.particles import COLUMNS, Particles
+from ..model.which import ClassesOf, Hidden, Which
+from . import rows, schema
+
+#: Ids in one statement: SQLite takes 32,766 values at most.
+_IDS_AT_ONCE = 5_000
+#: Neighbouring ids that a sample of scores is taken from: a scattered one would read every page of a large table.
+_SAMPLE_RUN = 200
+
+_REMOVED = select(schema.micrograph.c.id).where(schema.micrograph.c.state == MicrographState.REMOVED.value)
+
+
+def condition(which: Which) -> ColumnElement[bool]:
+    """The SQL condition on the particle table; never NULL where a score is."""
+    p = schema.particle.c
+    terms: list[ColumnElement[bool]] = []
+    for column, values in (
+        (p.micrograph, which.micrographs),
+        (p.pick_set, which.pick_sets),
+        (p.decision, which.decisions),
+        (p.id, which.ids),
+    ):
+        if values is not None:
+            terms.append(column.in_([int(value) for value in values]))
+    if not which.removed:
+        terms.append(p.micrograph.not_in(_REMOVED))
+    if which.min_score is not None:
+        terms.append(p.score >= which.min_score)
+    if which.below_score is not None:
+        terms.append(p.score < which.below_score)
+    if which.classes is not None:
+        terms.append(_in_classes(which.classes))
+    if which.hidden:
+        terms.append(or_(p.decision != int(Decision.UNDECIDED), not_(_below(which.hidden))))
+    return and_(true(), *terms)
+
+
+def _in_classes(classes: ClassesOf) -> ColumnElement[bool]:
+    p, m = schema.particle.c, schema.class_member.c
+    number = p.class_id if classes.run is None else m.number
+    named = number > 0 if classes.numbers is None else number.in_([int(n) for n in classes.numbers])
+    return named if classes.run is None else p.id.in_(select(m.particle).where(m.run == classes.run, named))
+
+
+def _below(hidden: Hidden) -> ColumnElement[bool]:
+    """Of a score below its threshold; never NULL; whether somebody decided is not looked at."""
+    p = schema.particle.c
+    return or_(
+        *(
+            and_(p.score.is_not(None), p.score < threshold, *([p.pick_set.in_(sets)] if sets else []))
+            for threshold, sets in hidden
+        )
+    )
+
+
+def _pieces(which: Which) -> Iterator[Which]:
+    """The same, with few enough ids in each; in the order of the ids."""
+    if which.ids is None or len(which.ids) <= _IDS_AT_ONCE:
+        yield which
+        return
+    ids = sorted(set(which.ids))
+    for start in range(0, len(ids), _IDS_AT_ONCE):
+        yield replace(which, ids=tuple(ids[start : start + _IDS_AT_ONCE]))
+
+
+def read(connection: Connection, which: Which, columns: Sequence[str] = tuple(COLUMNS)) -> Particles:
+    """The particles that are meant, ordered by id.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Those that are read; the others hold what stands for *not known*.
+    """
+    dtypes = {"id": np.int64, **{name: COLUMNS[name] for name in columns}}
+    query = select(*(schema.particle.c[name] for name in dtypes)).order_by(schema.particle.c.id)
+    parts = [rows.read_columns(connection, query.where(condition(piece)), dtypes) for piece in _pieces(which)]
+    joined = parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in dtypes}
+    return Particles.from_columns(joined.pop("id"), joined)
+
+
+def count(connection: Connection, whiches: Sequence[Which]) -> tuple[int, ...]:
+    """How many particles each of some questions means, in one pass over the table."""
+    if any(len(which.ids or ()) > _IDS_AT_ONCE for which in whiches):
+        return tuple(sum(count(connection, [piece])[0] for piece in _pieces(which)) for which in whiches)
+    conditions = [condition(which) for which in whiches]
+    counts = [func.count(case((one, 1))) for one in conditions]
+    found = connection.execute(select(*counts).select_from(schema.particle).where(or_(*conditions))).one()
+    return tuple(int(n) for n in found)
+
+
+def count_by_micrograph(connection: Connection, which: Which) -> dict[int, int]:
+    """How many are meant on each micrograph that has some."""
+    p = schema.particle.c
+    query = select(p.micrograph, func.count()).where(condition(which)).group_by(p.micrograph)
+    return {int(number): int(n) for number, n in connection.execute(query)}
+
+
+def count_by_class(connection: Connection, which: Which) -> dict[int, tuple[int, int]]:
+    """How many are meant in each class of ``which.classes`` that has some: with those that are hidden, and without."""
+    p, m, classes = schema.particle, schema.class_member, which.classes or ClassesOf()
+    others = condition(replace(which, classes=None, hidden=()))
+    drawn = func.count(case((condition(Which(hidden=which.hidden)), p.c.id)))
+    if classes.run is None:
+        number, query = p.c.class_id, select(p.c.class_id, func.count(), drawn).where(_in_classes(classes))
+    else:
+        named = m.c.number > 0 if classes.numbers is None else m.c.number.in_(classes.numbers)
+        number, query = m.c.number, select(m.c.number, func.count(), drawn)
+        query = query.select_from(m.join(p, p.c.id == m.c.particle)).where(m.c.run == classes.run, named)
+    found = connection.execute(query.where(others).group_by(number).order_by(number))
+    return {int(k): (int(n), int(n_drawn)) for k, n, n_drawn in found}
+
+
+def positions(connection: Connection, which: Which) -> dict[str, NDArray[Any]]:
+    """Where they lie: columns ``id, micrograph, x, y, diameter_A``, ordered by micrograph and id."""
+    found = read(connection, which, ("micrograph", "x", "y", "diameter_A"))
+    order = np.argsort(found.micrograph, kind="stable")
+    return {name: getattr(found, name)[order] for name in ("id", "micrograph", "x", "y", "diameter_A")}
+
+
+def sample_scores(connection: Connection, which: Which, limit: int) -> NDArray[np.float64]:
+    """Scores (n,) float64, about ``limit`` at most, evenly taken over the ids; no NaN."""
+    p = schema.particle.c
+    scored = and_(p.score.is_not(None), condition(which))
+    last = int(connection.execute(select(func.max(p.id))).scalar_one_or_none() or 0)
+    if last < 2 * limit:
+        return np.fromiter(connection.execute(select(p.score).where(scored)).scalars(), dtype=np.float64)
+    starts = np.linspace(1, max(1, last - _SAMPLE_RUN), limit // _SAMPLE_RUN).astype(int).tolist()
+    query = select(p.score).where(p.id.between(bindparam("a"), bindparam("b")), scored)
+    found = [list(connection.execute(query, {"a": a, "b": a + _SAMPLE_RUN - 1}).scalars()) for a in starts]
+    return np.array([score for run in found for score in run], dtype=np.float64)
