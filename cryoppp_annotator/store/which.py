@@ -113,7 +113,7 @@ def count_by_class(connection: Connection, which: Which) -> dict[int, tuple[int,
     """How many are meant in each class of ``which.classes`` that has some: with those that are hidden, and without."""
     p, m, classes = schema.particle, schema.class_member, which.classes or ClassesOf()
     others = condition(replace(which, classes=None, hidden=()))
-    drawn = func.count(case((condition(Which(hidden=which.hidden)), p.c.id)))
+    drawn = func.count(case((condition(Which(hidden=which.hidden, removed=True)), p.c.id)))
     if classes.run is None:
         number, query = p.c.class_id, select(p.c.class_id, func.count(), drawn).where(_in_classes(classes))
     else:
