@@ -183,7 +183,7 @@ class Bench:
 
 
 def large(folder: Path, arguments: argparse.Namespace) -> None:
-    from cryoppp_annotator.gui.widgets.panels.classes import _SORTS
+    from cryoppp_annotator.gui.widgets.panels.class_panel import _SORTS
 
     project = big_project(folder, arguments.micrographs, arguments.picks, arguments.classes)
     bench = Bench(project)

@@ -35,11 +35,11 @@ from ..session.core.session import Session
 from .bridge import Bridge
 from .panel import Follower, followers
 from .run_on import RunOn
-from .widgets.dialogs.exporting import ExportDialog
+from .widgets.dialogs.export_dialog import ExportDialog
 from .widgets.dialogs.help import HelpDialog
-from .widgets.dialogs.importing import ImportDialog, start_import
+from .widgets.dialogs.import_dialog import ImportDialog, start_import
 from .widgets.panels.check import CheckPanel
-from .widgets.panels.classes import ClassesPanel
+from .widgets.panels.class_panel import ClassesPanel
 from .widgets.panels.history import HistoryPanel
 from .widgets.panels.jobs import JobsPanel
 from .widgets.panels.micrographs import MicrographsPanel

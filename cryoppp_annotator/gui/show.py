@@ -21,7 +21,7 @@ from ..session.core.focus import Focus
 from ..session.core.session import Session
 from ..session.pictures.denoiser import DEFAULT, parameters_of
 from ..session.pictures.display import Key, Pictures, View
-from .layers.picture import PictureLayer
+from .layers.picture_layer import PictureLayer
 from .preferences import keep_preference, preference
 from .viewport import Viewport
 from .widgets.parts.overlay import Overlay

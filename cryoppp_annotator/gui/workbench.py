@@ -26,8 +26,8 @@ from .bridge import Bridge
 from .kept import Kept
 from .keys import Keys, own_keys, with_keys, with_units
 from .layers.gestures import Gestures
-from .layers.particles import ParticlesLayer
-from .layers.picture import PictureLayer
+from .layers.particle_layer import ParticlesLayer
+from .layers.picture_layer import PictureLayer
 from .layers.styles import ColourBy, ink
 from .preferences import keep_preference, preference
 from .run_on import RunOn

@@ -37,7 +37,7 @@ from window import (
 )
 
 from cryoppp_annotator.formats.image.stacks import write_stack
-from cryoppp_annotator.gui.layers.particles import UNLIT
+from cryoppp_annotator.gui.layers.particle_layer import UNLIT
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.session.classes import decide
 
@@ -282,7 +282,7 @@ def test_a_class_opens_as_its_particles(opened):
     sure = np.linspace(0.2, 1.0, 160)[picks.class_id == 1]
     assert gallery.model.ids.tolist() == picks.id[picks.class_id == 1][np.argsort(-sure)].tolist(), "best first"
     window.until(lambda: not len(gallery.model.missing(gallery.view.rows_in_sight())))
-    from cryoppp_annotator.gui.models.class_model import TILE
+    from cryoppp_annotator.gui.models.class_table import TILE
 
     tile = gallery.model.index(0).data(TILE)
     side = tile.image.width()
@@ -358,7 +358,7 @@ def test_undo_takes_back_the_click_that_waits_for_a_second_one(opened):
 
 
 def test_pictures_of_another_diameter_that_come_late_are_not_kept(opened):
-    from cryoppp_annotator.gui.models.class_model import TILE
+    from cryoppp_annotator.gui.models.class_table import TILE
     from cryoppp_annotator.session.classes.crops import cut_crops
 
     window, gallery = opened, opened.annotator.classes.particles

@@ -15,9 +15,9 @@ from window import CTRL, button, dialog, discs, scored, write_mrc, write_star
 from cryoppp_annotator.gui.keys import keep_own_keys
 from cryoppp_annotator.gui.layers.styles import ink
 from cryoppp_annotator.gui.show import WELCOME
-from cryoppp_annotator.gui.widgets.dialogs.exporting import ExportDialog
+from cryoppp_annotator.gui.widgets.dialogs.export_dialog import ExportDialog
 from cryoppp_annotator.gui.widgets.dialogs.help import HelpDialog
-from cryoppp_annotator.gui.widgets.dialogs.importing import ImportDialog
+from cryoppp_annotator.gui.widgets.dialogs.import_dialog import ImportDialog
 from cryoppp_annotator.model.curation import Decision
 
 Key = Qt.Key

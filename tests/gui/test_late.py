@@ -37,8 +37,8 @@ from window import (
 from cryoppp_annotator import extensions
 from cryoppp_annotator.errors import EngineError
 from cryoppp_annotator.gui import app
-from cryoppp_annotator.gui.widgets.dialogs.exporting import ExportDialog
-from cryoppp_annotator.gui.widgets.dialogs.importing import ImportDialog
+from cryoppp_annotator.gui.widgets.dialogs.export_dialog import ExportDialog
+from cryoppp_annotator.gui.widgets.dialogs.import_dialog import ImportDialog
 from cryoppp_annotator.jobs.runner import JobState
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.curation import Decision

@@ -12,7 +12,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 from window import LEFT, RIGHT, Window, choose, discs, places, write_mrc
 
-from cryoppp_annotator.gui.layers.regions import inner_point
+from cryoppp_annotator.gui.layers.region_layer import inner_point
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.region import Origin, Region, holds
 from cryoppp_annotator.model.which import Which

@@ -15,8 +15,8 @@ from qtpy.QtGui import QDropEvent
 from qtpy.QtWidgets import QApplication, QDialogButtonBox, QLabel
 from window import CTRL, DIAMETER, HEIGHT, SHIFT, button, choose, dialog, discs, places, scored, write_mrc, write_star
 
-from cryoppp_annotator.gui.widgets.dialogs.exporting import ExportDialog
-from cryoppp_annotator.gui.widgets.dialogs.importing import FrameDialog, ImportDialog
+from cryoppp_annotator.gui.widgets.dialogs.export_dialog import ExportDialog
+from cryoppp_annotator.gui.widgets.dialogs.import_dialog import FrameDialog, ImportDialog
 from cryoppp_annotator.model.curation import Decision, Reason
 
 Key = Qt.Key

@@ -30,7 +30,7 @@ from ...model.curation import Decision
 from ...model.region import Region
 from ...session.core.focus import Focus
 from .corners import MARK_PX, Corners
-from .particles import ParticlesLayer
+from .particle_layer import ParticlesLayer
 
 #: A press that moved less than this many canvas pixels is a click.
 CLICK_PX = 5.0

@@ -12,7 +12,7 @@ from ....model.coordinates import Orientation
 from ....session.classes.other_programs import FrameDoubt
 from ....session.files.two_readings import Comparison
 from ...workbench import Workbench
-from .importing import FRAMES, rings_drawn
+from .import_dialog import FRAMES, rings_drawn
 
 _NAMES = {orientation: text for text, orientation in FRAMES.items() if orientation is not None}
 

@@ -26,8 +26,8 @@ from ....session.classes.browse import RunMembers, classes_of, decide_picks
 from ....session.classes.crops import cut_crops
 from ....session.core.edits import count_of
 from ...latest import Latest
-from ...models.class_model import TILE
-from ...models.member_model import MemberModel, MemberTile
+from ...models.class_table import TILE
+from ...models.member_table import MemberTable, MemberTile
 from ...workbench import Workbench
 from ..parts.class_tiles import TileDelegate, TileView, draw_frame, draw_mark, draw_picture
 
@@ -67,7 +67,7 @@ class MemberView(TileView):
     clicked_plain = Signal(QModelIndex)
     rejected = Signal(QModelIndex)
 
-    def __init__(self, model: MemberModel) -> None:
+    def __init__(self, model: MemberTable) -> None:
         super().__init__(4, 84)
         self.setItemDelegate(MemberDelegate(self))
         self.setModel(model)
@@ -122,7 +122,7 @@ class ParticleGallery(QWidget):
         self._before: dict[int, Decision] = {}
         self._clicked: tuple[int, Decision, Decision] | None = None
         self._post = _Post()
-        self.model = MemberModel()
+        self.model = MemberTable()
         self.view = MemberView(self.model)
         self._post.arrived.connect(self._on_pictures)
         self.back = QPushButton("← Classes")

@@ -34,9 +34,9 @@ from ...layers.styles import WORDS
 from ...workbench import Workbench
 from ..parts.by_class import ByClassRow
 from ..parts.calm_wheel import calm
-from ..parts.particle import ParticleBox
+from ..parts.particle_size import ParticleSizeBox
 from ..parts.propose import ProposeBox
-from ..parts.regions import RegionsBox
+from ..parts.region_box import RegionsBox
 from ..parts.threshold import ThresholdSlider
 from ..parts.view import ViewBox
 
@@ -65,7 +65,7 @@ class PickPanel(QScrollArea):
         layout = QVBoxLayout(inner)
         layout.setContentsMargins(6, 6, 6, 6)
         self.propose = ProposeBox(bench)
-        self.particle = ParticleBox(bench)
+        self.particle = ParticleSizeBox(bench)
         self.regions = RegionsBox(bench)
         self.view = ViewBox(bench)
         self.view.set_changed.connect(self._on_set)

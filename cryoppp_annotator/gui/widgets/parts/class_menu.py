@@ -20,7 +20,7 @@ from ....session.classes.other_programs import FrameDoubt, import_run
 from ....session.core.edits import count_of
 from ....session.core.step import Nothing
 from ....session.files.two_readings import Comparison, compare
-from ...models.class_model import ClassModel
+from ...models.class_table import ClassTable
 from ...workbench import Workbench
 from ..dialogs.class_frame import ClassFrameDialog
 from .class_run import RunBox
@@ -33,7 +33,7 @@ SUFFIXES = (".star", ".cs", ".mrcs", ".mrc")
 class ShownClasses(Protocol):
     """What the menu asks of the tab that it belongs to."""
 
-    model: ClassModel
+    model: ClassTable
     gallery: ClassGallery
     run: RunBox
 

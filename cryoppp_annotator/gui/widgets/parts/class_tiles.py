@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 from ....model.curation import Decision
 from ...keys import has_keyboard
 from ...layers.styles import HEX
-from ...models.class_model import TILE, ClassModel, Tile
+from ...models.class_table import TILE, ClassTable, Tile
 
 #: Tiles are dark on either theme: their pictures and the colours of decisions are made for it.
 _CARD, _TEXT, _FAINT = QColor("#16191D"), QColor("#E6E9EE"), QColor("#8B929C")
@@ -314,12 +314,12 @@ class ClassGallery(TileView):
 
     Parameters
     ----------
-    model : ClassModel
+    model : ClassTable
     """
 
     chosen_changed = Signal()
 
-    def __init__(self, model: ClassModel) -> None:
+    def __init__(self, model: ClassTable) -> None:
         super().__init__(4, 86)
         self.classes = model
         self._keep: list[int] = []

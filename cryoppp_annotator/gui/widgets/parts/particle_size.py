@@ -24,7 +24,7 @@ DIAMETER_RANGE_A = (20.0, 2000.0)
 _STEPS = 1000
 
 
-class ParticleBox(QGroupBox):
+class ParticleSizeBox(QGroupBox):
     """Diameter, pixel size and frame.
 
     Parameters

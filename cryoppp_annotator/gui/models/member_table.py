@@ -14,7 +14,7 @@ from qtpy.QtGui import QImage
 from ...model.curation import Decision
 from ...session.classes.browse import RunMembers
 from ..layers.styles import WORDS
-from .class_model import TILE, as_image
+from .class_table import TILE, as_image
 
 #: Pictures kept, 64 px each: 20 MB.
 _KEPT = 5000
@@ -30,7 +30,7 @@ class MemberTile:
     why_not: str = ""
 
 
-class MemberModel(QAbstractListModel):
+class MemberTable(QAbstractListModel):
     """Rows are picks of some classes, the surest or the least sure first."""
 
     def __init__(self) -> None:

@@ -61,7 +61,7 @@ def as_image(grey: NDArray[np.uint8]) -> QImage:
     return QImage(grey.data, w, h, w, QImage.Format.Format_Grayscale8).copy()
 
 
-class ClassModel(QAbstractListModel):
+class ClassTable(QAbstractListModel):
     """Rows are the classes of one run, in the chosen order."""
 
     def __init__(self) -> None:

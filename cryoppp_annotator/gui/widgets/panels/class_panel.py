@@ -36,7 +36,7 @@ from ....session.core.edits import count_of
 from ....session.core.session import Announcement
 from ....session.core.step import Nothing
 from ...keys import with_units
-from ...models.class_model import ClassModel
+from ...models.class_table import ClassTable
 from ...workbench import Workbench
 from ..parts.class_menu import SUFFIXES, ClassMenu
 from ..parts.class_run import RunBox
@@ -73,7 +73,7 @@ class ClassesPanel(QWidget):
         self._job: Job | None = None
         self._missed: list[Change] = []  # what was decided while a run was read
         self._threshold: float | None = None
-        self.model = ClassModel()
+        self.model = ClassTable()
         self.gallery = ClassGallery(self.model)
         self.run = RunBox(bench)
         self.particles = ParticleGallery(bench)

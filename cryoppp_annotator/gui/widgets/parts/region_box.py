@@ -34,7 +34,7 @@ from ....session.core.step import Done, Nothing
 from ....session.regions import regions
 from ...keys import has_keyboard
 from ...layers.corners import Corners
-from ...layers.regions import REASON_WORDS, RegionsLayer, letter_of, name_of
+from ...layers.region_layer import REASON_WORDS, RegionsLayer, letter_of, name_of
 from ...layers.styles import REGION_HEX
 from ...workbench import Workbench
 

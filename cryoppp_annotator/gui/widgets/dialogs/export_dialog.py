@@ -29,7 +29,7 @@ from ....session.files.as_imported import write_back
 from ....session.files.linting import ProjectFinding
 from ...latest import Latest
 from ...workbench import Workbench
-from .importing import FRAMES
+from .import_dialog import FRAMES
 
 #: Stands among the formats for each imported pick set.
 _AS_IMPORTED = "as-imported"
