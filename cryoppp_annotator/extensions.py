@@ -124,5 +124,5 @@ def window() -> Callable[..., int]:
     found = find(WINDOWS)
     if not found.items:
         why = "; ".join(f"{b.name}: {b.reason}" for b in found.broken) or "it is not installed"
-        raise EngineError(f"the window cannot start ({why}); pip install 'cryoppp-annotator[pyqt5]'")
+        raise EngineError(f"the window cannot start ({why}); pip install 'cryoppp-annotator[pyqt6]'")
     return cast("Callable[..., int]", next(iter(found.items.values())))

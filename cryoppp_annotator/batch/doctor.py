@@ -18,29 +18,15 @@ import numpy as np
 from packaging.requirements import Requirement
 
 from .. import __version__, extensions
-from ..errors import AnnotatorError
 from ..imaging.filters import fft_workers
-from ..jobs.process import run_process
 from ..model.context import JobContext
+from .display import try_display
 
 _QUIET = JobContext()
 _DISTRIBUTION = "cryoppp-annotator"
 _LEAST_FREE_GB, _LEAST_MEMORY_GB = 2.0, 4.0
 _BINDINGS = ("PyQt5", "PyQt6", "PySide6", "PySide2")
 _GROUPS = (extensions.FORMATS, extensions.PICKERS, extensions.DENOISERS, extensions.ENGINES, extensions.WINDOWS)
-#: Run in a process of its own: where a library is missing, Qt ends the whole process.
-_WINDOW = """
-from qtpy import API_NAME, QtCore
-from qtpy.QtGui import QGuiApplication, QOffscreenSurface, QOpenGLContext
-application = QGuiApplication([])
-surface = QOffscreenSurface()
-surface.create()
-context = QOpenGLContext()
-if not context.create() or not context.makeCurrent(surface):
-    raise SystemExit("no OpenGL context could be made")
-version = context.format()
-print("RESULT", API_NAME, QtCore.qVersion(), f"{version.majorVersion()}.{version.minorVersion()}", sep="|")
-"""
 
 
 class Level(StrEnum):
@@ -149,30 +135,25 @@ def _packages(_context: JobContext) -> list[Check]:
 
 
 def _window(context: JobContext) -> list[Check]:
-    """Qt and OpenGL, tried out where there is a display."""
+    """What the window needs: an image drawn and read back, where there is a display."""
     bindings = [name for name in _BINDINGS if importlib.util.find_spec(name) is not None]
     if not bindings:
-        mend = f"for the window: pip install '{_DISTRIBUTION}[pyqt5]'; the command line works without"
+        mend = f"for the window: pip install '{_DISTRIBUTION}[pyqt6]'; the command line works without"
         return [Check("Qt", Level.MISSING, "no binding is installed", mend)]
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in bindings)
         mend = "log in with a screen, or ssh -X; or xvfb-run -a cryoppp-annotator doctor"
         return [Check("Qt", Level.OK, versions), Check("OpenGL", Level.MISSING, "not tried: no display", mend)]
-    mend = (
-        "install Qt's system libraries (Debian: apt-get install libgl1 libegl1 libxkbcommon-x11-0 libxcb-cursor0 "
-        "libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 libxcb-xinerama0)"
-    )
-    try:
-        ran = run_process([sys.executable, "-c", _WINDOW], context=context)
-        _, binding, qt, gl = next(line for line in ran.output if line.startswith("RESULT")).split("|")
-    except (AnnotatorError, StopIteration, ValueError) as error:
-        context.check()
-        return [Check("Qt and OpenGL", Level.BROKEN, str(error) or "no answer", mend)]
-    good = float(gl) >= 2.1
-    return [
-        Check("Qt", Level.OK, f"{binding}, Qt {qt}"),
-        Check("OpenGL", Level.OK if good else Level.BROKEN, gl, "" if good else "napari needs 2.1: update the driver"),
-    ]
+    display = try_display()
+    context.check()
+    if not display.binding:
+        return [Check("Qt and OpenGL", Level.BROKEN, "the window cannot draw on this display", display.problem)]
+    qt = Check("Qt", Level.OK, f"{display.binding}, Qt {display.qt}")
+    if not display.works:
+        return [qt, Check("OpenGL", Level.BROKEN, display.opengl or "none", display.problem)]
+    version = display.opengl.split()[0]
+    how = f"{version} through EGL, which the window uses by itself" if display.environment else version
+    return [qt, Check("OpenGL", Level.OK, how)]
 
 
 def _plugins(_context: JobContext) -> list[Check]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import logging
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -11,6 +13,9 @@ from types import TracebackType
 
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QApplication, QWidget
+
+from ..batch import display
+from ..errors import EngineError
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +55,13 @@ def main(
     -------
     int
         Exit code: 1 where the path could not be opened and the window was to quit by itself.
+
+    Raises
+    ------
+    EngineError
+        This display cannot draw what the window draws.
     """
+    _make_drawable()
     warnings.filterwarnings("ignore", message="System theme detection")
     from napari import Viewer, run
     from napari._qt import qt_main_window
@@ -87,6 +98,25 @@ def main(
     annotator.shut_down()
     unasked.deleteLater()
     return outcome["code"]
+
+
+def _make_drawable() -> None:
+    """Try the display before Qt and OpenGL are loaded, and take EGL where only that works.
+
+    Qt ends the process where it cannot start, and napari's canvas stays black where OpenGL does not work.
+    """
+    if not sys.platform.startswith("linux") or os.environ.get("QT_QPA_PLATFORM", "xcb") not in ("xcb", "wayland"):
+        return
+    trial = display.start()
+    # meanwhile, what the window needs of napari that touches neither Qt nor OpenGL
+    importlib.import_module("napari.layers")
+    importlib.import_module("napari.components")
+    drawable = display.finish(trial)
+    if not drawable.works:
+        raise EngineError(drawable.problem)
+    if drawable.environment:
+        log.info("OpenGL through EGL: %s", drawable.renderer)
+        os.environ.update(drawable.environment)
 
 
 def set_aside() -> None:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from qtpy import sip
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtGui import QKeyEvent, QKeySequence
 from qtpy.QtWidgets import (
@@ -29,6 +28,7 @@ from qtpy.QtWidgets import (
 
 from ..session.core.commands import Command
 from ..session.core.opening import home
+from .binding import as_key_event
 
 _TYPING = (QLineEdit, QAbstractSpinBox, QTextEdit, QPlainTextEdit, QKeySequenceEdit)
 #: A key that is held comes as releases and presses on X11, not all of them marked as repeated: let go of is one
@@ -62,17 +62,6 @@ def key_text(event: QKeyEvent) -> str:
 def spelled(key: str) -> str:
     """A key as a person may write it, in Qt's portable spelling."""
     return QKeySequence(key).toString(QKeySequence.SequenceFormat.PortableText) or key
-
-
-def as_key_event(event: QEvent) -> QKeyEvent:
-    """The same event with the right Python type.
-
-    sip may hand out the wrapper of an earlier mouse event, which vispy keeps, where Qt puts a key event at the same
-    place in memory.
-    """
-    if isinstance(event, QKeyEvent):
-        return event
-    return sip.wrapinstance(sip.unwrapinstance(event), QKeyEvent)
 
 
 class Keys(QObject):

@@ -1,0 +1,35 @@
+"""What differs between Qt's Python bindings; everything else is the same through qtpy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from qtpy import API_NAME
+from qtpy.QtCore import QEvent
+from qtpy.QtGui import QKeyEvent
+
+
+def _rewrapper() -> Callable[[QEvent], QKeyEvent]:
+    """What wraps the object behind an event anew, as a key event."""
+    if API_NAME.startswith("PySide"):
+        import shiboken6 as shiboken
+
+        return lambda event: shiboken.wrapInstance(shiboken.getCppPointer(event)[0], QKeyEvent)
+    from qtpy import sip
+
+    return lambda event: sip.wrapinstance(sip.unwrapinstance(event), QKeyEvent)
+
+
+_rewrapped: Callable[[QEvent], Any] = _rewrapper()
+
+
+def as_key_event(event: QEvent) -> QKeyEvent:
+    """The same event with the right Python type.
+
+    sip may hand out the wrapper of an earlier mouse event, which vispy keeps, where Qt puts a key event at the same
+    place in memory.
+    """
+    if isinstance(event, QKeyEvent):
+        return event
+    return _rewrapped(event)
