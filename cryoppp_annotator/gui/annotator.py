@@ -34,6 +34,7 @@ from ..session.core import opening
 from ..session.core.session import Session
 from .bridge import Bridge
 from .panel import Follower, followers
+from .plain_text import PlainText
 from .run_on import RunOn
 from .widgets.dialogs.export_dialog import ExportDialog
 from .widgets.dialogs.help import HelpDialog
@@ -67,6 +68,7 @@ class Annotator(QWidget):
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__()
+        PlainText.install()
         # napari hands plugins a proxy that warns of what it has no public name for, and whose layers are proxies too
         self.viewer: Viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.bench: Workbench | None = None
@@ -100,6 +102,7 @@ class Annotator(QWidget):
         page = QWidget()
         layout = QVBoxLayout(page)
         title = QLabel("<h2>CryoPPP Annotator</h2>Label protein particles in cryo-EM micrographs.")
+        title.setTextFormat(Qt.TextFormat.RichText)
         title.setWordWrap(True)
         layout.addWidget(title)
         for text, tip, run in (
@@ -250,6 +253,7 @@ class Annotator(QWidget):
         box = QMessageBox(bench.window)
         box.setIcon(QMessageBox.Icon.Question)
         box.setWindowTitle("Where are the micrographs?")
+        box.setTextFormat(Qt.TextFormat.PlainText)
         box.setText(f"They are not in {session.data_root} any more. All picks are safe.")
         find = box.addButton("Show me the folder…", QMessageBox.ButtonRole.AcceptRole)
         box.addButton("Go on without images", QMessageBox.ButtonRole.RejectRole)

@@ -189,6 +189,12 @@ def _setting_value(value: Any) -> None:
 _NUMBER_SETTINGS = ("diameter_A", "pixel_size_A", "whole_box_px")
 _TEXT_SETTINGS = ("data_root", "polarity")
 
+
+def _path(text: str) -> None:
+    _need(all(len(part.encode("utf-8", "surrogatepass")) < 256 for part in text.split("/")), "no file has such a name")
+
+
+_PATH = Rule(_text(4096).good, "is not a path", _path)
 _ID = _whole(1)
 _SIZE = _whole(0, 2**31)
 _ANGSTROM = _or_null(_number(-1e6, 1e9))
@@ -201,7 +207,7 @@ RULES: dict[str, dict[str, Rule]] = {
     "micrograph": {
         "id": _ID,
         "name": _text(4096),
-        "path": _text(65536),
+        "path": _PATH,
         "width": _SIZE,
         "height": _SIZE,
         "header_pixel_size_A": _or_null(Rule("typeof({c}) IN ('real', 'integer')", "is no number")),
@@ -348,8 +354,7 @@ def problems_in(connection: sqlite3.Connection, *, deep: bool = False, large_tab
         if table in tables and (large_tables or table not in _LARGE):
             problems += _rows(connection, table, rules, tables[table])
     problems += _settings(connection, tables)
-    if large_tables:
-        problems += _references(connection, tables)
+    problems += _references(connection, tables) if large_tables else _strays(connection, tables)
     return problems
 
 
@@ -441,6 +446,21 @@ def _settings(connection: sqlite3.Connection, tables: dict[str, set[str]]) -> li
         if key in _TEXT_SETTINGS and (is_number or not isinstance(value, str | None)):
             problems.append(Problem("setting", int(row), str(key), "is no text"))
     return problems
+
+
+def _strays(connection: sqlite3.Connection, tables: dict[str, set[str]]) -> list[Problem]:
+    """Micrographs that particles name and that are not there; by the index, so in milliseconds."""
+    if not {"id", "micrograph"} <= tables.get("particle", set()):
+        return []
+    query = (
+        "WITH RECURSIVE named(micrograph) AS (SELECT min(micrograph) FROM particle UNION ALL "
+        "SELECT (SELECT min(micrograph) FROM particle WHERE particle.micrograph > named.micrograph) FROM named "
+        "WHERE named.micrograph IS NOT NULL) "
+        "SELECT (SELECT min(id) FROM particle WHERE particle.micrograph = named.micrograph) FROM named "
+        f"WHERE micrograph IS NOT NULL AND micrograph NOT IN (SELECT id FROM micrograph) LIMIT {MOST_LISTED}"
+    )
+    rows = [row for (row,) in connection.execute(query)]
+    return [Problem("particle", row, "micrograph", "names a micrograph that is not there") for row in rows]
 
 
 def _positive_number(value: Any) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout
 
 from ....formats.check.frame import describe
 from ....model.coordinates import Orientation
 from ....session.classes.other_programs import FrameDoubt
 from ....session.files.two_readings import Comparison
+from ...plain_text import escaped
 from ...workbench import Workbench
 from .import_dialog import FRAMES, rings_drawn
 
@@ -38,9 +40,10 @@ class ClassFrameDialog(QDialog):
         plan, n = doubt.plan, doubt.plan.file.n_picks
         self.setWindowTitle("Where are the particles?")
         message = QLabel(
-            f"<b>{plan.file.path.name}</b> is {plan.file.format}, whose frame is {describe(plan.declared)}. "
+            f"<b>{escaped(plan.file.path.name)}</b> is {plan.file.format}, whose frame is {describe(plan.declared)}. "
             f"{self._contradiction()} Which is right? Nothing is imported until you choose."
         )
+        message.setTextFormat(Qt.TextFormat.RichText)
         message.setWordWrap(True)
         layout = QVBoxLayout(self)
         layout.addWidget(message)

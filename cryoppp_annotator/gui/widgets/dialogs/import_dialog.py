@@ -41,6 +41,7 @@ from ....session.files import importing
 from ....session.files.two_readings import Comparison, compare
 from ...keys import with_units
 from ...latest import Latest
+from ...plain_text import escaped
 from ...workbench import Workbench
 
 AUTO = "recognise it"
@@ -404,10 +405,11 @@ class FrameDialog(QDialog):
         self._bench, self._plan, self._on_chosen = bench, plan, on_chosen
         self.setWindowTitle("Where are the particles?")
         message = QLabel(
-            f"<b>{plan.file.path.name}</b> is {plan.file.format}, whose frame is {describe(plan.declared)}. The image "
-            f"says {plan.verdict}, by {plan.verdict.margin_se:.0f} standard errors. In which picture do the rings hold "
-            "particles? Nothing is imported until you choose."
+            f"<b>{escaped(plan.file.path.name)}</b> is {plan.file.format}, whose frame is {describe(plan.declared)}. "
+            f"The image says {plan.verdict}, by {plan.verdict.margin_se:.0f} standard errors. In which picture do the "
+            "rings hold particles? Nothing is imported until you choose."
         )
+        message.setTextFormat(Qt.TextFormat.RichText)
         message.setWordWrap(True)
         pictures = QHBoxLayout()
         self.image = QPushButton(f"As the image says: {plan.verdict}")

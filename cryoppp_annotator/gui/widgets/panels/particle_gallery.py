@@ -129,6 +129,7 @@ class ParticleGallery(QWidget):
         bench.keep_keyed(self.back.setToolTip, "Back to the classes ({select-none})")
         bench.on_rekeyed.append(self._show_title)
         self.title = QLabel()
+        self.title.setTextFormat(Qt.TextFormat.RichText)
         self.order = QComboBox()
         self.order.addItems([_BEST, _WORST])
         self.order.setToolTip(
