@@ -12,7 +12,7 @@ from qtpy.QtGui import QHelpEvent
 from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QLabel, QTableView, QToolTip
 from window import write_star
 
-from cryoppp_annotator.gui.widgets.dialogs.importing import ImportDialog
+from cryoppp_annotator.gui.widgets.dialogs.import_dialog import ImportDialog
 from cryoppp_annotator.session.core import opening
 from cryoppp_annotator.store.store import DATABASE_NAME
 
