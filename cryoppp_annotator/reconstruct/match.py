@@ -280,8 +280,8 @@ class _Table:
         highest = score.max(axis=0)
         shift = highest.argmax(axis=2)
         best = np.take_along_axis(highest, shift[..., None], axis=2)[..., 0]
-        at_shift = np.take_along_axis(score, np.broadcast_to(shift[None, ..., None], (n_turns, *shift.shape, 1)), axis=3)
-        turn = at_shift[..., 0].argmax(axis=0)
+        flat_score = score.reshape(n_turns, -1)
+        turn = flat_score[:, (np.arange(shift.size) * n_shifts + shift.ravel())].argmax(axis=0).reshape(shift.shape)
         score -= best[None, :, :, None]
-        total = np.exp(score, out=score).sum(axis=(0, 3))
+        total = np.exp(score, out=score).sum(axis=0).sum(axis=2)
         return best + np.log(total), best, turn * n_shifts + shift

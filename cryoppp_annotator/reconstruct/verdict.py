@@ -32,11 +32,11 @@ from .spectra import first_spectra, learn, posterior
 _QUIET = JobContext()
 _MIN_PARTICLES = 10
 #: Images from which the spectra are learned.
-_LEARN = 500
+_LEARN = 300
 #: Images of one piece: what is held of a larger stack at once.
 _PIECE = 1024
 #: Pixel sizes tried for the map, as factors.
-_SCALES = (0.8, 0.85, 0.9, 0.94, 0.97, 1.0, 1.03, 1.06, 1.1, 1.17, 1.25)
+_SCALES = (0.8, 0.87, 0.93, 1.0, 1.07, 1.15, 1.25)
 #: A pose is *confident* where its expected error is below this, degrees.
 CONFIDENT_DEG = 15.0
 #: Share of the view prior that stays even over all views.
@@ -213,7 +213,7 @@ class _Run:
             self._find_scale(wide, coarse)
         references = self._project(coarse)
         start = self._first(wide)
-        learned, _ = learn(wide, references, start, 3, self.rng, context=self.context)
+        learned, _ = learn(wide, references, start, 2, self.rng, context=self.context)
         full = _extended(learned, start)
         self.references = self._project(self.level)
         learned, matches = learn(wide, self.references, full, 1, self.rng, context=self.context)
@@ -234,7 +234,7 @@ class _Run:
 
     def _find_scale(self, wide: PolarBoxes, coarse: Level) -> None:
         """Other pixel sizes and the opposite contrast, by the evidence of all images together."""
-        some = wide.take(np.arange(min(len(wide), 200)))
+        some = wide.take(np.arange(min(len(wide), 120)))
         original = self.source
         totals = {}
         for scale in _SCALES:
