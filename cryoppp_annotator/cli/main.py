@@ -39,6 +39,8 @@ from . import (
     recover,
     simulate,
     status,
+    verdict,
+    volume,
 )
 from .options import spread
 
@@ -71,6 +73,8 @@ for _name, _module, _function in (
     ("classify", classify, classify.classify),
     ("import-classes", import_classes, import_classes.import_classes),
     ("export-classes", export_classes, export_classes.export_classes),
+    ("verdict", verdict, verdict.verdict),
+    ("volume", volume, volume.volume),
     ("simulate", simulate, simulate.simulate),
     ("recover", recover, recover.recover),
 ):

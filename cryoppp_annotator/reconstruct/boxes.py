@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -37,7 +37,7 @@ class Stack:
     images: Any
     pixel_size_A: float
     defocus: NDArray[np.float64]
-    optics: Optics = Optics()
+    optics: Optics = field(default_factory=Optics)
 
     def __len__(self) -> int:
         return len(self.images)

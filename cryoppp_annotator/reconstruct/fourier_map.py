@@ -56,7 +56,8 @@ class FourierMap:
         corner = (index[:, 2] * side + index[:, 1]) * side + index[:, 0]
         flat = self.values.reshape(-1)
         low, high = (
-            (flat[at] * (1 - x) + flat[at + 1] * x) * (1 - y) + (flat[at + side] * (1 - x) + flat[at + side + 1] * x) * y
+            (flat[at] * (1 - x) + flat[at + 1] * x) * (1 - y)
+            + (flat[at + side] * (1 - x) + flat[at + side + 1] * x) * y
             for at in (corner, corner + side * side)
         )
         return np.asarray((low * (1 - z) + high * z) * inside, np.complex64)
@@ -172,9 +173,7 @@ def mirrored(orders: NDArray[np.complex64]) -> NDArray[np.complex64]:
     return np.asarray(np.conj(orders) * sign[:, None, None], np.complex64)
 
 
-def project(
-    source: FourierMap, angles_deg: NDArray[np.float64], box: int, pixel_size_A: float
-) -> NDArray[np.float32]:
+def project(source: FourierMap, angles_deg: NDArray[np.float64], box: int, pixel_size_A: float) -> NDArray[np.float32]:
     """Projections as images, (n, box, box) float32, yx, of RELION's rot, tilt, psi (n, 3), degrees."""
     at = (np.arange(box) - box // 2) / (box * pixel_size_A)
     plane = np.stack(np.meshgrid(at, at, indexing="xy"), axis=-1).reshape(-1, 2)

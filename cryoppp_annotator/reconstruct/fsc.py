@@ -1,4 +1,4 @@
-"""Fourier shell correlation of half maps: resolution, what the mask adds to it, and what the reference cannot explain."""
+"""Fourier shell correlation of half maps: resolution, what the mask adds, what the reference cannot explain."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .fourier_map import centred_fft, centred_ifft, sphere
 THRESHOLD = 0.143
 #: Phases are randomised from where the masked correlation first falls below this.
 _RANDOM_FROM = 0.8
-#: Shells between the reference's band and the first that counts as outside: the mask smears a shell over its neighbours.
+#: Shells between the reference's band and the first that counts as outside: the mask smears shells over neighbours.
 GUARD = 2
 #: Sum over shells in units of its standard error, from which there is structure.
 SIGNIFICANT = 5.0
@@ -52,7 +52,7 @@ def shell_index(side: int) -> NDArray[np.intp]:
     """Shell of each voxel of a centred transform, (side, side, side) intp."""
     at = np.arange(side) - side // 2
     square = at * at
-    return np.rint(np.sqrt(square[:, None, None] + square[:, None] + square)).astype(np.intp)
+    return np.asarray(np.rint(np.sqrt(square[:, None, None] + square[:, None] + square)), np.intp)
 
 
 def correlate(a: NDArray[np.complex64], b: NDArray[np.complex64]) -> NDArray[np.float64]:
@@ -117,7 +117,7 @@ def compare_halves(
     unmasked = correlate(centred_fft(half1 * ball), centred_fft(half2 * ball))
     period = side * pixel_size_A / np.maximum(np.arange(side // 2), 1e-9)
     rough = crossing(unmasked, period, 0.5)
-    mask = particle_mask((half1 + half2) / 2, pixel_size_A, min(rough, side * pixel_size_A / 4))
+    mask = particle_mask(np.asarray((half1 + half2) / 2, np.float32), pixel_size_A, min(rough, side * pixel_size_A / 4))
     masked = correlate(centred_fft(half1 * mask), centred_fft(half2 * mask))
     below = np.flatnonzero(masked < _RANDOM_FROM)
     first = int(below[0]) if len(below) else len(masked)

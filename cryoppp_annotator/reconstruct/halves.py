@@ -89,13 +89,14 @@ class Accumulator:
         added = per_shell[np.minimum(shell, len(per_shell) - 1)]
         values = np.where(inside, self.numerator / (self.weight + added + _TINY), 0.0)
         full = centred_ifft(values.astype(np.complex64))
-        return np.asarray(resized(full, self.box)) / spread_correction(self.box, len(self.weight))
+        corrected = np.asarray(resized(full, self.box)) / spread_correction(self.box, len(self.weight))
+        return np.asarray(corrected, np.float32)
 
     def shells(self) -> NDArray[np.intp]:
         """Ring of each sample, (p, p, p) intp."""
         at = (np.arange(len(self.weight)) - len(self.weight) // 2) * (self.box / len(self.weight))
         square = at * at
-        return np.rint(np.sqrt(square[:, None, None] + square[:, None] + square)).astype(np.intp)
+        return np.asarray(np.rint(np.sqrt(square[:, None, None] + square[:, None] + square)), np.intp)
 
     def mean_weight(self) -> NDArray[np.float64]:
         """Mean squared CTF of a sample on each ring, (box // 2 + 1,)."""

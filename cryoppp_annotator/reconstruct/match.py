@@ -163,9 +163,7 @@ def level_grid(box: int, rings: int) -> PolarGrid:
     return PolarGrid(box, rings, angles_needed(rings, box, OBJECT * box))
 
 
-def projections(
-    source: FourierMap, level: Level, box: int, pixel_size_A: float, symmetry: str = "C1"
-) -> Projections:
+def projections(source: FourierMap, level: Level, box: int, pixel_size_A: float, symmetry: str = "C1") -> Projections:
     """Project a map from all views of one asymmetric unit."""
     grid = level_grid(box, level.rings)
     views = poses.views(level.spacing_deg, symmetry, mirrored=True)
@@ -220,8 +218,8 @@ def search(
         for start in range(0, n, step):
             context.check()
             rows = slice(start, min(n, start + step))
-            image = boxes.orders[:n_orders, rows, :rings]
-            image = np.concatenate([image.real, image.imag], axis=2)
+            part_orders = boxes.orders[:n_orders, rows, :rings]
+            image = np.concatenate([part_orders.real, part_orders.imag], axis=2)
             found = table.compare(image, of_real, of_imag, n_shifts)
             by_view[rows, part], peak[rows, part] = found[0] + known[rows, part], found[1] + known[rows, part]
             place[rows, part] = found[2]

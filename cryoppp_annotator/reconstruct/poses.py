@@ -24,7 +24,7 @@ def to_matrix(angles_deg: NDArray[np.float64]) -> NDArray[np.float64]:
         [-sg * cb * ca - cg * sa, -sg * cb * sa + cg * ca, sg * sb],
         [sb * ca, sb * sa, cb],
     ]
-    return np.ascontiguousarray(np.moveaxis(np.array(rows), 2, 0))
+    return np.asarray(np.moveaxis(np.array(rows), 2, 0), order="C")
 
 
 def to_angles(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -35,7 +35,7 @@ def to_angles(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
     pole = sine < 1e-7
     rot = np.where(pole, np.arctan2(m[:, 0, 1] * np.sign(m[:, 2, 2]), m[:, 1, 1]), np.arctan2(m[:, 2, 1], m[:, 2, 0]))
     psi = np.where(pole, 0.0, np.arctan2(m[:, 1, 2], -m[:, 0, 2]))
-    return np.rad2deg(np.stack([rot, tilt, psi], axis=1))
+    return np.asarray(np.rad2deg(np.stack([rot, tilt, psi], axis=1)))
 
 
 def turned(vectors_rad: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -68,7 +68,7 @@ def views(spacing_deg: float, name: str = "C1", *, mirrored: bool = False) -> ND
     kept = symmetry.in_unit(directions, name, mirrored=mirrored)
     if not kept.any():
         kept[np.argmax(directions @ np.array([0.27, 0.11, 0.96]))] = True
-    return np.rad2deg(np.stack([rot[kept], np.arccos(z[kept])], axis=1))
+    return np.asarray(np.rad2deg(np.stack([rot[kept], np.arccos(z[kept])], axis=1)))
 
 
 def directions(matrices: NDArray[np.float64]) -> NDArray[np.float64]:

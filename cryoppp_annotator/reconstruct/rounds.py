@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from ..imaging.polar import ring_power
 from ..model.context import JobContext
 from .boxes import Stack, degrees_of_freedom, half_plane, normalised, plane_ctf, plane_values, polar_boxes
-from .fourier_map import FourierMap, prepare_map, sphere
+from .fourier_map import FourierMap, prepare_map, resized, sphere
 from .fsc import Beyond, ShellCorrelation, beyond_reference, compare_halves
 from .halves import Accumulator, accumulate, lowpass
 from .local import Data, refine
@@ -41,10 +41,13 @@ class VolumeOptions:
         Poses of an image that go into the maps.
     """
 
-    match: MatchOptions = MatchOptions()
+    match: MatchOptions = field(default_factory=MatchOptions)
     lowpass_A: float = 40.0
     local_rounds: int = 3
     modes: int = 2
+
+
+_USUAL = VolumeOptions()
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +103,7 @@ def reconstruct(
     stack: Stack,
     volume: NDArray[np.generic],
     map_pixel_A: float,
-    options: VolumeOptions = VolumeOptions(),
+    options: VolumeOptions = _USUAL,
     *,
     on_map: Callable[[NDArray[np.float32], float], None] | None = None,
     context: JobContext = _QUIET,
@@ -208,16 +211,14 @@ class _Rounds:
         agreed = side / correlation.resolution_A
         return int(min(max(agreed * 1.15 + 3, self.band + 3), self.stack.box // 2 - 1))
 
-    def _references(
-        self, halves: list[Accumulator], correlation: ShellCorrelation
-    ) -> list[NDArray[np.float32]]:
+    def _references(self, halves: list[Accumulator], correlation: ShellCorrelation) -> list[NDArray[np.float32]]:
         """A Wiener-filtered map of each half; within the band of the first reference both have the same."""
         own = [_wiener(half, correlation.corrected, 1.0) for half in halves]
-        together = lowpass((own[0] + own[1]) / 2, self.stack.pixel_size_A, self.options.lowpass_A)
+        together = lowpass(
+            np.asarray((own[0] + own[1]) / 2, np.float32), self.stack.pixel_size_A, self.options.lowpass_A
+        )
         ball = sphere(self.stack.box, self.stack.box / 2 - 2, 4.0)
-        return [
-            (one - lowpass(one, self.stack.pixel_size_A, self.options.lowpass_A) + together) * ball for one in own
-        ]
+        return [(one - lowpass(one, self.stack.pixel_size_A, self.options.lowpass_A) + together) * ball for one in own]
 
     def _search_again(self, halves: list[Accumulator], correlation: ShellCorrelation) -> Verdicts:
         """All views once more, each half with its own map."""
@@ -274,7 +275,6 @@ class _Rounds:
         boxes, good = polar_boxes(
             self.stack.take(rows), level_grid(self.stack.box, rings), self.options.match.mask_radius
         )
-        _ = ring_power
         return np.asarray(boxes.power[good].mean(axis=0), np.float32)
 
 
@@ -297,8 +297,6 @@ def _joined(halves: list[Accumulator], correlation: ShellCorrelation) -> NDArray
 
 def _lowpassed(volume: NDArray[np.generic], pixel_size_A: float, limit_A: float) -> NDArray[np.float32]:
     """A cube of the reference, without what is finer than the limit."""
-    from .fourier_map import resized
-
     real = np.asarray(volume, np.float32)
     if real.ndim != 3 or not np.isfinite(real).all():
         return real  # the search says what is wrong with it
@@ -310,7 +308,7 @@ def _merged(found: list[Verdicts], half: NDArray[np.int8]) -> Verdicts:
     """Verdicts of both halves, in the order of the stack."""
     rows = [np.flatnonzero(half == which) for which in (0, 1)]
     order = np.argsort(np.concatenate(rows))
-    arrays = {
+    arrays: dict[str, Any] = {
         name: np.concatenate([getattr(one, name) for one in found])[order]
         for name in ("log_odds", "evidence", "other", "matrices", "shifts", "weights", "error_deg")
     }

@@ -23,9 +23,7 @@ def floored(noise: NDArray[np.float64]) -> NDArray[np.float32]:
     return np.asarray(np.maximum(noise, max(1e-6, _NOISE_FLOOR * float(noise[1:].max(initial=0.0)))), np.float32)
 
 
-def first_spectra(
-    power: NDArray[np.float32], ctf2: NDArray[np.float32], map_power: NDArray[np.float32]
-) -> Spectra:
+def first_spectra(power: NDArray[np.float32], ctf2: NDArray[np.float32], map_power: NDArray[np.float32]) -> Spectra:
     """A start: noise as in the outermost rings or as the ring's whole power, the rest signal.
 
     Parameters

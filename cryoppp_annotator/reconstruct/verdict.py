@@ -24,7 +24,7 @@ from .boxes import (
     plane_values,
     polar_boxes,
 )
-from .fourier_map import FourierMap, prepare_map
+from .fourier_map import FourierMap, polar_slices, prepare_map
 from .local import Data, Refined, model_values, refine
 from .match import Level, Matches, PolarBoxes, Projections, Spectra, level_grid, projections, search
 from .spectra import first_spectra, learn, posterior
@@ -72,6 +72,9 @@ class MatchOptions:
     modes: int = 3
     mask_radius: float = MASK
     check_scale: bool = True
+
+
+_USUAL = MatchOptions()
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,8 +130,8 @@ class Verdicts:
     @property
     def probability(self) -> NDArray[np.float64]:
         """That each is the particle, (n,); 0 where the image could not be used."""
-        odds = np.nan_to_num(self.log_odds.astype(np.float64), nan=-np.inf)
-        return np.asarray(1.0 / (1.0 + np.exp(-np.clip(odds, -700.0, 700.0))))
+        odds = np.clip(np.nan_to_num(self.log_odds.astype(np.float64)), -700.0, 700.0)
+        return np.where(np.isfinite(self.log_odds), 1.0 / (1.0 + np.exp(-odds)), 0.0)
 
     @property
     def angles_deg(self) -> NDArray[np.float64]:
@@ -140,7 +143,7 @@ def judge(
     stack: Stack,
     volume: NDArray[np.generic],
     map_pixel_A: float,
-    options: MatchOptions = MatchOptions(),
+    options: MatchOptions = _USUAL,
     *,
     on_results: Callable[[NDArray[np.intp], NDArray[np.float32]], None] | None = None,
     context: JobContext = _QUIET,
@@ -220,14 +223,10 @@ class _Run:
         self.spectra = self._fine_spectra(part, wide, matches, _extended(learned, full))
 
     def _project(self, level: Level, source: FourierMap | None = None) -> Projections:
-        return projections(
-            source or self.source, level, self.stack.box, self.stack.pixel_size_A, self.options.symmetry
-        )
+        return projections(source or self.source, level, self.stack.box, self.stack.pixel_size_A, self.options.symmetry)
 
     def _first(self, wide: PolarBoxes) -> Spectra:
         views = poses.to_matrix(np.concatenate([poses.views(40.0), np.zeros((len(poses.views(40.0)), 1))], axis=1))
-        from .fourier_map import polar_slices
-
         power = ring_power(polar_slices(self.source, views, wide.grid, self.stack.pixel_size_A)).mean(axis=0)
         start = first_spectra(wide.power, wide.ctf2, power)
         return replace(start, gain=-start.gain) if self.inverted else start

@@ -1,0 +1,105 @@
+"""A verdict for each pick against a known map, from files to files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..formats.atomic import write_text
+from ..formats.table.star import format_star
+from ..model.context import JobContext
+from ..reconstruct.verdict import CONFIDENT_DEG, MatchOptions, Verdicts, judge
+from ..reconstruct.views import ViewSpread, spread_of
+from .boxes import load_boxes, load_map, posed_table
+from .extract import ExtractOptions
+
+_QUIET = JobContext()
+_USUAL = MatchOptions()
+
+
+@dataclass(frozen=True, eq=False)
+class VerdictReport:
+    """What a run found and wrote.
+
+    Attributes
+    ----------
+    verdicts : Verdicts
+    star : Path
+        Every box with its pose and ``cryopppVerdict``.
+    picks, particles, confident : int
+        Boxes; those with log odds above 0; of these those with a pose known to 15 degrees.
+    spread : ViewSpread
+        Of the particles' views.
+    seconds : float
+    notes : tuple of str
+    """
+
+    verdicts: Verdicts
+    star: Path
+    picks: int
+    particles: int
+    confident: int
+    spread: ViewSpread
+    seconds: float
+    notes: tuple[str, ...]
+
+
+def verdict_files(
+    sources: Sequence[Path],
+    map_path: Path,
+    out: Path,
+    options: MatchOptions = _USUAL,
+    *,
+    map_pixel_A: float | None = None,
+    extract_options: ExtractOptions | None = None,
+    pixel_size_A: float | None = None,
+    use_ctf: bool = True,
+    context: JobContext = _QUIET,
+) -> VerdictReport:
+    """Match the boxes of a stack, or of picks that are cut first, with a map; write ``out / "particles.star"``.
+
+    Parameters
+    ----------
+    sources : sequence of Path
+        One stack or STAR with images; or, with ``extract_options``, coordinate files.
+    map_path : Path
+        An MRC volume of any box and pixel size.
+    out : Path
+    options : MatchOptions
+    map_pixel_A : float, optional
+        Instead of what the map's header says.
+    extract_options : ExtractOptions, optional
+    pixel_size_A : float, optional
+        Of the stack, instead of what its files say.
+    use_ctf : bool
+    context : JobContext
+
+    Raises
+    ------
+    FormatError, EngineError, Refused, Cancelled
+    """
+    started = time.monotonic()
+    volume, map_pixel = load_map(map_path, map_pixel_A)
+    boxes = load_boxes(
+        sources, out, extract_options=extract_options, pixel_size_A=pixel_size_A, use_ctf=use_ctf, context=context
+    )
+    options = replace(options, mask_radius=boxes.mask_radius)
+    found = judge(boxes.stack, volume, map_pixel, options, context=context)
+    rows = np.arange(len(boxes.stack))
+    tables = posed_table(boxes, rows, found.matrices[:, 0], found.shifts[:, 0])
+    column = tables[1][1]
+    odds = np.where(np.isfinite(found.log_odds), found.log_odds, -999.0)
+    column["cryopppVerdict"] = [f"{value:.4f}" for value in odds]
+    column["cryopppPoseErrorDeg"] = [f"{value:.2f}" for value in found.error_deg]
+    star = write_text(out / "particles.star", format_star(tables, version="30001"))
+    particle = found.probability > 0.5
+    confident = particle & (found.error_deg < CONFIDENT_DEG)
+    spread = spread_of(found.matrices[particle, 0], options.symmetry)
+    return VerdictReport(
+        found, star, len(rows), int(particle.sum()), int(confident.sum()), spread, time.monotonic() - started,
+        boxes.notes + found.notes,
+    )  # fmt: skip

@@ -1,0 +1,157 @@
+"""Half maps from picks, with or without a reference, from files to files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import EngineError, Refused
+from ..formats.atomic import write_text
+from ..formats.image.volumes import write_volume
+from ..formats.table.star import format_star
+from ..model.context import JobContext
+from ..reconstruct.rounds import Volume, VolumeOptions, reconstruct
+from .boxes import Boxes, load_boxes, load_map, posed_table
+from .extract import ExtractOptions
+
+_QUIET = JobContext()
+_USUAL = VolumeOptions()
+_LEAST_PICKS = 40
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeReport:
+    """What a run made and wrote.
+
+    Attributes
+    ----------
+    volume : Volume
+    files : tuple of Path
+        ``half1.mrc half2.mrc map.mrc mask.mrc fsc.csv fsc.star particles.star``.
+    used : int
+        Boxes in the maps: those that are rather a particle than not.
+    picks : int
+    seconds : float
+    notes : tuple of str
+    """
+
+    volume: Volume
+    files: tuple[Path, ...]
+    used: int
+    picks: int
+    seconds: float
+    notes: tuple[str, ...]
+
+
+def volume_files(
+    sources: Sequence[Path],
+    out: Path,
+    options: VolumeOptions = _USUAL,
+    *,
+    map_path: Path | None = None,
+    map_pixel_A: float | None = None,
+    extract_options: ExtractOptions | None = None,
+    side_px: int = 64,
+    pixel_size_A: float | None = None,
+    use_ctf: bool = True,
+    context: JobContext = _QUIET,
+) -> VolumeReport:
+    """Make half maps of a stack, or of picks that are cut first.
+
+    Parameters
+    ----------
+    sources : sequence of Path
+        One stack or STAR with images; or, with ``extract_options``, coordinate files.
+    out : Path
+    options : VolumeOptions
+    map_path : Path, optional
+        The reference, of which nothing finer than the low-pass is used; without it one is made from the boxes.
+    map_pixel_A : float, optional
+        Instead of what the map's header says.
+    extract_options : ExtractOptions, optional
+    side_px : int
+        Larger boxes are Fourier-cropped to this, px.
+    pixel_size_A : float, optional
+        Of the stack, instead of what its files say.
+    use_ctf : bool
+    context : JobContext
+
+    Raises
+    ------
+    FormatError, EngineError, Refused, Cancelled
+    """
+    started = time.monotonic()
+    reference = None if map_path is None else load_map(map_path, map_pixel_A)
+    boxes = load_boxes(
+        sources, out, extract_options=extract_options, side_px=side_px, pixel_size_A=pixel_size_A, use_ctf=use_ctf,
+        context=context,
+    )  # fmt: skip
+    if len(boxes.stack) < _LEAST_PICKS:
+        raise EngineError(f"{len(boxes.stack)} boxes are too few for a map; {_LEAST_PICKS} are needed")
+    options = replace(options, match=replace(options.match, mask_radius=boxes.mask_radius))
+    files: list[Path] = []
+    notes = list(boxes.notes)
+    if reference is None:
+        raise Refused("give a reference (--map)")
+    volume = reconstruct(boxes.stack, reference[0], reference[1], options, context=context)
+    notes += volume.notes
+    notes.append("images of an untilted specimen do not tell the hand of a map")
+    files += _write(out, boxes, volume)
+    used = int((volume.verdicts.probability > 0.5).sum())
+    if used < len(boxes.stack):
+        notes.append(f"{len(boxes.stack) - used:,} of {len(boxes.stack):,} boxes are rather no particle; left out")
+    return VolumeReport(volume, tuple(files), used, len(boxes.stack), time.monotonic() - started, tuple(notes))
+
+
+def _write(out: Path, boxes: Boxes, volume: Volume) -> list[Path]:
+    pixel = volume.pixel_size_A
+    files = [
+        write_volume(out / name, array, pixel)
+        for name, array in (
+            ("half1.mrc", volume.half1), ("half2.mrc", volume.half2), ("map.mrc", volume.mean),
+            ("mask.mrc", volume.correlation.mask),
+        )
+    ]  # fmt: skip
+    files.append(write_text(out / "fsc.csv", fsc_csv(volume)))
+    files.append(write_text(out / "fsc.star", fsc_star(volume)))
+    found = volume.verdicts
+    rows = np.flatnonzero(found.probability > 0.5)
+    tables = posed_table(boxes, rows, found.matrices[rows, 0], found.shifts[rows, 0])
+    column = tables[1][1]
+    column["rlnRandomSubset"] = [str(which + 1) for which in volume.half[rows]]
+    column["cryopppVerdict"] = [f"{value:.4f}" for value in found.log_odds[rows]]
+    column["cryopppPoseErrorDeg"] = [f"{value:.2f}" for value in found.error_deg[rows]]
+    files.append(write_text(out / "particles.star", format_star(tables, version="30001")))
+    return files
+
+
+def fsc_csv(volume: Volume) -> str:
+    """The curves as a table: shell, period in A, and the four correlations."""
+    curve = volume.correlation
+    lines = ["shell,period_A,fsc,fsc_unmasked,fsc_masked,fsc_random"]
+    for shell in range(1, len(curve.period_A)):
+        values = (curve.corrected[shell], curve.unmasked[shell], curve.masked[shell], curve.random[shell])
+        lines.append(f"{shell},{curve.period_A[shell]:.4f}," + ",".join(f"{value:.5f}" for value in values))
+    return "\n".join(lines) + "\n"
+
+
+def fsc_star(volume: Volume) -> str:
+    """The curves as RELION's post-processing writes them."""
+    curve = volume.correlation
+    shells = range(1, len(curve.period_A))
+    columns = {
+        "rlnSpectralIndex": [str(shell) for shell in shells],
+        "rlnResolution": [f"{1.0 / curve.period_A[shell]:.6f}" for shell in shells],
+        "rlnAngstromResolution": [f"{curve.period_A[shell]:.4f}" for shell in shells],
+        "rlnFourierShellCorrelationCorrected": [f"{curve.corrected[shell]:.5f}" for shell in shells],
+        "rlnFourierShellCorrelationUnmaskedMaps": [f"{curve.unmasked[shell]:.5f}" for shell in shells],
+        "rlnFourierShellCorrelationMaskedMaps": [f"{curve.masked[shell]:.5f}" for shell in shells],
+        "rlnCorrectedFourierShellCorrelationPhaseRandomizedMaskedMaps": [
+            f"{curve.random[shell]:.5f}" for shell in shells
+        ],
+    }
+    return format_star([("fsc", columns)], version="30001")

@@ -1,0 +1,135 @@
+"""``verdict``: each pick against a known map."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import Frame, JsonOption, PixelSizeOption, parse_diameter
+
+if TYPE_CHECKING:
+    from ..batch.extract import ExtractOptions
+    from ..batch.verdict import VerdictReport
+    from ..model.context import JobContext
+
+EXAMPLE = """  cryoppp-annotator verdict particles.star --map emd_1234.mrc -o verdict --json
+  cryoppp-annotator verdict picks/ --micrographs data/micrographs --map map.mrc -o verdict --symmetry D2"""
+
+SourcesArgument = Annotated[
+    list[Path],
+    typer.Argument(metavar="STACK|PICKS...", help="A .mrcs, a STAR with images, or coordinate files."),
+]
+OutOption = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder to write into; it is made.")]
+SymmetryOption = Annotated[
+    str, typer.Option("--symmetry", metavar="NAME", help="C1, Cn, Dn, T, O or I, in RELION's orientation.")
+]
+MapPixelOption = Annotated[
+    float | None,
+    typer.Option("--map-pixel-size", metavar="A", min=0.01, help="Of the map, instead of what its header says."),
+]
+MicrographsOption = Annotated[
+    str | None, typer.Option("--micrographs", metavar="DIR|GLOB", help="Cut the picks from these first.")
+]
+DiameterOption = Annotated[
+    str | None, typer.Option("--diameter", metavar="A", help="For picks without one: 191 (angstrom).")
+]
+BoxOption = Annotated[
+    int | None, typer.Option("--box-size", metavar="PX", min=16, help="Micrograph px; 1.5 diameters by default.")
+]
+WhiteOption = Annotated[bool, typer.Option("--white", help="Particles are already white in the micrographs.")]
+CtfOption = Annotated[bool, typer.Option("--ctf/--no-ctf", help="Use the defocus where it is known.")]
+FrameOption = Annotated[Frame, typer.Option("--frame", help="How the axes of the picks lie.")]
+SeedOption = Annotated[int, typer.Option("--seed", help="The same seed gives the same result.")]
+
+
+def verdict(
+    sources: SourcesArgument,
+    map_: Annotated[Path, typer.Option("--map", metavar="MRC", help="The known map, any box and pixel size.")],
+    out: OutOption,
+    symmetry: SymmetryOption = "C1",
+    micrographs: MicrographsOption = None,
+    map_pixel_size: MapPixelOption = None,
+    diameter: DiameterOption = None,
+    box_size: BoxOption = None,
+    white: WhiteOption = False,
+    ctf: CtfOption = True,
+    frame: FrameOption = Frame.AUTO,
+    pixel_size: PixelSizeOption = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Match each pick with a map: is it the particle, in which pose, and how sure is that?
+
+    Writes particles.star with rlnAngleRot/Tilt/Psi, rlnOriginXAngst/YAngst and cryopppVerdict (log odds that it is the
+    particle). Particles of a stack must be white, as RELION's are. A map with another pixel size than its header says,
+    or of the opposite contrast, is noticed and said; its hand cannot be told from an untilted specimen.
+    """
+    from dataclasses import replace
+
+    from ..batch.verdict import verdict_files
+    from ..reconstruct.verdict import MatchOptions
+    from .progress import run_job
+
+    options = extract_options_of(micrographs, box_size, white, frame, pixel_size, diameter)
+
+    def work(context: JobContext) -> VerdictReport:
+        return verdict_files(
+            sources, map_, out, MatchOptions(symmetry), map_pixel_A=map_pixel_size, extract_options=options,
+            pixel_size_A=pixel_size if options is None else None, use_ctf=ctf, context=replace(context, seed=seed),
+        )  # fmt: skip
+
+    report = run_job(work, title="Matching with the map")
+    for note in report.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if as_json:
+        typer.echo(json.dumps(as_dict(report), indent=2))
+        return
+    share = 100.0 * report.particles / max(1, report.picks)
+    typer.echo(
+        f"{report.particles:,} of {report.picks:,} picks ({share:.0f} %) are rather the particle than not, "
+        f"{report.confident:,} with a pose known to 15 degrees; evenness of views {report.spread.sampling:.2f} "
+        f"({report.seconds:.1f} s, {report.star})"
+    )
+
+
+def as_dict(report: VerdictReport) -> dict[str, object]:
+    """What ``--json`` prints."""
+    return {
+        "picks": report.picks,
+        "particles": report.particles,
+        "junk_share": round(1.0 - report.particles / max(1, report.picks), 4),
+        "confident": report.confident,
+        "views": {
+            "evenness": round(report.spread.sampling, 4),
+            "emptiest_cone_deg": report.spread.empty_cone_deg,
+            "emptiest_rot_deg": round(report.spread.empty_rot_deg, 1),
+            "emptiest_tilt_deg": round(report.spread.empty_tilt_deg, 1),
+        },
+        "map_scale": report.verdicts.scale,
+        "inverted": report.verdicts.inverted,
+        "file": str(report.star),
+        "seconds": round(report.seconds, 2),
+        "notes": list(report.notes),
+    }
+
+
+def extract_options_of(
+    micrographs: str | None, box_size: int | None, white: bool, frame: Frame, pixel_size: float | None,
+    diameter: str | None,
+) -> ExtractOptions | None:  # fmt: skip
+    """How picks are cut; None where a stack is given."""
+    from ..batch.extract import ExtractOptions
+
+    diameter_A, diameter_px = parse_diameter(diameter)
+    if diameter_px is not None:
+        raise typer.BadParameter("give the diameter in angstrom", param_hint="--diameter")
+    if micrographs is None:
+        return None
+    return ExtractOptions(
+        micrographs, box_size, invert=not white, orientation=frame.orientation, pixel_size_A=pixel_size,
+        diameter_A=diameter_A,
+    )  # fmt: skip
