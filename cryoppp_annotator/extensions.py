@@ -58,8 +58,8 @@ def _distribution(point: EntryPoint) -> str:
 
 def provider(group: str, name: str) -> str:
     """Distribution and version that an engine comes with (``cryoppp-annotator-relion 1.0``); empty where unknown."""
-    found = [point.dist for point in entry_points(group=group, name=name)]
-    return ", ".join(f"{dist.name} {dist.version}" for dist in found if dist is not None)
+    distributions = [point.dist for point in entry_points(group=group, name=name)]
+    return ", ".join(f"{dist.name} {dist.version}" for dist in distributions if dist is not None)
 
 
 def formats() -> dict[str, CoordinateFormat]:
@@ -109,8 +109,8 @@ def engine_of(picker: str) -> Engine | None:
     """The outside program that a picker's plugin asks for; None where that names none, or several."""
     own = {_distribution(point) for point in entry_points(group=PICKERS, name=picker)}
     names = {point.name for point in entry_points(group=ENGINES) if _distribution(point) in own - {"unknown"}}
-    found = [engine for name, engine in engines().items() if name in names]
-    return found[0] if len(found) == 1 else None
+    matches = [engine for name, engine in engines().items() if name in names]
+    return matches[0] if len(matches) == 1 else None
 
 
 def window() -> Callable[..., int]:
@@ -121,8 +121,8 @@ def window() -> Callable[..., int]:
     EngineError
         Qt or napari is missing.
     """
-    found = find(WINDOWS)
-    if not found.items:
-        why = "; ".join(f"{b.name}: {b.reason}" for b in found.broken) or "it is not installed"
+    windows = find(WINDOWS)
+    if not windows.items:
+        why = "; ".join(f"{b.name}: {b.reason}" for b in windows.broken) or "it is not installed"
         raise EngineError(f"the window cannot start ({why}); pip install 'cryoppp-annotator[pyqt6]'")
-    return cast("Callable[..., int]", next(iter(found.items.values())))
+    return cast("Callable[..., int]", next(iter(windows.items.values())))

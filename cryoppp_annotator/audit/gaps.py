@@ -195,12 +195,12 @@ def find_empty_parts(places: Sequence[LabelledPlaces], likely: Sequence[FloatArr
         gaps.append(_part("in the margin that the labels leave free, all around", places, likely, rim))
     cell = [_cells(p) for p in places]
     inner = [p.seen.away > margin for p in places]
-    expected, found = np.zeros(_CELLS**2), np.zeros(_CELLS**2)
+    expected, present = np.zeros(_CELLS**2), np.zeros(_CELLS**2)
     for p, where, chance, within in zip(places, cell, likely, inner, strict=True):
         expected += np.bincount(where, np.where(within & (p.free | p.labelled), chance, 0.0), _CELLS**2)
-        found += np.bincount(where, within & p.labelled, _CELLS**2)
-    usual = found.sum() / max(expected.sum(), 1e-9)
-    empty = (found < 0.15 * usual * expected) & (expected >= 3.0)
+        present += np.bincount(where, within & p.labelled, _CELLS**2)
+    usual = present.sum() / max(expected.sum(), 1e-9)
+    empty = (present < 0.15 * usual * expected) & (expected >= 3.0)
     part, n = connected(empty.reshape(_CELLS, _CELLS))
     for k in range(1, n + 1):
         rows = [np.asarray(part.ravel()[where] == k) & within for where, within in zip(cell, inner, strict=True)]

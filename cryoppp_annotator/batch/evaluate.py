@@ -91,14 +91,16 @@ def evaluate(picks: Path, truth: Path, options: EvaluateOptions, *, context: Job
         raise Refused(f"a tolerance of {options.tolerance:g} diameters makes no sense")
     by_name = micrographs_by_name(options.micrographs)
     real = read_label_set(truth, by_name, orientation=options.truth_orientation, context=context)
-    found = read_label_set(picks, by_name, orientation=options.orientation, context=context)
-    notes = [*real.notes, *found.notes]
-    notes += [f"left out: {Path(name).name} has picks but no truth" for name in found.picks if name not in real.picks]
+    candidates = read_label_set(picks, by_name, orientation=options.orientation, context=context)
+    notes = [*real.notes, *candidates.notes]
+    notes += [
+        f"left out: {Path(name).name} has picks but no truth" for name in candidates.picks if name not in real.picks
+    ]
     matches: dict[str, Matches] = {}
     for name, placed in real.picks.items():
         context.check()
         particles = placed.take(placed.accepted())
-        mine = found.picks.get(name, PlacedPicks.empty())
+        mine = candidates.picks.get(name, PlacedPicks.empty())
         mine = mine.take(mine.accepted(options.threshold))
         diameter = diameter_on(by_name[name], particles, options.diameter_A, options.diameter_px, options.pixel_size_A)
         matches[Path(name).name] = match(

@@ -48,7 +48,7 @@ class PlacedPicks:
         return PlacedPicks(np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0, bool))
 
     def take(self, rows: NDArray[np.bool_]) -> PlacedPicks:
-        """Some of them, by mask."""
+        """Some of them, by a mask (n,)."""
         return replace(self, x=self.x[rows], y=self.y[rows], score=self.score[rows], rejected=self.rejected[rows])
 
     def accepted(self, threshold: float | None = None) -> NDArray[np.bool_]:

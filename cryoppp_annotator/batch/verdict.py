@@ -88,18 +88,18 @@ def verdict_files(
         sources, out, extract_options=extract_options, pixel_size_A=pixel_size_A, use_ctf=use_ctf, context=context
     )
     options = replace(options, mask_radius=boxes.mask_radius)
-    found = judge(boxes.stack, volume, map_pixel, options, context=context)
+    verdicts = judge(boxes.stack, volume, map_pixel, options, context=context)
     rows = np.arange(len(boxes.stack))
-    tables = posed_table(boxes, rows, found.matrices[:, 0], found.shifts[:, 0])
+    tables = posed_table(boxes, rows, verdicts.matrices[:, 0], verdicts.shifts[:, 0])
     column = tables[1][1]
-    odds = np.where(np.isfinite(found.log_odds), found.log_odds, -999.0)
+    odds = np.where(np.isfinite(verdicts.log_odds), verdicts.log_odds, -999.0)
     column["cryopppVerdict"] = [f"{value:.4f}" for value in odds]
-    column["cryopppPoseErrorDeg"] = [f"{value:.2f}" for value in found.error_deg]
+    column["cryopppPoseErrorDeg"] = [f"{value:.2f}" for value in verdicts.error_deg]
     star = write_text(out / "particles.star", format_star(tables, version="30001"))
-    particle = found.probability > 0.5
-    confident = particle & (found.error_deg < CONFIDENT_DEG)
-    spread = spread_of(found.matrices[particle, 0], options.symmetry)
+    particle = verdicts.probability > 0.5
+    confident = particle & (verdicts.error_deg < CONFIDENT_DEG)
+    spread = spread_of(verdicts.matrices[particle, 0], options.symmetry)
     return VerdictReport(
-        found, star, len(rows), int(particle.sum()), int(confident.sum()), spread, time.monotonic() - started,
-        boxes.notes + found.notes,
+        verdicts, star, len(rows), int(particle.sum()), int(confident.sum()), spread, time.monotonic() - started,
+        boxes.notes + verdicts.notes,
     )  # fmt: skip

@@ -118,13 +118,13 @@ def _write(out: Path, boxes: Boxes, volume: Volume) -> list[Path]:
     ]  # fmt: skip
     files.append(write_text(out / "fsc.csv", fsc_csv(volume)))
     files.append(write_text(out / "fsc.star", fsc_star(volume)))
-    found = volume.verdicts
-    rows = np.flatnonzero(found.probability > 0.5)
-    tables = posed_table(boxes, rows, found.matrices[rows, 0], found.shifts[rows, 0])
+    verdicts = volume.verdicts
+    rows = np.flatnonzero(verdicts.probability > 0.5)
+    tables = posed_table(boxes, rows, verdicts.matrices[rows, 0], verdicts.shifts[rows, 0])
     column = tables[1][1]
     column["rlnRandomSubset"] = [str(which + 1) for which in volume.half[rows]]
-    column["cryopppVerdict"] = [f"{value:.4f}" for value in found.log_odds[rows]]
-    column["cryopppPoseErrorDeg"] = [f"{value:.2f}" for value in found.error_deg[rows]]
+    column["cryopppVerdict"] = [f"{value:.4f}" for value in verdicts.log_odds[rows]]
+    column["cryopppPoseErrorDeg"] = [f"{value:.2f}" for value in verdicts.error_deg[rows]]
     files.append(write_text(out / "particles.star", format_star(tables, version="30001")))
     return files
 

@@ -35,7 +35,7 @@ def lint(
     box_size: Annotated[
         float | None, typer.Option("--box-size", metavar="PX", help="Box of the later extraction, px.")
     ] = None,
-    look: Annotated[bool, typer.Option("--look/--no-look", help="Also read the images.")] = True,
+    with_images: Annotated[bool, typer.Option("--look/--no-look", help="Also read the images.")] = True,
     as_json: JsonOption = False,
 ) -> None:
     """List duplicates, picks beside their particle, off the edge or in regions, doubtful sizes, and unusual counts.
@@ -52,11 +52,11 @@ def lint(
 
             session = open_project(find_project(source), read_only=True)
             try:
-                return linting.lint(session, look=look, box_size_px=box_size, context=context)
+                return linting.lint(session, look=with_images, box_size_px=box_size, context=context)
             finally:
                 session.close()
         return _of_file(
-            lambda session: linting.lint(session, look=look, box_size_px=box_size, context=context),
+            lambda session: linting.lint(session, look=with_images, box_size_px=box_size, context=context),
             source,
             micrographs,
             format_name,

@@ -59,7 +59,7 @@ class Particles:
 
     @staticmethod
     def from_columns(ids: NDArray[np.int64], columns: Mapping[str, NDArray[Any]]) -> Particles:
-        """Build from columns; (1,) columns are repeated; missing ones take their "unknown" value."""
+        """Build from ids (n,) and columns (n,) or (1,), which are repeated; missing ones take their "unknown" value."""
         n = len(ids)
         full: dict[str, NDArray[Any]] = {}
         for name, dtype in COLUMNS.items():

@@ -112,9 +112,9 @@ def test_every_question_has_the_answer_that_numpy_gives(project: Project, which:
     else:
         mask = expected(project, which)
     store, picks, _ = project
-    found = store.particles_where(which)
-    assert found.id.tolist() == picks.id[mask].tolist()
-    np.testing.assert_array_equal(found.score, picks.score[mask])
+    stored = store.particles_where(which)
+    assert stored.id.tolist() == picks.id[mask].tolist()
+    np.testing.assert_array_equal(stored.score, picks.score[mask])
     if other.classes is None or other.classes.run != 2:
         assert store.counts(which, other) == (mask.sum(), expected(project, other).sum())
     where, n = np.unique(picks.micrograph[mask], return_counts=True)

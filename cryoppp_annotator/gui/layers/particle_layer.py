@@ -166,7 +166,7 @@ class ParticlesLayer:
         self._show_marked(self._focus.selected)
 
     def preview(self, ids: NDArray[np.int64]) -> None:
-        """Highlight picks a gesture is about to act on."""
+        """Highlight picks that a gesture is about to act on; ids (n,) int64."""
         self._show_marked(ids)
 
     def _show_marked(self, ids: NDArray[np.int64]) -> None:

@@ -117,7 +117,7 @@ def widths(
 
 
 def fills(ring_px: NDArray[np.float64], selected: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(n, 4) float64 colours inside the rings; for ``ring_px`` see :func:`widths`."""
+    """(n, 4) float64 colours inside rings of (n,) screen px (see :func:`widths`), given a mask (n,) of the selected."""
     out = np.zeros((len(selected), 4))
     out[selected, :3] = 1.0
     out[selected, 3] = np.interp(ring_px[selected], (24.0, 64.0), (SELECTED_FILL, SELECTED_FILL_LARGE))

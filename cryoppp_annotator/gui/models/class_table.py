@@ -79,7 +79,7 @@ class ClassTable(QAbstractListModel):
         self._fill({}, [])
 
     def show_run(self, summaries: Sequence[ClassSummary], greys: NDArray[np.uint8], counts: NDArray[np.int64]) -> None:
-        """Show a finished run: summaries in the order of their numbers, (n, s, s) pictures, (n, 3) counts."""
+        """Show a finished run: summaries in the order of their numbers, (n, s, s) uint8 pictures, (n, 3) counts."""
         tiles = {}
         for item in summaries:
             k = item.number - 1
@@ -89,7 +89,7 @@ class ClassTable(QAbstractListModel):
         self._fill(tiles, order_of(summaries, self._by, ascending=self._ascending))
 
     def show_preview(self, greys: NDArray[np.uint8], share: NDArray[np.float64], n_picks: int) -> None:
-        """Show the averages of a run that goes on, largest first."""
+        """Show the averages of a run that goes on, (n, s, s) uint8 and shares (n,) of the picks; the largest first."""
         tiles = {}
         for k, part in enumerate(share.tolist()):
             item = ClassSummary(k + 1, round(part * n_picks), part)

@@ -44,7 +44,7 @@ class MemberTable(QAbstractListModel):
         self._names: dict[int, str] = {}
 
     def show_members(self, members: RunMembers, rows: NDArray[np.intp], names: dict[int, str]) -> None:
-        """Show rows of a run's membership; ``names`` are those of the micrographs."""
+        """Show rows (n,) of a run's membership; ``names`` are those of the micrographs."""
         self.beginResetModel()
         self._members, self._rows, self._names = members, rows, names
         self.ids = members.particle[rows]
@@ -58,7 +58,7 @@ class MemberTable(QAbstractListModel):
         self.tell()
 
     def add_pictures(self, ids: NDArray[np.int64], greys: NDArray[np.uint8]) -> None:
-        """Pictures (m, s, s) uint8 of picks have come."""
+        """Pictures (m, s, s) uint8 of picks, ids (m,), have come."""
         for particle, grey in zip(ids.tolist(), greys, strict=True):
             self._images[particle] = as_image(grey)
         while len(self._images) > _KEPT:

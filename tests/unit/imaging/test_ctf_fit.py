@@ -87,8 +87,8 @@ def test_particles_carbon_and_padding_do_not_mislead():
     assert scene.defocus is not None
     padded = np.pad(scene.image, 60, mode="edge")
     padded[200, 300], padded[500, 700] = 1e6, np.nan
-    found = answered(fit_ctf(padded, 1.6, params.optics)).defocus
-    assert mean(found) == pytest.approx(mean(scene.defocus), abs=50.0)
+    fitted = answered(fit_ctf(padded, 1.6, params.optics)).defocus
+    assert mean(fitted) == pytest.approx(mean(scene.defocus), abs=50.0)
 
 
 def test_a_phase_plate_is_found_where_asked():
@@ -151,14 +151,14 @@ def test_it_stops_when_cancelled():
 
 @pytest.mark.realdata
 def test_real_apoferritin_has_rings_to_five_angstrom():
-    found = {}
+    fitted = {}
     for path in sorted((DATA / "apoferritin_10146/micrographs").glob("*.mrc")):
         fit = fit_ctf(mrcfile.read(path), 1.5, TITAN)
-        found[path.stem] = mean(answered(fit).defocus)
+        fitted[path.stem] = mean(answered(fit).defocus)
         assert fit.score > 0.9
         assert fit.resolution_A < 5.0
-    assert len(found) == 4
-    assert max(found.values()) - min(found.values()) > 4000.0
+    assert len(fitted) == 4
+    assert max(fitted.values()) - min(fitted.values()) > 4000.0
 
 
 @pytest.mark.realdata

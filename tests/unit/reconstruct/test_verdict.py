@@ -21,33 +21,33 @@ def planted() -> Planted:
 
 
 @pytest.fixture(scope="module")
-def found(planted: Planted) -> Verdicts:
+def verdicts(planted: Planted) -> Verdicts:
     return judge(planted.stack, planted.volume, PIXEL_A)
 
 
-def test_particles_are_told_from_junk(planted: Planted, found: Verdicts) -> None:
-    assert auc(planted.particle, found.log_odds) > 0.97
-    assert ((found.log_odds > 0) == planted.particle).mean() > 0.9
-    assert found.scale == 1.0
-    assert not found.inverted
-    assert not found.notes
+def test_particles_are_told_from_junk(planted: Planted, verdicts: Verdicts) -> None:
+    assert auc(planted.particle, verdicts.log_odds) > 0.97
+    assert ((verdicts.log_odds > 0) == planted.particle).mean() > 0.9
+    assert verdicts.scale == 1.0
+    assert not verdicts.inverted
+    assert not verdicts.notes
 
 
-def test_poses_and_shifts_are_the_planted_ones(planted: Planted, found: Verdicts) -> None:
+def test_poses_and_shifts_are_the_planted_ones(planted: Planted, verdicts: Verdicts) -> None:
     right = planted.particle
-    error = poses.distance_deg(found.matrices[:, 0], planted.matrices)[right]
+    error = poses.distance_deg(verdicts.matrices[:, 0], planted.matrices)[right]
     assert np.median(error) < 5.0
-    near = right & (poses.distance_deg(found.matrices[:, 0], planted.matrices) < 10)
-    assert np.median(np.abs(found.shifts[near, 0] - planted.shifts[near])) < 0.35
-    angles = poses.to_matrix(found.angles_deg)
-    assert np.allclose(angles, found.matrices[:, 0], atol=1e-5)
+    near = right & (poses.distance_deg(verdicts.matrices[:, 0], planted.matrices) < 10)
+    assert np.median(np.abs(verdicts.shifts[near, 0] - planted.shifts[near])) < 0.35
+    angles = poses.to_matrix(verdicts.angles_deg)
+    assert np.allclose(angles, verdicts.matrices[:, 0], atol=1e-5)
 
 
-def test_the_expected_error_is_the_error(planted: Planted, found: Verdicts) -> None:
-    sure = planted.particle & (found.error_deg < 10)
-    error = poses.distance_deg(found.matrices[:, 0], planted.matrices)
+def test_the_expected_error_is_the_error(planted: Planted, verdicts: Verdicts) -> None:
+    sure = planted.particle & (verdicts.error_deg < 10)
+    error = poses.distance_deg(verdicts.matrices[:, 0], planted.matrices)
     assert sure.sum() > 80
-    assert np.median(error[sure]) < 2.0 * np.median(found.error_deg[sure])
+    assert np.median(error[sure]) < 2.0 * np.median(verdicts.error_deg[sure])
     assert (error[sure] < 30).mean() > 0.9
 
 
@@ -61,28 +61,28 @@ def test_a_wrong_pixel_size_of_the_map_is_said(planted: Planted, factor: float) 
 
 def test_dark_particles_are_noticed(planted: Planted) -> None:
     dark = replace(planted.stack, images=-planted.stack.images)
-    found = judge(dark, planted.volume, PIXEL_A)
-    assert found.inverted
-    assert "contrast" in " ".join(found.notes)
-    assert auc(planted.particle, found.log_odds) > 0.95
+    verdicts = judge(dark, planted.volume, PIXEL_A)
+    assert verdicts.inverted
+    assert "contrast" in " ".join(verdicts.notes)
+    assert auc(planted.particle, verdicts.log_odds) > 0.95
 
 
 def test_symmetric_poses_are_found_up_to_the_symmetry() -> None:
     planted = plant(160, snr=0.6, name="D2")
-    found = judge(planted.stack, planted.volume, PIXEL_A, MatchOptions("D2", check_scale=False))
-    error = poses.distance_deg(found.matrices[:, 0], planted.matrices, "D2")[planted.particle]
+    verdicts = judge(planted.stack, planted.volume, PIXEL_A, MatchOptions("D2", check_scale=False))
+    error = poses.distance_deg(verdicts.matrices[:, 0], planted.matrices, "D2")[planted.particle]
     assert np.median(error) < 6.0
-    assert auc(planted.particle, found.log_odds) > 0.95
+    assert auc(planted.particle, verdicts.log_odds) > 0.95
 
 
 def test_noise_is_no_particle() -> None:
     planted = plant(200)
     noise = np.random.default_rng(5).normal(size=planted.stack.images.shape).astype(np.float32)
-    found = judge(replace(planted.stack, images=noise), planted.volume, PIXEL_A, MatchOptions(check_scale=False))
-    assert (found.log_odds > 0).mean() < 0.2
+    verdicts = judge(replace(planted.stack, images=noise), planted.volume, PIXEL_A, MatchOptions(check_scale=False))
+    assert (verdicts.log_odds > 0).mean() < 0.2
 
 
-def test_boxes_that_cannot_be_used_have_no_verdict(planted: Planted, found: Verdicts) -> None:
+def test_boxes_that_cannot_be_used_have_no_verdict(planted: Planted, verdicts: Verdicts) -> None:
     images = planted.stack.images.copy()
     images[3], images[7] = np.nan, 0.0
     odd = judge(replace(planted.stack, images=images), planted.volume, PIXEL_A, MatchOptions(check_scale=False))

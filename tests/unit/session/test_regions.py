@@ -60,10 +60,10 @@ def on_dirt(truth, x, y) -> np.ndarray:
     return dirt
 
 
-def line_of(session, found) -> str:
+def line_of(session, detected) -> str:
     """Enters what was found; what is said of it."""
     lines: list[str] = []
-    regions.enter_found(session, found, lines.append)
+    regions.enter_found(session, detected, lines.append)
     (line,) = lines
     return line
 
