@@ -98,9 +98,9 @@ def impossible(ctf: Ctf) -> str:
     )
     for what, value, low, high, unit in limits:
         if not (math.isfinite(value) and low <= value <= high):
-            return (
-                f"a {what} of {value:g} {unit}".strip() + f" makes no sense ({low:g} to {high:g} {unit}".strip() + ")"
-            )
+            measured, limit = f"{value:g} {unit}".strip(), f"{low:g} to {high:g} {unit}".strip()
+            article = "an" if what[0] in "aeiou" else "a"
+            return f"{article} {what} of {measured} makes no sense ({limit})"
     return ""
 
 

@@ -1,0 +1,97 @@
+"""``ctf``: the defocus of many micrographs, without a project."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .options import JsonOption, PixelSizeOption, SchedulerOption
+
+if TYPE_CHECKING:
+    from ..batch.ctf import CtfReport
+
+EXAMPLE = """  cryoppp-annotator ctf movies/*.mrc -o ctf --voltage 300 --cs 2.7 --amplitude-contrast 0.1
+  cryoppp-annotator ctf movies -o ctf --voltage 200 --phase-plate --json"""
+
+
+def ctf(
+    micrographs: Annotated[
+        list[str], typer.Argument(metavar="MICROGRAPH...", help="Image files, folders of such, or patterns.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for micrographs_ctf.star.")],
+    voltage: Annotated[
+        float | None, typer.Option("--voltage", metavar="KV", help="Of the microscope; 300 where no file says it.")
+    ] = None,
+    cs: Annotated[
+        float | None, typer.Option("--cs", metavar="MM", help="Spherical aberration; 2.7 by default.")
+    ] = None,
+    amplitude_contrast: Annotated[
+        float | None, typer.Option("--amplitude-contrast", metavar="W", help="Its share, 0 to 1; 0.1 by default.")
+    ] = None,
+    pixel_size: PixelSizeOption = None,
+    phase_plate: Annotated[
+        bool, typer.Option("--phase-plate", help="A phase plate was in use: find its shift, too.")
+    ] = False,
+    scheduler: SchedulerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the defocus of raw micrographs from their Thon rings.
+
+    Writes DIR/micrographs_ctf.star (RELION 3.1) and for each micrograph DIR/<stem>_ctf.png: the measured spectrum left,
+    the fitted one right. A micrograph without rings gets no answer, and is named (exit code 1). A second start goes on
+    where the first stopped.
+    """
+    from ..batch.ctf import CtfOptions, fit_all
+    from ..imaging.ctf_fit import CtfFitOptions
+    from .progress import run_job
+
+    fit = CtfFitOptions(find_phase_shift=phase_plate)
+    options = CtfOptions(voltage, cs, amplitude_contrast, pixel_size, fit)
+    report = run_job(
+        lambda context: fit_all(micrographs, out, options, scheduler=scheduler, context=context), title="CTF"
+    )
+    for sentence in report.assumed:
+        print(f"note: {sentence}", file=sys.stderr)
+    for kind, sentences in (("doubtful", report.doubts), ("failed", report.failed)):
+        for path, reason in sentences.items():
+            words = reason if path in reason else f"{path}: {reason}"
+            print(f"{kind}: {' '.join(words.split())}", file=sys.stderr)
+    kept = f" ({report.n_kept:,} were done before)" if report.n_kept else ""
+    typer.echo(
+        json.dumps(_answer(report), indent=2)
+        if as_json
+        else f"{len(report.rows):,} of {len(report.rows) + len(report.failed):,} micrographs have a defocus{kept}: "
+        f"{report.star}, {report.seconds:.1f} s"
+    )
+    if report.failed:
+        raise typer.Exit(1)
+
+
+def _answer(report: CtfReport) -> dict[str, Any]:
+    return {
+        "star": str(report.star),
+        "micrographs": [
+            {
+                "micrograph": row.name,
+                "defocus_u_A": row.ctf.defocus.u_A,
+                "defocus_v_A": row.ctf.defocus.v_A,
+                "defocus_angle_deg": row.ctf.defocus.angle_deg,
+                "phase_shift_deg": row.ctf.optics.phase_shift_deg,
+                "resolution_A": row.resolution_A,
+                "score": row.score,
+                "error_A": row.error_A,
+                "tilt_deg": row.tilt_deg,
+                "doubt": report.doubts.get(row.name, ""),
+            }
+            for row in report.rows
+        ],
+        "fitted_now": report.n_done,
+        "kept": report.n_kept,
+        "failed": [{"micrograph": path, "reason": reason} for path, reason in report.failed.items()],
+        "assumed": list(report.assumed),
+        "seconds": round(report.seconds, 3),
+    }
