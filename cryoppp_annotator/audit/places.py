@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ NEAR, FAR = 0.25, 0.6
 _BESIDE = 0.5
 #: The label's own description lies within so many diameters of it.
 _OWN = 0.3
+#: Free places that are looked at, the best: so many for each label, and at least.
+_FREE_PER_LABEL, _FEWEST_FREE = 4.0, 300
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,19 +110,55 @@ def lay(
     if within.any() and len(seen):
         nearest = cKDTree(np.column_stack([x, y])[within]).query(np.column_stack([seen.x, seen.y]))[0]
         free &= np.asarray(nearest) > _BESIDE * seen.diameter
-    return LabelledPlaces(name, (image.shape[0], image.shape[1]), x, y, seen, place, offset, row, labelled, free)
+    places = LabelledPlaces(name, (image.shape[0], image.shape[1]), x, y, seen, place, offset, row, labelled, free)
+    return _without_the_weakest(places)
+
+
+def _without_the_weakest(places: LabelledPlaces) -> LabelledPlaces:
+    """Only the places that matter: those labels need, and the best of the free ones."""
+    seen = places.seen
+    free = np.flatnonzero(places.free)
+    most = max(_FEWEST_FREE, int(_FREE_PER_LABEL * places.labelled.sum()))
+    if len(free) <= most:
+        return places
+    best = free[np.argsort(-seen.numbers[free, 0], kind="stable")[:most]]
+    kept = places.labelled.copy()
+    kept[best] = True
+    kept[places.place[places.place >= 0]] = True
+    number = np.append(np.cumsum(kept) - 1, -1)  # what was -1 stays so
+    fewer = replace(
+        seen,
+        x=seen.x[kept],
+        y=seen.y[kept],
+        numbers=seen.numbers[kept],
+        edge=seen.edge[kept],
+        away=seen.away[kept],
+        n_detected=int(kept[: seen.n_detected].sum()),
+    )
+    free_now = np.zeros(len(seen), bool)
+    free_now[best] = True
+    return replace(
+        places,
+        seen=fewer,
+        place=number[places.place],
+        row=number[places.row],
+        labelled=places.labelled[kept],
+        free=free_now[kept],
+    )
 
 
 def _sat_on(x: FloatArray, y: FloatArray, seen: Seen) -> tuple[NDArray[np.intp], FloatArray]:
     """Place and offset of each label: first what is near, then, among what is left, what may have been moved."""
     place, offset = np.full(len(x), -1, np.intp), np.full(len(x), np.nan)
     taken = np.zeros(seen.n_detected, bool)
-    for reach in (NEAR, FAR):
+    score = seen.numbers[: seen.n_detected, 0].astype(np.float64)
+    # near by, the nearest place is the label's; farther off, the most particle-like
+    for reach, by in ((NEAR, np.zeros(seen.n_detected)), (FAR, score)):
         rest, left = np.flatnonzero(place < 0), np.flatnonzero(~taken)
-        pairs = match(x[rest], y[rest], np.zeros(len(rest)), seen.x[left], seen.y[left], reach * seen.diameter)
-        place[rest[pairs.hit]] = left[pairs.truth_of[pairs.hit]]
-        offset[rest[pairs.hit]] = pairs.distance[pairs.hit] / seen.diameter
-        taken[left[pairs.truth_of[pairs.hit]]] = True
+        pairs = match(seen.x[left], seen.y[left], by[left], x[rest], y[rest], reach * seen.diameter)
+        labels, places = rest[pairs.truth_of[pairs.hit]], left[pairs.hit]
+        place[labels], offset[labels] = places, pairs.distance[pairs.hit] / seen.diameter
+        taken[places] = True
     return place, offset
 
 

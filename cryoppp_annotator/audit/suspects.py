@@ -111,7 +111,7 @@ def suspect(
     rate = min(max(calibration.base_rate, 1e-3), 1.0 - 1e-3)
     missing = _share(np.exp(log_odds[free]) * MISSING_RATE * rate, np.full(len(free), 1.0 - rate))
     n = len(places.x)
-    moved = np.array([one is ErrorKind.MOVED for one in kind], bool)
+    moved = np.array([one == ErrorKind.MOVED for one in kind], bool)
     to = np.full((2, n), np.nan)
     to[:, moved] = np.stack([places.seen.x, places.seen.y])[:, places.place[moved]]
     nowhere = np.full(len(free), np.nan)
@@ -181,5 +181,5 @@ def _doubles(places: LabelledPlaces, kind: NDArray[np.object_], wrong: FloatArra
         away = np.hypot(*(np.subtract(*(np.array([places.x[row], places.y[row]]) for row in pair))))
         closely = away < 0.5 * _DOUBLE * places.diameter
         chance = _PERHAPS_DOUBLE if often else _SURELY_DOUBLE if closely else _LIKELY_DOUBLE
-        if chance > wrong[worse] or kind[worse] is ErrorKind.MOVED:
+        if chance > 0.5 or chance > wrong[worse]:
             kind[worse], wrong[worse] = ErrorKind.DOUBLE, max(chance, float(wrong[worse]))
