@@ -24,7 +24,7 @@ from ..formats.image import images
 from ..formats.registry import match_micrographs
 from ..imaging.ctf import Ctf
 from ..imaging.filters import fft_workers
-from ..jobs.cluster import each
+from ..jobs.each import each
 from ..model.context import JobContext
 from ..model.micrograph import pixel_size_doubt
 from ..model.picture import Picture

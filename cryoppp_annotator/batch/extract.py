@@ -21,7 +21,7 @@ from ..formats.table.star import format_rows, format_star, number_text
 from ..imaging.ctf import Defocus, Optics
 from ..imaging.filters import fft_workers
 from ..imaging.patches import Edge, PatchOptions, box_for, extract_patches, phase_ctf
-from ..jobs.cluster import each
+from ..jobs.each import each
 from ..model.context import JobContext
 from ..model.coordinates import Orientation
 from ..model.curation import Decision

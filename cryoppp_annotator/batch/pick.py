@@ -23,7 +23,7 @@ from ..formats.image import images
 from ..formats.registry import read_any
 from ..formats.table.star import format_star, number_text
 from ..imaging.filters import fft_workers
-from ..jobs.cluster import each
+from ..jobs.each import each
 from ..model.candidates import Candidates
 from ..model.context import JobContext
 from ..model.curation import Decision, Reason

@@ -13,10 +13,9 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError, Executor, Future, wait
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,109 +32,9 @@ log = logging.getLogger(__name__)
 #: Seconds between looks at the cancel flag: here, and (a question to the scheduler) on a worker.
 _TICK_S, _REMOTE_TICK_S = 0.2, 0.5
 _CONNECT_S = 10.0
-_TRIES = 4
+TRIES = 4
 #: What is said where Dask's ``distributed`` is not installed.
 NEEDS = "a cluster needs Dask: pip install 'cryoppp-annotator[cluster]'"
-
-
-def each(
-    function: Callable[..., R],
-    items: Sequence[T],
-    *,
-    threads: int,
-    scheduler: str | None = None,
-    what: str = "micrographs",
-    context: JobContext,
-) -> Generator[tuple[T, R | BaseException], None, None]:
-    """Do ``function(item, context=JobContext)`` for every item, and yield them as they finish.
-
-    Parameters
-    ----------
-    function : callable
-        On a cluster it and what it brings must be picklable: a function of a module, or a ``partial`` of one.
-    items : sequence
-    threads : int
-        Local threads.
-    scheduler : str, optional
-        Address (``tcp://host:8786``) or scheduler file of a Dask cluster whose workers have this package and see the
-        same files; None = here.
-    what : str
-        What the items are called in the progress.
-    context : JobContext
-        Gets the progress. Its cancel reaches every running task.
-
-    Yields
-    ------
-    (item, result or exception)
-        :class:`Cancelled` of a task among the exceptions only where that task alone was stopped.
-
-    Raises
-    ------
-    Cancelled
-        The job was cancelled; running tasks have been told.
-    EngineError
-        There is no such cluster, or the connection to it was lost.
-    """
-    if not items:
-        return
-    with _place(threads, len(items), scheduler, context) as (executor, inner):
-        done: queue.SimpleQueue[Future[R]] = queue.SimpleQueue()
-        of: dict[Future[R], T] = {}
-        try:
-            for item in items:
-                context.check()
-                future = executor.submit(_task, function, item, inner)
-                of[future] = item
-                future.add_done_callback(done.put)
-            while of:
-                n_over = len(items) - len(of)
-                context.progress(n_over, len(items), f"{n_over}/{len(items)} {what}")
-                try:
-                    future = done.get(timeout=_TICK_S)
-                except queue.Empty:
-                    continue
-                yield of.pop(future), _outcome(future, scheduler)
-        except BaseException:
-            inner.is_cancelled()  # on a cluster: raises the event
-            for future in of:
-                future.cancel()
-            raise
-
-
-def _outcome(future: Future[Any], scheduler: str | None) -> Any:
-    if future.cancelled():  # nobody here did: the scheduler is gone
-        raise EngineError(f"the scheduler {scheduler} was lost; what is finished is kept, start again to go on")
-    error = future.exception()
-    if error is None:
-        return future.result()
-    if type(error).__name__ == "KilledWorker":
-        return EngineError(f"its worker died {_TRIES} times on it (memory?)")
-    return error
-
-
-def _task(function: Callable[..., R], item: Any, context: JobContext) -> R:
-    context.check()  # also: in the task's own thread, where the worker is known
-    return function(item, context=context)
-
-
-@contextmanager
-def _place(threads: int, n: int, scheduler: str | None, context: JobContext) -> Iterator[tuple[Executor, JobContext]]:
-    """An executor, and the context its tasks get: it reports nothing, and is cancelled when they are abandoned."""
-    if scheduler is None:
-        stop = _Stop(context)
-        inner = replace(context.part(), is_cancelled=stop)
-        pool = ThreadPoolExecutor(max(1, min(threads, n)), thread_name_prefix="task")
-        try:
-            yield pool, inner
-        except BaseException:
-            stop.stopped = True
-            raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-        return
-    context.progress(0, n, f"connecting to {scheduler}")
-    with connected(scheduler, context.check) as cluster:
-        yield cluster.executor(), cluster.shipped(context)
 
 
 @contextmanager
@@ -183,17 +82,6 @@ def _close_unwanted(promised: Future[Cluster]) -> None:
 def is_installed() -> bool:
     """Whether there is what a cluster needs; loads nothing."""
     return importlib.util.find_spec("distributed") is not None
-
-
-class _Stop:
-    """A local flag: cancelled from outside, or abandoned."""
-
-    def __init__(self, context: JobContext) -> None:
-        self._asked = context.is_cancelled
-        self.stopped = False
-
-    def __call__(self) -> bool:
-        return self.stopped or self._asked()
 
 
 class Cluster:
@@ -294,9 +182,11 @@ class Cluster:
         self._context = context
         self.client.subscribe_topic(self._token, lambda event: self._tell(str(event[1])))
         return JobContext(
-            _Here(self._report), _Flag(self._is_cancelled, self._event, self._token),
-            _Log(self._tell, self._token), context.seed,
-        )  # fmt: skip
+            _Here(self._report),
+            _Flag(self._is_cancelled, self._event, self._token),
+            _Log(self._tell, self._token),
+            context.seed,
+        )
 
     # threads of Dask's may live, and hold these, long after a lost scheduler: not the job, and the window with it
 
@@ -456,7 +346,7 @@ class HoldingPool(Executor):
         self._held = {id(item): self._held[id(item)] for item in items if id(item) in self._held}
         out: list[Any] = [None] * len(items)
         missing = list(range(len(items)))
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             self._refuse_lost(None)
             try:
                 missing = self._ask(function, items, missing, out)
@@ -465,7 +355,7 @@ class HoldingPool(Executor):
                 raise
             if not missing:
                 return iter(out)
-        raise EngineError(f"workers died {_TRIES} times on the same work (memory?)")
+        raise EngineError(f"workers died {TRIES} times on the same work (memory?)")
 
     def _refuse_lost(self, error: OSError | None) -> None:
         """Raises EngineError where not a worker but the scheduler has gone, and does not come back for a while."""

@@ -103,10 +103,17 @@ def run_process(
     begun = time.monotonic()
     try:
         process = subprocess.Popen(
-            command, cwd=folder, env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", errors="replace",
+            command,
+            cwd=folder,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
             start_new_session=_POSIX,
-        )  # fmt: skip
+        )
     except OSError as error:
         where = f" in {folder}" if folder is not None and not folder.is_dir() else ""
         said = f"{name} cannot be started{where} ({error.strerror or error})"

@@ -163,10 +163,16 @@ class MicrographPicks:
     def take(self, index: Any) -> MicrographPicks:
         """Rows by mask or index."""
         return MicrographPicks(
-            self.micrograph, self.pixel_size_A, self.x[index], self.y[index], self.diameter_px[index],
-            self.score[index], self.decision[index], self.class_id[index],
+            self.micrograph,
+            self.pixel_size_A,
+            self.x[index],
+            self.y[index],
+            self.diameter_px[index],
+            self.score[index],
+            self.decision[index],
+            self.class_id[index],
             {name: column[index] for name, column in self.extra.items()},
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,10 +51,17 @@ def quality(matches: Sequence[Matches]) -> Quality:
     n = len(hit)
     ap, threshold, best = _curve(hit, score, n_truth)
     return Quality(
-        n, n_truth, matched, _share(matched, n, n_truth), _share(matched, n_truth, n),
+        n,
+        n_truth,
+        matched,
+        _share(matched, n, n_truth),
+        _share(matched, n_truth, n),
         1.0 if n + n_truth == 0 else 2.0 * matched / (n + n_truth),
-        float(np.median(distance[hit])) if matched else float("nan"), ap, threshold, best,
-    )  # fmt: skip
+        float(np.median(distance[hit])) if matched else float("nan"),
+        ap,
+        threshold,
+        best,
+    )
 
 
 def _share(part: int, whole: int, other: int) -> float:

@@ -293,9 +293,22 @@ def train(
             p = _probability(slope * held_out + edge_slope * edge + offset)
             margins = _margins(p[said], away[said], label[said] > 0.5)
     return Model(
-        landmarks, (whiten @ weights).astype(np.float32), bias, mean, spread, views.averages, views.shares, margins,
-        slope, edge_slope, offset, diameter_A, polarity, n_accepted, n_rejected,
-    )  # fmt: skip
+        landmarks,
+        (whiten @ weights).astype(np.float32),
+        bias,
+        mean,
+        spread,
+        views.averages,
+        views.shares,
+        margins,
+        slope,
+        edge_slope,
+        offset,
+        diameter_A,
+        polarity,
+        n_accepted,
+        n_rejected,
+    )
 
 
 def _views(seen: Sequence[Seen], labels: Sequence[FloatArray], rng: np.random.Generator, context: JobContext) -> Views:

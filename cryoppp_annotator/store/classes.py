@@ -26,12 +26,27 @@ from .which import condition
 _PIECE = 5_000
 
 _MEMBER = {
-    "particle": np.int64, "number": np.int32, "posterior": np.float64, "shift_x": np.float64, "shift_y": np.float64,
-    "angle_deg": np.float64, "x": np.float64, "y": np.float64,
-}  # fmt: skip
+    "particle": np.int64,
+    "number": np.int32,
+    "posterior": np.float64,
+    "shift_x": np.float64,
+    "shift_y": np.float64,
+    "angle_deg": np.float64,
+    "x": np.float64,
+    "y": np.float64,
+}
 _RECORD = (
-    "kind", "engine", "version", "parameters", "inputs", "counts", "seed", "curator", "started", "seconds",
-)  # fmt: skip
+    "kind",
+    "engine",
+    "version",
+    "parameters",
+    "inputs",
+    "counts",
+    "seed",
+    "curator",
+    "started",
+    "seconds",
+)
 _FORGOTTEN = "forgotten"
 _JSON = ("parameters", "inputs", "counts")
 

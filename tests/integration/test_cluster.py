@@ -27,7 +27,8 @@ from cryoppp_annotator.batch.pick import PickOptions, pick_all
 from cryoppp_annotator.classify.engine import Settings
 from cryoppp_annotator.cli import main
 from cryoppp_annotator.errors import Cancelled, EngineError
-from cryoppp_annotator.jobs.cluster import Cluster, each
+from cryoppp_annotator.jobs.cluster import Cluster
+from cryoppp_annotator.jobs.each import each
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.session.classes import decide, stages
 from cryoppp_annotator.session.classes.cluster import look_at

@@ -370,9 +370,14 @@ def _cut(
 def _file(session: Session, micrograph: Micrograph, geometry: Geometry) -> Path:
     """Where boxes of a micrograph are kept: another name where anything that they depend on is another."""
     told = (
-        micrograph.path, micrograph.fingerprint, micrograph.frame, session.pixel_size_A(micrograph), geometry.side,
-        geometry.pixel_size_A, geometry.invert,
-    )  # fmt: skip
+        micrograph.path,
+        micrograph.fingerprint,
+        micrograph.frame,
+        session.pixel_size_A(micrograph),
+        geometry.side,
+        geometry.pixel_size_A,
+        geometry.invert,
+    )
     tag = hashlib.sha256(repr(told).encode()).hexdigest()[:12]
     return session.store.folder / "cache" / "boxes" / f"{micrograph.id}-{tag}.npy"
 

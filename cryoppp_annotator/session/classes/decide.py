@@ -31,10 +31,28 @@ from .stages import Preview
 from .templates import list_templates, load_template, save_averages
 
 __all__ = [
-    "Preview", "RunOptions", "RunResult", "changed_since", "classify_project", "counts", "decide_classes", "enter_run",
-    "forget_run", "is_out_of_date", "list_runs", "list_templates", "load_averages", "load_template", "members",
-    "micrographs_of", "recentre", "reclassify", "save", "save_templates", "update_of",
-]  # fmt: skip
+    "Preview",
+    "RunOptions",
+    "RunResult",
+    "changed_since",
+    "classify_project",
+    "counts",
+    "decide_classes",
+    "enter_run",
+    "forget_run",
+    "is_out_of_date",
+    "list_runs",
+    "list_templates",
+    "load_averages",
+    "load_template",
+    "members",
+    "micrographs_of",
+    "recentre",
+    "reclassify",
+    "save",
+    "save_templates",
+    "update_of",
+]
 
 #: What a window says of the two decisions about a class.
 REJECT_TIP = "Rejects the undecided and accepted picks of the chosen classes on every micrograph, as not a particle."
@@ -50,9 +68,16 @@ def _run(entry: dict[str, Any]) -> ClassRun:
     record = entry["record"]
     source = record["engine"] if record["engine"] in ("relion", "cryosparc") else "here"
     return ClassRun(
-        entry["id"], entry["name"], source, entry["pixel_size_A"], entry["folder"], entry["head"],
-        summaries_from_json(entry["summary"]), record["counts"].get("verdict", ""), record,
-    )  # fmt: skip
+        entry["id"],
+        entry["name"],
+        source,
+        entry["pixel_size_A"],
+        entry["folder"],
+        entry["head"],
+        summaries_from_json(entry["summary"]),
+        record["counts"].get("verdict", ""),
+        record,
+    )
 
 
 def load_averages(session: Session, run: ClassRun) -> NDArray[np.float32]:
@@ -130,10 +155,17 @@ def _published(session: Session, result: RunResult) -> ClassRun:
     run = replace(result.run, id=result.saved or 0)
     title = f"classify {edits.count_of(sum(item.count for item in run.summaries))} into {len(run.summaries)} classes"
     folder = result.folder
-    session.retried(lambda: table.publish(
-        session.store, run.id, name=run.name, folder=folder, summary=result.summary_json(), title=title,
-        curator=session.curator,
-    ))  # fmt: skip
+    session.retried(
+        lambda: table.publish(
+            session.store,
+            run.id,
+            name=run.name,
+            folder=folder,
+            summary=result.summary_json(),
+            title=title,
+            curator=session.curator,
+        )
+    )
     return replace(run, folder=folder)
 
 
@@ -233,9 +265,13 @@ def reclassify(run: ClassRun, numbers: Sequence[int], n_classes: int | None = No
     share = sum(item.count for item in chosen) / max(1, sum(item.count for item in run.summaries))
     base = RunOptions.from_json(run.record["parameters"]) if run.source == "here" else RunOptions()
     return replace(
-        base, n_classes=n_classes or max(8, round(share * made)), of_run=run.id, of_numbers=tuple(sorted(numbers)),
-        start_from=None, name=f"{run.name}, {_classes(sorted(numbers))}",
-    )  # fmt: skip
+        base,
+        n_classes=n_classes or max(8, round(share * made)),
+        of_run=run.id,
+        of_numbers=tuple(sorted(numbers)),
+        start_from=None,
+        name=f"{run.name}, {_classes(sorted(numbers))}",
+    )
 
 
 def save_templates(session: Session, run_id: int, numbers: Sequence[int], name: str = "") -> Path:

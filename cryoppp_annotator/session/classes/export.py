@@ -57,9 +57,16 @@ def _particles(
     session: Session, run: ClassRun, context: JobContext
 ) -> tuple[dict[str, list[str]], dict[tuple[float, Optics], int]]:
     labels = (
-        "rlnCoordinateX", "rlnCoordinateY", "rlnMicrographName", "rlnOpticsGroup", "rlnClassNumber",
-        "rlnMaxValueProbDistribution", "rlnAnglePsi", "rlnOriginXAngst", "rlnOriginYAngst",
-    )  # fmt: skip
+        "rlnCoordinateX",
+        "rlnCoordinateY",
+        "rlnMicrographName",
+        "rlnOpticsGroup",
+        "rlnClassNumber",
+        "rlnMaxValueProbDistribution",
+        "rlnAnglePsi",
+        "rlnOriginXAngst",
+        "rlnOriginYAngst",
+    )
     out: dict[str, list[str]] = {label: [] for label in labels}
     groups: dict[tuple[float, Optics], int] = {}
     for i, micrograph in enumerate(list(session.micrographs)):
@@ -75,13 +82,16 @@ def _particles(
         x, y = here.x[rows], here.y[rows]
         group = groups.setdefault((pixel, defocus_of(session, micrograph).optics or Optics()), len(groups) + 1)
         values = {
-            "rlnCoordinateX": number_text(x), "rlnCoordinateY": number_text(y),
-            "rlnMicrographName": [micrograph.path] * len(rows), "rlnOpticsGroup": [str(group)] * len(rows),
+            "rlnCoordinateX": number_text(x),
+            "rlnCoordinateY": number_text(y),
+            "rlnMicrographName": [micrograph.path] * len(rows),
+            "rlnOpticsGroup": [str(group)] * len(rows),
             "rlnClassNumber": [str(n) for n in found["number"].tolist()],
-            "rlnMaxValueProbDistribution": _numbers(found["posterior"]), "rlnAnglePsi": _numbers(-found["angle_deg"]),
+            "rlnMaxValueProbDistribution": _numbers(found["posterior"]),
+            "rlnAnglePsi": _numbers(-found["angle_deg"]),
             "rlnOriginXAngst": _numbers(-(found["x"] + found["shift_x"] - x) * pixel),
             "rlnOriginYAngst": _numbers(-(found["y"] + found["shift_y"] - y) * pixel),
-        }  # fmt: skip
+        }
         for label, texts in values.items():
             out[label].extend(texts)
     return out, groups

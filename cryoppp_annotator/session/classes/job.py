@@ -116,23 +116,36 @@ def classify_project(
     boxes = outcome.boxes
     with_ctf = int(np.isfinite(boxes.defocus_A).sum()) if options.use_ctf else 0
     notes = [
-        *boxes_notes(boxes, len(picks)), *_ctf_notes(with_ctf, len(boxes)), *_doubts(session, picks), *outcome.notes
-    ]  # fmt: skip
+        *boxes_notes(boxes, len(picks)),
+        *_ctf_notes(with_ctf, len(boxes)),
+        *_doubts(session, picks),
+        *outcome.notes,
+    ]
     summaries, members = _summarised(outcome, picks)
     verdict = doubt(outcome.classes) or judge(summaries)
     classified = int((members["number"] > 0).sum())
     geometry = boxes.geometry
     record = {
-        "kind": "classify", "engine": "cryoppp-annotator", "version": __version__, "parameters": asdict(options),
+        "kind": "classify",
+        "engine": "cryoppp-annotator",
+        "version": __version__,
+        "parameters": asdict(options),
         "inputs": {
-            "picks": len(picks), "diameter_A": geometry.diameter_A, "side_px": geometry.side,
-            "box_A": round(geometry.side * geometry.pixel_size_A, 2), "box_pixel_size_A": geometry.pixel_size_A,
-            "columns": outcome.columns, "with_ctf": with_ctf, "notes": notes,
+            "picks": len(picks),
+            "diameter_A": geometry.diameter_A,
+            "side_px": geometry.side,
+            "box_A": round(geometry.side * geometry.pixel_size_A, 2),
+            "box_pixel_size_A": geometry.pixel_size_A,
+            "columns": outcome.columns,
+            "with_ctf": with_ctf,
+            "notes": notes,
         },
         "counts": {"picks": len(picks), "classified": classified, "verdict": verdict},
-        "seed": context.seed, "curator": session.curator, "started": begun,
+        "seed": context.seed,
+        "curator": session.curator,
+        "started": begun,
         "seconds": round(time.monotonic() - started, 2),
-    }  # fmt: skip
+    }
     name = options.name or f"{classified:,} picks, {len(summaries)} classes"
     run = ClassRun(0, name, "here", geometry.pixel_size_A, "", head, summaries, verdict, record)
     result = RunResult(run, outcome.averages(), members, outcome.model, tuple(notes))
@@ -182,11 +195,17 @@ def _summarised(outcome: Outcome, picks: Picks) -> tuple[tuple[ClassSummary, ...
         mine = of_pick == place
         count = int(mine.sum())
         told = ClassSummary(
-            place, count, count / total, item.resolution_A,
-            float(members["posterior"][mine].mean()) if count else float("nan"), item.centring_px,
-            float(even[place - 1]), item.quality if count else 0.0,
-            Decision.ACCEPTED if suggest(item) is Suggestion.ACCEPT and count else Decision.REJECTED, item.kind.value,
-        )  # fmt: skip
+            place,
+            count,
+            count / total,
+            item.resolution_A,
+            float(members["posterior"][mine].mean()) if count else float("nan"),
+            item.centring_px,
+            float(even[place - 1]),
+            item.quality if count else 0.0,
+            Decision.ACCEPTED if suggest(item) is Suggestion.ACCEPT and count else Decision.REJECTED,
+            item.kind.value,
+        )
         summaries.append(replace(told, note=note_for(told, len(np.unique(picks.micrograph[mine])))))
     return tuple(summaries), members
 

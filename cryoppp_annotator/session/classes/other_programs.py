@@ -121,8 +121,10 @@ def import_run(
             told = describe(replace(plan.frame, orientation=best))
             raise FrameDoubt(
                 f"{files[0].name}: as {describe(plan.frame)}, {n:,} of its {n_file:,} particles lie on a pick; "
-                f"{told}, {near[best]:,} do. Say which is right (--frame)", plan, near,
-            )  # fmt: skip
+                f"{told}, {near[best]:,} do. Say which is right (--frame)",
+                plan,
+                near,
+            )
     if n < max(1.0, _FEW * n_file):
         raise Refused(
             f"{files[0].name}: {n:,} of its {n_file:,} particles lie on a pick of this project; import its coordinates "
@@ -159,13 +161,18 @@ def _meet(
     file_rows, pick_rows = in_class[found.hit], found.truth_of[found.hit]
     return _Met(
         {
-            "particle": here.id[pick_rows], "micrograph": here.micrograph[pick_rows],
-            "number": rows.number[file_rows], "posterior": rows.posterior[file_rows],
-            "shift_x": to_x[file_rows] - here.x[pick_rows], "shift_y": to_y[file_rows] - here.y[pick_rows],
-            "angle_deg": rows.angle_deg[file_rows], "x": here.x[pick_rows], "y": here.y[pick_rows],
+            "particle": here.id[pick_rows],
+            "micrograph": here.micrograph[pick_rows],
+            "number": rows.number[file_rows],
+            "posterior": rows.posterior[file_rows],
+            "shift_x": to_x[file_rows] - here.x[pick_rows],
+            "shift_y": to_y[file_rows] - here.y[pick_rows],
+            "angle_deg": rows.angle_deg[file_rows],
+            "x": here.x[pick_rows],
+            "y": here.y[pick_rows],
         },
         int(len(here) - len(pick_rows)),
-    )  # fmt: skip
+    )
 
 
 def _on_picks(session: Session, plan: importing.ImportPlan) -> dict[Orientation, int]:
@@ -213,15 +220,22 @@ def _result(
     n = len(members["particle"])
     seconds = (datetime.datetime.now(datetime.UTC) - started).total_seconds()
     record = {
-        "kind": "classify", "engine": found.program, "version": "", "parameters": {},
+        "kind": "classify",
+        "engine": found.program,
+        "version": "",
+        "parameters": {},
         "inputs": {
-            "files": [str(path) for path in found.sources], "picks": found.file.n_picks,
-            "diameter_A": session.diameter_A, "notes": notes,
+            "files": [str(path) for path in found.sources],
+            "picks": found.file.n_picks,
+            "diameter_A": session.diameter_A,
+            "notes": notes,
         },
         "counts": {"picks": n, "classified": n, "verdict": verdict},
-        "seed": None, "curator": session.curator, "started": started.isoformat(timespec="seconds"),
+        "seed": None,
+        "curator": session.curator,
+        "started": started.isoformat(timespec="seconds"),
         "seconds": round(seconds, 2),
-    }  # fmt: skip
+    }
     title = name or f"{found.file.path.name} ({ {'relion': 'RELION', 'cryosparc': 'cryoSPARC'}[found.program] })"
     run = ClassRun(0, title, found.program, found.pixel_size_A, "", head, summaries, verdict, record)
     return RunResult(run, found.averages, members, None, tuple(notes))
@@ -250,10 +264,15 @@ def _summaries(found: ClassFiles, members: dict[str, NDArray[Any]], diameter_A: 
         posterior = members["posterior"][mine]
         known = posterior[np.isfinite(posterior)]
         item = ClassSummary(
-            place + 1, count, count / total, float(found.resolution_A[place]),
+            place + 1,
+            count,
+            count / total,
+            float(found.resolution_A[place]),
             float(known.mean()) if len(known) else float("nan"),
-            float(offset[place]) if finite[place].any() else float("nan"), float(even[place]), float(quality[place]),
+            float(offset[place]) if finite[place].any() else float("nan"),
+            float(even[place]),
+            float(quality[place]),
             _suggested(float(quality[place]), count),
-        )  # fmt: skip
+        )
         out.append(replace(item, note=note_for(item, len(np.unique(members["micrograph"][mine])))))
     return tuple(out)

@@ -29,9 +29,17 @@ def as_summary(item: ClassMetrics) -> ClassSummary:
     """What was measured of a class, as its summary."""
     decision = Decision.ACCEPTED if suggest(item) is Suggestion.ACCEPT else Decision.REJECTED
     return ClassSummary(
-        item.id, item.count, item.share, item.resolution_A, item.mean_posterior, item.centring_px, math.nan,
-        item.quality, decision, item.kind.value,
-    )  # fmt: skip
+        item.id,
+        item.count,
+        item.share,
+        item.resolution_A,
+        item.mean_posterior,
+        item.centring_px,
+        math.nan,
+        item.quality,
+        decision,
+        item.kind.value,
+    )
 
 
 def as_dict(item: ClassSummary) -> dict[str, Any]:

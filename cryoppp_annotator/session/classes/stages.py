@@ -252,10 +252,13 @@ class _Work:
         # read in slices, as a memory map would be
         images = cast("NDArray[np.float32]", stack)
         return prepare(
-            images, defocus_A=self.boxes.defocus_A[rows] if self.use_ctf else None,
-            pixel_size_A=self.boxes.geometry.pixel_size_A, optics=self.boxes.optics or Optics(),
-            mask_radius=self.boxes.geometry.mask_radius, context=context,
-        )  # fmt: skip
+            images,
+            defocus_A=self.boxes.defocus_A[rows] if self.use_ctf else None,
+            pixel_size_A=self.boxes.geometry.pixel_size_A,
+            optics=self.boxes.optics or Optics(),
+            mask_radius=self.boxes.geometry.mask_radius,
+            context=context,
+        )
 
     def classify(self, rows: NDArray[np.intp], start: ClassModel | None, context: JobContext) -> Classification:
         self.watch.n_picks = len(rows)
@@ -270,9 +273,10 @@ class _Work:
         ready = self.prepared(np.concatenate([rows, company]), context)
         stage = (self.settings.max_rings, self.settings.shift_px, _STEP)
         with (
-            one_blas_thread(), ThreadPoolExecutor(fft_workers(), thread_name_prefix="assign") as pool,
+            one_blas_thread(),
+            ThreadPoolExecutor(fft_workers(), thread_name_prefix="assign") as pool,
             class_workers(self.scheduler, context) as (workers, inner),
-        ):  # fmt: skip
+        ):
             parts = split(ready.particles)
             _, _, found = iterate(parts, model, ready.dof, stage, pool=workers or pool, context=inner)
         out = _Labels.unknown(len(rows) + len(company))
@@ -292,9 +296,15 @@ class _Work:
         kept = Kind.STRUCTURE
         ordered = sorted(found, key=lambda item: (item.kind is not kept, -n[item.column] if item.kind is kept else 0))
         return Outcome(
-            self.boxes, result.model, tuple(ordered), labels.label, labels.posterior, labels.angle_deg,
-            labels.offset_px, list(result.notes),
-        )  # fmt: skip
+            self.boxes,
+            result.model,
+            tuple(ordered),
+            labels.label,
+            labels.posterior,
+            labels.angle_deg,
+            labels.offset_px,
+            list(result.notes),
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -86,11 +86,14 @@ def from_picks(session: Session, *, invert: bool = True, context: JobContext = _
     boxes = outcome.boxes
     known = bool(np.isfinite(boxes.defocus_A[label >= 0]).all())
     told = {
-        "pixel_size_A": boxes.geometry.pixel_size_A, "diameter_A": boxes.geometry.diameter_A, "white": True,
+        "pixel_size_A": boxes.geometry.pixel_size_A,
+        "diameter_A": boxes.geometry.diameter_A,
+        "white": True,
         "resolution_A": [item.resolution_A if math.isfinite(item.resolution_A) else None for _, item in chosen],
         "source": count_of(len(boxes), "accepted pick") + (f" of {n:,}" if n > len(boxes) else ""),
-        "numbers": list(range(1, len(chosen) + 1)), "ctf_corrected": known,
-    }  # fmt: skip
+        "numbers": list(range(1, len(chosen) + 1)),
+        "ctf_corrected": known,
+    }
     path = keep(session, drawn[[place for place, _ in chosen]], told, free_name(session, "accepted-picks"))
     made = load_template(session, path.stem)[1]
     said = f"kept {count_of(len(chosen), 'template')} made of {told['source']} · {made.told}"
@@ -133,10 +136,14 @@ def from_file(
     a_map = is_map(path)
     seen_white = a_map or looks_white(images) if white is None else white
     told = {
-        "pixel_size_A": pixel, "diameter_A": session.diameter_A, "white": seen_white,
-        "resolution_A": [None] * len(images), "source": str(path), "numbers": list(range(1, len(images) + 1)),
+        "pixel_size_A": pixel,
+        "diameter_A": session.diameter_A,
+        "white": seen_white,
+        "resolution_A": [None] * len(images),
+        "source": str(path),
+        "numbers": list(range(1, len(images) + 1)),
         "ctf_corrected": True if ctf_corrected is None else ctf_corrected,
-    }  # fmt: skip
+    }
     kept = keep(session, np.ascontiguousarray(images, np.float32), told, free_name(session, _stem(path)))
     made = load_template(session, kept.stem)[1]
     what = "projection" if a_map else "template"

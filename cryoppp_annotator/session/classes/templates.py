@@ -160,10 +160,14 @@ def save_averages(
     inputs = run.record.get("inputs", {})
     some = "-".join(str(item.number) for item in chosen[:8])
     told = {
-        "pixel_size_A": run.pixel_size_A, "diameter_A": float(inputs.get("diameter_A") or session.diameter_A),
-        "white": True, "source": run.name, "numbers": [item.number for item in chosen],
-        "resolution_A": [_number(item.resolution_A) for item in chosen], "ctf_corrected": is_corrected(run),
-    }  # fmt: skip
+        "pixel_size_A": run.pixel_size_A,
+        "diameter_A": float(inputs.get("diameter_A") or session.diameter_A),
+        "white": True,
+        "source": run.name,
+        "numbers": [item.number for item in chosen],
+        "resolution_A": [_number(item.resolution_A) for item in chosen],
+        "ctf_corrected": is_corrected(run),
+    }
     return keep(
         session, averages[[item.number - 1 for item in chosen]], told, name or f"run-{run.id:04d}-classes-{some}"
     )

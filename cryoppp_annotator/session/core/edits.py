@@ -46,8 +46,16 @@ def past(title: str) -> str:
     return said.replace(" and reject ", " and rejected ", 1) if first == "delete" else said
 
 
-def new_pick_set(kind: str, name: str, curator: str, *, source: str = "", frame: Any = None, parameters: Any = None,
-                 created: str = "") -> Delta:  # fmt: skip
+def new_pick_set(
+    kind: str,
+    name: str,
+    curator: str,
+    *,
+    source: str = "",
+    frame: Any = None,
+    parameters: Any = None,
+    created: str = "",
+) -> Delta:
     """Insert one pick set with the placeholder id -1."""
     after = {
         "name": name,
@@ -78,9 +86,13 @@ def nearest(particles: Particles, x: float, y: float) -> float:
 def insert_particles(columns: Mapping[str, NDArray[Any]], n: int) -> Delta:
     """Insert ``n`` particles; ``columns`` must hold ``micrograph``; ids are given at the commit."""
     return Delta(
-        Table.PARTICLE, Kind.INSERT, -np.arange(1, n + 1, dtype=np.int64), {}, dict(columns),
+        Table.PARTICLE,
+        Kind.INSERT,
+        -np.arange(1, n + 1, dtype=np.int64),
+        {},
+        dict(columns),
         np.asarray(columns["micrograph"], np.int64),
-    )  # fmt: skip
+    )
 
 
 def add(micrograph: Micrograph, pick_set: int | Delta, x: ArrayLike, y: ArrayLike) -> Change:
@@ -152,9 +164,7 @@ def remove(micrograph: Micrograph, particles: Particles, hand_sets: Sequence[int
     deltas: list[Delta] = []
     words: list[str] = []
     if len(mine):
-        deltas.append(
-            Delta(Table.PARTICLE, Kind.DELETE, mine.id, mine.columns(), {}, mine.micrograph)
-        )  # fmt: skip
+        deltas.append(Delta(Table.PARTICLE, Kind.DELETE, mine.id, mine.columns(), {}, mine.micrograph))
         words.append(f"delete {count_of(len(mine))}")
     rejected = decide(theirs, Decision.REJECTED, Reason.NOT_A_PARTICLE, "", None) if len(theirs) else None
     if rejected is not None:

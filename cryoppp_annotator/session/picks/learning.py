@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ...errors import AnnotatorError, Cancelled, EngineError
 from ...formats.image import images
 from ...imaging.filters import fft_workers
-from ...jobs.cluster import each
+from ...jobs.each import each
 from ...model.context import JobContext
 from ...model.curation import Decision
 from ...model.micrograph import Micrograph, MicrographState
@@ -138,10 +138,13 @@ def learn(session: Session, *, polarity: str = "dark", context: JobContext = _QU
     if not order:
         raise EngineError(f"nothing could be learned: {problems[0] if problems else 'no micrograph can be read'}")
     model = train(
-        [seen[i] for i in order], [lessons[i].example for i in order],
-        others=[seen[i] for i in sorted(seen) if i >= len(chosen)], diameter_A=session.diameter_A,
-        polarity=polarity, context=context.part(),
-    )  # fmt: skip
+        [seen[i] for i in order],
+        [lessons[i].example for i in order],
+        others=[seen[i] for i in sorted(seen) if i >= len(chosen)],
+        diameter_A=session.diameter_A,
+        polarity=polarity,
+        context=context.part(),
+    )
     path = session.store.folder / FOLDER / f"learned-{model.digest()}.npz"
     save_model(model, path)
     _forget_old(path)
@@ -176,9 +179,13 @@ def _lesson(session: Session, micrograph: Micrograph, polarity: str) -> _Lesson:
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), _MOST_HERE)).astype(np.intp)] if len(rows) else rows
     example = _example(particles, rows)
     return _Lesson(
-        str(session.path_of(micrograph).absolute()), micrograph.frame, session.pixel_size_A(micrograph),
-        session.diameter_A, polarity, example,
-    )  # fmt: skip
+        str(session.path_of(micrograph).absolute()),
+        micrograph.frame,
+        session.pixel_size_A(micrograph),
+        session.diameter_A,
+        polarity,
+        example,
+    )
 
 
 def _example(particles: Particles, rows: NDArray[np.intp]) -> Example:
@@ -188,9 +195,13 @@ def _example(particles: Particles, rows: NDArray[np.intp]) -> Example:
 def _described(lesson: _Lesson, *, context: JobContext) -> Seen:
     image = images.read(Path(lesson.path), lesson.frame, check=context.check)
     return describe(
-        image, pixel_size_A=lesson.pixel_size_A, diameter_A=lesson.diameter_A, polarity=lesson.polarity,
-        also=(lesson.example.x, lesson.example.y), context=context,
-    )  # fmt: skip
+        image,
+        pixel_size_A=lesson.pixel_size_A,
+        diameter_A=lesson.diameter_A,
+        polarity=lesson.polarity,
+        also=(lesson.example.x, lesson.example.y),
+        context=context,
+    )
 
 
 def _forget_old(newest: Path) -> None:

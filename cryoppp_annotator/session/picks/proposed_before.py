@@ -67,9 +67,12 @@ class ProposalCache:
             self._common = None
         else:
             self._common = {
-                "generation": _GENERATION, "program": __version__, "picker": provider(PICKERS, picker), "files": files,
+                "generation": _GENERATION,
+                "program": __version__,
+                "picker": provider(PICKERS, picker),
+                "files": files,
                 "seed": context.seed,
-            }  # fmt: skip
+            }
 
     def key(self, one: OnePick) -> str | None:
         """All that the picks depend on, in 64 letters; None where that cannot be told.

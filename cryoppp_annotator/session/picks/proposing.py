@@ -22,7 +22,7 @@ from ...errors import AnnotatorError, Cancelled
 from ...formats.image import images
 from ...imaging.ctf import Ctf, Defocus, Optics
 from ...imaging.filters import fft_workers
-from ...jobs.cluster import each
+from ...jobs.each import each
 from ...model.candidates import Candidates
 from ...model.context import JobContext
 from ...model.curation import Change, Decision, Delta, Kind, Reason, Table
@@ -158,10 +158,18 @@ def propose(
     for number in order:
         left_out.update(got[number].left_out)
     return Proposal(
-        picker, diameter_A, given, tuple((n, got[n].candidates) for n in order), tuple(failed),
-        tuple((n, got[n].regions) for n in order) if avoid else (), left_out, avoid, before,
-        _why_none([one for one in jobs if one.number in got], got), news,
-    )  # fmt: skip
+        picker,
+        diameter_A,
+        given,
+        tuple((n, got[n].candidates) for n in order),
+        tuple(failed),
+        tuple((n, got[n].regions) for n in order) if avoid else (),
+        left_out,
+        avoid,
+        before,
+        _why_none([one for one in jobs if one.number in got], got),
+        news,
+    )
 
 
 def _why_none(jobs: Sequence[OnePick], got: Mapping[int, Picked]) -> str:

@@ -24,7 +24,7 @@ from ...formats.image import images
 from ...formats.kept_arrays import load_arrays
 from ...imaging import denoise
 from ...imaging.ctf import Ctf
-from ...jobs.cluster import each
+from ...jobs.each import each
 from ...jobs.runner import Job, JobState, Runner
 from ...model.context import JobContext
 from ...model.micrograph import Micrograph
@@ -181,18 +181,27 @@ class Pictures:
 
         title = f"{'denoise' if view is View.DENOISED else 'read'} {micrograph.name}"
         job = self._runner.submit(
-            self._make, micrograph, view, self._method(micrograph), title=title, on_done=done, on_failed=failed,
+            self._make,
+            micrograph,
+            view,
+            self._method(micrograph),
+            title=title,
+            on_done=done,
+            on_failed=failed,
             quiet=quiet,
-        )  # fmt: skip
+        )
         self._jobs[key] = job
         return job
 
     def _method(self, micrograph: Micrograph) -> _Method:
         """What is chosen now, for one micrograph."""
         return _Method(
-            self.denoiser, dict(self.parameters), self._session.pixel_size_A(micrograph), self._session.diameter_A,
+            self.denoiser,
+            dict(self.parameters),
+            self._session.pixel_size_A(micrograph),
+            self._session.diameter_A,
             self._own_key(micrograph),
-        )  # fmt: skip
+        )
 
     def prepare(self, micrographs: Iterable[Micrograph], view: View) -> None:
         """Have the pictures of the likely next micrographs made; what is no longer likely is cancelled."""
@@ -248,12 +257,19 @@ class Pictures:
         """Fill the cache with what the workers of a cluster make. Returns how many failed."""
         orders = [
             _Order(
-                str(self._session.path_of(m).absolute()), m.frame, m.name, method.denoiser.name, method.parameters,
-                method.pixel_size_A, method.diameter_A, ctf_of(m), method.key,
+                str(self._session.path_of(m).absolute()),
+                m.frame,
+                m.name,
+                method.denoiser.name,
+                method.parameters,
+                method.pixel_size_A,
+                method.diameter_A,
+                ctf_of(m),
+                method.key,
             )
             for m, method in wanted
             if not self._file(method.key).exists()
-        ]  # fmt: skip
+        ]
         failed, before = 0, len(wanted) - len(orders)
 
         def report(done: float, _total: float, _message: str) -> None:
@@ -363,9 +379,15 @@ def _fill(order: _Order, *, context: JobContext) -> Picture:
     """Make a picture, wherever the micrograph can be read."""
     image = images.read(Path(order.path), order.frame, check=context.check)
     picture = run_denoiser(
-        named_denoiser(order.denoiser), image, pixel_size_A=order.pixel_size_A, diameter_A=order.diameter_A,
-        max_side=MAX_SIDE, parameters=order.parameters, ctf=order.ctf, context=context,
-    )  # fmt: skip
+        named_denoiser(order.denoiser),
+        image,
+        pixel_size_A=order.pixel_size_A,
+        diameter_A=order.diameter_A,
+        max_side=MAX_SIDE,
+        parameters=order.parameters,
+        ctf=order.ctf,
+        context=context,
+    )
     return replace(picture, pixels=picture.pixels.astype(np.float16))  # as it is kept
 
 

@@ -198,9 +198,7 @@ def read_ctfs(star: Path) -> dict[str, Ctf]:
     found = {}
     for name, members in rows.items():
         first = members[0]
-        defocus = Defocus(
-            float(u[members].mean()), float(v[members].mean()), float(np.nan_to_num(angle[first]))
-        )  # fmt: skip
+        defocus = Defocus(float(u[members].mean()), float(v[members].mean()), float(np.nan_to_num(angle[first])))
         ctf = Ctf(defocus, replace(optics[first], phase_shift_deg=float(np.nan_to_num(shift[first]))))
         if why := impossible(ctf):
             raise FormatError(why, star, table.lines[first])

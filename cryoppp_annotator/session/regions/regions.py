@@ -21,7 +21,7 @@ from skimage import measure
 from ...errors import AnnotatorError, Cancelled, Refused
 from ...formats.image import images
 from ...imaging.filters import fft_workers
-from ...jobs.cluster import each
+from ...jobs.each import each
 from ...model.context import JobContext
 from ...model.coordinates import FloatArray
 from ...model.curation import Change, Decision, Delta, Kind, Reason, Table

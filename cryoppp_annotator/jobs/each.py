@@ -1,0 +1,131 @@
+"""A function done for every item of a list, on local threads or on the workers of a Dask cluster, as they finish."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from ..errors import EngineError
+from ..model.context import JobContext
+from .cluster import TRIES, connected
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+#: Seconds between looks at the cancel flag.
+_TICK_S = 0.2
+
+
+def each(
+    function: Callable[..., R],
+    items: Sequence[T],
+    *,
+    threads: int,
+    scheduler: str | None = None,
+    what: str = "micrographs",
+    context: JobContext,
+) -> Generator[tuple[T, R | BaseException], None, None]:
+    """Do ``function(item, context=JobContext)`` for every item, and yield them as they finish.
+
+    Parameters
+    ----------
+    function : callable
+        On a cluster it and what it brings must be picklable: a function of a module, or a ``partial`` of one.
+    items : sequence
+    threads : int
+        Local threads.
+    scheduler : str, optional
+        Address (``tcp://host:8786``) or scheduler file of a Dask cluster whose workers have this package and see the
+        same files; None = here.
+    what : str
+        What the items are called in the progress.
+    context : JobContext
+        Gets the progress. Its cancel reaches every running task.
+
+    Yields
+    ------
+    (item, result or exception)
+        :class:`Cancelled` of a task among the exceptions only where that task alone was stopped.
+
+    Raises
+    ------
+    Cancelled
+        The job was cancelled; running tasks have been told.
+    EngineError
+        There is no such cluster, or the connection to it was lost.
+    """
+    if not items:
+        return
+    with _place(threads, len(items), scheduler, context) as (executor, inner):
+        done: queue.SimpleQueue[Future[R]] = queue.SimpleQueue()
+        of: dict[Future[R], T] = {}
+        try:
+            for item in items:
+                context.check()
+                future = executor.submit(_task, function, item, inner)
+                of[future] = item
+                future.add_done_callback(done.put)
+            while of:
+                n_over = len(items) - len(of)
+                context.progress(n_over, len(items), f"{n_over}/{len(items)} {what}")
+                try:
+                    future = done.get(timeout=_TICK_S)
+                except queue.Empty:
+                    continue
+                yield of.pop(future), _outcome(future, scheduler)
+        except BaseException:
+            inner.is_cancelled()  # on a cluster: raises the event
+            for future in of:
+                future.cancel()
+            raise
+
+
+def _outcome(future: Future[Any], scheduler: str | None) -> Any:
+    if future.cancelled():  # nobody here did: the scheduler is gone
+        raise EngineError(f"the scheduler {scheduler} was lost; what is finished is kept, start again to go on")
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if type(error).__name__ == "KilledWorker":
+        return EngineError(f"its worker died {TRIES} times on it (memory?)")
+    return error
+
+
+def _task(function: Callable[..., R], item: Any, context: JobContext) -> R:
+    context.check()  # also: in the task's own thread, where the worker is known
+    return function(item, context=context)
+
+
+@contextmanager
+def _place(threads: int, n: int, scheduler: str | None, context: JobContext) -> Iterator[tuple[Executor, JobContext]]:
+    """An executor, and the context its tasks get: it reports nothing, and is cancelled when they are abandoned."""
+    if scheduler is None:
+        stop = _Stop(context)
+        inner = replace(context.part(), is_cancelled=stop)
+        pool = ThreadPoolExecutor(max(1, min(threads, n)), thread_name_prefix="task")
+        try:
+            yield pool, inner
+        except BaseException:
+            stop.stopped = True
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+        return
+    context.progress(0, n, f"connecting to {scheduler}")
+    with connected(scheduler, context.check) as cluster:
+        yield cluster.executor(), cluster.shipped(context)
+
+
+class _Stop:
+    """A local flag: cancelled from outside, or abandoned."""
+
+    def __init__(self, context: JobContext) -> None:
+        self._asked = context.is_cancelled
+        self.stopped = False
+
+    def __call__(self) -> bool:
+        return self.stopped or self._asked()
