@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .api import (
-    Anchor,
     Cancelled,
     Candidates,
     CoordinateFormat,
@@ -27,6 +26,7 @@ from .api import (
     PickFile,
     WriteOptions,
 )
+from .model.coordinates import Anchor
 from .model.parameter import Need, Parameter
 from .model.pickfile import CARRIED
 
@@ -333,5 +333,4 @@ def _check_places(fmt: CoordinateFormat, files: list[Path], given: list[Microgra
 
 def _canonical(part: FilePicks, file: PickFile, height: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     assert part.box_size_px is not None or file.frame.anchor is not Anchor.CORNER, "corners without a box size"
-    box = 0.0 if part.box_size_px is None else part.box_size_px
-    return file.frame.to_canonical(part.x, part.y, height=height, box_size=box)
+    return part.positions(file.frame, height)

@@ -19,7 +19,7 @@ from ..formats.image import images
 from ..formats.image.pictures import PICTURE_EXTENSIONS, to_8bit
 from ..formats.writing import write_picks
 from ..model.context import JobContext
-from ..model.coordinates import Anchor, Orientation, SourceFrame
+from ..model.coordinates import Orientation, SourceFrame
 from ..model.curation import Decision
 from ..model.micrograph import Micrograph, pixel_size_doubt
 from ..model.pickfile import CoordinateFormat, FilePicks, Issue, MicrographPicks, PickFile, WriteOptions
@@ -288,10 +288,7 @@ def _joined(parts: Sequence[_Part], options: ConvertOptions) -> list[MicrographP
 
 def _placed(part: _Part, options: ConvertOptions) -> MicrographPicks:
     picks, n = part.picks, len(part.picks)
-    if n and part.frame.anchor is Anchor.CORNER and picks.box_size_px is None:
-        raise FormatError("gives box corners without a box size", picks.source)
-    box = 0.0 if picks.box_size_px is None else picks.box_size_px
-    x, y = part.frame.to_canonical(picks.x, picks.y, height=part.micrograph.height, box_size=box)
+    x, y = picks.positions(part.frame, part.micrograph.height)
     nothing = np.full(n, np.nan)
     diameter = nothing if picks.diameter_px is None else np.asarray(picks.diameter_px, np.float64) * part.frame.scale
     return MicrographPicks(

@@ -14,7 +14,7 @@ from ..extensions import formats
 from ..formats import registry
 from ..formats.image import images
 from ..model.context import JobContext
-from ..model.coordinates import Anchor, FloatArray, Orientation, SourceFrame
+from ..model.coordinates import FloatArray, Orientation, SourceFrame
 from ..model.curation import Decision
 from ..model.pickfile import CoordinateFormat, FilePicks
 from . import check_frame
@@ -162,10 +162,7 @@ def coordinate_files(source: Path, known: Sequence[CoordinateFormat]) -> list[Pa
 
 
 def _canonical(part: FilePicks, frame: SourceFrame, path: Path) -> PlacedPicks:
-    if frame.anchor is Anchor.CORNER and part.box_size_px is None:
-        raise FormatError("gives box corners without a box size", part.source)
-    box = 0.0 if part.box_size_px is None else part.box_size_px
-    x, y = frame.to_canonical(part.x, part.y, height=images.probe(path).height, box_size=box)
+    x, y = part.positions(frame, images.probe(path).height)
     score = np.full(len(part), np.nan) if part.score is None else np.asarray(part.score, np.float64)
     rejected = np.broadcast_to(np.asarray(part.decision, np.int8), (len(part),)) == Decision.REJECTED
     sizes = np.zeros(0) if part.diameter_px is None else part.diameter_px[part.diameter_px > 0]

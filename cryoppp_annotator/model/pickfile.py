@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .coordinates import FloatArray, SourceFrame
+from ..errors import FormatError
+from .coordinates import Anchor, FloatArray, SourceFrame
 from .curation import Decision
 from .micrograph import Micrograph
 
@@ -95,6 +96,30 @@ class FilePicks:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    @property
+    def box(self) -> FloatArray | float:
+        """(n,) box edges, source px; 0 where the format has none."""
+        return 0.0 if self.box_size_px is None else self.box_size_px
+
+    def positions(self, frame: SourceFrame, height: float) -> tuple[FloatArray, FloatArray]:
+        """x and y (n,) float64 of the particles' centres, canonical px.
+
+        Parameters
+        ----------
+        frame : SourceFrame
+            Of the file.
+        height : float
+            Of the micrograph, px.
+
+        Raises
+        ------
+        FormatError
+            Box corners without a box size.
+        """
+        if len(self) and frame.anchor is Anchor.CORNER and self.box_size_px is None:
+            raise FormatError("gives box corners without a box size", self.source)
+        return frame.to_canonical(self.x, self.y, height=height, box_size=self.box)
 
 
 @dataclass(frozen=True, eq=False)

@@ -160,8 +160,7 @@ class _Place:
 
 def _points(file: PickFile, picks: FilePicks) -> Points:
     place = _place(file, picks)
-    box = 0.0 if picks.box_size_px is None else picks.box_size_px
-    x, y = file.frame.to_canonical(picks.x, picks.y, height=place.height, box_size=box)
+    x, y = picks.positions(file.frame, place.height)
     diameter = _diameters(picks, place) * file.frame.scale
     features = _features(picks)
     decision = np.broadcast_to(np.asarray(picks.decision, np.int8), (len(picks),))

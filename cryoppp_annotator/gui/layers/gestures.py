@@ -279,7 +279,7 @@ class Gestures:
         p, zoom = self._session.particles, self.canvas_per_px()
         up = self._viewer.scene.camera.orientation2d
         signs = (1 if str(up[1].value) == "right" else -1, 1 if str(up[0].value) == "down" else -1)
-        radius = 0.5 * self._session.diameters_A()[rows] / self._session.pixel_size_A(current)
+        radius = 0.5 * self._session.diameters_px(current)[rows]
         return [
             (on_canvas[0] + signs[0] * dx * zoom, on_canvas[1] + signs[1] * dy * zoom, r * zoom)
             for dx, dy, r in zip(p.x[rows] - at[0], p.y[rows] - at[1], radius, strict=True)

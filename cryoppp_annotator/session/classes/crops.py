@@ -78,7 +78,7 @@ def _cut(
 ) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
     micrograph = session.micrograph(number)
     pixels = images.read(session.path_of(micrograph), micrograph.frame, check=context.check)
-    box = box_for(session.diameter_A / session.pixel_size_A(micrograph))
+    box = box_for(session.settings.diameter_px(micrograph))
     options = PatchOptions(box, min(SIDE, box), Edge.PAD, invert=invert)
     cut, at = extract_patches(pixels, x, y, options)
     return as_greys(gaussian_filter(cut, (0, _BLUR, _BLUR))), at

@@ -150,12 +150,10 @@ def _meet(
 ) -> _Met:
     here = session.store.particles(micrograph.id)
     frame, pixel = plan.frame, session.pixel_size_A(micrograph)
-    box = 0.0 if picks.box_size_px is None else picks.box_size_px
-    x, y = frame.to_canonical(picks.x, picks.y, height=micrograph.height, box_size=box)
+    x, y = picks.positions(frame, micrograph.height)
     origin = rows.origin_A / (pixel * frame.scale)
-    to_x, to_y = frame.to_canonical(
-        picks.x - origin[:, 0], picks.y - origin[:, 1], height=micrograph.height, box_size=box
-    )
+    centred = replace(picks, x=picks.x - origin[:, 0], y=picks.y - origin[:, 1])
+    to_x, to_y = centred.positions(frame, micrograph.height)
     in_class = np.flatnonzero(rows.number > 0)
     found = match(x[in_class], y[in_class], np.zeros(len(in_class)), here.x, here.y, _reach(session, micrograph, here))
     file_rows, pick_rows = in_class[found.hit], found.truth_of[found.hit]
@@ -183,8 +181,7 @@ def _on_picks(session: Session, plan: importing.ImportPlan) -> dict[Orientation,
         frame = turned.frame
         for micrograph, picks in turned.placeable:
             here = session.store.particles(micrograph.id)
-            box = 0.0 if picks.box_size_px is None else picks.box_size_px
-            x, y = frame.to_canonical(picks.x, picks.y, height=micrograph.height, box_size=box)
+            x, y = picks.positions(frame, micrograph.height)
             found[orientation] += int((_nearest(x, y, here.x, here.y) <= _reach(session, micrograph, here)).sum())
     return found
 
@@ -193,7 +190,7 @@ def _reach(session: Session, micrograph: Micrograph, here: Particles) -> float:
     """Largest distance of a particle from its pick, px."""
     if not len(here):
         return 0.0
-    return REACH * float(np.median(session.diameters_A(here))) / session.pixel_size_A(micrograph)
+    return REACH * float(np.median(session.diameters_px(micrograph, here)))
 
 
 def _nearest(

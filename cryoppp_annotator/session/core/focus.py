@@ -154,7 +154,7 @@ class Focus:
             return None
         distance = np.hypot(p.x[below] - x, p.y[below] - y)
         nearest = int(np.argmin(distance))
-        limit = 0.5 * self.session.diameter_A / self.session.pixel_size_A(micrograph)
+        limit = 0.5 * self.session.settings.diameter_px(micrograph)
         return int(p.id[below][nearest]) if distance[nearest] < limit else None
 
     def _hand_sets(self) -> list[int]:
@@ -170,7 +170,7 @@ class Focus:
         if not mask.any():
             return None
         distance = np.hypot(p.x[mask] - x, p.y[mask] - y)
-        radius = 0.5 * self.session.diameters_A()[mask] / self.session.pixel_size_A(micrograph)
+        radius = 0.5 * self.session.diameters_px(micrograph)[mask]
         inside = np.flatnonzero(distance <= radius)
         if not len(inside):
             return None
@@ -221,10 +221,9 @@ class Focus:
         p, current = self.session.particles, self.session.current
         if current is None:
             return np.arange(len(rows))
-        pixel = self.session.pixel_size_A(current)
-        x, y, reach = p.x[rows], p.y[rows], 0.5 * self.session.diameters_A()[rows] / pixel
+        x, y, reach = p.x[rows], p.y[rows], 0.5 * self.session.diameters_px(current)[rows]
         cut = (np.minimum(x, y) < reach) | (x + reach > current.width) | (y + reach > current.height)
-        line = np.floor(y / (self.session.diameter_A / pixel))
+        line = np.floor(y / self.session.settings.diameter_px(current))
         return np.lexsort((y, x, line, cut))
 
     def open_elsewhere(self) -> set[int]:

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from psygnal import Signal
 
 from ...errors import AnnotatorError, Refused
+from ...model.coordinates import angstrom_to_px
 from ...model.curation import Change, Decision, Delta, Kind, Reason, Table
 from ...model.micrograph import FINISHED_STATES, Micrograph, MicrographState
 from ...model.particles import Particles, apply_delta, tally
@@ -163,6 +164,12 @@ class Session:
         own = (self.particles if particles is None else particles).diameter_A
         return np.where(np.isnan(own), self.diameter_A, own)
 
+    def diameters_px(
+        self, micrograph: Micrograph, particles: Particles | None = None
+    ) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """(n,) float64 diameter of every particle, px of the micrograph that they lie on."""
+        return angstrom_to_px(self.diameters_A(particles), self.pixel_size_A(micrograph))
+
     def is_hand_set(self, pick_set: int) -> bool:
         """Whether picks of this set were made by hand here."""
         found = self.pick_sets.get(pick_set)
@@ -271,7 +278,7 @@ class Session:
 
     def _refuse_close(self, micrograph: Micrograph, x: float, y: float) -> None:
         nearest = edits.nearest(self._on(micrograph), x, y)
-        limit = 0.5 * self.diameter_A / self.pixel_size_A(micrograph)
+        limit = 0.5 * self.settings.diameter_px(micrograph)
         if nearest < limit:
             raise Refused(
                 f"not added: another pick is {nearest:.0f} px away, less than half a diameter "

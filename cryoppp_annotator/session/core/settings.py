@@ -9,6 +9,7 @@ from typing import Any
 
 from ...errors import Refused
 from ...imaging.patches import box_for
+from ...model.coordinates import angstrom_to_px
 from ...model.curation import Change
 from ...model.micrograph import Micrograph, pixel_size_doubt
 from . import edits
@@ -73,6 +74,10 @@ class ProjectSettings:
         if micrograph.own_pixel_size_A or self.pixel_size_A:
             return ""
         return pixel_size_doubt(micrograph.header_pixel_size_A)
+
+    def diameter_px(self, micrograph: Micrograph) -> float:
+        """The particle diameter, px of a micrograph."""
+        return float(angstrom_to_px(self.diameter_A, self.pixel_size_of(micrograph)))
 
     @property
     def bright(self) -> bool:

@@ -122,14 +122,9 @@ class _Part:
         flagged = self.picks.layout is not None and self.picks.layout.flag is not None
         return len(self.picks) + len(self.new) - (0 if flagged else int(self.turned.sum()))
 
-    @property
-    def box(self) -> FloatArray | float:
-        """Box edges, source px."""
-        return 0.0 if self.picks.box_size_px is None else self.picks.box_size_px
-
     def moved(self, frame: SourceFrame) -> NDArray[np.bool_]:
         """(n,) bool: no longer where the file says."""
-        x, y = frame.to_canonical(self.picks.x, self.picks.y, height=self.micrograph.height, box_size=self.box)
+        x, y = self.picks.positions(frame, self.micrograph.height)
         return np.asarray((self.rows.x != x) | (self.rows.y != y))
 
 
@@ -201,7 +196,7 @@ def _edit(
             text = rejected if part.rows.decision[row] == Decision.REJECTED else other
             edited.setdefault(int(lines[row]), {})[cell] = text
     which = np.flatnonzero(moved)
-    box = part.box if np.ndim(part.box) == 0 else np.asarray(part.box)[which]
+    box = part.picks.box if np.ndim(part.picks.box) == 0 else np.asarray(part.picks.box)[which]
     x, y = frame.from_canonical(part.rows.x[which], part.rows.y[which], height=part.micrograph.height, box_size=box)
     for row, tx, ty in zip(which.tolist(), _numbers(x, layout), _numbers(y, layout), strict=True):
         edited.setdefault(int(lines[row]), {}).update({layout.x: tx, layout.y: ty})
@@ -220,7 +215,7 @@ def _new_rows(part: _Part, layout: RowLayout, frame: SourceFrame, lines: list[st
     blank = [text if keep else layout.missing for text, keep in zip(samples[-1], same, strict=True)]
     if layout.flag is not None:
         blank[layout.flag[0]] = layout.flag[2]
-    box = 0.0 if part.picks.box_size_px is None else float(np.median(part.picks.box_size_px))
+    box = float(np.median(part.picks.box))
     x, y = frame.from_canonical(part.new.x, part.new.y, height=part.micrograph.height, box_size=box)
     joint = _joint(layout, lines[int(places[-1]) - 1])
     out = []

@@ -20,7 +20,7 @@ from ...formats import registry
 from ...formats.check import frame as frame_guard
 from ...formats.image import images
 from ...model.context import JobContext
-from ...model.coordinates import Anchor, Orientation, SourceFrame
+from ...model.coordinates import Orientation, SourceFrame
 from ...model.curation import Change, Decision, Delta, Reason
 from ...model.micrograph import Micrograph
 from ...model.pickfile import CoordinateFormat, FilePicks, Issue, PickFile
@@ -313,7 +313,7 @@ def typical_diameter_px(session: Session, micrograph: Micrograph, picks: FilePic
     if picks.diameter_px is not None and np.isfinite(picks.diameter_px).any():
         return max(2.0, float(np.nanmedian(picks.diameter_px)) * frame.scale)
     if session.diameter_is_set:
-        return max(2.0, session.diameter_A / session.pixel_size_A(micrograph))
+        return max(2.0, session.settings.diameter_px(micrograph))
     if picks.box_size_px is not None and (picks.box_size_px > 0).any():
         # boxes are drawn some 1.5 to 2 times the particle
         return max(2.0, 0.55 * float(np.nanmedian(picks.box_size_px)) * frame.scale)
@@ -465,10 +465,7 @@ def _columns(
     session: Session, micrograph: Micrograph, picks: FilePicks, frame: SourceFrame, decision: Decision
 ) -> dict[str, NDArray[Any]]:
     n = len(picks)
-    box = 0.0 if picks.box_size_px is None else picks.box_size_px
-    if n and frame.anchor is Anchor.CORNER and picks.box_size_px is None:
-        raise FormatError("gives box corners without a box size", picks.source)
-    x, y = frame.to_canonical(picks.x, picks.y, height=micrograph.height, box_size=box)
+    x, y = picks.positions(frame, micrograph.height)
     pixel = session.pixel_size_A(micrograph)
     nothing = np.full(n, np.nan)
     diameter = nothing if picks.diameter_px is None else picks.diameter_px * frame.scale * pixel

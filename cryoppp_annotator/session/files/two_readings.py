@@ -59,10 +59,8 @@ def compare(session: Session, plan: ImportPlan, context: JobContext = _QUIET) ->
             image, pixel_size_A=pixel, diameter_A=diameter * pixel, max_side=_MAX_SIDE, context=context
         )
         step = np.array([picture.step[1], picture.step[0]])
-        box = 0.0 if picks.box_size_px is None else picks.box_size_px
         seen, declared = (
-            np.column_stack(frame.to_canonical(picks.x, picks.y, height=micrograph.height, box_size=box)) / step
-            for frame in (found, plan.declared)
+            np.column_stack(picks.positions(frame, micrograph.height)) / step for frame in (found, plan.declared)
         )
         height, width = picture.pixels.shape
         side = int(min(_SIDE_DIAMETERS * diameter / step[0], height, width))

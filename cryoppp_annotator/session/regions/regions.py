@@ -91,7 +91,7 @@ def draw(session: Session, vertices: ArrayLike, reason: Reason) -> Outcome:
     if micrograph is None:
         raise Refused("open a micrograph first")
     _refuse_reason(reason)
-    diameter = session.diameter_A / session.pixel_size_A(micrograph)
+    diameter = session.settings.diameter_px(micrograph)
     outline = _outline(vertices, micrograph, diameter)
     title = f"mark a region as {reason.label} on {micrograph.name}"
     region = Region(reason, outline, 0, micrograph.id, Origin.HAND)
@@ -158,7 +158,7 @@ def reshape(session: Session, number: int, vertices: ArrayLike) -> Outcome:
         if not chosen:
             raise Refused("that region is not there any more")
         micrograph = session.micrograph(chosen[0].micrograph)
-        outline = _outline(vertices, micrograph, session.diameter_A / session.pixel_size_A(micrograph))
+        outline = _outline(vertices, micrograph, session.settings.diameter_px(micrograph))
         text = pack_vertices(outline)
         if text == pack_vertices(chosen[0].vertices):
             return None
