@@ -75,7 +75,7 @@ def describe(session: Session, news: FileNews) -> dict[str, Any]:
         "journal": session.store.journal,
         "problems": {m.name: m.problem for m in session.micrographs if m.problem},
         "particles": session.counts(),
-        "diameter_A": session.diameter_A if session.diameter_is_set else None,
+        "diameter_A": session.diameter_A if session.settings.diameter_is_set else None,
         "pick_sets": sets,
     }
 

@@ -30,7 +30,7 @@ from ..errors import AnnotatorError, FormatError
 from ..jobs.runner import Job, Runner
 from ..model.context import JobContext
 from ..model.coordinates import Orientation
-from ..session.core import opening
+from ..session.core import bookkeeping, opening
 from ..session.core.session import Session
 from .bridge import Bridge
 from .panel import Follower, followers
@@ -264,7 +264,9 @@ class Annotator(QWidget):
         chosen = QFileDialog.getExistingDirectory(self, "Folder of the micrographs")
         if self.bench is not bench:
             return  # it was closed while the question stood there
-        if chosen and bench.guarded(lambda: session.move_data_root(opening.find_moved(session, Path(chosen)))):
+        if chosen and bench.guarded(
+            lambda: bookkeeping.move_data_root(session, opening.find_moved(session, Path(chosen)))
+        ):
             bench.retry_problems()
 
     # ------------------------------------------------------------------ panels

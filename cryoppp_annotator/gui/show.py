@@ -16,7 +16,7 @@ from ..jobs.runner import Job, Runner
 from ..model.curation import Change
 from ..model.micrograph import Micrograph
 from ..model.picture import Picture
-from ..session.core import watch
+from ..session.core import bookkeeping, watch
 from ..session.core.focus import Focus
 from ..session.core.session import Session
 from ..session.pictures.denoiser import DEFAULT, parameters_of
@@ -187,7 +187,7 @@ class Show:
         """Let what is on the screen follow the pixel size, until the picture that is wanted comes."""
         scale, units = self._bench.world()
         # a bar in nanometres is only shown where the pixel size is believed
-        self._bench.viewer.canvas.overlays.scale_bar.visible = not self._session.pixel_size_doubt(current)
+        self._bench.viewer.canvas.overlays.scale_bar.visible = not self._session.settings.pixel_size_doubt(current)
         if self._drawn == current.id:
             self._bench.picture_layer.place(scale, units)
             if scale != self._scale:  # another pixel size: what was in view stays in view
@@ -220,7 +220,7 @@ class Show:
 
     def _note_file(self, micrograph: Micrograph) -> None:
         """Store what became of a file, so that the list says it."""
-        self._bench.guarded(lambda: self._session.update_micrograph(micrograph))
+        self._bench.guarded(lambda: bookkeeping.update_micrograph(self._session, micrograph))
 
     def _stand_in(self, micrograph_id: int, picture: Picture) -> None:
         """The raw image shows while the denoised one is prepared."""

@@ -245,7 +245,7 @@ def test_classify_asks_for_the_diameter_that_nobody_has_set(new_window, microgra
     window = new_window().open(micrographs)
     window.enter(write_star(tmp_path / "picks.star", scored(NAMES)))
     window.go("a")
-    assert not window.session.diameter_is_set
+    assert not window.session.settings.diameter_is_set
     panel = open_tab(window)
     panel.run.start.click()
     assert not panel.run.running

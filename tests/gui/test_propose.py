@@ -205,12 +205,12 @@ def test_the_guess_can_be_confirmed_and_is_never_taken_without_a_word(unmeasured
     window.idle()
     assert window.session.counts()["undecided"] == 0, "what was dropped does not start by itself"
     window.key(Qt.Key.Key_Z, CTRL)
-    assert not window.session.diameter_is_set
+    assert not window.session.settings.diameter_is_set
     box.everywhere.click()
     assert box.question.confirm.text() == "Use 150 Å (30 px)"
     box.question.confirm.click()
     window.until(lambda: all(m.n_undecided for m in window.session.micrographs))
-    assert window.session.diameter_is_set
+    assert window.session.settings.diameter_is_set
 
 
 # --- templates -------------------------------------------------------------------------------------------------------

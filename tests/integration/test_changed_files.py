@@ -17,7 +17,7 @@ from cryoppp_annotator.errors import Refused
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.micrograph import MicrographState
 from cryoppp_annotator.session.classes.job import RunOptions, classify_project
-from cryoppp_annotator.session.core import opening, watch
+from cryoppp_annotator.session.core import bookkeeping, opening, watch
 from cryoppp_annotator.session.core.session import Session
 from cryoppp_annotator.session.core.watch import What
 from cryoppp_annotator.session.files import changed, exportable, exporting, membership, written
@@ -252,7 +252,7 @@ def test_new_micrographs_of_the_folder_are_seen(data: Path) -> None:
     write(data / "d.mrc", 7)
     (data / "notes.txt").write_text("no micrograph")
     assert watch.look(session, new=True).new == (data / "d.mrc",)
-    session.add_micrographs(opening.describe_new(session, [data / "d.mrc"]))
+    bookkeeping.add_micrographs(session, opening.describe_new(session, [data / "d.mrc"]))
     assert not watch.look(session, new=True).new
     session.close()
 
@@ -282,7 +282,7 @@ def test_relinking_clears_what_it_mends(data: Path, tmp_path: Path) -> None:
     shutil.move(data, tmp_path / "elsewhere")
     session = opening.open_project(tmp_path / "project", curator="me")
     for m in session.micrographs:  # as the window notes it when it cannot show one
-        session.update_micrograph(replace(m, problem="does not exist"))
+        bookkeeping.update_micrograph(session, replace(m, problem="does not exist"))
     assert all(m.problem for m in session.micrographs)
     write(tmp_path / "elsewhere" / "a.mrc", 99)  # the first was made anew meanwhile
     opening.relink(session, tmp_path / "elsewhere")

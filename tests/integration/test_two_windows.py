@@ -19,6 +19,7 @@ from cryoppp_annotator.errors import ConflictError, Refused
 from cryoppp_annotator.model.curation import Decision, Reason, Table
 from cryoppp_annotator.model.micrograph import MicrographState
 from cryoppp_annotator.model.which import Which
+from cryoppp_annotator.session.core import bookkeeping
 from cryoppp_annotator.session.core.session import Announcement, Session
 
 N_EDITS = 200
@@ -264,7 +265,7 @@ def test_a_setting_that_the_other_changed_is_not_undone(ann: Session, bob: Sessi
     assert ann.diameter_A == 200
     bob.undo()
     ann.undo()
-    assert not ann.diameter_is_set
+    assert not ann.settings.diameter_is_set
     bob.poll()
     check_memory(bob)
 
@@ -274,7 +275,7 @@ def test_what_a_file_says_does_not_overwrite_what_people_said(ann: Session, bob:
     before = ann.micrograph(1)
     bob.set_state([1], MicrographState.COMPLETE)
     bob.decide([1, 2], Decision.ACCEPTED)
-    ann.update_micrograph(before)
+    bookkeeping.update_micrograph(ann, before)
     check_memory(ann)
     assert ann.micrograph(1).state is MicrographState.COMPLETE
     assert ann.micrograph(1).n_accepted == 2

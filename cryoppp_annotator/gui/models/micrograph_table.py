@@ -194,7 +194,7 @@ class MicrographTable(QAbstractTableModel):
         if column == 5:
             if m.problem:
                 return ""
-            return f"{self.session.pixel_size_A(m):.3g}{' ?' if self.session.pixel_size_doubt(m) else ''}"
+            return f"{self.session.pixel_size_A(m):.3g}{' ?' if self.session.settings.pixel_size_doubt(m) else ''}"
         return (
             m.name,
             f"{m.n_accepted:,}",
@@ -211,7 +211,10 @@ class MicrographTable(QAbstractTableModel):
             hidden = m.n_undecided - self.n_undecided(m)
             return f"{self.n_undecided(m):,} undecided, {hidden:,} more hidden below the threshold"
         if column == 5:
-            return with_units(self.session.pixel_size_doubt(m)) or f"{self.session.pixel_size_A(m):.4g} Å per pixel"
+            return (
+                with_units(self.session.settings.pixel_size_doubt(m))
+                or f"{self.session.pixel_size_A(m):.4g} Å per pixel"
+            )
         return with_units(m.problem) or f"{m.name}\n{m.width} × {m.height} px\n{m.path}"
 
     def _on_changed(self, announcement: Announcement) -> None:

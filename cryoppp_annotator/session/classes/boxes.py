@@ -253,7 +253,7 @@ def plan(session: Session, picks: Picks, options: RunOptions) -> Geometry:
     notable = [size for size in np.unique(sizes[near]) if weight[near & (sizes >= size)].sum() >= _NOTABLE * len(picks)]
     coarsest = max(notable)
     own = picks.diameter_A[np.isfinite(picks.diameter_A)]
-    diameter_A = session.diameter_A if session.diameter_is_set or not len(own) else float(np.median(own))
+    diameter_A = session.diameter_A if session.settings.diameter_is_set or not len(own) else float(np.median(own))
     return geometry_of(options, diameter_A, float(coarsest))
 
 

@@ -163,9 +163,9 @@ def _ctf_notes(known: int, n: int) -> list[str]:
 def _doubts(session: Session, picks: Picks) -> list[str]:
     """Why the scale of it all is doubtful."""
     wanted = set(np.unique(picks.micrograph).tolist())
-    doubts = sorted({session.pixel_size_doubt(m) for m in list(session.micrographs) if m.id in wanted} - {""})
+    doubts = sorted({session.settings.pixel_size_doubt(m) for m in list(session.micrographs) if m.id in wanted} - {""})
     notes = [f"the pixel size is doubtful: {doubts[0]}"] if doubts else []
-    if not session.diameter_is_set and not np.isfinite(picks.diameter_A).any():
+    if not session.settings.diameter_is_set and not np.isfinite(picks.diameter_A).any():
         notes.append(
             f"nobody has set the particle's diameter: the boxes are cut for a guess of {session.diameter_A:g} A"
         )

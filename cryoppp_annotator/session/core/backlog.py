@@ -9,12 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ...errors import AnnotatorError, Cancelled, Refused
 from ...jobs.runner import Job, JobState, Runner
@@ -22,13 +19,13 @@ from ...model.context import JobContext
 from ...model.curation import Table
 from ...model.particles import tally
 from ...store.store import Committed, StaleError
+from .memory import Tallies
 
 log = logging.getLogger(__name__)
 
 #: Times a big step is built anew where another window keeps writing first.
 _TRIES = 30
 
-Tallies = Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
 Work = Callable[[JobContext], Committed | None]
 
 

@@ -17,7 +17,7 @@ from ...model.context import JobContext
 from ...model.micrograph import Micrograph
 from ...store.journal import NOTE, Journal
 from ...store.store import DATABASE_NAME, Store
-from . import watch
+from . import bookkeeping, watch
 from .edits import count_of
 from .session import Session
 from .watch import describe, relative, remember_sources, same_content
@@ -156,7 +156,7 @@ def open_plan(plan: Plan, *, curator: str | None = None, context: JobContext = _
     session = _opened(plan, curator) if plan.exists else _made(plan, curator or default_curator())
     try:
         if plan.micrographs:
-            session.add_micrographs(describe_new(session, plan.micrographs, context))
+            bookkeeping.add_micrographs(session, describe_new(session, plan.micrographs, context))
         if plan.sources:
             remember_sources(session, plan.sources, first=not plan.exists)
         if plan.exists:
@@ -191,7 +191,7 @@ def journal_note(session: Session) -> str:
     told = "told_of_the_journal"
     if session.store.journal == Journal.WAL or session.store.read_only or session.settings.values.get(told):
         return ""
-    session.remember(told, True)
+    bookkeeping.remember(session, {told: True})
     return NOTE
 
 
@@ -250,7 +250,7 @@ def relink(session: Session, root: Path, *, context: JobContext = _QUIET) -> wat
     ProjectError
         None of the project's micrographs is there, or they are other images of the same name.
     """
-    session.move_data_root(find_moved(session, root))
+    bookkeeping.move_data_root(session, find_moved(session, root))
     return watch.check(session, context=context)
 
 
@@ -259,7 +259,7 @@ def _follow_move(session: Session, root: Path) -> None:
     if len(missing(session)) < len(session.micrographs[:20]):
         return
     try:
-        session.move_data_root(find_moved(session, root))
+        bookkeeping.move_data_root(session, find_moved(session, root))
     except ProjectError:
         return  # other micrographs: they are added beside the old ones
 

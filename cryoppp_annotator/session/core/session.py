@@ -9,40 +9,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 from psygnal import Signal
 
 from ...errors import AnnotatorError, Refused
-from ...model.coordinates import angstrom_to_px
-from ...model.curation import Change, Decision, Delta, Kind, Reason, Table
+from ...model.coordinates import FloatArray, angstrom_to_px
+from ...model.curation import Change, Decision, Delta, Reason, Table
 from ...model.micrograph import FINISHED_STATES, Micrograph, MicrographState
-from ...model.particles import Particles, apply_delta, tally
+from ...model.particles import Particles, apply_delta
+from ...model.pick_set import PickSet
 from ...model.which import Which
 from ...store.changes import HistoryEntry
 from ...store.store import Committed, Connection, Store
-from . import edits, memory
-from .backlog import Backlog, Tallies
+from . import edits
+from .backlog import Backlog
+from .memory import Memory, Tallies
 from .settings import ProjectSettings, refuse_box, refuse_diameter, refuse_pixel_size
 from .step import Editing, Outcome, Result, Step, retried, settle, take, waits
 from .undo import Undo
 
 T = TypeVar("T")
-
-#: What the project says of a micrograph, not its file.
-_CURATED = (
-    "own_pixel_size_A",
-    "frame",
-    "state",
-    "state_by",
-    "optics",
-    "picture",
-    "n_accepted",
-    "n_undecided",
-    "n_rejected",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,25 +81,30 @@ class Session:
         self.particles = Particles.empty()
         #: Where big steps are written while the window goes on; None = here, at once.
         self.backlog: Backlog | None = None
+        self.memory = Memory(store)
         self._undo = Undo(self)
-        self._load()
 
-    def _load(self) -> None:
-        self.settings = ProjectSettings(self.store.settings())
-        self._sort(self.store.micrographs())
-        self.pick_sets = {pick_set.id: pick_set for pick_set in self.store.pick_sets()}
-        if self.current_id is not None and self.current_id not in self._row and self.current_id not in self.removed:
-            self.current_id, self.particles = None, Particles.empty()  # it was deleted
-        if self.current_id is not None:
-            self.particles = self.store.particles(self.current_id)
+    # What is held in memory, under the names that are asked for everywhere.
 
-    def _sort(self, every: Iterable[Micrograph]) -> None:
-        """Keep what was removed apart from what is there."""
-        ordered = sorted(every, key=lambda m: m.id)
-        self.micrographs = [m for m in ordered if m.state is not MicrographState.REMOVED]
-        #: Micrographs that were taken out of the project and are kept until they are deleted for good, by id.
-        self.removed = {m.id: m for m in ordered if m.state is MicrographState.REMOVED}
-        self._row = {m.id: i for i, m in enumerate(self.micrographs)}
+    @property
+    def settings(self) -> ProjectSettings:
+        """What the project says of all its particles and micrographs."""
+        return self.memory.settings
+
+    @property
+    def micrographs(self) -> list[Micrograph]:
+        """The project's micrographs, by id; not those that were removed."""
+        return self.memory.micrographs
+
+    @property
+    def removed(self) -> dict[int, Micrograph]:
+        """Micrographs that were taken out of the project, by id."""
+        return self.memory.removed
+
+    @property
+    def pick_sets(self) -> dict[int, PickSet]:
+        """Where picks came from, by id."""
+        return self.memory.pick_sets
 
     def close(self) -> None:
         """Nothing needs saving, but what is still being written; give the database back."""
@@ -130,12 +124,7 @@ class Session:
 
     def micrograph(self, micrograph_id: int) -> Micrograph:
         """A micrograph by id, a removed one, too. Raises KeyError."""
-        row = self._row.get(micrograph_id)
-        return self.removed[micrograph_id] if row is None else self.micrographs[row]
-
-    def row_of(self, micrograph_id: int) -> int:
-        """Place of a micrograph in :attr:`micrographs`."""
-        return self._row[micrograph_id]
+        return self.memory.micrograph(micrograph_id)
 
     def path_of(self, micrograph: Micrograph) -> Path:
         """Where its image lies."""
@@ -145,28 +134,17 @@ class Session:
         """Effective pixel size of a micrograph, angstrom per px, as the settings have it."""
         return self.settings.pixel_size_of(micrograph)
 
-    def pixel_size_doubt(self, micrograph: Micrograph) -> str:
-        """Why the pixel size should be questioned; empty where it is fine or was set by a person."""
-        return self.settings.pixel_size_doubt(micrograph)
-
     @property
     def diameter_A(self) -> float:
         """The project's particle diameter, angstrom."""
         return self.settings.diameter_A
 
-    @property
-    def diameter_is_set(self) -> bool:
-        """Whether a person or an imported file said the diameter."""
-        return self.settings.diameter_is_set
-
-    def diameters_A(self, particles: Particles | None = None) -> np.ndarray[Any, np.dtype[np.float64]]:
+    def diameters_A(self, particles: Particles | None = None) -> FloatArray:
         """(n,) float64 diameter of every particle, the project's where it has none of its own."""
         own = (self.particles if particles is None else particles).diameter_A
         return np.where(np.isnan(own), self.diameter_A, own)
 
-    def diameters_px(
-        self, micrograph: Micrograph, particles: Particles | None = None
-    ) -> np.ndarray[Any, np.dtype[np.float64]]:
+    def diameters_px(self, micrograph: Micrograph, particles: Particles | None = None) -> FloatArray:
         """(n,) float64 diameter of every particle, px of the micrograph that they lie on."""
         return angstrom_to_px(self.diameters_A(particles), self.pixel_size_A(micrograph))
 
@@ -177,11 +155,8 @@ class Session:
 
     def counts(self) -> dict[str, int]:
         """Particles by decision over the project."""
-        return {
-            "accepted": sum(m.n_accepted for m in self.micrographs),
-            "undecided": sum(m.n_undecided for m in self.micrographs),
-            "rejected": sum(m.n_rejected for m in self.micrographs),
-        }
+        order = (Decision.ACCEPTED, Decision.UNDECIDED, Decision.REJECTED)
+        return {decision.name.lower(): sum(m.n_of(decision) for m in self.micrographs) for decision in order}
 
     def n_finished(self) -> int:
         """Micrographs a person is done with."""
@@ -222,16 +197,16 @@ class Session:
             return
         seen = self.micrograph(micrograph.id)
         if seen.state is MicrographState.UNSEEN:
-            self._put([replace(seen, state=MicrographState.IN_PROGRESS, state_by=self.curator)])
+            self.memory.put([replace(seen, state=MicrographState.IN_PROGRESS, state_by=self.curator)])
 
     def refresh(self) -> None:
         """Read everything again (another window wrote)."""
         # First the number, then the data: what is written in between makes the next edit stale, not wrong. And only
         # once all of it was read: an edit built on half of it would be.
         newest = self.store.newest()
-        self._load()
+        self._read()
         self.store.head = newest
-        self.changed.emit(Announcement("refresh", None, "read again: the project was changed in another window"))
+        self.announce("read again: the project was changed in another window")
 
     def poll(self) -> bool:
         """Refresh where another window wrote. Returns whether it had."""
@@ -399,35 +374,6 @@ class Session:
             raise Refused(f"the file has {n} images, there is no number {frame + 1}")
         self.edit(lambda: edits.set_frame(self.micrograph(micrograph_id), frame))
 
-    def add_micrographs(self, found: Iterable[Micrograph]) -> int:
-        """Register micrographs; those already known by path are left alone. Returns how many are new."""
-        wanted = list(found)
-        added = self.retried(lambda: self.store.add_micrographs(wanted, self.curator))
-        if added:
-            self._load()
-            self.changed.emit(Announcement("refresh", None, f"added {edits.count_of(added, 'micrograph')}"))
-        return added
-
-    def update_micrograph(self, micrograph: Micrograph) -> None:
-        """Store what the file says now (size, header, problem); not a step to undo."""
-        self.retried(lambda: self.store.refresh_micrograph(micrograph, self.curator))
-        # The counts and the state may have changed since the file was looked at.
-        now = self.micrograph(micrograph.id)
-        self._put([replace(micrograph, **{name: getattr(now, name) for name in _CURATED})])
-        self.changed.emit(Announcement("refresh", None, f"{micrograph.name}: {micrograph.problem or 'read again'}"))
-
-    def remember(self, key: str, value: Any) -> None:
-        """Store a setting that is bookkeeping, no step to undo."""
-        self.retried(lambda: self.store.set_setting(key, value, self.curator))
-        self.settings = self.settings.after({key: value})
-
-    def move_data_root(self, root: Path) -> None:
-        """Say where the micrographs are now."""
-        self.remember("data_root", str(root))
-        self.data_root = root
-        self._load()
-        self.changed.emit(Announcement("refresh", None, f"micrographs are now read from {root}"))
-
     def insert(self, change: Change) -> Result:
         """Commit a change built elsewhere as one step, after those that wait."""
         return self.insert_built(lambda: change)
@@ -482,52 +428,34 @@ class Session:
 
     def absorb(self, committed: Committed, tallies: Tallies | None = None) -> None:
         """Let the memory follow what the store has confirmed, then announce it."""
-        if any(d.table is Table.MICROGRAPH and d.kind is not Kind.UPDATE for d in committed.change.deltas):
-            self._load()  # micrographs have come or gone
-        else:
-            self._follow(committed.change, tallies)
-        title = committed.change.title
-        said = {"do": edits.past(title), "undo": f"undid: {title}", "redo": f"redid: {title}"}[committed.kind]
-        hint = "Ctrl+Z undoes" if committed.kind != "undo" else "Ctrl+Shift+Z redoes"
-        message = f"{said} · {hint}"
-        self.changed.emit(Announcement(committed.kind, committed.change, message))
-
-    def _follow(self, change: Change, tallies: Tallies | None) -> None:
-        mine = [delta for delta in change.deltas if delta.table is Table.PARTICLE]
-        for delta, (touched, steps) in zip(mine, tallies or map(tally, mine), strict=True):
-            if self.current_id is not None:
-                self.particles = apply_delta(self.particles, delta, self.current_id)
-            self._put(memory.recounted(self.micrograph, touched, steps))
+        change = committed.change
+        self.memory.follow(change, tallies)
         for delta in change.deltas:
-            if delta.table is Table.MICROGRAPH:
-                self._put(memory.micrographs_after(self.micrograph, delta))
-            elif delta.table is Table.SETTING:
-                self.settings = self.settings.after(memory.settings_of(delta))
-            elif delta.table is Table.PICK_SET:
-                memory.follow_pick_sets(self.pick_sets, delta)
+            if delta.table is Table.PARTICLE and self.current_id is not None:
+                self.particles = apply_delta(self.particles, delta, self.current_id)
+        self._forget_deleted()
+        said = {"do": edits.past(change.title), "undo": f"undid: {change.title}", "redo": f"redid: {change.title}"}
+        hint = "Ctrl+Z undoes" if committed.kind != "undo" else "Ctrl+Shift+Z redoes"
+        self.changed.emit(Announcement(committed.kind, change, f"{said[committed.kind]} · {hint}"))
 
-    def replace_micrographs(self, micrographs: Iterable[Micrograph]) -> None:
-        """Let the memory follow what was stored of some micrographs; what curators say of them stays."""
-        for micrograph in micrographs:
-            now = self.micrograph(micrograph.id)
-            kept = {name: getattr(now, name) for name in _CURATED if name != "frame"}
-            self._put([replace(micrograph, **kept)])
+    def read_again(self, message: str) -> None:
+        """Read everything from the store, then announce it."""
+        self._read()
+        self.announce(message)
 
-    def _put(self, micrographs: Iterable[Micrograph]) -> None:
-        """Replace what is in memory of some micrographs."""
-        moved = {}
-        for micrograph in micrographs:
-            row = self._row.get(micrograph.id)
-            if (row is None) == (micrograph.state is MicrographState.REMOVED):
-                if row is None:
-                    self.removed[micrograph.id] = micrograph
-                else:
-                    self.micrographs[row] = micrograph
-            else:
-                moved[micrograph.id] = micrograph
-        if moved:
-            every = {m.id: m for m in [*self.micrographs, *self.removed.values()]}
-            self._sort({**every, **moved}.values())
+    def _read(self) -> None:
+        self.memory.read()
+        self._forget_deleted()
+        if self.current_id is not None:
+            self.particles = self.store.particles(self.current_id)
+
+    def announce(self, message: str) -> None:
+        """Say that something other than a step has changed."""
+        self.changed.emit(Announcement("refresh", None, message))
+
+    def _forget_deleted(self) -> None:
+        if self.current_id is not None and self.current_id not in self.memory:
+            self.current_id, self.particles = None, Particles.empty()
 
 
 def _ids(ids: ArrayLike) -> edits.Ids:

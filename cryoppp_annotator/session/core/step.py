@@ -14,7 +14,8 @@ from ...errors import Refused
 from ...model.context import JobContext
 from ...model.curation import Change
 from ...store.store import Committed, Connection, StaleError, Store
-from .backlog import Backlog, Tallies
+from .backlog import Backlog
+from .memory import Tallies
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from ...model.context import JobContext
 from ...store.changes import HistoryEntry
 from ...store.store import Committed
 from . import step
-from .backlog import Tallies
+from .memory import Tallies
 
 
 class Owner(step.Owner, Protocol):

@@ -24,8 +24,9 @@ from ...formats.atomic import write_text
 from ...formats.image import images
 from ...model.context import JobContext
 from ...model.micrograph import CHANGED, FINISHED_STATES, Micrograph
+from . import bookkeeping
 from .edits import count_of
-from .session import Announcement, Session
+from .session import Session
 
 log = logging.getLogger(__name__)
 
@@ -356,7 +357,7 @@ def remember_sources(session: Session, sources: Iterable[str], *, first: bool) -
     mine = [relative(Path(source), session.data_root) for source in sources]
     every = list(dict.fromkeys([*([] if first else sources_of(session)), *mine]))
     if every != session.store.settings().get(SOURCES):
-        session.remember(SOURCES, every)
+        bookkeeping.remember(session, {SOURCES: every})
 
 
 # ---------------------------------------------------------------------- taking note
@@ -382,9 +383,9 @@ def note(session: Session, news: FileNews) -> str:
     kept = {str(number): facts for number, facts in was.items()} or None
     if not session.store.read_only:
         session.retried(lambda: session.store.refresh_micrographs(fresh, message, session.curator, {WAS: kept}))
-    session.settings = session.settings.after({WAS: kept})
-    session.replace_micrographs(fresh)
-    session.changed.emit(Announcement("refresh", None, message))
+    session.memory.set_settings({WAS: kept})
+    session.memory.put_files(fresh, with_frame=True)
+    session.announce(message)
     return message
 
 

@@ -126,7 +126,7 @@ def export(
     notes += notes_on(there)
     if n_hidden:
         notes.append(f"{edits.count_of(n_hidden, 'candidate')} below the threshold left out")
-    if n_guessed and not session.diameter_is_set:
+    if n_guessed and not session.settings.diameter_is_set:
         notes.append(f"nobody has said the particle's diameter; {session.diameter_A:g} A was taken for {n_guessed:,}")
     notes += written.tidy(session, out, f"{format} {suffix or ''}", files)
     return ExportReport(tuple(files), n, len(picks), tuple(notes))

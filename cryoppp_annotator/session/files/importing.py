@@ -312,7 +312,7 @@ def typical_diameter_px(session: Session, micrograph: Micrograph, picks: FilePic
     """The particle's diameter in micrograph px, by the best that is known."""
     if picks.diameter_px is not None and np.isfinite(picks.diameter_px).any():
         return max(2.0, float(np.nanmedian(picks.diameter_px)) * frame.scale)
-    if session.diameter_is_set:
+    if session.settings.diameter_is_set:
         return max(2.0, session.settings.diameter_px(micrograph))
     if picks.box_size_px is not None and (picks.box_size_px > 0).any():
         # boxes are drawn some 1.5 to 2 times the particle
@@ -399,7 +399,7 @@ def _entered(session: Session, plan: ImportPlan, result: Result) -> str | None:
 def _scale_doubt(session: Session, plan: ImportPlan) -> str:
     """Say where the file was made on images of another pixel size: its positions would be off by that factor."""
     told, own = plan.file.pixel_size_A, session.pixel_size_A(plan.matched[0][0])
-    if told is None or session.pixel_size_doubt(plan.matched[0][0]) or abs(told / own - 1.0) < 0.02:
+    if told is None or session.settings.pixel_size_doubt(plan.matched[0][0]) or abs(told / own - 1.0) < 0.02:
         return ""
     return f"check the pixel size: the file says {told:.4g} A/px, the project {own:.4g}"
 
@@ -419,7 +419,7 @@ def _change(session: Session, plan: ImportPlan, decision: Decision, identity: st
     deltas: list[Delta] = []
     diameter = _common_diameter(joined["diameter_A"])
     if diameter is not None:
-        if not session.diameter_is_set:
+        if not session.settings.diameter_is_set:
             deltas.append(edits.setting_delta("diameter_A", session.settings.values.get("diameter_A"), diameter))
             joined["diameter_A"] = np.full_like(joined["diameter_A"], np.nan)
         elif np.isclose(diameter, session.diameter_A, rtol=1e-9):

@@ -72,7 +72,7 @@ def decided(session: Session) -> tuple[int, int]:
 
 def why_not(session: Session) -> str:
     """Why nothing can be learned yet; empty where something can."""
-    if not session.diameter_is_set:
+    if not session.settings.diameter_is_set:
         return "needs the particle's diameter: set it first, or measure a particle"
     return too_few(*decided(session))
 

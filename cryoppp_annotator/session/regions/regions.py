@@ -180,7 +180,7 @@ def find(
     ------
     Cancelled
     """
-    diameter = session.diameter_A if session.diameter_is_set else None
+    diameter = session.diameter_A if session.settings.diameter_is_set else None
     failed = [(m.name, m.problem) for m in micrographs if m.problem]
     jobs = [
         _Look(str(session.path_of(m).absolute()), m.frame, session.pixel_size_A(m), diameter, bright, m.id, m.name)

@@ -94,7 +94,7 @@ def test_cryoppp_rows_count_from_the_last(make: Callable[..., Session], position
     assert session.undo() is not None
     assert not len(session.particles)
     assert not session.pick_sets
-    assert not session.diameter_is_set
+    assert not session.settings.diameter_is_set
 
 
 def test_a_contradicted_frame_is_refused_until_a_person_speaks(

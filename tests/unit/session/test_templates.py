@@ -115,7 +115,7 @@ def test_too_few_picks_and_a_cancel_leave_nothing(session):
 def test_classes_cut_for_a_guessed_diameter_say_so(session):
     options = RunOptions(n_classes=1, decisions=(Decision.ACCEPTED,))
     assert not [note for note in classify_project(session, options).notes if "guess" in note]
-    while session.diameter_is_set:
+    while session.settings.diameter_is_set:
         session.undo()
     for x, y in zip(session.truths[0].x, session.truths[0].y, strict=True):
         session.add(float(x), float(y), anyway=True)

@@ -72,7 +72,7 @@ class SizeQuestion(QWidget):
         bool
             False where it is set already: nothing was asked.
         """
-        if self._session.diameter_is_set:
+        if self._session.settings.diameter_is_set:
             return False
         self._then = then
         self.message.setText(
@@ -102,7 +102,7 @@ class SizeQuestion(QWidget):
         self._bench.guarded(lambda: self._session.set_diameter(self._session.diameter_A))
 
     def _on_changed(self, announcement: Announcement) -> None:
-        if self._then is None or not self._session.diameter_is_set:
+        if self._then is None or not self._session.settings.diameter_is_set:
             return
         then = self._then
         self.forget()

@@ -159,7 +159,7 @@ class ParticleSizeBox(QGroupBox):
             self.diameter.setValue(value_A)
             if not self.diameter_slider.isSliderDown():
                 self.diameter_slider.setValue(_step_of(value_A))
-        guess = not self._session.diameter_is_set
+        guess = not self._session.settings.diameter_is_set
         self.diameter_px.setText(f"({px:.0f} px)" if px is not None else "")
         self.guess.setVisible(guess)
 
@@ -175,7 +175,7 @@ class ParticleSizeBox(QGroupBox):
         header = current.header_pixel_size_A
         size = "nothing" if header is None else f"{header:.4g} Å/px"
         self.pixel_size.setToolTip(f"The header says {size}; 0 = as the header says")
-        doubt = self._session.pixel_size_doubt(current)
+        doubt = self._session.settings.pixel_size_doubt(current)
         self.doubt.setText(with_units(f"⚠ {doubt}; enter the true one") if doubt else "")
         self.doubt.setVisible(bool(doubt))
         notes = self._bench.pictures.notes.get(current.id, ())
