@@ -18,7 +18,7 @@ from ..formats.image import images
 from ..imaging.ctf import Ctf, Defocus, Optics
 from ..imaging.ctf_fit import CtfFit, CtfFitOptions, fit_ctf
 from ..imaging.filters import fft_workers
-from ..jobs.cluster import each
+from ..jobs.each import each
 from ..model.context import JobContext
 from ..session.pictures.optics import impossible
 from .ctf_files import CtfRow, write_fit_picture, write_star

@@ -22,7 +22,7 @@ from ..errors import AnnotatorError, Cancelled, FormatError, Refused
 from ..formats.atomic import write_text
 from ..formats.image import images
 from ..imaging.filters import fft_workers
-from ..jobs.cluster import each
+from ..jobs.each import each
 from ..model.context import JobContext
 from ..model.coordinates import FloatArray, Orientation
 from .label_sets import diameter_on, micrographs_by_name, orientation_on_images, read_label_set
