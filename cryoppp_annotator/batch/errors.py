@@ -134,8 +134,8 @@ def find_errors(
     """
     if (options.diameter_A is None) == (options.diameter_px is None):
         raise Refused("say the particle's diameter, in angstrom or in px (--diameter 191, or 108px)")
-    tasks, notes = _tasks(labels, options, context)
     failed: dict[str, str] = {}
+    tasks, notes = _tasks(labels, options, failed, context)
     items = judge_labels(tasks, failed, scheduler=scheduler, context=context)
     if not items and failed:
         path, reason = next(iter(failed.items()))
@@ -148,7 +148,9 @@ def find_errors(
     return ErrorReport(tuple(items), n, len(tasks), failed, tuple(notes), file)
 
 
-def _tasks(labels: Path, options: ErrorOptions, context: JobContext) -> tuple[list[LabelTask], list[str]]:
+def _tasks(
+    labels: Path, options: ErrorOptions, failed: dict[str, str], context: JobContext
+) -> tuple[list[LabelTask], list[str]]:
     by_name = micrographs_by_name(options.micrographs)
     orientation, notes = options.orientation, []
     if orientation is None:
@@ -161,14 +163,14 @@ def _tasks(labels: Path, options: ErrorOptions, context: JobContext) -> tuple[li
             context=context,
         )
         notes = [note] if note else []
-    read = read_label_set(labels, by_name, orientation=orientation, context=context)
+    read = read_label_set(labels, by_name, orientation=orientation, failed=failed, context=context)
     notes += read.notes
     tasks = []
     for name, picks in read.picks.items():
         kept = picks.take(picks.accepted())
         diameter = diameter_on(by_name[name], kept, options.diameter_A, options.diameter_px, options.pixel_size_A)
         tasks.append(LabelTask(by_name[name], kept.x, kept.y, diameter, options.polarity))
-    n_without = len(by_name) - len(tasks)
+    n_without = len(by_name) - len(tasks) - len(failed)
     if n_without:
         notes.append(f"{n_without} of {len(by_name)} micrographs have no labels and are left out")
     if options.polarity == "auto":

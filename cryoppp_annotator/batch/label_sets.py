@@ -81,7 +81,12 @@ def micrographs_by_name(micrographs: str) -> dict[str, Path]:
 
 
 def read_label_set(
-    source: Path, by_name: Mapping[str, Path], *, orientation: Orientation | None = None, context: JobContext = _QUIET
+    source: Path,
+    by_name: Mapping[str, Path],
+    *,
+    orientation: Orientation | None = None,
+    failed: dict[str, str] | None = None,
+    context: JobContext = _QUIET,
 ) -> LabelSet:
     """Read picks and lay them on their micrographs.
 
@@ -93,6 +98,8 @@ def read_label_set(
         The micrographs.
     orientation : Orientation, optional
         Of the axes; None = as the format declares.
+    failed : dict, optional
+        Gets the reason of each micrograph that cannot be read, by its path; without it such a one is an error.
 
     Raises
     ------
@@ -111,8 +118,15 @@ def read_label_set(
     placed: dict[str, list[PlacedPicks]] = {}
     for part, frame in groups:
         name = matches.matches.get(part.micrograph)
-        if name is not None:
+        if name is None:
+            continue
+        try:
             placed.setdefault(name, []).append(_canonical(part, frame, by_name[name]))
+        except FormatError as error:
+            if failed is None or error.path != by_name[name]:
+                raise
+            failed[str(by_name[name])] = str(error)
+            placed.pop(name, None)
     notes = [f"left out: {name} is none of the micrographs" for name in matches.unmatched]
     notes += [f"left out: {name} could be {' or '.join(several)}" for name, several in matches.ambiguous.items()]
     if not placed:
