@@ -166,7 +166,7 @@ def learned(sets: dict[str, list[Labelled]], decisions: tuple[int, ...], draws: 
                     model = train(
                         [seen[source]],
                         [example],
-                        others=[one for k, one in enumerate(seen) if k != source],
+                        undecided=[one for k, one in enumerate(seen) if k != source],
                         diameter_A=items[source].diameter_A,
                         context=JobContext(),
                     )
@@ -298,7 +298,7 @@ def by_learned(items: list[Labelled], avoid: Callable[[Labelled, Picked], Picked
     chosen = np.random.default_rng(0).choice(len(hit), min(50, len(hit)), replace=False)
     example = Example(candidates.x[chosen], candidates.y[chosen], hit[chosen])
     seen = [describe(item.image, **size, context=JobContext()) for item in items]
-    model = train([seen[0]], [example], others=seen[1:], diameter_A=items[0].diameter_A, context=JobContext())
+    model = train([seen[0]], [example], undecided=seen[1:], diameter_A=items[0].diameter_A, context=JobContext())
     out = []
     for item in items[1:]:
         begun = time.perf_counter()
@@ -391,7 +391,7 @@ def in_turn(items: list[Labelled]) -> dict[str, Picked]:
         chosen = np.random.default_rng(source).choice(len(hit), 50, replace=False)
         example = Example(candidates.x[chosen], candidates.y[chosen], hit[chosen])
         rest = [one for i, one in enumerate(seen) if i != source]
-        model = train([seen[source]], [example], others=rest, diameter_A=item.diameter_A, context=JobContext())
+        model = train([seen[source]], [example], undecided=rest, diameter_A=item.diameter_A, context=JobContext())
         p = probability(model, seen[k])
         kept = suppress(seen[k].x, seen[k].y, p, 0.5 * seen[k].diameter)
         out[item.name] = Picked(seen[k].x[kept], seen[k].y[kept], p[kept], 0.0)

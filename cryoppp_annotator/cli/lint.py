@@ -52,11 +52,11 @@ def lint(
 
             session = open_project(find_project(source), read_only=True)
             try:
-                return linting.lint(session, look=with_images, box_size_px=box_size, context=context)
+                return linting.lint(session, read_images=with_images, box_size_px=box_size, context=context)
             finally:
                 session.close()
         return _of_file(
-            lambda session: linting.lint(session, look=with_images, box_size_px=box_size, context=context),
+            lambda session: linting.lint(session, read_images=with_images, box_size_px=box_size, context=context),
             source,
             micrographs,
             format_name,

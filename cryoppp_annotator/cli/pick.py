@@ -92,7 +92,7 @@ def pick(
     from ..extensions import needs_of
     from ..model.parameter import Need
     from ..picking.model_file import load_model
-    from ..picking.regions import told as describe_left_out
+    from ..picking.regions import describe_left_out
     from .progress import run_job
 
     diameter_A, diameter_px = parse_diameter(diameter)
@@ -209,5 +209,5 @@ def _model_of(given: Path, bright: bool) -> Path:
         )
     finally:
         session.close()
-    print(learned.told, file=sys.stderr)
+    print(learned.summary, file=sys.stderr)
     return learned.path

@@ -130,7 +130,7 @@ class Cluster:
         """Told at once, not once a micrograph. Workers may also come later; the scheduler unpacks what is sent, too."""
         from .. import __version__
 
-        told: dict[str, object] = {}
+        versions: dict[str, object] = {}
         for where, ask in (("the scheduler", self.client.run_on_scheduler), ("a worker", self.client.run)):
             try:
                 answer = ask(_version)
@@ -139,8 +139,8 @@ class Cluster:
                     f"{where} of {self.address} cannot run this program ({' '.join(str(error).split())[:200]}); "
                     f"install cryoppp-annotator {__version__} there"
                 ) from error
-            told |= answer if isinstance(answer, dict) else {where: answer}
-        for where, version in told.items():
+            versions |= answer if isinstance(answer, dict) else {where: answer}
+        for where, version in versions.items():
             if version != __version__:
                 raise EngineError(f"{where} has version {version} of this program, here it is {__version__}")
 
@@ -190,9 +190,9 @@ class Cluster:
 
     # threads of Dask's may live, and hold these, long after a lost scheduler: not the job, and the window with it
 
-    def _report(self, *told: Any) -> None:
+    def _report(self, *progress: Any) -> None:
         if self._context is not None:
-            self._context.on_progress(*told)
+            self._context.on_progress(*progress)
 
     def _is_cancelled(self) -> bool:
         return self._context is None or self._context.is_cancelled()
@@ -365,18 +365,16 @@ class HoldingPool(Executor):
         if self._client.status != "running":
             raise EngineError(f"the scheduler {self._address} was lost; nothing was changed, start again") from error
 
-    def _ask(
-        self, function: Callable[..., R], items: Sequence[Any], wanted: Sequence[int], out: list[Any]
-    ) -> list[int]:
+    def _ask(self, function: Callable[..., R], items: Sequence[Any], rows: Sequence[int], out: list[Any]) -> list[int]:
         """Fill ``out`` where wanted; the places whose worker was lost."""
         done: queue.SimpleQueue[int] = queue.SimpleQueue()
         asked: dict[int, Any] = {}
-        for i in wanted:
+        for i in rows:
             asked[i] = self._client.submit(_with_one_thread, function, self._holder(items[i]), pure=False)
             asked[i].add_done_callback(lambda _future, place=i: done.put(place))
         lost: list[int] = []
         try:
-            for _ in wanted:
+            for _ in rows:
                 i = self._next(done)
                 try:
                     out[i] = asked[i].result()

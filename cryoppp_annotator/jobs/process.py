@@ -53,15 +53,15 @@ def find_program(name: str, variable: str = "") -> Path | None:
     """
     wished = os.environ.get(variable, "") if variable else ""
     if not wished:
-        found = shutil.which(name)
-        return None if found is None else Path(found)
+        path_found = shutil.which(name)
+        return None if path_found is None else Path(path_found)
     path = Path(wished).expanduser()
     for folder in (path, path / "bin", path / "Scripts"):
-        found = shutil.which(name, path=str(folder))
-        if found is not None:
-            return Path(found)
-    found = shutil.which(str(path))
-    return None if found is None else Path(found)
+        path_found = shutil.which(name, path=str(folder))
+        if path_found is not None:
+            return Path(path_found)
+    path_found = shutil.which(str(path))
+    return None if path_found is None else Path(path_found)
 
 
 def run_process(

@@ -198,7 +198,7 @@ def summaries_from_json(entries: Sequence[Mapping[str, Any]]) -> tuple[ClassSumm
     made = []
     for entry in entries:
         known = {n: v for n, v in entry.items() if n in ClassSummary.__dataclass_fields__}
-        told: dict[str, Any] = {n: math.nan if v is None else v for n, v in known.items()}
-        told["suggestion"] = Decision(told.get("suggestion", 0))
-        made.append(ClassSummary(**told))
+        values: dict[str, Any] = {n: math.nan if v is None else v for n, v in known.items()}
+        values["suggestion"] = Decision(values.get("suggestion", 0))
+        made.append(ClassSummary(**values))
     return tuple(made)

@@ -114,8 +114,8 @@ def find_regions(
     context.check()
     limits = (top - 0.5, left - 0.5, top + inner.shape[0] - 0.5, left + inner.shape[1] - 0.5)
     first = (top + _TRIM * factor, left + _TRIM * factor)
-    found = [region for part, reason in parts if (region := _region(part, reason, factor, first, limits)) is not None]
-    return sorted(found, key=lambda region: -region.area)
+    regions = [region for part, reason in parts if (region := _region(part, reason, factor, first, limits)) is not None]
+    return sorted(regions, key=lambda region: -region.area)
 
 
 def _reduced(image: NDArray[Any], factor: int, bright: bool) -> FloatImage:
@@ -160,7 +160,7 @@ def _dirt(small: FloatImage, diameter: float) -> list[tuple[Mask, Reason]]:
     if not dirt.any():
         return []
     dirt = _with_what_is_cut_off(dirt, diameter)
-    found = []
+    dirt_parts = []
     for window, part in each_part(dirt, 2.0 * diameter):
         whole = np.zeros(small.shape, bool)
         whole[window] = part
@@ -172,12 +172,12 @@ def _dirt(small: FloatImage, diameter: float) -> list[tuple[Mask, Reason]]:
             and bool(aggregate_in(part, fine[window], medium[window], diameter).any())
         )
         if made_of_particles and not carbon:
-            found.append((whole, Reason.AGGREGATE))
+            dirt_parts.append((whole, Reason.AGGREGATE))
         elif part.sum() > _LEAST_AREA * diameter**2 and has_rim(
             part, dirt[window], fine[window], diameter, carbon=carbon
         ):
-            found.append((whole, reason))
-    return found
+            dirt_parts.append((whole, reason))
+    return dirt_parts
 
 
 def _dark(medium: FloatImage, coarse: FloatImage, diameter: float) -> Mask:
@@ -250,11 +250,11 @@ def _linked(core: Mask, bridge: Mask, diameter: float) -> Mask:
     pieces, _ = ndimage.label(core)
     joined, n = ndimage.label(core | bridge)
     pairs = np.unique(np.column_stack([joined[core], pieces[core]]), axis=0)
-    wanted = np.bincount(pairs[:, 0], minlength=n + 1) > 1
+    kept = np.bincount(pairs[:, 0], minlength=n + 1) > 1
     ends = bridge & ~grown(core, diameter)
     ends[1:-1, 1:-1] = False
-    wanted[np.intersect1d(joined[ends], pairs[:, 0])] = True
-    return np.asarray(core | wanted[joined])
+    kept[np.intersect1d(joined[ends], pairs[:, 0])] = True
+    return np.asarray(core | kept[joined])
 
 
 def _region(

@@ -101,8 +101,8 @@ def wide_and_dark(small: FloatImage, strength: FloatImage, diameter: float) -> M
     if not seed.any():
         return np.asarray(seed)
     deepest = ndimage.minimum_filter(closed, size=side)
-    found = touching((closed < _WIDE_SHARE * deepest) & (closed < -_WIDE_SHARE * _WIDE_DEPTH), seed)
-    return compact(found)
+    dark = touching((closed < _WIDE_SHARE * deepest) & (closed < -_WIDE_SHARE * _WIDE_DEPTH), seed)
+    return compact(dark)
 
 
 def compact(mask: Mask) -> Mask:
@@ -158,8 +158,8 @@ def clumps(strength: FloatImage, diameter: float) -> Mask:
         area = np.bincount(label.ravel(), minlength=n + 1)[1:] / diameter**2
         single = (area < _CLUMP_LEAST) & (strongest > 1.5 * usual)
         if single.sum() < _SINGLES:
-            found = np.isin(label, numbers[(area >= _CLUMP_LEAST) & (strongest > _CLUMP_DETAIL * usual)])
-            return compact(np.asarray(found & (label > 0)))
+            clumped = np.isin(label, numbers[(area >= _CLUMP_LEAST) & (strongest > _CLUMP_DETAIL * usual)])
+            return compact(np.asarray(clumped & (label > 0)))
         usual = float(np.median(strongest[single]))  # few particles: most maxima were noise
     return nothing
 
@@ -188,7 +188,7 @@ def each_part(mask: Mask, margin: float) -> Iterator[tuple[tuple[slice, slice], 
 def touching(mask: Mask, seed: Mask) -> Mask:
     """The connected parts of ``mask`` that hold a pixel of ``seed``."""
     label, n = ndimage.label(mask)
-    wanted = np.zeros(n + 1, bool)
-    wanted[label[mask & seed]] = True
-    wanted[0] = False
-    return np.asarray(wanted[label])
+    touched = np.zeros(n + 1, bool)
+    touched[label[mask & seed]] = True
+    touched[0] = False
+    return np.asarray(touched[label])

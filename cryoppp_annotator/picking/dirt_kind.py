@@ -58,7 +58,7 @@ def aggregate_in(clump: Mask, fine: FloatImage, medium: FloatImage, diameter: fl
     return np.asarray(clump & grown(dark, _SKIRT * diameter))
 
 
-def has_rim(part: Mask, others: Mask, fine: FloatImage, diameter: float, *, carbon: bool) -> bool:
+def has_rim(part: Mask, neighbours: Mask, fine: FloatImage, diameter: float, *, carbon: bool) -> bool:
     """Whether a wide thing has an edge: ice that gets thicker has none.
 
     Parameters
@@ -76,7 +76,7 @@ def has_rim(part: Mask, others: Mask, fine: FloatImage, diameter: float, *, carb
         return True
     # how far outside the rim each pixel is; regions reach a little over it
     outside = np.where(part, -depth, ndimage.distance_transform_edt(~part)) / diameter + GROW
-    apart = part | ~others
+    apart = part | ~neighbours
     fine = np.minimum(fine, 0.0)  # a bright fringe on its own is no rim
     grey = []
     for low, high in ((0, _RIM_NEAR), (-_RIM_NEAR, 0), (_RIM_NEAR, _RIM_FAR), (-_RIM_FAR, -_RIM_NEAR)):

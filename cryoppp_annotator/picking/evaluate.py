@@ -88,9 +88,9 @@ def precision_recall(
     """
     scored = ~np.isnan(score)
     order = np.argsort(-score[scored], kind="stable")
-    sorted_score, found = score[scored][order], np.cumsum(hit[scored][order])
+    sorted_score, n_found = score[scored][order], np.cumsum(hit[scored][order])
     last = np.flatnonzero(np.append(np.diff(sorted_score) != 0, True)) if len(order) else np.zeros(0, np.intp)
-    return sorted_score[last], found[last] / (last + 1.0), found[last] / max(1, n_truth)
+    return sorted_score[last], n_found[last] / (last + 1.0), n_found[last] / max(1, n_truth)
 
 
 def _curve(hit: NDArray[np.bool_], score: FloatArray, n_truth: int) -> tuple[float, float, float]:

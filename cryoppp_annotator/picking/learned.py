@@ -227,7 +227,7 @@ def train(
     seen: Sequence[Seen],
     decided: Sequence[Example],
     *,
-    others: Sequence[Seen] = (),
+    undecided: Sequence[Seen] = (),
     diameter_A: float,
     polarity: str = "dark",
     context: JobContext,
@@ -240,7 +240,7 @@ def train(
         Micrographs on which there are decisions.
     decided : sequence of Example
         Of the same micrographs.
-    others : sequence of Seen
+    undecided : sequence of Seen
         Micrographs without decisions: the particle's views are found on them, too.
     diameter_A : float
         That the micrographs were described with.
@@ -265,11 +265,11 @@ def train(
     if not np.isfinite(label).any():
         raise EngineError("none of the decided picks lies on a micrograph where anything is seen")
     rng = context.rng()
-    views = _views([*seen, *others], labels, rng, context)
-    told = [_told(s, views, context) for s in seen]
-    raw = np.concatenate(told)
+    views = _views([*seen, *undecided], labels, rng, context)
+    features = [_features(s, views, context) for s in seen]
+    raw = np.concatenate(features)
     mean, spread = raw.mean(axis=0), raw.std(axis=0) + 1e-6
-    scaled = np.concatenate([_scaled(one, mean, spread) for one in told])
+    scaled = np.concatenate([_scaled(one, mean, spread) for one in features])
     edge, away = np.concatenate([s.edge for s in seen]), np.concatenate([s.away for s in seen])
     context.check()
     chosen = np.sort(rng.choice(len(scaled), min(_LANDMARKS, len(scaled)), replace=False))
@@ -313,7 +313,7 @@ def train(
 
 def _views(seen: Sequence[Seen], labels: Sequence[FloatArray], rng: np.random.Generator, context: JobContext) -> Views:
     """Of the best places and the accepted ones, without the rejected; ``labels`` are the first micrographs'."""
-    found, weights = [], []
+    boxes, weights = [], []
     nobody = [np.full(len(s), np.nan) for s in seen[len(labels) :]]
     for one, label in zip(seen, [*labels, *nobody], strict=True):
         order = np.argsort(-one.numbers[:, 0], kind="stable")
@@ -327,13 +327,13 @@ def _views(seen: Sequence[Seen], labels: Sequence[FloatArray], rng: np.random.Ge
         if not chosen.any():  # everything good was rejected: what is there, then
             chosen, weight = np.full(len(one), True), np.ones(len(one))
         if len(one):
-            found.append(pictures(white, x[chosen], y[chosen], diameter))
+            boxes.append(pictures(white, x[chosen], y[chosen], diameter))
             weights.append(weight[chosen])
     with threadpool_limits(1):  # many small products of matrices: a second thread of theirs mostly waits
-        return find_views(np.concatenate(found), np.concatenate(weights), rng, context)
+        return find_views(np.concatenate(boxes), np.concatenate(weights), rng, context)
 
 
-def _told(seen: Seen, views: Views, context: JobContext) -> NDArray[np.float32]:
+def _features(seen: Seen, views: Views, context: JobContext) -> NDArray[np.float32]:
     """Numbers with the likelihood among them: (n, k + 1), not standardised."""
     if not len(seen):
         return np.zeros((0, seen.numbers.shape[1] + 1), np.float32)
@@ -471,8 +471,8 @@ def _margins(p: FloatArray, away: FloatArray, accepted: NDArray[np.bool_]) -> Fl
     prior[0] = _NO_MARGIN
     taken = p * np.where(away >= _MARGINS[:, None], 1.0, _TAKEN_INSIDE)
     log = np.log(prior) + np.log(np.where(accepted, taken, 1.0 - taken)).sum(axis=1)
-    found = np.exp(log - log.max())
-    return np.asarray(found / found.sum())
+    weights = np.exp(log - log.max())
+    return np.asarray(weights / weights.sum())
 
 
 def _outside(margins: FloatArray, away: FloatArray) -> FloatArray:
@@ -493,8 +493,8 @@ def _logistic(
         value = float(weight @ (np.logaddexp(0.0, z) - label * z) + 0.5 * off @ (stiffness * off) + 0.005 * at[-1] ** 2)
         return value, np.append(columns.T @ error + stiffness * off, error.sum() + 0.01 * at[-1])
 
-    found = minimize(loss, np.append(prior, 0.0), jac=True, method="L-BFGS-B")
-    return np.asarray(found.x[:-1]), float(found.x[-1])
+    fit = minimize(loss, np.append(prior, 0.0), jac=True, method="L-BFGS-B")
+    return np.asarray(fit.x[:-1]), float(fit.x[-1])
 
 
 def _probability(z: FloatArray) -> FloatArray:
@@ -505,8 +505,8 @@ def probability(model: Model, seen: Seen, context: JobContext = _QUIET) -> Float
     """Probability that each candidate is a particle the curator would accept, (n,) float64."""
     if not len(seen):
         return np.zeros(0)
-    told = _told(seen, Views(model.averages, model.shares), context)
-    output = model.bias + _kernel(_scaled(told, model.mean, model.spread), model.landmarks) @ model.weights
+    features = _features(seen, Views(model.averages, model.shares), context)
+    output = model.bias + _kernel(_scaled(features, model.mean, model.spread), model.landmarks) @ model.weights
     looks = _probability(model.slope * output + model.edge_slope * seen.edge + model.offset)
     return looks * _outside(model.margins, seen.away)
 
@@ -558,13 +558,13 @@ class LearnedPicker:
             Without a model, too.
         Cancelled
         """
-        wish = dict(parameters)
-        given = wish.pop("model", None)
-        distance, least = wish.pop("distance", _DISTANCE), wish.pop("threshold", _LEAST_PROBABILITY)
-        exclude = wish.pop("exclude", ())
-        if wish:
+        options = dict(parameters)
+        given = options.pop("model", None)
+        distance, least = options.pop("distance", _DISTANCE), options.pop("threshold", _LEAST_PROBABILITY)
+        exclude = options.pop("exclude", ())
+        if options:
             raise EngineError(
-                f"learned has no parameter {', '.join(sorted(wish))} (it has model, distance, threshold, exclude)"
+                f"learned has no parameter {', '.join(sorted(options))} (it has model, distance, threshold, exclude)"
             )
         if given is None:
             raise EngineError("learned needs a model: decide about some picks, and let it learn from them first")

@@ -107,26 +107,26 @@ class LogPicker:
         EngineError
         Cancelled
         """
-        wish = _parsed(parameters)
-        _check(image, pixel_size_A, diameter_A, wish)
+        options = _parsed(parameters)
+        _check(image, pixel_size_A, diameter_A, options)
         context.check()
-        diameters = _diameters(diameter_A, wish.diameter_max_A)
+        diameters = _diameters(diameter_A, options.diameter_max_A)
         if min(image.shape) < 2.0 * diameters[0] / pixel_size_A:
             return Candidates.empty()
         padding = find_padding(image)
-        clean = bright_copy(image, padding, wish.polarity, context)
-        found = []
+        clean = bright_copy(image, padding, options.polarity, context)
+        by_size = []
         for i, one_A in enumerate(diameters):
             context.progress(i, len(diameters), f"looking for particles of {one_A:.0f} A")
             if min(image.shape) >= 2.0 * one_A / pixel_size_A:
-                found.append(_of_one_size(clean, padding, one_A, pixel_size_A, context))
-        x, y, score, size = (np.concatenate([columns[i] for columns in found]) for i in range(4))
-        good = (score >= wish.threshold) & np.isfinite(score)
-        good &= inside(x, y, image.shape, padding, wish.edge_margin * diameter_A / pixel_size_A)
-        if wish.exclude:
-            good &= ~in_polygons(x, y, [np.asarray(p, np.float64) for p in wish.exclude])
+                by_size.append(_of_one_size(clean, padding, one_A, pixel_size_A, context))
+        x, y, score, size = (np.concatenate([columns[i] for columns in by_size]) for i in range(4))
+        good = (score >= options.threshold) & np.isfinite(score)
+        good &= inside(x, y, image.shape, padding, options.edge_margin * diameter_A / pixel_size_A)
+        if options.exclude:
+            good &= ~in_polygons(x, y, [np.asarray(p, np.float64) for p in options.exclude])
         x, y, score, size = x[good], y[good], score[good], size[good]
-        kept = suppress(x, y, score, wish.distance * diameter_A / pixel_size_A)
+        kept = suppress(x, y, score, options.distance * diameter_A / pixel_size_A)
         context.progress(1, 1, "done")
         return Candidates(x[kept], y[kept], score[kept], size[kept])
 
@@ -143,10 +143,10 @@ def _parsed(parameters: Mapping[str, Any]) -> LogParameters:
     return LogParameters(**parameters)
 
 
-def _check(image: NDArray[Any], pixel_size_A: float, diameter_A: float, wish: LogParameters) -> None:
-    check_image(image, pixel_size_A, diameter_A, wish.polarity)
-    if wish.diameter_max_A is not None and not (diameter_A <= wish.diameter_max_A < math.inf):
-        raise EngineError(f"the largest diameter ({wish.diameter_max_A} A) is below the smallest ({diameter_A} A)")
+def _check(image: NDArray[Any], pixel_size_A: float, diameter_A: float, options: LogParameters) -> None:
+    check_image(image, pixel_size_A, diameter_A, options.polarity)
+    if options.diameter_max_A is not None and not (diameter_A <= options.diameter_max_A < math.inf):
+        raise EngineError(f"the largest diameter ({options.diameter_max_A} A) is below the smallest ({diameter_A} A)")
 
 
 def check_image(image: NDArray[Any], pixel_size_A: float, diameter_A: float, polarity: str) -> None:

@@ -132,5 +132,5 @@ def _solved(
     # a weight of zero would be no edge, so all costs are raised by the same; every pick has exactly one of them
     cost = np.r_[worth.max() + 1.0 - worth, np.full(n, worth.max() + 1.0)]
     edges = (np.r_[row, np.arange(n)], np.r_[column, m + np.arange(n)])
-    found = np.asarray(min_weight_full_bipartite_matching(csr_array((cost, edges), shape=(n, m + n)))[1])
-    return np.flatnonzero(found[row] == column)
+    partner = np.asarray(min_weight_full_bipartite_matching(csr_array((cost, edges), shape=(n, m + n)))[1])
+    return np.flatnonzero(partner[row] == column)

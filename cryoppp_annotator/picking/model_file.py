@@ -63,11 +63,11 @@ class Model:
 
     def digest(self) -> str:
         """Twelve letters that differ where the model does."""
-        told = hashlib.sha256()
+        hashed = hashlib.sha256()
         for field in fields(self):
             value = getattr(self, field.name)
-            told.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
-        return told.hexdigest()[:12]
+            hashed.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
+        return hashed.hexdigest()[:12]
 
 
 def save_model(model: Model, path: Path) -> None:

@@ -61,8 +61,8 @@ def exclude(
         border |= ~inside(candidates.x, candidates.y, shape, margin=margin)
         why[border & (why == Reason.NONE)] = Reason.EDGE
     numbers, counts = np.unique(why[why != Reason.NONE], return_counts=True)
-    told = {Reason(int(n)): int(c) for n, c in zip(numbers, counts, strict=True)}
-    return Excluded(candidates.take(why == Reason.NONE), told)
+    left_out = {Reason(int(n)): int(c) for n, c in zip(numbers, counts, strict=True)}
+    return Excluded(candidates.take(why == Reason.NONE), left_out)
 
 
 def reasons_at(x: FloatArray, y: FloatArray, regions: Sequence[Region]) -> NDArray[np.int8]:
@@ -79,7 +79,7 @@ def reasons_at(x: FloatArray, y: FloatArray, regions: Sequence[Region]) -> NDArr
     return why
 
 
-def told(counts: Mapping[Reason, int]) -> str:
+def describe_left_out(counts: Mapping[Reason, int]) -> str:
     """``34 left out: 30 on carbon, 4 at the border``, ``4 left out at the border``; empty where nothing was."""
     some = {reason: n for reason, n in counts.items() if n}
     places = [(n, _WHERE.get(reason, "in other regions")) for reason, n in sorted(some.items())]

@@ -122,27 +122,27 @@ class TemplatePicker:
         if unknown:
             known = ", ".join(TemplateParameters.__dataclass_fields__)
             raise EngineError(f"template has no parameter {', '.join(sorted(unknown))} (it has {known})")
-        wish = TemplateParameters(**parameters)
-        check_image(image, pixel_size_A, diameter_A, wish.polarity)
-        images, template_pixel = load_templates(wish, pixel_size_A, context)
+        options = TemplateParameters(**parameters)
+        check_image(image, pixel_size_A, diameter_A, options.polarity)
+        images, template_pixel = load_templates(options, pixel_size_A, context)
         context.check()
         whole = diameter_A / pixel_size_A
         if min(image.shape) < 2.0 * whole:
             return Candidates.empty()
         padding = find_padding(image)
-        copy = working_copy(bright_copy(image, padding, wish.polarity, context), padding, whole, context)
+        copy = working_copy(bright_copy(image, padding, options.polarity, context), padding, whole, context)
         if copy is None:
             return Candidates.empty()
         small, step = copy
-        templates = _resampled(images, template_pixel, pixel_size_A * step, diameter_A, wish)
+        templates = _resampled(images, template_pixel, pixel_size_A * step, diameter_A, options)
         inner = inner_mask(small.shape, padding, step, image.shape)
         y, x, score = peaks(correlation(small, templates, whole / step, inner, context), 0.25 * whole / step)
         x, y = x * step, y * step
-        good = (score >= wish.threshold) & inside(x, y, image.shape, padding)
-        if len(wish.exclude):
-            good &= ~in_polygons(x, y, [np.asarray(p, np.float64) for p in wish.exclude])
+        good = (score >= options.threshold) & inside(x, y, image.shape, padding)
+        if len(options.exclude):
+            good &= ~in_polygons(x, y, [np.asarray(p, np.float64) for p in options.exclude])
         x, y, score = x[good], y[good], score[good]
-        kept = suppress(x, y, score, wish.distance * whole)
+        kept = suppress(x, y, score, options.distance * whole)
         context.progress(1, 1, "done")
         return Candidates(x[kept], y[kept], score[kept], np.full(len(kept), float(diameter_A)))
 
@@ -151,12 +151,12 @@ class TemplatePicker:
 TEMPLATE = TemplatePicker()
 
 
-def load_templates(wish: TemplateParameters, pixel_size_A: float, context: JobContext) -> tuple[FloatImage, float]:
+def load_templates(options: TemplateParameters, pixel_size_A: float, context: JobContext) -> tuple[FloatImage, float]:
     """Templates with white particles (n, side, side), and their pixel size.
 
     Parameters
     ----------
-    wish : TemplateParameters
+    options : TemplateParameters
     pixel_size_A : float
         Of the micrograph: that of the projections of a map.
     context : JobContext
@@ -167,20 +167,20 @@ def load_templates(wish: TemplateParameters, pixel_size_A: float, context: JobCo
         There are none, or they make no sense.
     Cancelled
     """
-    if wish.templates is None:
+    if options.templates is None:
         raise EngineError("template needs templates: an .mrcs of particles or class averages, or a map")
-    told: float | None = None
+    stated_A: float | None = None
     what = "the templates"
-    if isinstance(wish.templates, str | Path):
-        what = str(wish.templates)
+    if isinstance(options.templates, str | Path):
+        what = str(options.templates)
         try:
-            values, told = read_stack(Path(wish.templates))
+            values, stated_A = read_stack(Path(options.templates))
         except AnnotatorError as error:
             raise EngineError(str(error)) from error
     else:
-        values = np.asarray(wish.templates)
+        values = np.asarray(options.templates)
         values = values[None] if values.ndim == 2 else values
-    pixel = wish.template_pixel_A or told
+    pixel = options.template_pixel_A or stated_A
     if pixel is None or not (math.isfinite(pixel) and pixel > 0):
         raise EngineError(f"{what}: the pixel size is not known; give it (template_pixel_A)")
     if values.ndim != 3 or min(values.shape) < 1 or values.dtype.kind not in "biuf":
@@ -198,16 +198,16 @@ def load_templates(wish: TemplateParameters, pixel_size_A: float, context: JobCo
     images = images[np.isfinite(images).all(axis=(1, 2)) & (images.std(axis=(1, 2)) > 0)]
     if not len(images):
         raise EngineError(f"{what}: no image has any contrast")
-    return (images if wish.white else -images), pixel
+    return (images if options.white else -images), pixel
 
 
 def _resampled(
-    images: FloatImage, pixel_A: float, wanted_A: float, diameter_A: float, wish: TemplateParameters
+    images: FloatImage, pixel_A: float, wanted_A: float, diameter_A: float, options: TemplateParameters
 ) -> FloatImage:
     """Templates under their CTF, at the pixel size of the working copy, in all rotations: (n * r, s, s), s odd."""
     context_side = images.shape[1]
-    if wish.ctf is not None:
-        ctf = _ctf(wish.ctf)
+    if options.ctf is not None:
+        ctf = _ctf(options.ctf)
         gain = ctf_2d((context_side, context_side), pixel_A, ctf.defocus, ctf.optics)
         spectra = scipy.fft.rfft2(images, workers=fft_workers())
         images = np.asarray(scipy.fft.irfft2(spectra * gain, s=images.shape[1:], workers=fft_workers()), np.float32)
@@ -227,14 +227,14 @@ def _resampled(
     return np.stack(out).astype(np.float32)
 
 
-def _ctf(told: Any) -> Ctf:
-    if isinstance(told, Ctf):
-        return told
+def _ctf(stated: Any) -> Ctf:
+    if isinstance(stated, Ctf):
+        return stated
     try:
-        u = float(told["defocus_u_A"])
-        defocus = Defocus(u, float(told.get("defocus_v_A", u)), float(told.get("defocus_angle_deg", 0.0)))
+        u = float(stated["defocus_u_A"])
+        defocus = Defocus(u, float(stated.get("defocus_v_A", u)), float(stated.get("defocus_angle_deg", 0.0)))
         names = ("voltage_kV", "cs_mm", "amplitude_contrast")
-        return Ctf(defocus, Optics(**{name: float(told[name]) for name in names if name in told}))
+        return Ctf(defocus, Optics(**{name: float(stated[name]) for name in names if name in stated}))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise EngineError(f"the CTF of the micrograph makes no sense ({error!r})") from error
 

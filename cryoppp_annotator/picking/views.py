@@ -146,12 +146,12 @@ def likelihood(
     shifts = [(dx * step, dy * step) for dx, dy in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))]
     for start in range(0, len(x), _AT_ONCE):
         some = slice(start, start + _AT_ONCE)
-        told = []
+        by_view = []
         for dx, dy in shifts:
             context.check()
             likely = _log_likely(pictures(white, x[some] + dx, y[some] + dy, diameter), views)
-            told.append(_log_sum(likely.reshape(len(likely), -1)))
-        out[some] = _log_sum(np.stack(told, axis=1))
+            by_view.append(_log_sum(likely.reshape(len(likely), -1)))
+        out[some] = _log_sum(np.stack(by_view, axis=1))
     return np.asarray(out - np.log(_ANGLES * len(shifts)))
 
 

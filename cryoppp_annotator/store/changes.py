@@ -48,12 +48,12 @@ def head(connection: Connection) -> int:
 def reserve(connection: Connection, name: str, n: int) -> int:
     """Hand out ``n`` ids of table ``name``, the first of which is returned; none is ever handed out twice."""
     counter = schema.id_counter
-    found = connection.execute(select(counter.c.next).where(counter.c.name == name)).scalar_one_or_none()
-    if found is None:
+    next_id = connection.execute(select(counter.c.next).where(counter.c.name == name)).scalar_one_or_none()
+    if next_id is None:
         connection.execute(insert(counter).values(name=name, next=1 + n))
         return 1
-    connection.execute(update(counter).where(counter.c.name == name).values(next=found + n))
-    return int(found)
+    connection.execute(update(counter).where(counter.c.name == name).values(next=next_id + n))
+    return int(next_id)
 
 
 def with_ids(connection: Connection, change: Change) -> Change:
@@ -117,8 +117,8 @@ def _keep_counts(connection: Connection, delta: Delta) -> None:
 def get_setting(connection: Connection, key: str) -> str:
     """A setting as stored, JSON text; ``null`` where there is none."""
     s = schema.setting.c
-    found = connection.execute(select(s.value).where(s.key == key)).scalar_one_or_none()
-    return "null" if found is None else str(found)
+    text = connection.execute(select(s.value).where(s.key == key)).scalar_one_or_none()
+    return "null" if text is None else str(text)
 
 
 def put_setting(connection: Connection, key: str, value: str) -> None:

@@ -102,10 +102,10 @@ def _one_of(words: Iterator[str] | list[str], *, empty: bool = False) -> Rule:
     return Rule(f"typeof({{c}}) = 'text' AND {{c}} IN ({known})", "is none of the words known here")
 
 
-def _json(look: Callable[[Any], object], *, empty: bool = False) -> Rule:
+def _json(inspect: Callable[[Any], object], *, empty: bool = False) -> Rule:
     def decode(text: str) -> None:
         if text or not empty:
-            look(decoded(text))
+            inspect(decoded(text))
 
     return Rule(f"typeof({{c}}) = 'text' AND length({{c}}) <= {_LONGEST_JSON}", "is not a text of JSON", decode)
 

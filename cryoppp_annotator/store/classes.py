@@ -56,13 +56,13 @@ def runs(store: Store) -> list[dict[str, Any]]:
     run, record = schema.class_run, schema.record
     query = select(run, *(record.c[n].label(f"record_{n}") for n in _RECORD)).join(record).order_by(run.c.id)
     with store.reading() as connection:
-        found = connection.execute(query.where(run.c.summary != "")).mappings().all()
+        entries = connection.execute(query.where(run.c.summary != "")).mappings().all()
     out = []
-    for row in found:
-        told = {n: row[f"record_{n}"] for n in _RECORD}
-        told.update({n: json.loads(told[n]) for n in _JSON})
+    for row in entries:
+        record_of = {n: row[f"record_{n}"] for n in _RECORD}
+        record_of.update({n: json.loads(record_of[n]) for n in _JSON})
         entry = {c.name: row[c.name] for c in run.columns}
-        out.append({**entry, "summary": json.loads(entry["summary"]), "record": told})
+        out.append({**entry, "summary": json.loads(entry["summary"]), "record": record_of})
     return out
 
 
@@ -218,9 +218,9 @@ def to_decide(connection: Connection, run: int, numbers: Sequence[int], decision
     if decision is Decision.ACCEPTED:
         as_junk = and_(p.decision == int(Decision.REJECTED), p.reason == int(Reason.NOT_A_PARTICLE))
         about = or_(p.decision == int(Decision.UNDECIDED), as_junk)
-    wanted = {"id": np.int64, **{name: COLUMNS[name] for name in ("micrograph", "decision", "reason")}}
-    query = _joined(select(*(p[name] for name in wanted)), run, numbers).where(about).order_by(p.id)
-    columns = rows.read_columns(connection, query, wanted)
+    dtypes = {"id": np.int64, **{name: COLUMNS[name] for name in ("micrograph", "decision", "reason")}}
+    query = _joined(select(*(p[name] for name in dtypes)), run, numbers).where(about).order_by(p.id)
+    columns = rows.read_columns(connection, query, dtypes)
     return Particles.from_columns(columns.pop("id"), columns)
 
 

@@ -116,19 +116,19 @@ class Store:
     def settings(self) -> dict[str, Any]:
         """Project settings, decoded."""
         with self.reading() as connection:
-            found = connection.execute(select(schema.setting.c.key, schema.setting.c.value)).all()
-        return {key: json.loads(value) for key, value in found}
+            pairs = connection.execute(select(schema.setting.c.key, schema.setting.c.value)).all()
+        return {key: json.loads(value) for key, value in pairs}
 
     def micrographs(self) -> list[Micrograph]:
         """All micrographs, ordered by id."""
         names = [f.name for f in fields(Micrograph)]
         query = select(*(schema.micrograph.c[name] for name in names)).order_by(schema.micrograph.c.id)
         with self.reading() as connection:
-            found = connection.execute(query).all()
+            every = connection.execute(query).all()
         states = {state.value: state for state in MicrographState}
         at = names.index("state")
         make: Any = Micrograph
-        return [make(*row[:at], states[row[at]], *row[at + 1 :]) for row in found]
+        return [make(*row[:at], states[row[at]], *row[at + 1 :]) for row in every]
 
     def particles(self, micrograph: int) -> Particles:
         """The particles of one micrograph, ordered by id."""
@@ -152,8 +152,8 @@ class Store:
     def pick_sets(self) -> list[PickSet]:
         """Pick sets, ordered by id."""
         with self.reading() as connection:
-            found = connection.execute(select(schema.pick_set).order_by(schema.pick_set.c.id)).mappings().all()
-        return [PickSet.from_row(dict(row)) for row in found]
+            every = connection.execute(select(schema.pick_set).order_by(schema.pick_set.c.id)).mappings().all()
+        return [PickSet.from_row(dict(row)) for row in every]
 
     def regions(self, micrograph: int | None = None) -> list[Region]:
         """Regions of one micrograph, or of the project, also those a person dismissed; ordered by id."""
@@ -314,8 +314,8 @@ class Store:
             values = {"state": MicrographState.IN_PROGRESS.value, "state_by": curator}
             if connection.execute(update(m).where(unseen).values(**values)).rowcount == 0:
                 return
-            look = Change("visit", "looked at", (), micrograph)
-            number = changes.record(connection, look, curator, kind="visit", state="")
+            visited = Change("visit", "looked at", (), micrograph)
+            number = changes.record(connection, visited, curator, kind="visit", state="")
         self.head = number
 
     def add_micrographs(self, new: Iterable[Micrograph], curator: str) -> int:

@@ -98,8 +98,8 @@ def count(connection: Connection, whiches: Sequence[Which]) -> tuple[int, ...]:
         return tuple(sum(count(connection, [piece])[0] for piece in _pieces(which)) for which in whiches)
     conditions = [condition(which) for which in whiches]
     counts = [func.count(case((one, 1))) for one in conditions]
-    found = connection.execute(select(*counts).select_from(schema.particle).where(or_(*conditions))).one()
-    return tuple(int(n) for n in found)
+    row = connection.execute(select(*counts).select_from(schema.particle).where(or_(*conditions))).one()
+    return tuple(int(n) for n in row)
 
 
 def count_by_micrograph(connection: Connection, which: Which) -> dict[int, int]:
@@ -112,7 +112,7 @@ def count_by_micrograph(connection: Connection, which: Which) -> dict[int, int]:
 def count_by_class(connection: Connection, which: Which) -> dict[int, tuple[int, int]]:
     """How many are meant in each class of ``which.classes`` that has some: with those that are hidden, and without."""
     p, m, classes = schema.particle, schema.class_member, which.classes or ClassesOf()
-    others = condition(replace(which, classes=None, hidden=()))
+    besides = condition(replace(which, classes=None, hidden=()))
     drawn = func.count(case((condition(Which(hidden=which.hidden, removed=True)), p.c.id)))
     if classes.run is None:
         number, query = p.c.class_id, select(p.c.class_id, func.count(), drawn).where(_in_classes(classes))
@@ -120,15 +120,15 @@ def count_by_class(connection: Connection, which: Which) -> dict[int, tuple[int,
         named = m.c.number > 0 if classes.numbers is None else m.c.number.in_(classes.numbers)
         number, query = m.c.number, select(m.c.number, func.count(), drawn)
         query = query.select_from(m.join(p, p.c.id == m.c.particle)).where(m.c.run == classes.run, named)
-    found = connection.execute(query.where(others).group_by(number).order_by(number))
-    return {int(k): (int(n), int(n_drawn)) for k, n, n_drawn in found}
+    counted = connection.execute(query.where(besides).group_by(number).order_by(number))
+    return {int(k): (int(n), int(n_drawn)) for k, n, n_drawn in counted}
 
 
 def positions(connection: Connection, which: Which) -> dict[str, NDArray[Any]]:
     """Where they lie: columns ``id, micrograph, x, y, diameter_A``, ordered by micrograph and id."""
-    found = read(connection, which, ("micrograph", "x", "y", "diameter_A"))
-    order = np.argsort(found.micrograph, kind="stable")
-    return {name: getattr(found, name)[order] for name in ("id", "micrograph", "x", "y", "diameter_A")}
+    picks = read(connection, which, ("micrograph", "x", "y", "diameter_A"))
+    order = np.argsort(picks.micrograph, kind="stable")
+    return {name: getattr(picks, name)[order] for name in ("id", "micrograph", "x", "y", "diameter_A")}
 
 
 def sample_scores(connection: Connection, which: Which, limit: int) -> NDArray[np.float64]:
@@ -140,5 +140,5 @@ def sample_scores(connection: Connection, which: Which, limit: int) -> NDArray[n
         return np.fromiter(connection.execute(select(p.score).where(scored)).scalars(), dtype=np.float64)
     starts = np.linspace(1, max(1, last - _SAMPLE_RUN), limit // _SAMPLE_RUN).astype(int).tolist()
     query = select(p.score).where(p.id.between(bindparam("a"), bindparam("b")), scored)
-    found = [list(connection.execute(query, {"a": a, "b": a + _SAMPLE_RUN - 1}).scalars()) for a in starts]
-    return np.array([score for run in found for score in run], dtype=np.float64)
+    parts = [list(connection.execute(query, {"a": a, "b": a + _SAMPLE_RUN - 1}).scalars()) for a in starts]
+    return np.array([score for run in parts for score in run], dtype=np.float64)

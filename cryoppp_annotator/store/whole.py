@@ -29,6 +29,6 @@ def regions_of(connection: Connection, micrograph: int) -> Rows:
     """Every column of its regions, the dismissed ones, too; ordered by id."""
     table = schema.region
     query = select(table).where(table.c.micrograph == micrograph).order_by(table.c.id)
-    found = connection.execute(query).mappings().all()
+    every = connection.execute(query).mappings().all()
     kinds: dict[str, Any] = {"id": np.int64, "micrograph": np.int64, "reason": np.int8}
-    return {c.name: np.array([row[c.name] for row in found], kinds.get(c.name, np.str_)) for c in table.columns}
+    return {c.name: np.array([row[c.name] for row in every], kinds.get(c.name, np.str_)) for c in table.columns}

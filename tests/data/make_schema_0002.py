@@ -84,7 +84,7 @@ def _regions(session: Session) -> None:
     regions.set_reason(session, [drawn], Reason.ICE)
     regions.reshape(session, drawn, SQUARE + 50.0)
     detected = (Region(Reason.CARBON, SQUARE + 1500.0),)
-    regions.enter_found(session, regions.Found(((1, detected), (2, detected))))
+    regions.enter_found(session, regions.Detected(((1, detected), (2, detected))))
     regions.remove(session, [drawn])
 
 

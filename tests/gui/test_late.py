@@ -176,7 +176,7 @@ def test_findings_about_other_picks_are_not_shown_for_those_chosen_meanwhile(pic
     with latest_first(picked):
         asked.decisions.setCurrentText("accepted")
         asked.decisions.setCurrentText("undecided")
-    findings = linting.lint(session, decisions=exporting.DECISIONS["undecided"], look=False)
+    findings = linting.lint(session, decisions=exporting.DECISIONS["undecided"], read_images=False)
     assert asked.lint.text() == linting.one_line(findings)
     assert not asked.mend.isVisible()
     asked.close()

@@ -285,7 +285,7 @@ def test_what_lies_in_regions_is_left_out_and_told_unless_it_is_wanted_too(windo
     assert "on carbon" in said
     assert int(said.split(" left out")[0]) >= inside
     ball = regions.Region(Reason.ICE, np.add(corners / 6, (250, 250)))
-    regions.enter_found(session, regions.Found(((here_id, (ball,)),)))
+    regions.enter_found(session, regions.Detected(((here_id, (ball,)),)))
     box.avoid.click()
     box.here.click()
     window.until(lambda: "came too" in box.left_out.text())

@@ -205,7 +205,9 @@ def test_without_room_for_words_letters_tell_regions_apart(window: Window) -> No
     regions.draw(window.session, hand, Reason.CARBON)
     regions.draw(window.session, np.add(hand, (120, 0)), Reason.ICE)
     small = np.array([(250.0, 20.0), (250.0, 40.0), (270.0, 40.0), (270.0, 20.0)])
-    detected = regions.Found(((here_id, (Region(Reason.ICE, small), Region(Reason.CARBON, np.add(small, (0, 60))))),))
+    detected = regions.Detected(
+        ((here_id, (Region(Reason.ICE, small), Region(Reason.CARBON, np.add(small, (0, 60))))),)
+    )
     regions.enter_found(window.session, detected)
     layer = window.viewer.layers["regions"]
     assert sorted(layer.features["what"]) == ["", "", "", "", "C?", "I?", "carbon", "ice"]

@@ -331,7 +331,7 @@ def test_a_proposal_for_every_micrograph_is_entered_behind_and_takes_no_decision
     candidates = session.particles.id[session.particles.x >= 2000]
     door.shut()
     again = proposal(0.0)
-    fewer = proposing.Proposal("log", again.diameter_A, {}, tuple((i, c.take(c.x > 2000)) for i, c in again.found))
+    fewer = proposing.Proposal("log", again.diameter_A, {}, tuple((i, c.take(c.x > 2000)) for i, c in again.candidates))
     assert proposing.enter(session, fewer, lines.append) == Queued()
     assert session.decide(candidates[:3], Decision.ACCEPTED) == Queued()
     door.open()

@@ -365,7 +365,7 @@ def test_nothing_is_proposed_on_a_changed_micrograph(data: Path) -> None:
     write(data / "a.mrc", 99)  # while the project is open
     proposal = proposing.propose(session, "log", session.micrographs)
     assert [name for name, why in proposal.failed if watch.CHANGED in why] == ["a"]
-    assert {number for number, _ in proposal.found} == {2, 3}
+    assert {number for number, _ in proposal.candidates} == {2, 3}
     proposing.enter(session, proposal)
     assert [m.name for m in watch.changed(session)] == ["a"]
     session.close()

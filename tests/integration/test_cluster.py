@@ -360,7 +360,7 @@ def test_what_is_at_an_address_is_told_before_anything_runs(cluster: str, machin
     said: list[str] = []
     context = JobContext(on_progress=lambda _done, _total, message: said.append(message))
     there = look_at(cluster, [tmp_path], context=context)
-    assert (there.workers, there.cores, there.told) == (2, 2, "2 workers, 2 cores")
+    assert (there.workers, there.cores, there.summary) == (2, 2, "2 workers, 2 cores")
     assert said == [f"connecting to {cluster}"]
     assert look_at(str(machines.file), [], context=JobContext()).workers == 2
     with pytest.raises(EngineError, match=r"gone\.mrc is not to be seen by the worker tcp://.* the same path there"):

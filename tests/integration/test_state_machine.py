@@ -469,7 +469,7 @@ class Curation(RuleBasedStateMachine):
         """The machine brings squares: none where a person dealt with one."""
         here = self.here[name]
         brought = tuple(Region(Reason.ICE, square(k)) for k in detected)
-        regions.enter_found(self.windows[name], regions.Found(((here, brought),)))
+        regions.enter_found(self.windows[name], regions.Detected(((here, brought),)))
         there = {i: row for i, row in sorted(self.model.region.items()) if row["micrograph"] == here}
         persons = {row["place"] for row in there.values() if row["origin"] != "found"}
         machines = {i: row["place"] for i, row in there.items() if row["origin"] == "found"}

@@ -87,14 +87,14 @@ class BoxStack:
 
     def __getitem__(self, index: slice | NDArray[np.intp]) -> NDArray[np.float32]:
         order = np.arange(len(self)) if self._order is None else self._order
-        wanted = order[index]
-        out = np.empty((len(wanted), self._side, self._side), np.float32)
-        part = np.searchsorted(self._starts, wanted, side="right") - 1
+        positions = order[index]
+        out = np.empty((len(positions), self._side, self._side), np.float32)
+        part = np.searchsorted(self._starts, positions, side="right") - 1
         for number in np.unique(part).tolist():
             mine = np.flatnonzero(part == number)
             source, particles = self._parts[number]
             records = _opened(source, self._side) if isinstance(source, Path) else source
-            ids = particles[wanted[mine] - self._starts[number]]
+            ids = particles[positions[mine] - self._starts[number]]
             rows = np.minimum(np.searchsorted(records["particle"], ids), len(records) - 1)
             if not np.array_equal(records["particle"][rows], ids):
                 raise EngineError(f"{source} has lost boxes that this run is made of: run again, they are cut anew")
@@ -103,10 +103,10 @@ class BoxStack:
 
 
 def _opened(path: Path, side: int) -> NDArray[Any]:
-    found = _load(path, side)
-    if found is None:
+    boxes = _load(path, side)
+    if boxes is None:
         raise EngineError(f"{path} has vanished or is damaged: run again, it is made anew")
-    return found
+    return boxes
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,15 +226,15 @@ def geometry_of(options: RunOptions, diameter_A: float, pixel_A: float) -> Geome
                 f"choose at least {2 * int(np.ceil(diameter_A / pixel_A / 2.0))} px"
             )
     side = min(SIDE_PX, box)
-    if (wanted := options.pixel_size_A) is not None:
-        if wanted < pixel_A * (1.0 - _SAME):
-            raise Refused(f"pixels of {wanted:g} A are finer than those of the micrographs ({pixel_A:.3g} A)")
-        side = min(box, 2 * round(box * pixel_A / wanted / 2.0))
+    if (chosen_A := options.pixel_size_A) is not None:
+        if chosen_A < pixel_A * (1.0 - _SAME):
+            raise Refused(f"pixels of {chosen_A:g} A are finer than those of the micrographs ({pixel_A:.3g} A)")
+        side = min(box, 2 * round(box * pixel_A / chosen_A / 2.0))
         least, most = SIDES_PX
         if not least <= side <= most:
             fit = box * pixel_A / (least if side < least else most)
             raise Refused(
-                f"a box of {box * pixel_A:.0f} A is {side} px of {wanted:g} A, and {least} to {most} px can be "
+                f"a box of {box * pixel_A:.0f} A is {side} px of {chosen_A:g} A, and {least} to {most} px can be "
                 f"classified: choose pixels of {'at most' if side < least else 'at least'} {fit:.2g} A"
             )
     mask = min(_WHOLE, _AROUND / (2.0 * share))
@@ -283,13 +283,13 @@ def cut_out(session: Session, picks: Picks, boxes: Boxes, *, context: JobContext
         ids = picks.id[part]
         at = np.searchsorted(records["particle"], ids)
         usable = np.asarray(records["usable"][at], np.bool_)
-        told = defocus_of(session, micrograph)
-        boxes.optics = boxes.optics or told.optics
+        defocus = defocus_of(session, micrograph)
+        boxes.optics = boxes.optics or defocus.optics
         boxes.images.append(source, ids[usable])
         rows.append(part.start + np.flatnonzero(usable))
         n = int(usable.sum())
         scale.append(np.full(n, boxes.geometry.pixel_size_A / session.pixel_size_A(micrograph)))
-        depth.append(np.full(n, told.mean_A))
+        depth.append(np.full(n, defocus.mean_A))
     boxes.rows, boxes.scale, boxes.defocus_A = np.concatenate(rows), np.concatenate(scale), np.concatenate(depth)
     context.progress(1, 1, f"{len(boxes):,} picks")
 
@@ -369,7 +369,7 @@ def _cut(
 
 def _file(session: Session, micrograph: Micrograph, geometry: Geometry) -> Path:
     """Where boxes of a micrograph are kept: another name where anything that they depend on is another."""
-    told = (
+    identity = (
         micrograph.path,
         micrograph.fingerprint,
         micrograph.frame,
@@ -378,7 +378,7 @@ def _file(session: Session, micrograph: Micrograph, geometry: Geometry) -> Path:
         geometry.pixel_size_A,
         geometry.invert,
     )
-    tag = hashlib.sha256(repr(told).encode()).hexdigest()[:12]
+    tag = hashlib.sha256(repr(identity).encode()).hexdigest()[:12]
     return session.store.folder / "cache" / "boxes" / f"{micrograph.id}-{tag}.npy"
 
 

@@ -94,14 +94,14 @@ class RunMembers:
     def _absorb(self, delta: Delta) -> bool:
         if not len(self):
             return False
-        found = np.minimum(np.searchsorted(self.particle, delta.ids), len(self) - 1)
-        mine = self.particle[found] == delta.ids
+        row = np.minimum(np.searchsorted(self.particle, delta.ids), len(self) - 1)
+        mine = self.particle[row] == delta.ids
         if not mine.any():
             return False
         if delta.kind is Kind.DELETE:
-            self.decision[found[mine]] = _GONE
+            self.decision[row[mine]] = _GONE
         else:
-            self.decision[found[mine]] = np.broadcast_to(delta.after["decision"], (len(delta),))[mine]
+            self.decision[row[mine]] = np.broadcast_to(delta.after["decision"], (len(delta),))[mine]
         return True
 
     def counts(self) -> NDArray[np.int64]:
@@ -123,8 +123,8 @@ class RunMembers:
         """(m,) int32 class numbers of picks, 0 where a pick is in none."""
         if not len(self):
             return np.zeros(len(ids), np.int32)
-        found = np.minimum(np.searchsorted(self.particle, ids), len(self) - 1)
-        return np.where(self.particle[found] == ids, self.number[found], 0).astype(np.int32)
+        row = np.minimum(np.searchsorted(self.particle, ids), len(self) - 1)
+        return np.where(self.particle[row] == ids, self.number[row], 0).astype(np.int32)
 
     def where(self, numbers: Sequence[int]) -> list[tuple[int, int]]:
         """Micrographs with members of some classes, and how many: most first."""
@@ -135,10 +135,10 @@ class RunMembers:
 
     def ranked(self, numbers: Sequence[int], *, best_first: bool = True) -> NDArray[np.intp]:
         """Rows of the picks of some classes, the surest members first or last; unknown ones at the end."""
-        found = self.of_classes(numbers)
-        sure = self.posterior[found]
+        rows = self.of_classes(numbers)
+        sure = self.posterior[rows]
         key = np.where(np.isfinite(sure), -sure if best_first else sure, np.inf)
-        return found[np.lexsort((self.particle[found], key))]
+        return rows[np.lexsort((self.particle[rows], key))]
 
 
 def load_members(session: Session, run: ClassRun) -> RunMembers:

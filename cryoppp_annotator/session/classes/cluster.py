@@ -60,7 +60,7 @@ class ClusterSize:
     cores: int
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """``2 workers, 16 cores``."""
         return f"{count_of(self.workers, 'worker')}, {count_of(self.cores, 'core')}"
 

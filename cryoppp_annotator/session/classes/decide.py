@@ -106,8 +106,8 @@ def members(session: Session, run_id: int, micrograph: int | None = None, number
         Only of this class; 0 = picks that could not be classified, which are left out otherwise.
     """
     numbers = None if number is None else [number]
-    found = table.members(session.store, run_id, micrograph=micrograph, numbers=numbers)
-    return Members(**{name: found[name] for name in Members.__dataclass_fields__})
+    columns = table.members(session.store, run_id, micrograph=micrograph, numbers=numbers)
+    return Members(**{name: columns[name] for name in Members.__dataclass_fields__})
 
 
 def counts(session: Session, run: ClassRun) -> NDArray[np.int64]:
@@ -201,13 +201,13 @@ def decide_classes(
     at_most : int, optional
         Picks these classes hold: many are decided about in the background, where there is one.
     """
-    wanted = sorted({int(n) for n in numbers})
+    chosen = sorted({int(n) for n in numbers})
 
     def build(_store: Store, connection: Connection) -> Change | None:
-        found = table.to_decide(connection, run_id, wanted, decision)
-        return edits.decide(found, decision, reason, f"of {_classes(wanted)}", None)
+        picks = table.to_decide(connection, run_id, chosen, decision)
+        return edits.decide(picks, decision, reason, f"of {_classes(chosen)}", None)
 
-    title = f"{edits.DOING[decision]} {_some(at_most)} of {_classes(wanted)}"
+    title = f"{edits.DOING[decision]} {_some(at_most)} of {_classes(chosen)}"
     return session.commit(Step(build, at_most, title, "every pick of these classes is decided so already"))
 
 
@@ -236,14 +236,14 @@ def recentre(
     where = "their classes" if numbers is None else _classes(sorted(numbers))
 
     def build(_store: Store, connection: Connection) -> Change | None:
-        found = table.to_move(connection, run_id, numbers)
-        moves = np.hypot(found["to_x"] - found["x"], found["to_y"] - found["y"]) > 0.01
-        found = {name: column[moves] for name, column in found.items()}
-        n = len(found["particle"])
+        columns = table.to_move(connection, run_id, numbers)
+        moves = np.hypot(columns["to_x"] - columns["x"], columns["to_y"] - columns["y"]) > 0.01
+        columns = {name: column[moves] for name, column in columns.items()}
+        n = len(columns["particle"])
         if not n:
             return None
-        before, after = ({"x": found[f"{w}x"], "y": found[f"{w}y"]} for w in ("", "to_"))
-        delta = Delta(Table.PARTICLE, Kind.UPDATE, found["particle"], before, after, found["micrograph"])
+        before, after = ({"x": columns[f"{w}x"], "y": columns[f"{w}y"]} for w in ("", "to_"))
+        delta = Delta(Table.PARTICLE, Kind.UPDATE, columns["particle"], before, after, columns["micrograph"])
         return Change("recentre", f"move {edits.count_of(n)} to the centre of {where}", (delta,))
 
     title = f"moving {_some(at_most)} to the centre of {where}"

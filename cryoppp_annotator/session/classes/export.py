@@ -71,13 +71,13 @@ def _particles(
     groups: dict[tuple[float, Optics], int] = {}
     for i, micrograph in enumerate(list(session.micrographs)):
         context.progress(i, len(session.micrographs), micrograph.name)
-        found = table.members(session.store, run.id, micrograph=micrograph.id)
+        members = table.members(session.store, run.id, micrograph=micrograph.id)
         here = session.store.particles(micrograph.id)
-        rows = here.rows_of(found["particle"])
+        rows = here.rows_of(members["particle"])
         kept = here.decision[rows] != Decision.REJECTED
         if not kept.any():
             continue
-        found, rows = {name: column[kept] for name, column in found.items()}, rows[kept]
+        members, rows = {name: column[kept] for name, column in members.items()}, rows[kept]
         pixel = session.pixel_size_A(micrograph)
         x, y = here.x[rows], here.y[rows]
         group = groups.setdefault((pixel, defocus_of(session, micrograph).optics or Optics()), len(groups) + 1)
@@ -86,11 +86,11 @@ def _particles(
             "rlnCoordinateY": number_text(y),
             "rlnMicrographName": [micrograph.path] * len(rows),
             "rlnOpticsGroup": [str(group)] * len(rows),
-            "rlnClassNumber": [str(n) for n in found["number"].tolist()],
-            "rlnMaxValueProbDistribution": _numbers(found["posterior"]),
-            "rlnAnglePsi": _numbers(-found["angle_deg"]),
-            "rlnOriginXAngst": _numbers(-(found["x"] + found["shift_x"] - x) * pixel),
-            "rlnOriginYAngst": _numbers(-(found["y"] + found["shift_y"] - y) * pixel),
+            "rlnClassNumber": [str(n) for n in members["number"].tolist()],
+            "rlnMaxValueProbDistribution": _numbers(members["posterior"]),
+            "rlnAnglePsi": _numbers(-members["angle_deg"]),
+            "rlnOriginXAngst": _numbers(-(members["x"] + members["shift_x"] - x) * pixel),
+            "rlnOriginYAngst": _numbers(-(members["y"] + members["shift_y"] - y) * pixel),
         }
         for label, texts in values.items():
             out[label].extend(texts)

@@ -162,8 +162,8 @@ def _ctf_notes(known: int, n: int) -> list[str]:
 
 def _doubts(session: Session, picks: Picks) -> list[str]:
     """Why the scale of it all is doubtful."""
-    wanted = set(np.unique(picks.micrograph).tolist())
-    doubts = sorted({session.settings.pixel_size_doubt(m) for m in list(session.micrographs) if m.id in wanted} - {""})
+    used = set(np.unique(picks.micrograph).tolist())
+    doubts = sorted({session.settings.pixel_size_doubt(m) for m in list(session.micrographs) if m.id in used} - {""})
     notes = [f"the pixel size is doubtful: {doubts[0]}"] if doubts else []
     if not session.settings.diameter_is_set and not np.isfinite(picks.diameter_A).any():
         notes.append(
@@ -187,14 +187,14 @@ def _summarised(outcome: Outcome, picks: Picks) -> tuple[tuple[ClassSummary, ...
         if name != "posterior":
             column[of_pick > outcome.n_averages] = np.nan  # what is no particle lies nowhere in particular
         members[name] = column
-    found = outcome.classes
-    even = spread(picks.micrograph, of_pick, len(found))
+    classes = outcome.classes
+    even = spread(picks.micrograph, of_pick, len(classes))
     total = max(1, int((of_pick > 0).sum()))
     summaries = []
-    for place, item in enumerate(found, 1):
+    for place, item in enumerate(classes, 1):
         mine = of_pick == place
         count = int(mine.sum())
-        told = ClassSummary(
+        summary = ClassSummary(
             place,
             count,
             count / total,
@@ -206,7 +206,7 @@ def _summarised(outcome: Outcome, picks: Picks) -> tuple[tuple[ClassSummary, ...
             Decision.ACCEPTED if suggest(item) is Suggestion.ACCEPT and count else Decision.REJECTED,
             item.kind.value,
         )
-        summaries.append(replace(told, note=note_for(told, len(np.unique(picks.micrograph[mine])))))
+        summaries.append(replace(summary, note=note_for(summary, len(np.unique(picks.micrograph[mine])))))
     return tuple(summaries), members
 
 

@@ -67,14 +67,14 @@ class RunOptions:
         return Which(self.micrographs, self.decisions, self.pick_sets, classes=classes, hidden=self.hidden)
 
     @staticmethod
-    def from_json(told: Mapping[str, Any]) -> RunOptions:
+    def from_json(stored: Mapping[str, Any]) -> RunOptions:
         """As a run's record keeps them; keys nobody knows are passed over."""
-        known = {name: value for name, value in told.items() if name in RunOptions.__dataclass_fields__}
+        known = {name: value for name, value in stored.items() if name in RunOptions.__dataclass_fields__}
         for name in ("pick_sets", "micrographs", "of_numbers"):
             if known.get(name) is not None:
                 known[name] = tuple(known[name])
         known["hidden"] = tuple((float(score), tuple(sets)) for score, sets in known.get("hidden", ()))
-        if told.get("min_score") is not None:  # as runs of 0.1.0 were kept
-            known["hidden"] = ((float(told["min_score"]), ()),)
+        if stored.get("min_score") is not None:  # as runs of 0.1.0 were kept
+            known["hidden"] = ((float(stored["min_score"]), ()),)
         known["decisions"] = tuple(Decision(d) for d in known.get("decisions", (0, 1)))
         return RunOptions(**known)

@@ -99,29 +99,29 @@ def import_run(
     """
     started = datetime.datetime.now(datetime.UTC)
     context.progress(0, 1, f"reading {files[0].name}")
-    found = read_class_files(files, permissive=permissive)
+    class_files = read_class_files(files, permissive=permissive)
     head = session.store.newest()
     context.progress(0.2, 1, "checking the frame against the image")
     quiet = context.part()
-    plan = importing.check(session, found.file, orientation=orientation, context=quiet)
+    plan = importing.check(session, class_files.file, orientation=orientation, context=quiet)
     if plan.contradiction:
         raise FrameDoubt(plan.contradiction, plan, _on_picks(session, plan))
-    row_of = {id(picks): row for picks, row in zip(found.file.picks, found.rows, strict=True)}
+    row_of = {id(picks): row for picks, row in zip(class_files.file.picks, class_files.rows, strict=True)}
     parts: list[_Met] = []
     for i, (micrograph, picks) in enumerate(plan.placeable):
         context.progress(0.3 + 0.5 * i / len(plan.placeable), 1, f"matching {micrograph.name}")
         parts.append(_meet(session, micrograph, picks, row_of[id(picks)], plan))
     names = ("particle", "micrograph", "number", "posterior", "shift_x", "shift_y", "angle_deg", "x", "y")
     members = {name: np.concatenate([part.columns[name] for part in parts]) for name in names}
-    n, n_file = len(members["particle"]), found.file.n_picks
+    n, n_file = len(members["particle"]), class_files.file.n_picks
     if n < _HALF * n_file and orientation is None:
         near = _on_picks(session, plan)
         best = max(near, key=lambda way: near[way])
         if best is not plan.frame.orientation and near[best] > max(2 * n, _HALF * n_file):
-            told = describe(replace(plan.frame, orientation=best))
+            reading = describe(replace(plan.frame, orientation=best))
             raise FrameDoubt(
                 f"{files[0].name}: as {describe(plan.frame)}, {n:,} of its {n_file:,} particles lie on a pick; "
-                f"{told}, {near[best]:,} do. Say which is right (--frame)",
+                f"{reading}, {near[best]:,} do. Say which is right (--frame)",
                 plan,
                 near,
             )
@@ -139,9 +139,9 @@ def import_run(
         notes.append(f"{len(plan.unmatched):,} names match no micrograph ({', '.join(plan.unmatched[:2])} ...)")
     if plan.ambiguous:
         notes.append(f"{len(plan.ambiguous):,} names are ambiguous ({', '.join(list(plan.ambiguous)[:2])} ...)")
-    if found.file.issues:
-        notes.append(f"{len(found.file.issues):,} rows could not be read: {found.file.issues[0].message}")
-    result = _result(session, found, members, notes, name, head, started)
+    if class_files.file.issues:
+        notes.append(f"{len(class_files.file.issues):,} rows could not be read: {class_files.file.issues[0].message}")
+    result = _result(session, class_files, members, notes, name, head, started)
     return save(session, result, context=context, quiet=True)
 
 
@@ -155,8 +155,10 @@ def _meet(
     centred = replace(picks, x=picks.x - origin[:, 0], y=picks.y - origin[:, 1])
     to_x, to_y = centred.positions(frame, micrograph.height)
     in_class = np.flatnonzero(rows.number > 0)
-    found = match(x[in_class], y[in_class], np.zeros(len(in_class)), here.x, here.y, _reach(session, micrograph, here))
-    file_rows, pick_rows = in_class[found.hit], found.truth_of[found.hit]
+    matched = match(
+        x[in_class], y[in_class], np.zeros(len(in_class)), here.x, here.y, _reach(session, micrograph, here)
+    )
+    file_rows, pick_rows = in_class[matched.hit], matched.truth_of[matched.hit]
     return _Met(
         {
             "particle": here.id[pick_rows],
@@ -175,15 +177,15 @@ def _meet(
 
 def _on_picks(session: Session, plan: importing.ImportPlan) -> dict[Orientation, int]:
     """How many particles lie on a pick, for each way the axes may lie."""
-    found = dict.fromkeys(Orientation, 0)
+    n_on_picks = dict.fromkeys(Orientation, 0)
     for orientation in Orientation:
         turned = plan.with_orientation(orientation)
         frame = turned.frame
         for micrograph, picks in turned.placeable:
             here = session.store.particles(micrograph.id)
             x, y = picks.positions(frame, micrograph.height)
-            found[orientation] += int((_nearest(x, y, here.x, here.y) <= _reach(session, micrograph, here)).sum())
-    return found
+            n_on_picks[orientation] += int((_nearest(x, y, here.x, here.y) <= _reach(session, micrograph, here)).sum())
+    return n_on_picks
 
 
 def _reach(session: Session, micrograph: Micrograph, here: Particles) -> float:
@@ -205,25 +207,25 @@ def _nearest(
 
 def _result(
     session: Session,
-    found: ClassFiles,
+    class_files: ClassFiles,
     members: dict[str, NDArray[Any]],
     notes: list[str],
     name: str,
     head: int,
     started: datetime.datetime,
 ) -> RunResult:
-    summaries = _summaries(found, members, session.diameter_A)
+    summaries = _summaries(class_files, members, session.diameter_A)
     verdict = judge(summaries)
     n = len(members["particle"])
     seconds = (datetime.datetime.now(datetime.UTC) - started).total_seconds()
     record = {
         "kind": "classify",
-        "engine": found.program,
+        "engine": class_files.program,
         "version": "",
         "parameters": {},
         "inputs": {
-            "files": [str(path) for path in found.sources],
-            "picks": found.file.n_picks,
+            "files": [str(path) for path in class_files.sources],
+            "picks": class_files.file.n_picks,
             "diameter_A": session.diameter_A,
             "notes": notes,
         },
@@ -233,9 +235,12 @@ def _result(
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(seconds, 2),
     }
-    title = name or f"{found.file.path.name} ({ {'relion': 'RELION', 'cryosparc': 'cryoSPARC'}[found.program] })"
-    run = ClassRun(0, title, found.program, found.pixel_size_A, "", head, summaries, verdict, record)
-    return RunResult(run, found.averages, members, None, tuple(notes))
+    title = (
+        name
+        or f"{class_files.file.path.name} ({ {'relion': 'RELION', 'cryosparc': 'cryoSPARC'}[class_files.program] })"
+    )
+    run = ClassRun(0, title, class_files.program, class_files.pixel_size_A, "", head, summaries, verdict, record)
+    return RunResult(run, class_files.averages, members, None, tuple(notes))
 
 
 def _suggested(quality: float, count: int) -> Decision:
@@ -244,13 +249,15 @@ def _suggested(quality: float, count: int) -> Decision:
     return Decision.ACCEPTED if quality >= QUALITY_THRESHOLD else Decision.REJECTED
 
 
-def _summaries(found: ClassFiles, members: dict[str, NDArray[Any]], diameter_A: float) -> tuple[ClassSummary, ...]:
-    k, number = len(found.averages), members["number"]
+def _summaries(
+    class_files: ClassFiles, members: dict[str, NDArray[Any]], diameter_A: float
+) -> tuple[ClassSummary, ...]:
+    k, number = len(class_files.averages), members["number"]
     even = spread(members["micrograph"], number, k)
-    finite = np.nan_to_num(found.averages, nan=0.0, posinf=0.0, neginf=0.0)
+    finite = np.nan_to_num(class_files.averages, nan=0.0, posinf=0.0, neginf=0.0)
     offset, quality = np.full(k, np.nan), np.full(k, np.nan)
     if finite.shape[1] >= _SMALLEST_PX:
-        radius = min(MASK, _AROUND * diameter_A / 2.0 / (finite.shape[1] * found.pixel_size_A))
+        radius = min(MASK, _AROUND * diameter_A / 2.0 / (finite.shape[1] * class_files.pixel_size_A))
         offset, quality = rim_and_offset(finite, radius)[1], image_quality(finite, radius)
         quality[~finite.any(axis=(1, 2))] = 0.0
     total = max(1, len(number))
@@ -264,7 +271,7 @@ def _summaries(found: ClassFiles, members: dict[str, NDArray[Any]], diameter_A: 
             place + 1,
             count,
             count / total,
-            float(found.resolution_A[place]),
+            float(class_files.resolution_A[place]),
             float(known.mean()) if len(known) else float("nan"),
             float(offset[place]) if finite[place].any() else float("nan"),
             float(even[place]),

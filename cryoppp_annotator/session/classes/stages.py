@@ -164,12 +164,12 @@ def work_out(
         boxes, options.use_ctf, Settings(options.n_classes, subset=options.subset), _Watch(on_iteration), scheduler
     )
     rng = context.rng()
-    wanted = max(options.subset, _PER_CLASS * options.n_classes)
-    if start is None and len(picks) > 1.2 * wanted:
-        some = picks.take(_first(picks, wanted, rng))
+    n_first = max(options.subset, _PER_CLASS * options.n_classes)
+    if start is None and len(picks) > 1.2 * n_first:
+        some = picks.take(_first(picks, n_first, rng))
         first = replace(work, boxes=Boxes(BoxStack(geometry.side), geometry))
         cut_out(session, some, first.boxes, context=context.part(0.0, 0.1))
-        if len(first.boxes) > wanted // 2:
+        if len(first.boxes) > n_first // 2:
             inner = context.part(0.1, 0.4, f"first {len(first.boxes):,} picks, ")
             start = first.classify(np.arange(len(first.boxes)), None, inner).model
     cut_out(session, picks, boxes, context=context.part(0.4, 0.7))
@@ -191,25 +191,25 @@ def work_out(
     return work.outcome(result, labels)
 
 
-def _first(picks: Picks, wanted: int, rng: np.random.Generator) -> NDArray[np.intp]:
+def _first(picks: Picks, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
     """Picks that are classified first: of few micrographs, because reading them takes the time."""
     where = picks.by_micrograph()
     parts = [where[number] for number in rng.permutation(list(where)).tolist()]
-    wanted = round(_SPARE * wanted)
+    count = round(_SPARE * count)
     held = np.cumsum([part.stop - part.start for part in parts])
-    n = max(_FIRST_MICROGRAPHS, int(np.searchsorted(held, wanted)) + 1)
-    quota = max(wanted // min(n, len(parts)), 1)
+    n = max(_FIRST_MICROGRAPHS, int(np.searchsorted(held, count)) + 1)
+    quota = max(count // min(n, len(parts)), 1)
     drawn = [part.start + rng.permutation(part.stop - part.start) for part in parts[:n]]
     rows = np.concatenate([rows[:quota] for rows in drawn])
     spare = np.concatenate([rows[quota:] for rows in drawn])
-    return np.sort(np.concatenate([rows, spare[: max(0, wanted - len(rows))]]))
+    return np.sort(np.concatenate([rows, spare[: max(0, count - len(rows))]]))
 
 
 def _chosen(new: NDArray[np.intp], n: int, rng: np.random.Generator) -> NDArray[np.intp]:
     """Boxes that averages are made of: half of them new ones, where there are so many, the rest drawn from all."""
     first = rng.permutation(new)[: TRAINED // 2]
-    others = np.setdiff1d(np.arange(n), first)
-    return np.sort(np.concatenate([first, rng.permutation(others)[: TRAINED - len(first)]]))
+    rest = np.setdiff1d(np.arange(n), first)
+    return np.sort(np.concatenate([first, rng.permutation(rest)[: TRAINED - len(first)]]))
 
 
 @dataclass(eq=False)
@@ -278,23 +278,28 @@ class _Work:
             class_workers(self.scheduler, context) as (workers, inner),
         ):
             parts = split(ready.particles)
-            _, _, found = iterate(parts, model, ready.dof, stage, pool=workers or pool, context=inner)
+            _, _, assigned = iterate(parts, model, ready.dof, stage, pool=workers or pool, context=inner)
         out = _Labels.unknown(len(rows) + len(company))
         out.label[:] = -1
-        turn = np.deg2rad(found.angle_deg)
-        y, x = found.shift.T
+        turn = np.deg2rad(assigned.angle_deg)
+        y, x = assigned.shift.T
         offset = np.column_stack([x * np.sin(turn) + y * np.cos(turn), x * np.cos(turn) - y * np.sin(turn)])
         best = _Labels(
-            found.posterior.argmax(axis=1).astype(np.int32), found.posterior.max(axis=1), found.angle_deg, offset
+            assigned.posterior.argmax(axis=1).astype(np.int32),
+            assigned.posterior.max(axis=1),
+            assigned.angle_deg,
+            offset,
         )
         out.put(ready.usable, best)
         return _Labels(*(getattr(out, name)[: len(rows)] for name in _Labels.__dataclass_fields__))
 
     def outcome(self, result: Classification, labels: _Labels) -> Outcome:
-        found = measure(result, self.boxes.geometry.pixel_size_A)
-        n = {item.column: int(np.count_nonzero(labels.label == item.column)) for item in found}
+        measured = measure(result, self.boxes.geometry.pixel_size_A)
+        n = {item.column: int(np.count_nonzero(labels.label == item.column)) for item in measured}
         kept = Kind.STRUCTURE
-        ordered = sorted(found, key=lambda item: (item.kind is not kept, -n[item.column] if item.kind is kept else 0))
+        ordered = sorted(
+            measured, key=lambda item: (item.kind is not kept, -n[item.column] if item.kind is kept else 0)
+        )
         return Outcome(
             self.boxes,
             result.model,

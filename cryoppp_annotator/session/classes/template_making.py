@@ -39,7 +39,7 @@ class Made:
     """Templates that were kept, and what a person should know of them."""
 
     templates: TemplateSet
-    told: str
+    summary: str
 
 
 def why_not(session: Session) -> str:
@@ -85,7 +85,7 @@ def from_picks(session: Session, *, invert: bool = True, context: JobContext = _
         raise Refused("no templates were made: not one average came of the accepted picks")
     boxes = outcome.boxes
     known = bool(np.isfinite(boxes.defocus_A[label >= 0]).all())
-    told = {
+    description = {
         "pixel_size_A": boxes.geometry.pixel_size_A,
         "diameter_A": boxes.geometry.diameter_A,
         "white": True,
@@ -94,9 +94,9 @@ def from_picks(session: Session, *, invert: bool = True, context: JobContext = _
         "numbers": list(range(1, len(chosen) + 1)),
         "ctf_corrected": known,
     }
-    path = keep(session, drawn[[place for place, _ in chosen]], told, free_name(session, "accepted-picks"))
+    path = keep(session, drawn[[place for place, _ in chosen]], description, free_name(session, "accepted-picks"))
     made = load_template(session, path.stem)[1]
-    said = f"kept {count_of(len(chosen), 'template')} made of {told['source']} · {made.told}"
+    said = f"kept {count_of(len(chosen), 'template')} made of {description['source']} · {made.summary}"
     notes = [note for note in notes_of(boxes, len(some)) if note.startswith("skipped")]
     return Made(made, " · ".join([said, *notes[:1]]))
 
@@ -130,12 +130,12 @@ def from_file(
     ProjectError, Cancelled
     """
     context.progress(0, 1, f"reading {path.name}")
-    wish = TemplateParameters(templates=str(path), template_pixel_A=pixel_size_A)
-    images, pixel = load_templates(wish, 1.0, context)
+    options = TemplateParameters(templates=str(path), template_pixel_A=pixel_size_A)
+    images, pixel = load_templates(options, 1.0, context)
     context.check()
     a_map = is_map(path)
     seen_white = a_map or looks_white(images) if white is None else white
-    told = {
+    description = {
         "pixel_size_A": pixel,
         "diameter_A": session.diameter_A,
         "white": seen_white,
@@ -144,10 +144,10 @@ def from_file(
         "numbers": list(range(1, len(images) + 1)),
         "ctf_corrected": True if ctf_corrected is None else ctf_corrected,
     }
-    kept = keep(session, np.ascontiguousarray(images, np.float32), told, free_name(session, _stem(path)))
+    kept = keep(session, np.ascontiguousarray(images, np.float32), description, free_name(session, _stem(path)))
     made = load_template(session, kept.stem)[1]
     what = "projection" if a_map else "template"
-    return Made(made, f"kept {count_of(len(images), what)} of {path.name} · {made.told}")
+    return Made(made, f"kept {count_of(len(images), what)} of {path.name} · {made.summary}")
 
 
 def pixel_size_of(path: Path) -> float | None:

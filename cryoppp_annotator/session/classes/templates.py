@@ -25,7 +25,7 @@ from ..core.session import Session
 
 #: Folder of the templates, in the project's.
 FOLDER = "templates"
-_TOLD = ("pixel_size_A", "diameter_A", "white", "resolution_A", "source", "numbers", "made")
+_STORED = ("pixel_size_A", "diameter_A", "white", "resolution_A", "source", "numbers", "made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class TemplateSet:
     ctf_corrected: bool = False
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """One line: ``5 images · to 12 Å · 4.4 Å/px · white · CTF-corrected``."""
         n = len(self.numbers)
         known = [value for value in self.resolution_A if value]
@@ -82,23 +82,23 @@ class TemplateSet:
 
 def list_templates(session: Session) -> list[TemplateSet]:
     """Template sets of the project, newest first; one whose files are damaged is left out."""
-    found = []
+    sets = []
     for path in sorted((session.store.folder / FOLDER).glob("*.json")):
         try:
-            found.append(_read(path))
+            sets.append(_read(path))
         except FormatError:
             continue
-    return sorted(found, key=lambda item: item.made, reverse=True)
+    return sorted(sets, key=lambda item: item.made, reverse=True)
 
 
 def _read(path: Path) -> TemplateSet:
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        values = {name: told[name] for name in _TOLD}
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        values = {name: stored[name] for name in _STORED}
         values["resolution_A"] = tuple(values["resolution_A"])
         values["numbers"] = tuple(int(n) for n in values["numbers"])
         # what is not known to be corrected is not multiplied by a CTF
-        corrected = bool(told.get("ctf_corrected", False))
+        corrected = bool(stored.get("ctf_corrected", False))
         return TemplateSet(path.stem, path.with_suffix(".mrcs"), **values, ctf_corrected=corrected)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FormatError(f"is no description of templates ({error})", path) from error
@@ -111,7 +111,7 @@ def load_template(session: Session, name: str) -> tuple[NDArray[np.float32], Tem
     -------
     images : (n, side, side) float32, yx
         The particle lies at pixel ``side // 2`` of both axes.
-    told : TemplateSet
+    templates : TemplateSet
 
     Raises
     ------
@@ -121,11 +121,11 @@ def load_template(session: Session, name: str) -> tuple[NDArray[np.float32], Tem
     path = session.store.folder / FOLDER / f"{name}.json"
     if not path.is_file():
         raise FormatError(f"there are no templates {name!r} in this project", path)
-    told = _read(path)
-    images, _ = read_stack(told.path)
-    if len(images) != len(told.numbers):
-        raise FormatError(f"holds {len(images)} images, not the {len(told.numbers)} it should", told.path)
-    return np.array(images, np.float32), told
+    templates = _read(path)
+    images, _ = read_stack(templates.path)
+    if len(images) != len(templates.numbers):
+        raise FormatError(f"holds {len(images)} images, not the {len(templates.numbers)} it should", templates.path)
+    return np.array(images, np.float32), templates
 
 
 def save_averages(
@@ -159,7 +159,7 @@ def save_averages(
         raise Refused("choose the classes to keep as templates first")
     inputs = run.record.get("inputs", {})
     some = "-".join(str(item.number) for item in chosen[:8])
-    told = {
+    description = {
         "pixel_size_A": run.pixel_size_A,
         "diameter_A": float(inputs.get("diameter_A") or session.diameter_A),
         "white": True,
@@ -169,7 +169,7 @@ def save_averages(
         "ctf_corrected": is_corrected(run),
     }
     return keep(
-        session, averages[[item.number - 1 for item in chosen]], told, name or f"run-{run.id:04d}-classes-{some}"
+        session, averages[[item.number - 1 for item in chosen]], description, name or f"run-{run.id:04d}-classes-{some}"
     )
 
 
@@ -184,13 +184,13 @@ def is_corrected(run: ClassRun) -> bool:
     return 0 < int(run.record.get("counts", {}).get("classified") or 0) <= with_ctf
 
 
-def keep(session: Session, images: NDArray[np.float32], told: Mapping[str, Any], name: str) -> Path:
+def keep(session: Session, images: NDArray[np.float32], description: Mapping[str, Any], name: str) -> Path:
     """Write a template set; one of the same name is replaced.
 
     Parameters
     ----------
     images : (n, side, side) float32, yx
-    told : mapping
+    description : mapping
         What :class:`TemplateSet` says of them, without ``name``, ``path`` and ``made``.
     name : str
 
@@ -215,8 +215,8 @@ def keep(session: Session, images: NDArray[np.float32], told: Mapping[str, Any],
     made = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
     try:
         folder.mkdir(exist_ok=True)
-        write_stack(path, images, float(told["pixel_size_A"]))
-        write_text(path.with_suffix(".json"), json.dumps({**told, "made": made}, indent=2))
+        write_stack(path, images, float(description["pixel_size_A"]))
+        write_text(path.with_suffix(".json"), json.dumps({**description, "made": made}, indent=2))
     except OSError as error:
         raise ProjectError(f"the templates could not be written to {path} ({error.strerror or error})") from error
     return path
@@ -237,11 +237,11 @@ def set_corrected(session: Session, name: str, corrected: bool) -> None:
     FormatError, ProjectError
     """
     path = session.store.folder / FOLDER / f"{name}.json"
-    told = asdict(_read(path))
+    stored = asdict(_read(path))
     for own in ("name", "path"):
-        told.pop(own)
+        stored.pop(own)
     try:
-        write_text(path, json.dumps({**told, "ctf_corrected": corrected}, indent=2))
+        write_text(path, json.dumps({**stored, "ctf_corrected": corrected}, indent=2))
     except OSError as error:
         raise ProjectError(f"{path} could not be written ({error.strerror or error})") from error
 

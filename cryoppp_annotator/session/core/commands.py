@@ -62,9 +62,9 @@ def _targets(focus: Focus) -> str:
 
 def _go(step: int) -> Callable[[Focus], None]:
     def run(focus: Focus) -> None:
-        if (found := focus.neighbour(step)) is None:
+        if (neighbour := focus.neighbour(step)) is None:
             raise Refused(f"this is the {'last' if step > 0 else 'first'} micrograph of the list")
-        focus.session.go(found)
+        focus.session.go(neighbour)
 
     return run
 
@@ -149,8 +149,8 @@ def _ahead(focus: Focus, step: int) -> list[int]:
 
 def _walk(focus: Focus, step: int, ahead: list[int]) -> bool:
     """Take a step of a walk by need; at the end it begins anew. Returns whether there was anything to go to."""
-    if not ahead and (found := _elsewhere(focus, step)) is not None:
-        focus.session.go(found)
+    if not ahead and (elsewhere := _elsewhere(focus, step)) is not None:
+        focus.session.go(elsewhere)
     ahead = ahead or focus.by_need().tolist()[::step]
     if ahead:
         focus.walk_to(ahead[0], step)
@@ -208,12 +208,12 @@ def _all_here(decision: Decision) -> Callable[[Focus], None]:
         if focus.session.current_id is None:
             raise Refused("open a micrograph first")
         p = focus.session.particles
-        wanted = (p.decision == Decision.UNDECIDED) & focus.of_set()
+        chosen = (p.decision == Decision.UNDECIDED) & focus.of_set()
         if decision is Decision.ACCEPTED:
-            wanted &= focus.shown()  # nobody accepts what is not drawn
-        if not wanted.any():
+            chosen &= focus.shown()  # nobody accepts what is not drawn
+        if not chosen.any():
             raise Refused("nothing is undecided here")
-        focus.session.decide(p.id[wanted], decision)
+        focus.session.decide(p.id[chosen], decision)
 
     return run
 

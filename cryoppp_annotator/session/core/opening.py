@@ -93,14 +93,14 @@ def plan(path: Path, project: Path | None = None) -> Plan:
     if (path / DATABASE_NAME).is_file():
         return Plan(path, None, (), True)
     try:
-        found = tuple(images.find_micrographs(path))
+        images_found = tuple(images.find_micrographs(path))
     except FormatError as error:
         raise ProjectError(str(error)) from error
-    if not found:
+    if not images_found:
         raise ProjectError(f"{path} holds no micrographs (looked for .mrc, .mrcs, .tif, .png, .jpg, also compressed)")
     root = path if path.is_dir() else path.parent
     folder, note = (project.expanduser().absolute(), "") if project is not None else _default_folder(root)
-    return Plan(folder, root, found, (folder / DATABASE_NAME).is_file(), note, (str(path),))
+    return Plan(folder, root, images_found, (folder / DATABASE_NAME).is_file(), note, (str(path),))
 
 
 def _default_folder(root: Path) -> tuple[Path, str]:
@@ -141,8 +141,8 @@ def open_project(folder: Path, *, curator: str | None = None, read_only: bool = 
     """Open an existing project. Raises ProjectError."""
     store = Store.open(folder, read_only=read_only)
     try:
-        told = store.settings().get("data_root", "")
-        root = Path(told) if told else folder.parent
+        stored = store.settings().get("data_root", "")
+        root = Path(stored) if stored else folder.parent
         if not root.is_absolute():
             root = (folder / root).resolve()
         return Session(store, curator=curator or default_curator(), data_root=root)
@@ -188,10 +188,10 @@ def _made(plan: Plan, curator: str) -> Session:
 
 def journal_note(session: Session) -> str:
     """What is said once of a project on a disk that has no shared memory; empty everywhere else, and from then on."""
-    told = "told_of_the_journal"
-    if session.store.journal == Journal.WAL or session.store.read_only or session.settings.values.get(told):
+    flag = "told_of_the_journal"
+    if session.store.journal == Journal.WAL or session.store.read_only or session.settings.values.get(flag):
         return ""
-    bookkeeping.remember(session, {told: True})
+    bookkeeping.remember(session, {flag: True})
     return NOTE
 
 
@@ -207,8 +207,8 @@ def _portable(root: Path, folder: Path) -> str:
 def describe_new(session: Session, paths: Iterable[Path], context: JobContext = _QUIET) -> list[Micrograph]:
     """Probe the images the project does not know yet; a broken one is kept with its problem."""
     known = {m.path for m in session.micrographs}
-    wanted = [(path, relative(path, session.data_root)) for path in paths]
-    fresh = [(path, name) for path, name in wanted if name not in known]
+    named = [(path, relative(path, session.data_root)) for path in paths]
+    fresh = [(path, name) for path, name in named if name not in known]
     described = []
     for i, (path, name) in enumerate(fresh):
         if i % 50 == 0:
@@ -264,9 +264,9 @@ def _follow_move(session: Session, root: Path) -> None:
         return  # other micrographs: they are added beside the old ones
 
 
-def _refuse_others(found: Sequence[Micrograph], path_of: Callable[[Micrograph], Path]) -> None:
+def _refuse_others(micrographs: Sequence[Micrograph], path_of: Callable[[Micrograph], Path]) -> None:
     """Refuse a folder of other images with the same names; one image that was replaced is noticed later."""
-    known = [m for m in found if m.fingerprint]
+    known = [m for m in micrographs if m.fingerprint]
     for m in known:
         try:
             if same_content(path_of(m), "", m.fingerprint):

@@ -150,8 +150,8 @@ class Session:
 
     def is_hand_set(self, pick_set: int) -> bool:
         """Whether picks of this set were made by hand here."""
-        found = self.pick_sets.get(pick_set)
-        return found is not None and found.by_hand
+        entry = self.pick_sets.get(pick_set)
+        return entry is not None and entry.by_hand
 
     def counts(self) -> dict[str, int]:
         """Particles by decision over the project."""
@@ -262,20 +262,20 @@ class Session:
 
     def move(self, ids: ArrayLike, x: ArrayLike, y: ArrayLike) -> Outcome:
         """Move picks of the current micrograph to ``x, y`` (n,), canonical px."""
-        micrograph, wanted = self._here(), np.atleast_1d(np.asarray(ids, np.int64))
+        micrograph, chosen = self._here(), np.atleast_1d(np.asarray(ids, np.int64))
         if not (np.isfinite(x).all() and np.isfinite(y).all()):
             raise Refused("a pick needs a position")
-        return self.edit(lambda: edits.move(micrograph, self._on(micrograph), wanted, x, y))
+        return self.edit(lambda: edits.move(micrograph, self._on(micrograph), chosen, x, y))
 
     def decide(self, ids: ArrayLike, decision: Decision, reason: Reason = Reason.NONE) -> Outcome:
         """Decide about picks of the current micrograph."""
-        micrograph, wanted = self._here(), _ids(ids)
+        micrograph, chosen = self._here(), _ids(ids)
 
         def build() -> Change | None:
-            chosen = self._chosen(micrograph, wanted)
-            if gone := len(wanted) - len(chosen):  # new candidates came while the decision waited for its turn
+            there = self._chosen(micrograph, chosen)
+            if gone := len(chosen) - len(there):  # new candidates came while the decision waited for its turn
                 self.say(f"{edits.count_of(gone)} made room meanwhile: nothing was decided about them", "warning")
-            return edits.decide(chosen, decision, reason, f"on {micrograph.name}", micrograph.id)
+            return edits.decide(there, decision, reason, f"on {micrograph.name}", micrograph.id)
 
         return self.edit(build)
 
@@ -331,19 +331,19 @@ class Session:
 
     def remove(self, ids: ArrayLike) -> Outcome:
         """Delete hand picks of the current micrograph, reject the imported ones among them; one step."""
-        micrograph, wanted = self._here(), _ids(ids)
+        micrograph, chosen = self._here(), _ids(ids)
 
         def build() -> Change | None:
-            chosen = self._chosen(micrograph, wanted)
+            there = self._chosen(micrograph, chosen)
             hand = [i for i in self.pick_sets if self.is_hand_set(i)]
-            return edits.remove(micrograph, chosen, hand)
+            return edits.remove(micrograph, there, hand)
 
         return self.edit(build)
 
     def set_state(self, micrograph_ids: Iterable[int], state: MicrographState) -> None:
         """Mark micrographs complete, empty, unusable, or in progress again."""
-        wanted = list(micrograph_ids)
-        self.edit(lambda: edits.set_state([self.micrograph(i) for i in wanted], state, self.curator))
+        ids = list(micrograph_ids)
+        self.edit(lambda: edits.set_state([self.micrograph(i) for i in ids], state, self.curator))
 
     def set_diameter(self, diameter_A: float) -> None:
         """Set the project's particle diameter, angstrom. Raises Refused unless 5 .. 10,000."""
@@ -417,8 +417,8 @@ class Session:
         return there.take(np.sort(rows[rows >= 0]))
 
     def _hand_set(self) -> int | Delta:
-        for number, found in self.pick_sets.items():
-            if found.by_hand and found.curator == self.curator:
+        for number, pick_set in self.pick_sets.items():
+            if pick_set.by_hand and pick_set.curator == self.curator:
                 return number
         return edits.new_hand_set(self.curator)
 

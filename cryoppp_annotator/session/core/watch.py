@@ -337,9 +337,9 @@ def new_images(session: Session) -> list[Path]:
 
 def sources_of(session: Session) -> list[str]:
     """Where new micrographs would come: what was opened or imported, relative to the data root."""
-    told = session.store.settings().get(SOURCES)
-    if told is not None:
-        return [str(source) for source in told]
+    stored = session.store.settings().get(SOURCES)
+    if stored is not None:
+        return [str(source) for source in stored]
     # a project of an earlier program: the folders of its micrographs, files of their kind
     kinds = {(os.path.dirname(m.path), Path(m.path).suffix) for m in session.micrographs}
     return sorted(str(Path(glob.escape(folder)) / f"*{suffix}") for folder, suffix in kinds)

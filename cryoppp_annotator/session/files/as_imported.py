@@ -62,17 +62,17 @@ def write_back(
     FormatError
         A file has changed since it was imported, is gone, or cannot be written.
     """
-    found = session.pick_sets.get(pick_set)
-    parameters = {} if found is None else found.parameters
+    imported = session.pick_sets.get(pick_set)
+    parameters = {} if imported is None else imported.parameters
     files = [Path(name) for name in parameters.get("files", [])]
-    if found is None or not files:
+    if imported is None or not files:
         raise Refused("this pick set was not imported from files")
     given = [(file, picks) for file in files for picks in _read(file, parameters["format"])]
     matched = _matched(session, given)
     if _digest(parameters["format"], [picks for _, picks, _ in matched]) != parameters["identity"]:
         raise FormatError("has changed since it was imported; import it again to edit what it says now", files[0])
     parts = _parts(session, matched, pick_set, with_hand_picks)
-    frame = found.source_frame
+    frame = imported.source_frame
     base = _common_folder(files)
     written: list[Path] = []
     try:
@@ -277,8 +277,8 @@ def _as_picks(session: Session, part: _Part, *, alone: bool) -> MicrographPicks:
     """What stays of the file's picks, and the new ones; ``alone`` in a file that is called after the micrograph."""
     ids = [*part.rows.id[~part.turned].tolist(), *part.new.id.tolist()]
     here = session.store.particles(part.micrograph.id)
-    found = as_picks(session, part.micrograph, here.take(here.rows_of(np.array(ids, np.int64))))
-    return replace(found, micrograph=replace(part.micrograph, name=part.picks.micrograph)) if alone else found
+    both = as_picks(session, part.micrograph, here.take(here.rows_of(np.array(ids, np.int64))))
+    return replace(both, micrograph=replace(part.micrograph, name=part.picks.micrograph)) if alone else both
 
 
 # ---------------------------------------------------------------------- files and numbers

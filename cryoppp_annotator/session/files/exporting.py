@@ -95,7 +95,7 @@ def export(
         There is nothing to write.
     """
     target = writable(format)
-    wanted = np.array(sorted(int(d) for d in decisions), np.int8)
+    chosen = np.array(sorted(int(d) for d in decisions), np.int8)
     picks: list[MicrographPicks] = []
     n_guessed = n_hidden = 0
     there, _ = watch.up_to_date(session, session.micrographs, context=context)
@@ -104,16 +104,16 @@ def export(
             context.progress(i, len(there), f"{i}/{len(there)} micrographs")
         if left_out(micrograph):
             continue
-        found, without, below = _gather(session, micrograph, wanted, hidden)
+        exported, without, below = _gather(session, micrograph, chosen, hidden)
         n_hidden += below
         n_guessed += without
-        if len(found) or micrograph.state in FINISHED_STATES:
-            picks.append(found)
+        if len(exported) or micrograph.state in FINISHED_STATES:
+            picks.append(exported)
     n = sum(len(p) for p in picks)
     if not picks:
         counts = session.counts()
-        told = "; ".join([", ".join(f"{number:,} {word}" for word, number in counts.items()), *notes_on(there)])
-        raise Refused(f"nothing to export with this choice; the project has {told}")
+        present = "; ".join([", ".join(f"{number:,} {word}" for word, number in counts.items()), *notes_on(there)])
+        raise Refused(f"nothing to export with this choice; the project has {present}")
     options = WriteOptions(
         _frame(target, orientation, scale),
         suffix,

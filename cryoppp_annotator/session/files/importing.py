@@ -97,10 +97,10 @@ class ImportPlan:
 
     def as_imaged(self) -> ImportPlan:
         """The same, read as the image says: orientation, anchor and scale. Nothing changes where it is undecided."""
-        found = self.verdict.frame
-        if found is None:
+        imaged = self.verdict.frame
+        if imaged is None:
             return self
-        frame = replace(self.frame, orientation=found.orientation, anchor=found.anchor, scale=found.scale)
+        frame = replace(self.frame, orientation=imaged.orientation, anchor=imaged.anchor, scale=imaged.scale)
         return replace(self, frame=frame, contradicted=False)
 
     def as_the_format_says(self) -> ImportPlan:
@@ -147,8 +147,8 @@ def read(
         The file is bad, or belongs to none of the micrographs.
     """
     context.progress(0, 3, f"reading {path.name}")
-    found = _read(path, list(formats().values()), format, scale, permissive)
-    return check(session, found, orientation=orientation, context=context)
+    file = _read(path, list(formats().values()), format, scale, permissive)
+    return check(session, file, orientation=orientation, context=context)
 
 
 def read_many(
@@ -192,8 +192,8 @@ def read_many(
 def _read(
     path: Path, known: Sequence[CoordinateFormat], format: str | None, scale: float | None, permissive: bool
 ) -> PickFile:
-    found = registry.read_any(path, known, format=format, permissive=permissive)
-    return found if scale is None else replace(found, frame=replace(found.frame, scale=scale))
+    file = registry.read_any(path, known, format=format, permissive=permissive)
+    return file if scale is None else replace(file, frame=replace(file.frame, scale=scale))
 
 
 def _groups(files: Sequence[PickFile]) -> list[PickFile]:
@@ -232,7 +232,7 @@ def _merged(files: Sequence[PickFile]) -> PickFile:
 
 
 def check(
-    session: Session, found: PickFile, *, orientation: Orientation | None = None, context: JobContext = _QUIET
+    session: Session, file: PickFile, *, orientation: Orientation | None = None, context: JobContext = _QUIET
 ) -> ImportPlan:
     """Match what was read with the project's micrographs and test its frame on their images.
 
@@ -247,20 +247,20 @@ def check(
         It belongs to none of the micrographs.
     """
     by_path = {m.path: m for m in session.micrographs}
-    match = registry.match_micrographs([p.micrograph for p in found.picks], by_path)
-    matched = tuple((by_path[match.matches[p.micrograph]], p) for p in found.picks if p.micrograph in match.matches)
+    match = registry.match_micrographs([p.micrograph for p in file.picks], by_path)
+    matched = tuple((by_path[match.matches[p.micrograph]], p) for p in file.picks if p.micrograph in match.matches)
     if not matched:
-        raise FormatError(_no_match(found, session), found.path)
+        raise FormatError(_no_match(file, session), file.path)
     context.progress(1, 3, "checking the frame against the image")
     plan = ImportPlan(
-        found,
+        file,
         matched,
         match.unmatched,
         match.ambiguous,
-        found.frame,
+        file.frame,
         frame_guard.FrameVerdict(None),
         False,
-        found.frame,
+        file.frame,
     )
     if orientation is not None:
         plan = plan.with_orientation(orientation)
@@ -276,8 +276,8 @@ def check(
     return plan
 
 
-def _no_match(found: PickFile, session: Session) -> str:
-    names = ", ".join(p.micrograph for p in found.picks[:3]) or "no micrograph"
+def _no_match(file: PickFile, session: Session) -> str:
+    names = ", ".join(p.micrograph for p in file.picks[:3]) or "no micrograph"
     have = ", ".join(m.name for m in session.micrographs[:2]) or "none"
     return f"its picks belong to other micrographs (it names {names}; the project has {have} ...)"
 
@@ -398,10 +398,10 @@ def _entered(session: Session, plan: ImportPlan, result: Result) -> str | None:
 
 def _scale_doubt(session: Session, plan: ImportPlan) -> str:
     """Say where the file was made on images of another pixel size: its positions would be off by that factor."""
-    told, own = plan.file.pixel_size_A, session.pixel_size_A(plan.matched[0][0])
-    if told is None or session.settings.pixel_size_doubt(plan.matched[0][0]) or abs(told / own - 1.0) < 0.02:
+    stated, own = plan.file.pixel_size_A, session.pixel_size_A(plan.matched[0][0])
+    if stated is None or session.settings.pixel_size_doubt(plan.matched[0][0]) or abs(stated / own - 1.0) < 0.02:
         return ""
-    return f"check the pixel size: the file says {told:.4g} A/px, the project {own:.4g}"
+    return f"check the pixel size: the file says {stated:.4g} A/px, the project {own:.4g}"
 
 
 def _identity(plan: ImportPlan) -> str:

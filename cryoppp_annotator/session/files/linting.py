@@ -50,7 +50,7 @@ def lint(
     session: Session,
     *,
     decisions: Iterable[Decision] = (Decision.ACCEPTED, Decision.UNDECIDED),
-    look: bool = True,
+    read_images: bool = True,
     box_size_px: float | None = None,
     context: JobContext = _QUIET,
 ) -> list[ProjectFinding]:
@@ -60,47 +60,47 @@ def lint(
     ----------
     decisions : iterable of Decision
         Picks that are meant to go out.
-    look : bool
+    read_images : bool
         Also read the images: padding borders and picks beside their particle.
     box_size_px : float, optional
         Box of the later extraction.
     """
-    wanted = np.array([int(d) for d in decisions], np.int8)
+    chosen = np.array([int(d) for d in decisions], np.int8)
     everything: list[MicrographPicks] = []
-    found: list[ProjectFinding] = []
+    findings: list[ProjectFinding] = []
     by_name: dict[str, int] = {}
     usable = [m for m in session.micrographs if m.state is not MicrographState.UNUSABLE]
     for i, micrograph in enumerate(usable):
         context.progress(i, len(usable), f"{i}/{len(usable)} micrographs")
-        picks = gather(session, micrograph, wanted)
+        picks = gather(session, micrograph, chosen)
         everything.append(picks)
         by_name[micrograph.name] = micrograph.id
         if not len(picks):
             continue
         particles = session.store.particles(micrograph.id)
-        ids = particles.id[np.isin(particles.decision, wanted)]
-        density, step, padding = _seen(session, micrograph, picks) if look else (None, 1.0, (0, 0, 0, 0))
+        ids = particles.id[np.isin(particles.decision, chosen)]
+        density, step, padding = _seen(session, micrograph, picks) if read_images else (None, 1.0, (0, 0, 0, 0))
         marked = regions.of(session, micrograph.id)
         for finding in lint_micrograph(
             picks, padding=padding, density=density, step=step, box_size_px=box_size_px, regions=marked
         ):
-            found.append(ProjectFinding(finding, micrograph.id, tuple(ids[list(finding.rows)].tolist())))
+            findings.append(ProjectFinding(finding, micrograph.id, tuple(ids[list(finding.rows)].tolist())))
     for finding in lint_set(everything):
-        found.append(ProjectFinding(finding, by_name.get(finding.micrograph), ()))
-    found += _unmatched(session)
-    context.progress(len(usable), len(usable), f"{count_of(len(found), 'finding')}")
-    return found
+        findings.append(ProjectFinding(finding, by_name.get(finding.micrograph), ()))
+    findings += _unmatched(session)
+    context.progress(len(usable), len(usable), f"{count_of(len(findings), 'finding')}")
+    return findings
 
 
 def _unmatched(session: Session) -> list[ProjectFinding]:
     """Names in imported files that are no micrograph here: their picks are not in the project."""
-    found = []
+    findings = []
     for pick_set in session.pick_sets.values():
         names = pick_set.parameters.get("unmatched", [])
         if names:
             text = f"{pick_set.name} names {count_of(len(names), 'micrograph')} that are not here ({names[0]} ...)"
-            found.append(ProjectFinding(Finding("name-mismatch", Severity.WARNING, "", (), text), None, ()))
-    return found
+            findings.append(ProjectFinding(Finding("name-mismatch", Severity.WARNING, "", (), text), None, ()))
+    return findings
 
 
 def _seen(
@@ -128,24 +128,24 @@ def mend(
 
     ``then`` gets the result when it is over, as in :meth:`Session.commit`.
     """
-    wanted: dict[int, tuple[int, Reason]] = {}
+    reasons: dict[int, tuple[int, Reason]] = {}
     for item in findings:
         reason = REASONS.get(item.finding.mend)
         if reason is None or item.micrograph is None:
             continue
         for particle in item.ids:
-            wanted.setdefault(particle, (item.micrograph, reason))
-    if not wanted:
+            reasons.setdefault(particle, (item.micrograph, reason))
+    if not reasons:
         return Nothing("none of these findings has a safe mend")
     by_micrograph: dict[int, list[int]] = {}
-    for particle, (micrograph, _) in wanted.items():
+    for particle, (micrograph, _) in reasons.items():
         by_micrograph.setdefault(micrograph, []).append(particle)
 
     def build(store: Store, connection: Connection) -> Change | None:
         deltas = [
             delta
             for micrograph, ids in by_micrograph.items()
-            if (delta := _rejection(store.read(connection, Which(micrographs=(micrograph,))), ids, wanted)) is not None
+            if (delta := _rejection(store.read(connection, Which(micrographs=(micrograph,))), ids, reasons)) is not None
         ]
         n = sum(len(d) for d in deltas)
         if not n:
@@ -153,22 +153,22 @@ def mend(
         one = next(iter(by_micrograph)) if len(by_micrograph) == 1 else None
         return Change("mend", f"mend {count_of(n)} found by lint", tuple(deltas), one)
 
-    return session.commit(Step(build, len(wanted), "mending what lint found"), then)
+    return session.commit(Step(build, len(reasons), "mending what lint found"), then)
 
 
-def _rejection(particles: Particles, ids: Sequence[int], wanted: dict[int, tuple[int, Reason]]) -> Delta | None:
+def _rejection(particles: Particles, ids: Sequence[int], because: dict[int, tuple[int, Reason]]) -> Delta | None:
     rows = particles.rows_of(np.array(sorted(ids), np.int64))
     rows = rows[rows >= 0]
     rows = rows[particles.decision[rows] != Decision.REJECTED]
     if not len(rows):
         return None
     # what was accepted since the look stays: a region says less of a pick than the person who looked at it
-    by_region = np.array([wanted[i][1] in IN_REGION for i in particles.id[rows].tolist()], bool)
+    by_region = np.array([because[i][1] in IN_REGION for i in particles.id[rows].tolist()], bool)
     rows = rows[~by_region | (particles.decision[rows] == Decision.UNDECIDED)]
     if not len(rows):
         return None
     chosen = particles.take(rows)
-    reasons = np.array([int(wanted[i][1]) for i in chosen.id.tolist()], np.int8)
+    reasons = np.array([int(because[i][1]) for i in chosen.id.tolist()], np.int8)
     return Delta(
         Table.PARTICLE,
         Kind.UPDATE,

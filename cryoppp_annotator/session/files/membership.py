@@ -36,8 +36,8 @@ def remove(session: Session, micrographs: Iterable[int]) -> int:
 
 def bring_back(session: Session, micrographs: Iterable[int] | None = None) -> int:
     """Put removed micrographs (all by default) back as they were, with their decisions. Returns how many."""
-    wanted = list(session.removed) if micrographs is None else list(dict.fromkeys(micrographs))
-    chosen = [session.removed[i] for i in wanted if i in session.removed]
+    ids = list(session.removed) if micrographs is None else list(dict.fromkeys(micrographs))
+    chosen = [session.removed[i] for i in ids if i in session.removed]
     if not chosen:
         raise Refused("no micrograph was removed")
     session.insert_built(lambda: _brought_back(session, [m.id for m in chosen]))
@@ -49,8 +49,8 @@ def delete_for_good(session: Session, micrographs: Iterable[int] | None = None) 
 
     The history still knows them: undo brings them back, as long as it reaches so far.
     """
-    wanted = list(session.removed) if micrographs is None else list(dict.fromkeys(micrographs))
-    chosen = [session.removed[i] for i in wanted if i in session.removed]
+    ids = list(session.removed) if micrographs is None else list(dict.fromkeys(micrographs))
+    chosen = [session.removed[i] for i in ids if i in session.removed]
     if not chosen:
         raise Refused("remove micrographs first; what was removed can then be deleted for good")
 

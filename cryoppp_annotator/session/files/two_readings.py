@@ -43,8 +43,8 @@ class Comparison:
 
 def compare(session: Session, plan: ImportPlan, context: JobContext = _QUIET) -> Comparison | None:
     """Draw what the two frames of a contradicted import mean; None where no image can be read."""
-    found = plan.verdict.frame
-    if found is None:
+    imaged = plan.verdict.frame
+    if imaged is None:
         return None
     for micrograph, picks in sorted(plan.matched, key=lambda pair: -len(pair[1])):
         if micrograph.problem or not len(picks):
@@ -53,14 +53,14 @@ def compare(session: Session, plan: ImportPlan, context: JobContext = _QUIET) ->
             image = images.read(session.path_of(micrograph), micrograph.frame, check=context.check)
         except AnnotatorError:
             continue
-        diameter = typical_diameter_px(session, micrograph, picks, found)
+        diameter = typical_diameter_px(session, micrograph, picks, imaged)
         pixel = session.pixel_size_A(micrograph)
         picture = BAND_PASS.denoise(
             image, pixel_size_A=pixel, diameter_A=diameter * pixel, max_side=_MAX_SIDE, context=context
         )
         step = np.array([picture.step[1], picture.step[0]])
         seen, declared = (
-            np.column_stack(picks.positions(frame, micrograph.height)) / step for frame in (found, plan.declared)
+            np.column_stack(picks.positions(frame, micrograph.height)) / step for frame in (imaged, plan.declared)
         )
         height, width = picture.pixels.shape
         side = int(min(_SIDE_DIAMETERS * diameter / step[0], height, width))

@@ -55,7 +55,7 @@ class Learned:
     seconds: float
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """For the status bar."""
         where = "1 micrograph" if self.micrographs == 1 else f"{self.micrographs} micrographs"
         return (
@@ -140,7 +140,7 @@ def learn(session: Session, *, polarity: str = "dark", context: JobContext = _QU
     model = train(
         [seen[i] for i in order],
         [lessons[i].example for i in order],
-        others=[seen[i] for i in sorted(seen) if i >= len(chosen)],
+        undecided=[seen[i] for i in sorted(seen) if i >= len(chosen)],
         diameter_A=session.diameter_A,
         polarity=polarity,
         context=context.part(),
@@ -207,8 +207,8 @@ def _described(lesson: _Lesson, *, context: JobContext) -> Seen:
 def _forget_old(newest: Path) -> None:
     """Keep the latest models: each proposal names the file it was made with."""
     try:
-        found = sorted(newest.parent.glob("learned-*.npz"), key=lambda path: path.stat().st_mtime)
-        for path in found[:-_KEPT]:
+        models = sorted(newest.parent.glob("learned-*.npz"), key=lambda path: path.stat().st_mtime)
+        for path in models[:-_KEPT]:
             if path != newest:
                 path.unlink()
     except OSError:

@@ -103,7 +103,7 @@ def pick_micrograph(one: OnePick, *, context: JobContext = _QUIET) -> Picked:
     Cancelled
     """
     image = images.read(Path(one.path), one.frame, check=context.check)
-    found = named_picker(one.picker).propose(
+    candidates = named_picker(one.picker).propose(
         image,
         pixel_size_A=one.pixel_size_A,
         diameter_A=one.diameter_A,
@@ -111,18 +111,18 @@ def pick_micrograph(one: OnePick, *, context: JobContext = _QUIET) -> Picked:
         context=context.part(),
     )
     if one.threshold is not None:
-        found = found.take(found.score >= one.threshold)
+        candidates = candidates.take(candidates.score >= one.threshold)
     margin = one.whole_box_px / 2
     if not one.avoid:
-        left = exclude(found, (), shape=image.shape, margin=margin)
-        return Picked(left.kept, left.counts, ()) if margin else Picked(found, {}, ())
+        left = exclude(candidates, (), shape=image.shape, margin=margin)
+        return Picked(left.kept, left.counts, ()) if margin else Picked(candidates, {}, ())
     bright = one.bright or one.parameters.get("polarity") == "bright"
     machine = find_regions(
         image, pixel_size_A=one.pixel_size_A, diameter_A=one.diameter_A, bright=bright, context=context
     )
     machine = not_dealt_with(machine, one.regions)
     drawn = [region for region in one.regions if region.origin is Origin.HAND]
-    left = exclude(found, [*drawn, *machine], shape=image.shape, padding=find_padding(image), margin=margin)
+    left = exclude(candidates, [*drawn, *machine], shape=image.shape, padding=find_padding(image), margin=margin)
     return Picked(left.kept, left.counts, tuple(machine))
 
 

@@ -81,12 +81,12 @@ class ProposalCache:
         """
         if self._common is None:
             return None
-        told = {field.name: getattr(one, field.name) for field in fields(one) if field.name not in _NAMES}
+        parts = {field.name: getattr(one, field.name) for field in fields(one) if field.name not in _NAMES}
         # those found before are found again
-        told["regions"] = [(r.reason, r.origin, r.vertices) for r in one.regions if r.origin is not Origin.FOUND]
+        parts["regions"] = [(r.reason, r.origin, r.vertices) for r in one.regions if r.origin is not Origin.FOUND]
         try:
             content = images.fingerprint(Path(one.path))
-            said = json.dumps(_plain({**self._common, "one": told, "content": content}), sort_keys=True)
+            said = json.dumps(_plain({**self._common, "one": parts, "content": content}), sort_keys=True)
         except (FormatError, _Untold):
             return None
         return hashlib.sha256(said.encode()).hexdigest()

@@ -31,7 +31,7 @@ from ...model.parameter import Need
 from ...model.particles import Particles
 from ...model.region import Region
 from ...model.which import Which
-from ...picking.regions import told
+from ...picking.regions import describe_left_out
 from ...store.store import Connection, Store
 from ..classes.templates import take_ctf
 from ..core import edits, watch
@@ -59,14 +59,14 @@ class Proposal:
     picker : str
     diameter_A : float
     parameters : mapping
-    found : tuple of (micrograph id, Candidates)
+    candidates : tuple of (micrograph id, Candidates)
     failed : tuple of (micrograph name, why)
     """
 
     picker: str
     diameter_A: float
     parameters: Mapping[str, Any]
-    found: tuple[tuple[int, Candidates], ...]
+    candidates: tuple[tuple[int, Candidates], ...]
     failed: tuple[tuple[str, str], ...] = ()
     #: Carbon and ice that were found on the way, by micrograph id; entered too.
     regions: tuple[tuple[int, tuple[Region, ...]], ...] = ()
@@ -241,8 +241,8 @@ def _picked(
     def report(done: float, total: float, message: str) -> None:
         context.on_progress(done, total, f"{message} · {before}" if before else message)
 
-    told = replace(context, on_progress=report)
-    with closing(each(pick_micrograph, jobs, threads=fft_workers(), scheduler=scheduler, context=told)) as results:
+    inner = replace(context, on_progress=report)
+    with closing(each(pick_micrograph, jobs, threads=fft_workers(), scheduler=scheduler, context=inner)) as results:
         for one, outcome in results:
             if isinstance(outcome, Cancelled):
                 raise outcome
@@ -259,10 +259,10 @@ def _known_ctf(session: Session, micrograph: Micrograph) -> Ctf | None:
     """What was said of the micrograph, else of its picks."""
     if (ctf := ctf_of(micrograph)) is not None:
         return ctf
-    told = defocus_of(session, micrograph)
-    if not math.isfinite(told.mean_A):
+    defocus = defocus_of(session, micrograph)
+    if not math.isfinite(defocus.mean_A):
         return None
-    return Ctf(Defocus(told.mean_A, told.mean_A, 0.0), told.optics or Optics())
+    return Ctf(Defocus(defocus.mean_A, defocus.mean_A, 0.0), defocus.optics or Optics())
 
 
 def enter(session: Session, proposal: Proposal, then: Callable[[str], object] = lambda line: None) -> Outcome:
@@ -280,8 +280,8 @@ def enter(session: Session, proposal: Proposal, then: Callable[[str], object] = 
         same = _as_before(session, proposal.picker, merged.updates)
         return None if merged.only_updates and not areas and same else _change(session, proposal, merged, areas)
 
-    there = sum(session.micrograph(number).n_undecided for number, _ in proposal.found)
-    coming = sum(len(candidates) for _, candidates in proposal.found)
+    there = sum(session.micrograph(number).n_undecided for number, _ in proposal.candidates)
+    coming = sum(len(candidates) for _, candidates in proposal.candidates)
     step = Step(
         build,
         there + coming,
@@ -335,7 +335,7 @@ def _merged(session: Session, proposal: Proposal, read: Callable[[Which], Partic
     inserts: list[Mapping[str, NDArray[Any]]] = []
     deletes: list[Particles] = []
     updates: list[Delta] = []
-    for number, candidates in proposal.found:
+    for number, candidates in proposal.candidates:
         here = read(Which(micrographs=(number,)))
         stale = np.isin(here.pick_set, mine) & (here.decision == Decision.UNDECIDED)
         earlier = here.take(stale)
@@ -371,13 +371,13 @@ def _entered(proposal: Proposal, done: Done) -> str:
 
 
 def _proposed(proposal: Proposal, new: int, old: int) -> str:
-    n, where = edits.count_of(new, "candidate"), edits.count_of(len(proposal.found), "micrograph")
+    n, where = edits.count_of(new, "candidate"), edits.count_of(len(proposal.candidates), "micrograph")
     words = [f"{_title(proposal.picker)} proposes {n} on {where}"]
     if not new and proposal.why_none:
         words = [f"{_title(proposal.picker)}: {proposal.why_none}"]
-    if proposal.before and len(proposal.found) > 1:
+    if proposal.before and len(proposal.candidates) > 1:
         words.append(proposal.before)
-    if said := told(proposal.left_out):
+    if said := describe_left_out(proposal.left_out):
         words.append(said)
     if old:
         words.append(f"{edits.count_of(old)} of earlier proposals made room")
@@ -406,7 +406,7 @@ def last_left_out(session: Session) -> str:
     parameters = session.pick_sets[max(mine)].parameters
     by_label = {reason.label: reason for reason in Reason}
     counts = {by_label[name]: int(n) for name, n in parameters.get("left_out", {}).items() if name in by_label}
-    words = [told(counts)]
+    words = [describe_left_out(counts)]
     if not parameters.get("avoid", True):
         words.append("candidates on carbon and ice came too")
     return " · ".join(word for word in words if word)
@@ -459,11 +459,11 @@ def _change(session: Session, proposal: Proposal, merged: _Merged, areas: Sequen
     if n:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         given = json.loads(json.dumps(dict(proposal.parameters), default=str))
-        told = {"picker": proposal.picker, "diameter_A": proposal.diameter_A, **given, "avoid": proposal.avoid}
-        told["left_out"] = {reason.label: k for reason, k in proposal.left_out.items()}
+        stored = {"picker": proposal.picker, "diameter_A": proposal.diameter_A, **given, "avoid": proposal.avoid}
+        stored["left_out"] = {reason.label: k for reason, k in proposal.left_out.items()}
         name = f"{proposal.picker}, {proposal.diameter_A:.0f} A"
         deltas += [
-            edits.new_pick_set("picker", name, session.curator, parameters=told, created=now),
+            edits.new_pick_set("picker", name, session.curator, parameters=stored, created=now),
             *merged.updates,
         ]
         if inserts:
@@ -471,7 +471,7 @@ def _change(session: Session, proposal: Proposal, merged: _Merged, areas: Sequen
             joined["pick_set"] = np.array([-1], np.int64)
             joined["diameter_A"] = np.array([np.nan])
             deltas.append(edits.insert_particles(joined, n_new))
-    one = proposal.found[0][0] if len(proposal.found) == 1 else None
-    where = session.micrograph(one).name if one is not None else edits.count_of(len(proposal.found), "micrograph")
+    one = proposal.candidates[0][0] if len(proposal.candidates) == 1 else None
+    where = session.micrograph(one).name if one is not None else edits.count_of(len(proposal.candidates), "micrograph")
     title = f"propose {edits.count_of(n, 'candidate')} on {where} ({proposal.picker})"
     return Change("propose", title, tuple(deltas), one)

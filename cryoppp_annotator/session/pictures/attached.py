@@ -55,7 +55,7 @@ class AttachPlan:
     Attributes
     ----------
     source : Path
-    found : mapping of micrograph id to Attached
+    pictures : mapping of micrograph id to Attached
     refused : mapping of Path to str
         Pictures that belong to a micrograph by name and cannot be it, and why.
     unmatched : tuple of Path
@@ -64,7 +64,7 @@ class AttachPlan:
     """
 
     source: Path
-    found: Mapping[int, Attached]
+    pictures: Mapping[int, Attached]
     refused: Mapping[Path, str]
     unmatched: tuple[Path, ...]
     ambiguous: Mapping[Path, tuple[str, ...]]
@@ -75,11 +75,11 @@ def attached_to(session: Session, micrograph: Micrograph) -> Attached | None:
     if not micrograph.picture:
         return None
     try:
-        told = json.loads(micrograph.picture)
-        found = Attached(session.data_root / str(told["path"]), float(told["scale"]))
+        stored = json.loads(micrograph.picture)
+        picture = Attached(session.data_root / str(stored["path"]), float(stored["scale"]))
     except (ValueError, TypeError, KeyError):
         return None
-    return found if _LEAST_SCALE <= found.scale <= _MOST_SCALE else None
+    return picture if _LEAST_SCALE <= picture.scale <= _MOST_SCALE else None
 
 
 def read(attached: Attached, micrograph: Micrograph, context: JobContext = _QUIET) -> Picture:
@@ -123,7 +123,7 @@ def find(session: Session, source: Path | str, *, context: JobContext = _QUIET) 
     paths = [path.absolute() for path in images.find_micrographs(folder) if path.resolve() not in own]
     by_path = {m.path: m for m in session.micrographs}
     match = match_micrographs([path.as_posix() for path in paths], by_path)
-    found: dict[int, Attached] = {}
+    pictures: dict[int, Attached] = {}
     refused: dict[Path, str] = {}
     for i, (name, at) in enumerate(match.matches.items()):
         if i % 20 == 0:
@@ -141,14 +141,14 @@ def find(session: Session, source: Path | str, *, context: JobContext = _QUIET) 
         elif scale is None:
             refused[path] = _misfit(full, size)
         else:
-            found[micrograph.id] = Attached(path, scale)
-    if not found:
+            pictures[micrograph.id] = Attached(path, scale)
+    if not pictures:
         first = next((f"; {path.name}: {why}" for path, why in refused.items()), "")
         what = count_of(len(paths), "image")
         raise Refused(f"{folder} holds no picture of the project's micrographs ({what} found{first})")
-    _refuse_turned(session, found, context)
+    _refuse_turned(session, pictures, context)
     return AttachPlan(
-        folder, found, refused, tuple(map(Path, match.unmatched)), {Path(n): c for n, c in match.ambiguous.items()}
+        folder, pictures, refused, tuple(map(Path, match.unmatched)), {Path(n): c for n, c in match.ambiguous.items()}
     )
 
 
@@ -183,10 +183,10 @@ def _misfit(full: tuple[int, ...], size: tuple[int, ...]) -> str:
     return said
 
 
-def _refuse_turned(session: Session, found: Mapping[int, Attached], context: JobContext) -> None:
+def _refuse_turned(session: Session, pictures: Mapping[int, Attached], context: JobContext) -> None:
     """Refuse pictures that lie upside down or mirrored: no file says so, only the images can."""
     turned = []
-    looked = list(found.items())[:_LOOKED_AT]
+    looked = list(pictures.items())[:_LOOKED_AT]
     for i, (number, attached) in enumerate(looked):
         context.progress(i, len(looked), f"comparing {attached.path.name} with its micrograph")
         micrograph = session.micrograph(number)
@@ -225,8 +225,8 @@ def _coarse(image: NDArray[np.generic], cells: int = 96) -> NDArray[np.float32]:
 
 def enter(session: Session, plan: AttachPlan) -> str:
     """Attach what :func:`find` found as one step that can be undone; returns the line for the status bar."""
-    texts = {i: _as_json(session, attached) for i, attached in plan.found.items()}
-    scales = sorted({round(attached.scale, 3) for attached in plan.found.values()})
+    texts = {i: _as_json(session, attached) for i, attached in plan.pictures.items()}
+    scales = sorted({round(attached.scale, 3) for attached in plan.pictures.values()})
     binned = "" if scales == [1.0] else f", binned {' and '.join(f'{s:g}' for s in scales[:3])} times"
     title = f"attach {count_of(len(texts), 'picture')} from {plan.source.name}{binned}"
     result = session.insert_built(lambda: set_text(session.micrographs, "picture", texts, "attach", title))
@@ -246,9 +246,9 @@ def attach(session: Session, source: Path | str, *, context: JobContext = _QUIET
 
 def detach(session: Session, micrograph_ids: Iterable[int] | None = None) -> Result:
     """Show our own pictures again (of all micrographs by default), as one step."""
-    wanted: Sequence[int] = [m.id for m in session.micrographs] if micrograph_ids is None else list(micrograph_ids)
-    texts = dict.fromkeys(wanted, "")
-    n = sum(bool(session.micrograph(i).picture) for i in wanted)
+    ids: Sequence[int] = [m.id for m in session.micrographs] if micrograph_ids is None else list(micrograph_ids)
+    texts = dict.fromkeys(ids, "")
+    n = sum(bool(session.micrograph(i).picture) for i in ids)
     title = f"detach {count_of(n, 'picture')}"
 
     def build() -> Change | None:

@@ -19,28 +19,30 @@ _OPTICS = {"rlnVoltage": "voltage_kV", "rlnSphericalAberration": "cs_mm", "rlnAm
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class KnownDefocus:
     """Mean defocus, angstrom, underfocus positive (NaN = not known), and the microscope (None = nobody said)."""
 
     mean_A: float
     optics: Optics | None
 
 
-def defocus_of(session: Session, micrograph: Micrograph) -> Told:
+def defocus_of(session: Session, micrograph: Micrograph) -> KnownDefocus:
     """Mean of defocus u and v of a micrograph, and the microscope; from any thread."""
     if (ctf := ctf_of(micrograph)) is not None:
-        return Told((ctf.defocus.u_A + ctf.defocus.v_A) / 2.0, ctf.optics)
+        return KnownDefocus((ctf.defocus.u_A + ctf.defocus.v_A) / 2.0, ctf.optics)
     some = table.some_extra(session.store, micrograph.id)
     for u_name, v_name in _COLUMNS:
         pairs = [(_number(row.get(u_name)), _number(row.get(v_name))) for row in some if u_name in row]
         known = [(u if math.isnan(v) else (u + v) / 2.0) for u, v in pairs if not math.isnan(u)]
         if known:
-            return Told(float(np.median(known)), _optics({n: _number(some[0].get(t)) for t, n in _OPTICS.items()}))
-    return Told(math.nan, None)
+            return KnownDefocus(
+                float(np.median(known)), _optics({n: _number(some[0].get(t)) for t, n in _OPTICS.items()})
+            )
+    return KnownDefocus(math.nan, None)
 
 
-def _optics(told: dict[str, float]) -> Optics | None:
-    known = {name: value for name, value in told.items() if math.isfinite(value)}
+def _optics(values: dict[str, float]) -> Optics | None:
+    known = {name: value for name, value in values.items() if math.isfinite(value)}
     return Optics(**known) if known else None
 
 

@@ -93,7 +93,7 @@ class Pictures:
         self._jobs: dict[Key, Job] = {}
         self._waiting: dict[Key, list[Callable[[Picture], None]]] = {}
         # who is told why it cannot be made, also where another asked first
-        self._told: dict[Key, tuple[Callable[[str], None] | None, Callable[[str], None] | None]] = {}
+        self._callbacks: dict[Key, tuple[Callable[[str], None] | None, Callable[[str], None] | None]] = {}
         self.cache = session.store.folder / "cache"
         #: What should be said of a micrograph's file ("old-style header", "average of 38 frames"), by id.
         self.notes: dict[int, tuple[str, ...]] = {}
@@ -128,10 +128,10 @@ class Pictures:
     def ready(self, micrograph: Micrograph, view: View) -> Picture | None:
         """The picture, where it is in memory."""
         key = self.key(micrograph, view)
-        found = self._memory.get(key)
-        if found is not None:
+        picture = self._memory.get(key)
+        if picture is not None:
             self._memory.move_to_end(key)
-        return found
+        return picture
 
     def request(
         self,
@@ -147,23 +147,23 @@ class Pictures:
 
         ``on_failed`` is told why the micrograph's file cannot be read, ``on_refused`` why the method cannot do it.
         """
-        found = self.ready(micrograph, view)
-        if found is not None:
+        ready = self.ready(micrograph, view)
+        if ready is not None:
             if on_ready is not None:
-                on_ready(found)
+                on_ready(ready)
             return None
         key = self.key(micrograph, view)
         if on_ready is not None:
             self._waiting.setdefault(key, []).append(on_ready)
         if on_failed is not None or on_refused is not None:
-            self._told[key] = on_failed, on_refused
+            self._callbacks[key] = on_failed, on_refused
         # also one that has ended and is not delivered yet
         if (running := self._jobs.get(key)) is not None and running.state is not JobState.CANCELLED:
             return running
 
         def done(picture: Picture) -> None:
             self._jobs.pop(key, None)
-            self._told.pop(key, None)
+            self._callbacks.pop(key, None)
             self._keep(key, picture)
             for tell in self._waiting.pop(key, []):
                 tell(picture)
@@ -171,7 +171,7 @@ class Pictures:
         def failed(job: Job) -> None:
             self._jobs.pop(key, None)
             self._waiting.pop(key, None)
-            tell_failed, tell_refused = self._told.pop(key, (None, None))
+            tell_failed, tell_refused = self._callbacks.pop(key, (None, None))
             error = job.error
             if isinstance(error, FormatError | OSError):
                 if tell_failed is not None:
@@ -205,14 +205,14 @@ class Pictures:
 
     def prepare(self, micrographs: Iterable[Micrograph], view: View) -> None:
         """Have the pictures of the likely next micrographs made; what is no longer likely is cancelled."""
-        wanted = [m for m in micrographs if not m.problem]
-        keys = {self.key(m, view) for m in wanted}
+        usable = [m for m in micrographs if not m.problem]
+        keys = {self.key(m, view) for m in usable}
         for key, job in list(self._jobs.items()):
             if key not in keys and key not in self._waiting:
                 job.cancel()
                 self._jobs.pop(key, None)
-                self._told.pop(key, None)
-        for micrograph in wanted:
+                self._callbacks.pop(key, None)
+        for micrograph in usable:
             self.request(micrograph, view)
 
     def forget_waiting(self) -> None:
@@ -229,21 +229,21 @@ class Pictures:
         where : str
             What the job says that it runs on.
         """
-        wanted = [(m, self._method(m)) for m in micrographs if not m.problem and not m.picture]
+        chosen = [(m, self._method(m)) for m in micrographs if not m.problem and not m.picture]
 
         def work(context: JobContext) -> int:
             make = self._make_all if scheduler is None else partial(self._have_made, scheduler)
-            failed = make(wanted, context)
-            context.progress(len(wanted), len(wanted), f"{len(wanted) - failed} denoised, {failed} failed")
+            failed = make(chosen, context)
+            context.progress(len(chosen), len(chosen), f"{len(chosen) - failed} denoised, {failed} failed")
             return failed
 
-        return self._runner.submit(work, title=f"denoise {count_of(len(wanted), 'micrograph')}", where=where)
+        return self._runner.submit(work, title=f"denoise {count_of(len(chosen), 'micrograph')}", where=where)
 
-    def _make_all(self, wanted: Sequence[tuple[Micrograph, _Method]], context: JobContext) -> int:
+    def _make_all(self, chosen: Sequence[tuple[Micrograph, _Method]], context: JobContext) -> int:
         """Fill the cache. Returns how many failed."""
         failed = 0
-        for i, (micrograph, method) in enumerate(wanted):
-            context.progress(i, len(wanted), f"{i}/{len(wanted)}")
+        for i, (micrograph, method) in enumerate(chosen):
+            context.progress(i, len(chosen), f"{i}/{len(chosen)}")
             if self._file(method.key).exists():
                 continue
             try:
@@ -253,7 +253,7 @@ class Pictures:
                 context.log(f"{micrograph.name}: {error}")
         return failed
 
-    def _have_made(self, scheduler: str, wanted: Sequence[tuple[Micrograph, _Method]], context: JobContext) -> int:
+    def _have_made(self, scheduler: str, chosen: Sequence[tuple[Micrograph, _Method]], context: JobContext) -> int:
         """Fill the cache with what the workers of a cluster make. Returns how many failed."""
         orders = [
             _Order(
@@ -267,16 +267,16 @@ class Pictures:
                 ctf_of(m),
                 method.key,
             )
-            for m, method in wanted
+            for m, method in chosen
             if not self._file(method.key).exists()
         ]
-        failed, before = 0, len(wanted) - len(orders)
+        failed, before = 0, len(chosen) - len(orders)
 
         def report(done: float, _total: float, _message: str) -> None:
-            context.on_progress(before + done, len(wanted), f"{before + done:.0f}/{len(wanted)}")
+            context.on_progress(before + done, len(chosen), f"{before + done:.0f}/{len(chosen)}")
 
-        told = replace(context, on_progress=report)
-        with closing(each(_fill, orders, threads=1, scheduler=scheduler, context=told)) as results:
+        inner = replace(context, on_progress=report)
+        with closing(each(_fill, orders, threads=1, scheduler=scheduler, context=inner)) as results:
             for order, got in results:
                 if isinstance(got, Cancelled):
                     raise got
@@ -312,10 +312,10 @@ class Pictures:
 
     def _attached(self, micrograph: Micrograph, context: JobContext) -> Picture:
         """The picture made elsewhere. Raises FormatError where it is gone."""
-        found = attached.attached_to(self._session, micrograph)
-        if found is None:
+        one = attached.attached_to(self._session, micrograph)
+        if one is None:
             raise FormatError("what the project says of the attached picture makes no sense", micrograph.name)
-        picture = attached.read(found, micrograph, context)
+        picture = attached.read(one, micrograph, context)
         self._note_lost(micrograph, "")
         return picture
 

@@ -37,14 +37,14 @@ class OpticsPlan:
     Attributes
     ----------
     path : Path
-    found : mapping of micrograph id to Ctf
+    ctfs : mapping of micrograph id to Ctf
     unmatched : tuple of str
         Names of no micrograph here.
     ambiguous : mapping of name to candidates
     """
 
     path: Path
-    found: Mapping[int, Ctf]
+    ctfs: Mapping[int, Ctf]
     unmatched: tuple[str, ...]
     ambiguous: Mapping[str, tuple[str, ...]]
 
@@ -54,15 +54,15 @@ def ctf_of(micrograph: Micrograph) -> Ctf | None:
     if not micrograph.optics:
         return None
     try:
-        told = json.loads(micrograph.optics)
-        u = float(told["defocus_u_A"])
-        defocus = Defocus(u, float(told.get("defocus_v_A", u)), float(told.get("defocus_angle_deg", 0.0)))
+        stored = json.loads(micrograph.optics)
+        u = float(stored["defocus_u_A"])
+        defocus = Defocus(u, float(stored.get("defocus_v_A", u)), float(stored.get("defocus_angle_deg", 0.0)))
         usual = Optics()
         optics = Optics(
-            float(told.get("voltage_kV", usual.voltage_kV)),
-            float(told.get("cs_mm", usual.cs_mm)),
-            float(told.get("amplitude_contrast", usual.amplitude_contrast)),
-            phase_shift_deg=float(told.get("phase_shift_deg", 0.0)),
+            float(stored.get("voltage_kV", usual.voltage_kV)),
+            float(stored.get("cs_mm", usual.cs_mm)),
+            float(stored.get("amplitude_contrast", usual.amplitude_contrast)),
+            phase_shift_deg=float(stored.get("phase_shift_deg", 0.0)),
         )
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
@@ -72,7 +72,7 @@ def ctf_of(micrograph: Micrograph) -> Ctf | None:
 
 def as_json(ctf: Ctf) -> str:
     """As the database keeps it; see :class:`..model.micrograph.Micrograph`."""
-    told = {
+    values = {
         "voltage_kV": ctf.optics.voltage_kV,
         "cs_mm": ctf.optics.cs_mm,
         "amplitude_contrast": ctf.optics.amplitude_contrast,
@@ -81,8 +81,8 @@ def as_json(ctf: Ctf) -> str:
         "defocus_angle_deg": ctf.defocus.angle_deg,
     }
     if ctf.optics.phase_shift_deg:
-        told["phase_shift_deg"] = ctf.optics.phase_shift_deg
-    return json.dumps({name: round(float(value), 6) for name, value in told.items()})
+        values["phase_shift_deg"] = ctf.optics.phase_shift_deg
+    return json.dumps({name: round(float(value), 6) for name, value in values.items()})
 
 
 def impossible(ctf: Ctf) -> str:
@@ -118,12 +118,12 @@ def set_optics(session: Session, micrograph_ids: Iterable[int], ctf: Ctf | None)
     if ctf is not None and (why := impossible(ctf)):
         raise Refused(why)
     text = "" if ctf is None else as_json(ctf)
-    wanted = dict.fromkeys(micrograph_ids, text)
+    texts = dict.fromkeys(micrograph_ids, text)
     said = "not known" if ctf is None else f"{(ctf.defocus.u_A + ctf.defocus.v_A) / 2e4:.2f} um"
 
     def build() -> Change | None:
-        one = session.micrograph(next(iter(wanted))).name if len(wanted) == 1 else count_of(len(wanted), "micrograph")
-        return set_text(session.micrographs, "optics", wanted, "optics", f"defocus of {one}: {said}")
+        one = session.micrograph(next(iter(texts))).name if len(texts) == 1 else count_of(len(texts), "micrograph")
+        return set_text(session.micrographs, "optics", texts, "optics", f"defocus of {one}: {said}")
 
     return session.insert_built(build)
 
@@ -139,11 +139,11 @@ def read_optics(session: Session, star: Path) -> OpticsPlan:
     named = read_ctfs(star)
     by_path = {m.path: m.id for m in session.micrographs}
     match = match_micrographs(named, by_path)
-    found = {by_path[path]: named[name] for name, path in match.matches.items()}
-    if not found:
+    ctfs = {by_path[path]: named[name] for name, path in match.matches.items()}
+    if not ctfs:
         names = ", ".join(list(named)[:2])
         raise FormatError(f"names none of the project's micrographs (it has {names} ...)", star)
-    return OpticsPlan(star, found, match.unmatched, match.ambiguous)
+    return OpticsPlan(star, ctfs, match.unmatched, match.ambiguous)
 
 
 def import_optics(session: Session, star: Path) -> str:
@@ -153,7 +153,7 @@ def import_optics(session: Session, star: Path) -> str:
 
 def enter(session: Session, plan: OpticsPlan) -> str:
     """Enter what :func:`read_optics` found as one step that can be undone; returns the line for the status bar."""
-    texts = {i: as_json(ctf) for i, ctf in plan.found.items()}
+    texts = {i: as_json(ctf) for i, ctf in plan.ctfs.items()}
     title = f"import the defocus of {count_of(len(texts), 'micrograph')} from {plan.path.name}"
     result = session.insert_built(lambda: set_text(session.micrographs, "optics", texts, "import-optics", title))
     said = past(title) if isinstance(result, Done) else f"{plan.path.name} says nothing new"
@@ -179,8 +179,8 @@ def read_ctfs(star: Path) -> dict[str, Ctf]:
         It cannot be read, holds no defocus, or a value makes no sense.
     """
     file = read_star(star)
-    wanted = {"rlnMicrographName", "rlnDefocusU"}
-    table = next((t for t in file.tables if wanted <= set(t.columns)), None)
+    labels = {"rlnMicrographName", "rlnDefocusU"}
+    table = next((t for t in file.tables if labels <= set(t.columns)), None)
     if table is None:
         raise FormatError("holds no table with rlnMicrographName and rlnDefocusU", star)
     reader = ColumnReader(table.columns, table.lines, star, False)
@@ -195,17 +195,17 @@ def read_ctfs(star: Path) -> dict[str, Ctf]:
     for row, name in enumerate(table.columns["rlnMicrographName"]):
         if np.isfinite(u[row]):
             rows.setdefault(name, []).append(row)
-    found = {}
+    ctfs = {}
     for name, members in rows.items():
         first = members[0]
         defocus = Defocus(float(u[members].mean()), float(v[members].mean()), float(np.nan_to_num(angle[first])))
         ctf = Ctf(defocus, replace(optics[first], phase_shift_deg=float(np.nan_to_num(shift[first]))))
         if why := impossible(ctf):
             raise FormatError(why, star, table.lines[first])
-        found[name] = ctf
-    if not found:
+        ctfs[name] = ctf
+    if not ctfs:
         raise FormatError("gives no micrograph a defocus", star)
-    return found
+    return ctfs
 
 
 def _optics_of_rows(file: StarFile, table: StarTable, path: Path) -> list[Optics]:

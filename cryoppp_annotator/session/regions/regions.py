@@ -45,7 +45,7 @@ _VERB = "region"
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class Detected:
     """What was found on some micrographs, not yet in the project.
 
     Attributes
@@ -122,15 +122,15 @@ def _refuse_reason(reason: Reason) -> None:
 
 def remove(session: Session, ids: ArrayLike) -> Outcome:
     """Take regions away: drawn ones are deleted, found ones are dismissed."""
-    wanted = _numbers(ids)
+    numbers = _numbers(ids)
 
     def build() -> Change | None:
-        chosen = [region for region in _all(session, wanted) if region.origin is not Origin.DISMISSED]
+        chosen = [region for region in _all(session, numbers) if region.origin is not Origin.DISMISSED]
         drawn = [region for region in chosen if region.origin is Origin.HAND]
-        found = [region for region in chosen if region.origin is Origin.FOUND]
+        detected = [region for region in chosen if region.origin is Origin.FOUND]
         deltas = [_delete(drawn)] if drawn else []
-        if found:
-            deltas.append(_update(found, {"origin": [Origin.DISMISSED.value]}))
+        if detected:
+            deltas.append(_update(detected, {"origin": [Origin.DISMISSED.value]}))
         return _change(session, f"delete {edits.count_of(len(chosen), 'region')}", chosen, deltas)
 
     return session.edit(build)
@@ -139,10 +139,10 @@ def remove(session: Session, ids: ArrayLike) -> Outcome:
 def set_reason(session: Session, ids: ArrayLike, reason: Reason) -> Outcome:
     """Say what regions are; found ones are a person's from then on."""
     _refuse_reason(reason)
-    wanted = _numbers(ids)
+    numbers = _numbers(ids)
 
     def build() -> Change | None:
-        chosen = [r for r in _all(session, wanted) if r.origin is not Origin.DISMISSED and r.reason is not reason]
+        chosen = [r for r in _all(session, numbers) if r.origin is not Origin.DISMISSED and r.reason is not reason]
         after: dict[str, list[Any]] = {"reason": [int(reason)], "origin": [Origin.HAND.value]}
         deltas = [_update(chosen, after)] if chosen else []
         return _change(session, f"mark {edits.count_of(len(chosen), 'region')} as {reason.label}", chosen, deltas)
@@ -173,7 +173,7 @@ def reshape(session: Session, number: int, vertices: ArrayLike) -> Outcome:
 
 def find(
     session: Session, micrographs: Sequence[Micrograph], *, bright: bool = False, context: JobContext = _QUIET
-) -> Found:
+) -> Detected:
     """Look for carbon, ice and contamination; a micrograph that cannot be read is told and passed over.
 
     Raises
@@ -200,7 +200,7 @@ def find(
             else:
                 got[one.number] = outcome
     context.progress(len(micrographs), len(micrographs), f"{len(got)}/{len(micrographs)} micrographs")
-    return Found(tuple((one.number, got[one.number]) for one in jobs if one.number in got), tuple(failed))
+    return Detected(tuple((one.number, got[one.number]) for one in jobs if one.number in got), tuple(failed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +225,7 @@ def _found_on(one: _Look, *, context: JobContext) -> tuple[Region, ...]:
     )
 
 
-def enter_found(session: Session, found: Found, then: Callable[[str], object] = lambda line: None) -> Outcome:
+def enter_found(session: Session, detected: Detected, then: Callable[[str], object] = lambda line: None) -> Outcome:
     """Enter what was found as one step; where that is on several micrographs, in the background where there is one.
 
     Earlier found regions of these micrographs make room. What lies on a region that a person drew, changed or
@@ -238,60 +238,62 @@ def enter_found(session: Session, found: Found, then: Callable[[str], object] = 
     """
 
     def build() -> Change | None:
-        deltas = found_deltas(session, found.regions)
-        touched = [number for number, some in found.regions if some]
+        deltas = found_deltas(session, detected.regions)
+        touched = [number for number, some in detected.regions if some]
         n = sum(len(d) for d in deltas if d.kind is Kind.INSERT)
-        one = found.regions[0][0] if len(found.regions) == 1 else None
+        one = detected.regions[0][0] if len(detected.regions) == 1 else None
         where = session.micrograph(one).name if one is not None else edits.count_of(len(touched), "micrograph")
         title = f"mark {edits.count_of(n, 'region')} found on {where}"
         return Change(_VERB, title, tuple(deltas), one) if deltas else None
 
-    if len(found.regions) < 2:
-        return session.edit(build, lambda result: then(_entered(found, result)))
-    n = sum(len(some) for _, some in found.regions)
+    if len(detected.regions) < 2:
+        return session.edit(build, lambda result: then(_entered(detected, result)))
+    n = sum(len(some) for _, some in detected.regions)
     step = Step(
         lambda _store, _connection: build(),
         title=f"marking {edits.count_of(n, 'region')}",
-        nothing=_entered(found, Nothing()),
+        nothing=_entered(detected, Nothing()),
     )
-    outcome = session.commit(step, lambda result: then(_entered(found, result)) if isinstance(result, Done) else None)
+    outcome = session.commit(
+        step, lambda result: then(_entered(detected, result)) if isinstance(result, Done) else None
+    )
     if isinstance(outcome, Nothing):
-        then(_entered(found, outcome))
+        then(_entered(detected, outcome))
     return outcome
 
 
-def _entered(found: Found, result: Result) -> str:
+def _entered(detected: Detected, result: Result) -> str:
     """What was entered, for the status bar."""
     changed = result.committed.change.deltas if isinstance(result, Done) else ()
     n = sum(len(delta) for delta in changed if delta.kind is Kind.INSERT)
-    there = sum(len(some) for _, some in found.regions)
-    looked = edits.count_of(len(found.regions), "micrograph")
+    there = sum(len(some) for _, some in detected.regions)
+    looked = edits.count_of(len(detected.regions), "micrograph")
     said = f"{edits.count_of(n, 'new region')} on {looked}" if n else f"nothing new on {looked}"
     if changed:
         said += " · Ctrl+Z undoes"
     elif there:
         said += ": what was found is marked already, or was taken away by a person"
-    if found.failed:
-        name, why = found.failed[0]
-        said += f" · {edits.count_of(len(found.failed), 'micrograph')} could not be read ({name}: {why})"
+    if detected.failed:
+        name, why = detected.failed[0]
+        said += f" · {edits.count_of(len(detected.failed), 'micrograph')} could not be read ({name}: {why})"
     return said
 
 
-def found_deltas(session: Session, found: Sequence[tuple[int, Sequence[Region]]]) -> list[Delta]:
+def found_deltas(session: Session, detected: Sequence[tuple[int, Sequence[Region]]]) -> list[Delta]:
     """What entering found regions changes: old found ones out, new ones in; nothing of a person's."""
     new: list[Region] = []
     old: list[Region] = []
     # one question for many micrographs, not many
-    every: dict[int, list[Region]] = {number: [] for number, _ in found}
-    for region in session.store.regions(found[0][0] if len(found) == 1 else None):
+    every: dict[int, list[Region]] = {number: [] for number, _ in detected}
+    for region in session.store.regions(detected[0][0] if len(detected) == 1 else None):
         every.setdefault(region.micrograph, []).append(region)
-    for number, regions in found:
+    for number, regions in detected:
         there = every[number]
-        wanted = {pack_vertices(r.vertices): r for r in not_dealt_with(regions, there)}
+        fresh = {pack_vertices(r.vertices): r for r in not_dealt_with(regions, there)}
         machine = [(pack_vertices(r.vertices), r) for r in there if r.origin is Origin.FOUND]
         known = {text for text, _ in machine}
-        new += [Region(r.reason, r.vertices, 0, number) for text, r in wanted.items() if text not in known]
-        old += [r for text, r in machine if text not in wanted]
+        new += [Region(r.reason, r.vertices, 0, number) for text, r in fresh.items() if text not in known]
+        old += [r for text, r in machine if text not in fresh]
     return [*([_delete(old)] if old else []), *([_insert(session, new)] if new else [])]
 
 
@@ -323,11 +325,11 @@ def picks_inside(session: Session, micrographs: Sequence[int] | None = None, con
     ------
     Cancelled
     """
-    wanted = session.store.micrographs_with_regions() if micrographs is None else list(micrographs)
+    numbers = session.store.micrographs_with_regions() if micrographs is None else list(micrographs)
     ids, where = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     why, before = [np.zeros(0, np.int8)], [np.zeros(0, np.int8)]
-    for i, number in enumerate(wanted):
-        context.progress(i, len(wanted), f"{i}/{len(wanted)} micrographs")
+    for i, number in enumerate(numbers):
+        context.progress(i, len(numbers), f"{i}/{len(numbers)} micrographs")
         particles = session.store.particles(number)
         reason = undecided_in(particles, of(session, number))
         hit = reason > 0
@@ -364,8 +366,8 @@ def reject_inside(session: Session, inside: Inside) -> Outcome:
         one = int(touched[0]) if len(touched) == 1 else None
         where = session.micrograph(one).name if one is not None else edits.count_of(len(touched), "micrograph")
         kinds, counts = np.unique(why, return_counts=True)
-        told = ", ".join(f"{c:,} as {Reason(int(k)).label}" for k, c in zip(kinds, counts, strict=True))
-        return Change("decide", f"reject {edits.count_of(n)} in regions on {where}: {told}", (delta,), one)
+        by_reason = ", ".join(f"{c:,} as {Reason(int(k)).label}" for k, c in zip(kinds, counts, strict=True))
+        return Change("decide", f"reject {edits.count_of(n)} in regions on {where}: {by_reason}", (delta,), one)
 
     title = f"rejecting {edits.count_of(len(inside.ids))} in regions"
     return session.commit(Step(build, len(inside.ids), title, nothing))
@@ -379,11 +381,11 @@ def _numbers(ids: ArrayLike) -> NDArray[np.int64]:
 
 
 def _all(session: Session, ids: NDArray[np.int64]) -> list[Region]:
-    wanted = set(ids.tolist())
+    numbers = set(ids.tolist())
     here = session.store.regions(session.current_id) if session.current_id is not None else []
-    chosen = [region for region in here if region.id in wanted]
-    if len(chosen) < len(wanted):
-        chosen = [region for region in session.store.regions() if region.id in wanted]
+    chosen = [region for region in here if region.id in numbers]
+    if len(chosen) < len(numbers):
+        chosen = [region for region in session.store.regions() if region.id in numbers]
     return chosen
 
 

@@ -17,7 +17,7 @@ from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.curation import Reason
 from cryoppp_annotator.model.region import Region, holds, overlap, pack_vertices, unpack_vertices
 from cryoppp_annotator.picking.dirt import find_regions
-from cryoppp_annotator.picking.regions import exclude, reasons_at, told
+from cryoppp_annotator.picking.regions import describe_left_out, exclude, reasons_at
 
 BASE = SimulationParameters(
     size=(1024, 1024), pixel_size_A=3.0, structure="double-ring", n_particles=80, n_views=12, n_contaminants=4, seed=11
@@ -197,9 +197,9 @@ def test_candidates_are_left_out_and_counted():
     kept, counts = exclude(candidates, marked, shape=(100, 100), padding=(0, 0, 3, 0))
     assert kept.score.tolist() == [3.0]
     assert counts == {Reason.CARBON: 2, Reason.ICE: 1, Reason.EDGE: 2}
-    assert told(counts) == "5 left out: 2 on carbon, 1 on ice, 2 at the border"
-    assert told({Reason.CARBON: 1_036, Reason.ICE: 0}) == "1,036 left out on carbon"
-    assert told({}) == ""
+    assert describe_left_out(counts) == "5 left out: 2 on carbon, 1 on ice, 2 at the border"
+    assert describe_left_out({Reason.CARBON: 1_036, Reason.ICE: 0}) == "1,036 left out on carbon"
+    assert describe_left_out({}) == ""
     assert len(exclude(candidates, []).kept) == 6
     # a box is cut from the file: the padding beside it makes the margin no wider
     for padding in ((0, 0, 0, 0), (0, 0, 3, 0)):

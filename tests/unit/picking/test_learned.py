@@ -154,9 +154,9 @@ def test_decisions_where_nothing_is_seen_are_refused() -> None:
     seen = describe(image, **SIZES, context=QUIET)
     example = Example(x[:60], y[:60], hit[:60])
     with pytest.raises(EngineError, match="where anything is seen"):
-        train([flat], [example], others=[seen, flat], diameter_A=60.0, context=QUIET)
+        train([flat], [example], undecided=[seen, flat], diameter_A=60.0, context=QUIET)
     # beside one where something is, it does no harm
-    model = train([seen, flat], [example, example], others=[flat], diameter_A=60.0, context=QUIET)
+    model = train([seen, flat], [example, example], undecided=[flat], diameter_A=60.0, context=QUIET)
     assert f1_of(model) > 0.9
     assert len(LEARNED.propose(np.zeros((400, 400)), **SIZES, parameters={"model": model}, context=QUIET)) == 0
 

@@ -43,7 +43,7 @@ def test_decisions_on_one_micrograph_serve_the_other(session):
     learned = learning.learn(session)
     assert learned.path.is_file()
     assert learned.path.parent.parent == session.store.folder
-    assert "accepted" in learned.told
+    assert "accepted" in learned.summary
     assert learning.learn(session).path == learned.path  # the same decisions, the same model
     proposal = proposing.propose(session, "learned", session.micrographs, parameters=learning.parameters_of(learned))
     assert not proposal.failed
@@ -78,7 +78,7 @@ def test_an_undecided_micrograph_is_looked_at_and_a_damaged_one_does_no_harm(ses
 
 def test_without_its_model_the_picker_fails_on_each_micrograph_and_says_so(session, tmp_path: Path):
     proposal = proposing.propose(session, "learned", session.micrographs, parameters={"model": str(tmp_path / "gone")})
-    assert not proposal.found
+    assert not proposal.candidates
     assert len(proposal.failed) == 2
     assert "gone" in proposal.failed[0][1]
 

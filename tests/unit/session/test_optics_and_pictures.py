@@ -168,7 +168,7 @@ def test_pictures_are_found_by_name_and_taken_back_in_one_step(session, tmp_path
     write(folder / "unknown.mrc", np.zeros((4, 4)))
     (folder / "notes.txt").write_text("hello")
     plan = attached.find(session, folder)
-    assert {attached.Attached(folder / f"mic_{k}_denoised.mrc", 2.0) for k in range(2)} == set(plan.found.values())
+    assert {attached.Attached(folder / f"mic_{k}_denoised.mrc", 2.0) for k in range(2)} == set(plan.pictures.values())
     assert plan.refused == {folder / "mic_2.mrc": "170 x 192 px is no scaled copy of 512 x 384"}
     assert plan.unmatched == (folder / "unknown.mrc",)
     said = attached.enter(session, plan)

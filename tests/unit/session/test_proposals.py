@@ -68,18 +68,18 @@ def test_a_broken_micrograph_is_told_and_the_others_go_on(session):
     session.path_of(session.micrographs[0]).write_bytes(b"nothing")
     proposal = proposing.propose(session, "log", session.micrographs)
     assert [name for name, _ in proposal.failed] == ["m0"]
-    assert len(proposal.found) == 1
+    assert len(proposal.candidates) == 1
 
 
 def test_whole_boxes_only_is_a_step_and_holds_until_it_is_taken_back(session):
-    everywhere = proposing.propose(session, "log", session.micrographs[:1]).found[0][1]
+    everywhere = proposing.propose(session, "log", session.micrographs[:1]).candidates[0][1]
     assert session.settings.whole_box_px == 0
     box = session.settings.suggested_box_px(session.current)
     assert box >= 1.5 * session.diameter_A / session.pixel_size_A(session.current)
     session.set_whole_box_px(box)
     for avoid in (True, False):  # carbon wanted or not: a box that sticks out is of no use
         proposal = proposing.propose(session, "log", session.micrographs[:1], avoid=avoid)
-        candidates, m = proposal.found[0][1], session.micrographs[0]
+        candidates, m = proposal.candidates[0][1], session.micrographs[0]
         inside = (candidates.x >= box / 2) & (candidates.x <= m.width - 1 - box / 2)
         inside &= (candidates.y >= box / 2) & (candidates.y <= m.height - 1 - box / 2)
         assert inside.all()

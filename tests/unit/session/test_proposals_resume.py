@@ -83,7 +83,7 @@ def stopped_after(session: Session, n: int, said: list[str]) -> JobContext:
 
 def same(a: proposing.Proposal, b: proposing.Proposal) -> bool:
     def flat(one: proposing.Proposal) -> list[Any]:
-        picks = [(n, *(v.tolist() for v in (c.x, c.y, c.score, c.diameter_A))) for n, c in one.found]
+        picks = [(n, *(v.tolist() for v in (c.x, c.y, c.score, c.diameter_A))) for n, c in one.candidates]
         by_micrograph = [(n, [(r.reason, r.vertices.tolist()) for r in there]) for n, there in one.regions]
         return [picks, by_micrograph, dict(one.left_out), one.failed, one.diameter_A, one.parameters]
 
@@ -318,7 +318,7 @@ def test_a_cache_that_cannot_be_written_fails_nothing(
     lines: list[str] = []
     with caplog.at_level(logging.WARNING, "cryoppp_annotator"):
         proposal = propose(eight, JobContext(on_log=lines.append))
-    assert len(proposal.found) == N
+    assert len(proposal.candidates) == N
     assert not proposal.failed
     assert len(lines) == 1
     assert lines[0].startswith("what is found is not kept for another start: ")
@@ -344,7 +344,7 @@ def test_a_full_disk_fails_nothing_and_leaves_nothing_half_written(eight: Sessio
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, signals)
-    assert len(proposal.found) == N
+    assert len(proposal.candidates) == N
     assert list((eight.store.folder / "cache" / "proposals").iterdir()) == []
     calls.taken()
     assert same(proposal, propose(eight))

@@ -68,10 +68,10 @@ def line_of(session, detected) -> str:
     return line
 
 
-def found_by_hand(session) -> regions.Found:
+def found_by_hand(session) -> regions.Detected:
     """As if the machine had found two squares on the micrograph that is open."""
     two = tuple(Region(Reason.ICE, np.add(SQUARE, shift).astype(float)) for shift in (0, 400))
-    return regions.Found(((session.current_id, two),))
+    return regions.Detected(((session.current_id, two),))
 
 
 def test_a_drawn_region_is_one_step_and_outlives_the_program(session):
@@ -147,14 +147,14 @@ def test_the_machine_leaves_a_persons_regions_alone(session):
     assert (kept.id, kept.reason) == (drawn, Reason.AGGREGATE)
     assert detected.vertices.min() > 400  # the other of the two
     regions.set_reason(session, [detected.id], Reason.CARBON)
-    regions.enter_found(session, regions.Found(((session.current_id, ()),)))  # nothing is found any more
+    regions.enter_found(session, regions.Detected(((session.current_id, ()),)))  # nothing is found any more
     assert [(r.id, r.origin) for r in here(session)] == [(drawn, Origin.HAND), (detected.id, Origin.HAND)]
     regions.reshape(session, detected.id, np.add(SQUARE, 450))
     assert here(session)[1].vertices.min() == 550
     session.undo()
     session.undo()  # the reason: the region is the machine's again
     assert here(session)[1].origin is Origin.FOUND
-    regions.enter_found(session, regions.Found(((session.current_id, ()),)))
+    regions.enter_found(session, regions.Detected(((session.current_id, ()),)))
     assert [r.id for r in here(session)] == [drawn]
 
 
@@ -176,7 +176,7 @@ def test_candidates_keep_off_carbon_and_ice(session, truths, entered):
     said = entered(session, proposal)
     assert "left out" in said
     assert "on carbon" in said
-    for (number, kept), (_, before), truth in zip(proposal.found, everything.found, truths, strict=True):
+    for (number, kept), (_, before), truth in zip(proposal.candidates, everything.candidates, truths, strict=True):
         assert on_dirt(truth, before.x, before.y).sum() > 3
         assert on_dirt(truth, kept.x, kept.y).sum() <= 0.1 * on_dirt(truth, before.x, before.y).sum()
         near = [np.hypot(kept.x - x, kept.y - y).min() for x, y in zip(truth.x, truth.y, strict=True)]
@@ -223,7 +223,7 @@ def test_lint_tells_of_picks_in_regions_and_mends_the_undecided(session):
     undecided = session.add(250, 250).new_id
     session.decide([undecided], Decision.UNDECIDED)
     regions.draw(session, SQUARE, Reason.ICE)
-    findings = [f for f in linting.lint(session, look=False) if f.finding.rule == "in-region"]
+    findings = [f for f in linting.lint(session, read_images=False) if f.finding.rule == "in-region"]
     assert {(f.ids, f.finding.mend) for f in findings} == {
         ((undecided,), Mend.REJECT_ICE),
         ((accepted,), Mend.NONE),
@@ -238,7 +238,7 @@ def test_lint_tells_of_picks_in_regions_and_mends_the_undecided(session):
     assert linting.mend(session, findings).n == 0
     (region,) = here(session)
     regions.remove(session, [region.id])
-    assert not [f for f in linting.lint(session, look=False) if f.finding.rule == "in-region"]
+    assert not [f for f in linting.lint(session, read_images=False) if f.finding.rule == "in-region"]
 
 
 @pytest.fixture
@@ -274,8 +274,8 @@ def test_steps_about_regions_wait_while_a_big_one_is_written(session, door):
     assert regions.remove(session, [gone]) == Queued()
     assert regions.set_reason(session, [renamed], Reason.CARBON) == Queued()
     regions.reshape(session, moved, square + 20)
-    assert regions.enter_found(session, regions.Found(((second, found_by_hand(session).regions[0][1]),))) == Queued()
-    assert regions.enter_found(session, regions.Found(((first, ()), (second, ()))), entered.append) == Queued()
+    assert regions.enter_found(session, regions.Detected(((second, found_by_hand(session).regions[0][1]),))) == Queued()
+    assert regions.enter_found(session, regions.Detected(((first, ()), (second, ()))), entered.append) == Queued()
     assert regions.reject_inside(session, inside) == Queued()
     with pytest.raises(Refused):
         regions.draw(session, [], Reason.ICE)  # what is wrong is said at once
@@ -300,7 +300,7 @@ def test_what_is_found_on_many_micrographs_and_rejected_in_it_is_written_behind(
     square = np.asarray(SQUARE, float)
     ids = [session.add(150, 150).new_id, session.add(250, 250).new_id, session.add(280, 120).new_id]
     session.decide(ids, Decision.UNDECIDED)
-    two = regions.Found(tuple((m.id, (Region(Reason.ICE, square),)) for m in session.micrographs), (("c", "gone"),))
+    two = regions.Detected(tuple((m.id, (Region(Reason.ICE, square),)) for m in session.micrographs), (("c", "gone"),))
     entered, said = [], []
     session.said.connect(lambda text, _level: said.append(text))
     assert regions.enter_found(session, two, entered.append) == Queued()

@@ -38,14 +38,14 @@ def tell_defocus(session) -> Ctf:
 def scores(session, parameters) -> np.ndarray:
     ((_, candidates),) = proposing.propose(
         session, "template", session.micrographs[1:], parameters=parameters, avoid=False
-    ).found
+    ).candidates
     return candidates.score
 
 
 def test_averages_of_the_accepted_picks_find_the_particles_of_another_micrograph(session):
     made = template_making.from_picks(session)
-    assert "template" in made.told
-    assert "accepted picks" in made.told
+    assert "template" in made.summary
+    assert "accepted picks" in made.summary
     kept = made.templates
     assert [kept.name] == [item.name for item in templates.list_templates(session)]
     assert kept.name == "accepted-picks-0001"
@@ -54,7 +54,9 @@ def test_averages_of_the_accepted_picks_find_the_particles_of_another_micrograph
     images, _ = templates.load_template(session, kept.name)
     assert 1 <= len(images) <= 5
     assert template_making.looks_white(images)
-    ((_, item),) = proposing.propose(session, "template", session.micrographs[1:], parameters=kept.parameters()).found
+    ((_, item),) = proposing.propose(
+        session, "template", session.micrographs[1:], parameters=kept.parameters()
+    ).candidates
     truth = session.truths[1]
     hit = match(item.x, item.y, item.score, truth.x, truth.y, 0.3 * truth.diameter_px)
     assert quality([hit]).best_f1 > 0.85
@@ -89,11 +91,11 @@ def test_a_stack_and_a_map_are_kept_with_what_is_known_of_them(session, tmp_path
     made = template_making.from_file(session, tmp_path / "a map.mrc")
     assert (made.templates.name, made.templates.ctf_corrected, made.templates.white) == ("a-map-0001", True, True)
     assert made.templates.pixel_size_A == 4.0
-    assert "projections of a map.mrc" in made.told
+    assert "projections of a map.mrc" in made.summary
     black = write_stack(tmp_path / "black.mrcs", -ball.sum(axis=0)[None], 4.0)
     kept = template_making.from_file(session, black, ctf_corrected=False).templates
     assert (len(kept.numbers), kept.white, kept.ctf_corrected) == (1, False, False)
-    assert "black" in kept.told
+    assert "black" in kept.summary
     assert len(scores(session, kept.parameters()))
     nameless = write_stack(tmp_path / "unknown.mrcs", ball.sum(axis=0)[None], 0.0)
     with pytest.raises(EngineError, match="pixel size"):

@@ -154,7 +154,9 @@ class ExportDialog(QDialog):
         self._latest.ask()
         bench.start(
             # without the images: the line must be there before the button is pressed
-            lambda context: linting.lint(session, decisions=decisions, look=False, box_size_px=box, context=context),
+            lambda context: linting.lint(
+                session, decisions=decisions, read_images=False, box_size_px=box, context=context
+            ),
             title="look for problems",
             quiet=True,
             on_done=self._latest.only(self._on_findings),

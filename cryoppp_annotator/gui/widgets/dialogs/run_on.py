@@ -159,7 +159,7 @@ class RunOnBox(QWidget):
             said = str(answer).replace("/", "/\u200b")  # a long path may be broken, or the panel would grow with it
             self._tell(f"{said[:1].upper()}{said[1:]}", "error")
         else:
-            self._tell(f"{answer.told}; each sees the micrographs and the project.", "info")
+            self._tell(f"{answer.summary}; each sees the micrographs and the project.", "info")
 
     def _on_end(self, job: Job) -> None:
         if job is self._job:

@@ -112,7 +112,7 @@ class TemplateChoice(QWidget):
         """Say what can be done now."""
         templates = self.chosen
         self.list.setVisible(templates is not None)
-        self.message.setText("" if templates is None else with_units(f"{templates.told} · {_origin(templates)}"))
+        self.message.setText("" if templates is None else with_units(f"{templates.summary} · {_origin(templates)}"))
         self.message.setVisible(templates is not None)
         self._show_corrected(templates)
         busy = _BUSY if self._job is not None else ""
@@ -180,7 +180,7 @@ class TemplateChoice(QWidget):
         self.refresh()
 
     def _on_made(self, made: Made) -> None:
-        self._bench.say(made.told)
+        self._bench.say(made.summary)
         self.read(made.templates.name)
 
     def _on_tick(self) -> None:

@@ -93,7 +93,7 @@ class CheckPanel(QWidget):
         session, with_images = self._bench.session, self._images.isChecked()
         head = session.store.head
         self._job = self._bench.start(
-            lambda context: linting.lint(session, look=with_images, context=context),
+            lambda context: linting.lint(session, read_images=with_images, context=context),
             title="look for problems",
             on_done=lambda findings: self._on_findings(head, findings),
             on_failed=self._on_failed,

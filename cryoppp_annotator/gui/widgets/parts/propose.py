@@ -280,12 +280,12 @@ class ProposeBox(QGroupBox):
             if _learns(name):
                 # anew each time: it takes a second, and the decisions have grown
                 learned = learning.learn(session, polarity=polarity, context=context)
-                context.log(learned.told)
+                context.log(learned.summary)
                 given = learning.parameters_of(learned)
             proposal = proposing.propose(
                 session, name, micrographs, parameters=given, avoid=avoid, scheduler=scheduler, context=context
             )
-            if proposal.failed and not proposal.found:
+            if proposal.failed and not proposal.candidates:
                 raise EngineError(proposing.why_failed(proposal))
             return proposal, learned
 
@@ -325,7 +325,7 @@ class ProposeBox(QGroupBox):
             proposal = self._of_unfinished(proposal)
         if learned is not None:
             self.learned = learned
-        learned_from = f" · {learned.told}" if learned is not None else ""
+        learned_from = f" · {learned.summary}" if learned is not None else ""
         level = "warning" if proposal.failed else "info"
 
         def tell(line: str) -> None:
@@ -340,7 +340,7 @@ class ProposeBox(QGroupBox):
     def _all_hidden(self, proposal: Proposal) -> str:
         """What to do where none of the candidates that were proposed here is drawn."""
         focus, p = self._bench.focus, self._bench.session.particles
-        if [number for number, _ in proposal.found] != [self._bench.session.current_id] or focus.threshold is None:
+        if [number for number, _ in proposal.candidates] != [self._bench.session.current_id] or focus.threshold is None:
             return ""
         undecided = p.decision == Decision.UNDECIDED
         if not undecided.any() or not focus.below()[undecided].all():
@@ -356,6 +356,6 @@ class ProposeBox(QGroupBox):
 
         return replace(
             proposal,
-            found=tuple(item for item in proposal.found if is_open(item[0])),
+            candidates=tuple(item for item in proposal.candidates if is_open(item[0])),
             regions=tuple(item for item in proposal.regions if is_open(item[0])),
         )

@@ -309,7 +309,7 @@ class RegionsBox(QGroupBox):
             self._bench.bridge.ticked.disconnect(self._on_tick)
             self._show_buttons()
 
-    def _on_detected(self, detected: regions.Found) -> None:
+    def _on_detected(self, detected: regions.Detected) -> None:
         self._bench.guarded(lambda: regions.enter_found(self._session, detected, self._bench.say))
 
     def _on_reject(self) -> None:
