@@ -63,7 +63,7 @@ def test_look_jump_mend_undo(doubtful):
     marked = window.session.particles.take(window.session.particles.rows_of(window.bench.focus.selected))
     assert {round(x) for x in marked.x} <= {round(places(1)[0][0]), round(places(1)[0][0]) + 2}
     panel.table.clearSelection()
-    n = int(panel.mend.text().split()[2])
+    n = int(panel.mend.text().split()[1])
     assert n >= 2
     panel.mend.click()
     assert window.session.current.n_rejected == n
@@ -73,7 +73,7 @@ def test_look_jump_mend_undo(doubtful):
     assert not panel.mend.isEnabled(), "it looked again"
     window.key(Key.Key_Z, CTRL)
     assert window.session.current.n_rejected == 0
-    assert panel._said.text().endswith("from before your last steps: look again")
+    assert panel._said.text().endswith("out of date: check again")
 
 
 def test_one_finding_can_be_mended(doubtful):
@@ -83,7 +83,7 @@ def test_one_finding_can_be_mended(doubtful):
     window.until(panel.check.isEnabled)
     (edge,) = [row for row, item in enumerate(panel._findings) if item.finding.mend.name == "REJECT_EDGE"]
     panel.table.selectRow(edge)
-    assert panel.mend.text() == "Mend: reject 1 pick"
+    assert panel.mend.text() == "Reject 1 flagged pick"
     panel.mend.click()
     assert window.named("b").n_rejected == 1
 

@@ -186,7 +186,7 @@ def test_every_text_names_the_keys_that_a_person_chose(classed):
     click_class(classed, 1)
     before = texts(annotator)
     assert {"Accept (A)", "Reject (X)", "R + drag draws"} < set(before.split("\n"))
-    assert "go on after A / X, while walking with N" in before
+    assert "Advance after A or X" in before
     for key in ("(D toggles)", "(O)", "(F)", "(H)", "(Ctrl+S)", "(Escape)", "[ and ]", "1 to 9 give", "(Ctrl+Z)"):
         assert key in before, key
     assert {"Keys (?)", "1 carbon", "9 other"} < set(before.split("\n"))

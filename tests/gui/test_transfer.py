@@ -62,7 +62,7 @@ def test_dropped_files_are_recognised_and_entered(window, tmp_path):
     window.until(asked.ok.isEnabled)
     assert asked.ok.text() == "Import 80 picks"
     assert "cryoppp, 80 picks on 2 micrographs" in asked.said.text()
-    assert "cryoppp frame, checked against the image: right" in asked.said.text()
+    assert "cryoppp frame, confirmed on the image" in asked.said.text()
     assert len(window.session.particles) == 0, "nothing is entered by looking"
     asked.ok.click()
     window.until(lambda: len(window.session.particles) == 40)

@@ -323,7 +323,7 @@ def test_a_proposal_for_every_micrograph_is_entered_behind_and_takes_no_decision
     door.shut()
     assert proposing.enter(session, proposal(0.0), lines.append) == Queued()
     assert lines == []
-    assert "entering 120 candidates …" in door.said
+    assert "Saving 120 candidates …" in door.said
     door.open()
     assert lines == ["Laplacian of Gaussian, self-sharpened proposes 120 candidates on 3 micrographs"]
     agrees(session)
@@ -339,7 +339,7 @@ def test_a_proposal_for_every_micrograph_is_entered_behind_and_takes_no_decision
     p = session.particles
     assert candidates[0] not in p.id, "it was not proposed again, and nobody had decided when the new ones came"
     assert p.decision[np.isin(p.id, candidates[1:3])].tolist() == [Decision.ACCEPTED] * 2
-    assert any("1 pick made room meanwhile" in text for text in door.said)
+    assert any("1 pick not decided: replaced by newer candidates" in text for text in door.said)
     assert session.undo().startswith("accept 2")
     assert session.undo().startswith("propose 117")
     door.open()

@@ -140,7 +140,7 @@ def _overlaps(picks: MicrographPicks) -> Iterable[Finding]:
     pairs = finite[pairs]
     distance = np.hypot(*(here[pairs[:, 0]] - here[pairs[:, 1]]).T)
     for rule, severity, mask, words in (
-        ("duplicate", Severity.ERROR, distance < 1.0, ("pick lies on another", "picks lie on others")),
+        ("duplicate", Severity.ERROR, distance < 1.0, ("duplicate of another pick", "duplicates of other picks")),
         (
             "near-duplicate",
             Severity.WARNING,
@@ -208,8 +208,8 @@ def _off_centre(picks: MicrographPicks, density: NDArray[np.float32] | None, ste
     shift = centroid_offsets(density, picks.x / step, picks.y / step, diameter / step) * step
     rows = np.flatnonzero(np.hypot(*shift.T) > diameter / 4)
     if len(rows):
-        far = "more than a quarter diameter beside"
-        text = _sentence(len(rows), f"pick lies {far} its particle", f"picks lie {far} their particles")
+        far = "off-centre by more than a quarter diameter"
+        text = _sentence(len(rows), f"pick is {far}", f"picks are {far}")
         yield Finding("off-centre", Severity.WARNING, picks.micrograph.name, tuple(rows.tolist()), text)
 
 

@@ -31,8 +31,8 @@ LETTERS = {Reason.CARBON: "C", Reason.ICE: "I", Reason.AGGREGATE: "A", Reason.OT
 
 
 def name_of(region: Region) -> str:
-    """What the list calls it: ``carbon``, ``ice · found``."""
-    return region.reason.label + (" · found" if region.origin is Origin.FOUND else "")
+    """What the list calls it: ``carbon``, ``ice (detected, unconfirmed)``."""
+    return region.reason.label + (" (detected, unconfirmed)" if region.origin is Origin.FOUND else "")
 
 
 def letter_of(region: Region) -> str:

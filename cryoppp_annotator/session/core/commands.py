@@ -263,14 +263,14 @@ def session_commands() -> list[Command]:
         Command("reopen", "In progress again", (), WALKING, _state(MicrographState.IN_PROGRESS), _open),
         Command(
             "next-undecided",
-            "Next undecided pick, by need",
+            "Next undecided",
             ("N",),
             WALKING,
             _next_undecided(1),
             _open,
             "Nearest to the score threshold first; goes on to the next micrograph.",
         ),
-        Command("previous-undecided", "Previous undecided pick", ("Shift+N",), WALKING, _next_undecided(-1), _open),
+        Command("previous-undecided", "Previous undecided", ("Shift+N",), WALKING, _next_undecided(-1), _open),
         Command("accept", "Accept", ("A",), DECIDING, _decide(Decision.ACCEPTED), _targets, selection),
         Command(
             "reject",
@@ -282,7 +282,7 @@ def session_commands() -> list[Command]:
             selection + " Right click does the same.",
         ),
         *reasons,
-        Command("undecide", "Undecided again", ("0",), DECIDING, _decide(Decision.UNDECIDED), _targets, selection),
+        Command("undecide", "Set undecided", ("0",), DECIDING, _decide(Decision.UNDECIDED), _targets, selection),
         Command(
             "accept-rest", "Accept all undecided here", ("Shift+A",), DECIDING, _all_here(Decision.ACCEPTED), _open
         ),

@@ -113,7 +113,7 @@ class ImportPlan:
         if self.verdict.orientation is None:
             return f"{name}, not checked against the image ({self.verdict.reason})"
         if not self.verdict.contradicts(self.frame):
-            how = "checked against the image: right"
+            how = "confirmed on the image"
             if self.verdict.contradicts(self.declared):
                 how = f"read {frame_guard.describe(self.frame)}, as the image says"
             return f"{name}, {how}"

@@ -285,8 +285,8 @@ def enter(session: Session, proposal: Proposal, then: Callable[[str], object] = 
     step = Step(
         build,
         there + coming,
-        f"entering {edits.count_of(coming, 'candidate')}",
-        f"{_title(proposal.picker)} proposes nothing new",
+        f"Saving {edits.count_of(coming, 'candidate')}",
+        f"The {proposal.picker} picker found no new candidates",
     )
 
     def over(result: Result) -> None:
@@ -380,7 +380,7 @@ def _proposed(proposal: Proposal, new: int, old: int) -> str:
     if said := describe_left_out(proposal.left_out):
         words.append(said)
     if old:
-        words.append(f"{edits.count_of(old)} of earlier proposals made room")
+        words.append(f"{edits.count_of(old, 'earlier proposal')} replaced")
     if proposal.failed:
         words.append(f"{len(proposal.failed)} failed ({proposal.failed[0][0]}: {proposal.failed[0][1]})")
     return " · ".join(words)

@@ -42,7 +42,7 @@ def test_decided_picks_stay_and_older_candidates_make_room(session, entered):
     session.decide(accepted, Decision.ACCEPTED)
     again = Candidates(*(np.array(v, float) for v in ([405, 600], [405, 200], [5, 4], [200] * 2)))
     said = entered(session, proposing.Proposal("log", session.diameter_A, {}, ((first.id, again),)))
-    assert "made room" in said
+    assert "replaced" in said
     assert sorted(session.particles.x) == [100, 400, 600]
     assert undecided[0] not in session.particles.id
     session.undo()
@@ -106,7 +106,7 @@ def test_a_candidate_that_is_proposed_again_stays_the_pick_it_is(session, entere
     moved_on, (old_set,) = before.id[2], set(before.pick_set.tolist())
     said = entered(session, proposed("learned", [100.4, 401, 200], [0.9, np.nan, 0.2]))
     assert "3 candidates" in said
-    assert "1 pick of earlier proposals made room" in said
+    assert "1 earlier proposal replaced" in said
     p = session.particles
     assert p.id[:2].tolist() == before.id[:2].tolist()
     assert moved_on not in p.id

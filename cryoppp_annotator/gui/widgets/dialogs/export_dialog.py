@@ -85,7 +85,7 @@ class ExportDialog(QDialog):
         self.note.setWordWrap(True)
         self.lint = QLabel("looking for duplicates and picks on the edge …")
         self.lint.setWordWrap(True)
-        self.mend = QPushButton("Mend")
+        self.mend = QPushButton("Reject flagged picks")
         self.mend.setToolTip(bench.keyed("Rejects duplicates as overlap and cut ones as edge; one step, {undo} undoes"))
         self.mend.clicked.connect(self._on_mend)
         self.mend.hide()
@@ -172,10 +172,10 @@ class ExportDialog(QDialog):
         self.lint.setText(linting.one_line(findings))
         n = linting.n_mendable(findings)
         self.mend.setVisible(n > 0)
-        self.mend.setText(f"Mend: reject {count_of(n)}")
+        self.mend.setText(f"Reject {count_of(n, 'flagged pick')}")
 
     def _on_check_failed(self, job: Job) -> None:
-        self.lint.setText(f"looking for problems failed: {job.error}")
+        self.lint.setText(f"the check failed: {job.error}")
 
     def _on_mend(self) -> None:
         over = self._latest.only(self._on_mended)

@@ -44,7 +44,7 @@ from ...latest import Latest
 from ...plain_text import escaped
 from ...workbench import Workbench
 
-AUTO = "recognise it"
+AUTO = "Detect automatically"
 FRAMES = {
     "as the format says, checked against the image": None,
     "as stored (RELION): row = y": Orientation.AS_STORED,
@@ -128,14 +128,14 @@ class ImportDialog(QDialog):
             "2D classes enter no picks: each particle is taken for the pick it lies on, and shown in the Classes tab"
         )
         self.what.activated.connect(lambda _row: self._show())
-        self.permissive = QCheckBox("leave bad rows out instead of stopping at them")
+        self.permissive = QCheckBox("Skip invalid rows")
         self.permissive.setToolTip("The rows left out are named before anything is entered")
         form = QFormLayout()
         form.addRow("Files or folder", row)
         form.addRow("Take", self.what)
         form.addRow("Format", self.format)
         form.addRow("Frame", self.frame)
-        form.addRow("Enter as", self.decision)
+        form.addRow("Import as", self.decision)
         form.addRow("", self.permissive)
         self._what_label = form.labelForField(self.what)
         self.said = QLabel()

@@ -47,11 +47,11 @@ class CheckPanel(QWidget):
         self._findings: list[ProjectFinding] = []
         self._head = -1
         self._job: Job | None = None
-        self.check = QPushButton("Look for problems")
+        self.check = QPushButton("Check all picks")
         self.check.setToolTip(
             "Duplicates, picks beside their particle, off the edge or on carbon, doubtful sizes, unusual counts"
         )
-        self._images = QCheckBox("also look at the images")
+        self._images = QCheckBox("Check against the images too")
         self._images.setChecked(True)
         self._images.setToolTip("Finds padding borders and picks beside their particle; reads every micrograph once")
         self._said = QLabel("Accepted and undecided picks are checked. Nothing is changed by looking.")
@@ -66,7 +66,7 @@ class CheckPanel(QWidget):
         self.table.horizontalHeader().setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
         self.table.setColumnWidth(0, 110)
         self.table.setToolTip("Click: go to the micrograph and select the picks")
-        self.mend = QPushButton("Mend")
+        self.mend = QPushButton("Reject flagged picks")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
         for widget in (self.check, self._images, self._said):
@@ -89,7 +89,7 @@ class CheckPanel(QWidget):
     def start(self) -> None:
         """Look, in the background."""
         self.check.setEnabled(False)
-        self._said.setText("looking …")
+        self._said.setText("checking …")
         session, with_images = self._bench.session, self._images.isChecked()
         head = session.store.head
         self._job = self._bench.start(
@@ -101,7 +101,7 @@ class CheckPanel(QWidget):
 
     def _on_failed(self, job: object) -> None:
         self.check.setEnabled(True)
-        self._said.setText("looking failed; the Jobs tab says why")
+        self._said.setText("the check failed; the Jobs tab says why")
         self._bench.job_failed(job)  # type: ignore[arg-type]
 
     def _on_tick(self) -> None:
@@ -109,7 +109,7 @@ class CheckPanel(QWidget):
         if self._job is not None and self._job.state is JobState.CANCELLED:
             self._job = None
             self.check.setEnabled(True)
-            self._said.setText("looking was cancelled; nothing was changed")
+            self._said.setText("the check was cancelled; nothing was changed")
 
     def _on_findings(self, head: int, findings: list[ProjectFinding]) -> None:
         self._head = head
@@ -151,7 +151,7 @@ class CheckPanel(QWidget):
         mendable = self._mendable()
         n = len({i for item in mendable for i in item.ids})
         self.mend.setEnabled(n > 0)
-        self.mend.setText(f"Mend: reject {count_of(n)}" if n else "Mend")
+        self.mend.setText(f"Reject {count_of(n, 'flagged pick')}" if n else "Reject flagged picks")
         self.mend.setToolTip(
             self._bench.keyed(
                 "Rejects duplicates as overlap, cut ones as edge, undecided ones in a region for its reason; one step, "
@@ -174,4 +174,4 @@ class CheckPanel(QWidget):
 
     def _tell_age(self) -> None:
         if self._findings and self._bench.session.store.head != self._head:
-            self._said.setText(f"{count_of(len(self._findings), 'finding')}, from before your last steps: look again")
+            self._said.setText(f"{count_of(len(self._findings), 'finding')} · out of date: check again")

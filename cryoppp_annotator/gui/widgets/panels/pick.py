@@ -115,7 +115,12 @@ class PickPanel(QScrollArea):
         self._selection.setWordWrap(True)
         row = QHBoxLayout()
         self._target_buttons: list[tuple[QPushButton, str]] = []
-        for name, text in (("accept", "Accept"), ("reject", "Reject"), ("undecide", "Undecide"), ("remove", "Remove")):
+        for name, text in (
+            ("accept", "Accept"),
+            ("reject", "Reject"),
+            ("undecide", "Set undecided"),
+            ("remove", "Remove"),
+        ):
             row.addWidget(self._command_button(name, text))
         grid = QGridLayout()
         grid.setSpacing(3)
@@ -143,7 +148,7 @@ class PickPanel(QScrollArea):
         self.go_on = QCheckBox()
         self._bench.on_rekeyed.append(self._show_selection)
         again = self._bench.keep_keyed
-        again(self.go_on.setText, "go on after {accept} / {reject}, while walking with {next-undecided}")
+        again(self.go_on.setText, "Advance after {accept} or {reject}")
         again(self.go_on.setToolTip, "A decision about the pick that {next-undecided} came to selects the next one")
         self.go_on.setChecked(self._bench.focus.go_on)
         self.go_on.toggled.connect(self._bench.set_go_on)

@@ -50,7 +50,7 @@ class ParticleSizeBox(QGroupBox):
         wide = self.fontMetrics().horizontalAdvance
         self.diameter.setStyleSheet(f"min-width: {wide('1888 Å') + 18}px;")
         self.diameter_px = QLabel()
-        self.guess = QLabel("a guess: nobody has measured a particle yet")
+        self.guess = QLabel("Default: measure a particle to set it")
         self.guess.setWordWrap(True)
         self.measure = QPushButton("measure")
         self.measure.setStyleSheet("padding: 3px 4px;")  # beside the number the word has little room
@@ -80,8 +80,8 @@ class ParticleSizeBox(QGroupBox):
         pixel.addWidget(self.pixel_size, 8)
         pixel.addWidget(self.pixel_scope, 5)
         self.polarity = QComboBox()
-        self.polarity.addItem("darker than the ice", False)
-        self.polarity.addItem("brighter than the ice", True)
+        self.polarity.addItem("dark particles", False)
+        self.polarity.addItem("bright particles", True)
         self.polarity.setToolTip(
             "How particles look in the raw micrographs; for pickers, templates and finding carbon and ice.\n"
             "Dark is usual; one step, one undo"
@@ -94,7 +94,7 @@ class ParticleSizeBox(QGroupBox):
         form.addRow("", self.diameter_slider)
         form.addRow(self.guess)
         form.addRow("Pixel size", pixel)
-        form.addRow("They are", self.polarity)
+        form.addRow("Contrast", self.polarity)
         form.addRow(self.doubt)
         self._frame_label = QLabel("Frame")
         form.addRow(self._frame_label, self.frame)

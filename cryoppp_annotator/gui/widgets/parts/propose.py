@@ -80,7 +80,7 @@ class ProposeBox(QGroupBox):
         self.note.setWordWrap(True)
         self.question = SizeQuestion(bench)
         self.templates = TemplateChoice(bench, self.question)
-        self.anew = QCheckBox("learn again as I decide")
+        self.anew = QCheckBox("Retrain as I decide")
         self.anew.setToolTip(
             "When there are a quarter more decisions than it learned from, it learns anew in the background, and\n"
             "the candidates on this micrograph get new probabilities. They stay the picks they are; one step, one undo"
@@ -292,7 +292,7 @@ class ProposeBox(QGroupBox):
         bench.over("propose")
         title, done = f"propose on {where}", partial(self._on_done, only_unfinished)
         if by_itself:
-            title, done = f"learn again, {where}", partial(self._on_learned, micrographs[0].id)
+            title, done = f"retrain, {where}", partial(self._on_learned, micrographs[0].id)
         return bench.start(
             work,
             title=title,

@@ -74,7 +74,7 @@ class RegionsBox(QGroupBox):
         self.list = QListWidget()
         self.list.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         bench.keep_keyed(self.list.setToolTip, "Click selects a region here and on the picture; {remove} takes it away")
-        self.remove = QPushButton("Take away")
+        self.remove = QPushButton("Delete region")
         self.reject = QPushButton("Reject picks in them")
         self.reject_all = QPushButton("on all")
         how = QLabel()
@@ -237,7 +237,7 @@ class RegionsBox(QGroupBox):
             self._bench.guarded(lambda: regions.remove(self._session, [under.id]))
         else:
             self._select({under.id})
-            self._bench.say(f"region: {name_of(under)} · Take away removes it", "info")
+            self._bench.say(f"region: {name_of(under)} · Delete region removes it", "info")
 
     def _on_screen(self) -> list[Region]:
         return self.shown if self.layer.visible else []
