@@ -122,12 +122,15 @@ class Change:
         Applied in order; the inverse applies the inverses in reverse order.
     micrograph : int or None
         The micrograph it is about, where there is exactly one.
+    done : str
+        The title as something that has happened ("rejected 12 as carbon ..."); not stored. Empty = the title.
     """
 
     verb: str
     title: str
     deltas: tuple[Delta, ...]
     micrograph: int | None = None
+    done: str = ""
 
     def inverse(self) -> Change:
         """The change that takes this one back."""

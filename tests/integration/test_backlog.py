@@ -370,7 +370,7 @@ def test_a_large_import_is_entered_behind_and_one_that_is_cancelled_leaves_nothi
     door.shut()
     importing.enter(session, plan, then=lines.append)
     door.open()
-    assert lines[1].startswith("import 50 picks from picks.star")
+    assert lines[1].startswith("imported 50 picks from picks.star")
     agrees(session)
     assert session.counts()["undecided"] == 3 * 49 + 50
     with pytest.raises(Refused, match="was imported before"):

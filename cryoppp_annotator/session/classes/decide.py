@@ -20,6 +20,7 @@ from ...errors import AnnotatorError, FormatError, Refused
 from ...formats.image.stacks import read_stack
 from ...model.classes import ClassRun, ClassSummary, Members, summaries_from_json
 from ...model.curation import Change, Decision, Delta, Kind, Reason, Table
+from ...model.message import Message
 from ...store import classes as table
 from ...store.store import Connection, Store
 from ..core import edits
@@ -244,7 +245,7 @@ def recentre(
             return None
         before, after = ({"x": columns[f"{w}x"], "y": columns[f"{w}y"]} for w in ("", "to_"))
         delta = Delta(Table.PARTICLE, Kind.UPDATE, columns["particle"], before, after, columns["micrograph"])
-        return Change("recentre", f"move {edits.count_of(n)} to the centre of {where}", (delta,))
+        return Message("move", edits.count_of(n), where=f"to the centre of {where}").change("recentre", (delta,))
 
     title = f"moving {_some(at_most)} to the centre of {where}"
     return session.commit(Step(build, at_most, title, "every pick is at the centre of its class, or was moved by you"))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...model.curation import Change, Decision, Delta, Kind, Reason, Table
+from ...model.message import Message
 from ...model.micrograph import Micrograph, MicrographState
 from ...model.particles import Particles
 
@@ -25,25 +27,6 @@ DOING = {Decision.ACCEPTED: "accepting", Decision.REJECTED: "rejecting", Decisio
 def count_of(n: int, noun: str = "pick") -> str:
     """``1 pick``, ``12 picks``."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
-
-
-#: How a title tells what has been done: its first words in the imperative, and in the past.
-_PAST = {
-    "undecide": "set undecided:",
-    "show": "showing",
-    **{
-        word: f"{word.removesuffix('e')}ed"
-        for word in ("accept", "reject", "add", "move", "delete", "mark", "mend", "import", "attach", "detach")
-    },
-}
-
-
-def past(title: str) -> str:
-    """A title as something that has happened: ``reject 12 picks`` becomes ``rejected 12 picks``."""
-    first, _, rest = title.partition(" ")
-    said = f"{_PAST.get(first, first)} {rest}".strip()
-    # the second verb of a removal
-    return said.replace(" and reject ", " and rejected ", 1) if first == "delete" else said
 
 
 def new_pick_set(
@@ -112,7 +95,8 @@ def add(micrograph: Micrograph, pick_set: int | Delta, x: ArrayLike, y: ArrayLik
     deltas: tuple[Delta, ...] = (insert_particles(columns, len(xs)),)
     if isinstance(pick_set, Delta):
         deltas = (pick_set, *deltas)
-    return Change("add", f"add {count_of(len(xs))} on {micrograph.name}", deltas, micrograph.id)
+    message = Message("add", count_of(len(xs)), where=f"on {micrograph.name}")
+    return message.change("add", deltas, micrograph.id)
 
 
 def move(micrograph: Micrograph, particles: Particles, ids: Ids, x: ArrayLike, y: ArrayLike) -> Change | None:
@@ -130,7 +114,8 @@ def move(micrograph: Micrograph, particles: Particles, ids: Ids, x: ArrayLike, y
         return None
     before = {"x": particles.x[rows], "y": particles.y[rows]}
     delta = _update(particles, rows, before, {"x": xs, "y": ys})
-    return Change("move", f"move {count_of(len(rows))} on {micrograph.name}", (delta,), micrograph.id)
+    message = Message("move", count_of(len(rows)), where=f"on {micrograph.name}")
+    return message.change("move", (delta,), micrograph.id)
 
 
 def decide(
@@ -151,9 +136,9 @@ def decide(
         return None
     before = {"decision": particles.decision[rows], "reason": particles.reason[rows]}
     after = {"decision": np.array([int(decision)], np.int8), "reason": np.array([int(reason)], np.int8)}
-    because = f" as {reason.label}" if reason is not Reason.NONE else ""
-    title = f"{VERB[decision]} {count_of(len(rows))}{because} {where}"
-    return Change("decide", title, (_update(particles, rows, before, after),), micrograph)
+    because = f"as {reason.label}" if reason is not Reason.NONE else ""
+    message = Message(VERB[decision], count_of(len(rows)), because, where)
+    return message.change("decide", (_update(particles, rows, before, after),), micrograph)
 
 
 def remove(micrograph: Micrograph, particles: Particles, hand_sets: Sequence[int]) -> Change | None:
@@ -162,17 +147,18 @@ def remove(micrograph: Micrograph, particles: Particles, hand_sets: Sequence[int
     # what was rejected already keeps its reason
     mine, theirs = particles.take(by_hand), particles.take(~by_hand & (particles.decision != Decision.REJECTED))
     deltas: list[Delta] = []
-    words: list[str] = []
+    messages: list[Message] = []
     if len(mine):
         deltas.append(Delta(Table.PARTICLE, Kind.DELETE, mine.id, mine.columns(), {}, mine.micrograph))
-        words.append(f"delete {count_of(len(mine))}")
+        messages.append(Message("delete", count_of(len(mine))))
     rejected = decide(theirs, Decision.REJECTED, Reason.NOT_A_PARTICLE, "", None) if len(theirs) else None
     if rejected is not None:
         deltas.extend(rejected.deltas)
-        words.append(f"reject {count_of(rejected.n_rows(), 'imported pick')}")
+        messages.append(Message("reject", count_of(rejected.n_rows(), "imported pick")))
     if not deltas:
         return None
-    return Change("remove", f"{' and '.join(words)} on {micrograph.name}", tuple(deltas), micrograph.id)
+    message = replace(messages[0], where=f"on {micrograph.name}", also=messages[1] if len(messages) > 1 else None)
+    return message.change("remove", deltas, micrograph.id)
 
 
 def set_state(micrographs: Sequence[Micrograph], state: MicrographState, curator: str) -> Change | None:
@@ -187,7 +173,7 @@ def set_state(micrographs: Sequence[Micrograph], state: MicrographState, curator
     )
     one = changed[0] if len(changed) == 1 else None
     what = one.name if one else count_of(len(changed), "micrograph")
-    return Change("state", f"mark {what} {state.value}", (delta,), one.id if one else None)
+    return Message("mark", what, state.value).change("state", (delta,), one.id if one else None)
 
 
 def set_pixel_size(micrograph: Micrograph, value_A: float | None) -> Change | None:
@@ -207,11 +193,11 @@ def set_frame(micrograph: Micrograph, frame: int) -> Change | None:
         return None
     delta = _update_micrographs([micrograph], {"frame": [micrograph.frame]}, {"frame": [frame]})
     said = "the average" if frame < 0 else f"frame {frame + 1}"
-    return Change("frame", f"show {said} of {micrograph.name}", (delta,), micrograph.id)
+    return Message("show", said, where=f"of {micrograph.name}").change("frame", (delta,), micrograph.id)
 
 
 def set_text(
-    micrographs: Iterable[Micrograph], column: str, after: Mapping[int, str], verb: str, title: str
+    micrographs: Iterable[Micrograph], column: str, after: Mapping[int, str], verb: str, title: str | Message
 ) -> Change | None:
     """Set a text column of the micrographs whose ids ``after`` names. None where nothing changes."""
     changed = [m for m in micrographs if m.id in after and getattr(m, column) != after[m.id]]
@@ -219,7 +205,8 @@ def set_text(
         return None
     before = {column: [getattr(m, column) for m in changed]}
     delta = _update_micrographs(changed, before, {column: [after[m.id] for m in changed]})
-    return Change(verb, title, (delta,), changed[0].id if len(changed) == 1 else None)
+    one = changed[0].id if len(changed) == 1 else None
+    return title.change(verb, (delta,), one) if isinstance(title, Message) else Change(verb, title, (delta,), one)
 
 
 def set_setting(key: str, before: Any, after: Any, title: str) -> Change | None:

@@ -434,7 +434,7 @@ class Session:
             if delta.table is Table.PARTICLE and self.current_id is not None:
                 self.particles = apply_delta(self.particles, delta, self.current_id)
         self._forget_deleted()
-        said = {"do": edits.past(change.title), "undo": f"undid: {change.title}", "redo": f"redid: {change.title}"}
+        said = {"do": change.done or change.title, "undo": f"undid: {change.title}", "redo": f"redid: {change.title}"}
         hint = "Ctrl+Z undoes" if committed.kind != "undo" else "Ctrl+Shift+Z redoes"
         self.changed.emit(Announcement(committed.kind, change, f"{said[committed.kind]} · {hint}"))
 

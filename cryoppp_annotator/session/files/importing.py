@@ -22,6 +22,7 @@ from ...formats.image import images
 from ...model.context import JobContext
 from ...model.coordinates import Orientation, SourceFrame
 from ...model.curation import Change, Decision, Delta, Reason
+from ...model.message import Message
 from ...model.micrograph import Micrograph
 from ...model.pickfile import CoordinateFormat, FilePicks, Issue, PickFile
 from ...store.store import Connection, Store
@@ -381,7 +382,7 @@ def _entered(session: Session, plan: ImportPlan, result: Result) -> str | None:
     """What was imported, for the status bar; None where it was not."""
     if not isinstance(result, Done):
         return None
-    lines = [result.committed.change.title, plan.frame_message()]
+    lines = [result.committed.change.done, plan.frame_message()]
     n_unplaced = len(plan.matched) - len(plan.placeable)
     if n_unplaced:
         lines.append(f"left out on {edits.count_of(n_unplaced, 'micrograph')} that cannot be read")
@@ -457,8 +458,8 @@ def _change(session: Session, plan: ImportPlan, decision: Decision, identity: st
     deltas.append(edits.insert_particles(joined, n))
     on = {m.id for m, _ in placed}
     one = placed[0][0].id if len(on) == 1 else None
-    where = f" on {edits.count_of(len(on), 'micrograph')}"
-    return Change("import", f"import {edits.count_of(n)} from {file_name}{where}", tuple(deltas), one)
+    where = f"on {edits.count_of(len(on), 'micrograph')}"
+    return Message("import", edits.count_of(n), f"from {file_name}", where).change("import", deltas, one)
 
 
 def _columns(

@@ -15,6 +15,7 @@ from ...formats.image import images
 from ...imaging import filters
 from ...model.context import JobContext
 from ...model.curation import Change, Decision, Delta, Kind, Reason, Table
+from ...model.message import Message
 from ...model.micrograph import Micrograph, MicrographState
 from ...model.particles import Particles
 from ...model.pickfile import MicrographPicks
@@ -151,7 +152,7 @@ def mend(
         if not n:
             return None
         one = next(iter(by_micrograph)) if len(by_micrograph) == 1 else None
-        return Change("mend", f"mend {count_of(n)} found by lint", tuple(deltas), one)
+        return Message("mend", count_of(n), "found by lint").change("mend", deltas, one)
 
     return session.commit(Step(build, len(reasons), "mending what lint found"), then)
 

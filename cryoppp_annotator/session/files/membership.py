@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ...errors import Refused
 from ...model.curation import Change, Delta, Kind, Table
+from ...model.message import Message
 from ...model.micrograph import Micrograph, MicrographState
 from ...store.store import Connection, Store
 from ..core import edits
@@ -56,8 +57,8 @@ def delete_for_good(session: Session, micrographs: Iterable[int] | None = None) 
 
     def build(_store: Store, connection: Connection) -> Change:
         deltas = [delta for m in chosen for delta in removed_rows(connection, m)]
-        title = f"delete {_what(chosen)} for good"
-        return Change("delete-micrographs", title, (*deltas, _deleted(chosen)))
+        message = Message("delete", _what(chosen), where="for good")
+        return message.change("delete-micrographs", (*deltas, _deleted(chosen)))
 
     session.commit(Step(build, sum(m.n_particles for m in chosen), f"deleting {_what(chosen)}"))
     return len(chosen)
@@ -72,7 +73,8 @@ def _taken_out(session: Session, ids: Sequence[int]) -> Change:
     had = session.store.settings().get(HAD) or {}
     now = {**had, **{str(m.id): [m.state.value, m.state_by] for m in here}}
     states = {m.id: (MicrographState.REMOVED.value, session.curator) for m in here}
-    return _to_states(f"remove {_what(here)}", here, states, edits.setting_delta(HAD, had or None, now))
+    kept = edits.setting_delta(HAD, had or None, now)
+    return _to_states(Message("remove", _what(here)), here, states, kept)
 
 
 def _brought_back(session: Session, ids: Sequence[int]) -> Change:
@@ -80,19 +82,23 @@ def _brought_back(session: Session, ids: Sequence[int]) -> Change:
     had = session.store.settings().get(HAD) or {}
     states = {m.id: tuple(had.get(str(m.id)) or _guess(m)) for m in here}
     now = {i: state for i, state in had.items() if int(i) not in ids}
-    return _to_states(f"bring back {_what(here)}", here, states, edits.setting_delta(HAD, had or None, now or None))
+    return _to_states(
+        Message("bring back", _what(here)), here, states, edits.setting_delta(HAD, had or None, now or None)
+    )
 
 
 def _guess(m: Micrograph) -> tuple[str, str]:
     return (MicrographState.IN_PROGRESS if m.n_particles else MicrographState.UNSEEN).value, ""
 
 
-def _to_states(title: str, here: Sequence[Micrograph], states: Mapping[int, tuple[str, ...]], had: Delta) -> Change:
+def _to_states(
+    message: Message, here: Sequence[Micrograph], states: Mapping[int, tuple[str, ...]], had: Delta
+) -> Change:
     before = {"state": [m.state.value for m in here], "state_by": [m.state_by for m in here]}
     after = {"state": [states[m.id][0] for m in here], "state_by": [states[m.id][1] for m in here]}
     ids = np.array([m.id for m in here], np.int64)
     delta = Delta(Table.MICROGRAPH, Kind.UPDATE, ids, _arrays(before), _arrays(after))
-    return Change("state", title, (delta, had), here[0].id if len(here) == 1 else None)
+    return message.change("state", (delta, had), here[0].id if len(here) == 1 else None)
 
 
 def _arrays(columns: dict[str, list[str]]) -> dict[str, NDArray[Any]]:

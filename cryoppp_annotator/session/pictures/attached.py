@@ -18,9 +18,10 @@ from ...formats.registry import match_micrographs
 from ...imaging.denoise import raw_picture
 from ...model.context import JobContext
 from ...model.curation import Change
+from ...model.message import Message
 from ...model.micrograph import Micrograph
 from ...model.picture import Picture
-from ..core.edits import count_of, past, set_text
+from ..core.edits import count_of, set_text
 from ..core.session import Session
 from ..core.step import Done, Result
 
@@ -228,9 +229,9 @@ def enter(session: Session, plan: AttachPlan) -> str:
     texts = {i: _as_json(session, attached) for i, attached in plan.pictures.items()}
     scales = sorted({round(attached.scale, 3) for attached in plan.pictures.values()})
     binned = "" if scales == [1.0] else f", binned {' and '.join(f'{s:g}' for s in scales[:3])} times"
-    title = f"attach {count_of(len(texts), 'picture')} from {plan.source.name}{binned}"
-    result = session.insert_built(lambda: set_text(session.micrographs, "picture", texts, "attach", title))
-    lines = [past(title) if isinstance(result, Done) else f"{plan.source.name}: attached already"]
+    message = Message("attach", count_of(len(texts), "picture"), where=f"from {plan.source.name}{binned}")
+    result = session.insert_built(lambda: set_text(session.micrographs, "picture", texts, "attach", message))
+    lines = [message.done if isinstance(result, Done) else f"{plan.source.name}: attached already"]
     if plan.refused:
         path, why = next(iter(plan.refused.items()))
         lines.append(f"left out {count_of(len(plan.refused), 'picture')} ({path.name}: {why})")
@@ -249,10 +250,10 @@ def detach(session: Session, micrograph_ids: Iterable[int] | None = None) -> Res
     ids: Sequence[int] = [m.id for m in session.micrographs] if micrograph_ids is None else list(micrograph_ids)
     texts = dict.fromkeys(ids, "")
     n = sum(bool(session.micrograph(i).picture) for i in ids)
-    title = f"detach {count_of(n, 'picture')}"
+    message = Message("detach", count_of(n, "picture"))
 
     def build() -> Change | None:
-        return set_text(session.micrographs, "picture", texts, "detach", title)
+        return set_text(session.micrographs, "picture", texts, "detach", message)
 
     return session.insert_built(build)
 

@@ -16,8 +16,9 @@ from ...formats.table.star import ColumnReader, StarFile, StarTable
 from ...formats.table.star_file import read_star
 from ...imaging.ctf import Ctf, Defocus, Optics
 from ...model.curation import Change
+from ...model.message import Message
 from ...model.micrograph import Micrograph
-from ..core.edits import count_of, past, set_text
+from ..core.edits import count_of, set_text
 from ..core.session import Session
 from ..core.step import Done, Result
 
@@ -154,9 +155,10 @@ def import_optics(session: Session, star: Path) -> str:
 def enter(session: Session, plan: OpticsPlan) -> str:
     """Enter what :func:`read_optics` found as one step that can be undone; returns the line for the status bar."""
     texts = {i: as_json(ctf) for i, ctf in plan.ctfs.items()}
-    title = f"import the defocus of {count_of(len(texts), 'micrograph')} from {plan.path.name}"
-    result = session.insert_built(lambda: set_text(session.micrographs, "optics", texts, "import-optics", title))
-    said = past(title) if isinstance(result, Done) else f"{plan.path.name} says nothing new"
+    what = f"the defocus of {count_of(len(texts), 'micrograph')}"
+    message = Message("import", what, where=f"from {plan.path.name}")
+    result = session.insert_built(lambda: set_text(session.micrographs, "optics", texts, "import-optics", message))
+    said = message.done if isinstance(result, Done) else f"{plan.path.name} says nothing new"
     lines = [said]
     if plan.unmatched:
         lines.append(f"{len(plan.unmatched)} names match no micrograph ({', '.join(plan.unmatched[:2])} ...)")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from ...jobs.each import each
 from ...model.context import JobContext
 from ...model.coordinates import FloatArray
 from ...model.curation import Change, Decision, Delta, Kind, Reason, Table
+from ...model.message import Message
 from ...model.micrograph import Micrograph
 from ...model.particles import Particles
 from ...model.region import REGION_REASONS, Origin, Region, area_of, as_polygon, not_dealt_with, pack_vertices
@@ -41,7 +42,7 @@ _QUIET = JobContext()
 _measure: Any = measure
 #: A drawn outline keeps the corners it needs to stay so near to the hand's, diameters.
 _NEAR = 0.05
-_VERB = "region"
+_KIND = "region"
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,9 +94,9 @@ def draw(session: Session, vertices: ArrayLike, reason: Reason) -> Outcome:
     _refuse_reason(reason)
     diameter = session.settings.diameter_px(micrograph)
     outline = _outline(vertices, micrograph, diameter)
-    title = f"mark a region as {reason.label} on {micrograph.name}"
+    message = Message("mark", "a region", f"as {reason.label}", f"on {micrograph.name}")
     region = Region(reason, outline, 0, micrograph.id, Origin.HAND)
-    change = Change(_VERB, title, (_insert(session, [region]),), micrograph.id)
+    change = message.change(_KIND, (_insert(session, [region]),), micrograph.id)
 
     return session.edit(lambda: change)
 
@@ -131,7 +132,7 @@ def remove(session: Session, ids: ArrayLike) -> Outcome:
         deltas = [_delete(drawn)] if drawn else []
         if detected:
             deltas.append(_update(detected, {"origin": [Origin.DISMISSED.value]}))
-        return _change(session, f"delete {edits.count_of(len(chosen), 'region')}", chosen, deltas)
+        return _change(session, Message("delete", edits.count_of(len(chosen), "region")), chosen, deltas)
 
     return session.edit(build)
 
@@ -145,7 +146,9 @@ def set_reason(session: Session, ids: ArrayLike, reason: Reason) -> Outcome:
         chosen = [r for r in _all(session, numbers) if r.origin is not Origin.DISMISSED and r.reason is not reason]
         after: dict[str, list[Any]] = {"reason": [int(reason)], "origin": [Origin.HAND.value]}
         deltas = [_update(chosen, after)] if chosen else []
-        return _change(session, f"mark {edits.count_of(len(chosen), 'region')} as {reason.label}", chosen, deltas)
+        return _change(
+            session, Message("mark", edits.count_of(len(chosen), "region"), f"as {reason.label}"), chosen, deltas
+        )
 
     return session.edit(build)
 
@@ -163,7 +166,7 @@ def reshape(session: Session, number: int, vertices: ArrayLike) -> Outcome:
         if text == pack_vertices(chosen[0].vertices):
             return None
         delta = _update(chosen, {"vertices": [text], "origin": [Origin.HAND.value]})
-        return _change(session, "move the corners of a region", chosen, [delta])
+        return _change(session, Message("move", "the corners of a region"), chosen, [delta])
 
     return session.edit(build)
 
@@ -243,8 +246,8 @@ def enter_found(session: Session, detected: Detected, then: Callable[[str], obje
         n = sum(len(d) for d in deltas if d.kind is Kind.INSERT)
         one = detected.regions[0][0] if len(detected.regions) == 1 else None
         where = session.micrograph(one).name if one is not None else edits.count_of(len(touched), "micrograph")
-        title = f"mark {edits.count_of(n, 'region')} found on {where}"
-        return Change(_VERB, title, tuple(deltas), one) if deltas else None
+        message = Message("mark", edits.count_of(n, "region"), "found", f"on {where}")
+        return message.change(_KIND, deltas, one) if deltas else None
 
     if len(detected.regions) < 2:
         return session.edit(build, lambda result: then(_entered(detected, result)))
@@ -367,7 +370,8 @@ def reject_inside(session: Session, inside: Inside) -> Outcome:
         where = session.micrograph(one).name if one is not None else edits.count_of(len(touched), "micrograph")
         kinds, counts = np.unique(why, return_counts=True)
         by_reason = ", ".join(f"{c:,} as {Reason(int(k)).label}" for k, c in zip(kinds, counts, strict=True))
-        return Change("decide", f"reject {edits.count_of(n)} in regions on {where}: {by_reason}", (delta,), one)
+        message = Message("reject", edits.count_of(n), "in regions", f"on {where}: {by_reason}")
+        return message.change("decide", (delta,), one)
 
     title = f"rejecting {edits.count_of(len(inside.ids))} in regions"
     return session.commit(Step(build, len(inside.ids), title, nothing))
@@ -389,13 +393,13 @@ def _all(session: Session, ids: NDArray[np.int64]) -> list[Region]:
     return chosen
 
 
-def _change(session: Session, what: str, regions: Sequence[Region], deltas: Sequence[Delta]) -> Change | None:
+def _change(session: Session, message: Message, regions: Sequence[Region], deltas: Sequence[Delta]) -> Change | None:
     if not deltas:
         return None
     touched = {region.micrograph for region in regions}
     one = touched.pop() if len(touched) == 1 else None
     where = session.micrograph(one).name if one is not None else edits.count_of(len(touched), "micrograph")
-    return Change(_VERB, f"{what} on {where}", tuple(deltas), one)
+    return replace(message, where=f"on {where}").change(_KIND, deltas, one)
 
 
 def _columns(regions: Sequence[Region]) -> dict[str, NDArray[Any]]:

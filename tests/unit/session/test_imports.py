@@ -86,7 +86,7 @@ def test_cryoppp_rows_count_from_the_last(make: Callable[..., Session], position
     read = importing.read(session, csv(tmp_path / "a.csv", x, H - y))
     assert (read.verdict.orientation, read.contradicted) == (Orientation.FLIP_Y, False)
     said = importing.enter(session, read)
-    assert "import 40 picks from a.csv on 1 micrograph" in said
+    assert "imported 40 picks from a.csv on 1 micrograph" in said
     assert "confirmed on the image" in said
     session.go(1)
     np.testing.assert_array_equal(session.particles.yx, positions[:, ::-1])

@@ -36,7 +36,7 @@ from ....model.context import JobContext
 from ....model.coordinates import Orientation
 from ....model.curation import Decision
 from ....session.classes.browse import classes_of
-from ....session.core.edits import count_of, past
+from ....session.core.edits import count_of
 from ....session.files import importing
 from ....session.files.two_readings import Comparison, compare
 from ...keys import with_units
@@ -349,7 +349,7 @@ def enter_all(
 def _enter(bench: Workbench, plan: importing.ImportPlan, decision: Decision, entered: Entered) -> None:
     def over(line: str | None) -> None:
         if line is not None:
-            bench.say(past(line))
+            bench.say(line)
         bench.imported.emit()
         if line is not None:
             entered(plan)
