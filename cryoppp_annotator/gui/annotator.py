@@ -211,8 +211,10 @@ class Annotator(QWidget):
             bench.guarded(lambda: session.go(first))
         else:
             self._awaiting.discard("picture")
-        if plan.note:
-            bench.say(plan.note, "warning")
+        for note in (plan.note, opening.journal_note(session)):
+            if note:
+                bench.say(note, "warning")
+        bench.watcher.look()
         labels = None if plan.exists or plan.data_root is None else self._labels(plan.data_root)
         if labels is not None:
             start_import(bench, labels)
@@ -264,10 +266,8 @@ class Annotator(QWidget):
         chosen = QFileDialog.getExistingDirectory(self, "Folder of the micrographs")
         if self.bench is not bench:
             return  # it was closed while the question stood there
-        if chosen and bench.guarded(
-            lambda: bookkeeping.move_data_root(session, opening.find_moved(session, Path(chosen)))
-        ):
-            bench.retry_problems()
+        if chosen:
+            self.micrographs.news.relink(Path(chosen))
 
     # ------------------------------------------------------------------ panels
 

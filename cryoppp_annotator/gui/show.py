@@ -294,6 +294,9 @@ class Show:
 
     def _words(self) -> str:
         """What is written over the picture."""
+        current = self._session.current
+        if current is not None and current.changed:
+            return f"This image has {current.problem}.\nSay what becomes of its picks: “What now…” above the list."
         return f"{self.notice[:1].upper()}{self.notice[1:]}" or (WELCOME if self.welcome else "")
 
     def _draw(self, picture: Picture, view: View) -> None:

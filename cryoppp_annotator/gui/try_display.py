@@ -24,7 +24,8 @@ def draw() -> None:
         version, renderer, middle = _drawn(application)
         problem = _judged(version, middle)
     except Exception as error:  # whatever a driver makes of it
-        problem = f"{type(error).__name__}: {error}".splitlines()[0]
+        why = f"{type(error).__name__}: {error}".splitlines()[0]
+        problem = f"this display gives no OpenGL that the window can use ({why})"
     fields = (API_NAME, QtCore.__version__, version, renderer, problem)
     print(RESULT + "|".join(str(value).replace("|", "/") for value in fields), flush=True)
     os._exit(0)  # some drivers crash when they are put away

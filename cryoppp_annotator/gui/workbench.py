@@ -33,6 +33,7 @@ from .preferences import keep_preference, preference
 from .run_on import RunOn
 from .show import Show
 from .viewport import Viewport
+from .watcher import Watcher
 from .widgets.parts.overlay import Overlay
 
 log = logging.getLogger(__name__)
@@ -130,6 +131,7 @@ class Workbench(QObject):
         self._poll.setInterval(2000)
         self._poll.timeout.connect(self._on_poll)
         self._poll.start()
+        self.watcher = Watcher(self)
 
     def close(self) -> None:
         """Leave the viewer as it was found; the other layers are not touched."""
@@ -145,6 +147,7 @@ class Workbench(QObject):
         self.kept.close()
         self.runner.cancel_all()
         self._poll.stop()
+        self.watcher.close()
         self._preview.stop()
         self.viewport.stop()
         self.keys.close()
@@ -363,6 +366,8 @@ class Workbench(QObject):
     def _on_current(self) -> None:
         self.gestures.show_brush()
         self.show.on_current()
+        if (current := self.session.current) is not None:
+            self.watcher.look_at(current)
         self._show_particles()
         self.show.prepare_neighbours()
 

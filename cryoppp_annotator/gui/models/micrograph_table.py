@@ -32,7 +32,7 @@ TIPS = (
 )
 
 ALL, OPEN, WITH_UNDECIDED, PROBLEMS = "all states", "not finished", "with undecided picks", "with problems"
-FILTERS = (ALL, OPEN, WITH_UNDECIDED, PROBLEMS, *(state.value for state in MicrographState))
+FILTERS = (ALL, OPEN, WITH_UNDECIDED, PROBLEMS, *(state.value for state in SYMBOL))
 
 
 class MicrographTable(QAbstractTableModel):
@@ -120,6 +120,7 @@ class MicrographTable(QAbstractTableModel):
             kept.sort(key=self._key(column), reverse=order == Qt.SortOrder.DescendingOrder)
         self.rows = [m.id for m in kept]
         self._place = {i: row for row, i in enumerate(self.rows)}
+        self._n_there = len(self.session.micrographs)
         self.endResetModel()
         self.order_changed.emit()
 
@@ -218,7 +219,8 @@ class MicrographTable(QAbstractTableModel):
         return with_units(m.problem) or f"{m.name}\n{m.width} × {m.height} px\n{m.path}"
 
     def _on_changed(self, announcement: Announcement) -> None:
-        if announcement.kind == "refresh" or len(self.rows) != len(self._place):
+        come_or_gone = self._n_there != len(self.session.micrographs)
+        if announcement.kind == "refresh" or come_or_gone or len(self.rows) != len(self._place):
             self.arrange()
             return
         self._refresh_cells()

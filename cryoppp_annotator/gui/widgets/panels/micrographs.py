@@ -26,13 +26,14 @@ from superqt import QElidingLabel
 
 from ....errors import AnnotatorError
 from ....model.curation import Decision
-from ....model.micrograph import MicrographState
 from ....model.which import Which
 from ....session.core.edits import count_of
 from ....session.core.session import Announcement
 from ...latest import Latest
 from ...models.micrograph_table import FILTERS, MicrographTable, bold
 from ...workbench import Workbench
+from ..parts.file_news import FileNewsBox
+from ..parts.micrograph_menu import MicrographMenu
 from .dataset import DatasetPlot
 
 #: Column of the name, and how narrow it may become, px.
@@ -97,8 +98,11 @@ class MicrographsPanel(QWidget):
         layout.setContentsMargins(4, 10, 4, 4)  # napari's title bar covers the first few pixels
         layout.addWidget(self._progress)
         layout.addLayout(top)
+        self.news = FileNewsBox(bench)
+        self._menu = MicrographMenu(bench, self, self.news)
+        layout.addWidget(self.news)
         layout.addWidget(self.table, 1)
-        layout.addWidget(self._count)
+        layout.addLayout(self._below())
         layout.addWidget(self.plot)
         self._message = QElidingLabel()
         self._message.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
@@ -119,9 +123,24 @@ class MicrographsPanel(QWidget):
         self._fit_numbers()
         self._count_above()
 
+    def _below(self) -> QHBoxLayout:
+        """How many there are, and what can be done with the list."""
+        more = QToolButton()
+        more.setText("⋯")
+        more.setToolTip("Add micrographs, say where they are, bring removed ones back")
+        more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        menu = QMenu(more)
+        menu.aboutToShow.connect(lambda: self._menu.fill(menu))
+        more.setMenu(menu)
+        row = QHBoxLayout()
+        row.addWidget(self._count, 1)
+        row.addWidget(more)
+        return row
+
     def close_panel(self) -> None:
         """Stop following the session."""
         self._latest.close()
+        self.news.close_part()
         self._above_timer.stop()
         self._bench.focus.threshold_changed.disconnect(self._on_threshold)
         self.model.close()
@@ -261,15 +280,8 @@ class MicrographsPanel(QWidget):
         self._progress.setFormat(f"{done:,} of {total:,} complete")
 
     def _on_menu(self, position: object) -> None:
-        chosen = self.chosen()
-        if not chosen:
-            return
         menu = QMenu(self)
-        for state in MicrographState:
-            if state is MicrographState.UNSEEN:
-                continue
-            action = menu.addAction(f"Mark {state.value}")
-            action.triggered.connect(
-                lambda _checked=False, s=state: self._bench.guarded(lambda: self._session.set_state(chosen, s))
-            )
+        self._menu.fill_for(menu, self.chosen())
+        if menu.isEmpty():
+            return
         menu.exec_(self.table.viewport().mapToGlobal(position))

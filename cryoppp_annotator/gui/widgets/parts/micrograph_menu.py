@@ -1,0 +1,116 @@
+"""What can be done with the micrographs chosen in the list, and with the list as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtGui import QAction
+from qtpy.QtWidgets import QFileDialog, QMenu, QMessageBox, QWidget
+
+from ....formats.image.images import IMAGE_EXTENSIONS, find_micrographs
+from ....model.micrograph import MicrographState
+from ....session.core import watch
+from ....session.core.edits import count_of
+from ....session.files import membership
+from ...workbench import Workbench
+
+if TYPE_CHECKING:
+    from .file_news import FileNewsBox
+
+
+class MicrographMenu:
+    """Fills menus.
+
+    Parameters
+    ----------
+    bench : Workbench
+    parent : QWidget
+        Dialogs stand over it.
+    news : FileNewsBox
+        Asks where the micrographs are now, and what becomes of changed ones.
+    """
+
+    def __init__(self, bench: Workbench, parent: QWidget, news: FileNewsBox) -> None:
+        self._bench, self._session, self._parent, self._news = bench, bench.session, parent, news
+
+    def fill_for(self, menu: QMenu, chosen: Sequence[int]) -> None:
+        """What can be done with chosen micrographs."""
+        if not chosen:
+            return
+        for state in MicrographState:
+            if state not in (MicrographState.UNSEEN, MicrographState.REMOVED):
+                self._add(menu, f"Mark {state.value}", partial(self._session.set_state, chosen, state))
+        menu.addSeparator()
+        what = "it" if len(chosen) == 1 else count_of(len(chosen), "micrograph")
+        self._add(menu, f"Remove {what} from the project", lambda: self.remove(chosen))
+
+    def fill(self, menu: QMenu) -> None:
+        """What can be done with the list as a whole."""
+        menu.clear()
+        self._add(menu, "Add micrographs…", self._ask_for_files)
+        self._add(menu, "Add a folder of micrographs…", self._ask_for_folder)
+        self._add(menu, "Where are the micrographs…", self._news.ask_where)
+        if watch.changed(self._session):
+            self._add(menu, "What becomes of changed ones…", self._news.ask_what_now)
+        menu.addSeparator()
+        n = count_of(len(self._session.removed), "removed micrograph")
+        for text, edit in ((f"Bring back {n}", self._bring_back), (f"Delete {n} for good…", self._delete)):
+            self._add(menu, text, edit).setEnabled(bool(self._session.removed))
+
+    def _add(self, menu: QMenu, text: str, edit: Callable[[], object]) -> QAction:
+        action = menu.addAction(text)
+        action.triggered.connect(lambda _checked=False: self._bench.guarded(edit))
+        return action
+
+    def remove(self, chosen: Sequence[int]) -> None:
+        """Take micrographs out of the project, and show another one where it was on the screen."""
+        focus = self._bench.focus
+        away = set(chosen)
+        here = self._session.current_id in away
+        rest = [i for i in focus.walk() if i not in away]
+        membership.remove(self._session, chosen)
+        if here and rest:
+            self._session.go(rest[0])
+
+    def _bring_back(self) -> None:
+        membership.bring_back(self._session)
+
+    def _delete(self) -> None:
+        n = len(self._session.removed)
+        picks = sum(m.n_particles for m in self._session.removed.values())
+        question = QMessageBox(self._parent)
+        question.setIcon(QMessageBox.Icon.Question)
+        question.setWindowTitle("Delete for good?")
+        question.setText(
+            f"{count_of(n, 'removed micrograph')} with {count_of(picks)} will be deleted from the project. "
+            "The image files stay where they are."
+        )
+        delete = question.addButton("Delete", QMessageBox.ButtonRole.AcceptRole)
+        question.addButton("Keep", QMessageBox.ButtonRole.RejectRole)
+        self._bench.closing.connect(question.reject)
+        question.exec_()
+        if question.clickedButton() is delete:
+            if self._session.current_id in self._session.removed and self._session.micrographs:
+                self._session.go(self._session.micrographs[0].id)
+            membership.delete_for_good(self._session)
+
+    def _ask_for_files(self) -> None:
+        kinds = " ".join(f"*{extension}" for extension in IMAGE_EXTENSIONS)
+        names, _ = QFileDialog.getOpenFileNames(
+            self._parent, "Micrographs to add", "", f"Micrographs ({kinds});;All (*)"
+        )
+        self.add([Path(name) for name in names])
+
+    def _ask_for_folder(self) -> None:
+        chosen = QFileDialog.getExistingDirectory(self._parent, "Folder of micrographs to add")
+        if chosen:
+            watch.remember_sources(self._session, [chosen], first=False)
+            self.add(find_micrographs(chosen))
+
+    def add(self, paths: Sequence[Path]) -> None:
+        """Add images to the project."""
+        if paths:
+            self._bench.watcher.take(paths)
