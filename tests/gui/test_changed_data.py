@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QMenu
 from window import PIXEL_A, Window, button, dialog, discs, write_mrc
 
 from cryoppp_annotator.gui.widgets.dialogs.changed import ChangedDialog
+from cryoppp_annotator.model.curation import Decision, Reason
 
 
 def news(window: Window) -> Any:
@@ -106,3 +107,22 @@ def test_removing_and_bringing_back(picked: Window) -> None:
     choose_from_menu(window, "Bring back 1 removed micrograph")
     assert here in window.annotator.micrographs.model.rows
     assert window.session.counts() == counts
+
+
+def test_the_particles_layer_has_features(picked: Window) -> None:
+    window = picked
+    particles = window.session.particles
+    window.session.decide(particles.id[:3], Decision.REJECTED, Reason.OFF_CENTRE)
+    x, y = 200.0, 5.0
+    window.session.add(x, y, anyway=True)
+    features = window.layer.features
+    assert list(features.columns) == ["id", "decision", "reason", "score", "set", "class"]
+    rejected = features[features["decision"] == "rejected"]
+    assert rejected["id"].tolist() == particles.id[:3].tolist()
+    assert rejected["reason"].unique().tolist() == ["off-centre"]
+    mine = features[features["decision"] == "accepted"]
+    np.testing.assert_allclose(window.layer.data[mine.index[0]], (y, x))
+    assert mine["score"].isna().all()
+    assert "by hand" in mine["set"].iloc[0]
+    window.bench.give("undo")
+    assert len(window.layer.features) == len(window.session.particles)

@@ -11,17 +11,21 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from napari.components import ViewerModel
 from napari.layers import Points
 from numpy.typing import NDArray
 
 from ...errors import AnnotatorError
-from ...model.curation import Decision
+from ...model.curation import Decision, Reason
 from ...model.particles import Particles
 from ...session.core.focus import Focus
 from .styles import ColourBy, colours, fills, silence, widths
 
 NAME = "particles"
+#: Words of the features, by number.
+_DECISIONS = np.array([decision.name.lower() for decision in Decision], object)
+_REASONS = np.array(["" if reason is Reason.NONE else reason.label for reason in Reason], object)
 #: Opacity of picks that a moving threshold leaves below, and of those that are not of the chosen classes.
 DIMMED, UNLIT = 0.13, 0.3
 
@@ -125,10 +129,26 @@ class ParticlesLayer:
                     layer.border_color = self._colours(shown)
                 self.ids = shown.id
                 self._dress(shown)
+                layer.features = self._features(shown)
+            layer.events.features()
             self._tell_napari()
             layer.refresh(thumbnail=False)  # a tenth of the time, for rings too small to be seen
         finally:
             self._updating = False
+
+    def _features(self, shown: Particles) -> pd.DataFrame:
+        """What other napari tools may want to know of each pick; a picture, as the layer is."""
+        names = {number: pick_set.name for number, pick_set in self._session.pick_sets.items()}
+        return pd.DataFrame(
+            {
+                "id": shown.id,
+                "decision": _DECISIONS[shown.decision],
+                "reason": _REASONS[shown.reason],
+                "score": shown.score,
+                "set": np.array([names.get(number, "") for number in shown.pick_set.tolist()], object),
+                "class": self._numbers(shown),
+            }
+        )
 
     def light(self, classes: frozenset[int]) -> None:
         """Let the picks of classes stand out; of none, all are drawn alike."""
