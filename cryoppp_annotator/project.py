@@ -151,7 +151,7 @@ class Project:
             "width": m.width,
             "height": m.height,
             "pixel_size_A": self._session.pixel_size_A(m),
-            "pixel_size_doubt": self._session.pixel_size_doubt(m),
+            "pixel_size_doubt": self._session.settings.pixel_size_doubt(m),
             "state": m.state.value,
             "state_by": m.state_by,
             "accepted": m.n_accepted,

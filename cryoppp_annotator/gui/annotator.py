@@ -30,7 +30,7 @@ from ..errors import AnnotatorError, FormatError
 from ..jobs.runner import Job, Runner
 from ..model.context import JobContext
 from ..model.coordinates import Orientation
-from ..session.core import bookkeeping, opening
+from ..session.core import opening
 from ..session.core.session import Session
 from .bridge import Bridge
 from .panel import Follower, followers

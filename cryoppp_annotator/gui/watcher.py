@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from ..jobs.runner import Job
 from ..model.context import JobContext
 from ..model.micrograph import Micrograph
-from ..session.core import opening, watch
+from ..session.core import bookkeeping, opening, watch
 from ..session.core.edits import count_of
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Watcher(QObject):
             if self._closed:
                 return
             added: list[int] = []
-            self._bench.guarded(lambda: added.append(session.add_micrographs(described)))
+            self._bench.guarded(lambda: added.append(bookkeeping.add_micrographs(session, described)))
             self.new = tuple(path for path in self.new if path not in chosen)
             if added:
                 self._bench.say(f"added {count_of(added[0], 'micrograph')}")
@@ -125,6 +125,6 @@ class Watcher(QObject):
 
     def set_takes_new(self, take: bool) -> None:
         """Whether new micrographs are taken without asking, in this project."""
-        self._bench.guarded(lambda: self._session.remember(watch.TAKE_NEW, take))
+        self._bench.guarded(lambda: bookkeeping.remember(self._session, {watch.TAKE_NEW: take}))
         if take and self.new:
             self.take()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from ....session.core import opening, watch
+from ....session.core import bookkeeping, opening, watch
 from ....session.core.edits import count_of
 from ....session.core.session import Announcement
 from ...workbench import Workbench
@@ -92,7 +92,7 @@ class FileNewsBox(QWidget):
     def relink(self, folder: Path) -> None:
         """Take the micrographs from another folder."""
         session = self._session
-        if self._bench.guarded(lambda: session.move_data_root(opening.find_moved(session, folder))):
+        if self._bench.guarded(lambda: bookkeeping.move_data_root(session, opening.find_moved(session, folder))):
             self._watcher.look()
             self._bench.retry_problems()
 
