@@ -138,7 +138,8 @@ def _labels(places: LabelledPlaces, log_odds: FloatArray, sigma: float) -> tuple
     odds = np.ones(n)
     odds[places.row >= 0] = np.exp(log_odds[places.row[places.row >= 0]])
     offset = places.offset
-    evenly = 2.0 * offset / FAR**2
+    # both densities of the distance grow with it from 0 at first; what is left is their ratio, also at 0
+    evenly = np.full(n, 2.0 / FAR**2)
     good = (1.0 - FALSE_RATE - MOVED_RATE) * odds * _near(offset, sigma)
     moved, false = MOVED_RATE * odds * evenly, FALSE_RATE * evenly
     nothing = ~np.isfinite(offset)
@@ -150,11 +151,11 @@ def _labels(places: LabelledPlaces, log_odds: FloatArray, sigma: float) -> tuple
 
 
 def _near(offset: FloatArray, sigma: float) -> FloatArray:
-    """Density of the distance of a good label from its place, per diameter."""
+    """Density of the distance of a good label from its place, per diameter, divided by that distance."""
     wide = _TAIL_WIDTH * sigma
     return np.asarray(
-        (1.0 - _TAIL) * offset / sigma**2 * np.exp(-0.5 * (offset / sigma) ** 2)
-        + _TAIL * offset / wide**2 * np.exp(-0.5 * (offset / wide) ** 2)
+        (1.0 - _TAIL) / sigma**2 * np.exp(-0.5 * (offset / sigma) ** 2)
+        + _TAIL / wide**2 * np.exp(-0.5 * (offset / wide) ** 2)
     )
 
 

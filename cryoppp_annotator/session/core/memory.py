@@ -158,6 +158,8 @@ class Memory:
         for k, i in enumerate(delta.ids.tolist()):
             if delta.kind is Kind.DELETE:
                 self.pick_sets.pop(i, None)
+            elif delta.kind is Kind.UPDATE:  # of a set only its name changes
+                self.pick_sets[i] = replace(self.pick_sets[i], name=str(delta.after["name"][k]))
             else:
                 self.pick_sets[i] = PickSet.from_row({"id": i, **{n: str(c[k]) for n, c in delta.after.items()}})
 

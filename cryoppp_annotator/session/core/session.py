@@ -247,7 +247,7 @@ class Session:
         def build() -> Change:
             if not anyway:
                 self._refuse_close(micrograph, x, y)
-            return edits.add(micrograph, self._hand_set(), x, y)
+            return edits.add(micrograph, self.hand_set(), x, y)
 
         return self.edit(build)
 
@@ -416,7 +416,8 @@ class Session:
         rows = there.rows_of(ids)
         return there.take(np.sort(rows[rows >= 0]))
 
-    def _hand_set(self) -> int | Delta:
+    def hand_set(self) -> int | Delta:
+        """The pick set of what the curator picks by hand: its number, or the insert that makes it."""
         for number, pick_set in self.pick_sets.items():
             if pick_set.by_hand and pick_set.curator == self.curator:
                 return number

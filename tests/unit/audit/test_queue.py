@@ -134,6 +134,26 @@ def test_a_view_that_nobody_labelled_is_one_group(scenes: list[SimulatedMicrogra
     assert best > 0.5
 
 
+def test_labels_that_lie_exactly_where_a_picker_put_them_are_judged_by_their_looks(
+    teachers: list[LabelledPlaces], scenes: list[SimulatedMicrograph]
+) -> None:
+    """False labels of the same detector lie exactly on its places; that they are well centred is no excuse."""
+    laid_again, false = [], []
+    for i, (scene, places) in enumerate(zip(scenes, teachers, strict=True)):
+        free = np.flatnonzero(places.free)[:4]
+        x, y = places.seen.x[free], places.seen.y[free]
+        far = np.hypot(scene.x - x[:, None], scene.y - y[:, None]).min(axis=1) > 0.6 * scene.diameter_px
+        false.append(int(far.sum()))
+        laid_again.append(laid(scene, np.append(scene.x, x[far]), np.append(scene.y, y[far]), f"m{i}"))
+    _, suspects = summon(laid_again, QUIET)
+    wrong = np.concatenate([s.probability[s.label >= len(scene.x)] for s, scene in zip(suspects, scenes, strict=True)])
+    right = np.concatenate(
+        [s.probability[(s.label >= 0) & (s.label < len(scene.x))] for s, scene in zip(suspects, scenes, strict=True)]
+    )
+    assert len(wrong) == sum(false) > 5
+    assert np.mean(wrong[:, None] > right[None]) > 0.9
+
+
 def test_one_micrograph_judges_itself_by_its_quarters(teachers: list[LabelledPlaces]) -> None:
     jury, (alone,) = summon(teachers[:1], QUIET)
     assert len(jury.looks) == 4

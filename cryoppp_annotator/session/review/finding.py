@@ -1,0 +1,388 @@
+"""The queue of likely errors of a project's picks, kept beside the project, and its answers."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...audit.judging import LabelTask, judge_labels
+from ...audit.queue import QueueItem
+from ...audit.suspects import ErrorKind
+from ...errors import ProjectError, Refused
+from ...formats.atomic import write_text
+from ...model.context import JobContext
+from ...model.curation import Change, Decision, Delta, Reason
+from ...model.particles import Particles
+from ..core import edits
+from ..core.session import Session
+from ..core.step import Done
+from .sets import members, named
+
+FOLDER, QUEUE, ANSWERS = "review", "queue.json", "answers.jsonl"
+#: An item that somebody else looks at is passed over for so many minutes.
+_HELD_MINUTES = 10.0
+_QUIET = JobContext()
+
+
+class Answer(StrEnum):
+    """What a curator says of an item."""
+
+    ACCEPT = "accept"
+    REJECT = "reject"
+    MOVE = "move"
+    SKIP = "skip"
+    BACK = "back"
+    LOOK = "look"
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewItem:
+    """One thing to look at.
+
+    Attributes
+    ----------
+    micrograph : int
+    particle : int
+        Id of the pick; 0 for a place without one.
+    x, y, to_x, to_y : float, canonical px
+        Where it is, and where a moved pick should lie; NaN for none.
+    kind : ErrorKind
+    probability : float
+    group : int
+    reason : str
+    members : tuple of (micrograph, x, y)
+        Of a gap.
+    """
+
+    micrograph: int
+    particle: int
+    x: float
+    y: float
+    to_x: float
+    to_y: float
+    kind: ErrorKind
+    probability: float
+    group: int = 0
+    reason: str = ""
+    members: tuple[tuple[int, float, float], ...] = ()
+
+
+def find_errors(session: Session, number: int, context: JobContext = _QUIET) -> list[ReviewItem]:
+    """The queue of a set of picks; the body of a job.
+
+    Parameters
+    ----------
+    number : int
+        Of the set, see :mod:`.sets`.
+
+    Raises
+    ------
+    Refused
+        Too few picks.
+    Cancelled
+    """
+    tasks, ids = [], {}
+    polarity = "bright" if session.settings.bright else "dark"
+    for micrograph in session.micrographs:
+        here = session.store.particles(micrograph.id)
+        mine = here.take(members(here, number))
+        if not len(mine) or micrograph.problem:
+            continue
+        path, diameter = session.path_of(micrograph), session.settings.diameter_px(micrograph)
+        tasks.append(LabelTask(path, mine.x, mine.y, diameter, polarity, str(micrograph.id), micrograph.frame))
+        ids[micrograph.id] = mine.id
+    if not tasks:
+        raise Refused(f"{named(session, number)}: no picks to look for errors in")
+    items = judge_labels(tasks, {}, context=context)
+    return [_as_item(item, ids) for item in items]
+
+
+def _as_item(item: QueueItem, ids: dict[int, Any]) -> ReviewItem:
+    micrograph = int(item.micrograph)
+    particle = int(ids[micrograph][item.label]) if item.label >= 0 else 0
+    return ReviewItem(
+        micrograph,
+        particle,
+        item.x,
+        item.y,
+        item.to_x,
+        item.to_y,
+        item.kind,
+        item.probability,
+        item.group,
+        item.reason,
+        tuple((int(m), x, y) for m, x, y in item.members),
+    )
+
+
+class Review:
+    """A queue and what was answered, in ``review/`` beside the project's database; other curators' answers are read.
+
+    Parameters
+    ----------
+    session : Session
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._folder = session.store.path.parent / FOLDER
+        self.items: list[ReviewItem] = []
+        self.made = ""
+        self._answered: dict[int, str] = {}
+        self._held: dict[int, tuple[str, float]] = {}
+        self._mine: list[tuple[list[int], bool]] = []
+        self._read = 0
+
+    # ------------------------------------------------------------------ files
+
+    def load(self) -> bool:
+        """Go on with the queue that lies there. Returns whether there was one that fits. Raises ProjectError."""
+        path = self._folder / QUEUE
+        if not path.is_file():
+            return False
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            items = [_from_json(one) for one in kept["items"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ProjectError(f"{path} cannot be read ({error}); look for errors anew") from error
+        self.items, self.made = items, str(kept.get("made", ""))
+        self._forget()
+        self.follow()
+        return True
+
+    def start(self, items: Sequence[ReviewItem]) -> None:
+        """Begin a new queue; the answers to the one before are put aside. Raises FormatError where it cannot."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        answers = self._folder / ANSWERS
+        self.made = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        if answers.exists():
+            answers.rename(answers.with_name(f"answers-{self.made.replace(':', '')}.jsonl"))
+        self.items = list(items)
+        self._forget()
+        write_text(self._folder / QUEUE, json.dumps({"made": self.made, "items": [_as_json(one) for one in items]}))
+
+    def _forget(self) -> None:
+        self._answered, self._held, self._mine, self._read = {}, {}, [], 0
+
+    def follow(self) -> None:
+        """Read what others, and an earlier start, have answered since."""
+        path = self._folder / ANSWERS
+        with suppress(OSError), path.open("r", encoding="utf-8") as stream:
+            stream.seek(self._read)
+            text = stream.read()
+            whole = text[: text.rfind("\n") + 1]  # a line that is being written is read the next time
+            self._read += len(whole.encode())
+            for line in whole.splitlines():
+                with suppress(ValueError, KeyError, TypeError):
+                    self._take(json.loads(line))
+
+    def _take(self, line: dict[str, Any]) -> None:
+        answer = Answer(line["answer"])
+        for number in line["items"]:
+            if answer is Answer.BACK:
+                self._answered.pop(number, None)
+            elif answer is Answer.LOOK:
+                self._held[number] = (str(line["curator"]), float(line["at"]))
+            else:
+                self._answered[number] = str(answer)
+
+    def _write(self, numbers: Sequence[int], answer: Answer) -> None:
+        at = datetime.datetime.now(datetime.UTC).timestamp()
+        line = {"items": list(numbers), "answer": str(answer), "curator": self._session.curator, "at": at}
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / ANSWERS).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
+        self.follow()
+
+    # ------------------------------------------------------------------ walking
+
+    @property
+    def n_answered(self) -> int:
+        """Items somebody has answered."""
+        return len(self._answered)
+
+    def next(self) -> int | None:
+        """Number of the next item that nobody has answered or looks at; None at the end."""
+        self.follow()
+        return next(self._open(), None)
+
+    def hold(self, number: int) -> None:
+        """Say that one looks at an item, so that nobody else is shown it."""
+        self._write([number], Answer.LOOK)
+
+    def _open(self) -> Iterator[int]:
+        now = datetime.datetime.now(datetime.UTC).timestamp()
+        for number in range(len(self.items)):
+            who, since = self._held.get(number, ("", 0.0))
+            taken = who not in ("", self._session.curator) and now - since < 60.0 * _HELD_MINUTES
+            if number not in self._answered and not taken:
+                yield number
+
+    def page(self, most: int = 40) -> list[int]:
+        """Numbers of the next items of the kind that comes next, for a page of look-alikes; of a gap: itself."""
+        self.follow()
+        first = next(self._open(), None)
+        if first is None or self.items[first].kind is ErrorKind.GAP:
+            return [] if first is None else [first]
+        kind, numbers = self.items[first].kind, []
+        for number in self._open():
+            if self.items[number].kind is kind:
+                numbers.append(number)
+            if len(numbers) == most:
+                break
+        return numbers
+
+    # ------------------------------------------------------------------ answering
+
+    def answer(self, number: int, answer: Answer, reason: Reason = Reason.NOT_A_PARTICLE) -> str:
+        """Answer one item: the pick is decided, moved or added as one step.
+
+        Parameters
+        ----------
+        number : int
+        answer : Answer
+            Accept: it is a particle (a place without a pick gets one). Reject: it is none. Move: to where the model
+            thinks that it lies. Skip: no answer.
+        reason : Reason
+            Of a rejection.
+
+        Returns
+        -------
+        str
+            What was done.
+
+        Raises
+        ------
+        Refused
+            It cannot be moved, or the pick is gone.
+        """
+        return self.answer_page([number], [], answer, reason)
+
+    def answer_page(
+        self,
+        numbers: Sequence[int],
+        exceptions: Sequence[int],
+        answer: Answer,
+        reason: Reason = Reason.NOT_A_PARTICLE,
+    ) -> str:
+        """Answer several items alike, but for the exceptions, which get the opposite; one step.
+
+        The opposite of accept is reject and the other way round; exceptions of a move stay where they are.
+        """
+        if answer is Answer.SKIP:
+            self._write(numbers, answer)
+            self._mine.append((list(numbers), False))
+            return f"skipped {edits.count_of(len(numbers), 'item')}"
+        opposite = {Answer.ACCEPT: Answer.REJECT, Answer.REJECT: Answer.ACCEPT, Answer.MOVE: Answer.ACCEPT}[answer]
+        left_out = set(exceptions)
+        wanted = {number: (opposite if number in left_out else answer) for number in numbers}
+        outcome = self._session.edit(lambda: self._change(wanted, reason))
+        changed = isinstance(outcome, Done)
+        self._write(numbers, answer)
+        self._mine.append((list(numbers), changed))
+        return edits.past(outcome.committed.change.title) if isinstance(outcome, Done) else "as it was before"
+
+    def back(self) -> int | None:
+        """Take the last answer back, with what it changed. Returns the number of its first item; None where none is."""
+        if not self._mine:
+            return None
+        numbers, changed = self._mine.pop()
+        if changed:
+            self._session.undo()
+        self._write(numbers, Answer.BACK)
+        return numbers[0]
+
+    def _change(self, wanted: dict[int, Answer], reason: Reason) -> Change | None:
+        """One change for all answers; None where everything is so already."""
+        session = self._session
+        there: dict[int, Particles] = {}
+        deltas: list[Delta] = []
+        new: list[tuple[int, float, float]] = []
+        counts = {"accept": 0, "reject": 0, "move": 0, "add": 0}
+        for micrograph in {self.items[n].micrograph for n in wanted}:
+            there[micrograph] = session.store.particles(micrograph)
+        by_decision: dict[tuple[int, Answer], list[int]] = {}
+        for number, answer in wanted.items():
+            item = self.items[number]
+            if not item.particle:
+                if answer is Answer.ACCEPT:
+                    new += item.members or ((item.micrograph, item.x, item.y),)
+                continue
+            if there[item.micrograph].rows_of(np.array([item.particle], np.int64))[0] < 0:
+                if len(wanted) == 1:
+                    raise Refused("this pick was deleted meanwhile: skip it")
+                continue
+            if answer is Answer.MOVE:
+                deltas += self._moved(item, there[item.micrograph])
+                counts["move"] += 1
+            else:
+                by_decision.setdefault((item.micrograph, answer), []).append(item.particle)
+        for (micrograph, answer), ids in by_decision.items():
+            decision = Decision.ACCEPTED if answer is Answer.ACCEPT else Decision.REJECTED
+            here = there[micrograph]
+            chosen = here.take(np.sort(here.rows_of(np.array(ids, np.int64))))
+            change = edits.decide(chosen, decision, reason, "", micrograph)
+            if change is not None:
+                deltas += change.deltas
+                counts[str(answer)] += change.n_rows()
+        added = self._added(new)
+        counts["add"] = sum(len(delta) for delta in added[-1:])
+        deltas += added
+        if not deltas:
+            return None
+        words = [f"{verb} {edits.count_of(n)}" for verb, n in counts.items() if n]
+        one = {self.items[n].micrograph for n in wanted}
+        return Change("review", f"{', '.join(words)} in review", tuple(deltas), one.pop() if len(one) == 1 else None)
+
+    def _moved(self, item: ReviewItem, here: Particles) -> tuple[Delta, ...]:
+        if not (math.isfinite(item.to_x) and math.isfinite(item.to_y)):
+            raise Refused("nobody knows where this pick should lie: accept it, reject it, or move it by hand")
+        micrograph = self._session.micrograph(item.micrograph)
+        change = edits.move(micrograph, here, np.array([item.particle], np.int64), item.to_x, item.to_y)
+        return () if change is None else change.deltas
+
+    def _added(self, places: Sequence[tuple[int, float, float]]) -> list[Delta]:
+        if not places:
+            return []
+        hand = self._session.hand_set()
+        columns = {
+            "micrograph": np.array([m for m, _, _ in places], np.int64),
+            "pick_set": np.array([hand if isinstance(hand, int) else -1], np.int64),
+            "x": np.array([x for _, x, _ in places]),
+            "y": np.array([y for _, _, y in places]),
+            "decision": np.array([int(Decision.ACCEPTED)], np.int8),
+            "reason": np.array([0], np.int8),
+            "class_id": np.array([0], np.int32),
+            "diameter_A": np.array([np.nan]),
+            "score": np.array([np.nan]),
+        }
+        picks = edits.insert_particles(columns, len(places))
+        return [picks] if isinstance(hand, int) else [hand, picks]
+
+
+def _as_json(item: ReviewItem) -> dict[str, Any]:
+    values = asdict(item)
+    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}
+
+
+def _from_json(values: dict[str, Any]) -> ReviewItem:
+    known = dict(values)
+    known["kind"] = ErrorKind(known["kind"])
+    for name in ("to_x", "to_y"):
+        known[name] = math.nan if known[name] is None else float(known[name])
+    known["members"] = tuple((int(m), float(x), float(y)) for m, x, y in known["members"])
+    return ReviewItem(**known)
+
+
+def project_folder(session: Session) -> Path:
+    """Where the queue and its answers lie."""
+    return session.store.path.parent / FOLDER
