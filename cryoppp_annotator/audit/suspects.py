@@ -23,6 +23,8 @@ from .places import FAR, LabelledPlaces
 FALSE_RATE, MOVED_RATE, MISSING_RATE = 0.05, 0.05, 0.07
 #: Good labels lie around their place by a normal distribution; this share by one 2.2 times as wide.
 _TAIL, _TAIL_WIDTH, _LEAST_SIGMA = 0.06, 2.2, 0.03
+#: Share of false labels that a picker has centred on what it took for a particle; the others lie anywhere.
+_CENTRED = 0.5
 #: How often the detector sees nothing at a good label, and at a place taken at random.
 _BLIND, _NOTHING_THERE = 0.02, 0.5
 #: Two labels nearer than this are one particle twice, diameters; unless so many labels have such a neighbour.
@@ -140,8 +142,9 @@ def _labels(places: LabelledPlaces, log_odds: FloatArray, sigma: float) -> tuple
     offset = places.offset
     # both densities of the distance grow with it from 0 at first; what is left is their ratio, also at 0
     evenly = np.full(n, 2.0 / FAR**2)
-    good = (1.0 - FALSE_RATE - MOVED_RATE) * odds * _near(offset, sigma)
-    moved, false = MOVED_RATE * odds * evenly, FALSE_RATE * evenly
+    near = _near(offset, sigma)
+    good = (1.0 - FALSE_RATE - MOVED_RATE) * odds * near
+    moved, false = MOVED_RATE * odds * evenly, FALSE_RATE * (_CENTRED * near + (1.0 - _CENTRED) * evenly)
     nothing = ~np.isfinite(offset)
     good[nothing] = (1.0 - FALSE_RATE - MOVED_RATE) * odds[nothing] * _BLIND
     moved[nothing], false[nothing] = 0.0, FALSE_RATE * _NOTHING_THERE

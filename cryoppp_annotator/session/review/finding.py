@@ -21,6 +21,7 @@ from ...errors import ProjectError, Refused
 from ...formats.atomic import write_text
 from ...model.context import JobContext
 from ...model.curation import Change, Decision, Delta, Reason
+from ...model.message import Message
 from ...model.particles import Particles
 from ..core import edits
 from ..core.session import Session
@@ -289,7 +290,7 @@ class Review:
         changed = isinstance(outcome, Done)
         self._write(numbers, answer)
         self._mine.append((list(numbers), changed))
-        return edits.past(outcome.committed.change.title) if isinstance(outcome, Done) else "as it was before"
+        return outcome.committed.change.done if isinstance(outcome, Done) else "as it was before"
 
     def back(self) -> int | None:
         """Take the last answer back, with what it changed. Returns the number of its first item; None where none is."""
@@ -322,8 +323,9 @@ class Review:
                     raise Refused("this pick was deleted meanwhile: skip it")
                 continue
             if answer is Answer.MOVE:
-                deltas += self._moved(item, there[item.micrograph])
-                counts["move"] += 1
+                moved = self._moved(item, there[item.micrograph])
+                deltas += moved
+                counts["move"] += len(moved)
             else:
                 by_decision.setdefault((item.micrograph, answer), []).append(item.particle)
         for (micrograph, answer), ids in by_decision.items():
@@ -339,9 +341,13 @@ class Review:
         deltas += added
         if not deltas:
             return None
-        words = [f"{verb} {edits.count_of(n)}" for verb, n in counts.items() if n]
+        message: Message | None = None
+        for verb, n in reversed(counts.items()):
+            if n:
+                message = Message(verb, edits.count_of(n), where="in review", also=message)
+        assert message is not None, "there is something to change, so something is counted"
         one = {self.items[n].micrograph for n in wanted}
-        return Change("review", f"{', '.join(words)} in review", tuple(deltas), one.pop() if len(one) == 1 else None)
+        return message.change("review", deltas, one.pop() if len(one) == 1 else None)
 
     def _moved(self, item: ReviewItem, here: Particles) -> tuple[Delta, ...]:
         if not (math.isfinite(item.to_x) and math.isfinite(item.to_y)):
