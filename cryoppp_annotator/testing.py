@@ -333,4 +333,4 @@ def _check_places(fmt: CoordinateFormat, files: list[Path], given: list[Microgra
 
 def _canonical(part: FilePicks, file: PickFile, height: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     assert part.box_size_px is not None or file.frame.anchor is not Anchor.CORNER, "corners without a box size"
-    return part.positions(file.frame, height)
+    return part.positions(file.frame, height, part.micrograph)

@@ -39,6 +39,8 @@ class FrameOptions:
         Instead of what the headers say.
     permissive : bool
         Bad rows are passed over.
+    suffix : str
+        What stands behind each micrograph's name in the names of the files.
     """
 
     micrographs: str
@@ -47,6 +49,7 @@ class FrameOptions:
     diameter_px: float | None = None
     pixel_size_A: float | None = None
     permissive: bool = False
+    suffix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +94,8 @@ def check(coords: Sequence[Path], options: FrameOptions, *, context: JobContext 
     for i, (path, picks) in enumerate(pairs[:SAMPLE]):
         context.progress(i, min(len(pairs), SAMPLE), f"looking at {path.name}")
         tested[path.name] = _test_frame(path, picks, files[0].frame, options, context)
-    return FrameReport(
-        files[0].format, files[0].frame, frame_guard.combine(list(tested.values())), tested, tuple(unmatched)
-    )
+    verdict = frame_guard.combine(list(tested.values()))
+    return FrameReport(files[0].format, files[0].frame.on(pairs[0][0]), verdict, tested, tuple(unmatched))
 
 
 def _read(coords: Sequence[Path], options: FrameOptions, context: JobContext) -> list[PickFile]:
@@ -102,6 +104,7 @@ def _read(coords: Sequence[Path], options: FrameOptions, context: JobContext) ->
     for path in coords:
         context.check()
         files.append(registry.read_any(path, known, format=options.format, permissive=options.permissive))
+    files = registry.united(files, known)
     kinds = {(file.format, file.frame) for file in files}
     if len(kinds) > 1:
         names = " and ".join(sorted({file.format for file in files}))
@@ -116,8 +119,8 @@ def _meet(files: Sequence[PickFile], options: FrameOptions) -> tuple[list[tuple[
     if len(groups) == 1 and len(paths) == 1 and Path(options.micrographs).expanduser().is_file():
         return [(paths[0], groups[0])], []  # a person named the image
     by_name = {path.as_posix(): path for path in paths}
-    match = registry.match_micrographs([picks.micrograph for picks in groups], by_name)
-    pairs = [(by_name[match.matches[p.micrograph]], p) for p in groups if p.micrograph in match.matches]
+    match = registry.match_picks(groups, by_name, suffix=options.suffix)
+    pairs = [(by_name[place], part) for place, part in zip(match.micrographs, groups, strict=True) if place]
     if not pairs:
         named = ", ".join(picks.micrograph for picks in groups[:2]) or "no micrograph"
         raise FormatError(f"holds none of the micrographs the picks are of (they name {named})", options.micrographs)
@@ -133,7 +136,9 @@ def _test_frame(
     except FormatError as error:
         return frame_guard.FrameVerdict(None, reason=f"{path.name} {error.detail}")
     diameter = _diameter_px(picks, declared, info, options)
-    return frame_guard.check_frame(image, picks.x, picks.y, diameter, box_size=picks.box_size_px, declared=declared)
+    return frame_guard.check_frame(
+        image, picks.x, picks.y, diameter, box_size=picks.box_size_px, declared=declared.on(path)
+    )
 
 
 def _diameter_px(picks: FilePicks, declared: SourceFrame, info: images.ImageInfo, options: FrameOptions) -> float:

@@ -1,4 +1,4 @@
-"""Coordinate files into other coordinate files, without a project and without looking at an image's pixels."""
+"""Coordinate files into other coordinate files, without a project; images, where given, are asked about the frame."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from numpy.typing import NDArray
 
 from ..errors import FormatError, Refused, disk_reason
 from ..extensions import formats
-from ..formats import registry
+from ..formats import registry, relion_project
 from ..formats.image import images
 from ..formats.image.pictures import PICTURE_EXTENSIONS, to_8bit
+from ..formats.relion_optics import rows_of_groups
 from ..formats.writing import write_picks
 from ..model.context import JobContext
-from ..model.coordinates import Orientation, SourceFrame
+from ..model.coordinates import Orientation
 from ..model.curation import Decision
-from ..model.micrograph import Micrograph, pixel_size_doubt
-from ..model.pickfile import CoordinateFormat, FilePicks, Issue, MicrographPicks, PickFile, WriteOptions
+from ..model.micrograph import Micrograph
+from ..model.pickfile import CoordinateFormat, Issue, MicrographPicks, PickFile, WriteOptions
 from ..session.core import edits
 from ..session.files.exporting import ExportReport, writable
+from .meeting import MeetingOptions, Part, meet, without_heights
 
-_FLIPPED = (Orientation.FLIP_Y, Orientation.SWAP_FLIP_Y)
 _QUIET = JobContext()
 
 
@@ -55,6 +56,14 @@ class ConvertOptions:
         Bad rows become notes.
     template : Path or None
         For formats that fill a copy of a file; None = the source, where it is of that format.
+    ask_image : bool
+        Where micrographs are given and nobody says the orientation, test it on them; what contradicts is refused.
+    by_image : bool
+        What the images are sure of is taken instead of being refused.
+    suffix : str
+        What stands behind each micrograph's name in the names of the sources.
+    relion_root : Path or None
+        RELION's project folder, which names in RELION's files are relative to; None = found by walking up.
     """
 
     to: str
@@ -68,16 +77,10 @@ class ConvertOptions:
     permissive: bool = False
     scale: float | None = None
     template: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """The picks of one micrograph from one source, and what is known of both."""
-
-    micrograph: Micrograph
-    picks: FilePicks
-    frame: SourceFrame
-    pixel_size_A: float | None
+    ask_image: bool = True
+    by_image: bool = False
+    suffix: str = ""
+    relion_root: Path | None = None
 
 
 def convert(
@@ -105,17 +108,12 @@ def convert(
     Cancelled
     """
     target = writable(options.to)
-    known = list(formats().values())
-    files: list[PickFile] = []
-    for i, path in enumerate(sources):
-        context.progress(i, len(sources), f"reading {path.name}")
-        file = registry.read_any(path.expanduser(), known, format=options.from_format, permissive=options.permissive)
-        files.append(_as_said(file, options))
-    notes = [_issue_text(issue) for file in files for issue in file.issues]
-    parts = _meet(files, options, notes)
+    notes: list[str] = []
+    files = _read(sources, options, notes, context)
+    parts = meet(files, meeting_options(options), notes, context=context)
     written_frame = target.frame
     if all(part.micrograph.height == 0 for part in parts):
-        parts, written_frame = _without_heights(parts, target.frame)
+        parts, written_frame = without_heights(parts, target.frame)
     picks = _joined(parts, options)
     if "decision" not in target.carries:
         picks = _without_rejected(picks, notes)
@@ -129,13 +127,16 @@ def convert(
         options.box_size_px,
         template=options.template or _source_of(target, files),
         images=_pictures(context) if options.micrographs else None,
+        relion_root=options.relion_root or relion_project.find_root(out),
     )
     files_written, left_out = _write(target, out, picks, write_options)
     notes += left_out
     return ExportReport(tuple(files_written), sum(map(len, picks)), len(picks), tuple(notes))
 
 
-def read_picks(sources: Sequence[Path], options: ConvertOptions, notes: list[str]) -> list[MicrographPicks]:
+def read_picks(
+    sources: Sequence[Path], options: ConvertOptions, notes: list[str], *, context: JobContext = _QUIET
+) -> list[MicrographPicks]:
     """Picks of coordinate files with the micrographs they are of, one entry a micrograph, canonical frame.
 
     Parameters
@@ -150,16 +151,39 @@ def read_picks(sources: Sequence[Path], options: ConvertOptions, notes: list[str
     ------
     FormatError, Refused
     """
+    files = _read(sources, options, notes, context)
+    return _joined(meet(files, meeting_options(options), notes, skip_unreadable=True, context=context), options)
+
+
+def _read(sources: Sequence[Path], options: ConvertOptions, notes: list[str], context: JobContext) -> list[PickFile]:
+    """Sources, parts of one united, in the frame that a person says they are in."""
     known = list(formats().values())
-    files = [
-        _as_said(
-            registry.read_any(path.expanduser(), known, format=options.from_format, permissive=options.permissive),
-            options,
+    files: list[PickFile] = []
+    for i, path in enumerate(sources):
+        context.progress(i, len(sources), f"reading {path.name}")
+        files.append(
+            registry.read_any(path.expanduser(), known, format=options.from_format, permissive=options.permissive)
         )
-        for path in sources
-    ]
+    files = [_as_said(file, options) for file in registry.united(files, known)]
     notes += [_issue_text(issue) for file in files for issue in file.issues]
-    return _joined(_meet(files, options, notes, skip_unreadable=True), options)
+    empty = next((file for file in files if not file.picks), None)
+    if empty is not None and len(files) == 1:
+        raise FormatError("holds no picks: its table has columns and no rows", empty.path)
+    return files
+
+
+def meeting_options(options: ConvertOptions) -> MeetingOptions:
+    """What of the options is about micrographs and frames."""
+    return MeetingOptions(
+        options.micrographs,
+        options.pixel_size_A,
+        ask_image=options.ask_image and options.orientation is None,
+        by_image=options.by_image,
+        diameter_A=options.diameter_A,
+        diameter_px=options.diameter_px,
+        suffix=options.suffix,
+        relion_root=options.relion_root,
+    )
 
 
 def _pictures(context: JobContext) -> Callable[[Micrograph], NDArray[np.uint8]]:
@@ -175,7 +199,7 @@ def _as_said(file: PickFile, options: ConvertOptions) -> PickFile:
     """A source in the frame that a person says it is in."""
     frame = file.frame
     if options.orientation is not None:
-        frame = replace(frame, orientation=options.orientation)
+        frame = replace(frame, orientation=options.orientation, flips_tiff=False)
     if options.scale is not None:
         frame = replace(frame, scale=options.scale)
     return replace(file, frame=frame)
@@ -192,93 +216,10 @@ def _issue_text(issue: Issue) -> str:
     return f"left out: {where}{issue.message}"
 
 
-# ---------------------------------------------------------------------- micrographs
-
-
-def _meet(
-    files: Sequence[PickFile], options: ConvertOptions, notes: list[str], *, skip_unreadable: bool = False
-) -> list[_Part]:
-    """Each source's picks with the micrograph they are of."""
-    if options.micrographs is None:
-        return [
-            _Part(_bare(p.micrograph), p, f.frame, options.pixel_size_A or f.pixel_size_A)
-            for f in files
-            for p in f.picks
-        ]
-    paths = images.find_micrographs(options.micrographs)
-    by_name = {path.as_posix(): path for path in paths}
-    parts: list[_Part] = []
-    described: dict[str, Micrograph] = {}
-    unreadable: set[str] = set()
-    for file in files:
-        match = registry.match_micrographs([p.micrograph for p in file.picks], by_name)
-        notes += [f"left out: {name} is no micrograph of {options.micrographs}" for name in match.unmatched]
-        for name, candidates in match.ambiguous.items():
-            notes.append(f"left out: {name} could be {' or '.join(candidates)}")
-        for picks in file.picks:
-            name = match.matches.get(picks.micrograph, "")
-            if name and name not in described and name not in unreadable:
-                try:
-                    described[name] = _described(by_name[name])
-                except FormatError as error:
-                    if not skip_unreadable:
-                        raise
-                    unreadable.add(name)
-                    notes.append(f"skipped: {error}")
-            if name in described:
-                pixel = options.pixel_size_A or described[name].header_pixel_size_A or file.pixel_size_A
-                parts.append(_Part(described[name], picks, file.frame, pixel))
-    if not parts and unreadable:
-        raise FormatError("not one of the micrographs with picks can be read", Path(sorted(unreadable)[0]))
-    if not parts:
-        named = ", ".join(p.micrograph for f in files for p in f.picks[:2])
-        raise FormatError(
-            f"none of its micrographs is named by the sources (they name {named})", Path(options.micrographs)
-        )
-    return parts
-
-
-def _bare(name: str) -> Micrograph:
-    """A micrograph of which only the name is known."""
-    stem = images.micrograph_name(name)
-    stem = registry.micrograph_key(name) if stem == name else stem
-    path = name if "/" in name or stem != name else f"{stem}.mrc"
-    return Micrograph(0, stem, path)
-
-
-def _described(path: Path) -> Micrograph:
-    """A micrograph as its header tells; a doubtful pixel size counts as unknown."""
-    info = images.probe(path)
-    pixel = info.pixel_size_A if not pixel_size_doubt(info.pixel_size_A) else None
-    return Micrograph(0, images.micrograph_name(path), path.as_posix(), info.width, info.height, pixel)
-
-
-def _without_heights(parts: Sequence[_Part], target: SourceFrame) -> tuple[list[_Part], SourceFrame]:
-    """Parts and frame to write them in, where no height is known: y stays as it is, or cannot be had."""
-    orientations = {part.frame.orientation for part in parts}
-    if not orientations & set(_FLIPPED) and target.orientation not in _FLIPPED:
-        return list(parts), target
-    if orientations != {target.orientation}:
-        raise Refused(
-            "y is counted from the other end of the image in the target, which takes the micrographs' height: "
-            "say where they are (--micrographs)"
-        )
-    # H - (H - y) = y: as if both frames were as stored, for any height
-    plain = [
-        replace(
-            part,
-            frame=replace(part.frame, orientation=Orientation.AS_STORED),
-            micrograph=replace(part.micrograph, height=1),
-        )
-        for part in parts
-    ]
-    return plain, replace(target, orientation=Orientation.AS_STORED)
-
-
 # ---------------------------------------------------------------------- picks
 
 
-def _joined(parts: Sequence[_Part], options: ConvertOptions) -> list[MicrographPicks]:
+def _joined(parts: Sequence[Part], options: ConvertOptions) -> list[MicrographPicks]:
     """One entry per micrograph, in the order of their first mention."""
     groups: dict[str, list[MicrographPicks]] = {}
     for part in parts:
@@ -286,30 +227,37 @@ def _joined(parts: Sequence[_Part], options: ConvertOptions) -> list[MicrographP
     return [_concatenated(group) for group in groups.values()]
 
 
-def _placed(part: _Part, options: ConvertOptions) -> MicrographPicks:
+def _placed(part: Part, options: ConvertOptions) -> MicrographPicks:
     picks, n = part.picks, len(part.picks)
-    x, y = picks.positions(part.frame, part.micrograph.height)
+    x, y = picks.positions(part.frame, part.micrograph.height, part.micrograph.path)
     nothing = np.full(n, np.nan)
     diameter = nothing if picks.diameter_px is None else np.asarray(picks.diameter_px, np.float64) * part.frame.scale
+    if not n or np.isnan(diameter).any():
+        diameter = np.where(np.isnan(diameter), _given_diameter_px(part, options), diameter)
+    optics, optics_row = rows_of_groups(part.optics, picks.extra, n)
     return MicrographPicks(
         part.micrograph,
         part.pixel_size_A,
         x,
         y,
-        np.where(np.isnan(diameter), _given_diameter_px(part, options), diameter),
+        diameter,
         nothing if picks.score is None else picks.score,
         np.array(np.broadcast_to(np.asarray(picks.decision, np.int8), (n,))),
         np.zeros(n, np.int32) if picks.class_id is None else picks.class_id,
         dict(picks.extra),
+        part.name_there,
+        optics,
+        optics_row,
     )
 
 
-def _given_diameter_px(part: _Part, options: ConvertOptions) -> float:
+def _given_diameter_px(part: Part, options: ConvertOptions) -> float:
     if options.diameter_A is None:
         return np.nan if options.diameter_px is None else options.diameter_px
     if part.pixel_size_A is None:
         raise Refused(
-            f"a diameter in angstrom needs the pixel size of {part.micrograph.name}: give it (--pixel-size), "
+            f"a diameter in angstrom needs the pixel size of {part.micrograph.name}"
+            f"{f', and {part.doubt}' if part.doubt else ''}: give it (--pixel-size), "
             "or the diameter in px (--diameter 108px)"
         )
     return options.diameter_A / part.pixel_size_A
@@ -328,7 +276,13 @@ def _concatenated(group: Sequence[MicrographPicks]) -> MicrographPicks:
     }
     # a column that only some sources have is empty for the others' picks
     extra = {name: np.concatenate([p.extra.get(name, np.full(len(p), "")) for p in group]) for name in names}
-    return replace(group[0], **columns, extra=extra)
+    optics = tuple(row for p in group for row in p.optics)
+    starts = np.cumsum([0, *(len(p.optics) for p in group)])
+    rows = [
+        np.full(len(p), -1) if p.optics_row is None else np.where(p.optics_row < 0, -1, p.optics_row + start)
+        for p, start in zip(group, starts.tolist(), strict=False)
+    ]
+    return replace(group[0], **columns, extra=extra, optics=optics, optics_row=np.concatenate(rows).astype(np.int64))
 
 
 def _without_rejected(picks: Sequence[MicrographPicks], notes: list[str]) -> list[MicrographPicks]:

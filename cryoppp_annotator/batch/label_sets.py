@@ -16,7 +16,7 @@ from ..formats.image import images
 from ..model.context import JobContext
 from ..model.coordinates import FloatArray, Orientation, SourceFrame
 from ..model.curation import Decision
-from ..model.pickfile import CoordinateFormat, FilePicks
+from ..model.pickfile import CoordinateFormat, FilePicks, PickFile
 from . import check_frame
 
 _QUIET = JobContext()
@@ -109,16 +109,19 @@ def read_label_set(
     """
     known = list(formats().values())
     groups: list[tuple[FilePicks, SourceFrame]] = []
+    files: list[PickFile] = []
     for path in coordinate_files(source, known):
         context.check()
-        file = registry.read_any(path, known)
-        frame = file.frame if orientation is None else replace(file.frame, orientation=orientation)
+        files.append(registry.read_any(path, known))
+    for file in registry.united(files, known):
+        frame = file.frame
+        if orientation is not None:
+            frame = replace(frame, orientation=orientation, flips_tiff=False)
         groups += [(part, frame) for part in file.picks]
-    matches = registry.match_micrographs([part.micrograph for part, _ in groups], by_name)
+    matches = registry.match_picks([part for part, _ in groups], by_name)
     placed: dict[str, list[PlacedPicks]] = {}
-    for part, frame in groups:
-        name = matches.matches.get(part.micrograph)
-        if name is None:
+    for name, (part, frame) in zip(matches.micrographs, groups, strict=True):
+        if not name:
             continue
         try:
             placed.setdefault(name, []).append(_canonical(part, frame, by_name[name]))
@@ -176,7 +179,7 @@ def coordinate_files(source: Path, known: Sequence[CoordinateFormat]) -> list[Pa
 
 
 def _canonical(part: FilePicks, frame: SourceFrame, path: Path) -> PlacedPicks:
-    x, y = part.positions(frame, images.probe(path).height)
+    x, y = part.positions(frame, images.probe(path).height, path)
     score = np.full(len(part), np.nan) if part.score is None else np.asarray(part.score, np.float64)
     rejected = np.broadcast_to(np.asarray(part.decision, np.int8), (len(part),)) == Decision.REJECTED
     sizes = np.zeros(0) if part.diameter_px is None else part.diameter_px[part.diameter_px > 0]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import JsonOption, PixelSizeOption, parse_diameter
+from .options import JsonOption, PixelSizeOption, SuffixOption, parse_diameter
 
 if TYPE_CHECKING:
     from ..batch.check_frame import FrameReport
@@ -31,6 +31,7 @@ def check_frame(
         str | None, typer.Option("--format", metavar="NAME", help="Format of the files; recognised by default.")
     ] = None,
     pixel_size: PixelSizeOption = None,
+    suffix: SuffixOption = "",
     permissive: Annotated[bool, typer.Option("--permissive", help="Pass bad rows over.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -43,7 +44,9 @@ def check_frame(
     from .progress import run_job
 
     diameter_A, diameter_px = parse_diameter(diameter)
-    options = batch_check_frame.FrameOptions(micrographs, format_name, diameter_A, diameter_px, pixel_size, permissive)
+    options = batch_check_frame.FrameOptions(
+        micrographs, format_name, diameter_A, diameter_px, pixel_size, permissive, suffix
+    )
     paths = [path.expanduser() for path in coords]
     report = run_job(lambda context: batch_check_frame.check(paths, options, context=context), title="Looking")
     for name in report.unmatched:

@@ -9,11 +9,13 @@ import typer
 
 from .options import (
     FORMATS_HELP,
-    Frame,
+    ImportFrame,
     JsonOption,
     ListFormatsOption,
     PixelSizeOption,
+    RelionRootOption,
     ScaleOption,
+    SuffixOption,
     TemplateOption,
     parse_diameter,
 )
@@ -37,8 +39,12 @@ def convert(
         typer.Option("--micrographs", metavar="DIR", help="Micrographs, for their height, pixel size and full names."),
     ] = None,
     frame: Annotated[
-        Frame, typer.Option("--frame", help="How the sources' axes lie; auto = as the format declares.")
-    ] = Frame.AUTO,
+        ImportFrame,
+        typer.Option(
+            "--frame",
+            help="How the axes lie; auto = as the format declares, tested on the micrographs; image = as they say.",
+        ),
+    ] = ImportFrame.AUTO,
     scale: ScaleOption = None,
     pixel_size: PixelSizeOption = None,
     box_size: Annotated[
@@ -51,13 +57,15 @@ def convert(
         ),
     ] = None,
     template: TemplateOption = None,
+    suffix: SuffixOption = "",
+    relion_root: RelionRootOption = None,
     permissive: Annotated[bool, typer.Option("--permissive", help="Leave bad rows out, and list them.")] = False,
     as_json: JsonOption = False,
     list_formats: ListFormatsOption = False,
 ) -> None:
     """Convert coordinate files.
 
-    Without a project, and without a look at the images: what tests the frame on them is `import`.
+    Without a project. Where --micrographs are given, the frame is tested on up to three of them, as `import` does.
     """
     from ..batch import convert as batch_convert
     from .progress import run_job, tell_written
@@ -75,6 +83,9 @@ def convert(
         permissive=permissive,
         scale=scale,
         template=template,
+        by_image=frame is ImportFrame.IMAGE,
+        suffix=suffix,
+        relion_root=relion_root,
     )
     report = run_job(lambda context: batch_convert.convert(sources, out, options, context=context), title="Converting")
     tell_written(report, to, out, as_json=as_json)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import FORMATS_HELP, Frame, JsonOption, ScaleOption, TemplateOption, find_project
+from .options import FORMATS_HELP, Frame, JsonOption, RelionRootOption, ScaleOption, TemplateOption, find_project
 
 if TYPE_CHECKING:
     from ..model.context import JobContext
@@ -58,6 +58,7 @@ def export(
         float | None, typer.Option("--box-size", metavar="PX", help="For formats that write a box.")
     ] = None,
     template: TemplateOption = None,
+    relion_root: RelionRootOption = None,
     pick_set: Annotated[
         int | None, typer.Option("--pick-set", metavar="N", help="Which import, for as-imported (see status --json).")
     ] = None,
@@ -88,6 +89,7 @@ def export(
             suffix=suffix,
             box_size_px=box_size,
             template=template,
+            relion_root=relion_root,
             context=context,
         )
 

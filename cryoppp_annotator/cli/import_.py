@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import CuratorOption, ImportFrame, JsonOption, PixelSizeOption, ScaleOption
+from .options import CuratorOption, ImportFrame, JsonOption, PixelSizeOption, ScaleOption, SuffixOption
 
 if TYPE_CHECKING:
     from ..model.context import JobContext
@@ -54,6 +54,7 @@ def import_(
         ),
     ] = ImportFrame.AUTO,
     scale: ScaleOption = None,
+    suffix: SuffixOption = "",
     pixel_size: PixelSizeOption = None,
     decision: Annotated[
         Implied, typer.Option("--decision", help="Given to picks about which the file says nothing.")
@@ -98,6 +99,7 @@ def import_(
                     format=format_name,
                     orientation=frame.orientation,
                     scale=scale,
+                    suffix=suffix,
                     permissive=permissive,
                     context=context,
                 ),
@@ -204,9 +206,12 @@ def _warn(plans: list[ImportPlan]) -> None:
 
 
 def _summary(session: Session, plans: list[ImportPlan]) -> dict[str, Any]:
+    from ..session.files.entering import pixel_size_notes
+
     return {
         "project": str(session.store.folder),
         "micrographs": len(session.micrographs),
+        "unreadable": [m.name for m in session.micrographs if m.problem],
         "particles": session.counts(),
         "with_defocus": sum(bool(m.optics) for m in session.micrographs),
         "with_picture": sum(bool(m.picture) for m in session.micrographs),
@@ -221,6 +226,9 @@ def _summary(session: Session, plans: list[ImportPlan]) -> dict[str, Any]:
                 "scale": plan.frame.scale,
                 "verdict": "undecided" if plan.verdict.orientation is None else plan.verdict.orientation.value,
                 "margin_se": round(plan.verdict.margin_se, 2),
+                "pixel_size_A": plan.file.pixel_size_A,
+                "pixel_size_doubt": plan.file.pixel_size_doubt,
+                "notes": [*plan.assumptions, *pixel_size_notes(session, plan)],
                 "unmatched": list(plan.unmatched),
                 "ambiguous": {name: list(paths) for name, paths in plan.ambiguous.items()},
                 "left_out": [
@@ -235,4 +243,6 @@ def _summary(session: Session, plans: list[ImportPlan]) -> dict[str, Any]:
 
 def _as_text(summary: dict[str, Any]) -> str:
     particles = ", ".join(f"{n:,} {decision}" for decision, n in summary["particles"].items())
-    return f"{summary['project']}: {summary['micrographs']:,} micrographs, particles: {particles}"
+    unreadable = summary["unreadable"]
+    bad = f" ({len(unreadable):,} of them cannot be read: {', '.join(unreadable[:3])} ...)" if unreadable else ""
+    return f"{summary['project']}: {summary['micrographs']:,} micrographs{bad}, particles: {particles}"

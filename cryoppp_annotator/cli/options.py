@@ -79,6 +79,20 @@ ScaleOption = Annotated[
         help="Micrograph px per px of the coordinates: Topaz's -s, the binning of the images they were made on.",
     ),
 ]
+SuffixOption = Annotated[
+    str,
+    typer.Option(
+        "--suffix", metavar="TEXT", help="What stands behind each micrograph's name in the names of the coordinates."
+    ),
+]
+RelionRootOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--relion-root",
+        metavar="DIR",
+        help="RELION's project folder: names in RELION's files are relative to it. Found by walking up, if not said.",
+    ),
+]
 TemplateOption = Annotated[
     Path | None,
     typer.Option(

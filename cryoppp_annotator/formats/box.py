@@ -18,7 +18,7 @@ from ..errors import FormatError
 from ..model.coordinates import Anchor, FloatArray, SourceFrame
 from ..model.pickfile import FilePicks, MicrographPicks, PickFile, RowLayout, WriteOptions
 from .atomic import write_text
-from .relion import refuse_collisions
+from .names import refuse_collisions
 from .table.rows import (
     empty_picks,
     kept,
@@ -32,7 +32,7 @@ from .table.rows import (
 )
 from .table.star import ColumnReader, number_text
 
-BOX_FRAME = SourceFrame(anchor=Anchor.CORNER)
+BOX_FRAME = SourceFrame(anchor=Anchor.CORNER, flips_tiff=True)
 _X, _Y, _WIDTH, _HEIGHT, _FIFTH = _NAMES = ("x", "y", "width", "height", "fifth column")
 _KEPT_X, _KEPT_Y, _KEPT_WIDTH, _KEPT_HEIGHT = (f"box:{name}" for name in ("x", "y", "width", "height"))
 _FLAG = "box:flag"

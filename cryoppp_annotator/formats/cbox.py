@@ -18,8 +18,8 @@ from ..errors import FormatError
 from ..model.coordinates import Anchor, FloatArray, SourceFrame
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, RowLayout, WriteOptions
 from .atomic import write_text
-from .box import BOX_FRAME, are_square, edges, read_edges, square_corner
-from .relion import refuse_collisions
+from .box import are_square, edges, read_edges, square_corner
+from .names import refuse_collisions
 from .table.rows import (
     empty_picks,
     kept,
@@ -44,6 +44,9 @@ _OLD_LABELS = (_X, _Y, _WIDTH, _HEIGHT, _CONFIDENCE, *_EST)
 _PREFIX = "cryolo:"
 _HEAD = "\ndata_global\n\n_cbox_format_version 1.0\n"
 
+#: Boxes by their corner; how crYOLO turns a TIFF is not known, so that the image has the word there.
+CBOX_FRAME = SourceFrame(anchor=Anchor.CORNER)
+
 
 @dataclass(frozen=True)
 class _Cbox:
@@ -54,7 +57,7 @@ class _Cbox:
     extensions: tuple[str, ...] = (".cbox",)
     can_read: bool = True
     can_write: bool = True
-    frame: SourceFrame = BOX_FRAME
+    frame: SourceFrame = CBOX_FRAME
     carries: frozenset[str] = frozenset({"score", "diameter", "box", "extra"})
     many_micrographs: bool = False
 
@@ -112,10 +115,10 @@ def _read_old(text: str, path: Path, permissive: bool) -> PickFile:
     rows = split_rows(numbered_lines(text), path, widths={5, 7}, expected=expected, permissive=permissive)
     columns = rows.named(_OLD_LABELS)
     if not rows.lines:
-        return PickFile("cbox", path, BOX_FRAME, (empty_picks(path),), tuple(rows.issues))
+        return PickFile("cbox", path, CBOX_FRAME, (empty_picks(path),), tuple(rows.issues))
     reader = ColumnReader(columns, rows.lines, path, permissive)
     return PickFile(
-        "cbox", path, BOX_FRAME, (_picks(reader, columns, path, rows.lines),), (*rows.issues, *reader.issues)
+        "cbox", path, CBOX_FRAME, (_picks(reader, columns, path, rows.lines),), (*rows.issues, *reader.issues)
     )
 
 
@@ -135,7 +138,7 @@ def _read_star(star: StarFile, permissive: bool) -> PickFile:
     if vertices is not None and len(vertices):
         said = f"{len(vertices)} vertices of filaments are left out; the boxes along the filaments are read"
         issues.append(Issue(said, star.path, vertices.lines[0]))
-    return PickFile("cbox", star.path, BOX_FRAME, (picks,), tuple(issues))
+    return PickFile("cbox", star.path, CBOX_FRAME, (picks,), tuple(issues))
 
 
 def _refuse_tomogram(reader: ColumnReader, columns: Mapping[str, Sequence[str]], path: Path) -> None:
@@ -177,7 +180,7 @@ def _picks(reader: ColumnReader, columns: Mapping[str, Sequence[str]], path: Pat
 
 
 def _text(pick: MicrographPicks, options: WriteOptions) -> str:
-    frame = BOX_FRAME if options.frame is None else options.frame
+    frame = CBOX_FRAME if options.frame is None else options.frame
     width = edges(pick, options, frame, "width")
     height = edges(pick, options, frame, "height")
     x, y = source_positions(pick, frame, width)

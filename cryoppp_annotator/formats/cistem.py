@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FormatError
-from ..model.coordinates import RELION_FRAME, Orientation, SourceFrame
+from ..model.coordinates import STORED_FRAME, Orientation, SourceFrame
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, WriteOptions
 from .atomic import write_text
-from .relion import refuse_collisions
+from .names import refuse_collisions
 from .table.rows import (
     empty_picks,
     kept,
@@ -121,7 +121,7 @@ class _Cistem:
     extensions: tuple[str, ...] = (".db",)
     can_read: bool = True
     can_write: bool = False
-    frame: SourceFrame = RELION_FRAME
+    frame: SourceFrame = STORED_FRAME
     carries: frozenset[str] = frozenset({"score", "extra"})
     many_micrographs: bool = True
 
@@ -215,7 +215,7 @@ def _pick_file(
             issues.append(Issue(f"position {number}: {problem}", path))
     picks = tuple(_picks(*images[key], group, path) for key, group in groups.items())
     sizes = {images[key][1] for key in groups}
-    return PickFile("cistem", path, RELION_FRAME, picks, tuple(issues), sizes.pop() if len(sizes) == 1 else None)
+    return PickFile("cistem", path, STORED_FRAME, picks, tuple(issues), sizes.pop() if len(sizes) == 1 else None)
 
 
 def _problem(row: dict[str, Any], images: dict[int, tuple[str, float]]) -> str:

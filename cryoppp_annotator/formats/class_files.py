@@ -26,7 +26,7 @@ from ..model.pickfile import FilePicks, PickFile
 from .cryosparc import CRYOSPARC
 from .image.images import MRC_EXTENSIONS
 from .image.stacks import read_stack, split_image_name
-from .relion import read_picks
+from .relion_picks import read_picks
 from .table.dataset import Dataset, read_dataset
 from .table.star import ColumnReader, StarFile, StarTable
 from .table.star_file import read_star

@@ -18,11 +18,11 @@ import numpy as np
 
 from .. import __version__
 from ..errors import FormatError
-from ..model.coordinates import RELION_FRAME, SourceFrame
+from ..model.coordinates import STORED_FRAME, SourceFrame
 from ..model.pickfile import FilePicks, MicrographPicks, PickFile, WriteOptions
 from .atomic import write_text
 from .image.pictures import Y_AXIS, box_sizes, class_name, require_picture_frame, write_pictures
-from .relion import refuse_collisions
+from .names import refuse_collisions
 from .table.entries import EntryReader, as_number, as_numbers, kept_text, load_json, short
 from .table.star import require_finite
 
@@ -43,7 +43,7 @@ class _Coco:
     extensions: tuple[str, ...] = (".json",)
     can_read: bool = True
     can_write: bool = True
-    frame: SourceFrame = RELION_FRAME
+    frame: SourceFrame = STORED_FRAME
     carries: frozenset[str] = frozenset({"score", "diameter", "class", "extra"})
     many_micrographs: bool = True
 

@@ -21,7 +21,8 @@ from ..model.coordinates import CRYOPPP_FRAME, SourceFrame
 from ..model.curation import Decision
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, RowLayout, WriteOptions
 from .atomic import write_text
-from .relion import read_picks, refuse_collisions
+from .names import refuse_collisions
+from .relion_picks import read_picks
 from .table.rows import ONE_MICROGRAPH_BYTES, read_bounded
 from .table.star import ColumnReader, decode_head, number_text, require_finite
 from .table.star_file import read_star

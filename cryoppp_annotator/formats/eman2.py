@@ -20,7 +20,7 @@ from ..errors import FormatError
 from ..model.coordinates import RELION_FRAME, SourceFrame
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, WriteOptions
 from .atomic import write_text
-from .relion import refuse_collisions
+from .names import refuse_collisions
 from .table.rows import kept, read_bounded, source_positions, texts
 from .table.star import decode_head
 

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FormatError
-from ..model.coordinates import RELION_FRAME, SourceFrame
+from ..model.coordinates import STORED_FRAME, SourceFrame
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, RowLayout, WriteOptions
 from .atomic import write_text
-from .relion import refuse_collisions
+from .names import refuse_collisions
 from .table.rows import empty_picks, kept, numbered_lines, numeric_widths, read_bounded, source_positions, split_rows
 from .table.star import ColumnReader, decode_head, number_text
 
@@ -43,7 +43,7 @@ class _Epicker:
     extensions: tuple[str, ...] = (".thi", ".coord")
     can_read: bool = True
     can_write: bool = True
-    frame: SourceFrame = RELION_FRAME
+    frame: SourceFrame = STORED_FRAME
     carries: frozenset[str] = frozenset({"score", "extra"})
     many_micrographs: bool = False
 
@@ -138,7 +138,7 @@ def _picks(reader: ColumnReader, columns: Mapping[str, list[str]], path: Path, l
 
 
 def _text(pick: MicrographPicks, options: WriteOptions) -> str:
-    frame = RELION_FRAME if options.frame is None else options.frame
+    frame = STORED_FRAME if options.frame is None else options.frame
     columns = [number_text(column) for column in source_positions(pick, frame)]
     groups = kept(pick.extra, _GROUP, len(pick))
     heading = "[Particle Coordinates: X Y Value]"

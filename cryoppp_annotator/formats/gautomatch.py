@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import FormatError
-from ..model.coordinates import RELION_FRAME, SourceFrame
+from ..model.coordinates import STORED_FRAME, SourceFrame
 from ..model.curation import Decision
 from ..model.pickfile import FilePicks, MicrographPicks, PickFile, WriteOptions
-from .relion import read_picks
+from .relion_picks import read_picks
 from .table.star import decode_head
 from .table.star_file import read_star
 
@@ -31,7 +31,7 @@ class _Gautomatch:
     extensions: tuple[str, ...] = (".star",)
     can_read: bool = True
     can_write: bool = False
-    frame: SourceFrame = RELION_FRAME
+    frame: SourceFrame = STORED_FRAME
     carries: frozenset[str] = frozenset({"score", "class", "decision", "extra"})
     many_micrographs: bool = False
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FormatError
-from ..model.coordinates import RELION_FRAME, SourceFrame
+from ..model.coordinates import STORED_FRAME, SourceFrame
 from ..model.pickfile import FilePicks, MicrographPicks, PickFile, WriteOptions
 from .table.entries import EntryReader, as_number, kept_text, load_json, short
 
@@ -32,7 +32,7 @@ class _Magellon:
     extensions: tuple[str, ...] = (".json",)
     can_read: bool = True
     can_write: bool = False
-    frame: SourceFrame = RELION_FRAME
+    frame: SourceFrame = STORED_FRAME
     carries: frozenset[str] = frozenset({"score", "extra"})
     many_micrographs: bool = False
 

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import FormatError
-from ..model.pickfile import CoordinateFormat, PickFile
+from ..model.pickfile import CoordinateFormat, FilePicks, PickFile
+from .check.foreign import what_it_is
 
 _HEAD_BYTES = 4096
 _UID = re.compile(r"^\d{21}_(?=.)")
+#: RELION's number of a frame or image, in front of the file's name.
+_NUMBERED = re.compile(r"^\d+@")
+_IMAGE_EXTENSION = re.compile(r"(?i)\.(?:mrcs?|map|rec|st|tiff?|eer|dm[34]|jpe?g|png)(?:\.(?:bz2|gz))?$")
+#: What may stand between a micrograph's name and the suffix of a coordinate file, and what a suffix must hold: a
+#: number alone is another micrograph's.
+_BOUNDARY = re.compile(r"[^0-9A-Za-z](?=.*[A-Za-z])")
 _EXTENSION = re.compile(
     r"(?i)(?:\.(?:mrcs?|map|rec|tiff?|eer|dm[34]|jpe?g|png|star|csv|cbox|box|json|txt|tsv|coords?|pos|xmd|cs|plt|dat|thi|mod|spi|spd|doc|bz2|gz))+$"
 )
@@ -71,6 +79,9 @@ def read_any(
         return _named(format, formats).read(path, permissive=permissive)
     candidates = sniff(path, formats)
     if not candidates:
+        kind = what_it_is(path)
+        if kind:
+            raise FormatError(kind, path)
         known = ", ".join(fmt.name for fmt in formats if fmt.can_read)
         raise FormatError(f"is of no known coordinate format (known: {known})", path)
     best = candidates[0][0]
@@ -78,6 +89,24 @@ def read_any(
     if len(equal) > 1:
         raise FormatError(f"could be {' or '.join(equal)}: say which format it is", path)
     return candidates[0][1].read(path, permissive=permissive)
+
+
+def united(files: Sequence[PickFile], formats: Iterable[CoordinateFormat]) -> list[PickFile]:
+    """Files that are parts of one source as one file, where their format knows of such (cryoSPARC's pairs).
+
+    Parameters
+    ----------
+    files : sequence of PickFile
+        Read one by one.
+    formats : iterable of CoordinateFormat
+        A format may have ``unite(files)``, which takes its own files and returns them united.
+    """
+    unite = {fmt.name: fmt.unite for fmt in formats if hasattr(fmt, "unite")}
+    out: list[PickFile] = []
+    for name in dict.fromkeys(file.format for file in files):
+        own = [file for file in files if file.format == name]
+        out += unite[name](own) if name in unite and len(own) > 1 else own
+    return out
 
 
 def _named(name: str, formats: Sequence[CoordinateFormat]) -> CoordinateFormat:
@@ -133,13 +162,14 @@ def micrograph_key(name: str) -> str:
     return _parse(name).keys[-1]
 
 
-def match_micrographs(names: Iterable[str], micrographs: Iterable[str]) -> MicrographMatch:
+def match_micrographs(names: Iterable[str], micrographs: Iterable[str], *, suffix: str = "") -> MicrographMatch:
     """Find the micrograph each name in a coordinate file means.
 
     Tried in turn, and the first step that finds any candidate decides: the name itself; the file name; without
     extension; without a picking program's suffix; without cryoSPARC's 21-digit uid; without what processing added
-    (``_DW``, ``_denoised``); and, as CryoPPP's scripts cut names there, up to the first dot. Folders tell equal file
-    names apart.
+    (``_DW``, ``_denoised``); as CryoPPP's scripts cut names there, up to the first dot; all that again in whatever
+    case; and last, of a name that is no image's, the micrograph whose name it begins with. Folders tell equal file
+    names apart. Unicode's ways to write one letter are one.
 
     Parameters
     ----------
@@ -147,33 +177,87 @@ def match_micrographs(names: Iterable[str], micrographs: Iterable[str]) -> Micro
         Paths or stems, as coordinate files write them.
     micrographs : iterable of str
         Names, stems or paths of the micrographs there are.
+    suffix : str
+        What a person says stands behind each micrograph's name.
 
     Returns
     -------
     MicrographMatch
     """
     known = list(dict.fromkeys(micrographs))
-    index = _index(known)
-    found: dict[str, str] = {}
+    index = _Index(known)
+    certain: dict[str, str] = {}
     unmatched: list[str] = []
     ambiguous: dict[str, tuple[str, ...]] = {}
     for name in dict.fromkeys(names):
-        candidates = [name] if name in index[0] else _candidates(_parse(name), index)
+        candidates = index.candidates(name, suffix)
         if len(candidates) == 1:
-            found[name] = candidates[0]
+            certain[name] = candidates[0]
         elif candidates:
             ambiguous[name] = tuple(candidates)
         else:
             unmatched.append(name)
-    rivals = _rivals(found)
-    ambiguous.update({name: (found[name],) for name in rivals})
-    certain = {name: micrograph for name, micrograph in found.items() if name not in rivals}
+    rivals = _rivals(certain)
+    ambiguous.update({name: (certain[name],) for name in rivals})
+    certain = {name: micrograph for name, micrograph in certain.items() if name not in rivals}
     return MicrographMatch(certain, tuple(unmatched), ambiguous)
 
 
-def _parse(name: str) -> _Parsed:
-    *folder, file = [part for part in re.split(r"[/\\]+", name.lstrip(">")) if part not in ("", ".")] or [name]
+@dataclass(frozen=True)
+class PicksMatch:
+    """The micrograph of each ``FilePicks`` of a source.
+
+    Attributes
+    ----------
+    micrographs : tuple of str
+        One for each; empty where it is not certain.
+    unmatched : tuple of str
+        Names of no micrograph here.
+    ambiguous : mapping of name to tuple of micrographs
+    """
+
+    micrographs: tuple[str, ...]
+    unmatched: tuple[str, ...]
+    ambiguous: Mapping[str, tuple[str, ...]]
+
+
+def match_picks(picks: Sequence[FilePicks], micrographs: Iterable[str], *, suffix: str = "") -> PicksMatch:
+    """Find the micrograph of each part of a source; the folder of a coordinate file decides among equal names.
+
+    Parameters
+    ----------
+    picks : sequence of FilePicks
+    micrographs : iterable of str
+        Paths of the micrographs there are.
+    suffix : str
+        As for :func:`match_micrographs`.
+    """
+    match = match_micrographs([part.micrograph for part in picks], micrographs, suffix=suffix)
+    places: list[str] = []
+    ambiguous: dict[str, tuple[str, ...]] = {}
+    for part in picks:
+        candidates = match.ambiguous.get(part.micrograph, ())
+        if len(candidates) > 1 and _is_file_of_its_own(part) and part.source is not None:
+            near = _same_folder(_parse((part.source.absolute().parent / "x").as_posix()), list(candidates))
+            candidates = tuple(near)
+            places.append(near[0] if len(near) == 1 else "")
+        else:
+            places.append(match.matches.get(part.micrograph, ""))
+        if not places[-1] and candidates:
+            ambiguous[part.micrograph] = candidates
+    return PicksMatch(tuple(places), match.unmatched, ambiguous)
+
+
+def _is_file_of_its_own(part: FilePicks) -> bool:
+    """Whether the micrograph is named by the coordinate file's own name only."""
+    return part.source is not None and "/" not in part.micrograph and part.source.name.startswith(part.micrograph)
+
+
+def _parse(name: str, suffix: str = "") -> _Parsed:
+    plain_name = unicodedata.normalize("NFC", _NUMBERED.sub("", name.lstrip(">")))
+    *folder, file = [part for part in re.split(r"[/\\]+", plain_name) if part not in ("", ".")] or [plain_name]
     stem = _EXTENSION.sub("", file) or file
+    stem = (stem.removesuffix(suffix) or stem) if suffix else stem
     bare = _SUFFIX.sub("", stem) or stem
     uid = _UID.match(bare)
     plain = bare[uid.end() :] if uid else bare
@@ -185,45 +269,63 @@ def _loose(plain: str) -> tuple[str, str]:
     return _PROCESSED.sub("", plain) or plain, plain.split(".")[0]
 
 
-def _index(known: list[str]) -> list[dict[str, list[str]]]:
-    """For each step, key -> micrographs; step 0 is the name as given, the last the key up to the first dot."""
-    index: list[dict[str, list[str]]] = [{} for _ in range(7)]
-    for name in known:
-        keys = _parse(name).keys
-        for step, key in enumerate((name, *keys, *_loose(keys[-1]))):
-            index[step].setdefault(key, []).append(name)
-    return index
+class _Index:
+    """The micrographs there are, by the keys of each step; step 0 is the name as given."""
+
+    def __init__(self, known: Sequence[str]) -> None:
+        self._steps: list[dict[str, list[str]]] = [{} for _ in range(7)]
+        self._any_case: list[dict[str, list[str]]] = [{} for _ in range(7)]
+        for name in known:
+            keys = _parse(name).keys
+            for step, key in enumerate((name, *keys, *_loose(keys[-1]))):
+                self._steps[step].setdefault(key, []).append(name)
+                self._any_case[step].setdefault(key.casefold(), []).append(name)
+
+    def candidates(self, name: str, suffix: str) -> list[str]:
+        """Micrographs that a name may mean."""
+        if name in self._steps[0]:
+            return [name]
+        parsed = _parse(name, suffix)
+        plain = parsed.keys[-1]
+        keys = (*parsed.keys, _loose(plain)[0], plain)
+        for steps, fold in ((self._steps, str), (self._any_case, str.casefold)):
+            for step, key in enumerate(keys, 1):
+                matches = steps[step].get(fold(key), [])
+                if matches:
+                    return _same_folder(parsed, matches) if len(matches) > 1 else matches
+        return [] if _IMAGE_EXTENSION.search(name) else self._begun_with(parsed)
+
+    def _begun_with(self, parsed: _Parsed) -> list[str]:
+        """Micrographs whose name a stem begins with, where what follows looks like a suffix."""
+        stem = parsed.keys[-1]
+        matches: list[str] = []
+        for end in _BOUNDARY.finditer(stem):
+            matches += self._steps[4].get(stem[: end.start()], [])
+        return _same_folder(parsed, matches) if len(set(matches)) > 1 else matches
 
 
-def _candidates(parsed: _Parsed, index: list[dict[str, list[str]]]) -> list[str]:
-    plain = parsed.keys[-1]
-    for step, key in enumerate((*parsed.keys, _loose(plain)[0], plain), 1):
-        found = index[step].get(key, [])
-        if found:
-            return _same_folder(parsed, found) if len(found) > 1 else found
-    return []
-
-
-def _same_folder(parsed: _Parsed, found: list[str]) -> list[str]:
-    """Of micrographs that share a file name, those whose path agrees longest with the name's, from the end."""
-    depths = [_agreement(parsed.folder, _parse(name).folder) for name in found]
+def _same_folder(parsed: _Parsed, matches: list[str]) -> list[str]:
+    """Of micrographs that share a file name, those whose path agrees best with the name's."""
+    depths = [_agreement(parsed.folder, _parse(name).folder) for name in matches]
     best = max(depths)
-    return [name for name, depth in zip(found, depths, strict=True) if depth == best] if best else found
+    near = [name for name, depth in zip(matches, depths, strict=True) if depth == best]
+    return near if best > (0, 0) else matches
 
 
-def _agreement(a: tuple[str, ...], b: tuple[str, ...]) -> int:
+def _agreement(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[int, int]:
+    """How many folders agree, counted from the end, and then anywhere."""
     depth = 0
     for left, right in zip(reversed(a), reversed(b), strict=False):
         if left != right:
             break
         depth += 1
-    return depth
+    return depth, len(set(a) & set(b))
 
 
-def _rivals(found: Mapping[str, str]) -> set[str]:
+def _rivals(matches: Mapping[str, str]) -> set[str]:
     """Names that lead to one micrograph though they come from different exposures, folders or cut-off names."""
     by_micrograph: dict[str, list[str]] = {}
-    for name, micrograph in found.items():
+    for name, micrograph in matches.items():
         by_micrograph.setdefault(micrograph, []).append(name)
     rivals: set[str] = set()
     for micrograph, group in by_micrograph.items():

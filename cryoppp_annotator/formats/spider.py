@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import FormatError
-from ..model.coordinates import RELION_FRAME, SourceFrame
+from ..model.coordinates import STORED_FRAME, SourceFrame
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, WriteOptions
 from .table.rows import empty_picks, read_bounded, texts
 from .table.star import ColumnReader, decode_head
@@ -30,7 +30,7 @@ class _Spider:
     extensions: tuple[str, ...] = (".spi", ".dat", ".spd", ".doc")
     can_read: bool = True
     can_write: bool = False
-    frame: SourceFrame = RELION_FRAME
+    frame: SourceFrame = STORED_FRAME
     carries: frozenset[str] = frozenset({"extra"})
     many_micrographs: bool = False
 

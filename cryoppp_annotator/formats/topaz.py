@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FormatError
-from ..model.coordinates import RELION_FRAME, SourceFrame
+from ..model.coordinates import STORED_FRAME, SourceFrame
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, RowLayout, WriteOptions
 from .atomic import write_text
-from .relion import refuse_collisions
+from .names import refuse_collisions
 from .table.rows import kept, read_bounded, source_positions
 from .table.star import ColumnReader, decode_head, number_text
 
@@ -36,7 +36,7 @@ class _Topaz:
     extensions: tuple[str, ...] = (".txt", ".tsv", ".tab")
     can_read: bool = True
     can_write: bool = True
-    frame: SourceFrame = RELION_FRAME
+    frame: SourceFrame = STORED_FRAME
     carries: frozenset[str] = frozenset({"score", "extra"})
     many_micrographs: bool = True
 
@@ -142,7 +142,7 @@ def _groups(names: list[str], good: NDArray[np.bool_]) -> dict[str, NDArray[np.i
 
 
 def _text(picks: Sequence[MicrographPicks], options: WriteOptions) -> str:
-    frame = RELION_FRAME if options.frame is None else options.frame
+    frame = STORED_FRAME if options.frame is None else options.frame
     scored = any(np.isfinite(pick.score).any() for pick in picks)
     more = list(dict.fromkeys(name for pick in picks for name in pick.extra if name.startswith(_PREFIX)))
     header = [_NAME, _X, _Y, *([_SCORE] if scored else []), *(name.removeprefix(_PREFIX) for name in more)]

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import FormatError
-from ..model.coordinates import RELION_FRAME, SourceFrame
+from ..model.coordinates import STORED_FRAME, SourceFrame
 from ..model.pickfile import FilePicks, MicrographPicks, PickFile, WriteOptions
 from .table.entries import EntryReader, as_number
 from .table.rows import read_bounded, texts
@@ -49,7 +49,7 @@ class _Via:
     extensions: tuple[str, ...] = (".csv",)
     can_read: bool = True
     can_write: bool = False
-    frame: SourceFrame = RELION_FRAME
+    frame: SourceFrame = STORED_FRAME
     carries: frozenset[str] = frozenset({"diameter", "extra"})
     many_micrographs: bool = True
 

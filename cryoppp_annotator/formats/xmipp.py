@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FormatError
-from ..model.coordinates import RELION_FRAME, SourceFrame
+from ..model.coordinates import STORED_FRAME, SourceFrame
 from ..model.curation import Decision
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, RowLayout, WriteOptions
 from .atomic import write_text
-from .relion import refuse_collisions
+from .names import refuse_collisions
 from .table.rows import empty_picks, kept, read_bounded, source_positions, texts
 from .table.star import ColumnReader, StarFile, StarTable, decode_head, number_text, parse_star
 
@@ -44,7 +44,7 @@ class _Xmipp:
     extensions: tuple[str, ...] = (".pos",)
     can_read: bool = True
     can_write: bool = True
-    frame: SourceFrame = RELION_FRAME
+    frame: SourceFrame = STORED_FRAME
     carries: frozenset[str] = frozenset({"score", "box", "decision", "extra"})
     many_micrographs: bool = False
 
@@ -203,7 +203,7 @@ def _text(pick: MicrographPicks, options: WriteOptions) -> str:
 
 def _columns(pick: MicrographPicks, options: WriteOptions) -> dict[str, list[str]]:
     n = len(pick)
-    x, y = source_positions(pick, RELION_FRAME if options.frame is None else options.frame)
+    x, y = source_positions(pick, STORED_FRAME if options.frame is None else options.frame)
     columns = {
         _ID: _item_ids(kept(pick.extra, _PREFIX + _ID, n)),
         _ENABLED: np.where(pick.decision == Decision.REJECTED, "-1", "1").tolist(),

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import FormatError
-from ..model.coordinates import RELION_FRAME, SourceFrame
+from ..model.coordinates import STORED_FRAME, SourceFrame
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, WriteOptions
 from .atomic import write_text
 from .image.pictures import box_sizes, class_name, find_picture, picture_size, require_picture_frame, write_pictures
-from .relion import refuse_collisions
+from .names import refuse_collisions
 from .table.rows import empty_picks, numbered_lines, numeric_widths, read_bounded, split_rows
 from .table.star import ColumnReader, decode_head, number_text, require_finite
 
@@ -37,7 +37,7 @@ class _Yolo:
     extensions: tuple[str, ...] = (".txt",)
     can_read: bool = True
     can_write: bool = True
-    frame: SourceFrame = RELION_FRAME
+    frame: SourceFrame = STORED_FRAME
     carries: frozenset[str] = frozenset({"score", "diameter", "class"})
     many_micrographs: bool = False
 

@@ -7,8 +7,9 @@ full-resolution micrograph the record names; float64. Out-of-range values are le
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import PurePath
 from typing import TypeAlias
 
 import numpy as np
@@ -48,12 +49,34 @@ class SourceFrame:
         Micrograph pixels per source pixel (a file made on a 4x binned copy has scale 4).
     first_index : int
         0, or 1 for sources that count pixels from one.
+    flips_tiff : bool
+        The source's program reads TIFF from the last row up (RELION, IMOD, EMAN2, SerialEM, MotionCor2), so that on
+        a TIFF micrograph its y runs against the stored rows; see :meth:`on`.
     """
 
     orientation: Orientation = Orientation.AS_STORED
     anchor: Anchor = Anchor.CENTRE
     scale: float = 1.0
     first_index: int = 0
+    flips_tiff: bool = False
+
+    def on(self, image: str | PurePath) -> SourceFrame:
+        """The frame on one image: y turned where the program reads that kind of file upside down.
+
+        Parameters
+        ----------
+        image : str or path
+            Name of the micrograph; its extension says what it is, as it does to those programs.
+
+        Returns
+        -------
+        SourceFrame
+            ``flips_tiff`` is settled in it.
+        """
+        if not self.flips_tiff:
+            return self
+        orientation = _TURNED[self.orientation] if is_tiff(image) else self.orientation
+        return replace(self, orientation=orientation, flips_tiff=False)
 
     def to_canonical(
         self, x: ArrayLike, y: ArrayLike, *, height: float, box_size: ArrayLike = 0.0
@@ -102,10 +125,25 @@ class SourceFrame:
         return cx + self.first_index, cy + self.first_index
 
 
+#: Each orientation with y counted from the other end of the image's rows.
+_TURNED = {
+    Orientation.AS_STORED: Orientation.FLIP_Y,
+    Orientation.FLIP_Y: Orientation.AS_STORED,
+    Orientation.SWAP_XY: Orientation.SWAP_FLIP_Y,
+    Orientation.SWAP_FLIP_Y: Orientation.SWAP_XY,
+}
+
 #: CryoPPP's CSV and ``*_particles_selected.star``: y counted from the last row (FORMATS.md 1.3).
 CRYOPPP_FRAME = SourceFrame(Orientation.FLIP_Y)
-#: RELION STAR: the canonical frame itself (FORMATS.md 2).
-RELION_FRAME = SourceFrame()
+#: Programs whose numbers are the canonical frame itself, whatever the kind of image.
+STORED_FRAME = SourceFrame()
+#: RELION STAR: the canonical frame itself (FORMATS.md 2), but RELION reads TIFF from the last row up (rwTIFF.h).
+RELION_FRAME = SourceFrame(flips_tiff=True)
+
+
+def is_tiff(image: str | PurePath) -> bool:
+    """Whether a file is TIFF by its name."""
+    return str(image).lower().endswith((".tif", ".tiff"))
 
 
 def flip_y(y: ArrayLike, height: float) -> FloatArray:

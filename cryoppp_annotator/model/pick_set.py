@@ -80,6 +80,7 @@ class PickSet:
             anchor=Anchor(str(self.frame["anchor"])),
             scale=float(self.frame["scale"]),
             first_index=int(self.frame["first_index"]),
+            flips_tiff=bool(self.frame.get("flips_tiff", False)),
         )
 
     @property

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
 from typing import Any, Protocol
 
 import numpy as np
@@ -79,6 +79,8 @@ class FilePicks:
     lines : (n,) int64 or None
         1-based line of each row in ``source``, where rows can be edited in place.
     layout : RowLayout or None
+    pixel_size_A : float or None
+        Of this micrograph, where the file says it of each; else see :class:`PickFile`.
     """
 
     micrograph: str
@@ -93,6 +95,7 @@ class FilePicks:
     source: Path | None = None
     lines: NDArray[np.int64] | None = None
     layout: RowLayout | None = None
+    pixel_size_A: float | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -102,7 +105,7 @@ class FilePicks:
         """(n,) box edges, source px; 0 where the format has none."""
         return 0.0 if self.box_size_px is None else self.box_size_px
 
-    def positions(self, frame: SourceFrame, height: float) -> tuple[FloatArray, FloatArray]:
+    def positions(self, frame: SourceFrame, height: float, image: str | PurePath = "") -> tuple[FloatArray, FloatArray]:
         """x and y (n,) float64 of the particles' centres, canonical px.
 
         Parameters
@@ -111,6 +114,8 @@ class FilePicks:
             Of the file.
         height : float
             Of the micrograph, px.
+        image : str or path
+            Name of the micrograph, whose kind of file may turn the frame (:meth:`SourceFrame.on`).
 
         Raises
         ------
@@ -119,7 +124,7 @@ class FilePicks:
         """
         if len(self) and frame.anchor is Anchor.CORNER and self.box_size_px is None:
             raise FormatError("gives box corners without a box size", self.source)
-        return frame.to_canonical(self.x, self.y, height=height, box_size=self.box)
+        return frame.on(image).to_canonical(self.x, self.y, height=height, box_size=self.box)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +143,14 @@ class PickFile:
         Empty unless read permissively.
     pixel_size_A : float or None
         Micrograph pixel size, where the file states one.
+    pixel_size_doubt : str
+        Why that number may not be the micrograph's pixel size; a doubtful one counts as unknown.
+    notes : tuple of str
+        What was assumed in reading, each a clause that a person should read.
+    optics : mapping of group to mapping of label to text
+        RELION's optics groups as the file has them, by their number there (``rlnOpticsGroup`` of the rows).
+    companions : tuple of Path
+        Other files that are part of the same source (cryoSPARC's passthrough).
     """
 
     format: str
@@ -146,6 +159,16 @@ class PickFile:
     picks: tuple[FilePicks, ...]
     issues: tuple[Issue, ...] = ()
     pixel_size_A: float | None = None
+    pixel_size_doubt: str = ""
+    notes: tuple[str, ...] = ()
+    optics: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    companions: tuple[Path, ...] = ()
+
+    def known_pixel_size_A(self, picks: FilePicks | None = None) -> float | None:
+        """Micrograph pixel size that can be relied on, of one micrograph where the file says it of each; or None."""
+        if picks is not None and picks.pixel_size_A is not None:
+            return picks.pixel_size_A
+        return None if self.pixel_size_doubt else self.pixel_size_A
 
     @property
     def n_picks(self) -> int:
@@ -170,6 +193,14 @@ class MicrographPicks:
     class_id : (n,) int32; 0 = none
     extra : mapping of column name to (n,) array of str
         What the import kept of unknown columns.
+    name_there : str
+        What other programs' files call the micrograph (RELION's ``rlnMicrographName``); empty = its path.
+    optics : tuple of mapping of label to text
+        Optics groups that the picks came in with.
+    optics_row : (n,) int64 or None
+        Which of ``optics`` each pick has; -1 = none.
+    curation : mapping of name to (n,) array of str
+        What the project knows of each pick beside: ``id, reason, pick_set, source, curator, decided, region``.
     """
 
     micrograph: Micrograph
@@ -181,22 +212,32 @@ class MicrographPicks:
     decision: NDArray[np.int8]
     class_id: NDArray[np.int32]
     extra: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
+    name_there: str = ""
+    optics: tuple[Mapping[str, str], ...] = ()
+    optics_row: NDArray[np.int64] | None = None
+    curation: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.x)
 
+    @property
+    def written_name(self) -> str:
+        """What other programs are to call the micrograph."""
+        return self.name_there or self.micrograph.path
+
     def take(self, index: Any) -> MicrographPicks:
         """Rows by mask or index."""
-        return MicrographPicks(
-            self.micrograph,
-            self.pixel_size_A,
-            self.x[index],
-            self.y[index],
-            self.diameter_px[index],
-            self.score[index],
-            self.decision[index],
-            self.class_id[index],
-            {name: column[index] for name, column in self.extra.items()},
+        return replace(
+            self,
+            x=self.x[index],
+            y=self.y[index],
+            diameter_px=self.diameter_px[index],
+            score=self.score[index],
+            decision=self.decision[index],
+            class_id=self.class_id[index],
+            extra={name: column[index] for name, column in self.extra.items()},
+            optics_row=None if self.optics_row is None else self.optics_row[index],
+            curation={name: column[index] for name, column in self.curation.items()},
         )
 
 
@@ -217,6 +258,8 @@ class WriteOptions:
     images : callable (Micrograph) -> (height, width) uint8 array, or None
         For formats whose labels go with 8-bit pictures (COCO, YOLO): gives the picture of a micrograph, row 0 first.
         Without it such labels are written only beside pictures of the right size that are there already.
+    relion_root : Path or None
+        RELION's project folder, where it is known: paths in its lists are relative to it.
     """
 
     frame: SourceFrame | None = None
@@ -224,10 +267,11 @@ class WriteOptions:
     box_size_px: float | None = None
     template: Path | None = None
     images: Callable[[Micrograph], NDArray[np.uint8]] | None = None
+    relion_root: Path | None = None
 
 
 #: What a format may carry beside positions; the words of :attr:`CoordinateFormat.carries`.
-CARRIED = frozenset({"score", "diameter", "box", "class", "decision", "extra", "template"})
+CARRIED = frozenset({"score", "diameter", "box", "class", "decision", "extra", "template", "curation"})
 
 
 class CoordinateFormat(Protocol):

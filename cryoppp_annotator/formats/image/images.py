@@ -8,12 +8,10 @@ A header is compared with the file's size before anything is allocated, and ever
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import logging
 import math
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,13 +28,16 @@ from PIL.TiffImagePlugin import TiffImageFile
 from ...errors import FormatError
 from . import mrc
 from .bombs import refuse_bombs
+from .finding import (
+    COMPRESSED_EXTENSIONS,
+    IMAGE_EXTENSIONS,
+    MRC_EXTENSIONS,
+    find_micrographs,
+    micrograph_name,
+)
 from .mrc import AnyArray, Check, guard, native, open_regular
 
 Kind: TypeAlias = Literal["mrc", "tiff", "png", "jpeg"]
-
-MRC_EXTENSIONS = (".mrc", ".mrcs", ".map", ".st")
-IMAGE_EXTENSIONS = (*MRC_EXTENSIONS, ".tif", ".tiff", ".png", ".jpg", ".jpeg")
-COMPRESSED_EXTENSIONS = (".gz", ".bz2")
 
 _MAX_DISPLAY_PIXELS = 2**28
 _FINGERPRINT_BYTES = 64 * 1024
@@ -49,6 +50,18 @@ _EER = (
     "is an EER movie of raw electron events; motion-correct it first (RELION, MotionCor, cryoSPARC) "
     "and open the micrograph that comes out"
 )
+
+__all__ = [
+    "COMPRESSED_EXTENSIONS",
+    "IMAGE_EXTENSIONS",
+    "MRC_EXTENSIONS",
+    "ImageInfo",
+    "find_micrographs",
+    "fingerprint",
+    "micrograph_name",
+    "probe",
+    "read",
+]
 
 # tifffile logs what it then raises; without a handler Python would print that on stderr.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -172,41 +185,6 @@ def read(path: Path | str, frame: int = -1, *, check: Callable[[], None] | None 
         return _select(path, 1, frame, lambda _: _display_pixels(picture, path), check)
 
 
-def find_micrographs(source: Path | str) -> list[Path]:
-    """List the images of a folder, a glob pattern or a single file, in natural order (``2`` before ``10``).
-
-    Parameters
-    ----------
-    source : Path or str
-        A CryoPPP data set folder (one with ``micrographs/``) gives its micrographs; any other folder the images
-        directly inside, or where there are none, those one level down. A pattern gives the images it matches; a
-        file itself, whatever its name. Hidden files are left out.
-
-    Returns
-    -------
-    list of Path
-        Empty where the folder or pattern holds no image.
-
-    Raises
-    ------
-    FormatError
-        ``source`` does not exist or may not be read.
-    """
-    path = Path(source).expanduser()
-    with guard(path, "listed"):
-        if path.is_dir():
-            found = _images_in(path)
-            if not found:
-                found = [image for folder in _folders_in(path) for image in _images_in(folder)]
-        elif path.exists():
-            return [path]
-        elif glob.has_magic(str(path)):
-            found = [p for p in map(Path, glob.iglob(str(path), recursive=True)) if _is_image(p.name) and p.is_file()]
-        else:
-            raise FormatError("does not exist; a folder, a pattern or an image file was expected", path)
-    return sorted(found, key=_natural)
-
-
 def fingerprint(path: Path | str, like: str = "") -> str:
     """Cheap identity of a file's content: ``size-2-sha256`` of its first and last 64 KiB and 16 pieces between them.
 
@@ -235,16 +213,6 @@ def fingerprint(path: Path | str, like: str = "") -> str:
                 file.seek(max(_FINGERPRINT_BYTES, place))
             digest.update(_take(file, path, length))
     return f"{size}-{digest.hexdigest()}" if old else f"{size}-2-{digest.hexdigest()}"
-
-
-def micrograph_name(path: Path | str) -> str:
-    """File name less image and compression extension, further dots kept: ``a.b.mrc.gz`` -> ``a.b``."""
-    name = whole = Path(path).name
-    for extensions in (COMPRESSED_EXTENSIONS, IMAGE_EXTENSIONS):
-        stem, extension = os.path.splitext(name)
-        if stem and extension.lower() in extensions:
-            name = stem
-    return name or whole
 
 
 # -- what a file is ----------------------------------------------------------------------------------------------------
@@ -497,35 +465,3 @@ def _display_pixels(picture: ImageFile.ImageFile, path: Path) -> AnyArray:
         if picture.mode.startswith("I"):
             return np.asarray(picture).astype(np.uint16, copy=False)
         return np.asarray(picture if picture.mode == "L" else picture.convert("L"))
-
-
-# -- finding -----------------------------------------------------------------------------------------------------------
-
-
-def _is_image(name: str) -> bool:
-    if name.startswith("."):
-        return False
-    stem, extension = os.path.splitext(name.lower())
-    if extension in COMPRESSED_EXTENSIONS:
-        return os.path.splitext(stem)[1] in MRC_EXTENSIONS
-    return extension in IMAGE_EXTENSIONS
-
-
-def _images_in(folder: Path) -> list[Path]:
-    """Images directly in ``folder``, or in its ``micrographs/`` where it has one with images."""
-    inner = folder / "micrographs"
-    if inner.is_dir() and (found := _images_in(inner)):
-        return found
-    with os.scandir(folder) as entries:
-        return [folder / entry.name for entry in entries if _is_image(entry.name) and entry.is_file()]
-
-
-def _folders_in(folder: Path) -> list[Path]:
-    with os.scandir(folder) as entries:
-        return [folder / entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
-
-
-def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
-    """Sort key: runs of digits count as numbers, case does not count."""
-    pieces = re.split(r"([0-9]+)", str(path).casefold())
-    return [(int(piece), "") if i % 2 else (0, piece) for i, piece in enumerate(pieces)], str(path)

@@ -161,6 +161,7 @@ def source_positions(
         A position is not finite, or y is counted from the last row of a micrograph whose height is unknown.
     """
     name = pick.micrograph.name
+    frame = frame.on(pick.micrograph.path)
     require_finite(pick.x, pick.y, name)
     if len(pick) and frame.orientation in _FLIPPED and not pick.micrograph.height > 0:
         raise FormatError(f"the height of {name} is not known, and the format counts y from the last row")

@@ -160,7 +160,7 @@ class _Place:
 
 def _points(file: PickFile, picks: FilePicks) -> Points:
     place = _place(file, picks)
-    x, y = picks.positions(file.frame, place.height)
+    x, y = picks.positions(file.frame, place.height, place.path or "")
     diameter = _diameters(picks, place) * file.frame.scale
     features = _features(picks)
     decision = np.broadcast_to(np.asarray(picks.decision, np.int8), (len(picks),))

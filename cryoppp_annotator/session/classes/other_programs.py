@@ -150,10 +150,10 @@ def _meet(
 ) -> _Met:
     here = session.store.particles(micrograph.id)
     frame, pixel = plan.frame, session.pixel_size_A(micrograph)
-    x, y = picks.positions(frame, micrograph.height)
+    x, y = picks.positions(frame, micrograph.height, micrograph.path)
     origin = rows.origin_A / (pixel * frame.scale)
     centred = replace(picks, x=picks.x - origin[:, 0], y=picks.y - origin[:, 1])
-    to_x, to_y = centred.positions(frame, micrograph.height)
+    to_x, to_y = centred.positions(frame, micrograph.height, micrograph.path)
     in_class = np.flatnonzero(rows.number > 0)
     matched = match(
         x[in_class], y[in_class], np.zeros(len(in_class)), here.x, here.y, _reach(session, micrograph, here)
@@ -183,7 +183,7 @@ def _on_picks(session: Session, plan: importing.ImportPlan) -> dict[Orientation,
         frame = turned.frame
         for micrograph, picks in turned.placeable:
             here = session.store.particles(micrograph.id)
-            x, y = picks.positions(frame, micrograph.height)
+            x, y = picks.positions(frame, micrograph.height, micrograph.path)
             n_on_picks[orientation] += int((_nearest(x, y, here.x, here.y) <= _reach(session, micrograph, here)).sum())
     return n_on_picks
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def write_back(
     if imported is None or not files:
         raise Refused("this pick set was not imported from files")
     given = [(file, picks) for file in files for picks in _read(file, parameters["format"])]
-    matched = _matched(session, given)
+    matched = _matched(session, given, parameters.get("suffix", ""))
     if _digest(parameters["format"], [picks for _, picks, _ in matched]) != parameters["identity"]:
         raise FormatError("has changed since it was imported; import it again to edit what it says now", files[0])
     parts = _parts(session, matched, pick_set, with_hand_picks)
@@ -84,7 +85,8 @@ def write_back(
                 if all(part.editable for part in own):
                     written += _edited_in_place(own, file, target, frame)
                 else:
-                    written += _filled_copy(session, own, file, target, frame, parameters["format"])
+                    companions = [Path(name) for name in parameters.get("companions", ())]
+                    written += _filled_copy(session, own, file, target, frame, parameters["format"], companions)
     except OSError as error:
         raise FormatError(f"cannot be written ({disk_reason(error)}); nothing was written", out) from error
     n_picks = sum(part.n_written for part in parts)
@@ -124,7 +126,7 @@ class _Part:
 
     def moved(self, frame: SourceFrame) -> NDArray[np.bool_]:
         """(n,) bool: no longer where the file says."""
-        x, y = self.picks.positions(frame, self.micrograph.height)
+        x, y = self.picks.positions(frame, self.micrograph.height, self.micrograph.path)
         return np.asarray((self.rows.x != x) | (self.rows.y != y))
 
 
@@ -197,7 +199,8 @@ def _edit(
             edited.setdefault(int(lines[row]), {})[cell] = text
     which = np.flatnonzero(moved)
     box = part.picks.box if np.ndim(part.picks.box) == 0 else np.asarray(part.picks.box)[which]
-    x, y = frame.from_canonical(part.rows.x[which], part.rows.y[which], height=part.micrograph.height, box_size=box)
+    here = frame.on(part.micrograph.path)
+    x, y = here.from_canonical(part.rows.x[which], part.rows.y[which], height=part.micrograph.height, box_size=box)
     for row, tx, ty in zip(which.tolist(), _numbers(x, layout), _numbers(y, layout), strict=True):
         edited.setdefault(int(lines[row]), {}).update({layout.x: tx, layout.y: ty})
 
@@ -216,7 +219,8 @@ def _new_rows(part: _Part, layout: RowLayout, frame: SourceFrame, lines: list[st
     if layout.flag is not None:
         blank[layout.flag[0]] = layout.flag[2]
     box = float(np.median(part.picks.box))
-    x, y = frame.from_canonical(part.new.x, part.new.y, height=part.micrograph.height, box_size=box)
+    here = frame.on(part.micrograph.path)
+    x, y = here.from_canonical(part.new.x, part.new.y, height=part.micrograph.height, box_size=box)
     joint = _joint(layout, lines[int(places[-1]) - 1])
     out = []
     for number, (tx, ty) in enumerate(zip(_numbers(x, layout), _numbers(y, layout), strict=True), 1):
@@ -245,9 +249,17 @@ def _next(taken: list[str], number: int) -> str:
 
 
 def _filled_copy(
-    session: Session, parts: list[_Part], file: Path, target: Path, frame: SourceFrame, format: str
+    session: Session,
+    parts: list[_Part],
+    file: Path,
+    target: Path,
+    frame: SourceFrame,
+    format: str,
+    companions: Sequence[Path],
 ) -> list[Path]:
     """A copy of a file whose rows are no lines of text, filled by its format; the bytes themselves if nothing changed.
+
+    Its ``companions``, files of the same source, come with it.
 
     Raises
     ------
@@ -256,9 +268,11 @@ def _filled_copy(
     """
     fmt = formats()[format]
     if not any(part.turned.any() or part.moved(frame).any() or len(part.new) for part in parts):
-        with replacing(target) as stream:
-            stream.write(_bytes(file))
-        return [target]
+        pairs = [(file, target), *((path, target.parent / path.name) for path in companions)]
+        for original, copy in pairs:
+            with replacing(copy) as stream:
+                stream.write(_bytes(original))
+        return [copy for _, copy in pairs]
     if "template" not in fmt.carries:
         raise Refused(f"{file.name}: files of this format are written anew, not edited; export it instead")
     picks = [_as_picks(session, part, alone=not fmt.many_micrographs) for part in parts]
@@ -289,11 +303,13 @@ def _numbers(values: FloatArray, layout: RowLayout) -> list[str]:
     return number_text(np.rint(values) if layout.whole else np.round(values, 9))
 
 
-def _matched(session: Session, given: list[tuple[Path, FilePicks]]) -> list[tuple[Path, FilePicks, Micrograph]]:
+def _matched(
+    session: Session, given: list[tuple[Path, FilePicks]], suffix: str
+) -> list[tuple[Path, FilePicks, Micrograph]]:
     by_path = {m.path: m for m in session.micrographs}
-    match = registry.match_micrographs([picks.micrograph for _, picks in given], by_path)
-    known = match.matches
-    return [(f, p, by_path[known[p.micrograph]]) for f, p in given if p.micrograph in known]
+    match = registry.match_picks([picks for _, picks in given], by_path, suffix=suffix)
+    pairs = zip(match.micrographs, given, strict=True)
+    return [(file, picks, by_path[place]) for place, (file, picks) in pairs if place]
 
 
 def _read(file: Path, format: str) -> tuple[FilePicks, ...]:

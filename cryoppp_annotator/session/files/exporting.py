@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from ...errors import FormatError, Refused
 from ...extensions import formats
+from ...formats import relion_project
 from ...formats.image import images
 from ...formats.image.pictures import to_8bit
+from ...formats.relion_optics import rows_of_groups
 from ...formats.writing import write_picks
 from ...model.context import JobContext
 from ...model.coordinates import Orientation, SourceFrame
@@ -23,8 +25,10 @@ from ...model.pickfile import CoordinateFormat, MicrographPicks, WriteOptions
 from ...model.which import Hidden
 from ..core import edits, watch
 from ..core.session import Session
+from ..pictures.optics import relion_of
 from . import written
 from .exportable import is_hidden, left_out, notes_on
+from .relion_names import RelionNames
 
 _QUIET = JobContext()
 
@@ -61,6 +65,7 @@ def export(
     box_size_px: float | None = None,
     template: Path | None = None,
     hidden: Hidden = (),
+    relion_root: Path | None = None,
     context: JobContext = _QUIET,
 ) -> ExportReport:
     """Write the project's picks as coordinate files of one format.
@@ -84,6 +89,9 @@ def export(
         For formats that fill a copy of a file (cryoSPARC); None = the file of that format that was imported.
     hidden : Hidden
         Thresholds whose candidates are left out.
+    relion_root : Path, optional
+        RELION's project folder, which names in RELION's files are relative to; None = as the names came in, else found
+        by walking up from the micrographs.
 
     Files that an earlier export of the same format wrote into the folder and that this one does not are taken away.
 
@@ -98,28 +106,30 @@ def export(
     chosen = np.array(sorted(int(d) for d in decisions), np.int8)
     picks: list[MicrographPicks] = []
     n_guessed = n_hidden = 0
+    names = RelionNames(session, relion_root)
     there, _ = watch.up_to_date(session, session.micrographs, context=context)
     for i, micrograph in enumerate(there):
         if i % 20 == 0:
             context.progress(i, len(there), f"{i}/{len(there)} micrographs")
         if left_out(micrograph):
             continue
-        exported, without, below = _gather(session, micrograph, chosen, hidden)
+        here, without, below = _gather(session, micrograph, chosen, hidden)
         n_hidden += below
         n_guessed += without
-        if len(exported) or micrograph.state in FINISHED_STATES:
-            picks.append(exported)
+        if len(here) or micrograph.state in FINISHED_STATES:
+            picks.append(replace(here, name_there=names.name_of(micrograph)))
     n = sum(len(p) for p in picks)
     if not picks:
         counts = session.counts()
-        present = "; ".join([", ".join(f"{number:,} {word}" for word, number in counts.items()), *notes_on(there)])
-        raise Refused(f"nothing to export with this choice; the project has {present}")
+        message = "; ".join([", ".join(f"{number:,} {word}" for word, number in counts.items()), *notes_on(there)])
+        raise Refused(f"nothing to export with this choice; the project has {message}")
     options = WriteOptions(
         _frame(target, orientation, scale),
         suffix,
         box_size_px,
         template=template or imported_file(session, format),
         images=_pictures(session, context),
+        relion_root=names.root or relion_project.find_root(out),
     )
     context.progress(len(session.micrographs), len(session.micrographs), "writing")
     files, notes = write_picks(target, out, picks, options)
@@ -145,7 +155,7 @@ def _frame(target: CoordinateFormat, orientation: Orientation | None, scale: flo
     """The frame to write in; None = as the format declares. Its anchor and first index stay the format's."""
     frame = target.frame
     if orientation is not None:
-        frame = replace(frame, orientation=orientation)
+        frame = replace(frame, orientation=orientation, flips_tiff=False)
     if scale is not None:
         frame = replace(frame, scale=scale)
     return None if frame == target.frame else frame
@@ -194,6 +204,7 @@ def as_picks(session: Session, micrograph: Micrograph, particles: Particles) -> 
     known = {name: column for name, column in columns.items() if (column != "").any()}
     # rounding takes away what px -> angstrom -> px added
     diameter_px = np.round(session.diameters_A(particles) / pixel, 9)
+    optics, optics_row = _optics_of(session, micrograph, particles, known)
     return MicrographPicks(
         micrograph,
         pixel,
@@ -204,4 +215,26 @@ def as_picks(session: Session, micrograph: Micrograph, particles: Particles) -> 
         particles.decision,
         particles.class_id,
         known,
+        "",
+        optics,
+        optics_row,
     )
+
+
+def _optics_of(
+    session: Session, micrograph: Micrograph, particles: Particles, extra: Mapping[str, NDArray[np.str_]]
+) -> tuple[tuple[Mapping[str, str], ...], NDArray[np.int64] | None]:
+    """Optics groups that these particles came in with, else the micrograph's, and each particle's; -1 = none."""
+    groups: list[Mapping[str, str]] = []
+    row = np.full(len(particles), -1, np.int64)
+    for number in np.unique(particles.pick_set).tolist():
+        pick_set = session.pick_sets.get(number)
+        optics = {} if pick_set is None else pick_set.parameters.get("optics", {})
+        mine = np.flatnonzero(particles.pick_set == number)
+        own, rows = rows_of_groups(optics, {name: column[mine] for name, column in extra.items()}, len(mine))
+        if rows is not None:
+            row[mine] = np.where(rows < 0, -1, rows + len(groups))
+            groups += own
+    if not groups and (own_group := relion_of(micrograph).get("group")):
+        return (own_group,), row
+    return (tuple(groups), row) if groups else ((), None)

@@ -2,123 +2,30 @@
 
 from __future__ import annotations
 
-import datetime
-import hashlib
-import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ...errors import FormatError, Refused
+from ...errors import FormatError
 from ...extensions import formats
 from ...formats import registry
-from ...formats.check import frame as frame_guard
-from ...formats.image import images
+from ...formats.check.frame import MIN_PICKS, FrameVerdict
+from ...formats.check.images_say import Sample, ask_images
 from ...model.context import JobContext
 from ...model.coordinates import Orientation, SourceFrame
-from ...model.curation import Change, Decision, Delta, Reason
-from ...model.message import Message
+from ...model.curation import Decision
 from ...model.micrograph import Micrograph
 from ...model.pickfile import CoordinateFormat, FilePicks, Issue, PickFile
-from ...store.store import Connection, Store
-from ..core import edits
 from ..core.session import Session
-from ..core.step import Done, Queued, Result, Step
+from .entering import enter
+from .import_plan import ImportPlan
 
-#: Micrographs the frame of an import is tested on.
-FRAME_SAMPLE = 3
+__all__ = ["ImportPlan", "check", "enter", "read", "read_many", "typical_diameter_px"]
 
 _QUIET = JobContext()
-
-
-@dataclass(frozen=True, eq=False)
-class ImportPlan:
-    """A coordinate file read, matched and checked, not yet in the project.
-
-    Attributes
-    ----------
-    file : PickFile
-    matched : tuple of (micrograph, picks)
-    unmatched : tuple of str
-        Names of no micrograph here.
-    ambiguous : mapping of name to candidates
-    frame : SourceFrame
-        The frame the picks will be read in.
-    verdict : FrameVerdict
-        What the images say of it.
-    contradicted : bool
-        The image says another frame than the format, and only a person can settle it.
-    """
-
-    file: PickFile
-    matched: tuple[tuple[Micrograph, FilePicks], ...]
-    unmatched: tuple[str, ...]
-    ambiguous: Mapping[str, tuple[str, ...]]
-    frame: SourceFrame
-    verdict: frame_guard.FrameVerdict
-    contradicted: bool = False
-    declared: SourceFrame = field(default_factory=SourceFrame)
-
-    @property
-    def n_picks(self) -> int:
-        """Picks that will enter the project."""
-        return sum(len(p) for _, p in self.placeable)
-
-    @property
-    def placeable(self) -> tuple[tuple[Micrograph, FilePicks], ...]:
-        """What can be entered: a flipped y means nothing on a micrograph of unknown height."""
-        if self.frame.orientation not in (Orientation.FLIP_Y, Orientation.SWAP_FLIP_Y):
-            return self.matched
-        return tuple((m, p) for m, p in self.matched if m.height > 0)
-
-    @property
-    def contradiction(self) -> str:
-        """Why a person must settle the frame before this can be entered; empty where nothing is in doubt."""
-        if not self.contradicted or self.verdict.orientation is None:
-            return ""
-        return (
-            f"{self.file.path.name}: the {self.file.format} frame puts the picks beside the particles; the image says "
-            f"{self.verdict} (by {self.verdict.margin_se:.0f} standard errors). "
-            "Say which is right (--frame image, or one by name)."
-        )
-
-    def with_orientation(self, orientation: Orientation) -> ImportPlan:
-        """The same with the person's answer about the frame.
-
-        An answer that is the image's and not the format's takes the image's anchor and scale too.
-        """
-        if self.contradicted and orientation is self.verdict.orientation is not self.frame.orientation:
-            return self.as_imaged()
-        return replace(self, frame=replace(self.frame, orientation=orientation), contradicted=False)
-
-    def as_imaged(self) -> ImportPlan:
-        """The same, read as the image says: orientation, anchor and scale. Nothing changes where it is undecided."""
-        imaged = self.verdict.frame
-        if imaged is None:
-            return self
-        frame = replace(self.frame, orientation=imaged.orientation, anchor=imaged.anchor, scale=imaged.scale)
-        return replace(self, frame=frame, contradicted=False)
-
-    def as_the_format_says(self) -> ImportPlan:
-        """The same in the declared frame, whatever the image says."""
-        return replace(self, frame=self.declared, contradicted=False)
-
-    def frame_message(self) -> str:
-        """One clause about the frame for the status line."""
-        name = f"{self.file.format} frame"
-        if self.verdict.orientation is None:
-            return f"{name}, not checked against the image ({self.verdict.reason})"
-        if not self.verdict.contradicts(self.frame):
-            how = "confirmed on the image"
-            if self.verdict.contradicts(self.declared):
-                how = f"read {frame_guard.describe(self.frame)}, as the image says"
-            return f"{name}, {how}"
-        return f"{name}, but the image says {self.verdict}"
 
 
 def read(
@@ -128,6 +35,7 @@ def read(
     format: str | None = None,
     orientation: Orientation | None = None,
     scale: float | None = None,
+    suffix: str = "",
     permissive: bool = False,
     context: JobContext = _QUIET,
 ) -> ImportPlan:
@@ -141,6 +49,8 @@ def read(
         What a person says of the frame; None = what the format declares, tested on the image.
     scale : float, optional
         Micrograph px per px of the file, where a person says it (Topaz's ``-s``, binned images).
+    suffix : str
+        What a person says stands between a micrograph's name and the extension of its coordinate file.
 
     Raises
     ------
@@ -149,7 +59,7 @@ def read(
     """
     context.progress(0, 3, f"reading {path.name}")
     file = _read(path, list(formats().values()), format, scale, permissive)
-    return check(session, file, orientation=orientation, context=context)
+    return check(session, file, orientation=orientation, suffix=suffix, context=context)
 
 
 def read_many(
@@ -159,6 +69,7 @@ def read_many(
     format: str | None = None,
     orientation: Orientation | None = None,
     scale: float | None = None,
+    suffix: str = "",
     permissive: bool = False,
     context: JobContext = _QUIET,
 ) -> list[ImportPlan]:
@@ -181,11 +92,11 @@ def read_many(
             issues.append(Issue(error.detail, path, error.line))
     if not files:
         raise FormatError(f"none of {len(paths)} files could be read; the first: {issues[0].message}", issues[0].path)
-    groups = _groups(files)
+    groups = _groups(registry.united(files, known), session, suffix)
     groups[0] = replace(groups[0], issues=(*issues, *groups[0].issues))
     context.progress(len(paths), len(paths) + 1, "checking the frame against the image")
     inner = context.part()
-    plans = [check(session, group, orientation=orientation, context=inner) for group in groups]
+    plans = [check(session, group, orientation=orientation, suffix=suffix, context=inner) for group in groups]
     context.progress(len(paths) + 1, len(paths) + 1, "")
     return plans
 
@@ -197,14 +108,20 @@ def _read(
     return file if scale is None else replace(file, frame=replace(file.frame, scale=scale))
 
 
-def _groups(files: Sequence[PickFile]) -> list[PickFile]:
+def _groups(files: Sequence[PickFile], session: Session, suffix: str) -> list[PickFile]:
     """Files that are one source, as one."""
     groups: list[tuple[list[PickFile], set[tuple[str, int]]]] = []
+    here = [m.path for m in session.micrographs]
     for file in files:
-        about = {(registry.micrograph_key(p.micrograph), _kind_of(p)) for p in file.picks}
+        places = registry.match_picks(file.picks, here, suffix=suffix).micrographs
+        about = {
+            (place or registry.micrograph_key(p.micrograph), _kind_of(p))
+            for place, p in zip(places, file.picks, strict=True)
+        }
         for members, taken in groups:
             first = members[0]
-            if (first.format, first.frame) == (file.format, file.frame) and not about & taken:
+            alike = (first.format, first.frame, first.optics) == (file.format, file.frame, file.optics)
+            if alike and not about & taken:
                 members.append(file)
                 taken |= about
                 break
@@ -229,11 +146,20 @@ def _merged(files: Sequence[PickFile]) -> PickFile:
         tuple(p for f in files for p in f.picks),
         tuple(i for f in files for i in f.issues),
         sizes.pop() if len(sizes) == 1 else None,
+        next((f.pixel_size_doubt for f in files if f.pixel_size_doubt), ""),
+        tuple(dict.fromkeys(note for f in files for note in f.notes)),
+        files[0].optics,
+        tuple(dict.fromkeys(path for f in files for path in f.companions)),
     )
 
 
 def check(
-    session: Session, file: PickFile, *, orientation: Orientation | None = None, context: JobContext = _QUIET
+    session: Session,
+    file: PickFile,
+    *,
+    orientation: Orientation | None = None,
+    suffix: str = "",
+    context: JobContext = _QUIET,
 ) -> ImportPlan:
     """Match what was read with the project's micrographs and test its frame on their images.
 
@@ -241,17 +167,19 @@ def check(
     ----------
     orientation : Orientation, optional
         What a person says of the frame.
+    suffix : str
+        As for :func:`read`.
 
     Raises
     ------
     FormatError
-        It belongs to none of the micrographs.
+        It holds no picks, or belongs to none of the micrographs.
     """
     by_path = {m.path: m for m in session.micrographs}
-    match = registry.match_micrographs([p.micrograph for p in file.picks], by_path)
-    matched = tuple((by_path[match.matches[p.micrograph]], p) for p in file.picks if p.micrograph in match.matches)
+    match = registry.match_picks(file.picks, by_path, suffix=suffix)
+    matched = tuple((by_path[place], part) for place, part in zip(match.micrographs, file.picks, strict=True) if place)
     if not matched:
-        raise FormatError(_no_match(file, session), file.path)
+        raise FormatError(_no_match(file, session, match.ambiguous), file.path)
     context.progress(1, 3, "checking the frame against the image")
     plan = ImportPlan(
         file,
@@ -259,26 +187,32 @@ def check(
         match.unmatched,
         match.ambiguous,
         file.frame,
-        frame_guard.FrameVerdict(None),
+        FrameVerdict(None),
         False,
         file.frame,
+        suffix,
     )
     if orientation is not None:
         plan = plan.with_orientation(orientation)
     verdict = _verdict(session, plan, context)
     plan = replace(plan, verdict=verdict)
     context.progress(3, 3, "")
-    if orientation is None and verdict.orientation is not None and verdict.contradicts(plan.frame):
+    if orientation is None and verdict.orientation is not None and verdict.contradicts(plan.frame_here):
         turned = plan.with_orientation(verdict.orientation)
-        if _display_copies(session, matched) and not verdict.contradicts(turned.frame):
+        if _display_copies(session, matched) and not verdict.contradicts(turned.frame_here):
             # 8-bit copies may lie either way up; only the image can tell
             return turned
         return replace(plan, contradicted=True)
     return plan
 
 
-def _no_match(file: PickFile, session: Session) -> str:
-    names = ", ".join(p.micrograph for p in file.picks[:3]) or "no micrograph"
+def _no_match(file: PickFile, session: Session, ambiguous: Mapping[str, Sequence[str]]) -> str:
+    if not file.picks:
+        return "holds no picks: its table has columns and no rows"
+    if ambiguous:
+        name, candidates = next(iter(ambiguous.items()))
+        return f"{name} could be {' or '.join(candidates)}: say which by the folder, or with --suffix"
+    names = ", ".join(p.micrograph for p in file.picks[:3])
     have = ", ".join(m.name for m in session.micrographs[:2]) or "none"
     return f"its picks belong to other micrographs (it names {names}; the project has {have} ...)"
 
@@ -288,25 +222,13 @@ def _display_copies(session: Session, matched: Sequence[tuple[Micrograph, FilePi
     return all(session.path_of(m).name.lower().endswith(pictures) for m, _ in matched)
 
 
-def _verdict(session: Session, plan: ImportPlan, context: JobContext) -> frame_guard.FrameVerdict:
-    readable = [(m, p) for m, p in plan.matched if not m.problem and len(p) >= frame_guard.MIN_PICKS]
+def _verdict(session: Session, plan: ImportPlan, context: JobContext) -> FrameVerdict:
+    readable = [(m, p) for m, p in plan.matched if not m.problem and len(p) >= MIN_PICKS]
     readable.sort(key=lambda pair: (_kind_of(pair[1]) == Decision.REJECTED, -len(pair[1])))
-    verdicts = []
-    why = "too few picks"
-    for micrograph, picks in readable[:FRAME_SAMPLE]:
-        context.check()
-        try:
-            image = images.read(session.path_of(micrograph), micrograph.frame, check=context.check)
-        except FormatError as error:
-            why = error.detail
-            continue
-        diameter = typical_diameter_px(session, micrograph, picks, plan.frame)
-        verdicts.append(
-            frame_guard.check_frame(
-                image, picks.x, picks.y, diameter, box_size=picks.box_size_px, declared=plan.file.frame
-            )
-        )
-    return frame_guard.combine(verdicts) if verdicts else frame_guard.FrameVerdict(None, reason=why)
+    samples = [
+        Sample(session.path_of(m), m.frame, p, typical_diameter_px(session, m, p, plan.frame)) for m, p in readable
+    ]
+    return ask_images(samples, plan.file.frame, context.check)
 
 
 def typical_diameter_px(session: Session, micrograph: Micrograph, picks: FilePicks, frame: SourceFrame) -> float:
@@ -320,185 +242,3 @@ def typical_diameter_px(session: Session, micrograph: Micrograph, picks: FilePic
         return max(2.0, 0.55 * float(np.nanmedian(picks.box_size_px)) * frame.scale)
     # nobody said: half the typical distance of neighbours is of the particle's order
     return max(8.0, 0.02 * max(micrograph.width, micrograph.height))
-
-
-# ---------------------------------------------------------------------- entering the project
-
-
-def enter(
-    session: Session,
-    plan: ImportPlan,
-    *,
-    decision: Decision | None = None,
-    again: bool = False,
-    name: str | None = None,
-    then: Callable[[str | None], object] = lambda line: None,
-) -> str:
-    """Enter an import as one step that can be undone. Returns the line for the status bar.
-
-    A window's many picks are entered in the background (:meth:`Session.commit`).
-
-    Parameters
-    ----------
-    decision : Decision, optional
-        Given to picks about which the file says nothing; undecided by default.
-    again : bool
-        Also when the same file was imported before.
-    name : str, optional
-        What the pick set is called; the file's name by default.
-    then : callable, optional
-        Gets that line when the picks are there, now or later; None where they could not be written.
-
-    Raises
-    ------
-    Refused
-        It was imported before, or its frame contradicts the image.
-    FormatError
-        None of its micrographs can be read, so that nobody knows their height.
-    """
-    if plan.contradiction:
-        raise Refused(plan.contradiction)
-    identity = _identity(plan)
-    if not again and any(s.parameters.get("identity") == identity for s in session.pick_sets.values()):
-        raise Refused(
-            f"{plan.file.path.name} was imported before; undo that import first, or import it again on purpose"
-        )
-    if not plan.placeable:
-        first = plan.matched[0][0]
-        raise FormatError(
-            f"counts y from the last row, and {first.name} cannot be read ({first.problem})", plan.file.path
-        )
-
-    def build(_store: Store, _connection: Connection) -> Change:
-        return _change(session, plan, decision or Decision.UNDECIDED, identity, name)
-
-    step = Step(build, plan.n_picks, f"importing {edits.count_of(plan.n_picks)}")
-    outcome = session.commit(step, lambda result: then(_entered(session, plan, result)))
-    line = None if isinstance(outcome, Queued) else _entered(session, plan, outcome)
-    return line or f"{step.title} …"
-
-
-def _entered(session: Session, plan: ImportPlan, result: Result) -> str | None:
-    """What was imported, for the status bar; None where it was not."""
-    if not isinstance(result, Done):
-        return None
-    lines = [result.committed.change.done, plan.frame_message()]
-    n_unplaced = len(plan.matched) - len(plan.placeable)
-    if n_unplaced:
-        lines.append(f"left out on {edits.count_of(n_unplaced, 'micrograph')} that cannot be read")
-    if doubt := _scale_doubt(session, plan):
-        lines.append(doubt)
-    if plan.unmatched:
-        lines.append(f"{len(plan.unmatched)} names match no micrograph ({', '.join(plan.unmatched[:2])} ...)")
-    if plan.ambiguous:
-        lines.append(f"{len(plan.ambiguous)} names are ambiguous ({', '.join(list(plan.ambiguous)[:2])} ...)")
-    if plan.file.issues:
-        lines.append(f"{edits.count_of(len(plan.file.issues), 'bad row')} left out")
-    return " · ".join(lines)
-
-
-def _scale_doubt(session: Session, plan: ImportPlan) -> str:
-    """Say where the file was made on images of another pixel size: its positions would be off by that factor."""
-    stated, own = plan.file.pixel_size_A, session.pixel_size_A(plan.matched[0][0])
-    if stated is None or session.settings.pixel_size_doubt(plan.matched[0][0]) or abs(stated / own - 1.0) < 0.02:
-        return ""
-    return f"check the pixel size: the file says {stated:.4g} A/px, the project {own:.4g}"
-
-
-def _identity(plan: ImportPlan) -> str:
-    digest = hashlib.sha256(str(plan.file.format).encode())
-    for _, picks in plan.matched:
-        digest.update(picks.x.tobytes())
-        digest.update(picks.y.tobytes())
-    return digest.hexdigest()[:24]
-
-
-def _change(session: Session, plan: ImportPlan, decision: Decision, identity: str, name: str | None = None) -> Change:
-    placed = plan.placeable
-    columns = [_columns(session, m, p, plan.frame, decision) for m, p in placed]
-    joined = {name: np.concatenate([c[name] for c in columns]) for name in columns[0]}
-    deltas: list[Delta] = []
-    diameter = _common_diameter(joined["diameter_A"])
-    if diameter is not None:
-        if not session.settings.diameter_is_set:
-            deltas.append(edits.setting_delta("diameter_A", session.settings.values.get("diameter_A"), diameter))
-            joined["diameter_A"] = np.full_like(joined["diameter_A"], np.nan)
-        elif np.isclose(diameter, session.diameter_A, rtol=1e-9):
-            joined["diameter_A"] = np.full_like(joined["diameter_A"], np.nan)
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    frame = {
-        **asdict(plan.frame),
-        "verdict": plan.verdict.orientation,
-        "verdict_anchor": plan.verdict.anchor,
-        "verdict_scale": plan.verdict.scale,
-        "margin_se": plan.verdict.margin_se,
-        "reason": plan.verdict.reason,
-    }
-    files = dict.fromkeys(str(p.source.absolute()) for _, p in plan.matched if p.source is not None)
-    parameters = {
-        "identity": identity,
-        "format": plan.file.format,
-        "files": list(files),
-        "unmatched": list(plan.unmatched[:100]),
-    }
-    file_name = plan.file.path.name or str(plan.file.path)
-    deltas.append(
-        edits.new_pick_set(
-            "import",
-            name or file_name,
-            session.curator,
-            source=str(plan.file.path),
-            frame=frame,
-            parameters=parameters,
-            created=now,
-        )
-    )
-    n = len(joined["x"])
-    joined["pick_set"] = np.array([-1], np.int64)
-    deltas.append(edits.insert_particles(joined, n))
-    on = {m.id for m, _ in placed}
-    one = placed[0][0].id if len(on) == 1 else None
-    where = f"on {edits.count_of(len(on), 'micrograph')}"
-    return Message("import", edits.count_of(n), f"from {file_name}", where).change("import", deltas, one)
-
-
-def _columns(
-    session: Session, micrograph: Micrograph, picks: FilePicks, frame: SourceFrame, decision: Decision
-) -> dict[str, NDArray[Any]]:
-    n = len(picks)
-    x, y = picks.positions(frame, micrograph.height)
-    pixel = session.pixel_size_A(micrograph)
-    nothing = np.full(n, np.nan)
-    diameter = nothing if picks.diameter_px is None else picks.diameter_px * frame.scale * pixel
-    decided = np.array(np.broadcast_to(np.asarray(picks.decision, np.int8), (n,)))
-    decided[decided == Decision.UNDECIDED] = decision
-    rejected = decided == Decision.REJECTED
-    return {
-        "micrograph": np.full(n, micrograph.id, np.int64),
-        "x": x,
-        "y": y,
-        "diameter_A": np.asarray(diameter, np.float64),
-        "score": nothing if picks.score is None else np.asarray(picks.score, np.float64),
-        "decision": decided,
-        "reason": np.where(rejected, Reason.NOT_A_PARTICLE, Reason.NONE).astype(np.int8),
-        "class_id": np.zeros(n, np.int32) if picks.class_id is None else np.asarray(picks.class_id, np.int32),
-        "extra": _extra(picks),
-    }
-
-
-def _extra(picks: FilePicks) -> NDArray[np.bytes_]:
-    """Uninterpreted columns, one JSON text a row as UTF-8; empty where there are none."""
-    names = list(picks.extra)
-    if not names or not len(picks):
-        return np.zeros(len(picks), dtype="S1")
-    cells = [picks.extra[name].tolist() for name in names]
-    rows = zip(*cells, strict=True)
-    return np.array([json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False).encode() for row in rows])
-
-
-def _common_diameter(diameter_A: NDArray[np.float64]) -> float | None:
-    """The one diameter all rows share; None where they differ or none is given."""
-    if not len(diameter_A) or np.isnan(diameter_A).any():
-        return None
-    first = float(diameter_A[0])
-    return first if np.allclose(diameter_A, first, rtol=1e-9) else None

@@ -60,7 +60,8 @@ def compare(session: Session, plan: ImportPlan, context: JobContext = _QUIET) ->
         )
         step = np.array([picture.step[1], picture.step[0]])
         seen, declared = (
-            np.column_stack(picks.positions(frame, micrograph.height)) / step for frame in (imaged, plan.declared)
+            np.column_stack(picks.positions(frame, micrograph.height, micrograph.path)) / step
+            for frame in (imaged, plan.declared)
         )
         height, width = picture.pixels.shape
         side = int(min(_SIDE_DIAMETERS * diameter / step[0], height, width))

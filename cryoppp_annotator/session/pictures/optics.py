@@ -5,30 +5,24 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from ...errors import FormatError, Refused
+from ...formats.ctf_files import CtfRow, read_ctf_files
 from ...formats.registry import match_micrographs
-from ...formats.table.star import ColumnReader, StarFile, StarTable
-from ...formats.table.star_file import read_star
 from ...imaging.ctf import Ctf, Defocus, Optics
 from ...model.curation import Change
 from ...model.message import Message
 from ...model.micrograph import Micrograph
+from ...model.pickfile import Issue
 from ..core.edits import count_of, set_text
 from ..core.session import Session
 from ..core.step import Done, Result
 
 #: Defocus that makes sense, angstrom; overfocus is negative.
 _MOST_DEFOCUS_A = 300_000.0
-_LABELS = {
-    "voltage_kV": "rlnVoltage",
-    "cs_mm": "rlnSphericalAberration",
-    "amplitude_contrast": "rlnAmplitudeContrast",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +36,21 @@ class OpticsPlan:
     unmatched : tuple of str
         Names of no micrograph here.
     ambiguous : mapping of name to candidates
+    texts : mapping of micrograph id to str
+        What the project keeps of each, where it is more than the CTF.
+    issues : tuple of Issue
+        Rows left out, and why.
+    assumed : str
+        What the file does not say and was taken as usual; empty where it says all.
     """
 
     path: Path
     ctfs: Mapping[int, Ctf]
     unmatched: tuple[str, ...]
     ambiguous: Mapping[str, tuple[str, ...]]
+    texts: Mapping[int, str] = field(default_factory=dict)
+    issues: tuple[Issue, ...] = ()
+    assumed: str = ""
 
 
 def ctf_of(micrograph: Micrograph) -> Ctf | None:
@@ -71,8 +74,17 @@ def ctf_of(micrograph: Micrograph) -> Ctf | None:
     return None if impossible(ctf) else ctf
 
 
-def as_json(ctf: Ctf) -> str:
-    """As the database keeps it; see :class:`..model.micrograph.Micrograph`."""
+def as_json(ctf: Ctf, resolution_A: float = math.nan, relion: Mapping[str, object] | None = None) -> str:
+    """As the database keeps it; see :class:`..model.micrograph.Micrograph`.
+
+    Parameters
+    ----------
+    ctf : Ctf
+    resolution_A : float
+        To which the fit is good; NaN = not known.
+    relion : mapping, optional
+        ``name`` and ``group``: what RELION calls the micrograph, and its optics group.
+    """
     values = {
         "voltage_kV": ctf.optics.voltage_kV,
         "cs_mm": ctf.optics.cs_mm,
@@ -83,7 +95,30 @@ def as_json(ctf: Ctf) -> str:
     }
     if ctf.optics.phase_shift_deg:
         values["phase_shift_deg"] = ctf.optics.phase_shift_deg
-    return json.dumps({name: round(float(value), 6) for name, value in values.items()})
+    if math.isfinite(resolution_A):
+        values["resolution_A"] = resolution_A
+    numbers = {name: round(float(value), 6) for name, value in values.items()}
+    return json.dumps(numbers if relion is None else {**numbers, "relion": relion})
+
+
+def resolution_of(micrograph: Micrograph) -> float:
+    """To which resolution the micrograph's CTF was fitted, angstrom; NaN where nobody said."""
+    value = _stored(micrograph).get("resolution_A", math.nan)
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def relion_of(micrograph: Micrograph) -> dict[str, Any]:
+    """What RELION's list says of the micrograph: ``name``, and ``group``, its optics group; empty where nobody did."""
+    relion = _stored(micrograph).get("relion", {})
+    return relion if isinstance(relion, dict) else {}
+
+
+def _stored(micrograph: Micrograph) -> dict[str, Any]:
+    try:
+        values = json.loads(micrograph.optics) if micrograph.optics else {}
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def impossible(ctf: Ctf) -> str:
@@ -118,8 +153,12 @@ def set_optics(session: Session, micrograph_ids: Iterable[int], ctf: Ctf | None)
     """
     if ctf is not None and (why := impossible(ctf)):
         raise Refused(why)
-    text = "" if ctf is None else as_json(ctf)
-    texts = dict.fromkeys(micrograph_ids, text)
+
+    def text_of(number: int) -> str:
+        relion = relion_of(session.micrograph(number))
+        return "" if ctf is None else as_json(ctf, relion=relion or None)
+
+    texts = {number: text_of(number) for number in micrograph_ids}
     said = "not known" if ctf is None else f"{(ctf.defocus.u_A + ctf.defocus.v_A) / 2e4:.2f} um"
 
     def build() -> Change | None:
@@ -129,22 +168,73 @@ def set_optics(session: Session, micrograph_ids: Iterable[int], ctf: Ctf | None)
     return session.insert_built(build)
 
 
-def read_optics(session: Session, star: Path) -> OpticsPlan:
-    """Read a ``micrographs_ctf.star`` (or a particles STAR: the mean of each micrograph) and match it by name.
+def read_optics(session: Session, source: Path) -> OpticsPlan:
+    """Read CTF values of any program (see :mod:`...formats.ctf_files`) and match them by the micrographs' names.
+
+    Particles of one micrograph are averaged. Rows that make no sense are left out and named.
+
+    Parameters
+    ----------
+    source : Path
+        A file; or a folder or pattern of files of one micrograph each.
 
     Raises
     ------
     FormatError
         It cannot be read, holds no defocus, or belongs to none of the micrographs.
     """
-    named = read_ctfs(star)
+    table = read_ctf_files(source)
     by_path = {m.path: m.id for m in session.micrographs}
-    match = match_micrographs(named, by_path)
-    ctfs = {by_path[path]: named[name] for name, path in match.matches.items()}
-    if not ctfs:
-        names = ", ".join(list(named)[:2])
-        raise FormatError(f"names none of the project's micrographs (it has {names} ...)", star)
-    return OpticsPlan(star, ctfs, match.unmatched, match.ambiguous)
+    match = match_micrographs([row.name for row in table.rows], by_path)
+    second = match_micrographs([row.other_name for row in table.rows if row.other_name], by_path)
+    plan: dict[int, Ctf] = {}
+    texts: dict[int, str] = {}
+    unmatched: list[str] = []
+    for row in table.rows:
+        place = match.matches.get(row.name) or second.matches.get(row.other_name, "")
+        if not place:
+            unmatched += [row.name] if row.name not in match.ambiguous else []
+            continue
+        plan[by_path[place]] = ctf = as_ctf(row)
+        relion = {"name": row.name, "group": dict(row.group)} if row.group or "/" in row.name else None
+        texts[by_path[place]] = as_json(ctf, row.resolution_A, relion)
+    if not plan:
+        names = ", ".join(row.name for row in table.rows[:2])
+        raise FormatError(f"names none of the project's micrographs (it has {names} ...)", source)
+    silent = sum(not math.isfinite(row.voltage_kV) for row in table.rows)
+    usual = Optics()
+    assumed = f"{usual.voltage_kV:g} kV and Cs {usual.cs_mm:g} mm were taken for {silent:,} without a voltage"
+    return OpticsPlan(
+        source,
+        plan,
+        tuple(dict.fromkeys(unmatched)),
+        match.ambiguous,
+        texts,
+        table.issues,
+        assumed if silent else "",
+    )
+
+
+def as_ctf(row: CtfRow) -> Ctf:
+    """A row as a CTF, with the usual microscope where it does not say; an amplitude or angle that is missing is 0."""
+    usual = Optics()
+
+    def known(value: float, otherwise: float) -> float:
+        return value if math.isfinite(value) else otherwise
+
+    defocus = Defocus(row.defocus_u_A, known(row.defocus_v_A, row.defocus_u_A), known(row.angle_deg, 0.0))
+    optics = Optics(
+        known(row.voltage_kV, usual.voltage_kV),
+        known(row.cs_mm, usual.cs_mm),
+        known(row.amplitude_contrast, usual.amplitude_contrast),
+        phase_shift_deg=known(row.phase_shift_deg, 0.0),
+    )
+    return Ctf(defocus, optics)
+
+
+def read_ctfs(source: Path) -> dict[str, Ctf]:
+    """CTF by micrograph name, without a project; rows that make no sense are left out. Raises FormatError."""
+    return {row.name: as_ctf(row) for row in read_ctf_files(source).rows}
 
 
 def import_optics(session: Session, star: Path) -> str:
@@ -154,7 +244,7 @@ def import_optics(session: Session, star: Path) -> str:
 
 def enter(session: Session, plan: OpticsPlan) -> str:
     """Enter what :func:`read_optics` found as one step that can be undone; returns the line for the status bar."""
-    texts = {i: as_json(ctf) for i, ctf in plan.ctfs.items()}
+    texts = {i: plan.texts.get(i) or as_json(ctf) for i, ctf in plan.ctfs.items()}
     what = f"the defocus of {count_of(len(texts), 'micrograph')}"
     message = Message("import", what, where=f"from {plan.path.name}")
     result = session.insert_built(lambda: set_text(session.micrographs, "optics", texts, "import-optics", message))
@@ -164,72 +254,9 @@ def enter(session: Session, plan: OpticsPlan) -> str:
         lines.append(f"{len(plan.unmatched)} names match no micrograph ({', '.join(plan.unmatched[:2])} ...)")
     if plan.ambiguous:
         lines.append(f"{len(plan.ambiguous)} names are ambiguous ({', '.join(list(plan.ambiguous)[:2])} ...)")
+    if plan.issues:
+        lines.append(f"left out: {'; '.join(issue.message for issue in plan.issues[:3])}")
+        lines[-1] += f" and {len(plan.issues) - 3} more" if len(plan.issues) > 3 else ""
+    if plan.assumed:
+        lines.append(plan.assumed)
     return " · ".join(lines)
-
-
-# ------------------------------------------------------------------------------------------------------ the STAR
-
-
-def read_ctfs(star: Path) -> dict[str, Ctf]:
-    """CTF by micrograph name, as RELION's and CTFFIND's jobs write it.
-
-    Rows whose defocus is not set (-999, nan) are left out; several rows of a micrograph (particles) are averaged.
-
-    Raises
-    ------
-    FormatError
-        It cannot be read, holds no defocus, or a value makes no sense.
-    """
-    file = read_star(star)
-    labels = {"rlnMicrographName", "rlnDefocusU"}
-    table = next((t for t in file.tables if labels <= set(t.columns)), None)
-    if table is None:
-        raise FormatError("holds no table with rlnMicrographName and rlnDefocusU", star)
-    reader = ColumnReader(table.columns, table.lines, star, False)
-    u = reader.number("rlnDefocusU", optional=True)
-    v = reader.number("rlnDefocusV", optional=True) if "rlnDefocusV" in table.columns else u
-    v = np.where(np.isnan(v), u, v)
-    zero = np.zeros(len(table))
-    angle = reader.number("rlnDefocusAngle", optional=True) if "rlnDefocusAngle" in table.columns else zero
-    shift = reader.number("rlnPhaseShift", optional=True) if "rlnPhaseShift" in table.columns else zero
-    optics = _optics_of_rows(file, table, star)
-    rows: dict[str, list[int]] = {}
-    for row, name in enumerate(table.columns["rlnMicrographName"]):
-        if np.isfinite(u[row]):
-            rows.setdefault(name, []).append(row)
-    ctfs = {}
-    for name, members in rows.items():
-        first = members[0]
-        defocus = Defocus(float(u[members].mean()), float(v[members].mean()), float(np.nan_to_num(angle[first])))
-        ctf = Ctf(defocus, replace(optics[first], phase_shift_deg=float(np.nan_to_num(shift[first]))))
-        if why := impossible(ctf):
-            raise FormatError(why, star, table.lines[first])
-        ctfs[name] = ctf
-    if not ctfs:
-        raise FormatError("gives no micrograph a defocus", star)
-    return ctfs
-
-
-def _optics_of_rows(file: StarFile, table: StarTable, path: Path) -> list[Optics]:
-    """The microscope of each row: its own columns, else those of its optics group, else the usual."""
-    groups = file.table("optics")
-    by_group = {}
-    if groups is not None and "rlnOpticsGroup" in groups.columns:
-        by_group = dict(zip(groups.columns["rlnOpticsGroup"], _optics(groups, path), strict=True))
-    own = _optics(table, path)
-    if any(label in table.columns for label in _LABELS.values()) or "rlnOpticsGroup" not in table.columns:
-        return own
-    return [by_group.get(group, usual) for group, usual in zip(table.columns["rlnOpticsGroup"], own, strict=True)]
-
-
-def _optics(table: StarTable, path: Path) -> list[Optics]:
-    usual = Optics()
-    reader = ColumnReader(table.columns, table.lines, path, False)
-    values = {}
-    for field, label in _LABELS.items():
-        given = reader.number(label, optional=True) if label in table.columns else np.full(len(table), np.nan)
-        values[field] = np.where(np.isnan(given), getattr(usual, field), given)
-    return [
-        Optics(float(values["voltage_kV"][i]), float(values["cs_mm"][i]), float(values["amplitude_contrast"][i]))
-        for i in range(len(table))
-    ]

@@ -284,7 +284,9 @@ def edited(path, folder, change, **options):
     """Read, change the picks of each micrograph, write into a copy."""
     file = CRYOSPARC.read(path)
     picks = [change(as_written(file, pick, height=H)) for pick in file.picks]
-    return CRYOSPARC.write(folder, picks, WriteOptions(template=path, **options))
+    *files, group = CRYOSPARC.write(folder, picks, WriteOptions(template=path, **options))
+    assert group.suffix == ".csg"
+    return files
 
 
 @BOTH
@@ -386,7 +388,7 @@ def test_what_cannot_be_written(tmp_path):
     with pytest.raises(FormatError, match="same uid twice"):
         CRYOSPARC.write(tmp_path / "out", [pick], WriteOptions(template=save(tmp_path / "b.cs", data)))
     assert not (tmp_path / "out").exists()
-    (again,) = CRYOSPARC.write(tmp_path / "out", [pick], WriteOptions(template=path))
+    again, _ = CRYOSPARC.write(tmp_path / "out", [pick], WriteOptions(template=path))
     assert len(read_dataset(again)) == 1
-    (again,) = CRYOSPARC.write(tmp_path / "none", [], WriteOptions(template=path))
+    again, _ = CRYOSPARC.write(tmp_path / "none", [], WriteOptions(template=path))
     assert len(read_dataset(again)) == 0

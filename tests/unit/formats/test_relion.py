@@ -220,9 +220,9 @@ def test_lists_name_files_relative_to_the_project(tmp_path):
     put(tmp_path, MANUAL + "7 8 -999\n", "Pick/job1/M/a_manualpick.star")
     put(tmp_path, "1 2 3 4\n", "Pick/job1/M/b.box")
     file = RELION.read(path, permissive=True)
-    assert [(p.micrograph, p.x.tolist()) for p in file.picks] == [("M/a.mrc", [7])]
-    assert [issue.line for issue in file.issues] == [7, 8]
-    with pytest.raises(FormatError, match=r"only \.star"):
+    assert [(p.micrograph, p.x.tolist()) for p in file.picks] == [("M/a.mrc", [7]), ("M/b.mrc", [2.5])]
+    assert [issue.line for issue in file.issues] == [8]
+    with pytest.raises(FormatError, match=r"gone\.star"):
         RELION.read(path)
 
 
