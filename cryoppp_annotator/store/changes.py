@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -157,6 +157,23 @@ def record(
     key = result.inserted_primary_key
     assert key is not None  # a single-row insert has one
     return int(key[0])
+
+
+def adopt(connection: Connection, entries: Iterable[HistoryEntry]) -> None:
+    """Append another project's steps to the history, with who and when; none of them can be undone here."""
+    for entry in entries:
+        connection.execute(
+            insert(schema.change).values(
+                at=entry.at,
+                curator=entry.curator,
+                kind="visit",
+                state="",
+                verb="merged",
+                title=entry.title,
+                micrograph=entry.micrograph,
+                n_particles=entry.n_particles,
+            )
+        )
 
 
 def load(connection: Connection, change_id: int) -> Change:

@@ -87,7 +87,7 @@ class HistoryPanel(QWidget):
     def refresh(self) -> None:
         """Read the history again."""
         try:
-            steps = [e for e in self._bench.session.history(_SHOWN) if e.kind == "do"]
+            steps = [e for e in self._bench.session.history(_SHOWN) if e.kind == "do" or e.verb == "merged"]
         except AnnotatorError as error:
             self._bench.say(str(error), "error")
             return
@@ -100,7 +100,7 @@ class HistoryPanel(QWidget):
             for column, text in enumerate((when, entry.curator, with_units(entry.title))):
                 item = QTableWidgetItem(text)
                 font = item.font()
-                font.setStrikeOut(entry.state != "applied")
+                font.setStrikeOut(entry.state not in ("applied", ""))  # a merged step has no state
                 item.setFont(font)
                 if entry.state == "abandoned":
                     item.setForeground(Qt.GlobalColor.gray)
