@@ -50,10 +50,11 @@ from cryoppp_annotator.model.candidates import Candidates
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.picking.dirt import find_regions
 from cryoppp_annotator.picking.evaluate import precision_recall, quality
-from cryoppp_annotator.picking.learned import LEARNED, Example, describe, probability, train
+from cryoppp_annotator.picking.learned import LEARNED, probability, train
 from cryoppp_annotator.picking.log import LOG
 from cryoppp_annotator.picking.matching import Matches, match
 from cryoppp_annotator.picking.regions import exclude
+from cryoppp_annotator.picking.seen import Example, describe
 from cryoppp_annotator.picking.suppress import inside, suppress
 from cryoppp_annotator.picking.template import TEMPLATE
 

@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from ..model.context import JobContext
 from ..model.coordinates import FloatArray
-from ..picking.learned import Seen
+from ..picking.seen import Seen
 from ..picking.views import Views, find_views, likelihood, pictures
 from .places import LabelledPlaces
 

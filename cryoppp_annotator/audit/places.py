@@ -11,8 +11,8 @@ from scipy.spatial import cKDTree
 
 from ..model.context import JobContext
 from ..model.coordinates import FloatArray
-from ..picking.learned import Seen, describe
 from ..picking.matching import match
+from ..picking.seen import Seen, describe
 from ..picking.suppress import inside
 
 _QUIET = JobContext()

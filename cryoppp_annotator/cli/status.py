@@ -35,7 +35,9 @@ def status(
 
     session = open_project(find_project(project), read_only=True)
     try:
-        news = run_job(lambda context: watch.look(session, new=True, context=context), title="Looking at files")
+        news = run_job(
+            lambda context: watch.look_at_files(session, new=True, context=context), title="Looking at files"
+        )
         watch.note(session, news)
         answer = describe(session, news)
     finally:

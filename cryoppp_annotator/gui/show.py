@@ -212,7 +212,7 @@ class Show:
             self._bench.guarded(lambda: watch.note(session, news))
 
         self._bench.start(
-            lambda context: watch.look(session, [current], context=context),
+            lambda context: watch.look_at_files(session, [current], context=context),
             title=f"look again at {current.name}",
             on_done=take_note,
             quiet=True,

@@ -24,12 +24,12 @@ from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.micrograph import MicrographState
 from cryoppp_annotator.model.region import Region
 from cryoppp_annotator.model.which import Which
+from cryoppp_annotator.session import regions
 from cryoppp_annotator.session.classes import decide
 from cryoppp_annotator.session.core.session import Session
 from cryoppp_annotator.session.files import linting
 from cryoppp_annotator.session.picks import proposing
 from cryoppp_annotator.session.pictures import optics
-from cryoppp_annotator.session.regions import regions
 from cryoppp_annotator.store import classes as classes_table
 from cryoppp_annotator.store import schema
 from cryoppp_annotator.store.store import DATABASE_NAME

@@ -14,7 +14,7 @@ from cryoppp_annotator.gui.widgets.panels.dataset import outliers
 from cryoppp_annotator.gui.widgets.panels.pick import PickPanel
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.which import Which
-from cryoppp_annotator.session.regions import regions
+from cryoppp_annotator.session import regions
 
 
 def test_outliers_are_those_far_from_the_rest_and_not_the_untouched() -> None:

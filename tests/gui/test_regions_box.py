@@ -16,7 +16,7 @@ from cryoppp_annotator.gui.layers.region_layer import inner_point
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.region import Origin, Region, holds
 from cryoppp_annotator.model.which import Which
-from cryoppp_annotator.session.regions import regions
+from cryoppp_annotator.session import regions
 
 CORNERS = [(60, 60), (200, 60), (200, 220), (60, 220), (60, 64)]
 

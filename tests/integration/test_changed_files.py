@@ -16,13 +16,13 @@ from project_tools import check_memory, import_change, state
 from cryoppp_annotator.errors import Refused
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.micrograph import MicrographState
+from cryoppp_annotator.session import regions
 from cryoppp_annotator.session.classes.job import RunOptions, classify_project
 from cryoppp_annotator.session.core import bookkeeping, opening, watch
 from cryoppp_annotator.session.core.session import Session
 from cryoppp_annotator.session.core.watch import What
 from cryoppp_annotator.session.files import changed, exportable, exporting, membership, written
 from cryoppp_annotator.session.picks import proposing
-from cryoppp_annotator.session.regions import regions
 
 SIDE, PIXEL_A = 256, 2.0
 
@@ -248,18 +248,18 @@ def test_a_picked_file_that_is_being_copied_over_loses_nothing(data: Path) -> No
 
 def test_new_micrographs_of_the_folder_are_seen(data: Path) -> None:
     session = open_folder(data)
-    assert not watch.look(session, new=True).new
+    assert not watch.look_at_files(session, new=True).new
     write(data / "d.mrc", 7)
     (data / "notes.txt").write_text("no micrograph")
-    assert watch.look(session, new=True).new == (data / "d.mrc",)
+    assert watch.look_at_files(session, new=True).new == (data / "d.mrc",)
     bookkeeping.add_micrographs(session, opening.describe_new(session, [data / "d.mrc"]))
-    assert not watch.look(session, new=True).new
+    assert not watch.look_at_files(session, new=True).new
     session.close()
 
 
 def test_a_project_of_one_image_is_not_offered_its_neighbours(data: Path) -> None:
     session = opening.open_plan(opening.plan(data / "a.mrc"), curator="me")
-    assert not watch.look(session, new=True).new
+    assert not watch.look_at_files(session, new=True).new
     session.close()
 
 
@@ -301,7 +301,7 @@ def test_a_removed_micrograph_keeps_its_decisions(data: Path) -> None:
     membership.remove(session, [1])
     assert [m.name for m in session.micrographs] == ["b", "c"]
     assert session.counts() == {"accepted": 1, "undecided": 0, "rejected": 0}
-    assert not watch.look(session, new=True).new  # and is not offered again
+    assert not watch.look_at_files(session, new=True).new  # and is not offered again
     session.close()
     session = open_folder(data)
     assert [m.name for m in session.micrographs] == ["b", "c"]

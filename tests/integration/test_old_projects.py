@@ -10,8 +10,8 @@ from typing import Any
 from project_tools import check_memory, open_session, state, table
 
 from cryoppp_annotator.model.curation import Reason
+from cryoppp_annotator.session import regions
 from cryoppp_annotator.session.classes import decide
-from cryoppp_annotator.session.regions import regions
 from cryoppp_annotator.store.store import DATABASE_NAME
 
 DATA = Path(__file__).resolve().parents[1] / "data"

@@ -23,10 +23,11 @@ from cryoppp_annotator.formats.image.stacks import write_stack
 from cryoppp_annotator.formats.table.star_file import read_star
 from cryoppp_annotator.model.candidates import Candidates
 from cryoppp_annotator.model.context import JobContext
-from cryoppp_annotator.picking.learned import Example, describe, train
+from cryoppp_annotator.picking.learned import train
 from cryoppp_annotator.picking.log import LOG
 from cryoppp_annotator.picking.matching import match
 from cryoppp_annotator.picking.model_file import save_model
+from cryoppp_annotator.picking.seen import Example, describe
 from cryoppp_annotator.testing import planted
 
 Cli = Callable[..., tuple[int, str, str]]

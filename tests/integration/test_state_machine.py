@@ -33,9 +33,9 @@ from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.micrograph import MicrographState
 from cryoppp_annotator.model.region import REGION_REASONS, Region, unpack_vertices
 from cryoppp_annotator.model.which import Which
+from cryoppp_annotator.session import regions
 from cryoppp_annotator.session.core.settings import DEFAULT_DIAMETER_A
 from cryoppp_annotator.session.picks import proposing
-from cryoppp_annotator.session.regions import regions
 
 pytestmark = pytest.mark.slow
 

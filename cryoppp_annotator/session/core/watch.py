@@ -1,8 +1,8 @@
 """What has become of the micrographs' files: replaced, back, still being written, gone, new in the folder.
 
-Looking (:func:`look`) changes nothing and may run on any thread. Taking note (:func:`note`) is for the thread that owns
-the session. A micrograph that was picked and is another image now is *changed*: its record says what the file is, the
-setting :data:`WAS` what it was, and nothing is proposed on it or exported until somebody says what that means
+Looking (:func:`look_at_files`) changes nothing and may run on any thread. Taking note (:func:`note`) is for the thread
+that owns the session. A micrograph that was picked and is another image now is *changed*: its record says what the file
+is, the setting :data:`WAS` what it was, and nothing is proposed on it or exported until somebody says what that means
 (``session.files.changed``).
 """
 
@@ -72,7 +72,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class FileNews:
-    """What :func:`look` saw.
+    """What :func:`look_at_files` saw.
 
     Attributes
     ----------
@@ -156,7 +156,7 @@ class Signatures:
 # ---------------------------------------------------------------------- looking
 
 
-def look(
+def look_at_files(
     session: Session,
     micrographs: Iterable[Micrograph] | None = None,
     *,
@@ -199,7 +199,7 @@ def up_to_date(
     """Micrographs as their files say now, and what is new of them: for jobs, which may not change the session."""
     there = list(micrographs)
     quiet = context.part()
-    news = look(session, {m.id: m for m in there}.values(), context=quiet)
+    news = look_at_files(session, {m.id: m for m in there}.values(), context=quiet)
     now = {update.now.id: update.now for update in news.updates}
     return [now.get(m.id, m) for m in there], news
 
@@ -405,8 +405,8 @@ def check(
     new: bool = False,
     context: JobContext = _QUIET,
 ) -> FileNews:
-    """:func:`look`, and :func:`note` what was seen: for programs without a window."""
-    news = look(session, micrographs, new=new, context=context)
+    """:func:`look_at_files`, and :func:`note` what was seen: for programs without a window."""
+    news = look_at_files(session, micrographs, new=new, context=context)
     note(session, news)
     return news
 

@@ -21,10 +21,10 @@ from ...model.particles import Particles
 from ...model.pickfile import MicrographPicks
 from ...model.which import Which
 from ...store.store import Connection, Store
+from .. import regions
 from ..core.edits import count_of
 from ..core.session import Session
 from ..core.step import Nothing, Outcome, Result, Step
-from ..regions import regions
 from .exporting import gather
 
 _QUIET = JobContext()

@@ -12,7 +12,8 @@ from ...formats.image import images
 from ...imaging.denoise import BAND_PASS
 from ...model.context import JobContext
 from ..core.session import Session
-from .importing import ImportPlan, typical_diameter_px
+from .import_plan import ImportPlan
+from .importing import typical_diameter_px
 
 _QUIET = JobContext()
 #: Side of the part of a micrograph that is shown, particle diameters.

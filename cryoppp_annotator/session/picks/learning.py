@@ -20,8 +20,9 @@ from ...model.context import JobContext
 from ...model.curation import Decision
 from ...model.micrograph import Micrograph, MicrographState
 from ...model.particles import Particles
-from ...picking.learned import Example, Seen, describe, too_few, train
+from ...picking.learned import too_few, train
 from ...picking.model_file import Model, save_model
+from ...picking.seen import Example, Seen, describe
 from ..core.session import Session
 
 _QUIET = JobContext()

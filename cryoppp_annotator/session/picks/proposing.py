@@ -33,13 +33,13 @@ from ...model.region import Region
 from ...model.which import Which
 from ...picking.regions import describe_left_out
 from ...store.store import Connection, Store
+from .. import regions
 from ..classes.templates import take_ctf
 from ..core import edits, watch
 from ..core.session import Session
 from ..core.step import Done, Nothing, Outcome, Result, Step
 from ..pictures.defocus import defocus_of
 from ..pictures.optics import ctf_of
-from ..regions import regions
 from .one_micrograph import OnePick, Picked, named_picker, pick_micrograph
 from .proposed_before import ProposalCache
 

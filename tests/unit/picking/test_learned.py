@@ -15,10 +15,11 @@ from cryoppp_annotator.model.candidates import Candidates
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.coordinates import FloatArray
 from cryoppp_annotator.picking.evaluate import quality
-from cryoppp_annotator.picking.learned import LEARNED, Example, describe, probability, too_few, train
+from cryoppp_annotator.picking.learned import LEARNED, probability, too_few, train
 from cryoppp_annotator.picking.log import LOG
 from cryoppp_annotator.picking.matching import match
 from cryoppp_annotator.picking.model_file import Model, load_model, save_model
+from cryoppp_annotator.picking.seen import Example, describe
 from cryoppp_annotator.testing import check_picker, planted
 
 QUIET = JobContext()

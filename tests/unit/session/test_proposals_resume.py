@@ -26,12 +26,12 @@ from cryoppp_annotator.model.candidates import Candidates
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.curation import Reason
 from cryoppp_annotator.model.region import Origin, Region
+from cryoppp_annotator.session import regions
 from cryoppp_annotator.session.core import opening
 from cryoppp_annotator.session.core.session import Session
 from cryoppp_annotator.session.picks import proposing
 from cryoppp_annotator.session.picks.one_micrograph import OnePick, Picked
 from cryoppp_annotator.session.picks.proposed_before import ProposalCache
-from cryoppp_annotator.session.regions import regions
 
 N, SIDE = 8, 160
 SQUARE = np.array([(20.0, 20.0), (20.0, 60.0), (60.0, 60.0), (60.0, 20.0)])

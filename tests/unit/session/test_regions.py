@@ -16,12 +16,12 @@ from cryoppp_annotator.jobs.runner import Runner
 from cryoppp_annotator.model.curation import Decision, Reason, Table
 from cryoppp_annotator.model.region import Origin, Region, overlap
 from cryoppp_annotator.model.which import Which
+from cryoppp_annotator.session import regions
 from cryoppp_annotator.session.core import opening
 from cryoppp_annotator.session.core.backlog import Backlog
 from cryoppp_annotator.session.core.step import Queued
 from cryoppp_annotator.session.files import linting
 from cryoppp_annotator.session.picks import proposing
-from cryoppp_annotator.session.regions import regions
 
 PARAMETERS = SimulationParameters(
     size=(1000, 1000), pixel_size_A=3.0, structure="blob", n_particles=40, n_views=20, carbon_probability=1.0,

@@ -28,10 +28,10 @@ from ....jobs.runner import Job
 from ....model.curation import Reason, Table
 from ....model.micrograph import Micrograph
 from ....model.region import REGION_REASONS, Region
+from ....session import regions
 from ....session.core.edits import count_of
 from ....session.core.session import Announcement
 from ....session.core.step import Done, Nothing
-from ....session.regions import regions
 from ...keys import has_keyboard
 from ...layers.corners import Corners
 from ...layers.region_layer import REASON_WORDS, RegionsLayer, letter_of, name_of
