@@ -234,7 +234,7 @@ def verbs(window: Window, n: int) -> dict[str, list[float]]:
 
     for _ in range(n):
         x, y = rng.uniform(0, SIDE, 2)
-        added = timed("add", lambda x=x, y=y: session.add(x, y, anyway=True))
+        added = timed("add", lambda x=x, y=y: session.add(x, y, anyway=True).new_id)
         timed("move", lambda i=added, x=x, y=y: session.move([i], [x + 3], [y + 2]))
         timed("decide", lambda i=added: session.decide([i], Decision.REJECTED))
         timed("undo", lambda: bench.give("undo"))

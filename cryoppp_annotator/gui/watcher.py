@@ -61,7 +61,7 @@ class Watcher(QObject):
             return
         session = self._session
         self._job = self._bench.runner.submit(
-            lambda context: watch.look(session, new=True, context=context),
+            lambda context: watch.look_at_files(session, new=True, context=context),
             title="look at the micrographs' files",
             on_done=self._on_news,
             on_failed=self._on_failed,
@@ -72,7 +72,7 @@ class Watcher(QObject):
         """Look at one file, which somebody is about to work on."""
         session = self._session
         self._bench.runner.submit(
-            lambda context: watch.look(session, [micrograph], context=context),
+            lambda context: watch.look_at_files(session, [micrograph], context=context),
             title=f"look at {micrograph.name}",
             on_done=self._on_one,
             quiet=True,

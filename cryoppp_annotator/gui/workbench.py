@@ -88,7 +88,9 @@ class Workbench(QObject):
         self.on_rekeyed: list[Callable[[], object]] = []
         self.focus = Focus(session)
         self.bridge = bridge
-        self.show = Show(self, welcome=not session.history(1) or len(session.history(3)) < 3)
+        self.show = Show(
+            self, welcome=all(entry.kind == "visit" or entry.verb == "import" for entry in session.history(9))
+        )
         self.pictures = self.show.pictures
         self._hovered: int | None = None
         self._about: list[str] = []  # what the line in the status bar is about, where that can be over

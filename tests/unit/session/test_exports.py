@@ -42,7 +42,7 @@ def session(tmp_path: Path) -> Iterator[Session]:
             file.voxel_size = 2.0
     session = open_plan(plan(folder, tmp_path / "project"), curator="ann")
     session.go(1)
-    ids = [session.add(x, 10.0, anyway=True) for x in (10.5, 50.0, 100.0)]
+    ids = [session.add(x, 10.0, anyway=True).new_id for x in (10.5, 50.0, 100.0)]
     session.decide(ids[1:2], Decision.UNDECIDED)
     session.decide(ids[2:], Decision.REJECTED, Reason.ICE)
     yield session
