@@ -8,12 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..errors import EngineError, Refused
+from ..classify.engine import Settings, classify, prepare
+from ..classify.metrics import Kind, measure
+from ..errors import EngineError
 from ..formats.atomic import write_text
 from ..formats.image.volumes import write_volume
 from ..formats.table.star import format_star
 from ..model.context import JobContext
+from ..reconstruct.initial import InitialOptions, initial_map
 from ..reconstruct.rounds import Volume, VolumeOptions, reconstruct
 from .boxes import Boxes, load_boxes, load_map, posed_table
 from .extract import ExtractOptions
@@ -21,6 +25,8 @@ from .extract import ExtractOptions
 _QUIET = JobContext()
 _USUAL = VolumeOptions()
 _LEAST_PICKS = 40
+#: Boxes that are classified for a first map, and classes of them; a class needs this share of the median quality.
+_FIRST, _PER_CLASS, _CLASSES, _QUALITY = 2000, 25, (12, 50), 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +37,8 @@ class VolumeReport:
     ----------
     volume : Volume
     files : tuple of Path
-        ``half1.mrc half2.mrc map.mrc mask.mrc fsc.csv fsc.star particles.star``.
+        ``half1.mrc half2.mrc map.mrc mask.mrc fsc.csv fsc.star particles.star``, and ``initial.mrc`` where
+        there was no reference.
     used : int
         Boxes in the maps: those that are rather a particle than not.
     picks : int
@@ -96,7 +103,11 @@ def volume_files(
     files: list[Path] = []
     notes = list(boxes.notes)
     if reference is None:
-        raise Refused("give a reference (--map)")
+        first, period_A = first_map(boxes, options, context)
+        reference = first, boxes.stack.pixel_size_A
+        files.append(write_volume(out / "initial.mrc", first, boxes.stack.pixel_size_A))
+        options = replace(options, lowpass_A=period_A, match=replace(options.match, check_scale=False))
+        notes.append("no reference was given: the first map was made from class averages; its hand is arbitrary")
     volume = reconstruct(boxes.stack, reference[0], reference[1], options, context=context)
     notes += volume.notes
     notes.append("images of an untilted specimen do not tell the hand of a map")
@@ -105,6 +116,36 @@ def volume_files(
     if used < len(boxes.stack):
         notes.append(f"{len(boxes.stack) - used:,} of {len(boxes.stack):,} boxes are rather no particle; left out")
     return VolumeReport(volume, tuple(files), used, len(boxes.stack), time.monotonic() - started, tuple(notes))
+
+
+def first_map(boxes: Boxes, options: VolumeOptions, context: JobContext) -> tuple[NDArray[np.float32], float]:
+    """A map from the class averages of a part of the boxes, and the finest period to trust it to, A.
+
+    Raises
+    ------
+    EngineError
+        Too few boxes or classes.
+    Cancelled
+    """
+    stack = boxes.stack
+    rows = np.sort(context.rng().choice(len(stack), min(len(stack), _FIRST), replace=False))
+    part = stack.take(rows)
+    defocus = part.defocus[:, :2].mean(axis=1)
+    ready = prepare(
+        part.images, defocus_A=defocus, pixel_size_A=part.pixel_size_A, optics=part.optics,
+        mask_radius=boxes.mask_radius, context=context,
+    )  # fmt: skip
+    number = int(np.clip(len(rows) // _PER_CLASS, *_CLASSES))
+    found = classify(ready, Settings(number), context=context)
+    classes = [item for item in measure(found, part.pixel_size_A) if item.kind is Kind.STRUCTURE]
+    quality = np.array([item.quality for item in classes])
+    good = [item for item in classes if item.quality >= _QUALITY * float(np.median(quality))]
+    averages = found.model.images()[[item.column for item in good]]
+    counts = np.array([item.count for item in good], float)
+    made = initial_map(
+        averages, counts, InitialOptions(options.match.symmetry, mask_radius=boxes.mask_radius), context=context
+    )
+    return made.volume, stack.box * stack.pixel_size_A / 6.0
 
 
 def _write(out: Path, boxes: Boxes, volume: Volume) -> list[Path]:

@@ -17,6 +17,7 @@ from .fsc import Beyond, ShellCorrelation, beyond_reference, compare_halves
 from .halves import Accumulator, accumulate, lowpass
 from .local import Data, refine
 from .match import level_grid
+from .orient import orient_and_say
 from .verdict import MatchOptions, Verdicts, judge, ordered
 
 _QUIET = JobContext()
@@ -147,11 +148,12 @@ class _Rounds:
 
     def run(self, volume: NDArray[np.generic], map_pixel_A: float) -> Volume:
         stack, options = self.stack, self.options
+        volume, said = orient_and_say(volume, self.name) if np.isfinite(volume).all() else (volume, ())
         shared = _lowpassed(volume, map_pixel_A, options.lowpass_A)
         band = min(self.band, options.match.rings)
         first = replace(options.match, rings=band, fine_rings=self.band)
         verdicts = judge(stack, shared, map_pixel_A, first, context=self._part(1.0))
-        notes = list(verdicts.notes)
+        notes = [*said, *verdicts.notes]
         outer = min(2 * self.band + 4, stack.box // 2 - 1)
         halves, correlation = self._maps(verdicts, outer)
         verdicts = self._search_again(halves, correlation)

@@ -27,6 +27,7 @@ from .boxes import (
 from .fourier_map import FourierMap, polar_slices, prepare_map
 from .local import Data, Refined, model_values, refine
 from .match import Level, Matches, PolarBoxes, Projections, Spectra, level_grid, projections, search
+from .orient import orient_and_say
 from .spectra import first_spectra, learn, posterior
 
 _QUIET = JobContext()
@@ -172,8 +173,10 @@ def judge(
     check_stack(stack)
     limit = 2.0 * stack.pixel_size_A
     with threadpool_limits(limits=1, user_api="blas"):
+        volume, notes = orient_and_say(volume, options.symmetry)
         source = prepare_map(volume, map_pixel_A, limit / max(_SCALES))
         run = _Run(stack, source, options, context)
+        run.notes += notes
         run.learn()
         return run.everything(on_results)
 
@@ -249,10 +252,11 @@ class _Run:
         self.source = original
         best = max(totals, key=lambda scale: totals[scale])
         if best != 1.0 and totals[best] > totals[1.0] + max(12.0, 0.15 * abs(totals[best])):
+            best = _between(totals, best)
             self.scale = best
             self.source = replace(original, step=original.step / best)
             self.notes.append(
-                f"the map fits best as if its pixels were {best:g} times as large as its header says: "
+                f"the map fits best as if its pixels were {best:.2f} times as large as its header says: "
                 "check the pixel sizes of the map and of the picks"
             )
         if self.inverted:
@@ -432,6 +436,17 @@ def _extended(inner: Spectra, full: Spectra) -> Spectra:
     noise, outlier = full.noise.copy(), full.outlier.copy()
     noise[:rings], outlier[:rings] = inner.noise, inner.outlier
     return Spectra(noise, gain, outlier, inner.share)
+
+
+def _between(totals: dict[float, float], best: float) -> float:
+    """The top of the parabola through the best factor and its neighbours, on a log scale."""
+    at = _SCALES.index(best)
+    if not 0 < at < len(_SCALES) - 1:
+        return best
+    x = np.log(np.array(_SCALES[at - 1 : at + 2]))
+    curve = np.polyfit(x - x[1], [totals[scale] for scale in _SCALES[at - 1 : at + 2]], 2)
+    top = -curve[1] / (2.0 * curve[0]) if curve[0] < 0 else 0.0
+    return float(np.exp(x[1] + np.clip(top, x[0] - x[1], x[2] - x[1])))
 
 
 def _fit(matches: Matches, spectra: Spectra) -> float:
