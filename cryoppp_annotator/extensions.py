@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import json
 import logging
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, cast
+
+import platformdirs
 
 from .api import CoordinateFormat, Denoiser, Engine, Need, Picker
 from .errors import EngineError
+from .formats.atomic import write_text
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +30,15 @@ DENOISERS = "cryoppp_annotator.denoisers"
 PICKERS = "cryoppp_annotator.pickers"
 ENGINES = "cryoppp_annotator.engines"
 WINDOWS = "cryoppp_annotator.windows"
+#: What a plugin must be able to do.
+_METHODS = {FORMATS: ("sniff", "read", "write"), DENOISERS: ("denoise",), PICKERS: ("propose",), ENGINES: ("status",)}
+#: The distribution of the built-in ones.
+OURS = "cryoppp-annotator"
+#: Seconds that the first import of a plugin may take.
+IMPORT_LIMIT_S = 60.0
+#: So many plugins are remembered.
+_KEPT = 200
+_SURVIVED = "cryoppp-annotator: the import came back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +64,100 @@ def find(group: str) -> Found:
     items: dict[str, Any] = {}
     broken: list[Broken] = []
     for point in entry_points(group=group):
-        try:
-            items[point.name] = point.load()
-        except Exception as error:
-            log.warning("plugin %s (%s) is broken", point.name, _distribution(point), exc_info=True)
-            broken.append(Broken(point.name, _distribution(point), f"{type(error).__name__}: {error}"))
+        reason = "" if _distribution(point) == OURS else known_problem(point)
+        if not reason:
+            try:
+                with contextlib.redirect_stdout(sys.stderr):
+                    plugin = point.load()
+                reason = _wrong_kind(group, plugin)
+                if not reason:
+                    items[point.name] = plugin
+                    continue
+            except (Exception, SystemExit) as error:
+                log.debug("plugin %s is broken", point.name, exc_info=True)
+                reason = f"{type(error).__name__}: {error}"
+        log.warning("the plugin %s of %s is broken and left out: %s", point.name, _distribution(point), reason)
+        broken.append(Broken(point.name, _distribution(point), reason))
     return Found(items, tuple(broken))
+
+
+def _wrong_kind(group: str, plugin: Any) -> str:
+    """Why an object is no plugin of its group; empty where it is one."""
+    missing = [name for name in _METHODS.get(group, ()) if not callable(getattr(plugin, name, None))]
+    if missing:
+        return f"it is a {type(plugin).__name__} without the method {' and '.join(missing)}"
+    if group in (PICKERS, DENOISERS, FORMATS) and not isinstance(getattr(plugin, "name", None), str):
+        return f"it is a {type(plugin).__name__} without a name"
+    return ""
+
+
+def known_problem(point: EntryPoint) -> str:
+    """As :func:`import_problem`, kept between starts for as long as the plugin's file is the same."""
+    try:
+        spec = importlib.util.find_spec(point.module.partition(".")[0])
+        origin = spec.origin if spec is not None else None
+        stat = os.stat(origin) if origin else None
+        key = f"{sys.executable} {point.value} {origin} {stat.st_mtime_ns if stat else 0} {stat.st_size if stat else 0}"
+        kept = _kept_problems()
+    except (OSError, ValueError, ImportError):
+        return import_problem(point)
+    if key not in kept:
+        kept[key] = import_problem(point)
+        _keep_problems(kept)
+    return kept[key]
+
+
+def _kept_file() -> Path:
+    return Path(platformdirs.user_cache_dir("cryoppp-annotator")) / "plugins.json"
+
+
+def _kept_problems() -> dict[str, str]:
+    try:
+        kept = json.loads(_kept_file().read_text(encoding="utf-8"))
+        return {str(key): str(reason) for key, reason in kept.items()}
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return {}
+
+
+def _keep_problems(kept: Mapping[str, str]) -> None:
+    latest = dict(list(kept.items())[-_KEPT:])
+    try:
+        write_text(_kept_file(), json.dumps(latest, indent=1))
+    except OSError as error:
+        log.debug("what is known of plugins was not kept: %s", error)
+
+
+def import_problem(point: EntryPoint) -> str:
+    """Why importing a plugin would end the program; empty where it does not. Tried once, in a process of its own.
+
+    What merely raises is not found here: the caller's own import says it better.
+    """
+    script = f"import importlib; importlib.import_module({point.module!r})"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-c", f"{script}; print({_SURVIVED!r})"],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=IMPORT_LIMIT_S,
+            env=environment,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"its import does not end within {IMPORT_LIMIT_S:.0f} s"
+    except OSError as error:
+        log.debug("the import of %s was not tried: %s", point.module, error)
+        return ""
+    if _SURVIVED.encode() in ran.stdout or (ran.returncode == 1 and b"Traceback" in ran.stderr):
+        return ""
+    if ran.returncode < 0:
+        return f"its import crashes ({signal.Signals(-ran.returncode).name})"
+    return f"its import ends the process (exit status {ran.returncode})"
+
+
+def is_foreign(group: str, name: str) -> bool:
+    """Whether a plugin is of another distribution than this program: it then runs in a process of its own."""
+    return any(_distribution(point) not in (OURS, "unknown") for point in entry_points(group=group, name=name))
 
 
 def _distribution(point: EntryPoint) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..errors import AnnotatorError, Cancelled, FormatError, Refused
+from ..errors import AnnotatorError, Cancelled, FormatError, Refused, disk_reason
 from ..formats.acquisition import read_acquisition
 from ..formats.image import images
 from ..imaging.ctf import Ctf, Defocus, Optics
@@ -143,7 +143,7 @@ def fit_all(
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FormatError(f"cannot be made ({error.strerror or error})", out) from error
+        raise FormatError(f"cannot be made ({disk_reason(error)})", out) from error
     _run(tasks, results, failed, progress, scheduler, context)
     for name in results:
         if results[name].get("reason"):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..errors import FormatError
+from ..errors import FormatError, disk_reason
 from ..formats.atomic import replacing, write_text
 from ..formats.table.star import format_star
 from ..imaging.ctf import Ctf
@@ -83,7 +83,7 @@ def write_star(path: Path, rows: Sequence[CtfRow]) -> Path:
     try:
         return write_text(path, format_star((("optics", optics), ("micrographs", micrographs)), version="30001"))
     except OSError as error:
-        raise FormatError(f"cannot be written ({error.strerror or error})", path) from error
+        raise FormatError(f"cannot be written ({disk_reason(error)})", path) from error
 
 
 def write_fit_picture(path: Path, name: str, fit: CtfFit) -> None:
@@ -108,7 +108,7 @@ def write_fit_picture(path: Path, name: str, fit: CtfFit) -> None:
         with replacing(path) as stream:
             image.save(stream, "PNG")
     except OSError as error:
-        raise FormatError(f"cannot be written ({error.strerror or error})", path) from error
+        raise FormatError(f"cannot be written ({disk_reason(error)})", path) from error
 
 
 def _headline(fit: CtfFit) -> str:

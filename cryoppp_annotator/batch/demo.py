@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from ..errors import FormatError, Refused
+from ..errors import FormatError, Refused, disk_reason
 from ..formats.atomic import write_text
 from ..formats.relion import RELION_PARTICLES
 from ..imaging.simulate import SimulatedMicrograph, SimulationParameters, imperfect_candidates
@@ -99,7 +99,7 @@ def build(folder: Path | None = None, *, n_micrographs: int = 6, seed: int = 0, 
         _make_project(data, project, context)
         write_text(folder / _MARK, json.dumps({**asked, "complete": True}) + "\n")
     except OSError as error:
-        raise FormatError(f"cannot be written ({error.strerror or error})", folder) from error
+        raise FormatError(f"cannot be written ({disk_reason(error)})", folder) from error
     return Demo(folder, project, True)
 
 

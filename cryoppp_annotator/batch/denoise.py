@@ -18,7 +18,7 @@ import numpy as np
 
 from .. import __version__
 from ..api import Denoiser
-from ..errors import AnnotatorError, Cancelled, EngineError, FormatError, Refused
+from ..errors import AnnotatorError, Cancelled, EngineError, FormatError, Refused, disk_reason
 from ..formats.atomic import replacing_by_name
 from ..formats.image import images
 from ..formats.registry import match_micrographs
@@ -132,7 +132,7 @@ def denoise_all(
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FormatError(f"cannot be made ({error.strerror or error})", out) from error
+        raise FormatError(f"cannot be made ({disk_reason(error)})", out) from error
     finished = _finished(out)
     failed: dict[str, str] = {}
     done: set[Path] = set()
@@ -289,7 +289,7 @@ def _note(out: Path, task: _Task) -> None:
         with (out / RECORD).open("a", encoding="utf-8") as stream:
             stream.write(f"\n{line}\n" if stream.tell() else f"{line}\n")
     except OSError as error:
-        raise FormatError(f"cannot be written ({error.strerror or error})", out / RECORD) from error
+        raise FormatError(f"cannot be written ({disk_reason(error)})", out / RECORD) from error
 
 
 def write_picture(path: Path, picture: Picture, pixel_size_A: float | None) -> None:
@@ -310,4 +310,4 @@ def write_picture(path: Path, picture: Picture, pixel_size_A: float | None) -> N
             file.voxel_size = (size * picture.step[1], size * picture.step[0], size * picture.step[1])
             file.header.origin = (0.0, 0.0, 0.0)
     except OSError as error:
-        raise FormatError(f"cannot be written ({error.strerror or error})", path) from error
+        raise FormatError(f"cannot be written ({disk_reason(error)})", path) from error

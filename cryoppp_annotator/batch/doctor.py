@@ -9,21 +9,29 @@ import platform
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from packaging.requirements import Requirement
 
 from .. import __version__, extensions
+from ..contract import candidates_of, picture_of
+from ..errors import AnnotatorError, Cancelled
 from ..imaging.filters import fft_workers
+from ..jobs.isolated import call_isolated
 from ..model.context import JobContext
 from .display import try_display
 
 _QUIET = JobContext()
 _DISTRIBUTION = "cryoppp-annotator"
+#: Seconds a plugin has for a small image.
+_TRIAL_S = 60.0
+_TELL = "tell the plugin's authors, or uninstall it"
 _LEAST_FREE_GB, _LEAST_MEMORY_GB = 2.0, 4.0
 _BINDINGS = ("PyQt5", "PyQt6", "PySide6", "PySide2")
 _GROUPS = (extensions.FORMATS, extensions.PICKERS, extensions.DENOISERS, extensions.ENGINES, extensions.WINDOWS)
@@ -70,6 +78,7 @@ def examine(context: JobContext = _QUIET) -> list[Check]:
         ("packages", _packages),
         ("window", _window),
         ("plugins", _plugins),
+        ("plugins on a small image", _tried_plugins),
         ("outside programs", _engines),
         ("cluster", _cluster),
     )
@@ -175,6 +184,47 @@ def _plugins(_context: JobContext) -> list[Check]:
             mend = f"pip install -U {broken.distribution}, or pip uninstall {broken.distribution}"
             out.append(Check(f"{kind}: {broken.name}", level, said, "" if kind == "windows" else mend))
     return out
+
+
+def _tried_plugins(context: JobContext) -> list[Check]:
+    """Other people's pickers and denoisers, each on a small image, in a process of its own."""
+    out: list[Check] = []
+    for group, method in ((extensions.PICKERS, "propose"), (extensions.DENOISERS, "denoise")):
+        for name, plugin in sorted(extensions.find(group).items.items()):
+            if extensions.is_foreign(group, name):
+                context.check()
+                out.append(_tried(group, name, method, plugin, context))
+    return out
+
+
+def _tried(group: str, name: str, method: str, plugin: Any, context: JobContext) -> Check:
+    title = f"{group.rpartition('.')[2]}: {name}"
+    reason = extensions.why_not(name, {}) if group == extensions.PICKERS else ""
+    engine = extensions.engine_of(name) if group == extensions.PICKERS else None
+    if reason or (engine is not None and not engine.status().found):
+        return Check(title, Level.OK, f"not tried: {reason or 'its program is not there'}")
+    image = np.random.default_rng(0).normal(100.0, 1.0, (256, 320)).astype(np.float32)
+    words: dict[str, Any] = {"pixel_size_A": 2.0, "diameter_A": 60.0}
+    if group == extensions.PICKERS:
+        words["parameters"] = {}
+    else:
+        words["max_side"] = 256
+        if hasattr(plugin, "parameters"):
+            words |= {"parameters": {}, "ctf": None}
+    ends = time.monotonic() + _TRIAL_S
+    limited = replace(context, is_cancelled=lambda: context.is_cancelled() or time.monotonic() > ends)
+    try:
+        answer = call_isolated(group, name, method, (image,), words, limited)
+        if group == extensions.PICKERS:
+            candidates_of(answer, name, image.shape)
+        else:
+            picture_of(answer, name, image.shape)
+    except Cancelled:
+        context.check()
+        return Check(title, Level.BROKEN, f"does not come back within {_TRIAL_S:.0f} s on a small image", _TELL)
+    except AnnotatorError as error:
+        return Check(title, Level.BROKEN, str(error), _TELL)
+    return Check(title, Level.OK, "worked on a small image, in a process of its own")
 
 
 def _engines(context: JobContext) -> list[Check]:

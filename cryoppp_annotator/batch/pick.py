@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__, extensions
-from ..errors import AnnotatorError, Cancelled, FormatError, Refused
+from ..errors import AnnotatorError, Cancelled, FormatError, Refused, disk_reason
 from ..extensions import formats
 from ..formats.atomic import write_text
 from ..formats.image import images
@@ -279,7 +279,7 @@ class _Record:
             out.mkdir(parents=True, exist_ok=True)
             lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
         except OSError as error:
-            raise FormatError(f"cannot be written ({error.strerror or error})", out) from error
+            raise FormatError(f"cannot be written ({disk_reason(error)})", out) from error
         for line in lines:
             try:
                 entry = json.loads(line)
@@ -378,7 +378,7 @@ def _rewritten(
     try:
         return target.write(out, picks, WriteOptions(box_size_px=options.box_size_px)) if picks else []
     except OSError as error:
-        raise FormatError(f"cannot be written ({error.strerror or error})", out) from error
+        raise FormatError(f"cannot be written ({disk_reason(error)})", out) from error
 
 
 def _picks_of(path: Path, star: Path, options: PickOptions) -> MicrographPicks:

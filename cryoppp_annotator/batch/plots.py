@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..errors import FormatError
+from ..errors import FormatError, disk_reason
 from ..formats.atomic import replacing
 from ..picking.evaluate import precision_recall, quality
 from ..picking.matching import Matches
@@ -66,7 +66,7 @@ def plot_precision_recall(matches: Mapping[str, Matches], path: Path) -> None:
         with replacing(path) as stream:
             stream.write(buffer.getvalue())
     except OSError as error:
-        raise FormatError(f"cannot be written ({error.strerror or error})", path) from error
+        raise FormatError(f"cannot be written ({disk_reason(error)})", path) from error
 
 
 def _place(recall: float, precision: float) -> tuple[float, float]:

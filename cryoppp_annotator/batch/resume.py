@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import FormatError, Refused
+from ..errors import FormatError, Refused, disk_reason
 from ..formats.image import images
 
 
@@ -48,7 +48,7 @@ class Progress:
             with self.path.open("a", encoding="utf-8") as stream:
                 stream.write(f"\n{line}\n" if stream.tell() else f"{line}\n")
         except OSError as error:
-            raise FormatError(f"cannot be written ({error.strerror or error})", self.path) from error
+            raise FormatError(f"cannot be written ({disk_reason(error)})", self.path) from error
 
 
 def micrographs_of(sources: Sequence[Path | str]) -> dict[str, Path]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from .. import __version__
-from ..errors import FormatError, Refused
+from ..errors import FormatError, Refused, disk_reason
 from ..formats.atomic import replacing_by_name, write_text
 from ..formats.cryoppp import CRYOPPP
 from ..formats.relion import RELION_PARTICLES
@@ -128,7 +128,7 @@ def write_data_set(
         entries = [_entry(made, i) for i in range(n_micrographs)]
         write_text(folder / TRUTH_JSON, json.dumps({**head, "complete": True, "micrographs": entries}, indent=1) + "\n")
     except OSError as error:
-        raise FormatError(f"cannot be written ({error.strerror or error})", folder) from error
+        raise FormatError(f"cannot be written ({disk_reason(error)})", folder) from error
     return made
 
 
@@ -155,7 +155,7 @@ def refuse_occupied(folder: Path) -> None:
             raise Refused(f"{folder} is a file; a folder was expected")
         ours = is_simulation(folder)
     except OSError as error:
-        raise FormatError(f"cannot be read ({error.strerror or error})", folder) from error
+        raise FormatError(f"cannot be read ({disk_reason(error)})", folder) from error
     if not ours:
         raise Refused(f"{folder} holds other files; choose a new or empty folder")
     if any(folder.glob("*/annotations.sqlite")):
@@ -189,7 +189,7 @@ def structure_from_map(path: Path, voxel_size_A: float | None = None) -> Structu
             values = np.array(file.data, np.float32)
             pixel_size_A = float(file.voxel_size.x)
     except OSError as error:
-        raise FormatError(f"cannot be read ({error.strerror or error})", path) from error
+        raise FormatError(f"cannot be read ({disk_reason(error)})", path) from error
     except ValueError as error:
         raise FormatError(f"is no MRC map ({str(error).strip()})", path) from error
     voxel = pixel_size_A if voxel_size_A is None else voxel_size_A

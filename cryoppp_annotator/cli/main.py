@@ -17,7 +17,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from .. import __version__
-from ..errors import AnnotatorError, Cancelled
+from ..errors import AnnotatorError, Cancelled, disk_reason
 from . import (
     annotate,
     changed,
@@ -140,10 +140,19 @@ def _run(arguments: list[str], debug: bool) -> int:
         return _fail(f"{error.format_message().rstrip('.')} (see {command} --help)", error.exit_code)
     except BrokenPipeError:
         raise
-    except (AnnotatorError, OSError) as error:
+    except AnnotatorError as error:
         if debug:
             traceback.print_exc()
         return _fail(str(error), 1)
+    except OSError as error:
+        if debug:
+            traceback.print_exc()
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{disk_reason(error)}; what was finished before is kept", 1)
+    except MemoryError as error:
+        if debug:
+            traceback.print_exc()
+        return _fail(f"there is not enough free memory{_needed(error)}; close other programs, or give fewer files", 1)
     except Exception as error:
         if debug:
             traceback.print_exc()
@@ -151,6 +160,12 @@ def _run(arguments: list[str], debug: bool) -> int:
     if code == CANCELLED:
         print("cancelled; what was finished is kept", file=sys.stderr)
     return code if isinstance(code, int) else 0
+
+
+def _needed(error: MemoryError) -> str:
+    """How much an array would have taken, where numpy says so."""
+    size = getattr(error, "_total_size", None)
+    return f" (one array needs {size / 2**20:,.0f} MB more)" if isinstance(size, int | float) else ""
 
 
 def _fail(message: str, code: int) -> int:

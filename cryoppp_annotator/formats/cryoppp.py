@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import FormatError
+from ..errors import FormatError, disk_reason
 from ..model.coordinates import CRYOPPP_FRAME, SourceFrame
 from ..model.curation import Decision
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, RowLayout, WriteOptions
@@ -197,7 +197,7 @@ def _require_header(path: Path) -> None:
         with path.open("rb") as stream:
             line, _, rest = decode_head(stream.read(1 << 16)).partition("\n")
     except OSError as error:
-        raise FormatError(f"cannot be read ({error.strerror or error})", path) from error
+        raise FormatError(f"cannot be read ({disk_reason(error)})", path) from error
     _header(_header_cells(line) if rest else [], path)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import FormatError
+from ..errors import FormatError, disk_reason
 from ..model.coordinates import RELION_FRAME, SourceFrame
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, WriteOptions
 
@@ -98,7 +98,7 @@ def _bytes(path: Path) -> bytes:
             raise FormatError(f"is larger than {_LIMIT >> 20} MB, which no model of picks is", path)
         return path.read_bytes()
     except OSError as error:
-        raise FormatError(f"cannot be read ({error.strerror or error})", path) from error
+        raise FormatError(f"cannot be read ({disk_reason(error)})", path) from error
 
 
 def _chunks(data: bytes, path: Path) -> Iterator[tuple[bytes, int, int]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import FormatError
+from ..errors import FormatError, disk_reason
 from ..model.pickfile import CoordinateFormat, FilePicks, PickFile
 from .check.foreign import what_it_is
 
@@ -123,7 +123,7 @@ def _head(path: Path) -> bytes:
         with path.open("rb") as stream:
             return stream.read(_HEAD_BYTES)
     except OSError as error:
-        raise FormatError(f"cannot be read ({error.strerror or error})", path) from error
+        raise FormatError(f"cannot be read ({disk_reason(error)})", path) from error
 
 
 # --- which micrograph ----------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from ..errors import EngineError
+from ..errors import EngineError, disk_reason
 from ..model.context import JobContext
 
 _QUIET = JobContext()
@@ -116,7 +116,7 @@ def run_process(
         )
     except OSError as error:
         where = f" in {folder}" if folder is not None and not folder.is_dir() else ""
-        said = f"{name} cannot be started{where} ({error.strerror or error})"
+        said = f"{name} cannot be started{where} ({disk_reason(error)})"
         raise EngineError(f"{said}; {mend}" if mend else said) from error
     kept: dict[str, deque[str]] = {"out": deque(maxlen=_KEPT_LINES), "err": deque(maxlen=_KEPT_LINES)}
     lines: queue.SimpleQueue[tuple[str, str | None]] = queue.SimpleQueue()

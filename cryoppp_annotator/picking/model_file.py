@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import EngineError
+from ..errors import EngineError, disk_reason
 from ..formats.atomic import replacing
 
 #: Raised when the numbers mean something else; an older file must be learned anew.
@@ -77,7 +77,7 @@ def save_model(model: Model, path: Path) -> None:
         with replacing(path) as stream:
             np.savez_compressed(stream, version=np.asarray(VERSION), **columns)
     except OSError as error:
-        raise EngineError(f"the model could not be written to {path} ({error.strerror or error})") from error
+        raise EngineError(f"the model could not be written to {path} ({disk_reason(error)})") from error
 
 
 def load_model(path: Path) -> Model:

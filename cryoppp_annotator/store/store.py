@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection as Connection
 from sqlalchemy import and_, insert, select, update
 
-from ..errors import ConflictError, ProjectError
+from ..errors import ConflictError, ProjectError, disk_reason
 from ..model.curation import Change, pack
 from ..model.micrograph import Micrograph, MicrographState
 from ..model.particles import Particles
@@ -81,7 +81,7 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ProjectError(f"cannot make the project folder {folder}: {error.strerror or error}") from error
+            raise ProjectError(f"cannot make the project folder {folder}: {disk_reason(error)}") from error
         if (folder / DATABASE_NAME).exists():
             raise ProjectError(f"there is already a project in {folder}")
         return cls(folder, create=True)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from ...errors import FormatError
+from ...errors import FormatError, disk_reason
 from ..atomic import replacing
 
 NPY_MAGIC, STREAM_MAGIC = b"\x93NUMPY", b"\x95CSDAT"
@@ -75,7 +75,7 @@ def read_dataset(path: Path) -> Dataset:
             if magic == STREAM_MAGIC:
                 return Dataset(_read_stream(stream, size, path), compressed=True)
     except OSError as error:
-        raise FormatError(f"cannot be read ({error.strerror or error})", path) from error
+        raise FormatError(f"cannot be read ({disk_reason(error)})", path) from error
     raise FormatError("is no cryoSPARC dataset: it starts as neither NPY nor a cryoSPARC stream does", path)
 
 

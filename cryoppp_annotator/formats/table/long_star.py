@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ...errors import FormatError
+from ...errors import FormatError, disk_reason
 from ...model.pickfile import Issue
 from .columns import LongColumn
 from .star import StarFile, StarTable, find_loops, parse_star, refuse_binary
@@ -171,7 +171,7 @@ def _pieces(path: Path, size: int) -> Iterator[list[str]]:
                     yield lines
         yield _decoded(rest, path, n_lines)
     except OSError as error:
-        raise FormatError(f"cannot be read ({error.strerror or error})", path) from error
+        raise FormatError(f"cannot be read ({disk_reason(error)})", path) from error
 
 
 def _decoded(data: bytes, path: Path, n_before: int) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import FormatError
+from ...errors import FormatError, disk_reason
 from ...model.coordinates import FloatArray, Orientation, SourceFrame
 from ...model.pickfile import FilePicks, Issue, MicrographPicks
 from .star import decode_head, number_text, read_text, require_finite
@@ -58,7 +58,7 @@ def read_bounded(path: Path, limit: int = ONE_MICROGRAPH_BYTES) -> str:
     try:
         size = path.stat().st_size
     except OSError as error:
-        raise FormatError(f"cannot be read ({error.strerror or error})", path) from error
+        raise FormatError(f"cannot be read ({disk_reason(error)})", path) from error
     if size > limit:
         raise FormatError(
             f"is {size >> 20:,} MB large, which no file of this format is (up to {limit >> 20:,} MB)", path

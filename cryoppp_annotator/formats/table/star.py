@@ -16,7 +16,7 @@ import numpy as np
 from gemmi import cif
 from numpy.typing import NDArray
 
-from ...errors import FormatError
+from ...errors import FormatError, disk_reason
 from ...model.coordinates import FloatArray
 from ...model.pickfile import Issue
 from .columns import LongColumn
@@ -50,7 +50,7 @@ def read_text(path: Path) -> str:
             refuse_binary(head, path)
             data = head + stream.read()
     except OSError as error:
-        raise FormatError(f"cannot be read ({error.strerror or error})", path) from error
+        raise FormatError(f"cannot be read ({disk_reason(error)})", path) from error
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
         text = data.decode(encoding)

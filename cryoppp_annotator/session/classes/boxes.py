@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import AnnotatorError, EngineError, Refused
+from ...errors import AnnotatorError, EngineError, Refused, disk_reason
 from ...formats.atomic import replacing
 from ...formats.image import images
 from ...formats.kept_arrays import map_array
@@ -342,7 +342,7 @@ def _records(
         with replacing(path) as stream:
             np.save(stream, cut)
     except OSError as error:
-        boxes.problem = f"boxes are held in memory: the cache cannot be written ({error.strerror or error})"
+        boxes.problem = f"boxes are held in memory: the cache cannot be written ({disk_reason(error)})"
         return cut, cut
     return path, cut
 

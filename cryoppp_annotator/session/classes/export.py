@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import FormatError, Refused
+from ...errors import FormatError, Refused, disk_reason
 from ...formats.atomic import write_text
 from ...formats.table.star import format_star, number_text
 from ...imaging.ctf import Optics
@@ -49,7 +49,7 @@ def export_run(session: Session, run: ClassRun, out: Path, *, context: JobContex
             out / "particles.star", format_star([("optics", optics), ("particles", columns)], version="30001")
         )
     except OSError as error:
-        raise FormatError(f"cannot be written ({error.strerror or error})", out) from error
+        raise FormatError(f"cannot be written ({disk_reason(error)})", out) from error
     return (files[0], star, *files[1:])
 
 

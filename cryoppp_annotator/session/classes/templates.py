@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import FormatError, ProjectError, Refused
+from ...errors import FormatError, ProjectError, Refused, disk_reason
 from ...formats.atomic import write_text
 from ...formats.image.stacks import read_stack, write_stack
 from ...model.classes import ClassRun
@@ -218,7 +218,7 @@ def keep(session: Session, images: NDArray[np.float32], description: Mapping[str
         write_stack(path, images, float(description["pixel_size_A"]))
         write_text(path.with_suffix(".json"), json.dumps({**description, "made": made}, indent=2))
     except OSError as error:
-        raise ProjectError(f"the templates could not be written to {path} ({error.strerror or error})") from error
+        raise ProjectError(f"the templates could not be written to {path} ({disk_reason(error)})") from error
     return path
 
 
@@ -243,7 +243,7 @@ def set_corrected(session: Session, name: str, corrected: bool) -> None:
     try:
         write_text(path, json.dumps({**stored, "ctf_corrected": corrected}, indent=2))
     except OSError as error:
-        raise ProjectError(f"{path} could not be written ({error.strerror or error})") from error
+        raise ProjectError(f"{path} could not be written ({disk_reason(error)})") from error
 
 
 def take_ctf(templates: object) -> bool:

@@ -339,7 +339,7 @@ def _bytes(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise FormatError(f"cannot be read ({error.strerror or error})", file) from error
+        raise FormatError(f"cannot be read ({disk_reason(error)})", file) from error
 
 
 def _lines(data: bytes) -> list[str]:

@@ -7,11 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ...api import Picker
+from ...contract import candidates_of
 from ...errors import EngineError
-from ...extensions import pickers
+from ...extensions import PICKERS, is_foreign, pickers
 from ...formats.image import images
 from ...imaging.filters import find_padding
+from ...jobs.isolated import call_isolated
 from ...model.candidates import Candidates
 from ...model.context import JobContext
 from ...model.curation import Reason
@@ -103,13 +108,7 @@ def pick_micrograph(one: OnePick, *, context: JobContext = _QUIET) -> Picked:
     Cancelled
     """
     image = images.read(Path(one.path), one.frame, check=context.check)
-    candidates = named_picker(one.picker).propose(
-        image,
-        pixel_size_A=one.pixel_size_A,
-        diameter_A=one.diameter_A,
-        parameters=one.parameters,
-        context=context.part(),
-    )
+    candidates = _proposed(one, image, context.part())
     if one.threshold is not None:
         candidates = candidates.take(candidates.score >= one.threshold)
     margin = one.whole_box_px / 2
@@ -124,6 +123,21 @@ def pick_micrograph(one: OnePick, *, context: JobContext = _QUIET) -> Picked:
     drawn = [region for region in one.regions if region.origin is Origin.HAND]
     left = exclude(candidates, [*drawn, *machine], shape=image.shape, padding=find_padding(image), margin=margin)
     return Picked(left.kept, left.counts, tuple(machine))
+
+
+def _proposed(one: OnePick, image: NDArray[Any], context: JobContext) -> Candidates:
+    """What the picker gives, held to its contract; other people's pickers run in a process of their own."""
+    picker = named_picker(one.picker)
+    words: dict[str, Any] = {
+        "pixel_size_A": one.pixel_size_A,
+        "diameter_A": one.diameter_A,
+        "parameters": one.parameters,
+    }
+    if is_foreign(PICKERS, one.picker):
+        answer = call_isolated(PICKERS, one.picker, "propose", (np.asarray(image),), words, context)
+    else:
+        answer = picker.propose(image, context=context, **words)
+    return candidates_of(answer, one.picker, image.shape)
 
 
 def files_named(parameters: Mapping[str, Any]) -> dict[str, str]:

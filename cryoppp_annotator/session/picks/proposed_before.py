@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ... import __version__
-from ...errors import FormatError
+from ...errors import FormatError, disk_reason
 from ...extensions import PICKERS, provider
 from ...formats.atomic import replacing
 from ...formats.image import images
@@ -114,7 +114,7 @@ class ProposalCache:
             with replacing(self._file(number)) as stream:
                 np.savez(stream, key=np.asarray(key), **_packed(picked))
         except OSError as error:
-            self.problem = f"{self._folder} cannot be written ({error.strerror or error})"
+            self.problem = f"{self._folder} cannot be written ({disk_reason(error)})"
             log.warning("%s", self.problem)
             self._context.log(f"what is found is not kept for another start: {self.problem}")
 

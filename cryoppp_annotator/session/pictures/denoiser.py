@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+import numpy as np
 from numpy.typing import NDArray
 
-from ...api import Denoiser, Parameter, TunableDenoiser
+from ...api import Denoiser, Parameter
+from ...contract import picture_of
 from ...errors import EngineError
-from ...extensions import denoisers
+from ...extensions import DENOISERS, denoisers, is_foreign
 from ...imaging.ctf import Ctf
+from ...jobs.isolated import call_isolated
 from ...model.context import JobContext
 from ...model.picture import Picture
 
@@ -61,8 +64,11 @@ def run_denoiser(
         "pixel_size_A": pixel_size_A,
         "diameter_A": diameter_A,
         "max_side": max_side,
-        "context": context,
     }
     if hasattr(denoiser, "parameters"):
-        return cast("TunableDenoiser", denoiser).denoise(image, parameters=parameters, ctf=ctf, **common)
-    return denoiser.denoise(image, **common)
+        common |= {"parameters": parameters, "ctf": ctf}
+    if is_foreign(DENOISERS, denoiser.name) and denoisers().get(denoiser.name) is denoiser:
+        answer = call_isolated(DENOISERS, denoiser.name, "denoise", (np.asarray(image),), common, context)
+    else:
+        answer = cast("Any", denoiser).denoise(image, context=context, **common)
+    return picture_of(answer, denoiser.name, image.shape)
