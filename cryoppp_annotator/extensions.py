@@ -213,9 +213,9 @@ def engines() -> dict[str, Engine]:
     return cast("dict[str, Engine]", find(ENGINES).items)
 
 
-def engine_of(picker: str) -> Engine | None:
-    """The outside program that a picker's plugin asks for; None where that names none, or several."""
-    own = {_distribution(point) for point in entry_points(group=PICKERS, name=picker)}
+def engine_of(plugin: str, group: str = PICKERS) -> Engine | None:
+    """The outside program that a picker's (denoiser's) plugin asks for; None where that names none, or several."""
+    own = {_distribution(point) for point in entry_points(group=group, name=plugin)}
     names = {point.name for point in entry_points(group=ENGINES) if _distribution(point) in own - {"unknown"}}
     matches = [engine for name, engine in engines().items() if name in names]
     return matches[0] if len(matches) == 1 else None

@@ -200,7 +200,7 @@ def _tried_plugins(context: JobContext) -> list[Check]:
 def _tried(group: str, name: str, method: str, plugin: Any, context: JobContext) -> Check:
     title = f"{group.rpartition('.')[2]}: {name}"
     reason = extensions.why_not(name, {}) if group == extensions.PICKERS else ""
-    engine = extensions.engine_of(name) if group == extensions.PICKERS else None
+    engine = extensions.engine_of(name, group)
     if reason or (engine is not None and not engine.status().found):
         return Check(title, Level.OK, f"not tried: {reason or 'its program is not there'}")
     image = np.random.default_rng(0).normal(100.0, 1.0, (256, 320)).astype(np.float32)

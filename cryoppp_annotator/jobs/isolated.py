@@ -36,7 +36,7 @@ class _Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=_POSIX,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            env={**os.environ, "PYTHONPATH": _search_path()},
         )
         self._answers: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._last_words = ""
@@ -115,7 +115,13 @@ def _how(code: int) -> str:
     return f"exit status {code}"
 
 
-_idle: dict[str, list[_Worker]] = {}
+def _search_path() -> str:
+    """Where this process looks for packages: the other one finds the same plugins."""
+    return os.pathsep.join(path for path in sys.path if path)
+
+
+#: Workers that wait for a call, by entry-point group, name and search path.
+_idle: dict[tuple[str, str, str], list[_Worker]] = {}
 _lock = threading.Lock()
 
 
@@ -144,7 +150,7 @@ def call_isolated(
         The plugin failed, exited, crashed, or gave what cannot be sent.
     Cancelled
     """
-    key = f"{group}:{name}"
+    key = (group, name, _search_path())
     with _lock:
         free = _idle.setdefault(key, [])
         worker = free.pop() if free else None
