@@ -17,7 +17,6 @@ from typing import IO, Any
 from ..errors import AnnotatorError
 from ..model.context import JobContext
 
-
 #: Seconds between looks at who started this process.
 _LOOK_S = 0.3
 
