@@ -112,7 +112,7 @@ def nothing_there(data: Path) -> None:
     params = SimulationParameters(size=(2048, 2048), pixel_size_A=1.5, n_views=20)
     scene = simulate_micrograph(params, 0, views_for(params)).image
     cases = [(f"noise {i}", rng.normal(30.0, 5.0, (2048, 2048)).astype(np.float32), 1.5) for i in range(10)]
-    cases += [(f"low-passed at {s:g} px", ndimage.gaussian_filter(scene, s), 1.5) for s in (2.0, 4.0, 8.0, 15.0)]
+    cases += [(f"low-passed at {s:g} px", ndimage.gaussian_filter(scene, s), 1.5) for s in (3.0, 4.0, 8.0, 15.0)]
     paths = [
         *sorted((data / "cryoppp/10017/micrographs").glob("*.mrc")),
         *sorted((data / "cryoppp_lite/10017/micrographs").glob("*.jpg")),
@@ -145,7 +145,9 @@ def real(data: Path) -> list[tuple[Path, float, float]]:
 
 def beside_aspire(python: Path, cases: list[tuple[Path, float, float]]) -> None:
     given = json.dumps([[str(path.absolute()), pixel, 2.7] for path, pixel, _ in cases])
-    done = subprocess.run([str(python), "-c", ASPIRE, given], capture_output=True, text=True, check=False)
+    with tempfile.TemporaryDirectory() as folder:  # it leaves logs and pictures where it is started
+        command = [str(python.absolute()), "-c", ASPIRE, given]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
     print(
         "\n| ASPIRE estimate_ctf | its mean defocus | ours (real) or the truth (simulated) | its CPU s |\n|"
         + "---|" * 4

@@ -120,10 +120,10 @@ def fit_all(
     Cancelled
     """
     started = time.monotonic()
-    _refuse_nonsense(options)
+    refuse_nonsense(options)
     named = micrographs_of(micrographs)
     progress = Progress(out / RECORD)
-    finished, assumed = progress.finished(), _Assumed(options)
+    finished, assumed = progress.finished(), Assumed(options)
     failed: dict[str, str] = {}
     results: dict[str, dict[str, Any]] = {}
     tasks = []
@@ -157,13 +157,16 @@ def fit_all(
     )
 
 
-def _refuse_nonsense(options: CtfOptions) -> None:
+def refuse_nonsense(options: CtfOptions, diameter_A: float | None = None) -> None:
+    """Raise Refused where a number that a person gave makes no sense."""
     size = options.pixel_size_A
     if size is not None and not (math.isfinite(size) and 0.05 <= size <= 50.0):
         raise Refused(f"a pixel size of {size:g} A makes no sense")
+    if diameter_A is not None and not (math.isfinite(diameter_A) and 1.0 <= diameter_A <= 1e5):
+        raise Refused(f"a diameter of {diameter_A:g} A makes no sense")
     usual = (options.voltage_kV, options.cs_mm, options.amplitude_contrast)
-    told = Optics(*(u if v is None else v for v, u in zip(usual, _usual_values(), strict=True)))
-    if why := impossible(Ctf(Defocus(1e4, 1e4), told)):
+    given = Optics(*(u if v is None else v for v, u in zip(usual, _usual_values(), strict=True)))
+    if why := impossible(Ctf(Defocus(1e4, 1e4), given)):
         raise Refused(why)
 
 
@@ -171,8 +174,8 @@ def _usual_values() -> tuple[float, float, float]:
     return USUAL.voltage_kV, USUAL.cs_mm, USUAL.amplitude_contrast
 
 
-class _Assumed:
-    """Optics of each micrograph, and a list of what had to be taken as usual."""
+class Assumed:
+    """Pixel size and optics of each micrograph, and a list of what had to be taken as usual."""
 
     def __init__(self, options: CtfOptions) -> None:
         self.options = options
@@ -192,6 +195,18 @@ class _Assumed:
             ),
         )  # fmt: skip
 
+    def pixel_size_of(self, path: Path) -> float:
+        """Angstrom per pixel of a micrograph. Raises FormatError where it cannot be read or nobody knows."""
+        info, pixel = images.probe(path), self.options.pixel_size_A
+        if pixel is not None:
+            return pixel
+        pixel = info.pixel_size_A or read_acquisition(path).pixel_size_A
+        if pixel is None or not 0.05 <= pixel <= 50.0:
+            raise FormatError("its header gives no pixel size; say it with --pixel-size", path)
+        if pixel == 1.0:
+            self.doubt("a header says exactly 1 A/px, which may mean that nobody knew it; --pixel-size says another")
+        return float(pixel)
+
     def doubt(self, sentence: str) -> None:
         """Keep something that should be said once."""
         self._said.setdefault(sentence)
@@ -207,22 +222,14 @@ class _Assumed:
         return value
 
 
-def _task(name: str, path: Path, out: Path, options: CtfOptions, assumed: _Assumed) -> _Task:
-    info = images.probe(path)
-    pixel = options.pixel_size_A if options.pixel_size_A is not None else info.pixel_size_A
-    if pixel is None:
-        pixel = read_acquisition(path).pixel_size_A
-    if pixel is None or not 0.05 <= pixel <= 50.0:
-        raise Refused("the header gives no pixel size; say it with --pixel-size")
-    if options.pixel_size_A is None and pixel == 1.0:
-        assumed.doubt("a header says exactly 1 A/px, which may mean nobody knew it; --pixel-size says another")
-    optics = assumed.optics_of(path)
+def _task(name: str, path: Path, out: Path, options: CtfOptions, assumed: Assumed) -> _Task:
+    pixel, optics = assumed.pixel_size_of(path), assumed.optics_of(path)
     key = {
         "fingerprint": images.fingerprint(path), "pixel_size_A": pixel, "optics": asdict(optics),
         "fit": asdict(options.fit), "version": __version__,
     }  # fmt: skip
     picture = (out / f"{name}_ctf.png").absolute() if options.pictures else None
-    return _Task(name, path, path.absolute(), picture, float(pixel), optics, options.fit, key)
+    return _Task(name, path, path.absolute(), picture, pixel, optics, options.fit, key)
 
 
 def fit_one(task: _Task, *, context: JobContext = _QUIET) -> dict[str, Any]:

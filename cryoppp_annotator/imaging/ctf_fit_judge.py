@@ -73,7 +73,16 @@ class Tilt:
 def equiphase(
     rings: Rings, defocus: Defocus, optics: Optics, envelope: NDArray[np.float64], rest: NDArray[np.float64]
 ) -> RingCurve:
-    """Average what was measured along lines of constant phase, and compare it with the model."""
+    """Average what was measured along lines of constant phase, and compare it with the model.
+
+    Parameters
+    ----------
+    rings : Rings
+    defocus : Defocus
+    optics : Optics
+    envelope, rest : (n_rings,) float64
+        From :class:`.ctf_fit_refine.Refined`.
+    """
     mean = (defocus.u_A + defocus.v_A) / 2.0
     scale = math.pi * electron_wavelength_A(optics.voltage_kV)
     k = rings.k
@@ -105,7 +114,7 @@ def _agreement(
 
 
 def correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Pearson's correlation; 0 where one of them is constant."""
+    """Pearson's correlation of a (n,) and b (n,); 0 where one of them is constant."""
     a, b = a - a.mean(), b - b.mean()
     norm = math.sqrt(float(a @ a) * float(b @ b))
     return float(a @ b) / norm if norm > 0 else 0.0
@@ -129,7 +138,8 @@ def fit_resolution_A(curve: RingCurve) -> float:
 def passband_end(k: NDArray[np.float64], power: NDArray[np.float64]) -> float:
     """Frequency, 1/A, beyond which a filter has taken the power away; the last of ``k`` where none has.
 
-    Electrons are counted one by one: a raw micrograph has their noise at all frequencies. ``k``, ``power`` (n,).
+    Electrons are counted one by one: a raw micrograph has their noise at all frequencies.
+    ``k`` (n,) 1/A, ``power`` (n,).
     """
     low, high = 1.0 / _REFERENCE_A[1], 1.0 / _REFERENCE_A[0]
     usual = power[(k >= low) & (k <= high)]

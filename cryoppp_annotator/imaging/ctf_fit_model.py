@@ -52,7 +52,10 @@ class Rings:
 
 
 def fixed_phase(k4: NDArray[np.float64], optics: Optics) -> NDArray[np.float64]:
-    """What the phase of the CTF has beside the defocus, rad: spherical aberration, amplitude contrast, phase plate."""
+    """What the phase of the CTF has beside the defocus, rad, at ``k4`` (any, ...).
+
+    That is spherical aberration, amplitude contrast and phase plate.
+    """
     wavelength = electron_wavelength_A(optics.voltage_kV)
     constant = math.asin(optics.amplitude_contrast) + math.radians(optics.phase_shift_deg)
     return np.asarray(constant - 0.5e7 * math.pi * optics.cs_mm * wavelength**3 * k4)
@@ -66,7 +69,7 @@ def spline_basis(x: NDArray[np.float64], n_pieces: int, degree: int = 3) -> NDAr
 
 
 def smooth_fall(k: NDArray[np.float64], power: NDArray[np.float64], n_pieces: int) -> NDArray[np.float64]:
-    """Smooth background of a radial power spectrum (n,), robust against single rings: a spline of its logarithm."""
+    """Smooth background of a radial power spectrum, k (n,) and power (n,): a robust spline of its logarithm."""
     basis = spline_basis(k, n_pieces)
     value = np.log(np.maximum(power, 1e-12 * power.max()))
     weight = np.ones(len(k))

@@ -49,6 +49,7 @@ def search(
     Rings of constant phase are averaged before they are compared: for each sector, the match with all defocus values
     is one matrix product; an astigmatism then only says which entry of each sector's row belongs together, so that the
     sum over sectors is the match of the equiphase average. Background that a spline can follow counts on neither side.
+    ``phase_shifts_deg`` (n,) are tried beside that of the optics.
     """
     reach = 0.5 * most_astigmatism_A
     low, high = defocus_range_A

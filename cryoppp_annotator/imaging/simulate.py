@@ -72,6 +72,8 @@ class SimulationParameters:
         Of a bright crack through the ice, 0 .. 1.
     astigmatism_A : float
         Most of u - v, drawn evenly from 0, its axis from all directions; 0 = none.
+    drift_A : float
+        How far the specimen moves, evenly and along the columns, while it is exposed.
     seed : int
     """
 
@@ -95,6 +97,7 @@ class SimulationParameters:
     ice_step: float = 0.0
     crack_probability: float = 0.0
     astigmatism_A: float = 0.0
+    drift_A: float = 0.0
     seed: int = 0
 
 
@@ -373,6 +376,8 @@ def _apply_ctf(
     spectrum = scipy.fft.rfft2(extend_mirrored(potential, shape), workers=fft_workers(), overwrite_x=True)
     context.check()
     spectrum *= ctf_2d(shape, params.pixel_size_A, defocus, params.optics)
+    if params.drift_A:
+        spectrum *= np.sinc(np.fft.fftfreq(shape[0], params.pixel_size_A) * params.drift_A).astype(np.float32)[:, None]
     context.check()
     potential[:] = scipy.fft.irfft2(spectrum, s=shape, workers=fft_workers(), overwrite_x=True)[:h, :w]
 

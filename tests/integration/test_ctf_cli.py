@@ -72,10 +72,10 @@ def test_the_star_holds_the_true_defocus_and_names_what_has_none(cli, movies, si
     assert "no Thon rings" in answer["failed"][0]["reason"]
     assert errors.startswith("failed: ")
     assert answer["assumed"] == []
-    found = {Path(name).stem: ctf for name, ctf in read_ctfs(out / STAR).items()}
-    assert sorted(found) == ["m0", "m1"]
+    by_name = {Path(name).stem: ctf for name, ctf in read_ctfs(out / STAR).items()}
+    assert sorted(by_name) == ["m0", "m1"]
     for i, (_, truth) in enumerate(simulated):
-        ctf = found[f"m{i}"]
+        ctf = by_name[f"m{i}"]
         assert (ctf.defocus.u_A + ctf.defocus.v_A) / 2 == pytest.approx((truth.u_A + truth.v_A) / 2, abs=60.0)
         assert ctf.optics.cs_mm == 2.7
         one = answer["micrographs"][i]

@@ -1,0 +1,321 @@
+"""A passport for every micrograph, without a project: one row of numbers each, and what seems unusable."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import __version__
+from ..errors import AnnotatorError, Cancelled, FormatError
+from ..formats.atomic import write_text
+from ..formats.image import images
+from ..imaging.ctf import Optics
+from ..imaging.ctf_fit import CtfFit, CtfFitOptions, fit_ctf
+from ..imaging.filters import fft_workers
+from ..imaging.passport import THUMBNAIL, measure
+from ..imaging.passport_limits import duplicates, suggestions
+from ..jobs.cluster import each
+from ..model.context import JobContext
+from ..model.curation import Reason
+from ..model.region import Region
+from ..picking.dirt import find_regions
+from .ctf import Assumed, CtfOptions, refuse_nonsense
+from .resume import Progress, micrographs_of
+
+log = logging.getLogger(__name__)
+_QUIET = JobContext()
+
+#: Says of each finished micrograph what was measured.
+RECORD = "passport.jsonl"
+TABLE = "passport.csv"
+#: Particles of a usual size, where nobody says one, angstrom.
+USUAL_DIAMETER_A = 150.0
+#: The columns of the table, and how each is written.
+COLUMNS: Mapping[str, str] = {
+    "micrograph": "",
+    "suggestion": "",
+    "defocus_u_A": ".1f",
+    "defocus_v_A": ".1f",
+    "defocus_angle_deg": ".1f",
+    "astigmatism_A": ".1f",
+    "fit_resolution_A": ".2f",
+    "ctf_score": ".3f",
+    "ctf_remark": "",
+    "tilt_deg": ".1f",
+    "ring_anisotropy": ".3f",
+    "ring_direction_deg": ".0f",
+    "ring_strength": ".4f",
+    "ice_ring": ".4f",
+    "diffraction_spots": ".0f",
+    "mean_grey": ".6g",
+    "relative_thickness": ".4f",
+    "grey_gradient": ".3f",
+    "carbon_share": ".4f",
+    "contamination_share": ".4f",
+    "aggregate_share": ".4f",
+    "local_contrast": ".3f",
+    "visibility": ".3f",
+    "grey_outliers": ".6f",
+    "dead_rows": ".0f",
+    "dead_columns": ".0f",
+    "padding": ".4f",
+    "duplicate_of": "",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PassportReport:
+    """What was measured.
+
+    Attributes
+    ----------
+    rows : tuple of mapping
+        By column of :data:`COLUMNS`, None where not known.
+    n_done, n_kept : int
+    failed : mapping of micrograph path to reason
+    assumed : tuple of str
+    table : Path
+    seconds : float
+    """
+
+    rows: tuple[Mapping[str, Any], ...]
+    n_done: int
+    n_kept: int
+    failed: Mapping[str, str]
+    assumed: tuple[str, ...]
+    table: Path
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    name: str
+    path: Path
+    source: Path
+    pixel_size_A: float
+    diameter_A: float
+    optics: Optics
+    fit: CtfFitOptions
+    key: dict[str, Any]
+
+
+def passport_all(
+    micrographs: Sequence[Path | str],
+    out: Path,
+    options: CtfOptions,
+    *,
+    diameter_A: float | None = None,
+    scheduler: str | None = None,
+    context: JobContext = _QUIET,
+) -> PassportReport:
+    """Measure every micrograph and write ``passport.csv``; what was measured before and is unchanged is kept.
+
+    Raises
+    ------
+    Refused
+        There are no micrographs, two of one name, or optics or a diameter that make no sense.
+    FormatError
+        ``out`` cannot be written, or a named path does not exist.
+    Cancelled
+    """
+    started = time.monotonic()
+    refuse_nonsense(options, diameter_A)
+    if diameter_A is None:
+        diameter_A = USUAL_DIAMETER_A
+    named = micrographs_of(micrographs)
+    progress, assumed = Progress(out / RECORD), Assumed(options)
+    finished = progress.finished()
+    failed: dict[str, str] = {}
+    results: dict[str, dict[str, Any]] = {}
+    tasks = []
+    for i, (name, path) in enumerate(named.items()):
+        context.progress(i, len(named), f"looking at {path.name}")
+        try:
+            task = _task(name, path, options, diameter_A, assumed)
+        except AnnotatorError as error:
+            failed[str(path)] = str(error)
+            continue
+        key, result = finished.get(name, (None, None))
+        if key == task.key:
+            results[name] = result
+        else:
+            tasks.append(task)
+    n_kept = len(results)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FormatError(f"cannot be made ({error.strerror or error})", out) from error
+    _run(tasks, results, failed, progress, scheduler, context)
+    order = [name for name in named if name in results]
+    rows = compared([named[name].as_posix() for name in order], [results[name] for name in order])
+    table = write_table(out / TABLE, rows)
+    return PassportReport(
+        tuple(rows), len(results) - n_kept, n_kept, failed, assumed.sentences(), table, time.monotonic() - started
+    )
+
+
+def _task(name: str, path: Path, options: CtfOptions, diameter_A: float, assumed: Assumed) -> _Task:
+    pixel, optics = assumed.pixel_size_of(path), assumed.optics_of(path)
+    key = {
+        "fingerprint": images.fingerprint(path), "pixel_size_A": pixel, "optics": asdict(optics),
+        "diameter_A": diameter_A, "fit": asdict(options.fit), "version": __version__,
+    }  # fmt: skip
+    return _Task(name, path, path.absolute(), pixel, diameter_A, optics, options.fit, key)
+
+
+def measure_one(task: _Task, *, context: JobContext = _QUIET) -> dict[str, Any]:
+    """Measure one micrograph, wherever it can be reached.
+
+    Raises
+    ------
+    AnnotatorError
+        It cannot be read.
+    Cancelled
+    """
+    image = images.read(task.source, check=context.check)
+    return measure_image(image, task.pixel_size_A, task.diameter_A, task.optics, task.fit, context)
+
+
+def measure_image(
+    image: NDArray[Any],
+    pixel_size_A: float,
+    diameter_A: float,
+    optics: Optics,
+    fit: CtfFitOptions | None = None,
+    context: JobContext = _QUIET,
+) -> dict[str, Any]:
+    """All numbers of a micrograph (h, w), yx, that it says alone, as JSON can hold them; None = not known."""
+    rings = fit_ctf(image, pixel_size_A, optics, fit or CtfFitOptions(), context)
+    context.check()
+    numbers = _numbers(image, rings, diameter_A, pixel_size_A)
+    numbers["kind"] = f"{image.shape[1]} x {image.shape[0]} {image.dtype} {pixel_size_A:g} A"
+    regions = find_regions(image, pixel_size_A=pixel_size_A, diameter_A=diameter_A, context=context)
+    return numbers | shares(regions, image.shape)
+
+
+def _numbers(image: NDArray[Any], fit: CtfFit, diameter_A: float, pixel_size_A: float) -> dict[str, Any]:
+    measured = asdict(measure(image, fit, diameter_A, pixel_size_A))
+    thumbnail = np.clip(32.0 * measured.pop("thumbnail"), -127, 127).astype(np.int8)
+    result: dict[str, Any] = {name: _json_number(value) for name, value in measured.items()}
+    result["thumbnail"] = base64.b64encode(thumbnail.tobytes()).decode("ascii")
+    result |= {"ctf_score": round(fit.score, 4), "ctf_remark": fit.reason or fit.doubt}
+    if fit.ctf is not None:
+        defocus = fit.ctf.defocus
+        result |= {
+            "defocus_u_A": defocus.u_A, "defocus_v_A": defocus.v_A, "defocus_angle_deg": defocus.angle_deg,
+            "astigmatism_A": defocus.u_A - defocus.v_A, "fit_resolution_A": fit.resolution_A,
+            "tilt_deg": None if fit.tilt is None else fit.tilt.angle_deg,
+        }  # fmt: skip
+    return result
+
+
+def _json_number(value: object) -> float | None:
+    number = float(str(value))
+    return number if math.isfinite(number) else None
+
+
+def shares(regions: Sequence[Region], shape: tuple[int, ...]) -> dict[str, float]:
+    """Share of the area that is carbon, contamination (ice and all else), and aggregates of particles."""
+    areas = dict.fromkeys(("carbon_share", "contamination_share", "aggregate_share"), 0.0)
+    for region in regions:
+        kinds = {Reason.CARBON: "carbon_share", Reason.AGGREGATE: "aggregate_share"}
+        areas[kinds.get(region.reason, "contamination_share")] += region.area / (shape[0] * shape[1])
+    return {name: min(1.0, area) for name, area in areas.items()}
+
+
+def _run(
+    tasks: Sequence[_Task], results: dict[str, dict[str, Any]], failed: dict[str, str], progress: Progress,
+    scheduler: str | None, context: JobContext,
+) -> None:  # fmt: skip
+    threads = min(fft_workers(), 4)
+    with closing(each(measure_one, tasks, threads=threads, scheduler=scheduler, context=context)) as answers:
+        for task, answer in answers:
+            if isinstance(answer, Cancelled):
+                raise answer
+            if isinstance(answer, BaseException):
+                if not isinstance(answer, AnnotatorError):
+                    log.debug("the passport of %s failed", task.path, exc_info=answer)
+                known = isinstance(answer, AnnotatorError)
+                failed[str(task.path)] = str(answer) if known else f"{type(answer).__name__}: {answer}"
+            else:
+                results[task.name] = answer
+                progress.note(task.name, task.key, answer)
+
+
+def compared(names: Sequence[str], results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of the table: what one alone cannot say (thickness, duplicates, suggestions) is added.
+
+    Micrographs are compared with those of the same size, number type and pixel size. The relative thickness is the
+    logarithm of their median grey value over the micrograph's, as electrons are lost in ice; it is not known where grey
+    values are not positive.
+    """
+    rows = [{name: result.get(name) for name in COLUMNS} for result in results]
+    same = duplicates([_thumbnail(result) for result in results])
+    for i, (row, name) in enumerate(zip(rows, names, strict=True)):
+        row["micrograph"] = name
+        row["duplicate_of"] = names[same[i]] if same[i] >= 0 else None
+    kinds = [str(result.get("kind", "")) for result in results]
+    for kind in dict.fromkeys(kinds):
+        _compare([row for row, its in zip(rows, kinds, strict=True) if its == kind])
+    return rows
+
+
+def _compare(rows: Sequence[dict[str, Any]]) -> None:
+    """Thickness and suggestions of micrographs of one kind."""
+    grey = np.array([_float(row["mean_grey"]) for row in rows])
+    usual = float(np.nanmedian(grey)) if np.isfinite(grey).any() else math.nan
+    for row, one in zip(rows, grey, strict=True):
+        row["relative_thickness"] = math.log(usual / one) if usual > 0 and one > 0 else None
+    for row, reason in zip(rows, suggestions([_for_limits(row) for row in rows]), strict=True):
+        row["suggestion"] = reason
+
+
+def _for_limits(row: Mapping[str, Any]) -> dict[str, float]:
+    numbers = {name: _float(row[name]) for name, form in COLUMNS.items() if form}
+    has_rings = math.isfinite(numbers["defocus_u_A"])
+    return numbers | {
+        "has_rings": float(has_rings), "defocus_A": 0.5 * (numbers["defocus_u_A"] + numbers["defocus_v_A"])
+    }  # fmt: skip
+
+
+def _float(value: object) -> float:
+    return math.nan if value is None else float(str(value))
+
+
+def _thumbnail(result: Mapping[str, Any]) -> NDArray[np.float32]:
+    data = np.frombuffer(base64.b64decode(result["thumbnail"]), np.int8)
+    return data.astype(np.float32).reshape(THUMBNAIL, THUMBNAIL)
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write rows as CSV; what is not known is an empty cell.
+
+    Raises
+    ------
+    FormatError
+        It cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        writer.writerow(
+            "" if row[name] is None else format(row[name], form) if form else row[name]
+            for name, form in COLUMNS.items()
+        )
+    try:
+        return write_text(path, text.getvalue())
+    except OSError as error:
+        raise FormatError(f"cannot be written ({error.strerror or error})", path) from error
