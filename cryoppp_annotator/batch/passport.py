@@ -26,7 +26,7 @@ from ..imaging.ctf_fit import CtfFit, CtfFitOptions, fit_ctf
 from ..imaging.filters import fft_workers
 from ..imaging.passport import THUMBNAIL, measure
 from ..imaging.passport_limits import duplicates, suggestions
-from ..jobs.cluster import each
+from ..jobs.each import each
 from ..model.context import JobContext
 from ..model.curation import Reason
 from ..model.region import Region
