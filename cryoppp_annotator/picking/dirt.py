@@ -30,36 +30,64 @@ _QUIET = JobContext()
 # scikit-image has no types
 _measure: Any = measure
 _segmentation: Any = segmentation
-#: Working pixels per particle diameter, and most of them along a side.
-_PER_DIAMETER, _MOST_SIDE = 12.0, 512
-#: Smoothing, diameters: for the outline, for small and for large things.
-_FINE, _SMALL, _LARGE = 0.12, 0.25, 0.5
-#: So far below the field, in robust s.d. of what is brighter than it, lies no particle: small and large things.
-_SMALL_DEPTH, _LARGE_DEPTH = 12.0, 11.0
-#: Between its pieces a thing goes on where it is so dark, as a share of its darkest nearby and in robust s.d.
-_RIM_SHARE, _RIM_DEPTH = 0.3, 4.0
-#: What is at most so far below the field is field for sure.
-_FIELD_SMALL, _FIELD_LARGE = 3.0, 2.5
+#: Working pixels per particle diameter.
+_PER_DIAMETER = 12.0
+#: Most working pixels along a side.
+_MOST_SIDE = 512
+#: Smoothing for the outline of a thing, diameters.
+_FINE = 0.12
+#: Smoothing that small things are looked for with, diameters.
+_SMALL = 0.25
+#: Smoothing that large things are looked for with, diameters.
+_LARGE = 0.5
+#: Darker than any particle: small things, robust s.d. of what is brighter than the field.
+_SMALL_DEPTH = 12.0
+#: Darker than any particle: large things, robust s.d. of what is brighter than the field.
+_LARGE_DEPTH = 11.0
+#: Between its pieces a thing goes on where it is darker than this share of its darkest nearby ...
+_RIM_SHARE = 0.3
+#: ... and darker than this, robust s.d.
+_RIM_DEPTH = 4.0
+#: Less dark than this is field for sure, with the smoothing for small things, robust s.d.
+_FIELD_SMALL = 3.0
+#: Less dark than this is field for sure, with the smoothing for large things, robust s.d.
+_FIELD_LARGE = 2.5
 #: Working pixels along the edge that are not looked at: cameras have dark lines there.
 _TRIM = 2
 #: The steepest edge is looked for so near, diameters.
 _AROUND = 2.0
-#: What is pale ends so near to where it is half as dark, and has no corners that a disc of such a radius does not fill,
-#: diameters.
-_PALE_REACH, _PALE_ROUND = 0.3, 0.6
-#: So many things of like size and darkness (ratios) are particles, whatever diameter was told; their clusters too.
-_ALIKE, _LIKENESS, _LARGEST_PARTICLE, _CLUSTER, _CLUSTER_LIKENESS = 5, 0.72, 5.0, 4.0, 0.5
+#: A pale thing ends within this distance of where it is half as dark, diameters.
+_PALE_REACH = 0.3
+#: A pale thing has no corner that a disc of this radius does not fill, diameters.
+_PALE_ROUND = 0.6
+#: So many things of like size and darkness are particles, whatever diameter was given.
+_ALIKE = 5
+#: Ratio of two sizes, or of two darknesses, from which they are alike.
+_LIKENESS = 0.72
+#: Largest particle among things that are alike, diameters.
+_LARGEST_PARTICLE = 5.0
+#: Largest cluster of such particles, times the size of one.
+_CLUSTER = 4.0
+#: Such a cluster is less dark than one particle divided by this.
+_CLUSTER_LIKENESS = 0.5
 #: What is no wider than this, diameters, may be a single particle.
 _SINGLE = 1.3
-#: Nothing is dirt that is not so many times darker than what most dark spots (percentile) are.
-_DARKER, _MOST = 2.0, 85
+#: Dirt is at least this many times darker than the dark spots of particles are.
+_DARKER = 2.0
+#: The darkness of such spots is this percentile of all spots.
+_MOST = 85
 #: What is larger (diameters^2) is no such spot.
 _WIDE = 4.0
-#: An aggregate is more than so much of the thing it is part of; or the thing is so large (diameters^2) and has so many
-#: times the median detail.
-_MOSTLY, _SEVERAL, _BUSY = 0.5, 2.5, 2.5
-#: Longest deviation of the polygon from the outline, working pixels; area below which a thing is noise, diameters^2.
-_DEVIATION, _LEAST_AREA = 0.8, 0.04
+#: An aggregate is more than this share of the thing that it is part of ...
+_MOSTLY = 0.5
+#: ... or the thing is larger than this, square diameters ...
+_SEVERAL = 2.5
+#: ... and has at least this many times the median detail.
+_BUSY = 2.5
+#: Longest deviation of the polygon from the outline, working pixels.
+_DEVIATION = 0.8
+#: A smaller thing is noise, square diameters.
+_LEAST_AREA = 0.04
 
 
 def find_regions(

@@ -12,22 +12,30 @@ from scipy import ndimage
 FloatImage = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
-#: Wide darkness: smoothing, and the side of the square that has to fit into a thing, diameters.
-_WIDE_SMOOTH, _WIDE_SIDE = 0.3, 1.4
-#: So dark (robust s.d. of the field's own bright places) is what wide things are seen by, and their extent as a share.
-_WIDE_DEPTH, _WIDE_SHARE = 10.0, 0.5
+#: Smoothing that wide darkness is looked for with, diameters.
+_WIDE_SMOOTH = 0.3
+#: Side of the square that has to fit into a wide thing, diameters.
+_WIDE_SIDE = 1.4
+#: A wide thing is seen where it is darker than this, robust s.d. of the field's own bright places.
+_WIDE_DEPTH = 10.0
+#: A wide thing reaches as far as it has this share of its darkness.
+_WIDE_SHARE = 0.5
 #: So dark is enough where there is less than the median detail: a crowd of particles has more.
 _WIDE_EMPTY = 9.0
 #: Field, in the same unit, is never brighter.
 _BRIGHTEST = 2.0
 #: The strength of detail is averaged over so much, diameters.
 _AVERAGE = 0.6
-#: Aggregates have so many times the detail of particles, at their strongest and at their rim.
-_CLUMP_DETAIL, _CLUMP_RIM = 3.5, 2.0
+#: At its strongest an aggregate has so many times the detail of particles ...
+_CLUMP_DETAIL = 3.5
+#: ... and at its rim so many times ...
+_CLUMP_RIM = 2.0
 #: ... and at its rim an aggregate has such a share of its strongest nearby.
 _CLUMP_SHARE = 0.25
-#: What is smaller (diameters^2) is a particle; so many of them are what detail is measured by.
-_CLUMP_LEAST, _SINGLES = 3.0, 5
+#: What is smaller is a particle, square diameters.
+_CLUMP_LEAST = 3.0
+#: So many particles are what detail is measured by.
+_SINGLES = 5
 #: What has more area than so many times the square of its inscribed radius is a line.
 _COMPACT = 8.0
 #: Share of the local maxima of detail that particles may make up or not.

@@ -10,23 +10,40 @@ from .dirt_cues import FloatImage, Mask, depth_in, grown
 
 #: Regions reach so much further than what was seen, diameters.
 GROW = 0.15
-#: Carbon is cut by the image's edge over so many diameters, by a corner of it over so many.
-_CARBON_EDGE, _CARBON_CORNER = 4.0, 1.5
+#: Carbon is cut by an edge of the image over at least this length, diameters.
+_CARBON_EDGE = 4.0
+#: Carbon is cut by a corner of the image over at least this length, diameters.
+_CARBON_CORNER = 1.5
 #: A ball that is cut by the edge bulges into the field by more than this share of where it is cut.
 _BULGE = 0.15
-#: Of a clump so much is dark: so far below the field (robust s.d.), and such a share of its darkest. What it surrounds
-#: within so many diameters belongs to it.
-_FIELD, _FLANK, _CLOSE = -3.0, 0.25, 0.4
-#: So far inside (diameters) an aggregate has gaps, less dark than such a share of its darkest tenth: at least so many,
-#: and so many in a square diameter.
-_INSIDE, _GAP, _FEW, _GAPS = 0.35, 0.5, 2, 1.2
+#: A pixel of a clump is dark below this, robust s.d. from the field.
+_FIELD = -3.0
+#: A pixel of a clump is dark below this share of the clump's darkest.
+_FLANK = 0.25
+#: What a clump surrounds within this distance belongs to it, diameters.
+_CLOSE = 0.4
+#: Gaps of an aggregate are looked for at least this far inside it, diameters.
+_INSIDE = 0.35
+#: A gap is less dark than this share of the aggregate's darkest tenth.
+_GAP = 0.5
+#: Fewest gaps of an aggregate.
+_FEW = 2
+#: Fewest gaps of an aggregate in a square diameter.
+_GAPS = 1.2
 #: An aggregate reaches so much further than its dark, diameters.
 _SKIRT = 0.2
 #: Things as wide as this (diameters from rim to middle) need a rim ...
 _RIM_WIDE = 0.5
-#: ... across which, from so far outside to so far inside (diameters), grey changes by such a share of the whole,
-#: and by so many robust s.d.; by more where it is taken for carbon.
-_RIM_NEAR, _RIM_FAR, _RIM_SHARE, _RIM_STEP, _RIM_CARBON = 0.45, 1.5, 0.3, 1.7, 2.8
+#: ... across which the grey changes: between this near on either side, diameters ...
+_RIM_NEAR = 0.45
+#: ... and from there to this far, diameters ...
+_RIM_FAR = 1.5
+#: ... by at least this share of the whole step ...
+_RIM_SHARE = 0.3
+#: ... and by at least this, robust s.d. ...
+_RIM_STEP = 1.7
+#: ... or by this, robust s.d., where it is taken for carbon.
+_RIM_CARBON = 2.8
 
 
 def aggregate_in(clump: Mask, fine: FloatImage, medium: FloatImage, diameter: float) -> Mask:

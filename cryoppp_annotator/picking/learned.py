@@ -49,27 +49,49 @@ from .views import Views, find_views, likelihood, pictures
 # scikit-image has no types
 _filters: Any = filters
 _QUIET = JobContext()
-#: Weights of the detector's score and of the likelihood among the numbers; how far a standardised number may stray.
-_SCORE_WEIGHT, _LIKELY_WEIGHT, _FAR = 0.18, 0.35, 5.0
-#: Views are found from so many of a micrograph's best places, the very best passed over; an accepted one counts more.
-_BEST, _PASSED_OVER, _ACCEPTED = 385, 15, 3.0
-#: Kernel width (of the squared distance a number), landmarks, ridge, weight of a decision beside an undecided place.
-_GAMMA, _LANDMARKS, _RIDGE, _DECIDED = 0.3, 400, 10.0, 5.0
+#: Weight of the detector's score among the numbers.
+_SCORE_WEIGHT = 0.18
+#: Weight of the likelihood among the numbers.
+_LIKELY_WEIGHT = 0.35
+#: A standardised number is clipped at this, standard deviations.
+_FAR = 5.0
+#: Best places of a micrograph that views are found from.
+_BEST = 385
+#: The very best places, which are passed over: they may be ice.
+_PASSED_OVER = 15
+#: Weight of an accepted place when views are found; others count 1.
+_ACCEPTED = 3.0
+#: Width of the kernel, of the mean squared distance in a number.
+_GAMMA = 0.3
+#: Landmarks that the kernel is expanded in.
+_LANDMARKS = 400
+#: Ridge of the regression.
+_RIDGE = 10.0
+#: Weight of a decision; an undecided place counts 1.
+_DECIDED = 5.0
 #: What lies nearer to an accepted pick than so many diameters, and is not the pick's own candidate, is no particle.
 _BESIDE = 0.5
-#: How many decisions the parting of the scores by themselves counts as, and its slope.
-_PARTED, _PARTED_SLOPE = 20.0, 2.0
+#: The parting of the scores by themselves counts as so many decisions.
+_PARTED = 20.0
+#: Slope of the logistic function that stands for that parting.
+_PARTED_SLOPE = 2.0
 #: Fewest candidates that a micrograph's numbers are standardised by.
 _OWN_STATISTICS = 40
-#: Margins along the edge that a curator may leave free, diameters; how likely it is that none is; how likely a particle
-#: is taken inside one all the same.
+#: Margins along the edge that a curator may leave free, diameters.
 _MARGINS = np.round(np.arange(0.0, 1.55, 0.1), 1)
-_NO_MARGIN, _TAKEN_INSIDE = 0.3, 0.03
-#: Of two proposed particles, least distance in diameters; smallest probability proposed.
-_DISTANCE, _LEAST_PROBABILITY = 0.5, 0.05
+#: Prior probability that a curator leaves no margin free.
+_NO_MARGIN = 0.3
+#: Probability that a particle inside the margin is taken all the same.
+_TAKEN_INSIDE = 0.03
+#: Least distance of two proposed particles, diameters.
+_DISTANCE = 0.5
+#: Smallest probability that is proposed.
+_LEAST_PROBABILITY = 0.05
 _PROBABILITY = Parameter("threshold", "Smallest probability", _LEAST_PROBABILITY, 0.0, 1.0)
 #: Decisions without which nothing is learned.
-ENOUGH, ENOUGH_OF_EACH = 30, 3
+ENOUGH = 30
+#: Accepted and rejected picks, of each, without which nothing is learned.
+ENOUGH_OF_EACH = 3
 
 
 def train(

@@ -29,10 +29,18 @@ from .suppress import in_polygons, inside, suppress
 
 FloatImage = NDArray[np.float32]
 
-#: Averaging: peaks per diameter squared of image, least and most of them, and the share of the strongest passed over.
-_DENSITY, _FEWEST, _MOST, _STRONGEST = 0.1, 20, 400, 0.02
-#: Radius of the averaged profile, diameters; rounds of averaging.
-_REACH, _ROUNDS = 0.75, 2
+#: Peaks that are averaged, per square diameter of the image.
+_DENSITY = 0.1
+#: Fewest peaks that are averaged.
+_FEWEST = 20
+#: Most peaks that are averaged: more do not change the average.
+_MOST = 400
+#: Share of the strongest peaks that is passed over: they may be ice.
+_STRONGEST = 0.02
+#: Radius of the averaged profile, diameters.
+_REACH = 0.75
+#: Rounds of averaging.
+_ROUNDS = 2
 #: Window of the local noise, diameters.
 _NOISE_WINDOW = 8.0
 #: What is proposed at all, robust s.d.

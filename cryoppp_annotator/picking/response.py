@@ -16,12 +16,18 @@ from ..model.context import JobContext
 
 FloatImage = NDArray[np.float32]
 
-#: The working copy: pixels per diameter, and the wavelengths let through, in diameters.
-_PX_PER_DIAMETER, _HIGH_PASS, _LOW_PASS = 16.0, 3.0, 0.1
+#: Pixels of the working copy per particle diameter.
+_PX_PER_DIAMETER = 16.0
+#: Longest wavelength that is let through, diameters.
+_HIGH_PASS = 3.0
+#: Shortest wavelength that is let through, diameters.
+_LOW_PASS = 0.1
 #: Beyond so many robust s.d. an image is no particle (ice).
 _CLIP = 4.0
-#: Bins of the radial spectrum, and the power of it that is divided out (1 = fully white).
-_BINS, _WHITENING = 60, 0.5
+#: Bins of the radial spectrum.
+_BINS = 60
+#: Power of the spectrum that is divided out; 1 = fully white.
+_WHITENING = 0.5
 #: Statistics of the working copy are taken from every so many pixels; odd, so that it drifts across the columns.
 _SPARSE = 5
 

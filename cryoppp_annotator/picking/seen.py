@@ -23,12 +23,20 @@ from .suppress import inside, suppress
 # scikit-image has no types
 _filters: Any = filters
 _QUIET = JobContext()
-#: Rings and angles of a description, its radius in diameters, and the angular frequencies kept.
-_RINGS, _ANGLES, _REACH, _HARMONICS = 14, 48, 0.9, 8
+#: Rings that a candidate is described on.
+_RINGS = 14
+#: Angles on a ring.
+_ANGLES = 48
+#: Radius of the outermost ring, diameters.
+_REACH = 0.9
+#: Angular frequencies that are kept.
+_HARMONICS = 8
 #: A decision is about the candidate within so many diameters.
 SAME = 0.3
-#: Candidates: the least score of the detector, and their distance, diameters.
-_LEAST, _APART = 1.0, 0.4
+#: Smallest score of the detector for a candidate, robust s.d.
+_LEAST = 1.0
+#: Least distance of two candidates, diameters.
+_APART = 0.4
 
 
 @dataclass(frozen=True, eq=False)

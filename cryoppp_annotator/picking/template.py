@@ -36,13 +36,26 @@ from .log import DISTANCE, THRESHOLD, check_image
 from .response import FloatImage, bright_copy, cut_offs, inner_mask, normalised, peaks, whitening, working_copy
 from .suppress import in_polygons, inside, suppress
 
-#: Radius of a template, diameters, and of the soft rim at its end.
-_REACH, _RIM = 0.6, 0.15
-#: Step of the rotations, degrees; principal components kept at most, and the share of the bank they must hold.
-_STEP_DEG, _MOST_COMPONENTS, _HELD = 12.0, 80, 0.985
-#: Projections made of a map, and most templates of a stack that are used.
-_VIEWS, _MOST_TEMPLATES = 60, 60
-_LEAST_SCORE, _DISTANCE, _NOISE_WINDOW = 1.0, 0.5, 8.0
+#: Radius of a template, diameters.
+_REACH = 0.6
+#: Width of the soft rim at the end of a template, diameters.
+_RIM = 0.15
+#: Step of the rotations, degrees.
+_STEP_DEG = 12.0
+#: Most principal components that the bank of rotated templates is kept as.
+_MOST_COMPONENTS = 80
+#: Share of the bank's power that the components must hold.
+_HELD = 0.985
+#: Projections that are made of a map.
+_VIEWS = 60
+#: Most templates of a stack that are used.
+_MOST_TEMPLATES = 60
+#: Smallest score that is proposed, robust s.d.
+_LEAST_SCORE = 1.0
+#: Least distance of two candidates, diameters.
+_DISTANCE = 0.5
+#: Side of the window of the local noise, diameters.
+_NOISE_WINDOW = 8.0
 _ROWS = 64
 
 

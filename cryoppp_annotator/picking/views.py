@@ -26,16 +26,32 @@ from .response import FloatImage
 
 Complex = NDArray[np.complex64]
 
-#: Rings and their reach in diameters, angles, harmonics beside the mean.
-_RINGS, _REACH, _ANGLES, _HARMONICS = 10, 0.6, 48, 14
-#: Views at most, places that each needs, rounds of expectation maximisation.
-_MOST_VIEWS, _PLACES_EACH, _ITERATIONS = 20, 20, 10
-#: Variance of the noise (a white picture's is 1; its pixels are not quite independent), and beyond what it is clipped.
-_VARIANCE, _CLIP = 2.0, 4.0
-#: An average is drawn towards nothing, and a share towards the others', as by so many places.
-_SHRINK, _EVEN = 5.0, 3.0
-#: Shifts tried, diameters; places handled at a time.
-_SHIFT, _AT_ONCE = 0.06, 400
+#: Rings that a view is described on.
+_RINGS = 10
+#: Radius of the outermost ring, diameters.
+_REACH = 0.6
+#: Angles on a ring.
+_ANGLES = 48
+#: Angular harmonics that are kept beside the mean.
+_HARMONICS = 14
+#: Most views.
+_MOST_VIEWS = 20
+#: Places that each view needs.
+_PLACES_EACH = 20
+#: Rounds of expectation maximisation.
+_ITERATIONS = 10
+#: Variance of the noise; a white picture's is 1, but its pixels are not quite independent.
+_VARIANCE = 2.0
+#: The picture is clipped at this, standard deviations.
+_CLIP = 4.0
+#: An average is drawn towards nothing as by so many places.
+_SHRINK = 5.0
+#: The share of a view is drawn towards those of the others as by so many places.
+_EVEN = 3.0
+#: Shifts that are tried, diameters.
+_SHIFT = 0.06
+#: Places handled at a time, which bounds the memory.
+_AT_ONCE = 400
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,8 +32,10 @@ _QUIET = JobContext()
 #: Side of the boxes that are classified, px: by default, and what a person may choose.
 SIDE_PX = 64
 SIDES_PX = (16, 160)
-#: Particle and 15 % more is what counts in a box; all of it where the box is tighter.
-_AROUND, _WHOLE = 1.15, 0.47
+#: What counts in a box reaches this far, of the particle's radius ...
+_AROUND = 1.15
+#: ... or this far, of the box's side, where the box is tighter.
+_WHOLE = 0.47
 #: Boxes cut between two looks at whether the job was cancelled.
 _BATCH = 128
 #: A micrograph of coarser pixels than the others sets the pixel size of all boxes only where it has such a share.

@@ -36,8 +36,10 @@ REACH = 0.25
 #: Below this share of matches the positions are taken for those of other picks.
 _FEW = 0.02
 _HALF = 0.5
-#: Averages are looked at within so much of the particle's radius, where they are at least so large.
-_AROUND, _SMALLEST_PX = 1.15, 16
+#: Averages are measured within this radius, of the particle's.
+_AROUND = 1.15
+#: Smallest side of averages that are measured, px.
+_SMALLEST_PX = 16
 
 
 class FrameDoubt(Refused):

@@ -20,7 +20,12 @@ from ...formats.image.stacks import write_stack
 from ...model.classes import ClassSummary
 from ...model.curation import Decision
 
-_TILE, _CAPTION, _COLUMNS = 128, 16, 8
+#: Side of a tile of the gallery, px.
+_TILE = 128
+#: Height of the line below it, px.
+_CAPTION = 16
+#: Tiles in a row.
+_COLUMNS = 8
 _WORD = {Decision.ACCEPTED: "accept", Decision.REJECTED: "reject", Decision.UNDECIDED: "undecided"}
 _COLOUR = {Decision.ACCEPTED: "#2e9e44", Decision.REJECTED: "#c0392b", Decision.UNDECIDED: "#7f8c8d"}
 

@@ -24,14 +24,20 @@ from .stages import work_out
 from .templates import TemplateSet, free_name, keep, load_template
 
 _QUIET = JobContext()
-#: Fewest accepted picks that averages are made of, most that are looked at, and picks to an average.
-FEWEST, MOST, _EACH = 10, 2000, 60
+#: Fewest accepted picks that averages are made of.
+FEWEST = 10
+#: Most accepted picks that averages are made of.
+MOST = 2000
+#: Picks to an average.
+_EACH = 60
 #: Most averages: fewer than the classes from which on some model what is no particle.
 _AVERAGES = 5
 #: An average of a smaller share of the picks is left out.
 _LEAST_SHARE = 0.03
-#: Radius of the particle and of its surroundings in a template, as a share of its side.
-_INSIDE, _OUTSIDE = 0.25, 0.45
+#: Radius of the particle in a template, as a share of its side.
+_INSIDE = 0.25
+#: Radius of its surroundings in a template, as a share of its side.
+_OUTSIDE = 0.45
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,12 @@ from ...picking.seen import Example, Seen, describe
 from ..core.session import Session
 
 _QUIET = JobContext()
-#: Folder of the models, in the project's; models kept in it; micrographs learned from (those with most decisions).
-FOLDER, _KEPT, _MOST = "models", 20, 6
+#: Folder of the models, in the project's.
+FOLDER = "models"
+#: Models kept in it.
+_KEPT = 20
+#: Micrographs learned from: those with most decisions.
+_MOST = 6
 #: So many are looked at to find the particle's views: where fewer hold decisions, undecided ones are added.
 _LOOKED_AT = 5
 #: Decisions learned from on one micrograph at most, evenly taken.

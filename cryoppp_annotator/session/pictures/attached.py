@@ -25,8 +25,10 @@ from ..core.edits import count_of, set_text
 from ..core.session import Session
 from ..core.step import Done, Result
 
-#: Micrograph px per px of a picture.
-_LEAST_SCALE, _MOST_SCALE = 0.25, 64.0
+#: Smallest scale of a picture, micrograph px per px of it.
+_LEAST_SCALE = 0.25
+#: Largest scale of a picture, micrograph px per px of it.
+_MOST_SCALE = 64.0
 #: Px of the picture that a program may cut off or add when it bins.
 _SLACK_PX = 2.0
 #: Pictures that are compared with their micrograph before all of them are attached.
