@@ -97,7 +97,7 @@ class Denoiser(Protocol):
 
 
 class TunableDenoiser(Denoiser, Protocol):
-    """A denoiser with numbers to choose, which is also told the micrograph's CTF where it is known.
+    """A denoiser with numbers to choose, which also gets the micrograph's CTF where it is known.
 
     One without ``parameters`` is a plain :class:`Denoiser` and is called without the last two arguments. One that makes
     nothing of the CTF says so with ``uses_ctf = False``: its pictures are then kept when the defocus changes.

@@ -54,7 +54,7 @@ def each(
     Raises
     ------
     Cancelled
-        The job was cancelled; running tasks have been told.
+        The job was cancelled; running tasks have been cancelled.
     EngineError
         There is no such cluster, or the connection to it was lost.
     """

@@ -10,7 +10,7 @@ logistic function of its cross-validated output and of how much the edge cuts of
 it a probability. The numbers are standardised within each micrograph, which takes much of defocus and ice out of them.
 
 Many curators take nothing whose box sticks out of the micrograph, however good it looks; their labels end at a line.
-Where it runs, if anywhere, is told by the decisions, too: a distribution over margins, by Bayes.
+Where it runs, if anywhere, is estimated from the decisions, too: a distribution over margins, by Bayes.
 
 What this beats and what it does not was measured: docs/picking.md.
 

@@ -1,4 +1,4 @@
-"""What the particles of a data set look like: a few average views, found without being told, and how likely each
+"""What the particles of a data set look like: a few average views, found without labels, and how likely each
 place shows one of them.
 
 Particles lie in any rotation, in a handful of views, in noise. So the best places of a detector are taken for a

@@ -1,6 +1,6 @@
 """Class runs and their members: kept beside the annotations, made by a machine, never a step to undo.
 
-A run is written in pieces that hold the database for milliseconds each, and is nobody's until it is published: its
+A run is written in pieces that hold the database for milliseconds each, and is not listed until it is published: its
 ``summary`` is empty until then.
 """
 

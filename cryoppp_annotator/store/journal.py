@@ -12,7 +12,7 @@ from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 
-#: What the curator is told once where the write-ahead log cannot be had.
+#: Said to the curator once where the write-ahead log cannot be had.
 NOTE = (
     "this disk gives programs no shared memory (a network or container mount), so the project uses SQLite's rollback "
     "journal: every step is kept as safely; two windows at once wait for each other a little longer"

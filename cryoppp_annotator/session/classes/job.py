@@ -211,7 +211,7 @@ def _summarised(outcome: Outcome, picks: Picks) -> tuple[tuple[ClassSummary, ...
 
 
 def save(session: Session, result: RunResult, *, context: JobContext = _QUIET, quiet: bool = False) -> RunResult:
-    """Save a run beside the annotations, in pieces that hold nobody up; ``enter_run`` then makes it the project's.
+    """Save a run beside the annotations, in pieces, so that the window does not wait; ``enter_run`` then lists it.
 
     Parameters
     ----------
@@ -247,7 +247,7 @@ def save(session: Session, result: RunResult, *, context: JobContext = _QUIET, q
 
 
 def _sweep(session: Session) -> None:
-    """Take away forgotten runs, and what a process that died while saving has left: nobody saves for a day."""
+    """Take away forgotten runs, and what a process that died while saving has left: no saving takes a day."""
     yesterday = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
     for number in table.unpublished(session.store, yesterday.isoformat(timespec="seconds")):
         clear_away(session, number)

@@ -268,7 +268,7 @@ class _Work:
 
     def assign(self, rows: NDArray[np.intp], model: ClassModel, context: JobContext) -> _Labels:
         """One expectation step, on the cluster where there is one: which class each box belongs to."""
-        # an engine takes no handful: others come along, and are dropped again
+        # the engine needs some 32 boxes: where there are fewer, others are added, and their results are dropped
         company = np.setdiff1d(np.arange(min(len(self.boxes), 64)), rows) if len(rows) < 32 else rows[:0]
         ready = self.prepared(np.concatenate([rows, company]), context)
         stage = (self.settings.max_rings, self.settings.shift_px, _STEP)

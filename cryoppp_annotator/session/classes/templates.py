@@ -176,7 +176,7 @@ def save_averages(
 def is_corrected(run: ClassRun) -> bool:
     """Whether the averages of a run are free of the CTF: made with the defocus of every pick known, or elsewhere.
 
-    RELION and cryoSPARC correct theirs unless they are told not to.
+    RELION and cryoSPARC correct theirs unless they are asked not to.
     """
     if run.source != "here":
         return True

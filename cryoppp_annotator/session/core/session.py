@@ -234,7 +234,7 @@ class Session:
         Raises
         ------
         Refused
-            It lies on another pick, the position is not a number, or nobody sees the micrograph.
+            It lies on another pick, the position is not a number, or the micrograph cannot be shown.
         """
         micrograph = self._here()
         if micrograph.changed:
@@ -274,7 +274,7 @@ class Session:
         def build() -> Change | None:
             there = self._chosen(micrograph, chosen)
             if gone := len(chosen) - len(there):  # new candidates came while the decision waited for its turn
-                self.say(f"{edits.count_of(gone)} made room meanwhile: nothing was decided about them", "warning")
+                self.say(f"{edits.count_of(gone)} not decided: replaced by newer candidates", "warning")
             return edits.decide(there, decision, reason, f"on {micrograph.name}", micrograph.id)
 
         return self.edit(build)

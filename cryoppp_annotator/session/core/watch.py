@@ -278,7 +278,7 @@ def _how(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def _picked_or_not(session: Session, updates: Sequence[Update]) -> list[Update]:
-    """Another image under a micrograph on which nobody has done anything is no matter of anybody's."""
+    """Another image under a micrograph on which nothing was done needs no attention."""
     if not any(update.what is What.CHANGED for update in updates):
         return list(updates)
     with_regions = set(session.store.micrographs_with_regions())

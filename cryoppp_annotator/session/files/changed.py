@@ -37,7 +37,7 @@ class Scale:
     factor : float or None
         New px per old px; None where nobody can tell.
     why : str
-        What it was taken from, or why it cannot be told.
+        What it was taken from, or why it is not known.
     """
 
     factor: float | None
@@ -76,7 +76,7 @@ def rescale(session: Session, micrographs: Iterable[int], factor: float | None =
     Raises
     ------
     Refused
-        One of them is not changed, or its scale cannot be told.
+        One of them is not changed, or its scale is not known.
     """
     if factor is not None and not 0.01 <= factor <= 100:
         raise Refused(f"a factor of {factor:g} makes no sense (0.01 to 100)")
@@ -152,7 +152,7 @@ def _factor(session: Session, m: Micrograph, factor: float | None) -> float:
         return factor
     scale = suggested_scale(session, m)
     if scale.factor is None:
-        raise Refused(f"{m.name}: by how much it was scaled cannot be told ({scale.why}); say it")
+        raise Refused(f"{m.name}: by how much it was scaled is not known ({scale.why}); say it")
     return scale.factor
 
 

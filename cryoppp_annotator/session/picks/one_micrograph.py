@@ -53,7 +53,7 @@ class OnePick:
         Of the micrograph in its project.
     name : str
     bright : bool
-        Particles, and so carbon and ice, are brighter than their surroundings (also where the picker is told of no
+        Particles, and so carbon and ice, are brighter than their surroundings (also where the picker gets no
         ``polarity``).
     """
 

@@ -51,7 +51,7 @@ class ProposalCache:
     parameters : mapping
         The picker's own, where they are the same for all micrographs: the files among them are looked at once.
     context : JobContext
-        Its seed counts; its log is told where nothing can be kept.
+        Its seed counts; its log says where nothing can be kept.
     """
 
     def __init__(self, store: Store, picker: str, parameters: Mapping[str, Any], context: JobContext) -> None:
@@ -75,7 +75,7 @@ class ProposalCache:
             }
 
     def key(self, one: OnePick) -> str | None:
-        """All that the picks depend on, in 64 letters; None where that cannot be told.
+        """All that the picks depend on, in 64 letters; None where that cannot be known.
 
         Every field of :class:`OnePick` counts, with the micrograph's content in place of its name.
         """

@@ -92,7 +92,7 @@ def propose(
     scheduler: str | None = None,
     context: JobContext = _QUIET,
 ) -> Proposal:
-    """Run a picker on micrographs, on all cores; one that cannot be read or fails is told and passed over.
+    """Run a picker on micrographs, on all cores; one that cannot be read or fails is reported and skipped.
 
     What is found on a micrograph is kept in the project's cache as it comes, also of a proposal that is cancelled, or
     whose process dies: another one goes on there, where nothing that the picks depend on has changed.
@@ -100,7 +100,7 @@ def propose(
     Parameters
     ----------
     parameters : mapping
-        The picker's own. ``template`` is told the CTF of each micrograph where it is known, not given, and the
+        The picker's own. ``template`` gets the CTF of each micrograph where it is known, not given, and the
         templates are free of it.
     avoid : bool
         Leave out candidates in drawn regions, on carbon and ice (found on the way) and on the padding border.
@@ -269,8 +269,8 @@ def enter(session: Session, proposal: Proposal, then: Callable[[str], object] = 
     """Enter a proposal as one step; ``then`` gets the line for the status bar when it is entered.
 
     Candidates closer than half a diameter to a pick that is there already are left out: a person's, an import's, a
-    rejected one's too. Undecided candidates of earlier proposals on these micrographs make room; one that is proposed
-    again stays the pick it is (selected, too), and has the new score.
+    rejected one's too. Undecided candidates of earlier proposals on these micrographs are replaced; one that is
+    proposed again stays the pick it is (selected, too), and has the new score.
     """
     watch.note(session, proposal.news)
 
@@ -310,7 +310,7 @@ class _Merged:
     inserts : tuple of mapping
         Columns of new candidates, of one micrograph each.
     deletes : tuple of Particles
-        Earlier candidates that make room.
+        Earlier candidates that are not proposed any more.
     updates : tuple of Delta
         Earlier candidates that are proposed again.
     """

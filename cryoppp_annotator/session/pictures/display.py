@@ -92,7 +92,7 @@ class Pictures:
         self._memory: OrderedDict[Key, Picture] = OrderedDict()
         self._jobs: dict[Key, Job] = {}
         self._waiting: dict[Key, list[Callable[[Picture], None]]] = {}
-        # who is told why it cannot be made, also where another asked first
+        # who hears why it cannot be made, also where another asked first
         self._callbacks: dict[Key, tuple[Callable[[str], None] | None, Callable[[str], None] | None]] = {}
         self.cache = session.store.folder / "cache"
         #: What should be said of a micrograph's file ("old-style header", "average of 38 frames"), by id.
@@ -145,7 +145,7 @@ class Pictures:
     ) -> Job | None:
         """Have a picture made; ``on_ready`` gets it on the main thread (at once where it is in memory).
 
-        ``on_failed`` is told why the micrograph's file cannot be read, ``on_refused`` why the method cannot do it.
+        ``on_failed`` gets why the micrograph's file cannot be read, ``on_refused`` why the method cannot do it.
         """
         ready = self.ready(micrograph, view)
         if ready is not None:

@@ -43,7 +43,7 @@ class Detected:
 def find(
     session: Session, micrographs: Sequence[Micrograph], *, bright: bool = False, context: JobContext = _QUIET
 ) -> Detected:
-    """Look for carbon, ice and contamination; a micrograph that cannot be read is told and passed over.
+    """Look for carbon, ice and contamination; a micrograph that cannot be read is reported and skipped.
 
     Raises
     ------
@@ -97,8 +97,8 @@ def _found_on(one: _Task, *, context: JobContext) -> tuple[Region, ...]:
 def enter_found(session: Session, detected: Detected, then: Callable[[str], object] = lambda line: None) -> Outcome:
     """Enter what was found as one step; where that is on several micrographs, in the background where there is one.
 
-    Earlier found regions of these micrographs make room. What lies on a region that a person drew, changed or
-    dismissed is left out.
+    Regions that were found earlier on these micrographs are replaced. What lies on a region that a person drew, changed
+    or dismissed is left out.
 
     Parameters
     ----------
