@@ -156,7 +156,9 @@ def _window(context: JobContext) -> list[Check]:
     display = try_display()
     context.check()
     if not display.binding:
-        return [Check("Qt and OpenGL", Level.BROKEN, "the window cannot draw on this display", display.problem)]
+        platform_name = os.environ.get("QT_QPA_PLATFORM", "")
+        asked = f" (QT_QPA_PLATFORM is {platform_name})" if platform_name else ""
+        return [Check("Qt and OpenGL", Level.BROKEN, f"the window cannot draw on this display{asked}", display.problem)]
     qt = Check("Qt", Level.OK, f"{display.binding}, Qt {display.qt}")
     if not display.works:
         return [qt, Check("OpenGL", Level.BROKEN, display.opengl or "none", display.problem)]
