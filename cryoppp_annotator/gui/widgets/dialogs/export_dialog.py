@@ -157,7 +157,7 @@ class ExportDialog(QDialog):
             lambda context: linting.lint(
                 session, decisions=decisions, read_images=False, box_size_px=box, context=context
             ),
-            title="look for problems",
+            title="check picks",
             quiet=True,
             on_done=self._latest.only(self._on_findings),
             on_failed=self._latest.only(self._on_check_failed),

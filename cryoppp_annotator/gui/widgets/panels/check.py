@@ -94,7 +94,7 @@ class CheckPanel(QWidget):
         head = session.store.head
         self._job = self._bench.start(
             lambda context: linting.lint(session, read_images=with_images, context=context),
-            title="look for problems",
+            title="check picks",
             on_done=lambda findings: self._on_findings(head, findings),
             on_failed=self._on_failed,
         )
