@@ -130,7 +130,7 @@ def gaps(data: Path, seeds: int) -> None:
     print("\n| particle | seeds with the view as one group among the first five items | items of other groups |")
     print("|---|---|---|")
     for name, voxel, pixel in (("ribosome70s_5A.mrc", 5.0, 4.0), ("groel_emd1997_2.02A.mrc", 2.02, 2.5)):
-        good, others = 0, 0
+        good, rest = 0, 0
         for seed in range(seeds):
             options = SimulationParameters(
                 size=(1600, 1600), pixel_size_A=pixel, structure=structure_from_map(data / "maps" / name, voxel),
@@ -157,9 +157,9 @@ def gaps(data: Path, seeds: int) -> None:
                 if np.mean(of_view) > 0.7 and sum(of_view) > 0.5 * n:
                     named = True
                 elif np.mean(of_view) < 0.5:
-                    others += 1
+                    rest += 1
             good += named
-        print(f"| {name.split('_')[0]} | {good} of {seeds} | {others} |", flush=True)
+        print(f"| {name.split('_')[0]} | {good} of {seeds} | {rest} |", flush=True)
 
 
 def main() -> None:

@@ -106,25 +106,25 @@ class Project:
             decisions=None if decision is None else tuple(_as(Decision, word) for word in _several(decision)),
             pick_sets=None if pick_set is None else tuple(int(number) for number in _several(pick_set)),
         )
-        found = session.store.particles_where(which)
+        picks = session.store.particles_where(which)
         names = {m.id: m.name for m in [*session.micrographs, *session.removed.values()]}
         sets = session.pick_sets
         reasons = {int(reason): "" if reason is Reason.NONE else reason.label for reason in Reason}
         columns = {
-            "micrograph": [names[i] for i in found.micrograph.tolist()],
-            "micrograph_id": found.micrograph,
-            "x": found.x,
-            "y": found.y,
-            "diameter_A": session.diameters_A(found),
-            "score": found.score,
-            "decision": pd.Categorical([DECISIONS[i] for i in found.decision.tolist()], categories=DECISIONS),
-            "reason": [reasons[i] for i in found.reason.tolist()],
-            "class": found.class_id,
-            "set": [sets[i].name for i in found.pick_set.tolist()],
-            "set_id": found.pick_set,
-            "curator": [sets[i].curator for i in found.pick_set.tolist()],
+            "micrograph": [names[i] for i in picks.micrograph.tolist()],
+            "micrograph_id": picks.micrograph,
+            "x": picks.x,
+            "y": picks.y,
+            "diameter_A": session.diameters_A(picks),
+            "score": picks.score,
+            "decision": pd.Categorical([DECISIONS[i] for i in picks.decision.tolist()], categories=DECISIONS),
+            "reason": [reasons[i] for i in picks.reason.tolist()],
+            "class": picks.class_id,
+            "set": [sets[i].name for i in picks.pick_set.tolist()],
+            "set_id": picks.pick_set,
+            "curator": [sets[i].curator for i in picks.pick_set.tolist()],
         }
-        return pd.DataFrame(columns, index=pd.Index(found.id, name="id"))
+        return pd.DataFrame(columns, index=pd.Index(picks.id, name="id"))
 
     def micrographs(self) -> pd.DataFrame:
         """Micrographs, one row each, by id.

@@ -58,14 +58,14 @@ class LabelTask:
 
 def polarity_by_labels(tasks: Sequence[LabelTask], context: JobContext) -> str:
     """Whether the particles are dark or bright, by the micrographs with the most labels: 'dark' or 'bright'."""
-    told = []
+    contrasts = []
     for task in sorted(tasks, key=lambda one: -len(one.x))[:3]:
         try:
             image = images.read(task.path, task.frame, check=context.check)
         except FormatError:
             continue
-        told.append(polarity_of(image, task.x, task.y, task.diameter))
-    sure = [one for one in told if math.isfinite(one)]
+        contrasts.append(polarity_of(image, task.x, task.y, task.diameter))
+    sure = [one for one in contrasts if math.isfinite(one)]
     return "bright" if sure and float(np.median(sure)) > _SURELY_BRIGHT else "dark"
 
 

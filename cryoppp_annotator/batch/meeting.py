@@ -209,7 +209,7 @@ class _RelionNames:
 
     def __init__(self, root: Path | None) -> None:
         self._root = root
-        self._found: dict[Path, Path | None] = {}
+        self._roots: dict[Path, Path | None] = {}
 
     def name_of(self, file: PickFile, picks: FilePicks, path: Path | None) -> str:
         """Empty where nobody knows."""
@@ -222,9 +222,9 @@ class _RelionNames:
         if path is None:
             return ""
         folder = path.absolute().parent
-        if folder not in self._found:
-            self._found[folder] = relion_project.find_root(folder)
-        root = self._found[folder]
+        if folder not in self._roots:
+            self._roots[folder] = relion_project.find_root(folder)
+        root = self._roots[folder]
         return "" if root is None else relion_project.name_in(root, path) or ""
 
 

@@ -160,12 +160,12 @@ def classify(
     rng = context.rng()
     notes: list[str] = []
     n = len(ready)
-    wanted = min(settings.n_classes, max(1, n // _PER_CLASS))
-    if wanted < settings.n_classes:
-        notes.append(f"{n} particles are too few for {settings.n_classes} classes; {wanted} are made")
-    models = wanted >= MIN_FOR_MODELS
-    n_averages = wanted - 2 if models else wanted
-    n_first = max(settings.subset, 60 * wanted)
+    n_classes = min(settings.n_classes, max(1, n // _PER_CLASS))
+    if n_classes < settings.n_classes:
+        notes.append(f"{n} particles are too few for {settings.n_classes} classes; {n_classes} are made")
+    models = n_classes >= MIN_FOR_MODELS
+    n_averages = n_classes - 2 if models else n_classes
+    n_first = max(settings.subset, 60 * n_classes)
     chosen = np.arange(n) if n <= n_first * 1.2 else np.sort(rng.choice(n, n_first, replace=False))
     subset = ready.load(chosen, context)
     stages = _STAGES
@@ -185,7 +185,7 @@ def classify(
                     parts, model, ready.dof, (rings, reach, step), equal=equal, pool=workers or pool, context=context
                 )
                 done += 1
-                context.progress(done, total, f"{wanted} classes, ring {min(rings, ready.grid.n_rings)}")
+                context.progress(done, total, f"{n_classes} classes, ring {min(rings, ready.grid.n_rings)}")
                 if on_averages is not None:
                     on_averages(model)
             if trade and n_averages > 1:

@@ -179,10 +179,10 @@ def expect(
             context.check()
             rows = members[start : start + step]
             known = prior.ravel() - np.repeat(ctf2[rows] @ fixed.T, n_shifts, axis=1)
-            found = [to_numpy(item) for item in compare(particles.orders, rows, known, models[rows])]
-            posterior[rows], angle[rows], column[rows], evidence[rows] = found[:4]
-            sums[0][which] += found[4]
-            sums[1][which] += found[5]
+            columns = [to_numpy(item) for item in compare(particles.orders, rows, known, models[rows])]
+            posterior[rows], angle[rows], column[rows], evidence[rows] = columns[:4]
+            sums[0][which] += columns[4]
+            sums[1][which] += columns[5]
     by_half = np.stack([posterior[h, :k].T @ ctf2[h] for h in (~half, half)])
     total_sums = Sums(
         _unmoved(sums, references, grid, k), by_half, posterior.sum(axis=0, dtype=np.float64),

@@ -177,12 +177,12 @@ def support(
 
     def work(piece: Partition | Piece) -> NDArray[np.float32]:
         part = _loaded(piece, context)
-        found = np.empty(len(part), np.float32)
+        shares = np.empty(len(part), np.float32)
         for which, (references, grid) in enumerate(halves):
             rows = np.flatnonzero(part.half == bool(which))
             if len(rows):
-                found[rows] = expect(take(part, rows), references, grid, context=context)[1].evidence
-        return found
+                shares[rows] = expect(take(part, rows), references, grid, context=context)[1].evidence
+        return shares
 
     out = [work(part) for part in parts] if pool is None else list(pool.map(work, parts))
     return np.concatenate(out)

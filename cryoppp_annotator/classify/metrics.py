@@ -97,11 +97,11 @@ def measure(result: Classification, pixel_size_A: float | None = None) -> tuple[
     if model.share[k:].any():
         order += [k, k + 1]
     total = max(1, int(counts.sum()))
-    found = []
+    measures = []
     for number, column in enumerate(order, 1):
         mine = result.label == column
         average = column < k
-        found.append(
+        measures.append(
             ClassMetrics(
                 number,
                 column,
@@ -115,7 +115,7 @@ def measure(result: Classification, pixel_size_A: float | None = None) -> tuple[
                 float(evidence[column]),
             )
         )
-    return tuple(found)
+    return tuple(measures)
 
 
 def resolution(frc: NDArray[np.float32], box: int, pixel_size_A: float) -> float:

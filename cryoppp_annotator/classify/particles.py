@@ -194,7 +194,7 @@ def prepare(
     grid = PolarGrid(box, rings, angles_needed(rings, box, OBJECT * box))
     source = Source(stack, grid, mask_radius)
     held = np.empty((grid.n_orders, len(stack), rings), np.complex64) if len(stack) <= hold else None
-    found: list[NDArray[np.intp]] = []
+    chunks: list[NDArray[np.intp]] = []
     n = 0
     for start in range(0, len(stack), _CHUNK):
         context.check()
@@ -202,12 +202,12 @@ def prepare(
         if held is not None and len(rows):
             held[:, n : n + len(rows)] = source.orders(images)
         n += len(rows)
-        found.append(rows)
+        chunks.append(rows)
     if n < _MIN_PARTICLES:
         raise EngineError(
             f"{n} usable particles (of {len(stack)}) are too few to classify; {_MIN_PARTICLES} are needed"
         )
-    usable = np.concatenate(found)
+    usable = np.concatenate(chunks)
     ctf = np.ones((n, rings), np.float32)
     if defocus_A is not None and pixel_size_A:
         k = grid.radii / (box * pixel_size_A)

@@ -170,8 +170,8 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _tables(database: sqlite3.Connection) -> set[str]:
-    found = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-    return {name.upper() for (name,) in found if isinstance(name, str)}
+    names = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    return {name.upper() for (name,) in names if isinstance(name, str)}
 
 
 def _columns(database: sqlite3.Connection, table: str) -> set[str]:
@@ -180,13 +180,13 @@ def _columns(database: sqlite3.Connection, table: str) -> set[str]:
 
 def _images(database: sqlite3.Connection, path: Path) -> dict[int, tuple[str, float]]:
     """File name and pixel size (angstrom) of each image, by its id."""
-    found: dict[int, tuple[str, float]] = {}
+    images_of: dict[int, tuple[str, float]] = {}
     query = f"SELECT IMAGE_ASSET_ID, FILENAME, PIXEL_SIZE FROM {_IMAGES}"
     for key, name, size in database.execute(query):
         if not isinstance(key, int) or not isinstance(name, str) or len(name) > _MAX_NAME:
             raise FormatError(f"{_IMAGES} has an image without a number or file name", path)
-        found[key] = (name, float(size) if isinstance(size, int | float) else float("nan"))
-    return found
+        images_of[key] = (name, float(size) if isinstance(size, int | float) else float("nan"))
+    return images_of
 
 
 def _rows(database: sqlite3.Connection, path: Path) -> list[dict[str, Any]]:
@@ -195,9 +195,9 @@ def _rows(database: sqlite3.Connection, path: Path) -> list[dict[str, Any]]:
     needed = ("PARENT_IMAGE_ASSET_ID", "X_POSITION", "Y_POSITION")
     if not set(needed) <= columns:
         raise FormatError(f"{_POSITIONS} lacks {', '.join(sorted(set(needed) - columns))}", path)
-    wanted = [*needed, *(name for name in ("PEAK_HEIGHT", *_KEPT) if name in columns)]
-    query = f"SELECT {', '.join(wanted)} FROM {_POSITIONS} ORDER BY rowid"
-    return [dict(zip(wanted, row, strict=True)) for row in database.execute(query)]
+    chosen = [*needed, *(name for name in ("PEAK_HEIGHT", *_KEPT) if name in columns)]
+    query = f"SELECT {', '.join(chosen)} FROM {_POSITIONS} ORDER BY rowid"
+    return [dict(zip(chosen, row, strict=True)) for row in database.execute(query)]
 
 
 def _pick_file(

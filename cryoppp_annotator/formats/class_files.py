@@ -131,13 +131,13 @@ def find_class_set(files: Sequence[Path]) -> ClassSet | None:
 
 def _has_classes(path: Path) -> bool:
     """Whether it is a table of particles with classes."""
-    wanted = {".star": (b"_rlnClassNumber", b"_rlnCoordinateX"), ".cs": (b"alignments2D/class", b"location/")}
+    marks = {".star": (b"_rlnClassNumber", b"_rlnCoordinateX"), ".cs": (b"alignments2D/class", b"location/")}
     try:
         with path.open("rb") as stream:
             head = stream.read(_HEAD)
     except OSError:
         return False
-    labels = wanted.get(path.suffix.lower(), ())
+    labels = marks.get(path.suffix.lower(), ())
     return bool(labels) and all(label in head for label in labels)
 
 
@@ -193,7 +193,7 @@ def _relion(stars: Sequence[Path], stacks: Sequence[Path], permissive: bool) -> 
     if len(data) != 1:
         raise FormatError("name one STAR file with rlnClassNumber (run_it025_data.star)", stars[0])
     star = data[0]
-    model = next((found for found in read.values() if _model_table(found) is not None), None)
+    model = next((table for table in read.values() if _model_table(table) is not None), None)
     beside = _RELION_DATA.sub(r"_model\1", star.path.name)
     if model is None and beside != star.path.name and (star.path.parent / beside).is_file():
         model = read_star(star.path.parent / beside, permissive=permissive)
@@ -229,8 +229,8 @@ def _relion_stack(particles: Path, model: StarFile | None) -> Path:
     lying = list(particles.parent.glob("*classes.mrcs"))
     if names[-1] == particles.name and len(lying) == 1:
         return lying[0]
-    wanted = "*classes.mrcs" if names[-1] == particles.name else names[-1]
-    raise FormatError(f"the class averages are not beside it ({wanted}): name them too", particles)
+    pattern = "*classes.mrcs" if names[-1] == particles.name else names[-1]
+    raise FormatError(f"the class averages are not beside it ({pattern}): name them too", particles)
 
 
 def _image_pixel_sizes(star: StarFile) -> dict[str, float]:
@@ -301,8 +301,8 @@ def _cryosparc(datasets: Sequence[Path], stacks: Sequence[Path], permissive: boo
     uids = data.columns["uid"][order]
     rows = []
     for picks in file.picks:
-        wanted = np.array([int(uid) for uid in picks.extra["uid"].tolist()], np.uint64)
-        rows.append(_cryosparc_rows(data, order[np.searchsorted(uids, wanted)], path))
+        picked = np.array([int(uid) for uid in picks.extra["uid"].tolist()], np.uint64)
+        rows.append(_cryosparc_rows(data, order[np.searchsorted(uids, picked)], path))
     _refuse_numbers(rows, len(images), path, sources[0])
     pixel = pixel or _first_number(data, "alignments2D/psize_A")
     if not pixel:
@@ -362,12 +362,12 @@ def _first_number(data: Dataset, name: str) -> float | None:
 
 def _cryosparc_rows(data: Dataset, rows: NDArray[np.intp], path: Path) -> ClassRows:
     def column(name: str, width: tuple[int, ...] = ()) -> FloatArray:
-        found = data.columns.get(f"alignments2D/{name}")
-        if found is None:
+        values = data.columns.get(f"alignments2D/{name}")
+        if values is None:
             return np.full((len(rows), *width), np.nan)
-        if found.shape[1:] != width or found.dtype.kind != "f":
-            raise FormatError(f"field alignments2D/{name} is of type {found.dtype} {found.shape[1:]}", path)
-        return found[rows].astype(np.float64)
+        if values.shape[1:] != width or values.dtype.kind != "f":
+            raise FormatError(f"field alignments2D/{name} is of type {values.dtype} {values.shape[1:]}", path)
+        return values[rows].astype(np.float64)
 
     number = np.clip(data.columns["alignments2D/class"][rows].astype(np.int64), -1, 2**31 - 2).astype(np.int32) + 1
     # rows of an image run downwards, y of a cryoSPARC micrograph upwards

@@ -118,7 +118,7 @@ def _images(entries: list[Any], reader: EntryReader) -> dict[object, str]:
 
 def _categories(entries: object, reader: EntryReader) -> dict[int, tuple[int, str]]:
     """For each category its class and name; a lone category is no class."""
-    found: dict[int, tuple[int, str]] = {}
+    categories: dict[int, tuple[int, str]] = {}
     if entries is not None and not isinstance(entries, list):
         reader.refuse(f'"categories" is {short(entries)} where a list was expected')
     for number, entry in enumerate(entries if isinstance(entries, list) else [], 1):
@@ -128,8 +128,8 @@ def _categories(entries: object, reader: EntryReader) -> dict[int, tuple[int, st
             reader.refuse(f"category {number} is {short(entry)} where an id and a name were expected")
             continue
         ours = _OUR_CLASS.fullmatch(name)
-        found[key] = (0 if name == "particle" else int(ours[1]) if ours else key, name)
-    return found
+        categories[key] = (0 if name == "particle" else int(ours[1]) if ours else key, name)
+    return categories
 
 
 def _annotations(

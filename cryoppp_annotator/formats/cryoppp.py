@@ -207,12 +207,12 @@ def _good_rows(
     """Indices of the lines after the header that have as many values as it; blank lines are passed over."""
     issues: list[Issue] = []
     bad: set[int] = set()
-    for index, found in enumerate(widths):
-        if found == width:
+    for index, n_values in enumerate(widths):
+        if n_values == width:
             continue
         bad.add(index)
         if index and lines[index].strip(" \t,;"):
-            message = f"{found} values where the header has {width} columns"
+            message = f"{n_values} values where the header has {width} columns"
             if not permissive:
                 raise FormatError(message, path, index + 1)
             issues.append(Issue(message, path, index + 1))
@@ -262,9 +262,9 @@ def _decision_of(path: Path) -> Decision:
 
 def _read_star(path: Path, permissive: bool) -> PickFile:
     star = read_star(path, permissive=permissive)
-    found = read_picks(star, "cryoppp", permissive=permissive, frame=_frame_beside(path))
+    file = read_picks(star, "cryoppp", permissive=permissive, frame=_frame_beside(path))
     decision = _decision_of(path)
-    return replace(found, picks=tuple(replace(pick, decision=decision) for pick in found.picks))
+    return replace(file, picks=tuple(replace(pick, decision=decision) for pick in file.picks))
 
 
 def _read_folder(path: Path, permissive: bool) -> PickFile:

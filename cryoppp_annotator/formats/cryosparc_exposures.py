@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import FormatError
 from ..model.coordinates import FloatArray
 from .cryosparc_groups import joined_columns
-from .ctf_files import CtfRow
+from .ctf_row import CtfRow
 
 _PATH, _MOVIE = "micrograph_blob/path", "movie_blob/path"
 _PIXEL = "micrograph_blob/psize_A"
@@ -48,9 +48,9 @@ def exposure_ctfs(path: Path) -> list[CtfRow]:
         raise FormatError("has no exposures with a defocus (micrograph_blob/path, ctf/df1_A)", path)
 
     def column(name: str, scale: float = 1.0) -> FloatArray:
-        found = columns.get(name)
+        values = columns.get(name)
         n = len(columns[_PATH])
-        return np.full(n, np.nan) if found is None else np.round(np.asarray(found, np.float64) * scale, 6)
+        return np.full(n, np.nan) if values is None else np.round(np.asarray(values, np.float64) * scale, 6)
 
     degrees = float(np.rad2deg(1.0))
     numbers = {

@@ -98,10 +98,10 @@ def passthrough_beside(data: Dataset, path: Path) -> Path | None:
         if candidate == path:
             continue
         try:
-            found = read_fields(candidate)
+            fields = read_fields(candidate)
         except FormatError:
             continue
-        n = int((rows_of(data.columns[UID], found.columns[UID]) >= 0).sum()) if _has_positions(found) else 0
+        n = int((rows_of(data.columns[UID], fields.columns[UID]) >= 0).sum()) if _has_positions(fields) else 0
         if n and (best is None or n > best[0]):
             best = (n, candidate)
     if best is None:

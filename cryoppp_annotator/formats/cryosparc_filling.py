@@ -108,7 +108,7 @@ def _new_rows(
     shape = near[SHAPE].astype(np.float64)
     near[X] = (chosen.x[which] / shape[:, 1]).astype(near[X].dtype)
     near[Y] = (chosen.y[which] / shape[:, 0]).astype(near[Y].dtype)
-    found = []
+    new = []
     for table in (data, located):
         columns = {
             name: near[name] if name in near else _zeros(column, len(which)) for name, column in table.columns.items()
@@ -116,8 +116,8 @@ def _new_rows(
         columns[UID] = uid.astype(table.columns[UID].dtype)
         if SCORE in columns:
             columns[SCORE] = np.nan_to_num(chosen.score[which]).astype(columns[SCORE].dtype)
-        found.append(Dataset(columns, table.compressed))
-    return found[0], found[1]
+        new.append(Dataset(columns, table.compressed))
+    return new[0], new[1]
 
 
 def _siblings(
@@ -143,13 +143,13 @@ def _siblings(
 def _fresh(n: int, taken: NDArray[Any]) -> NDArray[np.uint64]:
     """New random uids, none of them taken."""
     used = set(taken.tolist()) | {0}
-    found: list[int] = []
-    while len(found) < n:
+    fresh: list[int] = []
+    while len(fresh) < n:
         uid = secrets.randbits(64)
         if uid not in used:
             used.add(uid)
-            found.append(uid)
-    return np.array(found, np.uint64)
+            fresh.append(uid)
+    return np.array(fresh, np.uint64)
 
 
 def _zeros(column: NDArray[Any], n: int) -> NDArray[Any]:

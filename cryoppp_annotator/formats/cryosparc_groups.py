@@ -39,13 +39,13 @@ def members(path: Path) -> list[Path]:
     names = list(dict.fromkeys(_METAFILE.findall(read_bounded(path, _MAX_BYTES))))
     if not names:
         raise FormatError("names no dataset files (metafile:)", path)
-    found = []
+    paths = []
     for name in names:
         place = path.parent / Path(name.replace("\\", "/")).name
         if not place.is_file():
             raise FormatError(f"names {name}, which is not beside it", path)
-        found.append(place)
-    return found
+        paths.append(place)
+    return paths
 
 
 def joined_columns(path: Path) -> dict[str, NDArray[Any]]:

@@ -9,7 +9,7 @@ import math
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ import numpy as np
 from ..errors import FormatError
 from ..model.coordinates import FloatArray
 from ..model.pickfile import Issue
+from .cryosparc_exposures import exposure_ctfs
+from .ctf_row import CtfRow
 from .relion_optics import GROUP, groups_of, plain_number
 from .table.rows import read_bounded
 from .table.star import ColumnReader, StarTable
@@ -44,42 +46,6 @@ _GCTF_VALUES = re.compile(r"^\s*([-\d.]+)\s+([-\d.]+)\s+([-\d.]+)\s+([-\d.]+)(?:
 _GCTF_RESOLUTION = re.compile(r"RES_LIMIT\s+([\d.]+)")
 _GCTF_OPTION = re.compile(r"(?m)(?:--|^\s*)(kV|cs|ac)\s+([\d.]+)")
 _MOST_DEFOCUS_A = 300_000.0
-
-
-@dataclass(frozen=True, slots=True)
-class CtfRow:
-    """What a file says of one micrograph. NaN = nothing.
-
-    Attributes
-    ----------
-    name : str
-        As the file has it.
-    defocus_u_A, defocus_v_A, angle_deg : float
-        Underfocus positive; the angle from x towards y.
-    phase_shift_deg, voltage_kV, cs_mm, amplitude_contrast : float
-    resolution_A : float
-        To which the fit is good.
-    pixel_size_A : float
-    line : int or None
-    other_name : str
-        What the file itself is called after, where that may be the micrograph's name too.
-    group : mapping of label to text
-        RELION's optics group of the micrograph.
-    """
-
-    name: str
-    defocus_u_A: float
-    defocus_v_A: float = math.nan
-    angle_deg: float = math.nan
-    phase_shift_deg: float = math.nan
-    voltage_kV: float = math.nan
-    cs_mm: float = math.nan
-    amplitude_contrast: float = math.nan
-    resolution_A: float = math.nan
-    pixel_size_A: float = math.nan
-    line: int | None = None
-    other_name: str = ""
-    group: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,8 +100,6 @@ def read_ctf(path: Path) -> CtfTable:
         It holds none, or not one row of it makes sense.
     """
     if path.suffix.lower() in (".cs", ".csg"):
-        from .cryosparc_exposures import exposure_ctfs
-
         return _without_bad_rows(exposure_ctfs(path), path)
     if path.suffix.lower() == ".star":
         return _without_bad_rows(*_of_star(path))

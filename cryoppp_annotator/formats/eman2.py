@@ -75,14 +75,14 @@ class _Eman2:
         picks: list[FilePicks] = []
         for file in files:
             try:
-                found = _read_boxes(file, permissive, issues)
+                boxes = _read_boxes(file, permissive, issues)
             except FormatError as error:
                 if not permissive or not path.is_dir():
                     raise
                 issues.append(Issue(error.detail, file, error.line))
                 continue
-            if found is not None:
-                picks.append(found if size is None else replace(found, diameter_px=np.full(len(found), size)))
+            if boxes is not None:
+                picks.append(boxes if size is None else replace(boxes, diameter_px=np.full(len(boxes), size)))
         if not picks and not path.is_dir():
             raise FormatError(f'has no key "{_KEY}": nobody picked on this micrograph', path)
         return PickFile(self.name, path, self.frame, tuple(picks), tuple(issues), apix)
@@ -121,10 +121,10 @@ def _info_files(path: Path) -> list[Path]:
 
 def _befores(folder: Path, name: str, template: Path | None) -> list[Path]:
     """Where a file of that name may be that is to be filled."""
-    found = [folder / name]
+    before = [folder / name]
     if template is not None:
-        found += [template / name, template / "info" / name, template.parent / name]
-    return found
+        before += [template / name, template / "info" / name, template.parent / name]
+    return before
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -108,8 +108,8 @@ def _sections(text: str, path: Path, permissive: bool) -> list[tuple[str, list[t
     for number, line in numbered_lines(text):
         if not line.lstrip().startswith("["):
             sections[-1][1].append((number, line))
-        elif found := _SECTION.match(line):
-            sections.append((found[1].lower(), []))
+        elif match := _SECTION.match(line):
+            sections.append((match[1].lower(), []))
         elif line.strip().lower() != "[end]" and not permissive:
             raise FormatError(f"{line.strip()[:40]!r} is no section of particles, vesicles or helices", path, number)
     return [section for section in sections if section[1]]

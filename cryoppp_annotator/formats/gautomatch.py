@@ -50,9 +50,9 @@ class _Gautomatch:
         ------
         FormatError
         """
-        found = read_picks(read_star(path, permissive=permissive), self.name, permissive=permissive)
+        file = read_picks(read_star(path, permissive=permissive), self.name, permissive=permissive)
         decision = Decision.REJECTED if path.name.endswith(_REJECTED) else Decision.UNDECIDED
-        return replace(found, picks=tuple(_own(picks, decision) for picks in found.picks))
+        return replace(file, picks=tuple(_own(picks, decision) for picks in file.picks))
 
     def write(self, out: Path, picks: Sequence[MicrographPicks], options: WriteOptions) -> list[Path]:
         """Raise FormatError: RELION's format is the one to write."""

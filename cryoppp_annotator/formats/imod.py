@@ -72,16 +72,16 @@ class _Imod:
             raise FormatError(hint, path)
         if len(data) < _HEADER_BYTES:
             raise FormatError(f"ends after {len(data)} bytes, within the header of {_HEADER_BYTES}", path)
-        found = _Contours()
+        contours = _Contours()
         issues: list[Issue] = []
         try:
             for name, start, end in _chunks(data, path):
-                _take(found, name, data[start:end], start, path)
+                _take(contours, name, data[start:end], start, path)
         except FormatError as error:
             if not permissive:
                 raise
             issues.append(Issue(error.detail, path))
-        picks, bad = _picks(found, path)
+        picks, bad = _picks(contours, path)
         if bad and not permissive:
             raise FormatError(f"{bad} points have no finite position", path)
         issues += [Issue(f"{bad} points have no finite position", path)] if bad else []
@@ -142,39 +142,39 @@ def _integers(data: bytes, start: int, n: int, path: Path) -> tuple[int, ...]:
         raise FormatError(f"is truncated at byte {start}", path) from error
 
 
-def _take(found: _Contours, name: bytes, body: bytes, start: int, path: Path) -> None:
+def _take(contours: _Contours, name: bytes, body: bytes, start: int, path: Path) -> None:
     if name == b"OBJT":
-        found.n_objects += 1
+        contours.n_objects += 1
     elif name == b"CONT":
-        if not found.n_objects:
+        if not contours.n_objects:
             raise FormatError(f"is damaged: a contour at byte {start} belongs to no object", path)
         points = np.frombuffer(body, ">f4", offset=_CONTOUR_BYTES).reshape(-1, 3).astype(np.float64)
-        found.points.append(points)
-        found.radii.append(np.full(len(points), np.nan))
-        found.objects.append(found.n_objects)
-    elif name == b"SIZE" and found.points:
+        contours.points.append(points)
+        contours.radii.append(np.full(len(points), np.nan))
+        contours.objects.append(contours.n_objects)
+    elif name == b"SIZE" and contours.points:
         radii = np.frombuffer(body[4:], ">f4", count=(len(body) - 4) // 4).astype(np.float64)
-        if len(radii) == len(found.points[-1]):
-            found.radii[-1] = np.where(np.isfinite(radii) & (radii > 0) & (radii < _LARGEST), radii, np.nan)
+        if len(radii) == len(contours.points[-1]):
+            contours.radii[-1] = np.where(np.isfinite(radii) & (radii > 0) & (radii < _LARGEST), radii, np.nan)
 
 
-def _picks(found: _Contours, path: Path) -> tuple[FilePicks, int]:
-    if not found.points:
+def _picks(contours: _Contours, path: Path) -> tuple[FilePicks, int]:
+    if not contours.points:
         return FilePicks(path.stem, np.zeros(0), np.zeros(0), source=path), 0
-    lengths = [len(points) for points in found.points]
-    points = np.concatenate(found.points)
-    radii = np.concatenate(found.radii)
-    objects = np.repeat(np.array(found.objects, np.int32), lengths)
-    contours = np.repeat(np.arange(1, len(lengths) + 1), lengths)
+    lengths = [len(points) for points in contours.points]
+    points = np.concatenate(contours.points)
+    radii = np.concatenate(contours.radii)
+    objects = np.repeat(np.array(contours.objects, np.int32), lengths)
+    numbers = np.repeat(np.arange(1, len(lengths) + 1), lengths)
     good = (np.isfinite(points) & (np.abs(points) <= _LARGEST)).all(axis=1)
-    kept = {"imod:object": objects, "imod:contour": contours, "imod:z": np.round(points[:, 2], 4)}
+    kept = {"imod:object": objects, "imod:contour": numbers, "imod:z": np.round(points[:, 2], 4)}
     extra = {label: np.asarray(column)[good].astype(np.str_) for label, column in kept.items()}
     picks = FilePicks(
         path.stem,
         points[good, 0],
         points[good, 1],
         diameter_px=2.0 * radii[good] if np.isfinite(radii[good]).any() else None,
-        class_id=objects[good] if found.n_objects > 1 else None,
+        class_id=objects[good] if contours.n_objects > 1 else None,
         extra=extra,
         source=path,
     )

@@ -170,11 +170,11 @@ def _pixel_size(texts: Mapping[str, str], extracted: bool) -> PixelSize:
     return PixelSize(None, "" if image is None else f"it gives only the particle's pixel ({IMAGE_PIXEL} {image:g} A)")
 
 
-def _doubt(value: float, label: str, others: Mapping[str, float | None]) -> str:
+def _doubt(value: float, label: str, alternatives: Mapping[str, float | None]) -> str:
     """Why a pixel size should be questioned, in the words that headers get; other columns may settle an exact 1."""
-    known = {name: other for name, other in others.items() if other is not None and not pixel_size_doubt(other)}
+    known = {name: other for name, other in alternatives.items() if other is not None and not pixel_size_doubt(other)}
     if value == 1.0:
-        same = [other for other in others.values() if other == 1.0]
+        same = [other for other in alternatives.values() if other == 1.0]
         if known:
             name, other = next(iter(known.items()))
             return f"{label} says exactly 1 A/px, a placeholder, and {name} says {other:.4g}"

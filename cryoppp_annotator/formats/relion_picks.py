@@ -178,12 +178,12 @@ def _sizes_of_rows(
     groups: Mapping[str, Group], table: StarTable, sizes: Mapping[tuple[str, ...], PixelSize]
 ) -> NDArray[np.float64]:
     """(n,) pixel size of each row's micrograph, angstrom; NaN where it is not known or doubtful."""
-    found = np.full(len(table), np.nan)
+    in_rows = np.full(len(table), np.nan)
     for key, rows in size_keys(groups, table).items():
         size = sizes[key]
         if size.value_A is not None and not size.doubt:
-            found[rows] = size.value_A
-    return found
+            in_rows[rows] = size.value_A
+    return in_rows
 
 
 def _size_of(size_of_row: NDArray[np.float64] | None, rows: NDArray[np.intp]) -> float | None:

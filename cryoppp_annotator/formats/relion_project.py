@@ -112,12 +112,12 @@ def after_job(name: str) -> str:
 
 def jobs(root: Path) -> list[Job]:
     """Jobs of a project that hold micrographs, CTF values, picks or classes, in the order they were started."""
-    found: list[Job] = []
+    in_order: list[Job] = []
     for folder in _job_folders(root):
         file = _file_of(folder)
         if file is not None:
-            found.append(Job(folder.parent.name, folder, file))
-    return sorted(found, key=lambda job: (job.folder.name, job.kind))
+            in_order.append(Job(folder.parent.name, folder, file))
+    return sorted(in_order, key=lambda job: (job.folder.name, job.kind))
 
 
 def _job_folders(root: Path) -> Iterator[Path]:

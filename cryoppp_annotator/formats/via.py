@@ -70,7 +70,7 @@ class _Via:
         """
         text = read_bounded(path, _LIMIT)
         reader = EntryReader(path, permissive)
-        found: dict[str, _Rows] = {}
+        rows_of: dict[str, _Rows] = {}
         rows = csv.reader(text.split("\n"))
         try:
             header = [cell.strip().lstrip("#") for cell in next(rows, [])]
@@ -79,10 +79,10 @@ class _Via:
                 raise FormatError(f"has no column {missing[0]}, which a VIA CSV has", path, 1)
             for cells in rows:
                 if cells:
-                    _take(cells, header, found, reader, rows.line_num)
+                    _take(cells, header, rows_of, reader, rows.line_num)
         except csv.Error as error:
             raise FormatError(f"is no CSV ({error})", path, rows.line_num) from error
-        picks = tuple(_picks(name, part, path) for name, part in found.items())
+        picks = tuple(_picks(name, part, path) for name, part in rows_of.items())
         return PickFile(self.name, path, self.frame, picks, tuple(reader.issues))
 
     def write(self, out: Path, picks: Sequence[MicrographPicks], options: WriteOptions) -> list[Path]:
@@ -90,7 +90,7 @@ class _Via:
         raise FormatError("VIA's CSVs are only read, not written", out)
 
 
-def _take(cells: list[str], header: list[str], found: dict[str, _Rows], reader: EntryReader, line: int) -> None:
+def _take(cells: list[str], header: list[str], rows_of: dict[str, _Rows], reader: EntryReader, line: int) -> None:
     if len(cells) != len(header):
         reader.refuse(f"{len(cells)} values where the header has {len(header)} columns", line)
         return
@@ -98,7 +98,7 @@ def _take(cells: list[str], header: list[str], found: dict[str, _Rows], reader: 
     if not row[_FILE]:
         reader.refuse("the row names no picture", line)
         return
-    part = found.setdefault(row[_FILE], _Rows())
+    part = rows_of.setdefault(row[_FILE], _Rows())
     if row[_SHAPE].strip() in ("", "{}") and row.get(_COUNT, "0").strip() in ("", "0"):
         return
     place = _place(row[_SHAPE])

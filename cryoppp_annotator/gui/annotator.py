@@ -214,7 +214,7 @@ class Annotator(QWidget):
         for note in (plan.note, opening.journal_note(session)):
             if note:
                 bench.say(note, "warning")
-        bench.watcher.look()
+        bench.watcher.check_now()
         labels = None if plan.exists or plan.data_root is None else self._labels(plan.data_root)
         if labels is not None:
             start_import(bench, labels)

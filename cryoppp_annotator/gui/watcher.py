@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
@@ -13,9 +12,7 @@ from ..model.context import JobContext
 from ..model.micrograph import Micrograph
 from ..session.core import bookkeeping, opening, watch
 from ..session.core.edits import count_of
-
-if TYPE_CHECKING:
-    from .workbench import Workbench
+from .show import Stage
 
 #: From one look to the next, ms; a session is recorded at some hundred micrographs an hour.
 _INTERVAL_MS = 20_000
@@ -26,12 +23,12 @@ class Watcher(QObject):
 
     Parameters
     ----------
-    bench : Workbench
+    bench : Stage
     """
 
     changed = Signal()  # there is other news than before
 
-    def __init__(self, bench: Workbench) -> None:
+    def __init__(self, bench: Stage) -> None:
         super().__init__()
         self._bench, self._session = bench, bench.session
         #: Images in the folder that the project does not have.
@@ -42,7 +39,7 @@ class Watcher(QObject):
         self._closed = False
         self._timer = QTimer(self)
         self._timer.setInterval(_INTERVAL_MS)
-        self._timer.timeout.connect(self.look)
+        self._timer.timeout.connect(self.check_now)
         self._timer.start()
 
     def close(self) -> None:
@@ -55,12 +52,12 @@ class Watcher(QObject):
         """Whether new micrographs are taken without asking."""
         return bool(self._session.settings.values.get(watch.TAKE_NEW))
 
-    def look(self) -> None:
+    def check_now(self) -> None:
         """Look at all files now, in the background; nothing where that is going on."""
         if self._job is not None or self._closed:
             return
         session = self._session
-        self._job = self._bench.runner.submit(
+        self._job = self._bench.start(
             lambda context: watch.look_at_files(session, new=True, context=context),
             title="look at the micrographs' files",
             on_done=self._on_news,
@@ -71,7 +68,7 @@ class Watcher(QObject):
     def look_at(self, micrograph: Micrograph) -> None:
         """Look at one file, which somebody is about to work on."""
         session = self._session
-        self._bench.runner.submit(
+        self._bench.start(
             lambda context: watch.look_at_files(session, [micrograph], context=context),
             title=f"look at {micrograph.name}",
             on_done=self._on_one,
@@ -121,7 +118,7 @@ class Watcher(QObject):
                 self._bench.say(f"added {count_of(added[0], 'micrograph')}")
             self.changed.emit()
 
-        self._bench.runner.submit(work, title="read headers", on_done=done, on_failed=self._bench.job_failed)
+        self._bench.start(work, title="read headers", on_done=done)
 
     def set_takes_new(self, take: bool) -> None:
         """Whether new micrographs are taken without asking, in this project."""

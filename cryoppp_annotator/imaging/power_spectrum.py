@@ -110,8 +110,8 @@ def ring_mean(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDAr
 def tile_side(pixel_size_A: float, shape: tuple[int, int]) -> int:
     """Even side of a tile, px: some 1000 A, so long as that is not much over half of the image."""
     most = min(max(round(_MOST_OF_IMAGE * min(shape)), _SIDE_RANGE[0]), _SIDE_RANGE[1])
-    wanted = min(max(TILE_A / pixel_size_A, _SIDE_RANGE[0]), most)
-    side = 2 * int(scipy.fft.next_fast_len(math.floor(wanted / 2.0), real=True))
+    longest = min(max(TILE_A / pixel_size_A, _SIDE_RANGE[0]), most)
+    side = 2 * int(scipy.fft.next_fast_len(math.floor(longest / 2.0), real=True))
     return side if side <= most else 2 * (most // 2)
 
 

@@ -426,11 +426,12 @@ def imperfect_candidates(
         In random order; scores 0 .. 1.
     """
     n = len(truth.x)
-    found = np.flatnonzero(rng.random(n) < recall)
-    error = rng.normal(0.0, jitter * truth.diameter_px, (2, len(found)))
+    recalled = np.flatnonzero(rng.random(n) < recall)
+    error = rng.normal(0.0, jitter * truth.diameter_px, (2, len(recalled)))
     false_x, false_y = _false_positions(truth, rng, round(false_share * max(n, 1)))
-    x, y = np.concatenate([truth.x[found] + error[0], false_x]), np.concatenate([truth.y[found] + error[1], false_y])
-    is_true = np.arange(len(x)) < len(found)
+    x = np.concatenate([truth.x[recalled] + error[0], false_x])
+    y = np.concatenate([truth.y[recalled] + error[1], false_y])
+    is_true = np.arange(len(x)) < len(recalled)
     score = 0.5 + 0.12 * (rng.normal(size=len(x)) + np.where(is_true, 0.5, -0.5) * separation)
     order = rng.permutation(len(x))
     return Candidates(x[order], y[order], np.clip(score, 0.0, 1.0)[order], is_true[order])

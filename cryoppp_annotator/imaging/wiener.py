@@ -231,13 +231,13 @@ def fitted_snr(k: FloatArray, excess: FloatArray, ctf: FloatArray, lowest: float
     use = (k > lowest) & (k < 0.3)
     weight = np.sqrt(k[use]) / (1.0 + np.maximum(excess[use], 0.0))  # rings hold pixels in proportion to k
     passed = weight * ctf[use] ** 2
-    best, found = math.inf, (0.0, 1.0)
+    best, fit = math.inf, (0.0, 1.0)
     for fall in np.geomspace(5.0, 400.0, 60):  # px
         shape = np.column_stack([passed * np.exp(-fall * (k[use] - lowest)), passed])
         (height, _ice), miss = nnls(shape, weight * excess[use])
         if miss < best and height > 0:
-            best, found = miss, (float(height), float(fall))
-    snr = found[0] * np.exp(-found[1] * np.maximum(k - lowest, 0.0))
+            best, fit = miss, (float(height), float(fall))
+    snr = fit[0] * np.exp(-fit[1] * np.maximum(k - lowest, 0.0))
     # the spectrum may hold more than that model: what is measured, from zero to zero of the CTF, is believed too
     power = ctf**2
     measured = gaussian_filter1d(power * excess, 4.0) / np.maximum(gaussian_filter1d(power * power, 4.0), 1e-5)

@@ -112,16 +112,16 @@ def refine(
     ring = data.plane.ring - 1
     weight = np.float32(data.dof) / spectra[0][ring]
     gain = spectra[1][ring]
-    found = []
+    refined = []
     for start in range(0, len(rows), _BATCH):
         context.check()
         part = slice(start, start + _BATCH)
         climb = _Climb(source, data, rows[part], weight, gain)
-        found.append(climb.run(matrices[part], shifts[part], iterations))
-    if not found:
+        refined.append(climb.run(matrices[part], shifts[part], iterations))
+    if not refined:
         none = np.zeros(0)
         return Refined(np.zeros((0, 3, 3)), np.zeros((0, 2)), none, none, none, none)
-    return Refined(*(np.concatenate([getattr(one, name) for one in found]) for name in Refined.__dataclass_fields__))
+    return Refined(*(np.concatenate([getattr(one, name) for one in refined]) for name in Refined.__dataclass_fields__))
 
 
 class _Climb:

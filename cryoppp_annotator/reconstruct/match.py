@@ -220,9 +220,9 @@ def search(
             rows = slice(start, min(n, start + step))
             part_orders = boxes.orders[:n_orders, rows, :rings]
             image = np.concatenate([part_orders.real, part_orders.imag], axis=2)
-            found = table.compare(image, of_real, of_imag, n_shifts)
-            by_view[rows, part], peak[rows, part] = found[0] + known[rows, part], found[1] + known[rows, part]
-            place[rows, part] = found[2]
+            scores = table.compare(image, of_real, of_imag, n_shifts)
+            by_view[rows, part], peak[rows, part] = scores[0] + known[rows, part], scores[1] + known[rows, part]
+            place[rows, part] = scores[2]
     top = by_view.max(axis=1)
     evidence = top + np.log(np.exp(by_view - top[:, None]).sum(axis=1))
     return Matches(evidence, outlier_evidence(boxes, spectra, rings), by_view, peak, place)

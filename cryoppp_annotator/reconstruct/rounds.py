@@ -228,11 +228,11 @@ class _Rounds:
         ring = self._next_ring(correlation, 0)
         match = replace(self.options.match, rings=min(self.options.match.rings, ring), fine_rings=ring)
         match = replace(match, check_scale=False)
-        found = []
+        searched = []
         for which in (0, 1):
             part = self.stack.take(np.flatnonzero(self.half == which))
-            found.append(judge(part, references[which], self.stack.pixel_size_A, match, context=self._part(1.0)))
-        return _merged(found, self.half)
+            searched.append(judge(part, references[which], self.stack.pixel_size_A, match, context=self._part(1.0)))
+        return _merged(searched, self.half)
 
     def _refine(
         self, verdicts: Verdicts, halves: list[Accumulator], correlation: ShellCorrelation, context: JobContext
@@ -250,8 +250,8 @@ class _Rounds:
             for start in range(0, len(rows), _CHUNK):
                 context.progress(which * len(rows) + start, 2 * len(rows), "refining poses")
                 part = rows[start : start + _CHUNK]
-                found = self._refine_part(source, part, verdicts, modes, noise)
-                matrices[part], shifts[part], weights[part], error[part] = found
+                refined = self._refine_part(source, part, verdicts, modes, noise)
+                matrices[part], shifts[part], weights[part], error[part] = refined
         return replace(verdicts, matrices=matrices, shifts=shifts, weights=weights, error_deg=error)
 
     def _refine_part(
@@ -268,8 +268,8 @@ class _Rounds:
         image = np.repeat(np.arange(len(rows)), modes)
         start = verdicts.matrices[rows, :modes].reshape(-1, 3, 3), verdicts.shifts[rows, :modes].reshape(-1, 2)
         gain = np.ones(rings, np.float32)
-        found = refine(source, data, image, *start, (noise, gain), iterations=3, context=self.context)
-        return ordered(found, len(rows), modes, self.name)
+        refined = refine(source, data, image, *start, (noise, gain), iterations=3, context=self.context)
+        return ordered(refined, len(rows), modes, self.name)
 
     def _noise(self, rings: int) -> NDArray[np.float32]:
         """Power of the images on each ring: the signal in single images is next to nothing beside it."""
@@ -306,13 +306,13 @@ def _lowpassed(volume: NDArray[np.generic], pixel_size_A: float, limit_A: float)
     return lowpass(cube, pixel_size_A, limit_A)
 
 
-def _merged(found: list[Verdicts], half: NDArray[np.int8]) -> Verdicts:
+def _merged(parts: list[Verdicts], half: NDArray[np.int8]) -> Verdicts:
     """Verdicts of both halves, in the order of the stack."""
     rows = [np.flatnonzero(half == which) for which in (0, 1)]
     order = np.argsort(np.concatenate(rows))
     arrays: dict[str, Any] = {
-        name: np.concatenate([getattr(one, name) for one in found])[order]
+        name: np.concatenate([getattr(one, name) for one in parts])[order]
         for name in ("log_odds", "evidence", "other", "matrices", "shifts", "weights", "error_deg")
     }
-    share = (found[0].view_share + found[1].view_share) / 2
-    return replace(found[0], view_share=share, notes=(), **arrays)
+    share = (parts[0].view_share + parts[1].view_share) / 2
+    return replace(parts[0], view_share=share, notes=(), **arrays)

@@ -297,17 +297,17 @@ class _Run:
         """Search and refine piece by piece; the shares of the views are learned in between."""
         n = len(self.stack)
         pieces = [np.arange(start, min(n, start + _PIECE)) for start in range(0, n, _PIECE)]
-        found, usable = [], []
+        judged, usable = [], []
         grid = self.references.grid
         for i, rows in enumerate(pieces):
             self.context.progress(i, 2 * len(pieces), "searching all views")
             boxes, good = polar_boxes(self.stack.take(rows), grid, self.options.mask_radius)
-            found.append(search(boxes, self.references, self.spectra, context=self.context))
+            judged.append(search(boxes, self.references, self.spectra, context=self.context))
             usable.append(good)
             if on_results is not None:
-                on_results(rows, self._odds(found[-1].evidence, found[-1].other))
+                on_results(rows, self._odds(judged[-1].evidence, judged[-1].other))
         good = np.concatenate(usable)
-        whole = Matches(*(np.concatenate([getattr(one, name) for one in found]) for name in _FIELDS))
+        whole = Matches(*(np.concatenate([getattr(one, name) for one in judged]) for name in _FIELDS))
         by_view, share, classes = learn_views(whole, self.spectra.share, good)
         self.spectra = replace(self.spectra, share=classes)
         refined = []
@@ -342,8 +342,8 @@ class _Run:
         matrices, shifts = placed(self.references, place[image, view], view)
         data = self._data(self.stack.take(rows))
         pair = (self.spectra.noise[: self.fine], self.spectra.gain[: self.fine])
-        found = refine(self.source, data, image, matrices, shifts, pair, context=self.context)
-        return ordered(found, len(rows), modes, self.options.symmetry)
+        refined = refine(self.source, data, image, matrices, shifts, pair, context=self.context)
+        return ordered(refined, len(rows), modes, self.options.symmetry)
 
 
 _FIELDS = tuple(Matches.__dataclass_fields__)
@@ -365,16 +365,16 @@ def placed(
 
 
 def ordered(
-    found: Refined, n: int, modes: int, name: str
+    refined: Refined, n: int, modes: int, name: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Refined poses by image, the likeliest first: matrices, shifts, weights, expected error of the first in degrees.
 
     Starts that climbed to one pose count once.
     """
-    score = (found.gain + found.log_volume).reshape(n, modes)
+    score = (refined.gain + refined.log_volume).reshape(n, modes)
     order = np.argsort(-score, axis=1)
     at = (order + np.arange(n)[:, None] * modes).ravel()
-    matrices = found.matrices[at].reshape(n, modes, 3, 3)
+    matrices = refined.matrices[at].reshape(n, modes, 3, 3)
     score = np.take_along_axis(score, order, axis=1)
     apart = np.zeros((n, modes))
     for j in range(1, modes):
@@ -382,12 +382,12 @@ def ordered(
             distance = poses.distance_deg(matrices[:, i], matrices[:, j], name)
             if i == 0:
                 apart[:, j] = distance
-            score[distance < np.maximum(1.0, 0.5 * found.turn_deg[at].reshape(n, modes)[:, j]), j] = -np.inf
+            score[distance < np.maximum(1.0, 0.5 * refined.turn_deg[at].reshape(n, modes)[:, j]), j] = -np.inf
     weights = np.exp(score - score[:, :1])
     weights /= weights.sum(axis=1, keepdims=True)
-    own = found.turn_deg[at].reshape(n, modes)
+    own = refined.turn_deg[at].reshape(n, modes)
     error = np.sqrt((weights * (own**2 + apart**2)).sum(axis=1))
-    return matrices, found.shifts[at].reshape(n, modes, 2), weights, error
+    return matrices, refined.shifts[at].reshape(n, modes, 2), weights, error
 
 
 def learn_views(

@@ -20,7 +20,7 @@ def news(window: Window) -> Any:
 
 def seen(window: Window) -> None:
     """Look at all files, as the timer does."""
-    window.bench.watcher.look()
+    window.bench.watcher.check_now()
     window.until(lambda: window.bench.watcher._job is None)
 
 

@@ -116,20 +116,20 @@ def score(places: Profiles, x: FloatArray, y: FloatArray) -> Score | None:
     n = len(rows)
     if n < MIN_PICKS:
         return None
-    found = places.values[rows, columns].astype(np.float64)
+    density_at = places.values[rows, columns].astype(np.float64)
     elsewhere = _elsewhere(places, rows, columns)
-    total = found.sum(axis=0)
-    shared = ((total - found) * found).sum(axis=1) / (n - 1)
-    noise = max(2.0 * found.shape[1] / (n * (n - 1)), float(elsewhere.var()))
+    total = density_at.sum(axis=0)
+    shared = ((total - density_at) * density_at).sum(axis=1) / (n - 1)
+    noise = max(2.0 * density_at.shape[1] / (n * (n - 1)), float(elsewhere.var()))
     error = float(np.sqrt(noise + 4.0 * shared.var() / n))
-    return Score(float(_signal(found)), error, float(np.sqrt(noise)), n, elsewhere)
+    return Score(float(_signal(density_at)), error, float(np.sqrt(noise)), n, elsewhere)
 
 
-def _signal(found: NDArray[Any]) -> Any:
+def _signal(density_at: NDArray[Any]) -> Any:
     """Mean inner product between different picks, ``(..., n, bands) -> (...)``."""
-    n = found.shape[-2]
-    total = found.sum(axis=-2, dtype=np.float64)
-    own = np.einsum("...ij,...ij->...", found, found, dtype=np.float64)
+    n = density_at.shape[-2]
+    total = density_at.sum(axis=-2, dtype=np.float64)
+    own = np.einsum("...ij,...ij->...", density_at, density_at, dtype=np.float64)
     return ((total**2).sum(axis=-1) - own) / (n * (n - 1))
 
 

@@ -68,15 +68,15 @@ class FrameVerdict:
 
     def contradicts(self, declared: SourceFrame) -> bool:
         """Whether the image is sure of another frame than ``declared``."""
-        found = self.frame
-        if found is None:
+        seen = self.frame
+        if seen is None:
             return False
-        same = (found.orientation, found.anchor) == (declared.orientation, declared.anchor)
-        return not (same and bool(np.isclose(found.scale, declared.scale, rtol=0.02)))
+        same = (seen.orientation, seen.anchor) == (declared.orientation, declared.anchor)
+        return not (same and bool(np.isclose(seen.scale, declared.scale, rtol=0.02)))
 
     def __str__(self) -> str:
-        found = self.frame
-        return "undecided" if found is None else describe(found)
+        seen = self.frame
+        return "undecided" if seen is None else describe(seen)
 
 
 def describe(frame: SourceFrame) -> str:
@@ -186,11 +186,11 @@ def _scores(
     box: FloatArray | None,
     height: int,
 ) -> Evidence:
-    found = {
+    scores = {
         frame: score(places, *frame.to_canonical(x, y, height=height, box_size=0.0 if box is None else box))
         for frame in frames
     }
-    return {frame: value for frame, value in found.items() if value is not None}
+    return {frame: value for frame, value in scores.items() if value is not None}
 
 
 def _pool(parts: Sequence[Evidence]) -> Evidence:
@@ -216,8 +216,8 @@ def _mean_score(scores: Sequence[Score]) -> Score:
 def _decide(evidence: Evidence) -> FrameVerdict:
     if not evidence:
         return FrameVerdict(None, reason=f"no frame puts {MIN_PICKS} picks and half of all on the image")
-    best, *others = sorted(evidence, key=lambda frame: -evidence[frame].signal)
-    margin, rival = _margin(evidence[best], [(describe(f), evidence[f]) for f in others])
+    best, *rest = sorted(evidence, key=lambda frame: -evidence[frame].signal)
+    margin, rival = _margin(evidence[best], [(describe(f), evidence[f]) for f in rest])
     n = evidence[best].n
     reason = f"{describe(best)} leads {rival} by {margin:.1f} standard errors"
     if margin < MIN_MARGIN_SE:
@@ -226,10 +226,10 @@ def _decide(evidence: Evidence) -> FrameVerdict:
     return FrameVerdict(best.orientation, best.anchor, best.scale, margin, n, reason, evidence)
 
 
-def _margin(best: Score, others: Sequence[tuple[str, Score]]) -> tuple[float, str]:
+def _margin(best: Score, rest: Sequence[tuple[str, Score]]) -> tuple[float, str]:
     """Smallest lead, combined standard errors, and over what: another hypothesis, or random positions."""
     highest = max(0.0, float(best.elsewhere.max(initial=0.0)))
     rivals = [("random positions", highest, best.noise)]
-    rivals += [(name, max(0.0, other.signal), other.error) for name, other in others]
+    rivals += [(name, max(0.0, other.signal), other.error) for name, other in rest]
     leads = [((best.signal - value) / max(float(np.hypot(best.error, e)), 1e-12), name) for name, value, e in rivals]
     return min(leads)

@@ -105,7 +105,7 @@ def lint_micrograph(
     """
     kept = np.flatnonzero(picks.decision != Decision.REJECTED)
     chosen = picks.take(kept)
-    found = [
+    findings = [
         *_overlaps(chosen),
         *_outside(chosen),
         *_clipped(chosen, padding, box_size_px),
@@ -113,7 +113,8 @@ def lint_micrograph(
         *_in_regions(chosen, regions),
     ]
     return [
-        Finding(f.rule, f.severity, f.micrograph, tuple(kept[list(f.rows)].tolist()), f.message, f.mend) for f in found
+        Finding(f.rule, f.severity, f.micrograph, tuple(kept[list(f.rows)].tolist()), f.message, f.mend)
+        for f in findings
     ]
 
 

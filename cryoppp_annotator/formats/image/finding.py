@@ -97,10 +97,10 @@ def _of_list(path: Path) -> list[Path]:
         raise FormatError(
             "is no image and lists no micrographs; name a folder, a pattern, images or a list of them", path
         )
-    found = [_place_of(path, name) for name in names]
-    if not any(place.is_file() for place in found):
+    places = [_place_of(path, name) for name in names]
+    if not any(place.is_file() for place in places):
         raise FormatError(f"lists {len(names)} micrographs, none of which is there (the first is {names[0]})", path)
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(places))
 
 
 def _listed_names(path: Path) -> list[str]:
@@ -139,8 +139,8 @@ def _is_image(name: str) -> bool:
 def _images_in(folder: Path) -> list[Path]:
     """Images directly in ``folder``, or in its ``micrographs/`` where it has one with images."""
     inner = folder / "micrographs"
-    if inner.is_dir() and (found := _images_in(inner)):
-        return found
+    if inner.is_dir() and (images := _images_in(inner)):
+        return images
     with os.scandir(folder) as entries:
         return [folder / entry.name for entry in entries if _is_image(entry.name) and entry.is_file()]
 

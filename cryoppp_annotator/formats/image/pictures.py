@@ -77,7 +77,7 @@ def write_pictures(
         There is no picture, or it is not of the micrograph's size.
     """
     written: list[Path] = []
-    found: dict[str, tuple[str, int, int]] = {}
+    sizes: dict[str, tuple[str, int, int]] = {}
     for pick in picks:
         micrograph = pick.micrograph
         if options.images is not None:
@@ -87,8 +87,8 @@ def write_pictures(
         else:
             path, width, height = _existing(micrograph, folder)
         _require_size(micrograph, path, width, height)
-        found[micrograph.name] = (path.name, width, height)
-    return written, found
+        sizes[micrograph.name] = (path.name, width, height)
+    return written, sizes
 
 
 def _existing(micrograph: Micrograph, folder: Path) -> tuple[Path, int, int]:
@@ -106,10 +106,10 @@ def _write_png(path: Path, pixels: NDArray[np.uint8]) -> tuple[int, int]:
 
 
 def _require_size(micrograph: Micrograph, path: Path, width: int, height: int) -> None:
-    wanted = (micrograph.width, micrograph.height)
-    if 0 not in wanted and wanted != (width, height):
+    size = (micrograph.width, micrograph.height)
+    if 0 not in size and size != (width, height):
         raise FormatError(
-            f"is {width} x {height} px, and {micrograph.name} is {wanted[0]} x {wanted[1]}: the labels would be wrong",
+            f"is {width} x {height} px, and {micrograph.name} is {size[0]} x {size[1]}: the labels would be wrong",
             path,
         )
 

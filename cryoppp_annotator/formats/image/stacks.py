@@ -113,11 +113,11 @@ def read_named_images(star: StarFile, names: Sequence[str], lines: Sequence[int]
         places.setdefault(file, []).append((row, index))
     out: NDArray[np.float32] | None = None
     pixels: set[float] = set()
-    for file, wanted in places.items():
-        images, pixel = read_stack(_found(star.path, file, lines[wanted[0][0]]))
+    for file, numbers in places.items():
+        images, pixel = read_stack(_stack_path(star.path, file, lines[numbers[0][0]]))
         pixels |= {pixel} if pixel else set()
-        rows = np.array([row for row, _ in wanted])
-        frames = np.array([index for _, index in wanted])
+        rows = np.array([row for row, _ in numbers])
+        frames = np.array([index for _, index in numbers])
         if frames.max() >= len(images):
             bad = lines[int(rows[frames.argmax()])]
             raise FormatError(f"names image {frames.max() + 1} of {file}, which has {len(images)}", star.path, bad)
@@ -136,7 +136,7 @@ def read_named_images(star: StarFile, names: Sequence[str], lines: Sequence[int]
     return out, pixels.pop() if len(pixels) == 1 else None
 
 
-def _found(star: Path, file: str, line: int) -> Path:
+def _stack_path(star: Path, file: str, line: int) -> Path:
     whole = star.absolute()
     for candidate in (Path(file), *(folder / file for folder in whole.parents), whole.parent / Path(file).name):
         if candidate.is_file():

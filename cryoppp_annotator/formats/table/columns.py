@@ -38,8 +38,8 @@ class LongColumn(Sequence[str]):
     @overload
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: int | slice) -> str | list[str]:
-        found = self.array[index]
-        return str(found) if isinstance(index, int) else found.tolist()
+        value = self.array[index]
+        return str(value) if isinstance(index, int) else value.tolist()
 
     def __iter__(self) -> Iterator[str]:
         for block in self.blocks():

@@ -202,9 +202,9 @@ def _strings(offsets: NDArray[Any], heap: bytes, name: str, path: Path) -> NDArr
             texts[offset] = heap[offset:end].decode("utf-8") if end >= 0 else ""
         except UnicodeDecodeError as error:
             raise FormatError(f"field {name} holds a text that is not UTF-8", path) from error
-    found = np.empty(len(offsets), object)
-    found[:] = [texts[offset] for offset in offsets.tolist()]
-    return found
+    strings = np.empty(len(offsets), object)
+    strings[:] = [texts[offset] for offset in offsets.tolist()]
+    return strings
 
 
 # --- writing -------------------------------------------------------------------------------------------------------

@@ -39,10 +39,10 @@ def read_long_star(path: Path, *, permissive: bool = False, piece_bytes: int = P
     FormatError
         With the 1-based line where the grammar breaks.
     """
-    found = _Assembly(path, permissive)
+    assembly = _Assembly(path, permissive)
     for lines in _pieces(path, piece_bytes):
-        found.add(lines)
-    return found.finished()
+        assembly.add(lines)
+    return assembly.finished()
 
 
 class _Loop:

@@ -30,15 +30,15 @@ def spans(line: str, separator: str | None) -> list[tuple[int, int]]:
     """
     if separator is None:
         return [match.span() for match in _WORDS.finditer(line)]
-    found: list[tuple[int, int]] = []
+    fields: list[tuple[int, int]] = []
     start, quoted = 0, False
     for place, sign in enumerate(line):
         if sign == '"':
             quoted = not quoted
         elif sign == separator and not quoted:
-            found.append((start, place))
+            fields.append((start, place))
             start = place + 1
-    return [*found, (start, len(line))]
+    return [*fields, (start, len(line))]
 
 
 def cells(line: str, separator: str | None) -> list[str]:

@@ -98,8 +98,8 @@ def split_rows(
             rows.append(values)
             lines.append(number)
             continue
-        wanted = f"{expected} was expected" if not width else f"{expected} was expected, {width} as in the rows before"
-        message = f"{len(values)} values where {wanted}"
+        why = f"{expected} was expected" if not width else f"{expected} was expected, {width} as in the rows before"
+        message = f"{len(values)} values where {why}"
         if not permissive:
             raise FormatError(message, path, number)
         issues.append(Issue(message, path, number))

@@ -215,9 +215,9 @@ def _parse(lines: list[str], path: Path) -> Any:
     try:
         document = cif.read_string("\n".join(lines))
     except (ValueError, RuntimeError) as error:
-        found = re.match(r"string:(\d+)(?::\d+)?(?:\(\d+\))?", str(error))
-        line = int(found[1]) if found else None
-        detail = str(error)[found.end() :].strip(" :") if found else str(error)
+        match = re.match(r"string:(\d+)(?::\d+)?(?:\(\d+\))?", str(error))
+        line = int(match[1]) if match else None
+        detail = str(error)[match.end() :].strip(" :") if match else str(error)
         raise FormatError(f"is not a STAR file: {detail}", path, line) from error
     if not len(document):
         raise FormatError("is not a STAR file: it has no data_ block", path)

@@ -31,7 +31,7 @@ class RelionNames:
         self._session = session
         self._said = None if root is None else root.expanduser().absolute()
         self._came_in = _names_that_came_in(session)
-        self._found: dict[Path, Path | None] = {}
+        self._roots: dict[Path, Path | None] = {}
         self.root = self._said or self._first_root()
 
     def name_of(self, micrograph: Micrograph) -> str:
@@ -52,9 +52,9 @@ class RelionNames:
     def _root_above(self, path: Path) -> Path | None:
         """RELION's folder above a micrograph: found on the disk, or what is in front of names that came in."""
         folder = path.parent
-        if folder not in self._found:
-            self._found[folder] = relion_project.find_root(folder) or self._root_of_names()
-        return self._found[folder]
+        if folder not in self._roots:
+            self._roots[folder] = relion_project.find_root(folder) or self._root_of_names()
+        return self._roots[folder]
 
     def _root_of_names(self) -> Path | None:
         for number, name in self._came_in.items():

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import FormatError, Refused
-from ...formats.ctf_files import CtfRow, read_ctf_files
+from ...formats.ctf_files import read_ctf_files
+from ...formats.ctf_row import CtfRow
 from ...formats.registry import match_micrographs
 from ...imaging.ctf import Ctf, Defocus, Optics
 from ...model.curation import Change

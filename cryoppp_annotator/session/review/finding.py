@@ -285,8 +285,8 @@ class Review:
             return f"skipped {edits.count_of(len(numbers), 'item')}"
         opposite = {Answer.ACCEPT: Answer.REJECT, Answer.REJECT: Answer.ACCEPT, Answer.MOVE: Answer.ACCEPT}[answer]
         left_out = set(exceptions)
-        wanted = {number: (opposite if number in left_out else answer) for number in numbers}
-        outcome = self._session.edit(lambda: self._change(wanted, reason))
+        answers = {number: (opposite if number in left_out else answer) for number in numbers}
+        outcome = self._session.edit(lambda: self._change(answers, reason))
         changed = isinstance(outcome, Done)
         self._write(numbers, answer)
         self._mine.append((list(numbers), changed))
@@ -302,24 +302,24 @@ class Review:
         self._write(numbers, Answer.BACK)
         return numbers[0]
 
-    def _change(self, wanted: dict[int, Answer], reason: Reason) -> Change | None:
+    def _change(self, answers: dict[int, Answer], reason: Reason) -> Change | None:
         """One change for all answers; None where everything is so already."""
         session = self._session
         there: dict[int, Particles] = {}
         deltas: list[Delta] = []
         new: list[tuple[int, float, float]] = []
         counts = {"accept": 0, "reject": 0, "move": 0, "add": 0}
-        for micrograph in {self.items[n].micrograph for n in wanted}:
+        for micrograph in {self.items[n].micrograph for n in answers}:
             there[micrograph] = session.store.particles(micrograph)
         by_decision: dict[tuple[int, Answer], list[int]] = {}
-        for number, answer in wanted.items():
+        for number, answer in answers.items():
             item = self.items[number]
             if not item.particle:
                 if answer is Answer.ACCEPT:
                     new += item.members or ((item.micrograph, item.x, item.y),)
                 continue
             if there[item.micrograph].rows_of(np.array([item.particle], np.int64))[0] < 0:
-                if len(wanted) == 1:
+                if len(answers) == 1:
                     raise Refused("this pick was deleted meanwhile: skip it")
                 continue
             if answer is Answer.MOVE:
@@ -346,7 +346,7 @@ class Review:
             if n:
                 message = Message(verb, edits.count_of(n), where="in review", also=message)
         assert message is not None, "there is something to change, so something is counted"
-        one = {self.items[n].micrograph for n in wanted}
+        one = {self.items[n].micrograph for n in answers}
         return message.change("review", deltas, one.pop() if len(one) == 1 else None)
 
     def _moved(self, item: ReviewItem, here: Particles) -> tuple[Delta, ...]:

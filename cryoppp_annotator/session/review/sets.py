@@ -113,14 +113,14 @@ def compare_in_project(
         raise Refused("choose two different sets to compare")
     if not (np.isfinite(tolerance) and tolerance > 0):
         raise Refused(f"a tolerance of {tolerance:g} diameters makes no sense")
-    found = []
+    matches = []
     for i, micrograph in enumerate(session.micrographs):
         context.progress(i, len(session.micrographs), f"comparing on {micrograph.name}")
         two = _two_sets(session, micrograph, reference, other, tolerance)
         if len(two.reference) or len(two.other):
-            found.append((micrograph.id, two))
-    found.sort(key=lambda one: (-one[1].disagreement, one[0]))
-    return Compared(reference, other, dict(found), tolerance)
+            matches.append((micrograph.id, two))
+    matches.sort(key=lambda one: (-one[1].disagreement, one[0]))
+    return Compared(reference, other, dict(matches), tolerance)
 
 
 def _two_sets(session: Session, micrograph: Micrograph, reference: int, other: int, tolerance: float) -> TwoSets:

@@ -93,7 +93,7 @@ class FileNewsBox(QWidget):
         """Take the micrographs from another folder."""
         session = self._session
         if self._bench.guarded(lambda: bookkeeping.move_data_root(session, opening.find_moved(session, folder))):
-            self._watcher.look()
+            self._watcher.check_now()
             self._bench.retry_problems()
 
 
