@@ -236,3 +236,27 @@ def test_entry_points_resolve(group: str, name: str, target: str) -> None:
 
 def test_version_is_the_installed_one() -> None:
     assert importlib.metadata.version(PROJECT["name"]) == cryoppp_annotator.__version__
+
+
+def trips() -> list[tuple[str, list[str]]]:
+    """Files and functions that docs/design.md names in its five trips."""
+    page = (REPOSITORY / "docs" / "design.md").read_text(encoding="utf-8")
+    text = page[page.index("## Five trips") : page.index("## One verb")]
+    steps: list[tuple[str, list[str]]] = []
+    for code in re.findall(r"`([\w./]+)`", text):
+        if code.endswith(".py"):
+            steps.append((code, []))
+        elif code.isidentifier() and steps:
+            steps[-1][1].append(code)
+    return steps
+
+
+def test_the_trips_of_the_design_can_be_walked() -> None:
+    """A page that names files and functions must not go stale."""
+    assert len(trips()) > 25
+    lost = []
+    for file, names in trips():
+        tree = ast.parse((PACKAGE / file).read_text(encoding="utf-8"))
+        given = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+        lost += [f"{file}: {name}" for name in names if name not in given]
+    assert lost == []
