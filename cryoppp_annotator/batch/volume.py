@@ -136,11 +136,11 @@ def first_map(boxes: Boxes, options: VolumeOptions, context: JobContext) -> tupl
         mask_radius=boxes.mask_radius, context=context,
     )  # fmt: skip
     number = int(np.clip(len(rows) // _PER_CLASS, *_CLASSES))
-    found = classify(ready, Settings(number), context=context)
-    classes = [item for item in measure(found, part.pixel_size_A) if item.kind is Kind.STRUCTURE]
+    classification = classify(ready, Settings(number), context=context)
+    classes = [item for item in measure(classification, part.pixel_size_A) if item.kind is Kind.STRUCTURE]
     quality = np.array([item.quality for item in classes])
     good = [item for item in classes if item.quality >= _QUALITY * float(np.median(quality))]
-    averages = found.model.images()[[item.column for item in good]]
+    averages = classification.model.images()[[item.column for item in good]]
     counts = np.array([item.count for item in good], float)
     made = initial_map(
         averages, counts, InitialOptions(options.match.symmetry, mask_radius=boxes.mask_radius), context=context

@@ -61,8 +61,8 @@ def climb(agreement: Callable[..., float], n: int) -> tuple[float, NDArray[np.fl
     """Highest value near 0 of a function of ``n`` numbers, and where (Powell)."""
     options: Any = {"xtol": 0.02, "ftol": 1e-4, "maxiter": 6}
     minimize: Any = scipy.optimize.minimize
-    found = minimize(lambda p: -agreement(p), np.zeros(n), method="Powell", options=options)
-    return -float(found.fun), np.asarray(found.x, np.float64)
+    optimum = minimize(lambda p: -agreement(p), np.zeros(n), method="Powell", options=options)
+    return -float(optimum.fun), np.asarray(optimum.x, np.float64)
 
 
 def _step(p: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -96,10 +96,10 @@ class _Hand:
         coarse = [self._agreement(k, turn, none) for turn in turns]
         k = self._ball(rings)
         for start in np.argsort(coarse)[::-1][:_BEST]:
-            found = climb(lambda p, turn=turns[start]: self._agreement(k, _step(p) @ turn, p[3:]), 6)
-            if found[0] > self.agreement:
-                self.agreement = found[0]
-                self.turn, self.shift = _step(found[1]) @ turns[start], found[1][3:]
+            optimum = climb(lambda p, turn=turns[start]: self._agreement(k, _step(p) @ turn, p[3:]), 6)
+            if optimum[0] > self.agreement:
+                self.agreement = optimum[0]
+                self.turn, self.shift = _step(optimum[1]) @ turns[start], optimum[1][3:]
 
     @cached_property
     def _centres(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -157,7 +157,7 @@ class Beyond:
     period_A: float
 
     @property
-    def found(self) -> bool:
+    def significant(self) -> bool:
         """There is structure."""
         return self.significance >= SIGNIFICANT
 

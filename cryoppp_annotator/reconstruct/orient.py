@@ -64,9 +64,9 @@ def orient(volume: NDArray[np.generic], name: str) -> Oriented:
     centre = -np.angle(source.at(step * np.eye(3))).astype(np.float64) / (2.0 * np.pi * step)
     best, turn, shift = as_it_lies, np.eye(3), np.zeros(3)
     for start in _starts(source, side, group, centre):
-        found = climb(lambda p, first=start: _agreement(source, k, group, _step(p) @ first, centre + p[3:]), 6)
-        if found[0] > best + 0.005:
-            best, turn, shift = found[0], _step(found[1]) @ start, centre + found[1][3:]
+        optimum = climb(lambda p, first=start: _agreement(source, k, group, _step(p) @ first, centre + p[3:]), 6)
+        if optimum[0] > best + 0.005:
+            best, turn, shift = optimum[0], _step(optimum[1]) @ start, centre + optimum[1][3:]
     angle = float(poses.distance_deg(turn[None], np.eye(3)[None], name)[0])
     if best <= as_it_lies:
         return Oriented(cube, as_it_lies, 0.0, 0.0)
@@ -80,13 +80,13 @@ def _step(p: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def orient_and_say(volume: NDArray[np.generic], name: str) -> tuple[NDArray[np.generic], tuple[str, ...]]:
     """The map with its axes in place, and what to tell of it."""
-    found = orient(volume, name)
-    if found.agreement < HAS:
-        return volume, (f"the map does not have symmetry {name}: its copies agree to {found.agreement:.2f} only",)
-    if not found.turned_deg and not found.moved_px:
+    optimum = orient(volume, name)
+    if optimum.agreement < HAS:
+        return volume, (f"the map does not have symmetry {name}: its copies agree to {optimum.agreement:.2f} only",)
+    if not optimum.turned_deg and not optimum.moved_px:
         return volume, ()
-    text = f"the map was turned by {found.turned_deg:.0f} degrees and moved by {found.moved_px:.1f} voxels"
-    return found.volume, (f"{text}, so that its {name} axes lie where RELION has them; poses refer to that",)
+    text = f"the map was turned by {optimum.turned_deg:.0f} degrees and moved by {optimum.moved_px:.1f} voxels"
+    return optimum.volume, (f"{text}, so that its {name} axes lie where RELION has them; poses refer to that",)
 
 
 def _ball(side: int, rings: int = _RINGS) -> NDArray[np.float64]:

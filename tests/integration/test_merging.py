@@ -74,8 +74,8 @@ def test_what_each_has_done_comes_together(two: tuple[Path, Path]) -> None:
     bob.close()
     before = state(ours)
     session, report = merged(ours, theirs)
-    found = decisions(session)
-    assert [found[i] for i in range(1, 11)] == [
+    decided = decisions(session)
+    assert [decided[i] for i in range(1, 11)] == [
         ACCEPTED,
         ACCEPTED,
         REJECTED,
@@ -89,7 +89,7 @@ def test_what_each_has_done_comes_together(two: tuple[Path, Path]) -> None:
     ]
     row = session.particles.rows_of([5])[0]
     assert (session.particles.x[row], session.particles.y[row]) == (505.0, 495.0)
-    (added,) = set(found) - set(range(1, 13))
+    (added,) = set(decided) - set(range(1, 13))
     assert session.pick_sets[int(session.particles.pick_set[session.particles.rows_of([added])[0]])].curator == "bob"
     assert session.micrographs[1].state is MicrographState.COMPLETE
     assert session.micrographs[1].state_by == "bob"
@@ -189,8 +189,8 @@ def test_projects_that_were_made_apart(tmp_path: Path) -> None:
     bob.close()
     session, report = merged(tmp_path / "ann", tmp_path / "bob")
     p = session.particles
-    found = sorted((x, Decision(int(d)).name) for x, d in zip(p.x.tolist(), p.decision.tolist(), strict=True))
-    assert found == [
+    decided = sorted((x, Decision(int(d)).name) for x, d in zip(p.x.tolist(), p.decision.tolist(), strict=True))
+    assert decided == [
         (5, "ACCEPTED"),
         (100, "ACCEPTED"),
         (200, "REJECTED"),

@@ -118,25 +118,25 @@ class TwinSets:
     def ours(self, theirs: int) -> int:
         """Our id of their pick set, negative for one that is to come."""
         if theirs not in self._known:
-            told = self._other.pick_sets[theirs]
-            self._known[theirs] = self._hand_set(told) or self._new(told)
+            pick_set = self._other.pick_sets[theirs]
+            self._known[theirs] = self._hand_set(pick_set) or self._new(pick_set)
         return self._known[theirs]
 
-    def _hand_set(self, told: PickSet) -> int | None:
-        if not told.by_hand:
+    def _hand_set(self, pick_set: PickSet) -> int | None:
+        if not pick_set.by_hand:
             return None
-        same = [s.id for s in self._session.pick_sets.values() if s.by_hand and s.curator == told.curator]
+        same = [s.id for s in self._session.pick_sets.values() if s.by_hand and s.curator == pick_set.curator]
         return same[0] if same else None
 
-    def _new(self, told: PickSet) -> int:
+    def _new(self, pick_set: PickSet) -> int:
         delta = edits.new_pick_set(
-            told.kind,
-            told.name,
-            told.curator,
-            source=told.source,
-            frame=dict(told.frame),
-            parameters=dict(told.parameters),
-            created=told.created,
+            pick_set.kind,
+            pick_set.name,
+            pick_set.curator,
+            source=pick_set.source,
+            frame=dict(pick_set.frame),
+            parameters=dict(pick_set.parameters),
+            created=pick_set.created,
         )
         number = -1 - len(self.new)
         self.new.append(replace(delta, ids=np.array([number], np.int64)))

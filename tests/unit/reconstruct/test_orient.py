@@ -20,10 +20,10 @@ TURN = poses.to_matrix(np.array([[33.0, 41.0, 77.0]]))[0]
 def test_axes_that_lie_elsewhere_are_found(name: str) -> None:
     centres, heights = blobs(0, name)
     assert orient(density(centres, heights), name).turned_deg == 0.0
-    found = orient(density(centres @ TURN.T + np.array([6.0, -9.0, 4.0]), heights), name)
-    assert found.agreement > 0.99
-    assert found.turned_deg > 10.0
-    again = orient(found.volume, name)
+    oriented = orient(density(centres @ TURN.T + np.array([6.0, -9.0, 4.0]), heights), name)
+    assert oriented.agreement > 0.99
+    assert oriented.turned_deg > 10.0
+    again = orient(oriented.volume, name)
     assert again.agreement > 0.97
     assert again.turned_deg == 0.0
 
@@ -40,10 +40,10 @@ def test_a_map_without_the_symmetry_is_said() -> None:
 def test_a_turned_map_is_brought_back_with_its_hand(mirrored: bool) -> None:
     centres, heights = blobs(4)
     other = density(centres @ TURN.T + np.array([8.0, 4.0, -6.0]), heights)
-    found = align(other[::-1] if mirrored else other, density(centres, heights), 8)
-    assert found.mirrored is mirrored
-    assert found.agreement > 0.98
-    assert np.corrcoef(found.moved.ravel(), density(centres, heights).ravel())[0, 1] > 0.97
+    oriented = align(other[::-1] if mirrored else other, density(centres, heights), 8)
+    assert oriented.mirrored is mirrored
+    assert oriented.agreement > 0.98
+    assert np.corrcoef(oriented.moved.ravel(), density(centres, heights).ravel())[0, 1] > 0.97
 
 
 def test_a_first_map_from_clean_views_is_the_particle() -> None:

@@ -50,7 +50,7 @@ def test_known_poses_give_the_map_back(name: str) -> None:
 
 
 def test_the_map_shows_what_the_reference_did_not(planted: Planted, made: Volume) -> None:
-    assert made.beyond.found
+    assert made.beyond.significant
     assert made.verdict.startswith("structure to ")
     assert "reference did not have" in made.verdict
     assert made.beyond.period_A < 40.0
@@ -71,7 +71,7 @@ def test_noise_does_not_alarm(planted: Planted, seed: int) -> None:
     noise = np.random.default_rng(seed).normal(size=planted.stack.images.shape).astype(np.float32)
     options = replace(OPTIONS, local_rounds=0)
     made = reconstruct(replace(planted.stack, images=noise), planted.volume, PIXEL_A, options)
-    assert not made.beyond.found
+    assert not made.beyond.significant
     assert made.verdict == "no evidence beyond the reference"
 
 
