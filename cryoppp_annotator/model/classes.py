@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -170,6 +170,37 @@ def spread(micrograph: NDArray[np.int64], number: NDArray[np.int32], n_classes: 
         expected = (1.0 - (1.0 - share) ** table[k].sum()).sum()
         out[k] = min(1.0, (table[k] > 0).sum() / expected)
     return out
+
+
+def with_members(
+    measured: Sequence[ClassSummary],
+    number: NDArray[np.int32],
+    posterior: NDArray[np.float64],
+    micrograph: NDArray[np.int64],
+) -> tuple[ClassSummary, ...]:
+    """Summaries of averages, with what their members say: count, share, posterior, spread and note.
+
+    Parameters
+    ----------
+    measured : sequence of ClassSummary
+        What was measured of each average; numbered 1, 2, ...
+    number : (n,) int32
+        Class of every pick; 0 = in none.
+    posterior : (n,) float64
+        0 .. 1; NaN = not known.
+    micrograph : (n,) int64
+    """
+    total = max(1, int((number > 0).sum()))
+    evenness = spread(micrograph, number, len(measured))
+    summaries = []
+    for item, even in zip(measured, evenness.tolist(), strict=True):
+        mine = number == item.number
+        count = int(mine.sum())
+        known = posterior[mine][np.isfinite(posterior[mine])]
+        mean = float(known.mean()) if len(known) else math.nan
+        full = replace(item, count=count, share=count / total, posterior=mean, spread=even)
+        summaries.append(replace(full, note=note_for(full, len(np.unique(micrograph[mine])))))
+    return tuple(summaries)
 
 
 def note_for(item: ClassSummary, n_micrographs: int) -> str:

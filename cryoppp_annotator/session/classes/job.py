@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from ... import __version__
 from ...classify.iteration import ClassModel
-from ...classify.selection import Suggestion, doubt, suggest
+from ...classify.selection import doubt
 from ...errors import AnnotatorError, ProjectError, Refused
 from ...formats.image.stacks import write_stack
-from ...model.classes import ClassRun, ClassSummary, judge, note_for, spread, summaries_as_json
+from ...model.classes import ClassRun, ClassSummary, judge, summaries_as_json, with_members
 from ...model.context import JobContext
 from ...model.curation import Decision
 from ...store import classes as table
@@ -28,6 +28,7 @@ from . import run_state
 from .boxes import Picks, trim_cache
 from .boxes import notes_of as boxes_notes
 from .options import RunOptions
+from .report import as_summary
 from .stages import Outcome, Preview, work_out
 
 __all__ = ["AVERAGES", "Preview", "RunOptions", "RunResult", "classify_project", "save"]
@@ -187,27 +188,14 @@ def _summarised(outcome: Outcome, picks: Picks) -> tuple[tuple[ClassSummary, ...
         if name != "posterior":
             column[of_pick > outcome.n_averages] = np.nan  # what is no particle lies nowhere in particular
         members[name] = column
-    classes = outcome.classes
-    even = spread(picks.micrograph, of_pick, len(classes))
-    total = max(1, int((of_pick > 0).sum()))
-    summaries = []
-    for place, item in enumerate(classes, 1):
-        mine = of_pick == place
-        count = int(mine.sum())
-        summary = ClassSummary(
-            place,
-            count,
-            count / total,
-            item.resolution_A,
-            float(members["posterior"][mine].mean()) if count else float("nan"),
-            item.centring_px,
-            float(even[place - 1]),
-            item.quality if count else 0.0,
-            Decision.ACCEPTED if suggest(item) is Suggestion.ACCEPT and count else Decision.REJECTED,
-            item.kind.value,
-        )
-        summaries.append(replace(summary, note=note_for(summary, len(np.unique(picks.micrograph[mine])))))
-    return tuple(summaries), members
+    n_members = np.bincount(of_pick, minlength=len(outcome.classes) + 1)
+    measured = []
+    for place, item in enumerate(outcome.classes, 1):
+        summary = replace(as_summary(item), number=place)
+        if not n_members[place]:
+            summary = replace(summary, quality=0.0, suggestion=Decision.REJECTED)
+        measured.append(summary)
+    return with_members(measured, of_pick, members["posterior"], picks.micrograph), members
 
 
 def save(session: Session, result: RunResult, *, context: JobContext = _QUIET, quiet: bool = False) -> RunResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from ...classify.selection import QUALITY_THRESHOLD
 from ...errors import Refused
 from ...formats.check.frame import describe
 from ...formats.class_files import ClassFiles, ClassRows, read_class_files
-from ...model.classes import ClassRun, ClassSummary, judge, note_for, spread
+from ...model.classes import ClassRun, ClassSummary, judge, with_members
 from ...model.context import JobContext
 from ...model.coordinates import Orientation
 from ...model.curation import Decision
@@ -255,30 +256,23 @@ def _summaries(
     class_files: ClassFiles, members: dict[str, NDArray[Any]], diameter_A: float
 ) -> tuple[ClassSummary, ...]:
     k, number = len(class_files.averages), members["number"]
-    even = spread(members["micrograph"], number, k)
+    n_members = np.bincount(number, minlength=k + 1)
     finite = np.nan_to_num(class_files.averages, nan=0.0, posinf=0.0, neginf=0.0)
     offset, quality = np.full(k, np.nan), np.full(k, np.nan)
     if finite.shape[1] >= _SMALLEST_PX:
         radius = min(MASK, _AROUND * diameter_A / 2.0 / (finite.shape[1] * class_files.pixel_size_A))
         offset, quality = rim_and_offset(finite, radius)[1], image_quality(finite, radius)
         quality[~finite.any(axis=(1, 2))] = 0.0
-    total = max(1, len(number))
-    out = []
-    for place in range(k):
-        mine = number == place + 1
-        count = int(mine.sum())
-        posterior = members["posterior"][mine]
-        known = posterior[np.isfinite(posterior)]
-        item = ClassSummary(
+    measured = [
+        ClassSummary(
             place + 1,
-            count,
-            count / total,
+            0,
+            0.0,
             float(class_files.resolution_A[place]),
-            float(known.mean()) if len(known) else float("nan"),
-            float(offset[place]) if finite[place].any() else float("nan"),
-            float(even[place]),
-            float(quality[place]),
-            _suggested(float(quality[place]), count),
+            offset_px=float(offset[place]) if finite[place].any() else math.nan,
+            quality=float(quality[place]),
+            suggestion=_suggested(float(quality[place]), int(n_members[place + 1])),
         )
-        out.append(replace(item, note=note_for(item, len(np.unique(members["micrograph"][mine])))))
-    return tuple(out)
+        for place in range(k)
+    ]
+    return with_members(measured, number, members["posterior"], members["micrograph"])
