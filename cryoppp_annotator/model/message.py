@@ -21,6 +21,7 @@ _PAST = {
     "mend": "mended",
     "import": "imported",
     "attach": "attached",
+    "estimate": "estimated",
     "detach": "detached",
     "show": "showing",
 }

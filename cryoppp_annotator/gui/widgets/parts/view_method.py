@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from ....batch import ctf_project
 from ....imaging.ctf import Ctf, Defocus, Optics
 from ....model.context import JobContext
 from ....model.parameter import Parameter
@@ -24,6 +25,7 @@ from ....session.pictures import attached, optics
 from ....session.pictures.denoiser import parameters_of
 from ...show import kept_parameters
 from ...workbench import Workbench
+from ..dialogs.ctf_rings import RingsDialog
 from .calm_wheel import calm
 
 _UNITS = {"A": "Å"}
@@ -43,6 +45,7 @@ class MethodFold(QWidget):
         layout = QFormLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         self._layout = layout
+        self._dialog: RingsDialog | None = None
         self.numbers: dict[str, QDoubleSpinBox] = {}
         self._build_optics(layout)
         self._build_pictures(layout)
@@ -85,6 +88,19 @@ class MethodFold(QWidget):
         layout.addRow("Defocus", row)
         layout.addRow("Microscope", microscope)
         layout.addRow(self.from_star)
+        self.estimate = QPushButton("estimate from rings")
+        self.estimate.setToolTip(
+            "Find the defocus of all micrographs from the rings of their power spectra, in the background.\n"
+            "What was imported or entered stays. Needs raw micrographs, and the microscope above"
+        )
+        self.rings = QPushButton("rings …")
+        self.rings.setToolTip("Show the measured and the fitted rings of this micrograph")
+        both = QHBoxLayout()
+        both.addWidget(self.estimate, 2)
+        both.addWidget(self.rings, 1)
+        layout.addRow(both)
+        self.estimate.clicked.connect(self.estimate_all)
+        self.rings.clicked.connect(self.show_rings)
         for spin in (self.defocus, self.voltage, self.cs):
             spin.valueChanged.connect(self._on_optics)
             spin.editingFinished.connect(self._bench.canvas.setFocus)
@@ -153,6 +169,41 @@ class MethodFold(QWidget):
             self._bench.guarded(lambda: self._bench.say(optics.enter(self._session, plan)))
 
         self._bench.start(work, title=f"read {star.name}", on_done=enter, on_failed=self._bench.job_failed, quiet=True)
+
+    def estimate_all(self) -> None:
+        """Find the defocus of all micrographs in the background and enter it where nobody said one."""
+        given = Optics(self.voltage.value(), self.cs.value())
+        optics_now = ctf_project.optics_for(self._session, given)
+
+        def enter(estimates: ctf_project.Estimates) -> None:
+            self._bench.guarded(lambda: self._bench.say(ctf_project.enter(self._session, estimates)))
+            if self._dialog is not None:
+                self._dialog.refresh()
+
+        self._bench.start(
+            partial(
+                ctf_project.estimate,
+                ctf_project.exposures(self._session),
+                ctf_project.folder_of(self._session),
+                optics_now,
+            ),
+            title="defocus from rings",
+            on_done=enter,
+            on_failed=self._bench.job_failed,
+        )
+
+    def show_rings(self) -> None:
+        """Open the picture of the rings; it follows the micrograph."""
+        if self._dialog is None:
+            self._dialog = RingsDialog(self._bench)
+        self._dialog.show()
+        self._dialog.raise_()
+
+    def close_panel(self) -> None:
+        """Stop listening."""
+        if self._dialog is not None:
+            self._dialog.close_panel()
+            self._dialog = None
 
     # ------------------------------------------------------------------ pictures of other programs
 

@@ -1,0 +1,146 @@
+"""The defocus of a project's micrographs, estimated in its cache folder and entered as one step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..formats.image import images
+from ..imaging.ctf import Ctf, Optics
+from ..model.context import JobContext
+from ..model.message import Message
+from ..model.micrograph import Micrograph
+from ..session.core.edits import count_of, set_text
+from ..session.core.session import Session
+from ..session.core.step import Done
+from ..session.pictures.optics import as_json, ctf_of, relion_of
+from .ctf import CtfOptions, fit_all
+
+_QUIET = JobContext()
+#: An estimate contradicts what is known from here on, angstrom, or as a share of it.
+_APART_A, _APART = 500.0, 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """A micrograph to look at: its id, file and pixel size (A)."""
+
+    id: int
+    path: Path
+    pixel_size_A: float
+
+
+@dataclass(frozen=True, eq=False)
+class Estimates:
+    """What was found, not yet in the project.
+
+    Attributes
+    ----------
+    ctfs : mapping of micrograph id to Ctf
+    resolutions_A : mapping of micrograph id to the resolution up to which rings agree
+    failed : mapping of micrograph id to reason
+    """
+
+    ctfs: Mapping[int, Ctf]
+    resolutions_A: Mapping[int, float]
+    failed: Mapping[int, str]
+
+
+def exposures(session: Session) -> list[Exposure]:
+    """The project's micrographs that can be read."""
+    return [Exposure(m.id, session.path_of(m), session.pixel_size_A(m)) for m in session.micrographs if not m.problem]
+
+
+def folder_of(session: Session) -> Path:
+    """Where estimates and their pictures are kept; it may be deleted at any time."""
+    return Path(session.store.folder) / "cache" / "ctf"
+
+
+def picture_of(session: Session, micrograph: Micrograph) -> Path:
+    """The picture of a micrograph's estimate, which need not be there."""
+    return folder_of(session) / f"{images.micrograph_name(micrograph.path)}_ctf.png"
+
+
+def estimate(
+    given: Sequence[Exposure],
+    folder: Path,
+    optics: Optics,
+    *,
+    scheduler: str | None = None,
+    context: JobContext = _QUIET,
+) -> Estimates:
+    """Find the defocus of micrographs; what an earlier call found and is unchanged is kept.
+
+    Parameters
+    ----------
+    given : sequence of Exposure
+    folder : Path
+        For the record and the pictures.
+    optics : Optics
+        Of all of them.
+
+    Raises
+    ------
+    Refused
+        Two micrographs of one name.
+    Cancelled
+    """
+    by_size: dict[float, list[Exposure]] = {}
+    for one in given:
+        by_size.setdefault(one.pixel_size_A, []).append(one)
+    ctfs: dict[int, Ctf] = {}
+    resolutions: dict[int, float] = {}
+    failed: dict[int, str] = {}
+    for size, members in by_size.items():
+        options = CtfOptions(optics.voltage_kV, optics.cs_mm, optics.amplitude_contrast, size)
+        paths = [one.path for one in members]
+        report = fit_all(paths, folder, options, scheduler=scheduler, context=context)
+        ids = {one.path.as_posix(): one.id for one in members}
+        ctfs |= {ids[row.name]: row.ctf for row in report.rows}
+        resolutions |= {ids[row.name]: row.resolution_A for row in report.rows}
+        failed |= {ids[Path(path).as_posix()]: reason for path, reason in report.failed.items()}
+    return Estimates(ctfs, resolutions, failed)
+
+
+def enter(session: Session, estimates: Estimates) -> str:
+    """Enter estimates where nobody said a defocus, as one step; the line for the status bar.
+
+    What was imported or entered by hand stays; where an estimate contradicts it, that is said.
+    """
+    known = {m.id: ctf_of(m) for m in session.micrographs}
+    new = {
+        i: as_json(ctf, estimates.resolutions_A[i], relion_of(session.micrograph(i)) or None)
+        for i, ctf in estimates.ctfs.items()
+        if i in known and known[i] is None
+    }
+    message = Message("estimate", f"the defocus of {count_of(len(new), 'micrograph')}")
+    result = session.insert_built(lambda: set_text(session.micrographs, "optics", new, "estimate-optics", message))
+    lines = [message.done if isinstance(result, Done) else "no defocus was missing that rings could tell"]
+    if estimates.failed:
+        lines.append(f"{count_of(len(estimates.failed), 'micrograph')} without an answer")
+    apart = [i for i, ctf in estimates.ctfs.items() if (had := known.get(i)) is not None and contradict(had, ctf)]
+    if apart:
+        first, had = session.micrograph(apart[0]), known[apart[0]]
+        own, rings = math.nan if had is None else _mean(had) / 1e4, _mean(estimates.ctfs[first.id]) / 1e4
+        said = f"{first.name}: {own:.2f} µm, the rings say {rings:.2f}"
+        lines.append(f"the rings contradict {count_of(len(apart), 'known defocus value')} ({said}), which stay")
+    return " · ".join(lines)
+
+
+def contradict(known: Ctf, estimated: Ctf) -> bool:
+    """Whether two mean defocus values are further apart than errors and habits explain."""
+    return abs(_mean(known) - _mean(estimated)) > max(_APART_A, _APART * abs(_mean(known)))
+
+
+def optics_for(session: Session, given: Optics) -> Optics:
+    """The microscope that the current micrograph's imported data names, with what the window shows of it."""
+    current = session.current
+    known = None if current is None else ctf_of(current)
+    share = given.amplitude_contrast if known is None else known.optics.amplitude_contrast
+    return replace(given, amplitude_contrast=share)
+
+
+def _mean(ctf: Ctf) -> float:
+    return (ctf.defocus.u_A + ctf.defocus.v_A) / 2.0

@@ -1,0 +1,70 @@
+"""The defocus of a project from the rings of its micrographs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from window import write_mrc
+
+from cryoppp_annotator.batch import ctf_project
+from cryoppp_annotator.imaging.ctf import Ctf, Defocus, Optics
+from cryoppp_annotator.imaging.simulate import SimulationParameters, simulate_micrograph, views_for
+from cryoppp_annotator.session.pictures import optics
+
+PARAMETERS = SimulationParameters(
+    size=(640, 640), pixel_size_A=5.0 / 2, n_particles=20, n_views=8, carbon_probability=1.0, dose_per_px=60.0
+)
+
+
+@pytest.fixture
+def ringed(new_window, tmp_path):
+    """Two micrographs with rings and one of noise, and the true mean defocus of the two."""
+    truth = {}
+    for seed, name in enumerate("ab"):
+        params = SimulationParameters(**{**PARAMETERS.__dict__, "seed": seed})
+        scene = simulate_micrograph(params, 0, views_for(params))
+        write_mrc(tmp_path / "data" / f"{name}.mrc", scene.image, 2.5)
+        truth[name] = scene.defocus_A
+    noise = np.random.default_rng(0).normal(40.0, 6.0, (640, 640)).astype(np.float32)
+    write_mrc(tmp_path / "data/noise.mrc", noise, 2.5)
+    window = new_window().open(tmp_path / "data")
+    window.until(window.drawn)
+    return window, truth
+
+
+def test_rings_give_a_defocus_and_an_imported_one_stays(ringed):
+    window, truth = ringed
+    fold = window.annotator.pick.view.fold
+    imported = Ctf(Defocus(round(truth["b"]) + 4000.0, round(truth["b"]) + 4000.0), Optics())
+    optics.set_optics(window.session, [window.named("b").id], imported)
+    window.annotator.pick.view._more.setChecked(True)
+    fold.show_rings()
+    assert "estimate the defocus first" in fold._dialog.note.text()
+    fold.estimate.click()
+    window.until(lambda: optics.ctf_of(window.named("a")) is not None)
+    answer = optics.ctf_of(window.named("a")).defocus
+    assert (answer.u_A + answer.v_A) / 2 == pytest.approx(truth["a"], abs=100.0)
+    assert optics.ctf_of(window.named("b")) == imported
+    assert optics.ctf_of(window.named("noise")) is None
+    assert window.status.startswith("estimated the defocus of 1 micrograph")
+    assert "1 micrograph without an answer" in window.status
+    assert "the rings contradict 1 known defocus value (b: " in window.status
+    assert fold.defocus.value() == pytest.approx(truth["a"] / 1e4, abs=0.01)
+    assert not fold._dialog.picture.pixmap().isNull()
+    window.session.undo()
+    assert optics.ctf_of(window.named("a")) is None
+    window.session.redo()
+    fold.defocus.setValue(1.234)  # a person knows better: a decision of its own
+    fold.estimate.click()
+    window.until(lambda: "contradict" in window.status or "no defocus was missing" in window.status)
+    window.idle()
+    assert fold.defocus.value() == pytest.approx(1.234)
+
+
+def test_pictures_are_kept_with_the_project(ringed):
+    window, _ = ringed
+    session = window.session
+    estimates = ctf_project.estimate(ctf_project.exposures(session), ctf_project.folder_of(session), Optics(300.0, 2.7))
+    assert set(estimates.ctfs) == {window.named("a").id, window.named("b").id}
+    assert "Thon rings" in estimates.failed[window.named("noise").id]
+    assert all(ctf_project.picture_of(session, m).is_file() for m in session.micrographs)
