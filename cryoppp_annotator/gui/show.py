@@ -21,6 +21,7 @@ from ..session.core.focus import Focus
 from ..session.core.session import Session
 from ..session.pictures.denoiser import DEFAULT, parameters_of
 from ..session.pictures.display import Key, Pictures, View
+from .keys import with_units
 from .layers.picture_layer import PictureLayer
 from .preferences import keep_preference, preference
 from .viewport import Viewport
@@ -296,7 +297,8 @@ class Show:
         """What is written over the picture."""
         current = self._session.current
         if current is not None and current.changed:
-            return f"This image has {current.problem}.\nSay what becomes of its picks: “What now…” above the list."
+            how = with_units(current.problem)
+            return f"This image has {how}.\nSay what becomes of its picks: “What now…” above the list."
         return f"{self.notice[:1].upper()}{self.notice[1:]}" or (WELCOME if self.welcome else "")
 
     def _draw(self, picture: Picture, view: View) -> None:

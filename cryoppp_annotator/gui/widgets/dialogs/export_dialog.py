@@ -24,7 +24,7 @@ from ....jobs.runner import Job
 from ....model.context import JobContext
 from ....session.core.edits import count_of
 from ....session.core.step import Done, Result
-from ....session.files import exporting, linting
+from ....session.files import exportable, exporting, linting
 from ....session.files.as_imported import write_back
 from ....session.files.linting import ProjectFinding
 from ...latest import Latest
@@ -139,9 +139,16 @@ class ExportDialog(QDialog):
             self.note.setText("Rejected picks leave the file, moved ones get new numbers, your own follow.")
         else:
             decisions = exporting.DECISIONS[self.decisions.currentText()]
-            n = sum(counts[d.name.lower()] for d in decisions)
-            hint = "" if n else " Nothing would be written: decide first, or choose other picks."
-            self.note.setText(f"{n:,} picks of this project ({rest}).{hint}")
+            session, hidden = self._bench.session, self._bench.focus.hidden()
+            will_be = exportable.count(session, decisions, hidden)
+            n = will_be.n_picks
+            lines = [f"{count_of(n)} on {count_of(will_be.n_micrographs, 'micrograph')} (the project has {rest})"]
+            if will_be.n_hidden:
+                lines.append(f"{count_of(will_be.n_hidden, 'candidate')} below the score threshold left out")
+            lines += will_be.notes
+            if not n:
+                lines.append("nothing would be written: decide first, or choose other picks")
+            self.note.setText(" · ".join(lines))
         export = self.buttons.button(QDialogButtonBox.StandardButton.Ok)
         export.setEnabled(n > 0)
         export.setToolTip("Every file is written whole or not at all" if n else "there is nothing to write")
@@ -197,6 +204,7 @@ class ExportDialog(QDialog):
         decisions = exporting.DECISIONS[self.decisions.currentText()]
         orientation, suffix = self.frame.currentData(), self.suffix.text().strip() or None
         box = self.box_size.value() or None
+        hidden = bench.focus.hidden()  # what is not drawn is not exported
         if number is None:
             ExportDialog.last_format = chosen
 
@@ -211,6 +219,7 @@ class ExportDialog(QDialog):
                 orientation=orientation,
                 suffix=suffix,
                 box_size_px=box,
+                hidden=hidden,
                 context=context,
             )
 
