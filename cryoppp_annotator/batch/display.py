@@ -27,7 +27,7 @@ HELP = (
     "libgl1-mesa-dri). The command line needs no display"
 )
 SYSTEM_LIBRARIES = (
-    "install Qt's system libraries (Debian: apt-get install libgl1 libegl1 libxkbcommon-x11-0 libxcb-cursor0 "
+    "Install Qt's system libraries (Debian: apt-get install libgl1 libegl1 libxkbcommon-x11-0 libxcb-cursor0 "
     "libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 libxcb-xinerama0)"
 )
 
@@ -43,8 +43,8 @@ class Display:
         What must be set before Qt starts; empty where nothing must.
     binding, qt, opengl, renderer : str
         As they say of themselves; empty where it did not come to that.
-    problem : str
-        One line: why it does not work, and what to do.
+    problem, mend : str
+        Why it does not work, and what to do, a line each; empty where it does.
     """
 
     works: bool
@@ -54,6 +54,12 @@ class Display:
     opengl: str = ""
     renderer: str = ""
     problem: str = ""
+    mend: str = ""
+
+    @property
+    def message(self) -> str:
+        """Both in one line."""
+        return f"{self.problem}. {self.mend}"
 
 
 def start() -> subprocess.Popen[str]:
@@ -97,23 +103,21 @@ def _outcome(process: subprocess.Popen[str], environment: Mapping[str, str]) -> 
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
-        return Display(False, environment, problem=f"nothing was drawn within {_LIMIT_S:.0f} s. {HELP}")
+        return Display(False, environment, problem=f"nothing was drawn within {_LIMIT_S:.0f} s", mend=HELP)
     line = next((line for line in out.splitlines() if line.startswith(RESULT)), "")
     if not line:
-        return Display(False, environment, problem=_why_not(process.returncode, log))
+        problem, mend = _why_not(process.returncode, log)
+        return Display(False, environment, problem=problem, mend=mend)
     binding, qt, opengl, renderer, problem = line.removeprefix(RESULT).split("|")
-    if problem:
-        problem = f"{problem}. {HELP}"
-    return Display(not problem, environment, binding, qt, opengl, renderer, problem)
+    return Display(not problem, environment, binding, qt, opengl, renderer, problem, HELP if problem else "")
 
 
-def _why_not(code: int, log: str) -> str:
-    """One line of what a process said that died."""
+def _why_not(code: int, log: str) -> tuple[str, str]:
+    """What a process said that died, and what to do, a line each."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
-    if any("xcb" in line and "plugin" in line for line in lines):
-        connect = any("could not connect to display" in line for line in lines)
-        if connect:
-            return f"cannot reach the display {os.environ.get('DISPLAY', '')!r}: log in with a screen, or ssh -X"
-        return f"Qt cannot start on this display: {SYSTEM_LIBRARIES}"
+    if any("could not connect to display" in line for line in lines):
+        return f"cannot reach the display {os.environ.get('DISPLAY', '')!r}", "Log in with a screen, or ssh -X"
+    if plugin := next((line for line in lines if "platform plugin" in line), ""):
+        return f"Qt cannot start on this display ({plugin})", SYSTEM_LIBRARIES
     last = lines[-1] if lines else f"exit code {code}"
-    return f"this display has no OpenGL that the window can use ({last}). {HELP}"
+    return f"this display gives no OpenGL that the window can use ({last})", HELP

@@ -150,21 +150,29 @@ def _window(context: JobContext) -> list[Check]:
         mend = f"for the window: pip install '{_DISTRIBUTION}[pyqt6]'; the command line works without"
         return [Check("Qt", Level.MISSING, "no binding is installed", mend)]
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in bindings)
+        versions = ", ".join(f"{name} {_version_of(name)}" for name in bindings)
         mend = "log in with a screen, or ssh -X; or xvfb-run -a cryoppp-annotator doctor"
         return [Check("Qt", Level.OK, versions), Check("OpenGL", Level.MISSING, "not tried: no display", mend)]
     display = try_display()
     context.check()
     if not display.binding:
-        platform_name = os.environ.get("QT_QPA_PLATFORM", "")
-        asked = f" (QT_QPA_PLATFORM is {platform_name})" if platform_name else ""
-        return [Check("Qt and OpenGL", Level.BROKEN, f"the window cannot draw on this display{asked}", display.problem)]
+        return [Check("Qt and OpenGL", Level.BROKEN, display.problem, display.mend)]
     qt = Check("Qt", Level.OK, f"{display.binding}, Qt {display.qt}")
     if not display.works:
-        return [qt, Check("OpenGL", Level.BROKEN, display.opengl or "none", display.problem)]
+        return [qt, Check("OpenGL", Level.BROKEN, display.problem, display.mend)]
     version = display.opengl.split()[0]
     how = f"{version} through EGL, which the window uses by itself" if display.environment else version
     return [qt, Check("OpenGL", Level.OK, how)]
+
+
+def _version_of(binding: str) -> str:
+    """Version of a binding, which may be installed in part (PySide6_Essentials)."""
+    for name in (binding, f"{binding}_Essentials"):
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "of unknown version"
 
 
 def _plugins(_context: JobContext) -> list[Check]:

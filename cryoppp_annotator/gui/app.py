@@ -105,7 +105,7 @@ def _make_drawable() -> None:
 
     Qt ends the process where it cannot start, and napari's canvas stays black where OpenGL does not work.
     """
-    if not sys.platform.startswith("linux") or os.environ.get("QT_QPA_PLATFORM", "xcb") not in ("xcb", "wayland"):
+    if not sys.platform.startswith("linux") or os.environ.get("QT_QPA_PLATFORM") in ("offscreen", "minimal"):
         return
     trial = display.start()
     # meanwhile, what the window needs of napari that touches neither Qt nor OpenGL
@@ -113,7 +113,7 @@ def _make_drawable() -> None:
     importlib.import_module("napari.components")
     drawable = display.finish(trial)
     if not drawable.works:
-        raise EngineError(drawable.problem)
+        raise EngineError(drawable.message)
     if drawable.environment:
         log.info("OpenGL through EGL: %s", drawable.renderer)
         os.environ.update(drawable.environment)

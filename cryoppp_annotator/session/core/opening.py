@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
@@ -157,9 +158,8 @@ def open_plan(plan: Plan, *, curator: str | None = None, context: JobContext = _
     try:
         if plan.micrographs:
             bookkeeping.add_micrographs(session, describe_new(session, plan.micrographs, context))
-        if plan.sources:
-            remember_sources(session, plan.sources, first=not plan.exists)
         if plan.exists:
+            remember_sources(session, plan.sources)
             watch.check(session, context=context)
     except BaseException:
         session.close()
@@ -179,7 +179,10 @@ def _made(plan: Plan, curator: str) -> Session:
         raise ProjectError(f"{plan.project}: no micrographs to make a project of")
     store = Store.create(plan.project)
     try:
-        store.set_setting("data_root", _portable(plan.data_root, plan.project), curator)
+        settings: dict[str, Any] = {"data_root": _portable(plan.data_root, plan.project)}
+        if plan.sources:
+            settings[watch.SOURCES] = [relative(Path(source), plan.data_root) for source in plan.sources]
+        store.refresh_micrographs((), "make the project", curator, settings)
     except BaseException:
         store.close()
         raise

@@ -345,17 +345,10 @@ def sources_of(session: Session) -> list[str]:
     return sorted(str(Path(glob.escape(folder)) / f"*{suffix}") for folder, suffix in kinds)
 
 
-def remember_sources(session: Session, sources: Iterable[str], *, first: bool) -> None:
-    """Note where micrographs were looked for (absolute paths and patterns), so that new ones there are seen.
-
-    Parameters
-    ----------
-    sources : iterable of str
-    first : bool
-        The project was just made: it has no micrographs from elsewhere.
-    """
+def remember_sources(session: Session, sources: Iterable[str]) -> None:
+    """Note where micrographs were looked for (absolute paths and patterns), so that new ones there are seen."""
     mine = [relative(Path(source), session.data_root) for source in sources]
-    every = list(dict.fromkeys([*([] if first else sources_of(session)), *mine]))
+    every = list(dict.fromkeys([*sources_of(session), *mine]))
     if every != session.store.settings().get(SOURCES):
         bookkeeping.remember(session, {SOURCES: every})
 

@@ -142,13 +142,12 @@ class ExportDialog(QDialog):
             session, hidden = self._bench.session, self._bench.focus.hidden()
             will_be = exportable.count(session, decisions, hidden)
             n = will_be.n_picks
-            lines = [f"{count_of(n)} on {count_of(will_be.n_micrographs, 'micrograph')} (the project has {rest})"]
+            hint = "" if n else " Nothing would be written: decide first, or choose other picks."
+            lines = list(will_be.notes)
             if will_be.n_hidden:
                 lines.append(f"{count_of(will_be.n_hidden, 'candidate')} below the score threshold left out")
-            lines += will_be.notes
-            if not n:
-                lines.append("nothing would be written: decide first, or choose other picks")
-            self.note.setText(" · ".join(lines))
+            rest_of_it = f" {'; '.join(lines)}." if lines else ""
+            self.note.setText(f"{n:,} picks of this project ({rest}).{hint}{rest_of_it}")
         export = self.buttons.button(QDialogButtonBox.StandardButton.Ok)
         export.setEnabled(n > 0)
         export.setToolTip("Every file is written whole or not at all" if n else "there is nothing to write")

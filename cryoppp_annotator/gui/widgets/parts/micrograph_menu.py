@@ -107,7 +107,7 @@ class MicrographMenu:
     def _ask_for_folder(self) -> None:
         chosen = QFileDialog.getExistingDirectory(self._parent, "Folder of micrographs to add")
         if chosen:
-            watch.remember_sources(self._session, [chosen], first=False)
+            watch.remember_sources(self._session, [chosen])
             self.add(find_micrographs(chosen))
 
     def add(self, paths: Sequence[Path]) -> None:
