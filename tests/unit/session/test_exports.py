@@ -22,9 +22,10 @@ from cryoppp_annotator.model.coordinates import Orientation
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.micrograph import MicrographState
 from cryoppp_annotator.model.which import Which
+from cryoppp_annotator.session.core import watch
 from cryoppp_annotator.session.core.opening import open_plan, plan
 from cryoppp_annotator.session.core.session import Session
-from cryoppp_annotator.session.files import exporting, importing
+from cryoppp_annotator.session.files import changed, exporting, importing
 
 H, W = 96, 128
 #: cryoSPARC's fields of a pick's place.
@@ -181,6 +182,8 @@ def test_labels_go_with_the_pictures_they_are_of(session: Session, tmp_path: Pat
     ramp = np.linspace(0, 255, H * W).reshape(H, W).round().astype(np.float32)
     with mrcfile.open(tmp_path / "movies" / "a.mrc", "r+") as file:
         file.set_data(ramp)
+    watch.check(session)
+    changed.keep(session, [1])  # another picture under the picks, on purpose
     coco = exporting.export(session, tmp_path / "c", "coco")
     assert names(coco) == ["a.png", "annotations.json"]
     answer = json.loads((tmp_path / "c" / "annotations.json").read_text())
