@@ -191,6 +191,8 @@ def _bare_part(file: PickFile, picks: FilePicks, options: MeetingOptions, names:
 
 def _bare(name: str) -> Micrograph:
     """A micrograph of which only the name is known."""
+    if "\\" in name and "/" not in name:  # as Windows writes it
+        name = name.replace("\\", "/")
     stem = images.micrograph_name(name)
     stem = registry.micrograph_key(name) if stem == name else stem
     path = name if "/" in name or stem != name else f"{stem}.mrc"

@@ -123,7 +123,18 @@ def import_(
             for path, why in shown.refused.items():
                 print(f"left out: {path}: {why}", file=sys.stderr)
         _warn(plans)
+        if known is not None:
+            for issue in known.issues:
+                print(f"left out: {issue.message}", file=sys.stderr)
         summary = _summary(session, plans)
+        if known is not None:
+            summary["ctf"] = {
+                "source": str(known.path),
+                "micrographs": len(known.ctfs),
+                "unmatched": list(known.unmatched),
+                "left_out": [issue.message for issue in known.issues],
+                "assumed": known.assumed,
+            }
     finally:
         session.close()
     if as_json:

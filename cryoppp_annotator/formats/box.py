@@ -18,7 +18,7 @@ from ..errors import FormatError
 from ..model.coordinates import Anchor, FloatArray, SourceFrame
 from ..model.pickfile import FilePicks, MicrographPicks, PickFile, RowLayout, WriteOptions
 from .atomic import write_text
-from .names import refuse_collisions
+from .names import distinct_names, refuse_collisions
 from .table.rows import (
     empty_picks,
     kept,
@@ -93,7 +93,7 @@ class _Box:
         FormatError
             Neither box size nor diameter is known, a position is not finite, two micrographs share a stem.
         """
-        names = [f"{pick.micrograph.name}{options.suffix or ''}.box" for pick in picks]
+        names = [f"{name}{options.suffix or ''}.box" for name in distinct_names(picks)]
         refuse_collisions(names, out)
         bodies = [_text(pick, options) for pick in picks]
         return [write_text(out / name, body) for name, body in zip(names, bodies, strict=True)]

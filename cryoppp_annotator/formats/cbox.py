@@ -19,7 +19,7 @@ from ..model.coordinates import Anchor, FloatArray, SourceFrame
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, RowLayout, WriteOptions
 from .atomic import write_text
 from .box import are_square, edges, read_edges, square_corner
-from .names import refuse_collisions
+from .names import distinct_names, refuse_collisions
 from .table.rows import (
     empty_picks,
     kept,
@@ -101,7 +101,7 @@ class _Cbox:
         FormatError
             Neither box size nor diameter is known, a position is not finite, two micrographs share a stem.
         """
-        names = [f"{pick.micrograph.name}{options.suffix or ''}.cbox" for pick in picks]
+        names = [f"{name}{options.suffix or ''}.cbox" for name in distinct_names(picks)]
         refuse_collisions(names, out)
         bodies = [_text(pick, options) if len(pick) else "" for pick in picks]
         return [write_text(out / name, body) for name, body in zip(names, bodies, strict=True)]

@@ -21,7 +21,7 @@ from ..model.coordinates import CRYOPPP_FRAME, SourceFrame
 from ..model.curation import Decision
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, RowLayout, WriteOptions
 from .atomic import write_text
-from .names import refuse_collisions
+from .names import distinct_names, refuse_collisions
 from .relion_picks import read_picks
 from .table.rows import ONE_MICROGRAPH_BYTES, read_bounded
 from .table.star import ColumnReader, decode_head, number_text, require_finite
@@ -97,12 +97,12 @@ class _CryoPPP:
         FormatError
             A diameter or the micrograph's height is unknown, a position is not finite, two micrographs share a stem.
         """
-        refuse_collisions((pick.micrograph.name for pick in picks), out)
+        names = distinct_names(picks)
+        refuse_collisions(names, out)
         truth = out / "ground_truth"
         texts: dict[Path, str] = {}
-        for pick in picks:
+        for pick, name in zip(picks, names, strict=True):
             rejected = pick.decision == Decision.REJECTED
-            name = pick.micrograph.name
             texts[truth / _COORDINATES / f"{name}.csv"] = _csv_text(pick.take(~rejected), options)
             false = truth / _FALSE / f"{name}{_FALSE_SUFFIX}.csv"
             if rejected.any() or false.exists():  # an older export's file would contradict this one
@@ -301,7 +301,7 @@ def _ground_truth(path: Path) -> Path | None:
 
 
 def _csv_files(truth: Path, folder: str) -> list[Path]:
-    return sorted(file for file in (truth / folder).glob("*.csv") if not file.name.startswith("."))
+    return sorted(file for file in (truth / folder).rglob("*.csv") if not file.name.startswith("."))
 
 
 def _frame_beside(path: Path) -> SourceFrame:

@@ -153,7 +153,7 @@ def _sniff(path: Path, head: bytes, *, several: bool) -> float:
     if not head:
         return 0.5 if path.suffix == ".star" and not several else 0.0
     text = decode_head(head)
-    if "data_" not in text:
+    if "data_" not in text.lower():
         return 0.0
     if f"data_{LIST_BLOCK}" in text:
         return 0.0 if several else 0.95

@@ -18,7 +18,7 @@ from ..errors import FormatError
 from ..model.coordinates import STORED_FRAME, SourceFrame
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, RowLayout, WriteOptions
 from .atomic import write_text
-from .names import refuse_collisions
+from .names import distinct_names, refuse_collisions
 from .table.rows import kept, read_bounded, source_positions
 from .table.star import ColumnReader, decode_head, number_text
 
@@ -88,7 +88,7 @@ class _Topaz:
         FormatError
             A position is not finite, two micrographs share a stem, or a name holds a tab.
         """
-        refuse_collisions((pick.micrograph.name for pick in picks), out)
+        refuse_collisions(distinct_names(picks), out)
         target = out if out.suffix.lower() in self.extensions else out / f"particles{options.suffix or ''}.txt"
         return [write_text(target, _text(picks, options))]
 
@@ -147,8 +147,8 @@ def _text(picks: Sequence[MicrographPicks], options: WriteOptions) -> str:
     more = list(dict.fromkeys(name for pick in picks for name in pick.extra if name.startswith(_PREFIX)))
     header = [_NAME, _X, _Y, *([_SCORE] if scored else []), *(name.removeprefix(_PREFIX) for name in more)]
     lines = ["\t".join(header)]
-    for pick in picks:
-        name, n = pick.micrograph.name, len(pick)
+    for pick, name in zip(picks, distinct_names(picks), strict=True):
+        n = len(pick)
         columns = [[name] * n, *map(number_text, source_positions(pick, frame))]
         if scored:
             columns.append(number_text(pick.score))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import FormatError, disk_reason
+from ..model.curation import Decision
 from ..model.file_names import file_name_problem, printable, suffix_problem
 from ..model.pickfile import CoordinateFormat, MicrographPicks, WriteOptions
 from .atomic import file_set
@@ -54,7 +55,56 @@ def write_picks(
         raise FormatError(
             f"cannot be written ({disk_reason(error)}); nothing was written, and what was there before is intact", out
         ) from error
-    return list(files), notes
+    return list(files), [*notes, *lost_notes(target, usable)]
+
+
+#: Imported columns that say which filament a pick is of, and the formats that write each back.
+_FILAMENTS = {
+    "rlnHelicalTubeID": ("relion", "relion-particles"),
+    "cryolo:filamentid": ("cbox",),
+    "cryolo:_filamentid": ("cbox",),
+    "box:flag": ("box",),
+}
+_HELIX_ENDS = ("-1", "-2")
+
+
+def lost_notes(target: CoordinateFormat, picks: Sequence[MicrographPicks]) -> list[str]:
+    """What a format cannot say of these picks and somebody will miss, as sentences.
+
+    Parameters
+    ----------
+    target : CoordinateFormat
+    picks : sequence of MicrographPicks
+        What was written.
+    """
+    notes: list[str] = []
+    n = sum(map(len, picks))
+    n_rejected = sum(int((pick.decision == Decision.REJECTED).sum()) for pick in picks)
+    n_accepted = sum(int((pick.decision == Decision.ACCEPTED).sum()) for pick in picks)
+    if "decision" not in target.carries and n_rejected:
+        others = "" if n_rejected == n else f" among the {n:,}"
+        notes.append(
+            f"{n_rejected:,} rejected picks are{others} written, and {target.name} has no place for the decision: "
+            "whoever reads the files takes them for particles (--to table keeps it)"
+        )
+    elif "decision" not in target.carries and 0 < n_accepted < n:
+        notes.append(f"{n - n_accepted:,} of {n:,} picks are undecided, and {target.name} has no place for that")
+    if "curation" not in target.carries and n_rejected:
+        notes.append("reasons, curators, times and regions are not written; --to table has them")
+    notes += _lost_filaments(target, picks)
+    return notes
+
+
+def _lost_filaments(target: CoordinateFormat, picks: Sequence[MicrographPicks]) -> list[str]:
+    lost = 0
+    for pick in picks:
+        for label, keepers in _FILAMENTS.items():
+            if label in pick.extra and target.name not in keepers:
+                texts = pick.extra[label].tolist()
+                lost += sum(text in _HELIX_ENDS if label == "box:flag" else text not in ("", "<NA>") for text in texts)
+    if not lost:
+        return []
+    return [f"{lost:,} picks are of filaments, and {target.name} has no place for which: that is not written"]
 
 
 def without_bad_names(picks: Sequence[MicrographPicks]) -> tuple[list[MicrographPicks], list[str]]:

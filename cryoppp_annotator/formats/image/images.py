@@ -89,6 +89,8 @@ class ImageInfo:
         The whole file is gz or bz2: it cannot be memory-mapped, and whether it is complete shows on reading.
     notes : tuple of str
         What to say on screen.
+    is_volume : bool
+        The frames are slices of a volume: no micrograph (``mrc.volume_problem``).
     """
 
     path: Path
@@ -100,6 +102,7 @@ class ImageInfo:
     pixel_size_A: float | None
     compressed: bool
     notes: tuple[str, ...] = ()
+    is_volume: bool = False
 
 
 def probe(path: Path | str) -> ImageInfo:
@@ -128,6 +131,7 @@ def probe(path: Path | str) -> ImageInfo:
                 header.pixel_size_A,
                 bool(compression),
                 _name_note(path, kind) + header.notes,
+                header.is_volume,
             )
         if kind == "tiff":
             with _open_tiff(file, path, size) as tiff:
@@ -291,12 +295,19 @@ def _check_frame(path: Path, n_frames: int, frame: int) -> None:
 def _read_mrc(file: IO[bytes], path: Path, size: int, compression: str, frame: int, check: Check) -> AnyArray:
     if not compression:
         header = mrc.parse_header(_head(file, path, mrc.HEADER_BYTES), path, size)
+        _refuse_mean_of_volume(header, path, frame)
         return _select(path, header.n_frames, frame, lambda i: mrc.mapped_frame(file, path, header, i), check)
     stream = mrc.decompressed(file, compression)
     header = mrc.compressed_header(stream, compression, path, size)
     _check_frame(path, header.n_frames, frame)
+    _refuse_mean_of_volume(header, path, frame)
     frames = mrc.streamed_frames(stream, path, header, max(frame, 0), check)
     return mrc.mean_frame(frames, check) if frame == -1 and header.n_frames > 1 else native(next(frames))
+
+
+def _refuse_mean_of_volume(header: mrc.MrcHeader, path: Path, frame: int) -> None:
+    if header.is_volume and frame == -1:
+        raise FormatError(mrc.volume_problem(header.n_frames), path)
 
 
 # -- TIFF --------------------------------------------------------------------------------------------------------------
@@ -331,7 +342,10 @@ class _Tiff:
             except (ValueError, ImportError) as error:
                 if "imagecodecs" not in str(error):
                     raise
-                pixels = self._read_with_pillow(page)  # LZW: libtiff has it built in, tifffile asks for a package
+                other = self._read_with_pillow(page)  # LZW: libtiff has it built in, tifffile asks for a package
+                if other is None:
+                    raise FormatError(_no_decoder(page), self.path) from error
+                pixels = other
             if page.axes == "SYX":
                 pixels = np.moveaxis(pixels, 0, -1)
             pixels = _luminance(pixels) if pixels.ndim == 3 else pixels
@@ -341,11 +355,25 @@ class _Tiff:
             )
         return pixels.astype(self.dtype.newbyteorder("="), copy=False)
 
-    def _read_with_pillow(self, page: tifffile.TiffPage) -> AnyArray:
-        self.file.seek(0)
-        picture = TiffImageFile(self.file)
-        picture.seek(page.index if isinstance(page.index, int) else page.index[0])
-        return np.asarray(picture)
+    def _read_with_pillow(self, page: tifffile.TiffPage) -> AnyArray | None:
+        """Pixels; None where Pillow has no decoder either."""
+        try:
+            self.file.seek(0)
+            picture = TiffImageFile(self.file)
+            picture.seek(page.index if isinstance(page.index, int) else page.index[0])
+            return np.asarray(picture)
+        except (OSError, ValueError, SyntaxError, KeyError):
+            return None
+
+
+def _no_decoder(page: tifffile.TiffPage) -> str:
+    """Why a TIFF that may well be sound cannot be read here."""
+    name = getattr(page.compression, "name", str(page.compression)).replace("_", " ")
+    how = f"{page.bitspersample}-bit values" if int(page.compression) == 1 else f"{name} compression"
+    return (
+        f"has {how}, which need the package imagecodecs: pip install 'cryoppp-annotator[tiff]' (the file itself may be "
+        "sound)"
+    )
 
 
 @contextmanager
@@ -386,7 +414,8 @@ def _check_tiff_page(page: Any, path: Path, size: int) -> None:
     if max(ends, default=0) > size:
         raise FormatError(f"is truncated: {max(ends) - size} bytes are missing; repeat the copy or download", path)
     stored = sum(map(int, page.databytecounts))
-    expected = width * height * samples * np.dtype(page.dtype).itemsize
+    bits = int(page.bitspersample) if int(page.compression) == 1 else 8 * np.dtype(page.dtype).itemsize
+    expected = width * height * samples * bits // 8
     ratio = {1: 1, **dict.fromkeys(_DEFLATE_LIKE, 2 * mrc.MAX_DEFLATE_RATIO)}.get(int(page.compression))
     if stored == 0 or (ratio and expected > ratio * stored):
         raise FormatError(

@@ -108,6 +108,8 @@ class MrcHeader:
         cella.x / mx; None where mx is not positive or the quotient not finite. 0.0 is kept: the header says so.
     notes : tuple of str
         What a person should know.
+    is_volume : bool
+        The header says that the sections are slices of one volume, and there are too many for a thin one.
     """
 
     width: int
@@ -117,6 +119,7 @@ class MrcHeader:
     offset: int
     pixel_size_A: float | None
     notes: tuple[str, ...] = ()
+    is_volume: bool = False
 
     @property
     def frame_bytes(self) -> int:
@@ -127,6 +130,10 @@ class MrcHeader:
     def expected_bytes(self) -> int:
         """Bytes of the whole file, decompressed."""
         return self.offset + self.n_frames * self.frame_bytes
+
+
+#: From so many sections on a volume is not taken for the frames of a movie whose writer did not mind the difference.
+_SLICES = 16
 
 
 def parse_header(head: bytes, path: Path, size: int | None) -> MrcHeader:
@@ -170,9 +177,19 @@ def parse_header(head: bytes, path: Path, size: int | None) -> MrcHeader:
         )
     if size is not None and size > header.expected_bytes:
         notes.append(f"{size - header.expected_bytes} bytes more than the header accounts for")
-    if n_frames > 1:
+    is_volume = n_frames >= _SLICES and int(fields["ispg"]) > 0 and int(fields["mz"]) == n_frames
+    is_volume = is_volume or (n_frames > 1 and path.name.lower().endswith((".rec", "_rec.mrc", "_tomo.mrc")))
+    if n_frames > 1 and not is_volume:
         notes.append(f"{n_frames} frames: average shown")
-    return MrcHeader(width, height, n_frames, dtype, offset, header.pixel_size_A, tuple(notes))
+    return MrcHeader(width, height, n_frames, dtype, offset, header.pixel_size_A, tuple(notes), is_volume)
+
+
+def volume_problem(n_slices: int) -> str:
+    """What is wrong with a volume where a micrograph is expected."""
+    return (
+        f"is a volume of {n_slices} slices (a tomogram?), not a micrograph: this program labels 2D micrographs. If it "
+        "is a movie, save it as an image stack (space group 0 in the MRC header, or .mrcs), best motion-corrected"
+    )
 
 
 def _byte_order(head: bytes, path: Path, notes: list[str]) -> str:

@@ -186,8 +186,12 @@ def _check_rows(lines: list[str], spans: list[LoopSpan], path: Path, permissive:
             plain = "'" not in line and '"' not in line and "#" not in line
             tokens = line.split() if plain else _tokens(line)
             wrong = len(tokens) != span.n_labels
+            if wrong and "[" in line and (bracketed := _with_quoted_lists(line)) is not None:
+                tokens = _tokens(bracketed)
+                wrong = len(tokens) != span.n_labels
+                line = lines[index] = bracketed if not wrong else line
             if wrong or line[0] == ";":
-                message = f"{len(tokens)} values where the loop has {span.n_labels} labels"
+                message = _wrong_row(line, tokens, span.n_labels)
                 if not permissive:
                     raise FormatError(message, path, index + 1)
                 issues.append(Issue(message, path, index + 1))
@@ -198,6 +202,23 @@ def _check_rows(lines: list[str], spans: list[LoopSpan], path: Path, permissive:
             good.append(index)
         span.rows = good
     return issues
+
+
+def _with_quoted_lists(line: str) -> str | None:
+    """A row with lists that have blanks in them, ``[1, 2, 3]``, quoted; None where quotes are in the way."""
+    if "'" in line or '"' in line:
+        return None
+    return re.sub(r"\[[^\[\]]*\]", lambda match: '"' + match[0] + '"', line)
+
+
+def _wrong_row(line: str, tokens: Sequence[str], n_labels: int) -> str:
+    """Why a row cannot be read."""
+    if line[0] == ";":
+        return "begins with ;, which opens a text of several lines in STAR; a comment begins with #"
+    message = f"{len(tokens)} values where the loop has {n_labels} labels"
+    if len(tokens) < n_labels and any(re.match(r"[+-]?\d*\.\d+[+-]\d|\d*\.\d+\.\d", token) for token in tokens):
+        return f"{message}: a space between two numbers is missing"
+    return f"{message}; a value with blanks in it needs quotes" if len(tokens) > n_labels else message
 
 
 def _tokens(line: str) -> list[str]:
@@ -215,6 +236,10 @@ def _parse(lines: list[str], path: Path) -> Any:
     try:
         document = cif.read_string("\n".join(lines))
     except (ValueError, RuntimeError) as error:
+        if double := re.search(r"duplicate tag (\S+)", str(error)):
+            places = [i for i, line in enumerate(lines, 1) if line.split("#")[0].strip() == double[1]]
+            where = places[1] if len(places) > 1 else None
+            raise FormatError(f"has the column {double[1]} twice in one table: take one away", path, where) from error
         match = re.match(r"string:(\d+)(?::\d+)?(?:\(\d+\))?", str(error))
         line = int(match[1]) if match else None
         detail = str(error)[match.end() :].strip(" :") if match else str(error)
@@ -369,7 +394,8 @@ class ColumnReader:
         suspects = np.flatnonzero(~np.isfinite(values)).tolist()
         values[values == -999] = np.nan
         bad = np.zeros(len(values), bool)
-        bad[[i for i in suspects if texts[i].strip().lower() not in _UNSET]] = True
+        bad[[i for i in suspects if not _UNSET.match(texts[i].strip())]] = True
+        values[[i for i in suspects if not bad[i]]] = np.nan
         self.refuse(bad, label, "a number or -999")
         return values
 
@@ -399,14 +425,26 @@ class ColumnReader:
         """Mark the rows where ``bad``, (n,) bool, is true: the first raises FormatError, or each becomes an issue."""
         for index in np.flatnonzero(bad & ~self._bad).tolist():
             value = self._columns[label][index]
-            message = f"{label} is {value[:40]!r} where {expected} was expected"
+            message = f"{label} is {value[:40]!r} where {expected} was expected{_hint(value)}"
             if not self._permissive:
                 raise FormatError(message, self._path, self._lines[index])
             self.issues.append(Issue(message, self._path, self._lines[index]))
         self._bad |= bad
 
 
-_UNSET = frozenset({"nan", "none", "<na>", "na", ""})
+#: What programs write for a number that is not set, or that came out of 0/0: C++, Windows, pandas, CIF.
+_UNSET = re.compile(r"(?i)^(?:[+-]?(?:nan|inf|infinity|\d+\.#\w+)(?:\([^)]*\))?|none|null|<na>|na|n/a|[-.?]|)$")
+#: An exponent as Fortran writes it.
+_FORTRAN = re.compile(r"^([+-]?\d*\.?\d*)[dD]([+-]?\d+)$")
+
+
+def _hint(value: str) -> str:
+    """What a value that is no number looks like, for the end of a sentence."""
+    if re.fullmatch(r"[+-]?\d+,\d+", value.strip()):
+        return ": it has a decimal comma; save the file with decimal points"
+    if re.match(r"[+-]?[\d.]+(?:[eE][+-]?\d+)?[A-Za-zÅµ]", value.strip()):
+        return ": a space is missing, or a unit stands behind the number"
+    return ""
 
 
 def _to_float(texts: Sequence[str]) -> FloatArray:
@@ -425,6 +463,6 @@ def _to_float(texts: Sequence[str]) -> FloatArray:
 
 def _float(text: str) -> float:
     try:
-        return float("nan" if "_" in text else text)
+        return float("nan" if "_" in text else _FORTRAN.sub(r"\1e\2", text.strip()))
     except ValueError:
         return float("nan")

@@ -22,6 +22,7 @@ from typing import Any
 from ...errors import AnnotatorError, FormatError
 from ...formats.atomic import write_text
 from ...formats.image import images
+from ...formats.image.mrc import volume_problem
 from ...model.context import JobContext
 from ...model.micrograph import CHANGED, FINISHED_STATES, Micrograph
 from . import bookkeeping
@@ -304,6 +305,7 @@ def describe(path: Path, relative: str) -> Micrograph:
             height=info.height,
             header_pixel_size_A=info.pixel_size_A,
             n_frames=info.n_frames,
+            problem=volume_problem(info.n_frames) if info.is_volume else "",
             fingerprint=images.fingerprint(path),
         )
     except AnnotatorError as error:

@@ -280,6 +280,9 @@ def _filled_copy(
     with tempfile.TemporaryDirectory(prefix="cryoppp-annotator-") as folder:
         with file_set(Path(folder)):
             written = fmt.write(Path(folder), picks, options)
+        # a result group is made where the source had one
+        groups = {path.name for path in companions}
+        written = [path for path in written if path.suffix != ".csg" or path.name in groups]
         targets = [target, *(target.parent / path.name for path in written[1:])]
         for path, final in zip(written, targets, strict=True):
             with path.open("rb") as source, replacing(final) as stream:

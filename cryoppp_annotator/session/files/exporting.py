@@ -27,6 +27,7 @@ from ..core import edits, watch
 from ..core.session import Session
 from ..pictures.optics import relion_of
 from . import written
+from .curation import curation_of, last_decisions
 from .exportable import is_hidden, left_out, notes_on
 from .relion_names import RelionNames
 
@@ -107,13 +108,14 @@ def export(
     picks: list[MicrographPicks] = []
     n_guessed = n_hidden = 0
     names = RelionNames(session, relion_root)
+    decided = last_decisions(session) if "curation" in target.carries else None
     there, _ = watch.up_to_date(session, session.micrographs, context=context)
     for i, micrograph in enumerate(there):
         if i % 20 == 0:
             context.progress(i, len(there), f"{i}/{len(there)} micrographs")
         if left_out(micrograph):
             continue
-        here, without, below = _gather(session, micrograph, chosen, hidden)
+        here, without, below = _gather(session, micrograph, chosen, hidden, decided)
         n_hidden += below
         n_guessed += without
         if len(here) or micrograph.state in FINISHED_STATES:
@@ -180,18 +182,25 @@ def _pictures(session: Session, context: JobContext) -> Callable[[Micrograph], N
 
 def gather(session: Session, micrograph: Micrograph, decisions: np.ndarray) -> MicrographPicks:
     """The picks of one micrograph with the given decisions, canonical frame."""
-    return _gather(session, micrograph, decisions, ())[0]
+    return _gather(session, micrograph, decisions, (), None)[0]
 
 
 def _gather(
-    session: Session, micrograph: Micrograph, decisions: np.ndarray, hidden: Hidden
+    session: Session,
+    micrograph: Micrograph,
+    decisions: np.ndarray,
+    hidden: Hidden,
+    decided: Mapping[int, tuple[str, str]] | None,
 ) -> tuple[MicrographPicks, int, int]:
     """Picks, how many of them have no diameter of their own, and how many more are hidden."""
     particles = session.store.particles(micrograph.id)
     particles = particles.take(np.isin(particles.decision, decisions))
     below = is_hidden(particles, hidden)
     particles = particles.take(~below)
-    return as_picks(session, micrograph, particles), int(np.isnan(particles.diameter_A).sum()), int(below.sum())
+    picks = as_picks(session, micrograph, particles)
+    if decided is not None:
+        picks = replace(picks, curation=curation_of(session, micrograph, particles, decided))
+    return picks, int(np.isnan(particles.diameter_A).sum()), int(below.sum())
 
 
 def as_picks(session: Session, micrograph: Micrograph, particles: Particles) -> MicrographPicks:

@@ -13,6 +13,7 @@ PAGE = Path(__file__).resolve().parents[3] / "docs" / "formats.md"
 def frame_words(frame: SourceFrame) -> str:
     words = [frame.orientation.value.replace("as-stored", "as stored")]
     words += ["corner"] if frame.anchor is Anchor.CORNER else []
+    words += ["flips TIFF"] if frame.flips_tiff else []
     words += [f"from {frame.first_index}"] if frame.first_index else []
     return ", ".join(words)
 

@@ -164,7 +164,7 @@ def test_a_cryosparc_export_fills_a_copy_of_what_was_imported(session: Session, 
     plan = importing.read(session, source, orientation=Orientation.FLIP_Y)
     importing.enter(session, plan, decision=Decision.ACCEPTED)
     report = exporting.export(session, tmp_path / "o", "cryosparc")
-    assert names(report) == ["picked.cs"]
+    assert names(report) == ["picked.cs", "picked.csg"]
     back = Dataset.load(report.files[0])
     assert back["uid"][:2].tolist() == made["uid"].tolist()
     assert [path.decode() if isinstance(path, bytes) else path for path in back["location/micrograph_path"]] == [
@@ -174,7 +174,7 @@ def test_a_cryosparc_export_fills_a_copy_of_what_was_imported(session: Session, 
     assert back["location/center_y_frac"].tolist() == pytest.approx([0.5, 0.75, 1 - 10 / H])
     other = tmp_path / "other.cs"
     shutil.copy(source, other)
-    assert names(exporting.export(session, tmp_path / "o", "cryosparc", template=other)) == ["other.cs"]
+    assert names(exporting.export(session, tmp_path / "o", "cryosparc", template=other)) == ["other.cs", "other.csg"]
 
 
 def test_labels_go_with_the_pictures_they_are_of(session: Session, tmp_path: Path) -> None:
