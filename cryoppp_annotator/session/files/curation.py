@@ -11,8 +11,8 @@ from ...model.curation import Decision, Reason, Table
 from ...model.micrograph import Micrograph
 from ...model.particles import Particles
 from ...model.region import holds
+from .. import regions
 from ..core.session import Session
-from ..regions import regions
 
 _ALL = 1_000_000_000
 
