@@ -241,7 +241,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "x": _number(),
         "y": _number(),
         "diameter_A": _or_null(_number()),
-        "score": _or_null(_number()),
+        "score": Rule("{c} IS NULL OR typeof({c}) IN ('real', 'integer')", "is no number"),
         "decision": _DECISION,
         "reason": _REASON,
         "class_id": _whole(-(2**31), 2**31 - 1),

@@ -40,7 +40,7 @@ def _column(values: Sequence[Any], name: str, dtype: Any) -> NDArray[Any]:
             f"the database is damaged: a row has a {name} that makes no sense ({error}); "
             "'cryoppp-annotator doctor PROJECT' names it"
         ) from error
-    if column.dtype.kind == "f" and np.isinf(column).any():
+    if column.dtype.kind == "f" and name != "score" and np.isinf(column).any():  # a picker may be as sure as that
         raise ProjectError(
             f"the database is damaged: a row has a {name} that is infinite; 'cryoppp-annotator doctor PROJECT' names it"
         )
