@@ -25,8 +25,8 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 #: Past some 400 lines a file is usually two; past these it is.
 LONGEST_FILE, LONGEST_CLASS = 500, 400
 #: Longer than that today, and by how much: a figure here may only become smaller, and goes when it is small enough.
-STILL_LONG_FILES = {"cryoppp_annotator/gui/workbench.py": 533}
-STILL_LONG_CLASSES = {"ClassesPanel": 413, "RunBox": 412, "Workbench": 461}
+STILL_LONG_FILES: dict[str, int] = {}
+STILL_LONG_CLASSES = {"ClassesPanel": 413, "RunBox": 412}
 #: Array arguments of public functions whose docstring gives no shape, by room: may only become fewer.
 STILL_WITHOUT_SHAPE = {
     "api": 1,

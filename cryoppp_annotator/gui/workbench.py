@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 import numpy as np
 from napari import Viewer
-from napari.layers import Layer
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QWidget
@@ -18,7 +17,7 @@ from ..errors import AnnotatorError, Refused
 from ..jobs.runner import Job, Runner
 from ..model.curation import Table
 from ..session.core.backlog import Backlog
-from ..session.core.commands import Command, session_commands
+from ..session.core.commands import session_commands
 from ..session.core.focus import Focus
 from ..session.core.session import Announcement, Session
 from ..session.pictures.display import View
@@ -29,16 +28,16 @@ from .layers.gestures import Gestures
 from .layers.particle_layer import ParticlesLayer
 from .layers.picture_layer import PictureLayer
 from .layers.styles import ColourBy, ink
+from .own_layers import OwnLayers
 from .preferences import keep_preference, preference
 from .run_on import RunOn
 from .show import Show
+from .view_commands import view_commands
 from .viewport import Viewport
 from .watcher import Watcher
 from .widgets.parts.overlay import Overlay
 
 log = logging.getLogger(__name__)
-
-LOOKING = "Looking"
 
 
 class Taker(Protocol):
@@ -109,13 +108,14 @@ class Workbench(QObject):
         self._units = "pixel" if in_pixels else "nm"
         self.picture_layer = PictureLayer(viewer, self._units)
         self.particles_layer = ParticlesLayer(viewer, self.focus, self.warn, self._units)
+        self.layers = OwnLayers(viewer, self.picture_layer, self.particles_layer, self.warn)
         self.gestures = Gestures(
-            viewer, self.particles_layer, self.focus, self.overlay, self.mouse_is_ours, self.warn, self._on_hover
+            viewer, self.particles_layer, self.focus, self.overlay, self.layers.have_mouse, self.warn, self._on_hover
         )
         self.viewport = Viewport(
-            viewer, session, canvas, self.overlay, self._scale, had_layers=bool(self._other_layers())
+            viewer, session, canvas, self.overlay, self._scale, had_layers=bool(self.layers.foreign())
         )
-        self.commands = {c.id: c for c in [*session_commands(), *self._view_commands()]}
+        self.commands = {c.id: c for c in [*session_commands(), *view_commands(self)]}
         self.overlay.keyed, self.overlay.on_left = self.keyed, self._on_left
         self.focus.go_on = preference("go on after a decision", True)
         self.keys = Keys(window, self.keys_are_ours)
@@ -124,9 +124,8 @@ class Workbench(QObject):
         self._had_scale_bar = bool(viewer.canvas.overlays.scale_bar.visible)
         session.changed.connect(self._on_changed)
         session.current_changed.connect(self._on_current)
-        session.said.connect(self._on_said)
-        self.focus.selection_changed.connect(self._on_selection)
-        viewer.layers.events.removed.connect(self._on_layer_removed)
+        session.said.connect(self.say)
+        self.focus.selection_changed.connect(self.particles_layer.mark_selected)
         viewer.events.theme.connect(self._on_theme)
         self.run_on.changed.connect(self._on_run_on)
         self._poll = QTimer(self)
@@ -142,7 +141,7 @@ class Workbench(QObject):
         self._closed = True
         self.session.changed.disconnect(self._on_changed)
         self.session.current_changed.disconnect(self._on_current)
-        self.session.said.disconnect(self._on_said)
+        self.session.said.disconnect(self.say)
         if self.session.backlog is not None:
             self.session.backlog.finish()  # what was asked for is done, and not cancelled
         self.closing.emit()
@@ -155,7 +154,7 @@ class Workbench(QObject):
         self.keys.close()
         self.on_rekeyed.clear()
         self.gestures.close()
-        self.viewer.layers.events.removed.disconnect(self._on_layer_removed)
+        self.layers.close()
         self.viewer.events.theme.disconnect(self._on_theme)
         self.run_on.changed.disconnect(self._on_run_on)
         if is_alive(self.canvas):
@@ -171,32 +170,7 @@ class Workbench(QObject):
         self.overlay.hide()
         self.overlay.deleteLater()
 
-    def _other_layers(self) -> list[Layer]:
-        """The layers of somebody else."""
-        ours = (self.picture_layer.layer, self.particles_layer.layer)
-        return [layer for layer in self.viewer.layers if layer not in ours]
-
     # ------------------------------------------------------------------ commands
-
-    def _view_commands(self) -> list[Command]:
-        def view(run: Callable[[], object]) -> Callable[[Focus], None]:
-            def give(_focus: Focus) -> None:
-                run()
-
-            return give
-
-        return [
-            Command("toggle-raw", "Raw / denoised", ("D",), LOOKING, view(self.toggle_view)),
-            Command("split", "Raw left, denoised right of the pointer", ("S",), LOOKING, view(self.show.toggle_split)),
-            Command("fit", "Fit the micrograph", ("F",), LOOKING, view(self.viewport.fit)),
-            Command("hide-rings", "Hide the rings while held", ("Space",), LOOKING, view(lambda: None)),
-            Command("brush", "Brush while held: drag to reject", ("B",), LOOKING, view(lambda: None)),
-            Command("region", "Region while held: drag round carbon, ice", ("R",), LOOKING, view(lambda: None)),
-            Command("show-rejected", "Show or hide rejected picks", ("H",), LOOKING, view(self.toggle_rejected)),
-            Command("measure", "Measure a particle: drag from its centre", ("O",), LOOKING, view(self.measure)),
-            Command("export", "Export (everything is saved already)", ("Ctrl+S",), LOOKING, view(self._export)),
-            Command("help", "All keys", ("?", "F1"), LOOKING, view(self.help_requested.emit)),
-        ]
 
     def keys_of(self, command_id: str) -> tuple[str, ...]:
         """Keys of a command, as the person set them."""
@@ -290,18 +264,9 @@ class Workbench(QObject):
 
     # ------------------------------------------------------------------ looking
 
-    def mouse_is_ours(self) -> bool:
-        """Whether a click on the canvas is an edit: our layer is active and napari's own tools are put away."""
-        active = self.viewer.layers.selection.active
-        if active is self.particles_layer.layer:
-            return str(active.mode) == "pan_zoom"
-        return active is self.picture_layer.layer
-
     def keys_are_ours(self) -> bool:
-        """Whether keys go to our commands: one of our layers is active."""
-        active = self.viewer.layers.selection.active
-        ours = active in (self.particles_layer.layer, self.picture_layer.layer)
-        return ours or any(taker.has_keyboard() for taker in self.takers)
+        """Whether keys go to our commands: one of our layers is active, or a panel takes them."""
+        return self.layers.are_active() or any(taker.has_keyboard() for taker in self.takers)
 
     @property
     def view(self) -> View:
@@ -388,10 +353,6 @@ class Workbench(QObject):
             return 1.0, self._units
         return self.session.pixel_size_A(current) / 10.0, self._units
 
-    def retry_problems(self) -> None:
-        """Try the micrograph on the screen anew, where it could not be read."""
-        self.show.retry_problems()
-
     def _on_changed(self, announcement: Announcement) -> None:
         if announcement.kind == "refresh":
             self.show.refresh()
@@ -412,12 +373,6 @@ class Workbench(QObject):
 
     def _on_theme(self, _event: object = None) -> None:
         self.themed.emit()
-
-    def _on_selection(self) -> None:
-        self.particles_layer.mark_selected()
-
-    def _on_said(self, text: str, level: str) -> None:
-        self.say(text, level)
 
     def _on_left(self) -> None:
         """The pointer left the canvas."""
@@ -453,25 +408,8 @@ class Workbench(QObject):
         except AnnotatorError as error:
             self.say(str(error), "error")
 
-    def _on_layer_removed(self, event: object) -> None:
-        """A person deleted one of our layers in napari's list: it comes back, nothing is lost."""
-        if self._closed or (self.particles_layer.alive and self.picture_layer.alive):
-            return
-        self.say("that layer is a picture of the project, which keeps everything; close the panel to leave", "warning")
-        QTimer.singleShot(0, self._restore_layers)
-
-    def _restore_layers(self) -> None:
-        if self._closed:
-            return
-        layers = self.viewer.layers
-        if not self.picture_layer.alive:
-            below = layers.index(self.particles_layer.layer) if self.particles_layer.alive else len(layers)
-            layers.insert(below, self.picture_layer.layer)
-        if not self.particles_layer.alive:
-            layers.append(self.particles_layer.layer)
-        self.viewer.layers.selection.active = self.particles_layer.layer
-
-    def _export(self) -> None:
+    def export(self) -> None:
+        """Ask where to export to."""
         self.say("everything is saved already; this writes coordinate files", "info")
         self.export_requested.emit()
 

@@ -21,7 +21,8 @@ from qtpy.QtWidgets import (
 
 from ....session.core.commands import DECIDING
 from ...keys import keep_own_keys, own_keys
-from ...workbench import LOOKING, Workbench
+from ...view_commands import LOOKING
+from ...workbench import Workbench
 
 GESTURES = (
     ("click", "add a pick (Alt: even close to another)"),

@@ -94,7 +94,7 @@ class FileNewsBox(QWidget):
         session = self._session
         if self._bench.guarded(lambda: bookkeeping.move_data_root(session, opening.find_moved(session, folder))):
             self._watcher.check_now()
-            self._bench.retry_problems()
+            self._bench.show.retry_problems()
 
 
 def _row(label: QLabel, *controls: QWidget) -> QWidget:
