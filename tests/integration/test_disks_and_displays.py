@@ -66,8 +66,8 @@ def test_it_is_told_once(mount: tuple[Path, Path]) -> None:
     session = open_session(project)
     assert not opening.journal_note(session)
     session.close()
-    told = subprocess.run([*COMMAND, "status", project], capture_output=True, text=True, check=True).stdout
-    assert "rollback journal" in told
+    answer = subprocess.run([*COMMAND, "status", project], capture_output=True, text=True, check=True).stdout
+    assert "rollback journal" in answer
 
 
 @pytest.mark.parametrize("read_only", [False, True])
@@ -114,8 +114,8 @@ def test_the_command_line_finds_the_project_that_is_kept_at_home(
         session.close()
         for path in (data, data / "a.mrc"):
             assert opening.find_project(path).is_relative_to(tmp_path / "home")
-        told = subprocess.run([*COMMAND, "status", data], capture_output=True, text=True, check=True).stdout
-        assert "77 A" in told
+        answer = subprocess.run([*COMMAND, "status", data], capture_output=True, text=True, check=True).stdout
+        assert "77 A" in answer
     finally:
         data.chmod(0o755)
 
