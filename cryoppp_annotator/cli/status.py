@@ -51,7 +51,7 @@ def describe(session: Session, news: FileNews) -> dict[str, Any]:
     from ..model.which import Which
     from ..session.core.watch import What
 
-    states = {state.value: 0 for state in MicrographState}
+    states = {state.value: 0 for state in MicrographState if state is not MicrographState.REMOVED}
     for micrograph in session.micrographs:
         states[micrograph.state.value] += 1
     sets = [
