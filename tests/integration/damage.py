@@ -14,6 +14,7 @@ import numpy as np
 from project_tools import import_change, new_project, open_session
 
 from cryoppp_annotator.model.curation import Decision, Reason
+from cryoppp_annotator.model.which import Which
 from cryoppp_annotator.session.core.session import Session
 from cryoppp_annotator.session.files.exporting import export
 from cryoppp_annotator.store import classes
@@ -176,7 +177,7 @@ def walk(folder: Path, out: Path) -> None:
             session.pixel_size_A(micrograph)
         session.counts()
         session.store.history()
-        session.store.sample_scores()
+        session.store.sample_scores(Which())
         for run in classes.runs(session.store):
             classes.counts(session.store, run["id"], 3)
             classes.micrographs_of(session.store, run["id"], [1])
