@@ -122,7 +122,7 @@ def test_recovery_saves_what_is_sound_and_counts_the_rest(sound, tmp_path, capsy
     with contextlib.closing(open_project(tmp_path / "new", read_only=True)) as follows:
         assert follows.data_root == folder.resolve()
     new.go(1)
-    assert new.add(500.0, 600.0) > max(before), "no id is used twice"
+    assert new.add(500.0, 600.0).new_id > max(before), "no id is used twice"
     assert new.undo()
     old.close()
     new.close()
