@@ -120,6 +120,7 @@ class TunableDenoiser(Denoiser, Protocol):
 
         Parameters
         ----------
+        image : (h, w) real, px of the micrograph, row 0 first
         parameters : mapping of name to number
             As declared; what is missing takes its default.
         ctf : Ctf or None

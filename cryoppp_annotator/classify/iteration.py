@@ -236,7 +236,7 @@ def _frc(numerator: NDArray[np.complex64]) -> NDArray[np.float32]:
 
 
 def take(particles: Partition, rows: NDArray[np.intp]) -> Partition:
-    """Some of the particles, copied."""
+    """Some of the particles, by rows (n,) int, copied."""
     return Partition(
         np.ascontiguousarray(particles.orders[:, rows]), particles.power[rows], particles.ctf2[rows],
         particles.half[rows],

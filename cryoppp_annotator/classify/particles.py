@@ -67,7 +67,7 @@ class Source:
         return to_polar(normalised * self.masks()[0], self.grid) / np.float32(self.grid.box)
 
     def read(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Normalised images of some rows, which must be usable."""
+        """Normalised images of some rows (n,) int, which must be usable."""
         if isinstance(self.stack, np.ndarray):
             images = np.asarray(self.stack[rows], np.float32)
         elif rows[-1] - rows[0] > 4 * len(rows):  # far apart in a stack that knows slices only
@@ -123,7 +123,7 @@ class Prepared:
         return self.load(np.arange(len(self))) if self.held is None else self.held
 
     def load(self, chosen: NDArray[np.intp], context: JobContext = _QUIET) -> Partition:
-        """Some of the usable images, in order."""
+        """Some of the usable images, by rows (n,) int, in order."""
         if self.held is not None:
             return self.held if len(chosen) == len(self) else take(self.held, chosen)
         out = np.empty((self.grid.n_orders, len(chosen), self.grid.n_rings), np.complex64)

@@ -127,7 +127,7 @@ def positions_of(located: Dataset) -> tuple[FloatArray, FloatArray]:
 
 
 def micrograph_names(column: NDArray[Any], path: Path) -> list[str]:
-    """Micrograph paths; cryoSPARC marks some with a ``>`` in front."""
+    """Micrograph paths of a column (n,); cryoSPARC marks some with a ``>`` in front."""
     known: dict[Any, str] = {}
     for value in set(column.tolist()):
         try:

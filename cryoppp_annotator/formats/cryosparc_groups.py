@@ -67,7 +67,7 @@ def joined_columns(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def rows_of(uids: NDArray[Any], there: NDArray[Any]) -> NDArray[np.intp]:
-    """Row of each of ``uids`` in ``there``; -1 where it is missing. Integers throughout."""
+    """Row of each of ``uids`` (n,) in ``there`` (m,); -1 where it is missing. Integers throughout."""
     if not len(there):
         return np.full(len(uids), -1, np.intp)
     order = np.argsort(there, kind="stable")

@@ -91,7 +91,7 @@ def microscope_columns(groups: Mapping[str, Group], table: StarTable) -> dict[st
 def rows_of_groups(
     groups: Mapping[str, Group], extra: Mapping[str, NDArray[np.str_]], n: int
 ) -> tuple[tuple[Group, ...], NDArray[np.int64] | None]:
-    """A source's groups as a tuple, and which of them each of ``n`` picks has by its ``rlnOpticsGroup``; -1 = none."""
+    """A source's groups as a tuple, and which each of ``n`` picks has by its ``rlnOpticsGroup`` (n,); -1 = none."""
     if not groups:
         return (), None
     place = {number: row for row, number in enumerate(groups)}

@@ -125,7 +125,7 @@ def _from_root(path: Path, options: WriteOptions) -> str:
 def particle_columns(
     picks: Sequence[MicrographPicks], groups: list[NDArray[np.int64]], options: WriteOptions
 ) -> dict[str, list[str]]:
-    """Columns of ``data_particles``, all micrographs one after another; ``groups`` numbers each particle's group."""
+    """Columns of ``data_particles``, all micrographs one after another; ``groups`` (n,) has each one's group."""
     labels = [label for label in dict.fromkeys(key for pick in picks for key in pick.extra) if _is_kept(label)]
     columns: dict[str, list[str]] = {label: [] for label in (MICROGRAPH, X, Y, SCORE, CLASS, GROUP, *labels)}
     fill = {label: _filler(picks, label) for label in labels}

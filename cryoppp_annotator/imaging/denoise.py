@@ -170,7 +170,7 @@ def _positive(value: float | None) -> bool:
 
 
 def check_image(image: NDArray[Any]) -> None:
-    """Raise EngineError where this is no image of real numbers with rows and columns."""
+    """Raise EngineError where this is no image (h, w) of real numbers."""
     if image.ndim != 2 or image.size == 0:
         raise EngineError(f"expected a micrograph with rows and columns, not an array of shape {image.shape}")
     if image.dtype.kind not in "biuf":
@@ -252,7 +252,7 @@ def _subtract_plane(image: NDArray[np.float32], padding: Padding) -> None:
 
 
 def display_limits(pixels: NDArray[np.float32], padding: Padding) -> tuple[float, float]:
-    """Percentile limits, drawn in where ice or carbon would take all the contrast from the particles."""
+    """Percentile limits of an image (h, w), drawn in where ice or carbon would take the contrast from the particles."""
     lo, hi = robust_limits(pixels, 0.2, 99.8, padding)
     median, spread = robust_location(sample_pixels(pixels, padding))
     drawn = max(lo, median - 5.0 * spread), min(hi, median + 4.0 * spread)
@@ -271,7 +271,10 @@ def scaled_padding(padding: Padding, step: float, full: tuple[int, ...], small: 
 
 
 def normalise(pixels: NDArray[np.float32], padding: Padding) -> None:
-    """Mean 0 and s.d. 1 inside the padding, 0 on it; in place. Filtered rounding errors of a constant stay 0."""
+    """Image (h, w) with mean 0 and s.d. 1 inside the padding, 0 on it; in place.
+
+    Filtered rounding errors of a constant stay 0.
+    """
     inner = interior(pixels, padding)
     mean = float(inner.mean(dtype=np.float64))
     spread = float(inner.std(dtype=np.float64))

@@ -59,6 +59,10 @@ class SmoothingDenoiser:
     ) -> Picture:
         """Make the display picture; see :class:`cryoppp_annotator.api.TunableDenoiser`. The CTF is not used.
 
+        Parameters
+        ----------
+        image : (h, w) real, px of the micrograph, row 0 first
+
         Raises
         ------
         Cancelled

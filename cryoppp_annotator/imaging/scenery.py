@@ -50,7 +50,13 @@ def add_dirt(
     *,
     pale: bool = False,
 ) -> Piece:
-    """Draw contamination (x, y, radius in px) into both images, in place; see :func:`.shapes.add_contaminant`."""
+    """Draw contamination into both images, in place; see :func:`.shapes.add_contaminant`.
+
+    Parameters
+    ----------
+    potential, transmission : (h, w) float, px of the micrograph, row 0 first
+    piece : (3,) float, x, y and radius, px
+    """
     if not pale:
         top, left, mask = add_contaminant(potential, transmission, piece, edge_px, rng)
     else:
@@ -90,13 +96,13 @@ def covered(places: NDArray[np.float64], diameter: float, shape: tuple[int, ...]
 
 
 def add_step(transmission: FloatImage, depth: float, width_px: float, rng: np.random.Generator) -> None:
-    """Thicker ice beyond a straight line that crosses the micrograph: ``depth`` 0 .. 1 less light, in place."""
+    """Thicker ice beyond a straight line across an image (h, w): ``depth`` 0 .. 1 less light, in place."""
     distance = _from_line(transmission.shape, rng)
     transmission *= 1.0 - np.float32(depth) * soft_step(distance, width_px)
 
 
 def add_crack(potential: FloatImage, transmission: FloatImage, width_px: float, rng: np.random.Generator) -> None:
-    """A bright straight crack right across the ice, in place."""
+    """A bright straight crack right across the ice: potential (h, w) and transmission (h, w), in place."""
     inside = soft_step(0.5 * np.float32(width_px) - np.abs(_from_line(transmission.shape, rng)), 0.2 * width_px)
     transmission *= 1.0 + np.float32(0.04) * inside
     potential -= np.float32(0.5) * inside

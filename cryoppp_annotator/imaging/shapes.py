@@ -239,7 +239,7 @@ class Carbon:
     radius: float
 
     def contains(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Whether canonical points lie on carbon."""
+        """Whether points lie on carbon: x (n,) and y (n,), canonical px."""
         return np.hypot(x - self.x, y - self.y) > self.radius
 
     def distance(self, shape: tuple[int, ...]) -> NDArray[np.float32]:

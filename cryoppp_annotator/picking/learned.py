@@ -418,6 +418,10 @@ class LearnedPicker:
     ) -> Candidates:
         """Propose particles; see :class:`cryoppp_annotator.api.Picker`.
 
+        Parameters
+        ----------
+        image : (h, w) real, px of the micrograph, row 0 first
+
         Returns
         -------
         Candidates

@@ -104,6 +104,10 @@ class LogPicker:
     ) -> Candidates:
         """Propose particles; see :class:`cryoppp_annotator.api.Picker` and :class:`LogParameters`.
 
+        Parameters
+        ----------
+        image : (h, w) real, px of the micrograph, row 0 first
+
         Returns
         -------
         Candidates
@@ -158,7 +162,7 @@ def _check(image: NDArray[Any], pixel_size_A: float, diameter_A: float, options:
 
 
 def check_image(image: NDArray[Any], pixel_size_A: float, diameter_A: float, polarity: str) -> None:
-    """Refuse what no picker can work with. Raises EngineError."""
+    """Refuse an image (h, w) and sizes that no picker can work with. Raises EngineError."""
     if image.ndim != 2 or image.size == 0 or image.dtype.kind not in "biuf":
         raise EngineError(f"expected a micrograph, not {image.dtype} of shape {image.shape}")
     for what, value in (("pixel size", pixel_size_A), ("diameter", diameter_A)):

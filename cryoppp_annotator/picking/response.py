@@ -68,7 +68,7 @@ def cut_offs(diameter: float) -> tuple[float, float]:
 
 
 def bright_copy(image: NDArray[Any], padding: Padding, polarity: str, context: JobContext) -> FloatImage:
-    """The cleaned micrograph with bright particles."""
+    """The cleaned micrograph (h, w) with bright particles."""
     clean = cleaned(image, padding, context)
     if polarity == "dark":
         np.negative(clean, out=clean)
@@ -76,7 +76,10 @@ def bright_copy(image: NDArray[Any], padding: Padding, polarity: str, context: J
 
 
 def whitening(spectrum: NDArray[np.complex64], frequency: FloatImage, part: float = _WHITENING) -> FloatImage:
-    """Gain that takes part of the radial amplitude out of the spectrum; 1 = all of it."""
+    """Gain that takes part of the radial amplitude out of the spectrum; 1 = all of it.
+
+    ``spectrum`` (h, w // 2 + 1), ``frequency`` (h, w // 2 + 1) in cycles per px.
+    """
     ring = np.minimum((frequency * (2 * _BINS)).astype(np.intp), _BINS - 1)
     total = np.bincount(ring.ravel(), (np.abs(spectrum) ** 2).ravel(), _BINS)
     power = total / np.maximum(1, np.bincount(ring.ravel(), minlength=_BINS))
@@ -97,13 +100,13 @@ def white_copy(image: FloatImage) -> FloatImage:
 def filtered(
     spectrum: NDArray[np.complex64], gain: FloatImage | float, full: tuple[int, ...], shape: tuple[int, ...]
 ) -> FloatImage:
-    """Image of ``shape`` of a half spectrum (of a ``full`` image, from pixel 0 on) times a gain."""
+    """Image of ``shape`` of a half spectrum (h, w // 2 + 1) of a ``full`` image, times a gain (h, w // 2 + 1)."""
     out = scipy.fft.irfft2(spectrum * gain, s=full, workers=fft_workers(), overwrite_x=True)
     return np.asarray(out[: shape[0], : shape[1]], np.float32)
 
 
 def robust_sd(values: NDArray[Any]) -> float:
-    """Standard deviation by the median deviation, of some 200,000 values."""
+    """Standard deviation of values (..., n) by the median deviation, of some 200,000 of them."""
     sample = values.ravel()[:: max(1, values.size // 200_000)]
     return 1.4826 * float(np.median(np.abs(sample - np.median(sample))))
 
@@ -111,7 +114,8 @@ def robust_sd(values: NDArray[Any]) -> float:
 def normalised(response: FloatImage, inner: NDArray[np.bool_], window: int) -> FloatImage:
     """Response in units of its noise: the micrograph's robust s.d., or the neighbourhood's where that is more.
 
-    The neighbourhood's is taken from what is below the median, where particles are not.
+    ``response`` (h, w) float; ``inner`` (h, w) bool, where there is no padding. The neighbourhood's
+    is taken from what is below the median, where particles are not.
     """
     values = response[inner][::_SPARSE]
     response = response - np.float32(np.median(values))
@@ -125,7 +129,7 @@ def normalised(response: FloatImage, inner: NDArray[np.bool_], window: int) -> F
 
 
 def peaks(response: FloatImage, distance: float) -> tuple[NDArray[np.float64], ...]:
-    """Local maxima above 0, with a parabola through their neighbours: y, x (px of the response), score."""
+    """Local maxima above 0 of a response (h, w), with a parabola through their neighbours: y, x (its px), score."""
     size = 2 * max(1, int(distance)) + 1
     top = (response == maximum_filter(response, size=size)) & (response > 0)
     top[[0, -1]] = top[:, [0, -1]] = False

@@ -119,6 +119,10 @@ class TemplatePicker:
     ) -> Candidates:
         """Propose particles; see :class:`cryoppp_annotator.api.Picker`.
 
+        Parameters
+        ----------
+        image : (h, w) real, px of the micrograph, row 0 first
+
         Returns
         -------
         Candidates

@@ -145,7 +145,8 @@ def likelihood(
     Parameters
     ----------
     views : Views
-    white, x, y, diameter
+    white : (h, w) float32, the whitened copy of the micrograph
+    x, y, diameter
         As in :func:`pictures`.
     context : JobContext
 
@@ -179,7 +180,8 @@ def best_view(
     Parameters
     ----------
     views : Views
-    white, x, y, diameter
+    white : (h, w) float32, the whitened copy of the micrograph
+    x, y, diameter
         As in :func:`pictures`.
     context : JobContext
 

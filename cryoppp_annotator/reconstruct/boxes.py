@@ -48,7 +48,7 @@ class Stack:
         return int(self.images.shape[1])
 
     def take(self, rows: NDArray[np.intp]) -> Stack:
-        """Some of the images, in memory."""
+        """Some of the images, by rows (n,) int, in memory."""
         return Stack(np.asarray(self.images[rows], np.float32), self.pixel_size_A, self.defocus[rows], self.optics)
 
 

@@ -72,19 +72,19 @@ def sphere(box: int, radius_px: float, soft_px: float = 3.0) -> NDArray[np.float
 
 
 def centred_fft(volume: NDArray[np.float32]) -> NDArray[np.complex64]:
-    """Transform with both origins at ``n // 2``, any number of axes."""
+    """Transform (n, ..., n) with both origins at ``n // 2``, any number of axes."""
     moved = scipy.fft.fftn(np.fft.ifftshift(volume), workers=fft_workers())
     return np.asarray(np.fft.fftshift(moved), np.complex64)
 
 
 def centred_ifft(values: NDArray[np.complex64]) -> NDArray[np.float32]:
-    """Undo :func:`centred_fft`; the real part."""
+    """Undo :func:`centred_fft` of (n, ..., n); the real part."""
     moved = scipy.fft.ifftn(np.fft.ifftshift(values), workers=fft_workers())
     return np.asarray(np.fft.fftshift(moved.real), np.float32)
 
 
 def resized(values: NDArray[np.generic], side: int) -> NDArray[np.generic]:
-    """Crop or zero-pad all axes to ``side`` around ``n // 2``."""
+    """Crop or zero-pad all axes of (n, ..., n) to ``side`` around ``n // 2``."""
     out = np.zeros((side,) * values.ndim, values.dtype)
     pairs = [_overlap(n, side) for n in values.shape]
     out[tuple(pair[1] for pair in pairs)] = values[tuple(pair[0] for pair in pairs)]
@@ -168,7 +168,7 @@ def polar_slices(
 
 
 def mirrored(orders: NDArray[np.complex64]) -> NDArray[np.complex64]:
-    """Coefficients of the images with y turned round: projections from the opposite side."""
+    """Coefficients (n, ...) of the images with y turned round: projections from the opposite side."""
     sign = np.where(np.arange(len(orders)) % 2, -1.0, 1.0).astype(np.float32)
     return np.asarray(np.conj(orders) * sign[:, None, None], np.complex64)
 

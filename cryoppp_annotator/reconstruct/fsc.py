@@ -56,7 +56,10 @@ def shell_index(side: int) -> NDArray[np.intp]:
 
 
 def correlate(a: NDArray[np.complex64], b: NDArray[np.complex64]) -> NDArray[np.float64]:
-    """Correlation of two centred transforms on shells 0 to ``side // 2 - 1``; the zeroth is taken as 1."""
+    """Correlation of two centred transforms on shells 0 to ``side // 2 - 1``; the zeroth is taken as 1.
+
+    Both ``a`` (side, side, side) and ``b`` (side, side, side) have their origin at ``side // 2``.
+    """
     side = len(a)
     shell = shell_index(side).ravel()
     count = side // 2
@@ -68,7 +71,7 @@ def correlate(a: NDArray[np.complex64], b: NDArray[np.complex64]) -> NDArray[np.
 
 
 def crossing(values: NDArray[np.float64], period_A: NDArray[np.float64], threshold: float) -> float:
-    """Period at which a curve first falls below a threshold, between shells by straight lines."""
+    """Period at which a curve (n,) of periods (n,) first falls below a threshold, between shells by straight lines."""
     below = np.flatnonzero(values[1:] < threshold)
     if not len(below):
         return float(period_A[-1])
@@ -82,7 +85,7 @@ def crossing(values: NDArray[np.float64], period_A: NDArray[np.float64], thresho
 
 
 def particle_mask(mean: NDArray[np.float32], pixel_size_A: float, smooth_A: float) -> NDArray[np.float32]:
-    """Soft mask around the particle: where the smoothed map is above a seventh of its height, widened.
+    """Soft mask around the particle: where the smoothed map (n, n, n) is above a seventh of its height, widened.
 
     Where that finds next to nothing or nearly all, it is the largest ball.
     """

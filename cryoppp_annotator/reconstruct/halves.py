@@ -180,14 +180,14 @@ def accumulate(
 
 
 def lowpass(volume: NDArray[np.float32], pixel_size_A: float, limit_A: float) -> NDArray[np.float32]:
-    """Without what is finer than ``limit_A``, with a soft edge of two Fourier px; any cube."""
+    """Without what is finer than ``limit_A``, with a soft edge of two Fourier px; any cube (n, n, n)."""
     side = len(volume)
     edge = side * pixel_size_A / limit_A
     return centred_ifft(centred_fft(volume) * sphere(side, edge, 2.0))
 
 
 def per_shell_filter(volume: NDArray[np.float32], factor: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Multiply each shell of a cube's transform by a factor (side // 2 + 1,); beyond the last one it is 0."""
+    """Multiply each shell of a cube\'s transform (n, n, n) by a factor (n // 2 + 1,); beyond the last it is 0."""
     side = len(volume)
     at = np.arange(side) - side // 2
     radius = np.sqrt((at * at)[:, None, None] + (at * at)[:, None] + at * at)

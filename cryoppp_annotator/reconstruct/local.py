@@ -71,7 +71,7 @@ class Refined:
 def model_values(
     source: FourierMap, matrices: NDArray[np.float64], shifts: NDArray[np.float64], data: Data
 ) -> NDArray[np.complex64]:
-    """Projections without CTF, moved by the shifts, at the plane's pixels: (n, p)."""
+    """Projections without CTF in orientations (n, 3, 3), moved by shifts (n, 2), px, at the plane's pixels: (n, p)."""
     plane = data.plane.k / (data.box * data.pixel_size_A)
     values = source.at(np.matmul(plane, matrices[:, :2]))
     phase = (-2.0 * np.pi / data.box) * (shifts @ data.plane.k.T)

@@ -93,7 +93,7 @@ class PolarBoxes:
         return int(self.power.shape[0])
 
     def take(self, rows: NDArray[np.intp]) -> PolarBoxes:
-        """Some of the images, copied."""
+        """Some of the images, by rows (n,) int, copied."""
         return PolarBoxes(
             np.ascontiguousarray(self.orders[:, rows]), self.power[rows], self.ctf2[rows], self.grid, self.dof
         )

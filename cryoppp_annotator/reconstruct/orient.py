@@ -79,7 +79,7 @@ def _step(p: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def orient_and_say(volume: NDArray[np.generic], name: str) -> tuple[NDArray[np.generic], tuple[str, ...]]:
-    """The map with its axes in place, and what to tell of it."""
+    """The map (n, n, n) with its axes in place, and what to tell of it."""
     optimum = orient(volume, name)
     if optimum.agreement < HAS:
         return volume, (f"the map does not have symmetry {name}: its copies agree to {optimum.agreement:.2f} only",)

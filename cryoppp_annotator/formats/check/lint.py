@@ -156,7 +156,7 @@ def _overlaps(picks: MicrographPicks) -> Iterable[Finding]:
 
 
 def worse_of(picks: MicrographPicks, pairs: NDArray[np.int64]) -> list[int]:
-    """Rows to give up so that no pair is left: undecided before accepted, low before high score, late before early."""
+    """Rows to give up so that no pair (n, 2) is left: undecided before accepted, low before high score, late first."""
     score = np.where(np.isfinite(picks.score), picks.score, -np.inf)
     order = np.lexsort((np.arange(len(picks)), -score, picks.decision != Decision.ACCEPTED))
     rank = np.empty(len(picks), np.int64)

@@ -68,12 +68,17 @@ class BoxStack:
         """Add the boxes of some particles from records with fields ``particle`` and ``image``, in memory or a file.
 
         They are looked up when they are read: another run may have written the file anew, with more in it.
+
+        Parameters
+        ----------
+        records : (m,) structured, ``particle`` int64 and ``image`` (side, side)
+        particles : (n,) int64 ids
         """
         self._parts.append((records, particles))
         self._starts = np.append(self._starts, self._starts[-1] + len(particles))
 
     def take(self, rows: NDArray[np.intp]) -> BoxStack:
-        """Some of the boxes, in this order; nothing is read yet."""
+        """Some of the boxes, by rows (n,) int, in this order; nothing is read yet."""
         other = BoxStack(self._side)
         other._parts, other._starts = list(self._parts), self._starts
         other._order = rows if self._order is None else self._order[rows]
@@ -197,7 +202,7 @@ class Picks:
         return len(self.id)
 
     def take(self, rows: NDArray[np.intp]) -> Picks:
-        """Some of them, in ascending order."""
+        """Some of them, by rows (n,) int in ascending order."""
         return Picks(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
     def by_micrograph(self) -> dict[int, slice]:

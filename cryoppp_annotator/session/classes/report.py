@@ -110,7 +110,7 @@ def summary_csv(classes: Sequence[ClassSummary]) -> str:
 
 
 def draw_gallery(averages: NDArray[np.float32], classes: Sequence[ClassSummary]) -> Image.Image:
-    """Class averages as tiles, framed green (accept), red (reject) or grey, with count and quality or resolution."""
+    """Class averages (n, s, s) as tiles, framed green (accept), red (reject) or grey, with count and figures."""
     rows = -(-len(classes) // _COLUMNS)
     height = _TILE + _CAPTION
     sheet = Image.new("RGB", (_COLUMNS * _TILE, max(1, rows) * height), "black")

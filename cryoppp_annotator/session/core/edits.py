@@ -67,7 +67,7 @@ def nearest(particles: Particles, x: float, y: float) -> float:
 
 
 def insert_particles(columns: Mapping[str, NDArray[Any]], n: int) -> Delta:
-    """Insert ``n`` particles; ``columns`` must hold ``micrograph``; ids are given at the commit."""
+    """Insert ``n`` particles; ``columns`` (n,) or (1,) must hold ``micrograph``; ids are given at the commit."""
     return Delta(
         Table.PARTICLE,
         Kind.INSERT,

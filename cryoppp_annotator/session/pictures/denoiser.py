@@ -53,7 +53,7 @@ def run_denoiser(
     ctf: Ctf | None,
     context: JobContext,
 ) -> Picture:
-    """Call a denoiser of either kind; a plain one is not given parameters and CTF. Parameters as in ``api``.
+    """Call a denoiser of either kind on an image (h, w); a plain one gets no parameters and no CTF, see ``api``.
 
     Raises
     ------
