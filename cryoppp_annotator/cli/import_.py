@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from ..session.core.session import Session
     from ..session.files.importing import ImportPlan
 
-EXAMPLE = """  cryoppp-annotator import my-project --micrographs data/10017 --coords data/10017
+EXAMPLE = """  cryoppp-annotator import my-project --relion ~/relion/apoferritin
+  cryoppp-annotator import my-project --micrographs data/10017 --coords data/10017
   cryoppp-annotator import my-project --micrographs 'movies/*.mrc' --coords picks/*_autopick.star
   cryoppp-annotator import my-project --ctf CtfFind/job003/micrographs_ctf.star --pictures denoised"""
 
@@ -69,6 +71,18 @@ def import_(
             "--pictures", metavar="DIR|GLOB", help="Show these instead of ours: Topaz, Warp, *_denoised.mrc, binned."
         ),
     ] = None,
+    relion: Annotated[
+        Path | None,
+        typer.Option(
+            "--relion",
+            metavar="DIR",
+            help="RELION's project folder: its micrographs, and the latest CTF values, picks and 2D classes together.",
+        ),
+    ] = None,
+    job: Annotated[
+        list[str] | None,
+        typer.Option("--job", metavar="NAME", help="With --relion: take these jobs instead (AutoPick/job006)."),
+    ] = None,
     permissive: Annotated[
         bool, typer.Option("--permissive", help="Leave bad rows and files out, and list them.")
     ] = False,
@@ -86,6 +100,14 @@ def import_(
     from ..session.pictures import attached, optics
     from .progress import run_job
 
+    offered: dict[str, Any] = {}
+    class_file: Path | None = None
+    if relion is not None:
+        offered, taken = _of_relion(relion.expanduser().absolute(), job or [])
+        micrographs = micrographs or [str(relion)]
+        coords = coords or taken.picks
+        ctf = ctf or taken.ctf
+        class_file = taken.classes
     session = run_job(lambda context: _open(project, micrographs or [], curator, context), title="Reading headers")
     try:
         if pixel_size is not None and session.settings.pixel_size_A != pixel_size:
@@ -123,6 +145,8 @@ def import_(
             for path, why in shown.refused.items():
                 print(f"left out: {path}: {why}", file=sys.stderr)
         _warn(plans)
+        if class_file is not None:
+            messages += _classes_of_relion(session, class_file)
         if known is not None:
             for issue in known.issues:
                 print(f"left out: {issue.message}", file=sys.stderr)
@@ -135,12 +159,70 @@ def import_(
                 "left_out": [issue.message for issue in known.issues],
                 "assumed": known.assumed,
             }
+        if offered:
+            summary["relion"] = offered
+            messages.insert(0, f"RELION project: {_offer_text(offered)}")
     finally:
         session.close()
     if as_json:
         typer.echo(json.dumps(summary, indent=2))
         return
     typer.echo("\n".join([*messages, _as_text(summary)]))
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """What of a RELION project is imported."""
+
+    ctf: Path | None
+    picks: list[Path]
+    classes: Path | None
+
+
+def _of_relion(root: Path, names: list[str]) -> tuple[dict[str, Any], _Taken]:
+    """Jobs that a RELION project offers, and which of them are taken: those named, else the latest of each kind."""
+    from ..errors import ProjectError
+    from ..formats import relion_project
+
+    known = relion_project.jobs(root) if root.is_dir() else []
+    if not known:
+        raise ProjectError(f"{root} is no RELION project: it has no job folders (MotionCorr/job002 ...)")
+    by_name = {one.name: one for one in known}
+    unknown = [name for name in names if name.strip("/") not in by_name]
+    if unknown:
+        raise ProjectError(f"{root} has no job {unknown[0]} that can be taken (it has {', '.join(by_name)})")
+    chosen = [by_name[name.strip("/")] for name in names]
+    ctf = [one for one in chosen or known if one.kind == "CtfFind"][-1:]
+    picks = [one for one in chosen if one.has_picks] if names else [one for one in known if one.has_picks][-1:]
+    classes = [one for one in chosen or known if one.kind == "Class2D"][-1:]
+    taken = [one.name for one in (*ctf, *picks, *classes)]
+    return {"root": str(root), "jobs": list(by_name), "taken": taken}, _Taken(
+        ctf[0].file if ctf else None,
+        [one.file for one in picks],
+        classes[0].file if classes else None,
+    )
+
+
+def _offer_text(offered: dict[str, Any]) -> str:
+    rest = [name for name in offered["jobs"] if name not in offered["taken"]]
+    more = f"; also there: {', '.join(rest)} (--job NAME takes others)" if rest else ""
+    return f"took {', '.join(offered['taken']) or 'the micrographs'}{more}"
+
+
+def _classes_of_relion(session: Session, file: Path) -> list[str]:
+    """Import the classes of a Class2D job; where that fails the picks are there all the same."""
+    from ..errors import AnnotatorError
+    from ..session.classes.decide import enter_run
+    from ..session.classes.other_programs import import_run
+    from .progress import run_job
+
+    try:
+        result = run_job(lambda context: import_run(session, [file], context=context), title="Reading classes")
+        run = enter_run(session, result)
+    except AnnotatorError as error:
+        print(f"left out: the classes of {file.parent.name}: {error}", file=sys.stderr)
+        return []
+    return [f"{run.name}: {run.verdict} (run {run.id})"]
 
 
 def _as_the_image_says(plan: ImportPlan) -> ImportPlan:

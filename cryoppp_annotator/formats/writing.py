@@ -82,9 +82,9 @@ def lost_notes(target: CoordinateFormat, picks: Sequence[MicrographPicks]) -> li
     n_rejected = sum(int((pick.decision == Decision.REJECTED).sum()) for pick in picks)
     n_accepted = sum(int((pick.decision == Decision.ACCEPTED).sum()) for pick in picks)
     if "decision" not in target.carries and n_rejected:
-        others = "" if n_rejected == n else f" among the {n:,}"
+        rest = "" if n_rejected == n else f" among the {n:,}"
         notes.append(
-            f"{n_rejected:,} rejected picks are{others} written, and {target.name} has no place for the decision: "
+            f"{n_rejected:,} rejected picks are{rest} written, and {target.name} has no place for the decision: "
             "whoever reads the files takes them for particles (--to table keeps it)"
         )
     elif "decision" not in target.carries and 0 < n_accepted < n:

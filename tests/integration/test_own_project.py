@@ -105,6 +105,24 @@ def test_a_project_folder_opens_and_names_go_out_as_they_are(call: Call, relion:
     assert report["picks"] == 9
 
 
+def test_a_relion_project_is_taken_together(call: Call, relion: Path, tmp_path: Path) -> None:
+    """Micrographs, CTF and the latest picks at once; what else there is, is offered."""
+    row = "MotionCorr/job002/Movies/m0.mrc AutoPick/job004/Movies/m0_autopick.star"
+    listing = f"data_coordinate_files\n\nloop_\n_rlnMicrographName #1\n_rlnMicrographCoordinates #2\n{row}\n"
+    star(relion / "AutoPick/job004/autopick.star", listing)
+    picks = "data_\n\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n1 2\n"
+    star(relion / "AutoPick/job004/Movies/m0_autopick.star", picks)
+    code, summary, err = call("import", tmp_path / "P", "--relion", relion)
+    assert (code, summary["micrographs"], summary["with_defocus"]) == (0, 3, 3), err
+    assert summary["particles"]["undecided"] == 9
+    assert summary["relion"]["taken"] == ["CtfFind/job003", "Extract/job005"]
+    assert "AutoPick/job004" in summary["relion"]["jobs"]
+    code, summary, err = call("import", tmp_path / "Q", "--relion", relion, "--job", "AutoPick/job004")
+    assert (code, summary["particles"]["undecided"]) == (0, 1), err
+    code, _, err = call("import", tmp_path / "Q", "--relion", tmp_path)
+    assert (code, "no RELION project" in err) == (1, True)
+
+
 def test_picks_by_hand_or_from_boxes_get_relions_name_too(call: Call, relion: Path, tmp_path: Path) -> None:
     box = star(tmp_path / "m1.box", "50 40 20 20\n")
     call("convert", box, "-o", tmp_path / "a.star", "--to", "relion-particles", "--micrographs", relion)
@@ -416,3 +434,122 @@ def test_the_table_has_everything_and_comes_back(call: Call, tmp_path: Path) -> 
         "import", tmp_path / "Q", "--micrographs", tmp_path / "movies", "--coords", tmp_path / "t/picks.csv"
     )
     assert (code, summary["particles"]) == (0, {"accepted": 2, "undecided": 0, "rejected": 1}), err
+
+
+# --- the cases of ../shared ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cases(data_dir: Path) -> Path:
+    folder = data_dir.parent / "cases"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}")
+    return folder
+
+
+@pytest.fixture
+def simulated(tmp_path: Path) -> Path:
+    """Images called as the cases call theirs, 1024 x 768."""
+    folder = tmp_path / "simulated"
+    folder.mkdir()
+    for i in (1, 2, 3):
+        with mrcfile.new(folder / f"simulated_{i:04d}.mrc") as file:
+            file.set_data(np.random.default_rng(i).normal(size=(768, 1024)).astype(np.float32))
+            file.voxel_size = 2.0
+    return folder
+
+
+@pytest.mark.realdata
+@pytest.mark.relion
+def test_six_optics_groups_go_through_relion(call: Call, cases: Path, tmp_path: Path) -> None:
+    source = cases / "optics-groups/in.star"
+    code, _, err = call("convert", source, "-o", tmp_path / "out", "--to", "relion-particles")
+    assert code == 0, err
+    before, after = (read_star(path).table("optics") for path in (source, tmp_path / "out/particles.star"))
+    assert before is not None
+    assert after is not None
+    by_name = {
+        table: dict(zip(table.columns["rlnOpticsGroupName"], range(len(table)), strict=True))
+        for table in (before, after)
+    }
+    assert set(by_name[before]) == set(by_name[after])
+    for label in before.columns:
+        for name, row in by_name[before].items():
+            assert before.columns[label][row] == after.columns[label][by_name[after][name]], (label, name)
+    subprocess.run(
+        ["relion_star_handler", "--i", "out/particles.star", "--o", "back.star"],
+        cwd=tmp_path, check=True, capture_output=True,
+    )  # fmt: skip
+    assert len(read_star(tmp_path / "back.star").table("optics") or ()) == 6
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", ["both", "one_loop", "r1287", "warp3d", "z_block"])
+def test_tomography_is_refused(call: Call, cases: Path, tmp_path: Path, name: str) -> None:
+    code, _, err = call("convert", cases / f"tomography/{name}.star", "-o", tmp_path / "o", "--to", "relion")
+    assert (code, "tomography" in err) == (1, True)
+
+
+#: What is wrong with those that are not read; a word of the sentence.
+_WRONG = {
+    "j_empty": "no rows",
+    "k_comma": "decimal comma",
+    "l_dupcol": "twice",
+    "s_latin1": "UTF-8",
+    "u_semicolon": "comment begins with #",
+}
+
+
+@pytest.mark.realdata
+def test_star_dialects_are_read_or_their_line_is_named(
+    call: Call, cases: Path, simulated: Path, tmp_path: Path
+) -> None:
+    for source in sorted((cases / "star-dialects").glob("*.star")):
+        out = tmp_path / source.stem
+        code, report, err = call(
+            "convert", source, "-o", out, "--to", "box", "--box-size", "60", "--micrographs", simulated
+        )
+        wrong = _WRONG.get(source.stem)
+        if wrong is None:
+            assert code == 0, (source.name, err)
+            assert report["picks"] >= 1, source.name
+        else:
+            assert (code, wrong in err) == (1, True), (source.name, err)
+
+
+@pytest.mark.realdata
+def test_a_cryosparc_pair_is_one_source_and_comes_back_as_one(
+    call: Call, cases: Path, simulated: Path, tmp_path: Path
+) -> None:
+    folder = cases / "cryosparc-pair"
+    pair = [folder / "P1_J24_passthrough_particles.cs", folder / "cryosparc_P1_J24_001_particles.cs"]
+    for number, sources in enumerate([pair, pair[::-1], [folder / "P1_J24_particles.csg"], pair[1:]]):
+        project = tmp_path / f"P{number}"
+        code, summary, err = call("import", project, "--micrographs", simulated, "--coords", *sources)
+        assert (code, summary["particles"]["undecided"], len(summary["imports"])) == (0, 180, 1), err
+        code, report, err = call("export", project, "-o", tmp_path / f"o{number}", "--to", "as-imported")
+        assert {Path(name).name for name in report["files"]} >= {path.name for path in pair}, err
+        for path in pair:
+            assert (tmp_path / f"o{number}" / path.name).read_bytes() == path.read_bytes()
+    exposures = folder / "P82_S4_accepted_live_exposures.cs"
+    code, summary, err = call("import", tmp_path / "P0", "--ctf", exposures)
+    assert (code, summary["with_defocus"]) == (0, 3), err
+
+
+@pytest.mark.realdata
+def test_a_super_resolution_movies_pixel_is_not_the_micrographs(call: Call, cases: Path, tmp_path: Path) -> None:
+    source = cases / "pixel-size/superres.star"
+    arguments = ("convert", source, "-o", tmp_path / "o", "--to", "cbox", "--diameter", "140")
+    code, _, err = call(*arguments)
+    assert (code, "movie's pixel" in err) == (1, True)
+    code, _, err = call(*arguments, "--pixel-size", "1.403")
+    assert code == 0, err
+    (written,) = (tmp_path / "o").glob("*.cbox")
+    assert "99.78" in written.read_text()
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("source", ["suffix/job/coords_suffix_topazpicks.star", "relion4-box-list/coordinates.star"])
+def test_lists_of_coordinate_files(call: Call, cases: Path, simulated: Path, tmp_path: Path, source: str) -> None:
+    code, summary, err = call("import", tmp_path / "P", "--micrographs", simulated, "--coords", cases / source)
+    assert (code, summary["particles"]["undecided"]) == (0, 180), err

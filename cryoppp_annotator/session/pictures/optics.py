@@ -204,7 +204,15 @@ def read_optics(session: Session, source: Path) -> OpticsPlan:
         raise FormatError(f"names none of the project's micrographs (it has {names} ...)", source)
     silent = sum(not math.isfinite(row.voltage_kV) for row in table.rows)
     usual = Optics()
-    assumed = f"{usual.voltage_kV:g} kV and Cs {usual.cs_mm:g} mm were taken for {silent:,} without a voltage"
+    usual_text = f"{usual.voltage_kV:g} kV and Cs {usual.cs_mm:g} mm were taken for {silent:,} without a voltage"
+    assumed = [usual_text] if silent else []
+    stated = {round(row.pixel_size_A, 4) for row in table.rows if row.pixel_size_A > 0}
+    doubtful = next((m for m in session.micrographs if session.settings.pixel_size_doubt(m)), None)
+    if len(stated) == 1 and doubtful is not None:
+        size = stated.pop()
+        assumed.append(
+            f"{session.settings.pixel_size_doubt(doubtful)}; {source.name} says {size:g} A/px: set it (--pixel-size)"
+        )
     return OpticsPlan(
         source,
         plan,
@@ -212,7 +220,7 @@ def read_optics(session: Session, source: Path) -> OpticsPlan:
         match.ambiguous,
         texts,
         table.issues,
-        assumed if silent else "",
+        " · ".join(assumed),
     )
 
 
