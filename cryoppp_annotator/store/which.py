@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -89,6 +89,8 @@ def read(connection: Connection, which: Which, columns: Sequence[str] = tuple(CO
     query = select(*(schema.particle.c[name] for name in dtypes)).order_by(schema.particle.c.id)
     parts = [rows.read_columns(connection, query.where(condition(piece)), dtypes) for piece in _pieces(which)]
     joined = parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in dtypes}
+    if set(dtypes) == {"id", *COLUMNS}:
+        return Particles(**joined)
     return Particles.from_columns(joined.pop("id"), joined)
 
 
@@ -96,9 +98,14 @@ def count(connection: Connection, whiches: Sequence[Which]) -> tuple[int, ...]:
     """How many particles each of some questions means, in one pass over the table."""
     if any(len(which.ids or ()) > _IDS_AT_ONCE for which in whiches):
         return tuple(sum(count(connection, [piece])[0] for piece in _pieces(which)) for which in whiches)
-    conditions = [condition(which) for which in whiches]
-    counts = [func.count(case((one, 1))) for one in conditions]
-    row = connection.execute(select(*counts).select_from(schema.particle).where(or_(*conditions))).one()
+    # what all of them ask for is looked at once a row
+    first, every = whiches[0], Which(removed=True)
+    names = [f.name for f in fields(Which) if len({getattr(which, f.name) for which in whiches}) == 1]
+    common: dict[str, Any] = {name: getattr(first, name) for name in names}
+    dropped: dict[str, Any] = {name: getattr(every, name) for name in names}
+    shared, own = replace(every, **common), [replace(which, **dropped) for which in whiches]
+    counts = [func.count(case((condition(which), 1))) for which in own]
+    row = connection.execute(select(*counts).select_from(schema.particle).where(condition(shared))).one()
     return tuple(int(n) for n in row)
 
 
