@@ -45,6 +45,7 @@ from .widgets.panels.history import HistoryPanel
 from .widgets.panels.jobs import JobsPanel
 from .widgets.panels.micrographs import MicrographsPanel
 from .widgets.panels.pick import PickPanel
+from .widgets.panels.review import ReviewPanel
 from .widgets.parts.status import StatusLine
 from .workbench import Workbench, is_alive, viewer_widgets
 
@@ -279,7 +280,8 @@ class Annotator(QWidget):
         self.tabs = tabs = QTabWidget()
         self.pick, self.classes = PickPanel(bench), ClassesPanel(bench)
         self.check, self.history, self.jobs = CheckPanel(bench), HistoryPanel(bench), JobsPanel(bench)
-        for panel in (self.pick, self.classes, self.check, self.history, self.jobs):
+        self.review = ReviewPanel(bench)
+        for panel in (self.pick, self.classes, self.review, self.check, self.history, self.jobs):
             tabs.addTab(panel, panel.title)
         layout.addWidget(tabs, 1)
         micrographs, status = MicrographsPanel(bench), StatusLine(bench)

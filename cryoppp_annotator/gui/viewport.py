@@ -129,6 +129,15 @@ class Viewport:
                 self._camera.zoom = 2 * _JUDGED_PX / ring
             self._camera.center = (0.0, float(p.y[rows].mean()) * scale, float(p.x[rows].mean()) * scale)
 
+    def centre_at(self, x: float, y: float, diameter: float) -> None:
+        """Bring a place of this micrograph to the middle of the canvas, large enough to be judged; canonical px."""
+        self._refit.stop()
+        scale = self._scale()
+        ring = diameter * scale
+        if ring * self._camera.zoom < _JUDGED_PX:
+            self._camera.zoom = 2 * _JUDGED_PX / ring
+        self._camera.center = (0.0, y * scale, x * scale)
+
     @property
     def up(self) -> str:
         """Which way row numbers grow on the screen: ``down`` (row 0 on top) or ``up``."""

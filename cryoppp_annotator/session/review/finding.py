@@ -316,7 +316,7 @@ class Review:
             item = self.items[number]
             if not item.particle:
                 if answer is Answer.ACCEPT:
-                    new += item.members or ((item.micrograph, item.x, item.y),)
+                    new += self._without_picks(item.members or ((item.micrograph, item.x, item.y),))
                 continue
             if there[item.micrograph].rows_of(np.array([item.particle], np.int64))[0] < 0:
                 if len(answers) == 1:
@@ -348,6 +348,15 @@ class Review:
         assert message is not None, "there is something to change, so something is counted"
         one = {self.items[n].micrograph for n in answers}
         return message.change("review", deltas, one.pop() if len(one) == 1 else None)
+
+    def _without_picks(self, places: Sequence[tuple[int, float, float]]) -> list[tuple[int, float, float]]:
+        """Those of some places that nobody has picked meanwhile."""
+        session, free = self._session, []
+        for micrograph in {m for m, _, _ in places}:
+            here = session.store.particles(micrograph)
+            limit = 0.5 * session.settings.diameter_px(session.micrograph(micrograph))
+            free += [p for p in places if p[0] == micrograph and edits.nearest(here, p[1], p[2]) >= limit]
+        return free
 
     def _moved(self, item: ReviewItem, here: Particles) -> tuple[Delta, ...]:
         if not (math.isfinite(item.to_x) and math.isfinite(item.to_y)):

@@ -1,0 +1,48 @@
+"""The *Review* tab: two sets compared, and the queue of likely errors."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
+
+from ...layers.review_layer import ReviewLayer
+from ...workbench import Workbench
+from ..parts.error_queue import ErrorQueue
+from ..parts.set_compare import SetCompare
+
+
+class ReviewPanel(QWidget):
+    """The *Review* tab.
+
+    Parameters
+    ----------
+    bench : Workbench
+    """
+
+    title: ClassVar[str] = "Review"
+
+    def __init__(self, bench: Workbench) -> None:
+        super().__init__()
+        self._rings = ReviewLayer(bench.viewer)
+        self.sets, self.queue = SetCompare(bench, self._rings), ErrorQueue(bench, self._rings)
+        self.tabs = QTabWidget()
+        self.tabs.addTab(self.queue, "Likely errors")
+        self.tabs.addTab(self.sets, "Compare sets")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 2, 0, 0)
+        layout.addWidget(self.tabs)
+        self.tabs.currentChanged.connect(self._on_tab)
+
+    def close_panel(self) -> None:
+        """Take the rings out of the viewer."""
+        self._rings.clear()
+
+    def hideEvent(self, event: object) -> None:
+        """Behind another tab nothing is drawn."""
+        super().hideEvent(event)
+        self._rings.clear()
+
+    def _on_tab(self) -> None:
+        self._rings.clear()
+        self.sets.show_rings()

@@ -1,0 +1,255 @@
+"""The queue of likely errors on the screen: the item in the middle, why it is here, one key for the answer, next."""
+
+from __future__ import annotations
+
+import math
+
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QKeyEvent
+from qtpy.QtWidgets import (
+    QApplication,
+    QComboBox,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ....audit.suspects import ErrorKind
+from ....errors import AnnotatorError
+from ....model.curation import Decision, Reason
+from ....session.core.session import Announcement
+from ....session.review import sets
+from ....session.review.finding import Answer, Review, ReviewItem, find_errors
+from ...latest import Latest
+from ...layers.review_layer import ReviewLayer
+from ...workbench import Workbench
+from ..dialogs.look_alikes import LookAlikes
+from ..panels.particle_gallery import decision_of
+
+_QUESTIONS = {
+    ErrorKind.FALSE: "Is this a particle?",
+    ErrorKind.MOVED: "Is this pick where its particle is?",
+    ErrorKind.DOUBLE: "Is this a particle of its own?",
+    ErrorKind.MISSING: "Is this a particle nobody picked?",
+    ErrorKind.GAP: "Are these particles?",
+}
+
+
+class ErrorQueue(QWidget):
+    """Walks through the likely errors of a set.
+
+    Parameters
+    ----------
+    bench : Workbench
+    mark : ReviewLayer
+    """
+
+    def __init__(self, bench: Workbench, mark: ReviewLayer) -> None:
+        super().__init__()
+        self._bench, self._mark, self._latest = bench, mark, Latest()
+        self._review = Review(bench.session)
+        self.number: int | None = None
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.of, self.find = QComboBox(), QPushButton("Find errors")
+        self.find.setToolTip("Judges each pick by what the picks of the other micrographs teach; changes nothing")
+        self.said, self.why = QLabel(), QLabel()
+        for label in (self.said, self.why):
+            label.setWordWrap(True)
+        self.said.setStyleSheet("font-weight: 600")
+        self.progress = QProgressBar()
+        self.progress.setFormat("%v of %m answered")
+        self.accept, self.reject = QPushButton("Particle (A)"), QPushButton("No particle (X)")
+        self.move_to, self.skip = QPushButton("Move there (M)"), QPushButton("Skip (N)")
+        self.page, self.back = QPushButton("Page of look-alikes"), QPushButton("Back (Ctrl+Z)")
+        self._arrange()
+        self.find.clicked.connect(self._on_find)
+        self.accept.clicked.connect(lambda: self._answer(Answer.ACCEPT))
+        self.reject.clicked.connect(lambda: self._answer(Answer.REJECT))
+        self.move_to.clicked.connect(lambda: self._answer(Answer.MOVE))
+        self.skip.clicked.connect(lambda: self._answer(Answer.SKIP))
+        self.back.clicked.connect(self._on_back)
+        self.page.clicked.connect(self._on_page)
+        bench.session.changed.connect(self._on_changed)
+        bench.takers.append(self)
+        self._fill()
+        self._resume()
+
+    def close_panel(self) -> None:
+        """Stop following the session."""
+        self._latest.close()
+        self._bench.session.changed.disconnect(self._on_changed)
+        self._bench.takers.remove(self)
+
+    def _arrange(self) -> None:
+        top = QHBoxLayout()
+        top.addWidget(self.of, 1)
+        top.addWidget(self.find)
+        grid = QGridLayout()
+        buttons = (self.accept, self.reject, self.move_to, self.skip, self.page, self.back)
+        for i, button in enumerate(buttons):
+            grid.addWidget(button, i // 2, i % 2)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(2, 4, 2, 2)
+        layout.addLayout(top)
+        layout.addWidget(self.progress)
+        layout.addWidget(self.said)
+        layout.addWidget(self.why)
+        layout.addLayout(grid)
+        layout.addStretch(1)
+
+    def _fill(self) -> None:
+        chosen = self.of.currentData()
+        self.of.clear()
+        for number, name in sets.choices(self._bench.session).items():
+            self.of.addItem(name, number)
+        self.of.setCurrentIndex(max(0, self.of.findData(chosen)))
+
+    def _on_changed(self, announcement: Announcement) -> None:
+        if len(sets.choices(self._bench.session)) != self.of.count():
+            self._fill()
+
+    # ------------------------------------------------------------------ finding
+
+    def _resume(self) -> None:
+        try:
+            there = self._review.load()
+        except AnnotatorError as error:
+            there = False
+            self._bench.warn(str(error))
+        self.why.setText("")
+        self.said.setText("A review goes on: show the next item with Skip." if there else "Find errors in a set first.")
+        self._show_progress()
+
+    def _on_find(self) -> None:
+        number, session = self.of.currentData(), self._bench.session
+        if not self._latest.ask():
+            return
+        self.find.setEnabled(False)
+        self.said.setText("Each micrograph is judged by the picks of the others …")
+        self._bench.start(
+            lambda context: find_errors(session, number, context),
+            title="find errors in picks",
+            on_done=self._latest.only(self._on_found),
+            on_failed=self._on_failed,
+        )
+
+    def _on_failed(self, job: object) -> None:
+        self.find.setEnabled(True)
+        self.said.setText("Nothing was found out; the Jobs tab says why.")
+        self._bench.job_failed(job)  # type: ignore[arg-type]
+
+    def _on_found(self, items: list[ReviewItem]) -> None:
+        self.find.setEnabled(True)
+        if self._bench.guarded(lambda: self._review.start(items)):
+            self.show_next()
+
+    # ------------------------------------------------------------------ walking
+
+    def show_next(self) -> None:
+        """Bring the next item that nobody has answered to the middle of the screen."""
+        self.number = self._review.next()
+        self._show_progress()
+        if self.number is None:
+            self.said.setText("Every item is answered." if self._review.items else "Find errors in a set first.")
+            self.why.setText("")
+            self._mark.clear()
+            return
+        self._review.hold(self.number)
+        self.show_item(self._review.items[self.number])
+
+    def show_item(self, item: ReviewItem) -> None:
+        """Centre an item, enlarged, and say why it is here."""
+        session = self._bench.session
+        if session.current_id != item.micrograph and not self._bench.guarded(lambda: session.go(item.micrograph)):
+            return
+        self._bench.focus.select([item.particle] if item.particle else [])
+        micrograph = session.micrograph(item.micrograph)
+        diameter = session.settings.diameter_px(micrograph)
+        self._bench.viewport.centre_at(item.x, item.y, diameter)
+        where = (item.to_x, item.to_y) if math.isfinite(item.to_x) else (item.x, item.y)
+        self._mark.show_mark(*where, diameter, *self._bench.world())
+        many = f" ({len(item.members)} places; Page shows them)" if item.members else ""
+        self.said.setText(f"{_QUESTIONS[item.kind]} {item.kind.value}, {item.probability:.0%}{many}")
+        self.why.setText(f"{micrograph.name}: {item.reason}")
+        self.setFocus()
+
+    def _show_progress(self) -> None:
+        n = len(self._review.items)
+        self.progress.setRange(0, max(1, n))
+        self.progress.setValue(self._review.n_answered)
+        item = None if self.number is None else self._review.items[self.number]
+        for button in (self.accept, self.reject):
+            button.setEnabled(item is not None and item.kind is not ErrorKind.GAP)
+        self.page.setEnabled(n > 0)
+        self.skip.setEnabled(n > 0)
+        self.move_to.setEnabled(item is not None and math.isfinite(item.to_x))
+
+    # ------------------------------------------------------------------ answering
+
+    def _answer(self, answer: Answer, reason: Reason = Reason.NOT_A_PARTICLE) -> None:
+        number = self.number
+        if number is None:
+            self.show_next()
+            return
+        if self._review.items[number].kind is ErrorKind.GAP and answer is not Answer.SKIP:
+            self._on_page()
+            return
+        if answer is Answer.MOVE and not math.isfinite(self._review.items[number].to_x):
+            self._bench.say("nobody knows where this pick should lie: move it by hand, or say what it is")
+            return
+        if self._bench.guarded(lambda: self._bench.say(self._review.answer(number, answer, reason))):
+            self.show_next()
+
+    def _on_back(self) -> None:
+        back: list[int | None] = []
+        if not self._bench.guarded(lambda: back.append(self._review.back())):
+            return
+        if back[0] is None:
+            self._bench.say("no answer of this session is left to take back")
+            return
+        self.show_next()
+
+    def _on_page(self) -> None:
+        numbers = self._review.page()
+        if not numbers:
+            return
+        dialog = LookAlikes(self._bench, self._review, numbers, self)
+        dialog.answered.connect(self.show_next)
+        dialog.open()
+
+    # ------------------------------------------------------------------ keys
+
+    def has_keyboard(self) -> bool:
+        """Whether keys answer the item on the screen."""
+        focus = QApplication.focusWidget()
+        return (
+            self.isVisible()
+            and self.number is not None
+            and focus is not None
+            and self.isAncestorOf(focus) | (focus is self)
+        )
+
+    def take(self, command: str) -> bool:
+        """Answer with the key of a decision. Returns whether the command was one."""
+        if command == "undo":
+            self._on_back()
+            return True
+        if command == "next-undecided":
+            self._answer(Answer.SKIP)
+            return True
+        decided = decision_of(command)
+        if decided is None or decided[0] is Decision.UNDECIDED:
+            return False
+        self._answer(Answer.ACCEPT if decided[0] is Decision.ACCEPTED else Answer.REJECT, decided[1])
+        return True
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """M moves the pick to where the model thinks that its particle lies."""
+        if event.key() == Qt.Key.Key_M:
+            self._answer(Answer.MOVE)
+            return
+        super().keyPressEvent(event)

@@ -1,0 +1,126 @@
+"""The Review tab: likely errors answered with one key, a page of look-alikes, two sets compared, all taken back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from class_window import NAMES
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
+from window import DIAMETER, dialog, places, scored, write_star
+
+from cryoppp_annotator.audit.suspects import ErrorKind
+from cryoppp_annotator.gui.widgets.dialogs.look_alikes import LookAlikes
+from cryoppp_annotator.model.curation import Decision
+from cryoppp_annotator.model.which import Which
+
+Key = Qt.Key
+
+
+@pytest.fixture
+def doubtful(window, tmp_path):
+    """160 accepted picks on four micrographs; on each one lies on nothing, one beside its particle, one is missing."""
+    rows = []
+    for seed, name in enumerate("abcd"):
+        there = places(seed)
+        there[0] += (0.45 * DIAMETER, 0)
+        rows += [(f"{name}.mrc", x, y, 0.5, 1) for x, y in np.delete(there, 1, axis=0).tolist()]
+        rows.append((f"{name}.mrc", 4.0, 4.0, 0.5, 1))
+    window.enter(write_star(tmp_path / "labels.star", rows))
+    window.session.decide_where(Which(), Decision.ACCEPTED)
+    window.idle()
+    return window
+
+
+def open_tab(window, title: str) -> None:
+    tabs = window.annotator.tabs
+    tabs.setCurrentIndex([tabs.tabText(k) for k in range(tabs.count())].index(title))
+    QApplication.processEvents()
+
+
+def started(window):
+    """The queue on the screen, at its first item."""
+    open_tab(window, "Review")
+    queue = window.annotator.review.queue
+    queue.find.click()
+    window.until(lambda: queue.number is not None)
+    QApplication.processEvents()
+    return queue
+
+
+def test_one_key_an_answer_the_next_at_once_and_back(doubtful):
+    window = doubtful
+    before = window.session.counts()
+    queue = started(window)
+    assert queue.number == 0
+    item = queue._review.items[0]
+    assert window.session.current_id == item.micrograph
+    centre = np.array(window.viewer.camera.center[-2:]) / window.layer.scale
+    assert np.allclose(centre, (item.y, item.x), atol=1.0)
+    QTest.keyClick(queue, Key.Key_X)
+    assert queue.number == 1
+    assert window.session.counts()["rejected"] == before["rejected"] + 1
+    assert queue.progress.value() == 1
+    QTest.keyClick(queue, Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert queue.number == 0
+    assert window.session.counts() == before
+
+
+def test_what_was_planted_is_settled_by_the_first_answers(doubtful):
+    window, queue = doubtful, started(doubtful)
+    keys = {ErrorKind.FALSE: Key.Key_X, ErrorKind.MOVED: Key.Key_M, ErrorKind.MISSING: Key.Key_A}
+    for _ in range(12):
+        QTest.keyClick(queue, keys[queue._review.items[queue.number].kind])
+    for seed, micrograph in enumerate(window.session.micrographs):
+        here = window.session.store.particles(micrograph.id)
+        kept = here.take(here.decision == Decision.ACCEPTED)
+        away = np.hypot(*(places(seed)[:, None] - np.column_stack([kept.x, kept.y])[None]).transpose(2, 0, 1))
+        assert len(kept) == 40
+        assert away.min(axis=1).max() < 0.2 * DIAMETER
+
+
+def test_a_page_is_answered_at_once_but_for_its_exceptions(doubtful):
+    window, queue = doubtful, started(doubtful)
+    before = window.session.counts()
+    queue.page.click()
+    page = dialog(LookAlikes)
+    window.until(lambda: not page.tiles.item(0).icon().isNull())
+    n = page.tiles.count()
+    kinds = {queue._review.items[number].kind for number in page._numbers}
+    assert len(kinds) == 1
+    page.tiles.item(n - 1).setSelected(True)
+    page.yes.click()
+    QApplication.processEvents()
+    assert queue._review.n_answered == n
+    assert window.session.next_undo().title.endswith("in review")
+    queue.back.click()
+    assert window.session.counts() == before
+    assert queue._review.n_answered == 0
+
+
+def test_two_sets_in_three_colours_and_a_set_made_of_them(window, tmp_path):
+    window.enter(write_star(tmp_path / "first.star", scored(NAMES)))
+    rows = [row for row in scored(NAMES) if row[0] != "b.mrc"][5:]
+    window.enter(write_star(tmp_path / "second.star", rows))
+    open_tab(window, "Review")
+    panel = window.annotator.review
+    panel.tabs.setCurrentWidget(panel.sets)
+    compare = panel.sets
+    compare.first.setCurrentIndex(1)
+    compare.second.setCurrentIndex(2)
+    compare.start.click()
+    window.until(lambda: compare.table.rowCount() == 4)
+    assert compare.table.item(0, 0).text() == "b"
+    assert "only first 45" in compare.counts.text()
+    compare.table.cellClicked.emit(0, 0)
+    assert window.session.current.name == "b"
+    assert len(window.viewer.layers["review"].data) == 40
+    assert window.viewer.layers.selection.active is window.layer
+    n, before = len(window.session.pick_sets), window.session.counts()
+    compare.make.click()
+    window.idle()
+    assert len(window.session.pick_sets) == n + 1
+    assert window.session.counts()["undecided"] == before["undecided"] + 115
+    open_tab(window, "Check")
+    assert "review" not in window.viewer.layers
