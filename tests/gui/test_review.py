@@ -56,7 +56,7 @@ def test_one_key_an_answer_the_next_at_once_and_back(doubtful):
     assert queue.number == 0
     item = queue._review.items[0]
     assert window.session.current_id == item.micrograph
-    centre = np.array(window.viewer.camera.center[-2:]) / window.layer.scale
+    centre = np.array(window.viewer.scene.camera.center[-2:]) / window.layer.scale
     assert np.allclose(centre, (item.y, item.x), atol=1.0)
     QTest.keyClick(queue, Key.Key_X)
     assert queue.number == 1

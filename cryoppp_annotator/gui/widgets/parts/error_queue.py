@@ -225,13 +225,11 @@ class ErrorQueue(QWidget):
 
     def has_keyboard(self) -> bool:
         """Whether keys answer the item on the screen."""
-        focus = QApplication.focusWidget()
-        return (
-            self.isVisible()
-            and self.number is not None
-            and focus is not None
-            and self.isAncestorOf(focus) | (focus is self)
-        )
+        window, active = self.window(), QApplication.activeWindow()
+        focus = window.focusWidget()
+        if not self.isVisible() or self.number is None or focus is None or active not in (None, window):
+            return False
+        return focus is self or self.isAncestorOf(focus)
 
     def take(self, command: str) -> bool:
         """Answer with the key of a decision. Returns whether the command was one."""
