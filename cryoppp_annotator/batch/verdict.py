@@ -13,7 +13,7 @@ from ..formats.atomic import write_text
 from ..formats.table.star import format_star
 from ..model.context import JobContext
 from ..reconstruct.verdict import CONFIDENT_DEG, MatchOptions, Verdicts, judge
-from ..reconstruct.views import ViewSpread, spread_of
+from ..reconstruct.views import LostView, ViewSpread, lost_views, spread_of
 from .boxes import load_boxes, load_map, posed_table
 from .extract import ExtractOptions
 
@@ -34,6 +34,8 @@ class VerdictReport:
         Boxes; those with log odds above 0; of these those with a pose known to 15 degrees.
     spread : ViewSpread
         Of the particles' views.
+    lost : tuple of LostView
+        Views that a rejection of all picks below the threshold would take away.
     seconds : float
     notes : tuple of str
     """
@@ -44,6 +46,7 @@ class VerdictReport:
     particles: int
     confident: int
     spread: ViewSpread
+    lost: tuple[LostView, ...]
     seconds: float
     notes: tuple[str, ...]
 
@@ -58,6 +61,7 @@ def verdict_files(
     extract_options: ExtractOptions | None = None,
     pixel_size_A: float | None = None,
     use_ctf: bool = True,
+    threshold: float = 0.0,
     context: JobContext = _QUIET,
 ) -> VerdictReport:
     """Match the boxes of a stack, or of picks that are cut first, with a map; write ``out / "particles.star"``.
@@ -76,6 +80,8 @@ def verdict_files(
     pixel_size_A : float, optional
         Of the stack, instead of what its files say.
     use_ctf : bool
+    threshold : float
+        Log odds below which picks would be rejected: views that this loses are named.
     context : JobContext
 
     Raises
@@ -99,7 +105,16 @@ def verdict_files(
     particle = verdicts.probability > 0.5
     confident = particle & (verdicts.error_deg < CONFIDENT_DEG)
     spread = spread_of(verdicts.matrices[particle, 0], options.symmetry)
+    posed = np.isfinite(verdicts.log_odds) & (verdicts.error_deg < CONFIDENT_DEG)
+    lost = lost_views(verdicts.matrices[posed, 0], verdicts.log_odds[posed] >= threshold, options.symmetry)
     return VerdictReport(
-        verdicts, star, len(rows), int(particle.sum()), int(confident.sum()), spread, time.monotonic() - started,
+        verdicts,
+        star,
+        len(rows),
+        int(particle.sum()),
+        int(confident.sum()),
+        spread,
+        tuple(lost),
+        time.monotonic() - started,
         boxes.notes + verdicts.notes,
-    )  # fmt: skip
+    )

@@ -59,6 +59,9 @@ def verdict(
     ctf: CtfOption = True,
     frame: FrameOption = Frame.AUTO,
     pixel_size: PixelSizeOption = None,
+    threshold: Annotated[
+        float, typer.Option("--threshold", metavar="T", help="Name views that rejecting below these log odds loses.")
+    ] = 0.0,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -79,12 +82,15 @@ def verdict(
     def work(context: JobContext) -> VerdictReport:
         return verdict_files(
             sources, map_, out, MatchOptions(symmetry), map_pixel_A=map_pixel_size, extract_options=options,
-            pixel_size_A=pixel_size if options is None else None, use_ctf=ctf, context=replace(context, seed=seed),
+            pixel_size_A=pixel_size if options is None else None, use_ctf=ctf, threshold=threshold,
+            context=replace(context, seed=seed),
         )  # fmt: skip
 
     report = run_job(work, title="Matching with the map")
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)
+    for view in report.lost:
+        print(f"note: rejecting below {threshold:g} would lose a view: {view.sentence()}", file=sys.stderr)
     if as_json:
         typer.echo(json.dumps(as_dict(report), indent=2))
         return
@@ -109,6 +115,15 @@ def as_dict(report: VerdictReport) -> dict[str, object]:
             "emptiest_rot_deg": round(report.spread.empty_rot_deg, 1),
             "emptiest_tilt_deg": round(report.spread.empty_tilt_deg, 1),
         },
+        "lost_views": [
+            {
+                "rot_deg": round(view.rot_deg, 1),
+                "tilt_deg": round(view.tilt_deg, 1),
+                "before": view.before,
+                "after": view.after,
+            }
+            for view in report.lost
+        ],
         "map_scale": report.verdicts.scale,
         "inverted": report.verdicts.inverted,
         "file": str(report.star),
