@@ -168,15 +168,15 @@ def verdicts(args: argparse.Namespace) -> None:
             context = JobContext(seed=seed)
             options = MatchOptions(data.symmetry)
             start = time.process_time()
-            found = judge(data.stack, data.volume, data.stack.pixel_size_A, options, context=context)
+            result = judge(data.stack, data.volume, data.stack.pixel_size_A, options, context=context)
             seconds = time.process_time() - start
             turned = orient(data.volume, data.symmetry)
             note = " (map turned)" if turned.turned_deg else ""
-            error = poses.distance_deg(found.matrices[:, 0], data.matrices, data.symmetry)[data.particle]
-            sure = found.error_deg[data.particle] < CONFIDENT_DEG
+            error = poses.distance_deg(result.matrices[:, 0], data.matrices, data.symmetry)[data.particle]
+            sure = result.error_deg[data.particle] < CONFIDENT_DEG
             row(
-                args.map, snr, seed, args.n, f"{auc(data.particle, found.log_odds):.4f}",
-                f"{((found.log_odds > 0) == data.particle).mean():.3f}", f"{np.median(error):.1f}{note}",
+                args.map, snr, seed, args.n, f"{auc(data.particle, result.log_odds):.4f}",
+                f"{((result.log_odds > 0) == data.particle).mean():.3f}", f"{np.median(error):.1f}{note}",
                 f"{sure.mean():.2f}", f"{(error[sure] < 15).mean():.2f}", f"{1000 * seconds / args.n:.1f}",
             )  # fmt: skip
 
@@ -194,7 +194,7 @@ def alarms(args: argparse.Namespace) -> None:
     false = sum(value >= fsc.SIGNIFICANT for value in top)
     row("noise", args.n, args.sets, false, f"{max(top):.1f}", f"{time.process_time() - start:.0f}")
     made, seconds = measured(lambda: reconstruct(data.stack, volume, pixel, options))
-    row("the particle at 0.05", args.n, 1, int(made.beyond.found), f"{made.beyond.significance:.1f}", f"{seconds:.0f}")
+    row("the particle at 0.05", args.n, 1, int(made.beyond.result), f"{made.beyond.significance:.1f}", f"{seconds:.0f}")
 
 
 def volumes(args: argparse.Namespace) -> None:

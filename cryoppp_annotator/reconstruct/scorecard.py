@@ -98,9 +98,9 @@ def score(
     Cancelled
     """
     rng = np.random.default_rng(context.seed + 7)
-    found = volume.verdicts
-    particle = found.probability > 0.5
-    confident = particle & (found.error_deg < CONFIDENT_DEG)
+    verdicts = volume.verdicts
+    particle = verdicts.probability > 0.5
+    confident = particle & (verdicts.error_deg < CONFIDENT_DEG)
     numbers = np.array([max(20, round(share * len(stack))) for share in _SHARES])
     resolution = []
     for step, number in enumerate(numbers.tolist()):
@@ -109,7 +109,7 @@ def score(
         resolution.append(_interval(values))
     return ScoreCard(
         len(stack), _share(~particle, rng), _share(confident, rng),
-        spread_of(found.matrices[particle, 0], found.symmetry),
+        spread_of(verdicts.matrices[particle, 0], verdicts.symmetry),
         numbers, tuple(resolution), _needed(numbers, resolution),
     )  # fmt: skip
 
