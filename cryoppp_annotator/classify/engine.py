@@ -2,9 +2,13 @@
 
 Regularised expectation maximisation after Scheres (2012, doi:10.1016/j.jmb.2011.11.010), with rotations and shifts
 marginalised, every image turned by a phase (:mod:`.polar`). Two of the classes are not averages but models of what
-is no particle: *empty* (noise alone) and *outlier* (random structure with its own power spectrum). Between rounds, two
-classes of one view are merged and a class of two views is split, where that raises the likelihood (:mod:`.exchange`):
-plain expectation maximisation stays in the first local optimum.
+is no particle: *empty* (noise alone) and *outlier* (random structure with its own power spectrum).
+
+Plain expectation maximisation stays in the first local optimum. So there are two searches. One begins in the coarse;
+between its rounds, two classes of one view are merged and a class of two views is split, where that raises the
+likelihood (:mod:`.exchange`). The other begins with many single particles at medium resolution, each compared with
+averages that it is no part of (:mod:`.folds`). The averages of both then compete, and those go on that explain the
+particles best together.
 """
 
 from __future__ import annotations
@@ -13,6 +17,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +27,12 @@ from threadpoolctl import threadpool_limits
 from ..imaging.filters import fft_workers
 from ..imaging.polar import PolarGrid
 from ..model.context import JobContext
+from .centring import image_offset
 from .doubt import why_not
 from .exchange import exchange
 from .expectation import Assignment, Partition
-from .iteration import ClassModel, floored, iterate, split, support
+from .folds import NEAR_PX, Folds
+from .iteration import ClassModel, floored, iterate, support
 from .particles import MASK, Prepared, prepare
 
 __all__ = ["MASK", "Classification", "Prepared", "Settings", "classify", "one_blas_thread", "prepare"]
@@ -34,15 +42,47 @@ _QUIET = JobContext()
 MIN_FOR_MODELS = 6
 #: Least signal of the averages as a share of that of all particles.
 _LEAST_SIGNAL = np.float32(0.25)
+#: Particles that a class must have on average; with fewer, fewer classes are made.
 _PER_CLASS = 5
-#: Rings, step of the shifts (px), iterations, whether classes are exchanged after them, whether they weigh the same.
-_STAGES: tuple[tuple[int, float, int, bool, bool], ...] = (
-    (8, 1.5, 10, True, True), (8, 1.5, 6, True, True), (8, 1.5, 6, True, True), (10, 1.5, 6, True, False),
-    (10, 1.5, 5, True, False), (12, 1.5, 6, False, False), (18, 1.0, 3, False, False),
-)  # fmt: skip
-#: Rings and step of the shifts (px) at which the halves are held against each other.
+#: Particles of each class that averages are made of, at least.
+_SUBSET_PER_CLASS = 60
+
+
+class _Stage(NamedTuple):
+    """Iterations at one resolution."""
+
+    rings: int
+    #: Of the shifts, px.
+    step: float
+    iterations: int
+    #: Whether classes are merged and split afterwards.
+    exchanges: bool
+    #: Whether all classes have the same prior.
+    equal: bool
+
+
+#: The first search, where particles differ most: in the coarse. Six to ten iterations settle, and are exchanged after.
+_COARSE = (
+    _Stage(8, 1.5, 8, True, True),
+    _Stage(8, 1.5, 6, True, True),
+    _Stage(8, 1.5, 6, True, True),
+    _Stage(10, 1.5, 6, True, False),
+    _Stage(10, 1.5, 4, False, False),
+)
+#: Rings of the search among many averages: what tells views of a round particle apart lies above ring 8, and nearly all
+#: of what ring 18 has to say is said by ring 12.
+_SEARCH_RINGS = 12
+#: Single particles that the second search starts from, for each average, and how many of those are kept.
+_SEEDS, _FIRST_KEPT = 3, 2
+#: Iterations with all seeds, with those kept, with the coarse averages added, with the averages that remain.
+_OF_SEEDS, _OF_KEPT, _OF_BOTH, _OF_BEST = 8, 2, 5, 6
+#: Shifts tried when averages with centres of their own come in, px.
+_JOIN_PX = 2.0
+#: Iterations at full resolution.
+_FINE_ITERATIONS = 5
+#: Rings and step of the shifts (px) of the last comparison, and of the one by which halves are held together.
+_FINE_RINGS, _FINE_STEP = 18, 1.0
 _SUPPORT_RINGS, _SUPPORT_STEP = 12, 1.5
-_WARM_STAGES = ((18, 1.0, 1, False, False),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,55 +197,102 @@ def classify(
     ------
     Cancelled
     """
-    rng = context.rng()
-    notes: list[str] = []
     n = len(ready)
     n_classes = min(settings.n_classes, max(1, n // _PER_CLASS))
+    notes: list[str] = []
     if n_classes < settings.n_classes:
         notes.append(f"{n} particles are too few for {settings.n_classes} classes; {n_classes} are made")
-    models = n_classes >= MIN_FOR_MODELS
-    n_averages = n_classes - 2 if models else n_classes
-    n_first = max(settings.subset, 60 * n_classes)
+    n_first = max(settings.subset, _SUBSET_PER_CLASS * n_classes)
+    rng = context.rng()
     chosen = np.arange(n) if n <= n_first * 1.2 else np.sort(rng.choice(n, n_first, replace=False))
-    subset = ready.load(chosen, context)
-    stages = _STAGES
-    if start is not None and start.grid == ready.grid:
-        model, stages = start, _WARM_STAGES
-        n_averages = model.orders.shape[1]
-    else:
-        model = first_model(subset, ready.grid, n_averages, models, rng)
-    total = sum(stage[2] for stage in stages) + 2
-    done = 0
-    reach = settings.shift_px
+    warm = start is not None and start.grid == ready.grid
+    everything = ready.parts()
+    finest = (_FINE_RINGS, settings.shift_px, _FINE_STEP)
+    halves = (_SUPPORT_RINGS, settings.shift_px, _SUPPORT_STEP)
     with one_blas_thread(), ThreadPoolExecutor(fft_workers(), thread_name_prefix="classify") as pool:
-        parts = split(subset)
-        for rings, step, iterations, trade, equal in stages:
-            for _ in range(iterations):
-                model, sums, assignment = iterate(
-                    parts, model, ready.dof, (rings, reach, step), equal=equal, pool=workers or pool, context=context
-                )
-                done += 1
-                context.progress(done, total, f"{n_classes} classes, ring {min(rings, ready.grid.n_rings)}")
-                if on_averages is not None:
-                    on_averages(model)
-            if trade and n_averages > 1:
-                model = exchange(
-                    subset, model, sums, assignment, ready.dof, (rings, reach, 1.5), rng, pool=pool, context=context
-                )
-        finest = (stages[-1][0], reach, stages[-1][1])
-        everything = ready.parts()
-        for _ in range(2 if len(chosen) < n and stages is _STAGES else 1):
+        run = _Search(ready, ready.load(chosen, context), n_classes, settings.shift_px, pool, context, on_averages, rng)
+        model = start if start is not None and warm else run.cold(workers or pool)
+        for _ in range(2 if warm or len(chosen) < n else 1):
             model, sums, assignment = iterate(
                 everything, model, ready.dof, finest, pool=workers or pool, context=context
             )
-            if on_averages is not None:
-                on_averages(model)
-        backed = support(
-            everything, model, sums, ready.dof, (_SUPPORT_RINGS, reach, _SUPPORT_STEP), pool=workers or pool,
-            context=context,
-        )  # fmt: skip
-    context.progress(total, total, "classified")
+            run.show(model)
+        backed = support(everything, model, sums, ready.dof, halves, pool=workers or pool, context=context)
+    context.progress(1, 1, "classified")
     return _outcome(ready, model, assignment, backed, notes)
+
+
+@dataclass(eq=False)
+class _Search:
+    """A search for averages, which tells how far it is."""
+
+    ready: Prepared
+    particles: Partition
+    n_classes: int
+    reach: float
+    pool: ThreadPoolExecutor
+    context: JobContext
+    on_averages: Callable[[ClassModel], None] | None
+    rng: np.random.Generator
+    done: int = 0
+
+    def show(self, model: ClassModel) -> None:
+        """Count an iteration, and hand its averages on, unless more compete than are asked for."""
+        self.done += 1
+        self.context.progress(min(self.done, _TOTAL - 1), _TOTAL, f"{self.n_classes} classes")
+        if self.on_averages is not None and model.orders.shape[1] <= self.n_classes:
+            self.on_averages(model)
+
+    def cold(self, workers: Executor) -> ClassModel:
+        """Averages from nothing: a coarse search and one among many single particles; the best of both go on."""
+        ready = self.ready
+        models = self.n_classes >= MIN_FOR_MODELS
+        n = self.n_classes - 2 if models else self.n_classes
+        folds = Folds.of(self.particles, ready.grid, ready.dof, self.reach)
+        coarse = first_model(folds.whole(), ready.grid, n, models, self.rng)
+        coarse = self._coarse(folds, coarse, workers)
+        model = folds.measure_spectrum(coarse, ready.mask_radius)
+        n_seeds = min(_SEEDS * n, len(self.particles) // 2)
+        seeds = folds.seeds(model, n_seeds, self.rng)
+        folds.models = [seeds] * len(folds.particles)
+        self._steps(folds, _SEARCH_RINGS, _OF_SEEDS)
+        folds.keep_best(_FIRST_KEPT * n)
+        self._steps(folds, _SEARCH_RINGS, _OF_KEPT)
+        folds.add(model)
+        self._steps(folds, _SEARCH_RINGS, 1, near=_JOIN_PX)
+        self._steps(folds, _SEARCH_RINGS, _OF_BOTH - 1)
+        folds.keep_best(n)
+        self._steps(folds, _SEARCH_RINGS, _OF_BEST)
+        return self._steps(folds, _FINE_RINGS, _FINE_ITERATIONS)
+
+    def _steps(self, folds: Folds, rings: int, iterations: int, near: float = NEAR_PX) -> ClassModel:
+        for _ in range(iterations):
+            model = folds.step(rings, self.pool, near=near, context=self.context)
+            self.show(model)
+        return model
+
+    def _coarse(self, folds: Folds, model: ClassModel, workers: Executor) -> ClassModel:
+        """Averages at low resolution, merged and split in between; particles are centred by them."""
+        whole, dof, reach = folds.whole(), self.ready.dof, self.reach
+        parts = [*folds.particles]
+        for stage in _COARSE:
+            at = (stage.rings, reach, stage.step)
+            for _ in range(stage.iterations):
+                model, sums, assignment = iterate(
+                    parts, model, dof, at, equal=stage.equal, pool=workers, context=self.context
+                )
+                self.show(model)
+            if stage.exchanges and model.orders.shape[1] > 1:
+                model = exchange(
+                    whole, model, sums, assignment, dof, at, self.rng, pool=self.pool, context=self.context
+                )
+        edges = np.cumsum([0, *(len(part) for part in parts)])
+        folds.recentre([assignment.rows(a, b) for a, b in pairwise(edges.tolist())], self.pool)
+        return model
+
+
+#: Iterations of a run from nothing.
+_TOTAL = sum(stage.iterations for stage in _COARSE) + _OF_SEEDS + _OF_KEPT + _OF_BOTH + _OF_BEST + _FINE_ITERATIONS + 2
 
 
 def _outcome(
@@ -222,10 +309,7 @@ def _outcome(
     label[rows] = assignment.posterior.argmax(axis=1)
     angle[rows], evidence[rows] = assignment.angle_deg, assignment.evidence
     supported[rows] = backed
-    turn = np.deg2rad(assignment.angle_deg)
-    y, x = assignment.shift.T
-    offset[rows, 0] = x * np.sin(turn) + y * np.cos(turn)
-    offset[rows, 1] = x * np.cos(turn) - y * np.sin(turn)
+    offset[rows] = image_offset(assignment)
     counts = np.bincount(label[rows], minlength=k)
     medians = [float(np.median(supported[label == c])) if counts[c] else 0.0 for c in range(k - 2)]
     doubt = why_not(counts[: k - 2].tolist(), medians, len(rows))

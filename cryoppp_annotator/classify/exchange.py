@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from ..imaging.polar import ring_power, rotation_table, shift_references
 from ..model.context import JobContext
 from .expectation import Assignment, Partition, Sums
-from .iteration import ClassModel, iterate, shift_grid, stage_grid, take
+from .grids import shift_grid, stage_grid
+from .iteration import ClassModel, iterate, take
 
 _QUIET = JobContext()
 _MIN_MEMBERS = 12

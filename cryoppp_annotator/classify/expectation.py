@@ -105,6 +105,9 @@ class Sums:
     def __add__(self, other: Sums) -> Sums:
         return Sums(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
 
+    def __sub__(self, part: Sums) -> Sums:
+        return Sums(*(getattr(self, name) - getattr(part, name) for name in self.__dataclass_fields__))
+
 
 @dataclass(frozen=True, eq=False)
 class Assignment:
@@ -117,7 +120,7 @@ class Assignment:
     angle_deg : (n,) float32
         In-plane rotation of the class average in the best class, from x towards y.
     shift : (n, 2) float32, yx, px
-        Of the average before it is rotated.
+        Of the average before it is rotated: the mean over the posterior of the shifts in the best class.
     evidence : (n,) float32
         Log likelihood against pure noise.
     """
@@ -126,6 +129,10 @@ class Assignment:
     angle_deg: NDArray[np.float32]
     shift: NDArray[np.float32]
     evidence: NDArray[np.float32]
+
+    def rows(self, start: int, stop: int) -> Assignment:
+        """Of consecutive particles."""
+        return Assignment(*(getattr(self, name)[start:stop] for name in self.__dataclass_fields__))
 
 
 def expectation(particles: Partition, references: References, grid: PolarGrid, *, context: JobContext = _QUIET) -> Sums:
@@ -171,7 +178,7 @@ def expect(
     sums = [np.zeros((2, n_orders, 2 * n_rings, k * n_shifts), np.float32) for _ in range(2)]
     n = len(power)
     posterior = np.empty((n, k + 2), np.float32)
-    angle, column = np.empty(n, np.intp), np.empty(n, np.intp)
+    angle, shift = np.empty(n, np.intp), np.empty((n, 2), np.float32)
     evidence = np.empty(n, np.float32)
     for which in range(2):
         members = np.flatnonzero(half == bool(which))
@@ -179,17 +186,18 @@ def expect(
             context.check()
             rows = members[start : start + step]
             known = prior.ravel() - np.repeat(ctf2[rows] @ fixed.T, n_shifts, axis=1)
-            columns = [to_numpy(item) for item in compare(particles.orders, rows, known, models[rows])]
-            posterior[rows], angle[rows], column[rows], evidence[rows] = columns[:4]
-            sums[0][which] += columns[4]
-            sums[1][which] += columns[5]
+            compared = [to_numpy(item) for item in compare(particles.orders, rows, known, models[rows])]
+            posterior[rows], angle[rows], evidence[rows] = compared[0], compared[1], compared[3]
+            shift[rows] = compared[2] @ references.shifts
+            sums[0][which] += compared[4]
+            sums[1][which] += compared[5]
     by_half = np.stack([posterior[h, :k].T @ ctf2[h] for h in (~half, half)])
     total_sums = Sums(
         _unmoved(sums, references, grid, k), by_half, posterior.sum(axis=0, dtype=np.float64),
         (posterior.T @ power).astype(np.float64), (posterior.T @ ctf2).astype(np.float64), float(evidence.sum()),
     )  # fmt: skip
     angle_deg = (angle * (360.0 / grid.n_angles)).astype(np.float32)
-    return total_sums, Assignment(posterior, angle_deg, references.shifts[column % n_shifts], evidence)
+    return total_sums, Assignment(posterior, angle_deg, shift, evidence)
 
 
 def to_numpy(values: Any) -> NDArray[Any]:
@@ -237,9 +245,11 @@ class _Comparison:
     def __call__(
         self, orders: Any, rows: NDArray[np.intp], known: NDArray[np.float32], models: NDArray[np.float32]
     ) -> tuple[Any, ...]:
-        """Posterior (b, k + 2), best rotation and column, evidence, and the two sums (n_orders, 2 n_rings, k s).
+        """Compare some particles with all references.
 
-        ``known`` (b, k s) is prior less the model's energy, ``models`` (b, 2) what the two models give.
+        ``known`` (b, k s) is prior less the model's energy, ``models`` (b, 2) what the two models give. Returns the
+        posterior (b, k + 2), best rotation, posterior of the shifts in the best class and rotation (b, s), evidence,
+        and the two sums (n_orders, 2 n_rings, k s).
         """
         xp, n = self.xp, len(rows)
         n_orders, twice_rings, n_columns = self.of_real.shape
@@ -255,14 +265,18 @@ class _Comparison:
         peak = xp.maximum(xp.max(highest, axis=1), xp.max(models, axis=1))
         score -= peak[:, None]
         score = np.exp(score, out=score) if xp is np else xp.exp(score)
-        other = xp.exp(models - peak[:, None])
+        of_models = xp.exp(models - peak[:, None])
         of_class = xp.sum(xp.reshape(xp.sum(score, axis=0), (n, self.n_classes, -1)), axis=2)
-        total = xp.sum(of_class, axis=1) + xp.sum(other, axis=1)
+        total = xp.sum(of_class, axis=1) + xp.sum(of_models, axis=1)
         score /= total[:, None]
-        posterior = xp.concat([of_class, other], axis=1) / total[:, None]
+        posterior = xp.concat([of_class, of_models], axis=1) / total[:, None]
+        of_shift = xp.reshape(highest, (n, self.n_classes, -1))
+        best = xp.broadcast_to((column // of_shift.shape[2])[:, None, None], (n, 1, of_shift.shape[2]))
+        of_shift = xp.exp(xp.take_along_axis(of_shift, best, axis=1)[:, 0, :] - peak[:, None])
+        of_shift /= xp.maximum(xp.sum(of_shift, axis=1), 1e-30)[:, None]
         turned = xp.reshape(self.back @ xp.reshape(score, (-1, n * n_columns)), (2, n_orders, n, n_columns))
         across = xp.matrix_transpose(image)
-        return posterior, angle, column, peak + xp.log(total), across @ turned[0, ...], across @ turned[1, ...]
+        return posterior, angle, of_shift, peak + xp.log(total), across @ turned[0, ...], across @ turned[1, ...]
 
     def _products(self, image: Any) -> Any:
         """(2 n_orders, b, k s): over rings, the real parts and then the imaginary ones."""

@@ -12,18 +12,19 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..imaging.polar import PolarGrid, angles_needed, from_polar, ring_power
+from ..imaging.polar import PolarGrid, from_polar, ring_power
 from ..model.context import JobContext
 from .expectation import Assignment, Partition, References, Sums, expect
+from .grids import shift_grid, stage_grid
 
 _QUIET = JobContext()
-#: Radius of what the angular sampling must resolve, as a share of the box.
-OBJECT = 0.4
+#: Parts that the particles are worked on in, whatever the number of cores: sums are then rounded alike.
 _PARTITIONS = 4
-_SHIFT_SD_PX = 2.5
 #: Least noise of a ring as a share of the noisiest one. A mask spreads what a ring has over its neighbours, so that the
 #: rings that a denoiser has emptied repeat the full ones: taken at their word they make any ice a particle.
 NOISE_FLOOR = 0.05
+#: Members from which on the power of the outlier model is measured anew.
+_LEAST_OUTLIERS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,11 @@ class ClassModel:
     signal : (n_rings,) float32, or (0,)
         Least signal power the averages are filtered with. Where the noise is strong, all averages otherwise fade to
         one round blot that fits no particle: the less they show, the flatter the posteriors, the less they show.
+    spectrum : (n_orders, n_rings) float32, or (0, 0)
+        Power of the signal by order and ring, as of :func:`~.spectrum.signal_spectrum`; where there is one, averages
+        are filtered with it and not by rings.
+    mean : (n_rings,) float32, or (0,)
+        Radial mean that averages of few members are drawn to, with ``spectrum``.
     """
 
     orders: NDArray[np.complex64]
@@ -53,6 +59,8 @@ class ClassModel:
     frc: NDArray[np.float32]
     grid: PolarGrid
     signal: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    spectrum: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    mean: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def images(self) -> NDArray[np.float32]:
         """(k, box, box) float32, yx, white on black: the averages."""
@@ -69,22 +77,6 @@ class Piece(Protocol):
 
 def _loaded(part: Partition | Piece, context: JobContext) -> Partition:
     return part if isinstance(part, Partition) else part.load(context)
-
-
-def shift_grid(reach: float, step: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Shifts on a disc, (s, 2) float32, yx, px, and the log of their Gaussian prior, (s,) float32."""
-    line = np.arange(-int(reach / step), int(reach / step) + 1) * step
-    yy, xx = np.meshgrid(line, line, indexing="ij")
-    inside = np.hypot(yy, xx) <= reach + 1e-6
-    shifts = np.stack([yy[inside], xx[inside]], axis=1).astype(np.float32)
-    log_prior = -0.5 * (shifts**2).sum(axis=1) / _SHIFT_SD_PX**2
-    return shifts, (log_prior - np.log(np.exp(log_prior).sum())).astype(np.float32)
-
-
-def stage_grid(full: PolarGrid, n_rings: int) -> PolarGrid:
-    """The grid of a coarser stage: fewer rings, and only as many angles as those need."""
-    rings = min(n_rings, full.n_rings)
-    return PolarGrid(full.box, rings, min(full.n_angles, angles_needed(rings, full.box, OBJECT * full.box)))
 
 
 def iterate(
@@ -119,7 +111,7 @@ def iterate(
     ------
     Cancelled
     """
-    references, grid = _references(model, dof, stage)
+    references, grid = references_of(model, dof, stage)
 
     def work(part: Partition | Piece) -> tuple[Sums, Assignment]:
         return expect(_loaded(part, context), references, grid, context=context)
@@ -128,10 +120,10 @@ def iterate(
     sums = reduce(lambda a, b: a + b, (item[0] for item in done))
     names = Assignment.__dataclass_fields__
     assignment = Assignment(*(np.concatenate([getattr(item[1], name) for item in done]) for name in names))
-    return maximise(model, sums, equal=equal, keep_spectra=keep_spectra), sums, assignment
+    return maximise(model, sums, dof, equal=equal, keep_spectra=keep_spectra), sums, assignment
 
 
-def _references(model: ClassModel, dof: float, stage: tuple[int, float, float]) -> tuple[References, PolarGrid]:
+def references_of(model: ClassModel, dof: float, stage: tuple[int, float, float]) -> tuple[References, PolarGrid]:
     """What particles are compared with at a stage, and its grid."""
     grid = stage_grid(model.grid, stage[0])
     shifts, log_shift = shift_grid(stage[1], stage[2])
@@ -173,53 +165,115 @@ def support(
         only = np.array([other == 0, other == 1], np.float32)
         numerator = sums.numerator * only[:, None, None, None]
         cut = replace(sums, numerator=numerator, ctf2=sums.ctf2 * only[:, None, None])
-        halves.append(_references(maximise(model, cut, keep_spectra=True), dof, stage))
+        halves.append(references_of(maximise(model, cut, dof, keep_spectra=True), dof, stage))
 
     def work(piece: Partition | Piece) -> NDArray[np.float32]:
         part = _loaded(piece, context)
-        shares = np.empty(len(part), np.float32)
+        evidence = np.empty(len(part), np.float32)
         for which, (references, grid) in enumerate(halves):
             rows = np.flatnonzero(part.half == bool(which))
             if len(rows):
-                shares[rows] = expect(take(part, rows), references, grid, context=context)[1].evidence
-        return shares
+                evidence[rows] = expect(take(part, rows), references, grid, context=context)[1].evidence
+        return evidence
 
     out = [work(part) for part in parts] if pool is None else list(pool.map(work, parts))
     return np.concatenate(out)
 
 
-def maximise(model: ClassModel, sums: Sums, *, equal: bool = False, keep_spectra: bool = False) -> ClassModel:
-    """New averages (Wiener-filtered by the spectrum all classes share), shares and spectra from the sums."""
+def maximise(
+    model: ClassModel, sums: Sums, dof: float, *, equal: bool = False, keep_spectra: bool = False
+) -> ClassModel:
+    """New averages, shares and spectra from the sums.
+
+    Averages are filtered by the model's spectrum (:func:`filtered_by_order`) or, where it has none, by the signal
+    power that all classes share on each ring.
+
+    Parameters
+    ----------
+    model : ClassModel
+    sums : Sums
+    dof : float
+        Independent samples per Fourier pixel.
+    equal : bool
+        Give all averages the same prior.
+    keep_spectra : bool
+        Do not re-estimate noise and outlier power.
+    """
     n_orders, k, rings = sums.numerator.shape[1:]
-    numerator = sums.numerator.sum(axis=0)
-    ctf2 = sums.ctf2.sum(axis=0)
+    numerator, ctf2 = sums.numerator.sum(axis=0), sums.ctf2.sum(axis=0)
     members = sums.members
-    noise, outlier = model.noise[:rings], model.outlier[:rings]
-    raw = ring_power(numerator / (ctf2 + np.float32(1e-3)))
-    of_class = (members[:k] / max(members[:k].sum(), 1e-9))[:, None]
-    signal = np.maximum(((raw - noise / (ctf2 + 1e-3)) * of_class).sum(axis=0), 0.02 * (raw * of_class).sum(axis=0))
-    if len(model.signal):
-        signal = np.maximum(signal, model.signal[:rings])
+    if model.spectrum.size:
+        new = filtered_by_order(model, numerator, ctf2, dof)
+    else:
+        new = _filtered_by_ring(model, numerator, ctf2, members)
     orders = np.zeros_like(model.orders)
-    new = (numerator / (ctf2 + noise / (signal + 1e-6)).astype(np.float32)).astype(np.complex64)
     orders[:n_orders, :, :rings] = new
-    noise, outlier = model.noise.copy(), model.outlier.copy()
+    noise, outlier = model.noise, model.outlier
     if not keep_spectra:
-        product = (np.conj(new) * numerator).real
-        cross = 2.0 * product.sum(axis=0) - product[0]
-        residual = (sums.power[:k] - 2.0 * cross + ring_power(new) * ctf2).sum(axis=0)
-        residual = residual + sums.power[k] + sums.power[k + 1] - outlier[:rings] * sums.model_ctf2[k + 1]
-        noise[:rings] = floored(residual / members.sum())
-        if members[k + 1] > 3:
-            excess = sums.power[k + 1] - noise[:rings] * members[k + 1]
-            outlier[:rings] = np.maximum(excess / np.maximum(sums.model_ctf2[k + 1], 1e-9), 1e-4)
+        noise, outlier = _spectra(model, sums, new)
     share = members + 1e-3
     if equal:
         share[:k] = share[:k].mean()
     share = np.where(model.share > 0, share, 0.0)
     frc = np.zeros_like(model.frc)
     frc[:, :rings] = _frc(sums.numerator)
-    return ClassModel(orders, share / share.sum(), noise, outlier, frc, model.grid, model.signal)
+    return replace(model, orders=orders, share=share / share.sum(), noise=noise, outlier=outlier, frc=frc)
+
+
+def filtered_by_order(
+    model: ClassModel, numerator: NDArray[np.complex64], ctf2: NDArray[np.float32], dof: float
+) -> NDArray[np.complex64]:
+    """The likeliest averages under the model's spectrum and radial mean, (n_orders, k, rings) complex64.
+
+    Parameters
+    ----------
+    model : ClassModel
+        With a spectrum.
+    numerator : (n_orders, k, rings) complex64
+        Sums of aligned particles times CTF.
+    ctf2 : (k, rings) float32
+        Sums of the squared CTF.
+    dof : float
+        Independent samples per Fourier pixel.
+    """
+    n_orders, _, rings = numerator.shape
+    variance = model.noise[:rings] / (2.0 * np.pi * dof * np.arange(1, rings + 1))  # of one coefficient
+    ridge = (variance / model.spectrum[:n_orders, :rings])[:, None]
+    drawn = numerator.copy()
+    drawn[0] += ridge[0] * model.mean[:rings]
+    return np.asarray(drawn / (ctf2 + ridge), np.complex64)
+
+
+def _filtered_by_ring(
+    model: ClassModel, numerator: NDArray[np.complex64], ctf2: NDArray[np.float32], members: NDArray[np.float64]
+) -> NDArray[np.complex64]:
+    """Wiener-filtered averages by the signal power of each ring, which all classes share."""
+    k, rings = ctf2.shape
+    noise = model.noise[:rings]
+    raw = ring_power(numerator / (ctf2 + np.float32(1e-3)))
+    of_class = (members[:k] / max(members[:k].sum(), 1e-9))[:, None]
+    signal = np.maximum(((raw - noise / (ctf2 + 1e-3)) * of_class).sum(axis=0), 0.02 * (raw * of_class).sum(axis=0))
+    if len(model.signal):
+        signal = np.maximum(signal, model.signal[:rings])
+    return np.asarray(numerator / (ctf2 + noise / (signal + 1e-6)).astype(np.float32), np.complex64)
+
+
+def _spectra(
+    model: ClassModel, sums: Sums, averages: NDArray[np.complex64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Noise and outlier power, (n_rings,) each, from what the averages leave of their members."""
+    k, rings = averages.shape[1:]
+    members = sums.members
+    noise, outlier = model.noise.copy(), model.outlier.copy()
+    product = (np.conj(averages) * sums.numerator.sum(axis=0)).real
+    cross = 2.0 * product.sum(axis=0) - product[0]
+    residual = (sums.power[:k] - 2.0 * cross + ring_power(averages) * sums.ctf2.sum(axis=0)).sum(axis=0)
+    residual = residual + sums.power[k] + sums.power[k + 1] - outlier[:rings] * sums.model_ctf2[k + 1]
+    noise[:rings] = floored(residual / members.sum())
+    if members[k + 1] > _LEAST_OUTLIERS:
+        excess = sums.power[k + 1] - noise[:rings] * members[k + 1]
+        outlier[:rings] = np.maximum(excess / np.maximum(sums.model_ctf2[k + 1], 1e-9), 1e-4)
+    return noise, outlier
 
 
 def floored(noise: NDArray[Any]) -> NDArray[np.float32]:

@@ -14,17 +14,30 @@ from ..imaging.ctf import Optics, ctf_1d
 from ..imaging.polar import PolarGrid, angles_needed, ring_power, to_polar
 from ..model.context import JobContext
 from .expectation import Partition
-from .iteration import OBJECT, Piece, split, take
+from .grids import OBJECT
+from .iteration import Piece, split, take
 
 _QUIET = JobContext()
 #: Radius of the mask as a share of the box, where the particle's size is not known.
 MASK = 0.47
 #: Images whose coefficients are held in memory (7 kB each); of larger stacks they are made anew when they are needed.
 HELD = 20_000
+#: Width of the mask's edge, px: what is sharper rings in Fourier space.
+_EDGE_PX = 3.0
 _MIN_PARTICLES = 10
 _CHUNK = 256
 #: Images of a piece of a stack that is not held.
 _PIECE = 2048
+
+
+def _radius(box: int) -> NDArray[np.float64]:
+    yy, xx = np.indices((box, box)) - box // 2
+    return np.asarray(np.hypot(yy, xx), np.float64)
+
+
+def soft_mask(box: int, mask_radius: float) -> NDArray[np.float32]:
+    """Disc of ``mask_radius`` (a share of the box) with a soft edge, (box, box) float32."""
+    return np.clip((box * mask_radius - _radius(box)) / _EDGE_PX + 0.5, 0.0, 1.0).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +59,7 @@ class Source:
     def masks(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """The soft mask and where the background is, both (box, box)."""
         box = self.grid.box
-        yy, xx = np.indices((box, box)) - box // 2
-        radius = np.hypot(yy, xx)
-        mask = np.clip((box * self.mask_radius - radius) / 3.0 + 0.5, 0.0, 1.0).astype(np.float32)
-        return mask, radius > MASK * box
+        return soft_mask(box, self.mask_radius), _radius(box) > MASK * box
 
     def usable(self, start: int) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
         """Normalised images of the chunk at ``start``, and their rows: those that are finite and have contrast."""
@@ -194,7 +204,7 @@ def prepare(
     grid = PolarGrid(box, rings, angles_needed(rings, box, OBJECT * box))
     source = Source(stack, grid, mask_radius)
     held = np.empty((grid.n_orders, len(stack), rings), np.complex64) if len(stack) <= hold else None
-    chunks: list[NDArray[np.intp]] = []
+    usable_rows: list[NDArray[np.intp]] = []
     n = 0
     for start in range(0, len(stack), _CHUNK):
         context.check()
@@ -202,12 +212,12 @@ def prepare(
         if held is not None and len(rows):
             held[:, n : n + len(rows)] = source.orders(images)
         n += len(rows)
-        chunks.append(rows)
+        usable_rows.append(rows)
     if n < _MIN_PARTICLES:
         raise EngineError(
             f"{n} usable particles (of {len(stack)}) are too few to classify; {_MIN_PARTICLES} are needed"
         )
-    usable = np.concatenate(chunks)
+    usable = np.concatenate(usable_rows)
     ctf = np.ones((n, rings), np.float32)
     if defocus_A is not None and pixel_size_A:
         k = grid.radii / (box * pixel_size_A)

@@ -107,7 +107,7 @@ def to_polar(images: NDArray[np.float32], grid: PolarGrid) -> NDArray[np.complex
     return np.ascontiguousarray(orders.transpose(1, 0, 2), np.complex64)
 
 
-def _to_rings(orders: NDArray[np.complex64], grid: PolarGrid) -> NDArray[np.complex64]:
+def to_rings(orders: NDArray[np.complex64], grid: PolarGrid) -> NDArray[np.complex64]:
     """Values ``F(r, theta)`` on the half circle, (n, n_angles / 2, n_rings), from (n_orders, n, n_rings)."""
     n_orders = len(orders)
     full = np.zeros((orders.shape[1], grid.n_angles, orders.shape[2]), np.complex64)
@@ -133,7 +133,7 @@ def from_polar(orders: NDArray[np.complex64], grid: PolarGrid) -> NDArray[np.flo
     """
     n, n_rings = orders.shape[1:]
     inner = PolarGrid(grid.box, n_rings, grid.n_angles)
-    values = _to_rings(orders, inner)
+    values = to_rings(orders, inner)
     values *= inner.radii * np.float32(4.0 * np.pi / (grid.n_angles * grid.box**2))
     out = np.zeros((n, grid.box**2), np.float32)
     for first, last in _blocks(inner):
@@ -168,10 +168,10 @@ def shift_references(
     phase = np.exp((-2j * np.pi) * along[:, :, None] * ring).astype(np.complex64)  # (s, half, rings)
     inner = PolarGrid(grid.box, n_rings, grid.n_angles)
     if back:
-        values = _to_rings(orders.reshape(n_orders, -1, n_rings), inner).reshape(k, len(shifts), half, n_rings)
+        values = to_rings(orders.reshape(n_orders, -1, n_rings), inner).reshape(k, len(shifts), half, n_rings)
         moved = (values * np.conj(phase)).sum(axis=1)
     else:
-        values = _to_rings(orders, inner)
+        values = to_rings(orders, inner)
         moved = (values[:, None] * phase).reshape(-1, half, n_rings)
     full = np.concatenate([moved, np.conj(moved)], axis=1)
     out = scipy.fft.fft(full, axis=1, workers=1, overwrite_x=True)[:, :n_orders] / np.float32(grid.n_angles)

@@ -14,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from ...classify.centring import image_offset
 from ...classify.engine import Classification, Prepared, Settings, classify, one_blas_thread, prepare
 from ...classify.iteration import ClassModel, iterate, split
 from ...classify.metrics import ClassMetrics, Kind, measure
@@ -278,17 +279,14 @@ class _Work:
             class_workers(self.scheduler, context) as (workers, inner),
         ):
             parts = split(ready.particles)
-            _, _, assigned = iterate(parts, model, ready.dof, stage, pool=workers or pool, context=inner)
+            _, _, assignment = iterate(parts, model, ready.dof, stage, pool=workers or pool, context=inner)
         out = _Labels.unknown(len(rows) + len(company))
         out.label[:] = -1
-        turn = np.deg2rad(assigned.angle_deg)
-        y, x = assigned.shift.T
-        offset = np.column_stack([x * np.sin(turn) + y * np.cos(turn), x * np.cos(turn) - y * np.sin(turn)])
         best = _Labels(
-            assigned.posterior.argmax(axis=1).astype(np.int32),
-            assigned.posterior.max(axis=1),
-            assigned.angle_deg,
-            offset,
+            assignment.posterior.argmax(axis=1).astype(np.int32),
+            assignment.posterior.max(axis=1),
+            assignment.angle_deg,
+            image_offset(assignment),
         )
         out.put(ready.usable, best)
         return _Labels(*(getattr(out, name)[: len(rows)] for name in _Labels.__dataclass_fields__))

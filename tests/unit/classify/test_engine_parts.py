@@ -14,7 +14,8 @@ from test_classify import BOX, planted
 
 from cryoppp_annotator.classify import engine, metrics, selection
 from cryoppp_annotator.classify.expectation import References, Sums, expectation
-from cryoppp_annotator.classify.iteration import shift_grid, split, stage_grid
+from cryoppp_annotator.classify.grids import shift_grid, stage_grid
+from cryoppp_annotator.classify.iteration import split
 from cryoppp_annotator.classify.particles import prepare
 from cryoppp_annotator.imaging.polar import PolarGrid
 from cryoppp_annotator.model.context import JobContext
