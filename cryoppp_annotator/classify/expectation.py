@@ -105,9 +105,6 @@ class Sums:
     def __add__(self, other: Sums) -> Sums:
         return Sums(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
 
-    def __sub__(self, part: Sums) -> Sums:
-        return Sums(*(getattr(self, name) - getattr(part, name) for name in self.__dataclass_fields__))
-
 
 @dataclass(frozen=True, eq=False)
 class Assignment:

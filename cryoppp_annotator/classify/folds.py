@@ -139,7 +139,9 @@ class Folds:
         sums = [item[0] for item in done]
         total = reduce(lambda a, b: a + b, sums)
         model = maximise(self.models[0], total, self.dof, equal=equal)
-        self.models = [maximise(model, total - mine, self.dof, equal=equal, keep_spectra=True) for mine in sums]
+        # added up and not subtracted: what is left of a class that lives in one fold would be rounding errors
+        rest = [reduce(lambda a, b: a + b, sums[:fold] + sums[fold + 1 :]) for fold in range(len(sums))]
+        self.models = [maximise(model, part, self.dof, equal=equal, keep_spectra=True) for part in rest]
         self.assignments = [item[1] for item in done]
         self.recentre(self.assignments, pool)
         return model

@@ -268,7 +268,9 @@ def _spectra(
     product = (np.conj(averages) * sums.numerator.sum(axis=0)).real
     cross = 2.0 * product.sum(axis=0) - product[0]
     residual = (sums.power[:k] - 2.0 * cross + ring_power(averages) * sums.ctf2.sum(axis=0)).sum(axis=0)
-    residual = residual + sums.power[k] + sums.power[k + 1] - outlier[:rings] * sums.model_ctf2[k + 1]
+    # where most particles are outliers for a while, what their model leaves may be below nothing
+    of_outliers = sums.power[k + 1] - outlier[:rings] * sums.model_ctf2[k + 1]
+    residual = residual + sums.power[k] + np.maximum(of_outliers, noise[:rings] * members[k + 1])
     noise[:rings] = floored(residual / members.sum())
     if members[k + 1] > _LEAST_OUTLIERS:
         excess = sums.power[k + 1] - noise[:rings] * members[k + 1]
