@@ -20,13 +20,20 @@ def file_name_problem(name: str) -> str:
         return "it leads to another folder"
     if any(ord(character) < 32 or 0x7F <= ord(character) < 0xA0 for character in name):
         return "it holds a control character"
-    try:
-        length = len(name.encode("utf-8"))
-    except UnicodeEncodeError:
+    if not is_unicode(name):
         return "it is not valid Unicode"
-    if length > _LONGEST:
+    if len(name.encode("utf-8")) > _LONGEST:
         return f"it is longer than {_LONGEST} bytes"
     return ""
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8: Python carries bytes of a file name that are none as lone surrogates."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def suffix_problem(suffix: str) -> str:

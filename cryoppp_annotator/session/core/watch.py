@@ -24,6 +24,7 @@ from ...formats.atomic import write_text
 from ...formats.image import images
 from ...formats.image.mrc import volume_problem
 from ...model.context import JobContext
+from ...model.file_names import is_unicode, printable
 from ...model.micrograph import CHANGED, FINISHED_STATES, Micrograph
 from . import bookkeeping
 from .edits import count_of
@@ -296,7 +297,11 @@ def _picked_or_not(session: Session, updates: Sequence[Update]) -> list[Update]:
 
 def describe(path: Path, relative: str) -> Micrograph:
     """A micrograph as its header tells; ``problem`` says why it cannot be used."""
-    blank = Micrograph(0, images.micrograph_name(path), relative)
+    name = images.micrograph_name(path)
+    if not is_unicode(str(path)):
+        why = "its file name is no valid Unicode, so that no coordinate file can name it; rename the file"
+        return Micrograph(0, printable(name), relative, problem=why)
+    blank = Micrograph(0, name, relative)
     try:
         info = images.probe(path)
         return replace(
@@ -319,9 +324,10 @@ def describe(path: Path, relative: str) -> Micrograph:
 def relative(path: Path, root: Path) -> str:
     """A path as the project keeps it: POSIX, relative to the data root where it lies below."""
     try:
-        return path.absolute().relative_to(root.absolute()).as_posix()
+        relative = path.absolute().relative_to(root.absolute()).as_posix()
     except ValueError:
-        return path.absolute().as_posix()
+        relative = path.absolute().as_posix()
+    return relative if is_unicode(relative) else printable(relative)
 
 
 def new_images(session: Session) -> list[Path]:
