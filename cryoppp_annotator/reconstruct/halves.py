@@ -187,7 +187,7 @@ def lowpass(volume: NDArray[np.float32], pixel_size_A: float, limit_A: float) ->
 
 
 def per_shell_filter(volume: NDArray[np.float32], factor: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Multiply each shell of a cube\'s transform (n, n, n) by a factor (n // 2 + 1,); beyond the last it is 0."""
+    """Multiply each shell of a cube's transform (n, n, n) by a factor (n // 2 + 1,); beyond the last it is 0."""
     side = len(volume)
     at = np.arange(side) - side // 2
     radius = np.sqrt((at * at)[:, None, None] + (at * at)[:, None] + at * at)
