@@ -33,7 +33,7 @@ from ....model.particles import Particles
 from ....session.classes import decide
 from ....session.classes.browse import RunPictures, SortBy, classes_of, is_doubtful, load_pictures, suggested_threshold
 from ....session.core.edits import count_of
-from ....session.core.session import Announcement
+from ....session.core.session import Announcement, Session
 from ....session.core.step import Nothing
 from ...keys import with_units
 from ...models.class_table import ClassTable
@@ -317,21 +317,8 @@ class ClassesPanel(QWidget):
             self.where.setVisible(False)
             return
         counts = self._pictures.members.where(chosen)
-        current = self._session.current_id
-        here = dict(counts).get(current, 0) if current is not None else 0
-        total = sum(n for _, n in counts)
-        what = f"Class {chosen[0]}" if len(chosen) == 1 else classes_of(len(chosen))
-        self.where_title.setText(f"{what}, {count_of(total)}: {here:,} here, on {count_of(len(counts), 'micrograph')}")
-        for number, n in counts[:_LISTED]:
-            item = QListWidgetItem(f"{n:,}  ·  {self._session.micrograph(number).name}")
-            item.setData(Qt.ItemDataRole.UserRole, number)
-            if number == current:
-                font = item.font()
-                font.setBold(True)
-                item.setFont(font)
-            self.where.addItem(item)
-        if len(counts) > _LISTED:
-            self.where.addItem(f"… and {len(counts) - _LISTED:,} more")
+        self.where_title.setText(_where_text(chosen, counts, self._session.current_id))
+        _fill_where(self.where, counts, self._session)
         self.where.setVisible(True)
 
     def _on_where(self, item: QListWidgetItem) -> None:
@@ -468,3 +455,24 @@ class ClassesPanel(QWidget):
         """Import what is dropped."""
         urls = event.mimeData().urls()  # type: ignore[attr-defined]
         self.menu.import_files([Path(url.toLocalFile()) for url in urls])
+
+
+def _where_text(chosen: Sequence[int], counts: Sequence[tuple[int, int]], current: int | None) -> str:
+    here = dict(counts).get(current, 0) if current is not None else 0
+    what = f"Class {chosen[0]}" if len(chosen) == 1 else classes_of(len(chosen))
+    total = sum(n for _, n in counts)
+    return f"{what}, {count_of(total)}: {here:,} here, on {count_of(len(counts), 'micrograph')}"
+
+
+def _fill_where(listed: QListWidget, counts: Sequence[tuple[int, int]], session: Session) -> None:
+    """The micrographs that the picks of some classes are on, the one on the screen in bold."""
+    for number, n in counts[:_LISTED]:
+        item = QListWidgetItem(f"{n:,}  ·  {session.micrograph(number).name}")
+        item.setData(Qt.ItemDataRole.UserRole, number)
+        if number == session.current_id:
+            font = item.font()
+            font.setBold(True)
+            item.setFont(font)
+        listed.addItem(item)
+    if len(counts) > _LISTED:
+        listed.addItem(f"… and {len(counts) - _LISTED:,} more")

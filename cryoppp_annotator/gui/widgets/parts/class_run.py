@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from qtpy.QtCore import QObject, QSignalBlocker, QTimer, Signal
@@ -23,6 +24,7 @@ from ....jobs.runner import Job, JobState
 from ....model.classes import ClassRun
 from ....model.context import JobContext
 from ....model.curation import Table
+from ....model.pick_set import PickSet
 from ....session.classes import decide
 from ....session.classes.browse import as_greys, n_classes_for
 from ....session.classes.decide import Preview, RunOptions, RunResult
@@ -203,7 +205,7 @@ class RunBox(QWidget):
 
     def refresh(self) -> None:
         """Say what can be done now."""
-        self._fill_picks()
+        _fill_pick_sets(self.picks, self._session.pick_sets)
         self.boxes.refresh()
         why = self.why_not()
         self.start.setEnabled(not self.why_not_so())
@@ -220,23 +222,6 @@ class RunBox(QWidget):
         elif not self.running and not self.runs and not self.unsaved.held:
             self._tell("No classes yet. Classify shows what the picks look like on average.", "note")
         self.update_run.setEnabled(not self.running)
-
-    def _fill_picks(self) -> None:
-        sets = self._session.pick_sets
-        choices = [
-            ("all picks", None),
-            *((with_units(pick_set.name), number) for number, pick_set in sets.items()),
-        ]
-        present = [(self.picks.itemText(k), self.picks.itemData(k)) for k in range(self.picks.count())]
-        if choices == present:
-            return
-        kept = self.picks.currentData()
-        with QSignalBlocker(self.picks):
-            self.picks.clear()
-            for text, number in choices:
-                self.picks.addItem(text, number)
-            self.picks.setCurrentIndex(max(0, self.picks.findData(kept)) if kept is not None else 0)
-        self.picks.setVisible(True)
 
     def _tell(self, text: str, level: str = "info") -> None:
         self.message.setText(with_units(text))
@@ -458,6 +443,21 @@ class RunBox(QWidget):
         """Look again whether the shown run is out of date."""
         super().showEvent(event)
         self._compare_timer.start()
+
+
+def _fill_pick_sets(box: QComboBox, sets: Mapping[int, PickSet]) -> None:
+    """Offer all picks, or those of one set; what was chosen stays chosen."""
+    choices = [("all picks", None), *((with_units(pick_set.name), number) for number, pick_set in sets.items())]
+    present = [(box.itemText(k), box.itemData(k)) for k in range(box.count())]
+    if choices == present:
+        return
+    kept = box.currentData()
+    with QSignalBlocker(box):
+        box.clear()
+        for text, number in choices:
+            box.addItem(text, number)
+        box.setCurrentIndex(max(0, box.findData(kept)) if kept is not None else 0)
+    box.setVisible(True)
 
 
 def _label(run: ClassRun) -> str:
