@@ -284,19 +284,18 @@ class Annotator(QWidget):
         for panel in (self.pick, self.classes, self.review, self.check, self.history, self.jobs):
             tabs.addTab(panel, panel.title)
         layout.addWidget(tabs, 1)
-        micrographs, status = MicrographsPanel(bench), StatusLine(bench)
+        self.micrographs, self.status = MicrographsPanel(bench), StatusLine(bench)
         window = self.viewer.window
         self._docks = [
-            window.add_dock_widget(micrographs, area="left", name=MICROGRAPHS),
-            window.add_dock_widget(status, area="bottom", name=STATUS),
+            window.add_dock_widget(self.micrographs, area="left", name=MICROGRAPHS),
+            window.add_dock_widget(self.status, area="bottom", name=STATUS),
         ]
         # a line of text needs no title bar
         self._docks[1].setTitleBarWidget(QWidget())
-        self._docks[1].setFixedHeight(status.height() + 6)
-        self._panels = [panel for root in (page, micrographs, status) for panel in followers(root)]
+        self._docks[1].setFixedHeight(self.status.height() + 6)
+        self._panels = [panel for root in (page, self.micrographs, self.status) for panel in followers(root)]
         self.classes.run.chosen.connect(self.pick.by_class.show_run)
         self.pick.by_class.show_run(self.classes.run.shown)
-        self.micrographs, self.status = micrographs, status
         self._stack.addWidget(page)
         self._stack.setCurrentWidget(page)
         self._menu = self._make_menu(bench)
