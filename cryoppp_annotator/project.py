@@ -291,8 +291,9 @@ class Project:
 
         def build(_store: Store, _connection: Connection) -> Change:
             pick_set = edits.new_pick_set(SCRIPT, name, self._session.curator, created=now)
-            title = f"add {edits.count_of(n)} from Python ({name})"
-            return Change("add", title, (pick_set, edits.insert_particles(columns, n)))
+            what = f"{edits.count_of(n)} from Python ({name})"
+            deltas = (pick_set, edits.insert_particles(columns, n))
+            return Change("add", f"add {what}", deltas, None, f"added {what}")
 
         outcome = self._session.commit(Step(build, n, f"adding {edits.count_of(n)}"))
         return outcome.committed.change.deltas[-1].ids.tolist() if isinstance(outcome, Done) else []

@@ -17,7 +17,7 @@ from cryoppp_annotator.model.micrograph import MicrographState
 from cryoppp_annotator.session.core import edits
 from cryoppp_annotator.session.core.session import Session
 from cryoppp_annotator.session.files.merging import MergeReport, merge
-from cryoppp_annotator.session.regions import regions
+from cryoppp_annotator.session.regions import drawing as regions
 
 ACCEPTED, REJECTED, UNDECIDED = Decision.ACCEPTED, Decision.REJECTED, Decision.UNDECIDED
 

@@ -15,7 +15,7 @@ import cryoppp_annotator
 from cryoppp_annotator import open_project
 from cryoppp_annotator.errors import ProjectError, Refused
 from cryoppp_annotator.model.curation import Decision, Reason
-from cryoppp_annotator.session.regions import regions
+from cryoppp_annotator.session.regions import drawing as regions
 
 
 @pytest.fixture

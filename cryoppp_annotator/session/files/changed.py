@@ -214,6 +214,8 @@ def removed_rows(connection: Connection, m: Micrograph) -> list[Delta]:
     return out
 
 
+#: How the first words of titles are said of what has happened.
+_DONE = {"scale": "scaled", "keep": "kept", "start": "started"}
 #: Columns of a micrograph that a verb of this module may change.
 _COLUMNS = ("problem", "state", "state_by", "own_pixel_size_A", "picture", "optics")
 
@@ -237,7 +239,9 @@ def _settle(
         every = {str(i): facts for i, facts in was.items()}
         still = {i: facts for i, facts in every.items() if int(i) not in ids}
         deltas.append(edits.setting_delta(watch.WAS, every or None, still or None))
-        return Change("changed", title.format(what), tuple(deltas), ids[0] if len(ids) == 1 else None)
+        verb, _, rest = title.format(what).partition(" ")
+        one = ids[0] if len(ids) == 1 else None
+        return Change("changed", f"{verb} {rest}", tuple(deltas), one, f"{_DONE[verb]} {rest}")
 
     at_most = sum(m.n_particles for m in chosen)
     return session.commit(Step(build, at_most, f"settling {what}"))

@@ -214,7 +214,8 @@ class _Merging:
             deltas.append(edits.insert_particles(columns, len(columns["x"])))
         if not deltas:
             return None
-        return Change("merge", f"merge {self._other.store.folder.name} into this project", tuple(deltas))
+        where = f"{self._other.store.folder.name} into this project"
+        return Change("merge", f"merge {where}", tuple(deltas), None, f"merged {where}")
 
     def history(self) -> list[HistoryEntry]:
         """The other side's own steps, about our micrographs."""
