@@ -46,6 +46,7 @@ from .widgets.panels.jobs import JobsPanel
 from .widgets.panels.micrographs import MicrographsPanel
 from .widgets.panels.pick import PickPanel
 from .widgets.panels.review import ReviewPanel
+from .widgets.panels.screen import ScreenPanel
 from .widgets.parts.status import StatusLine
 from .workbench import Workbench, is_alive, viewer_widgets
 
@@ -280,8 +281,8 @@ class Annotator(QWidget):
         self.tabs = tabs = QTabWidget()
         self.pick, self.classes = PickPanel(bench), ClassesPanel(bench)
         self.check, self.history, self.jobs = CheckPanel(bench), HistoryPanel(bench), JobsPanel(bench)
-        self.review = ReviewPanel(bench)
-        for panel in (self.pick, self.classes, self.review, self.check, self.history, self.jobs):
+        self.review, self.screen = ReviewPanel(bench), ScreenPanel(bench)
+        for panel in (self.pick, self.classes, self.review, self.check, self.screen, self.history, self.jobs):
             tabs.addTab(panel, panel.title)
         layout.addWidget(tabs, 1)
         self.micrographs, self.status = MicrographsPanel(bench), StatusLine(bench)
@@ -296,6 +297,7 @@ class Annotator(QWidget):
         self._panels = [panel for root in (page, self.micrographs, self.status) for panel in followers(root)]
         self.classes.run.chosen.connect(self.pick.by_class.show_run)
         self.pick.by_class.show_run(self.classes.run.shown)
+        self.screen.dimmed.connect(self.micrographs.model.dim)
         self._stack.addWidget(page)
         self._stack.setCurrentWidget(page)
         self._menu = self._make_menu(bench)

@@ -66,8 +66,9 @@ def _measured(
     rows, columns = ky * spectrum.pixel_size_A * n, kx * spectrum.pixel_size_A * n
     mirrored = columns < 0  # the other half is the same turned by half a turn
     rows, columns = np.where(mirrored, -rows, rows) % n, np.abs(columns)
-    padded = np.concatenate([spectrum.power, spectrum.power[:1]])  # row n is row 0
-    power = ndimage.map_coordinates(ndimage.gaussian_filter(padded, 1.2), [rows, columns], order=1, mode="nearest")
+    smooth = ndimage.gaussian_filter(spectrum.power, 1.2, mode=("wrap", "nearest"))
+    padded = np.concatenate([smooth, smooth[:1]])  # row n is row 0
+    power = ndimage.map_coordinates(padded, [rows, columns], order=1, mode="nearest")
     fall = np.exp(np.interp(k, spectrum.frequencies, radial))
     out = power / fall - 1.0
     out[k < spectrum.frequencies[1]] = 0.0

@@ -56,6 +56,8 @@ class MicrographTable(QAbstractTableModel):
         self._text = ""
         #: Undecided picks that count, by micrograph, where a threshold hides others; None = all do.
         self.above: dict[int, int] | None = None
+        #: Micrographs that the ranges of the Screen tab leave out.
+        self.dimmed: frozenset[int] = frozenset()
         self._sort: tuple[int, Qt.SortOrder] = (-1, Qt.SortOrder.AscendingOrder)
         session.changed.connect(self._on_changed)
         session.current_changed.connect(self._on_current)
@@ -65,6 +67,13 @@ class MicrographTable(QAbstractTableModel):
         """Stop following the session."""
         self.session.changed.disconnect(self._on_changed)
         self.session.current_changed.disconnect(self._on_current)
+
+    def dim(self, ids: frozenset[int]) -> None:
+        """Draw some micrographs as if they were not there."""
+        if ids != self.dimmed:
+            self.dimmed = ids
+            if self.rows:
+                self.dataChanged.emit(self.index(0, 0), self.index(len(self.rows) - 1, len(COLUMNS) - 1))
 
     def n_undecided(self, m: Micrograph) -> int:
         """Undecided picks as the list counts them: those that the threshold leaves."""
@@ -183,7 +192,8 @@ class MicrographTable(QAbstractTableModel):
             return self._tip(m, column)
         if role == Qt.ItemDataRole.TextAlignmentRole and 2 <= column <= 5:
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        if role == Qt.ItemDataRole.ForegroundRole and (m.problem or m.state is MicrographState.UNUSABLE):
+        quiet = m.state is MicrographState.UNUSABLE or m.id in self.dimmed
+        if role == Qt.ItemDataRole.ForegroundRole and (m.problem or quiet):
             return QColor(self.ink("error" if m.problem else "note"))
         if role == Qt.ItemDataRole.FontRole and m.id == self.session.current_id:
             return bold(QFont())

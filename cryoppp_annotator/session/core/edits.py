@@ -161,8 +161,10 @@ def remove(micrograph: Micrograph, particles: Particles, hand_sets: Sequence[int
     return message.change("remove", deltas, micrograph.id)
 
 
-def set_state(micrographs: Sequence[Micrograph], state: MicrographState, curator: str) -> Change | None:
-    """Say how far the curator is with some micrographs."""
+def set_state(
+    micrographs: Sequence[Micrograph], state: MicrographState, curator: str, reason: str = ""
+) -> Change | None:
+    """Say how far the curator is with some micrographs; a reason stands in the history."""
     changed = [m for m in {m.id: m for m in micrographs}.values() if m.state is not state]
     if not changed:
         return None
@@ -173,7 +175,8 @@ def set_state(micrographs: Sequence[Micrograph], state: MicrographState, curator
     )
     one = changed[0] if len(changed) == 1 else None
     what = one.name if one else count_of(len(changed), "micrograph")
-    return Message("mark", what, state.value).change("state", (delta,), one.id if one else None)
+    words = f"{state.value} ({reason})" if reason else state.value
+    return Message("mark", what, words).change("state", (delta,), one.id if one else None)
 
 
 def set_pixel_size(micrograph: Micrograph, value_A: float | None) -> Change | None:

@@ -340,10 +340,10 @@ class Session:
 
         return self.edit(build)
 
-    def set_state(self, micrograph_ids: Iterable[int], state: MicrographState) -> None:
-        """Mark micrographs complete, empty, unusable, or in progress again."""
+    def set_state(self, micrograph_ids: Iterable[int], state: MicrographState, reason: str = "") -> None:
+        """Mark micrographs complete, empty, unusable, or in progress again; a reason stands in the history."""
         ids = list(micrograph_ids)
-        self.edit(lambda: edits.set_state([self.micrograph(i) for i in ids], state, self.curator))
+        self.edit(lambda: edits.set_state([self.micrograph(i) for i in ids], state, self.curator, reason))
 
     def set_diameter(self, diameter_A: float) -> None:
         """Set the project's particle diameter, angstrom. Raises Refused unless 5 .. 10,000."""

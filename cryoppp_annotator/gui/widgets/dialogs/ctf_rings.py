@@ -9,6 +9,8 @@ from qtpy.QtWidgets import QDialog, QLabel, QVBoxLayout
 from ....batch.ctf_project import picture_of
 from ...workbench import Workbench
 
+#: Of the window's height.
+_SHARE = 0.75
 _EXPLAINED = (
     "Left: measured. Right: fitted. Below: measured (black) and fitted (orange) rings along lines of equal phase; "
     "blue: how well they agree, and a bar where that ends."
@@ -45,7 +47,8 @@ class RingsDialog(QDialog):
             self.picture.clear()
             self.note.setText("The rings of this micrograph were not looked at yet: estimate the defocus first.")
         else:
-            self.picture.setPixmap(pixmap)
+            height = min(pixmap.height(), round(_SHARE * self._bench.window.height()))
+            self.picture.setPixmap(pixmap.scaledToHeight(height, Qt.TransformationMode.SmoothTransformation))
             self.note.setText(_EXPLAINED)
         self.adjustSize()
 

@@ -1,0 +1,100 @@
+"""Micrographs are screened by their numbers: ranges dim, one click marks, one undo takes it back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QPoint, Qt
+from window import LEFT, write_mrc
+
+from cryoppp_annotator.batch.passport import COLUMNS
+from cryoppp_annotator.model.micrograph import MicrographState
+
+
+def passport(**numbers: object) -> dict[str, object]:
+    row = {name: 0.0 if form else "" for name, form in COLUMNS.items()}
+    return row | numbers
+
+
+@pytest.fixture
+def screened(window):
+    """Four micrographs, ``a`` to ``d``, whose rings end at 4, 5, 6 and 12 A; ``d`` seems unusable."""
+    ids = {name: window.named(name).id for name in "abcd"}
+    window.annotator.screen.show_rows({
+        ids["a"]: passport(fit_resolution_A=4.0, ice_ring=0.1),
+        ids["b"]: passport(fit_resolution_A=5.0, ice_ring=0.9),
+        ids["c"]: passport(fit_resolution_A=None, ice_ring=0.2),
+        ids["d"]: passport(fit_resolution_A=12.0, ice_ring=0.3, suggestion="rings end early"),
+    })  # fmt: skip
+    window.annotator.tabs.setCurrentWidget(window.annotator.screen)
+    return window, ids
+
+
+def states(window) -> str:
+    return "".join("x" if m.state is MicrographState.UNUSABLE else "." for m in window.session.micrographs)
+
+
+def ink(window, name: str) -> object:
+    model = window.annotator.micrographs.model
+    row = model.rows.index(window.named(name).id)
+    return model.data(model.index(row, 1), Qt.ItemDataRole.ForegroundRole)
+
+
+def test_a_range_dims_and_one_click_marks_and_one_undo_takes_it_back(screened):
+    window, ids = screened
+    screen = window.annotator.screen
+    assert screen.outside() == []
+    assert not screen.mark.isEnabled()
+    screen.slider.setValue((4.0, 8.0))
+    assert screen.outside() == [ids["d"]], "what is not known is not left out"
+    assert ink(window, "d") is not None
+    assert ink(window, "a") is None
+    assert states(window) == "....", "looking changes nothing"
+    screen.x.setCurrentIndex(screen.x.findData("ice_ring"))
+    screen.slider.setValue((0.1, 0.5))
+    assert screen.outside() == [ids["b"], ids["d"]], "ranges of several numbers count together"
+    assert screen.mark.text() == "Mark 2 unusable"
+    screen.mark.click()
+    assert states(window) == ".x.x"
+    assert "outside the range of rings to (A), ice ring" in window.session.next_undo().title
+    window.session.undo()
+    assert states(window) == "...."
+    screen.reset.click()
+    assert screen.outside() == []
+    assert ink(window, "d") is None
+
+
+def test_a_suggestion_is_followed_only_by_a_click(screened):
+    window, _ = screened
+    screen = window.annotator.screen
+    assert states(window) == "...."
+    assert screen.mark_suggested.text() == "Mark 1 suggested micrograph unusable"
+    assert "d: rings end early" in screen.mark_suggested.toolTip()
+    screen.mark_suggested.click()
+    assert states(window) == "...x"
+    assert not screen.mark_suggested.isEnabled()
+    window.session.undo()
+    assert screen.mark_suggested.isEnabled()
+
+
+def test_a_dot_leads_to_its_micrograph(screened):
+    window, ids = screened
+    screen = window.annotator.screen
+    screen.y.setCurrentIndex(screen.y.findData("ice_ring"))
+    x, y = screen.plot.points()[3]
+    window.qtbot.mouseClick(screen.plot, LEFT, pos=QPoint(round(x), round(y)))
+    window.until(lambda: window.session.current_id == ids["d"])
+    assert "Here: rings end early." in screen.note.text()
+
+
+def test_measuring_fills_it(new_window, tmp_path):
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        write_mrc(tmp_path / f"data/{name}.mrc", rng.normal(40.0, 6.0, (320, 320)).astype(np.float32), 3.0)
+    window = new_window().open(tmp_path / "data")
+    screen = window.annotator.screen
+    screen.measure.click()
+    window.until(lambda: len(screen.rows) == 2)
+    assert "2 micrographs measured, 0 outside, 0 (orange) seem unusable" in screen.note.text()
+    assert np.isfinite(screen.values("mean_grey")).all()
+    assert np.isnan(screen.values("fit_resolution_A")).all(), "noise has no rings"
