@@ -279,9 +279,9 @@ class Annotator(QWidget):
         layout.setContentsMargins(2, 10, 2, 2)  # napari's title bar covers the first few pixels
         layout.addLayout(self._top_row(bench))
         self.tabs = tabs = QTabWidget()
-        self.pick, self.classes = PickPanel(bench), ClassesPanel(bench)
-        self.check, self.history, self.jobs = CheckPanel(bench), HistoryPanel(bench), JobsPanel(bench)
-        self.review, self.screen = ReviewPanel(bench), ScreenPanel(bench)
+        self.pick, self.classes, self.review = PickPanel(bench), ClassesPanel(bench), ReviewPanel(bench)
+        self.check, self.screen = CheckPanel(bench), ScreenPanel(bench)
+        self.history, self.jobs = HistoryPanel(bench), JobsPanel(bench)
         for panel in (self.pick, self.classes, self.review, self.check, self.screen, self.history, self.jobs):
             tabs.addTab(panel, panel.title)
         layout.addWidget(tabs, 1)
@@ -291,12 +291,6 @@ class Annotator(QWidget):
             window.add_dock_widget(self.micrographs, area="left", name=MICROGRAPHS),
             window.add_dock_widget(self.status, area="bottom", name=STATUS),
         ]
-        # a line of text needs no title bar
-        self._docks[1].setTitleBarWidget(QWidget())
-        self._docks[1].setFixedHeight(self.status.height() + 6)
-        self._panels = [panel for root in (page, self.micrographs, self.status) for panel in followers(root)]
-        self.classes.run.chosen.connect(self.pick.by_class.show_run)
-        self.pick.by_class.show_run(self.classes.run.shown)
         self.screen.dimmed.connect(self.micrographs.model.dim)
         self._stack.addWidget(page)
         self._stack.setCurrentWidget(page)
