@@ -291,6 +291,11 @@ class Annotator(QWidget):
             window.add_dock_widget(self.micrographs, area="left", name=MICROGRAPHS),
             window.add_dock_widget(self.status, area="bottom", name=STATUS),
         ]
+        self._docks[1].setTitleBarWidget(QWidget())  # a line of text needs no title bar
+        self._docks[1].setFixedHeight(self.status.height() + 6)
+        self._panels = [panel for root in (page, self.micrographs, self.status) for panel in followers(root)]
+        self.classes.run.chosen.connect(self.pick.by_class.show_run)
+        self.pick.by_class.show_run(self.classes.run.shown)
         self.screen.dimmed.connect(self.micrographs.model.dim)
         self._stack.addWidget(page)
         self._stack.setCurrentWidget(page)
