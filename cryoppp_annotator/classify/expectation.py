@@ -190,9 +190,13 @@ def expect(
             sums[1][which] += compared[5]
     by_half = np.stack([posterior[h, :k].T @ ctf2[h] for h in (~half, half)])
     total_sums = Sums(
-        _unmoved(sums, references, grid, k), by_half, posterior.sum(axis=0, dtype=np.float64),
-        (posterior.T @ power).astype(np.float64), (posterior.T @ ctf2).astype(np.float64), float(evidence.sum()),
-    )  # fmt: skip
+        _unmoved(sums, references, grid, k),
+        by_half,
+        posterior.sum(axis=0, dtype=np.float64),
+        (posterior.T @ power).astype(np.float64),
+        (posterior.T @ ctf2).astype(np.float64),
+        float(evidence.sum()),
+    )
     angle_deg = (angle * (360.0 / grid.n_angles)).astype(np.float32)
     return total_sums, Assignment(posterior, angle_deg, shift, evidence)
 

@@ -294,9 +294,11 @@ def _frc(numerator: NDArray[np.complex64]) -> NDArray[np.float32]:
 def take(particles: Partition, rows: NDArray[np.intp]) -> Partition:
     """Some of the particles, by rows (n,) int, copied."""
     return Partition(
-        np.ascontiguousarray(particles.orders[:, rows]), particles.power[rows], particles.ctf2[rows],
+        np.ascontiguousarray(particles.orders[:, rows]),
+        particles.power[rows],
+        particles.ctf2[rows],
         particles.half[rows],
-    )  # fmt: skip
+    )
 
 
 def split(particles: Partition) -> list[Partition]:
@@ -304,9 +306,12 @@ def split(particles: Partition) -> list[Partition]:
     edges = np.linspace(0, len(particles), _PARTITIONS + 1).astype(int)
     return [
         replace(
-            particles, orders=particles.orders[:, a:b], power=particles.power[a:b], ctf2=particles.ctf2[a:b],
+            particles,
+            orders=particles.orders[:, a:b],
+            power=particles.power[a:b],
+            ctf2=particles.ctf2[a:b],
             half=particles.half[a:b],
         )
         for a, b in pairwise(edges.tolist())
         if b > a
-    ]  # fmt: skip
+    ]
