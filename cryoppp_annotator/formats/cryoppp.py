@@ -31,9 +31,15 @@ _X, _Y, _DIAMETER = "X-Coordinate", "Y-Coordinate", "Diameter"
 _MICROGRAPH, _CLASS = "Micrographs Filename", "Class Number"
 #: What the extended CSV has beside the three basic columns, in its order.
 EXTENDED_COLUMNS = (
-    "Angle-Psi", "Origin X (Ang)", "Origin Y (Ang)", "Defocus U", "Defocus V", "Defocus Angle", "Phase Shift",
+    "Angle-Psi",
+    "Origin X (Ang)",
+    "Origin Y (Ang)",
+    "Defocus U",
+    "Defocus V",
+    "Defocus Angle",
+    "Phase Shift",
     "CTF B Factor",
-)  # fmt: skip
+)
 _INTERPRETED = frozenset({_X, _Y, _DIAMETER, _MICROGRAPH, _CLASS})
 _COORDINATES, _FALSE = "particle_coordinates", "false_positives"
 _FALSE_SUFFIX = "_false_positives"

@@ -241,10 +241,19 @@ def _of_ctffind(text: str, path: Path) -> list[CtfRow]:
             u, v, angle, shift, _, resolution = values[1:7].tolist()
             rows.append(
                 CtfRow(
-                    name, u, v, angle, math.degrees(shift), kilovolts, cs, contrast, resolution,
-                    line=number, other_name=path.stem,
+                    name,
+                    u,
+                    v,
+                    angle,
+                    math.degrees(shift),
+                    kilovolts,
+                    cs,
+                    contrast,
+                    resolution,
+                    line=number,
+                    other_name=path.stem,
                 )
-            )  # fmt: skip
+            )
     if not rows:
         raise FormatError("has no row of CTFFIND's seven values", path)
     return rows[:1] if len(rows) == 1 else [_mean_of(rows)]
@@ -266,12 +275,16 @@ def _of_gctf(text: str, path: Path) -> list[CtfRow]:
     stem = re.sub(r"_gctf$", "", path.stem)
     return [
         CtfRow(
-            stem, float(match[1]), float(match[2]), float(match[3]),
-            voltage_kV=options.get("kV", math.nan), cs_mm=options.get("cs", math.nan),
+            stem,
+            float(match[1]),
+            float(match[2]),
+            float(match[3]),
+            voltage_kV=options.get("kV", math.nan),
+            cs_mm=options.get("cs", math.nan),
             amplitude_contrast=options.get("ac", math.nan),
             resolution_A=float(resolution[1]) if resolution else math.nan,
         )
-    ]  # fmt: skip
+    ]
 
 
 def _of_warp(text: str, path: Path) -> list[CtfRow]:
@@ -292,11 +305,18 @@ def _of_warp(text: str, path: Path) -> list[CtfRow]:
     half = 0.0 if math.isnan(delta) else delta / 2.0
     return [
         CtfRow(
-            path.stem, mean + half, mean - half, value("DefocusAngle"), value("PhaseShift", 180.0), value("Voltage"),
-            value("Cs"), value("Amplitude"), float(_plain_numbers([root.get("CTFResolutionEstimate", "")])[0]),
+            path.stem,
+            mean + half,
+            mean - half,
+            value("DefocusAngle"),
+            value("PhaseShift", 180.0),
+            value("Voltage"),
+            value("Cs"),
+            value("Amplitude"),
+            float(_plain_numbers([root.get("CTFResolutionEstimate", "")])[0]),
             value("PixelSize"),
         )
-    ]  # fmt: skip
+    ]
 
 
 _KINDS: tuple[tuple[str, Callable[[str, Path], list[CtfRow]]], ...] = (

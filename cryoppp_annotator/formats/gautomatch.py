@@ -50,7 +50,7 @@ class _Gautomatch:
         ------
         FormatError
         """
-        file = read_picks(read_star(path, permissive=permissive), self.name, permissive=permissive)
+        file = read_picks(read_star(path, permissive=permissive), self.name, permissive=permissive, frame=self.frame)
         decision = Decision.REJECTED if path.name.endswith(_REJECTED) else Decision.UNDECIDED
         return replace(file, picks=tuple(_own(picks, decision) for picks in file.picks))
 

@@ -32,17 +32,33 @@ REQUIRED = ("rlnVoltage", "rlnSphericalAberration")
 _MAGNIFICATION_MATRIX = ("rlnMagMat00", "rlnMagMat01", "rlnMagMat10", "rlnMagMat11")
 #: Labels that RELION <= 3.0 writes with each particle and later versions with the group.
 OF_GROUP = frozenset(
-    {*MICROSCOPE, *_MAGNIFICATION_MATRIX, "rlnBeamTiltX", "rlnBeamTiltY", "rlnOddZernike", "rlnEvenZernike",
-     "rlnMtfFileName", OWN_PIXEL, MOVIE_PIXEL, IMAGE_PIXEL, "rlnImageSize", "rlnImageDimensionality",
-     "rlnCtfDataAreCtfPremultiplied"}
-)  # fmt: skip
+    {
+        *MICROSCOPE,
+        *_MAGNIFICATION_MATRIX,
+        "rlnBeamTiltX",
+        "rlnBeamTiltY",
+        "rlnOddZernike",
+        "rlnEvenZernike",
+        "rlnMtfFileName",
+        OWN_PIXEL,
+        MOVIE_PIXEL,
+        IMAGE_PIXEL,
+        "rlnImageSize",
+        "rlnImageDimensionality",
+        "rlnCtfDataAreCtfPremultiplied",
+    }
+)
 #: What a group has of the particles' images and not of the micrographs.
 _OF_IMAGES = frozenset({IMAGE_PIXEL, "rlnImageSize", "rlnImageDimensionality", "rlnCtfDataAreCtfPremultiplied"})
 #: What says nothing, for a group that does not have the others' column.
 _NEUTRAL = {
-    "rlnMagMat00": "1", "rlnMagMat11": "1", "rlnImageDimensionality": "2", "rlnMtfFileName": "None",
-    "rlnOddZernike": "[0]", "rlnEvenZernike": "[0]",
-}  # fmt: skip
+    "rlnMagMat00": "1",
+    "rlnMagMat11": "1",
+    "rlnImageDimensionality": "2",
+    "rlnMtfFileName": "None",
+    "rlnOddZernike": "[0]",
+    "rlnEvenZernike": "[0]",
+}
 _NUMBERED_NAME = re.compile(r"opticsGroup(\d+)$")
 
 

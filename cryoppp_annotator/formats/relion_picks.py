@@ -64,9 +64,16 @@ def read_picks(star: StarFile, format_name: str, *, permissive: bool, frame: Sou
         values = sorted({size.value_A for size in sizes.values() if size.value_A is not None})
         issues.append(Issue(f"several micrograph pixel sizes: {', '.join(f'{s:g}' for s in values)} A", star.path))
     return PickFile(
-        format_name, star.path, frame, picks, tuple(issues), whole.value_A, whole.doubt,
-        _assumptions(table, frame, whole.doubt), groups,
-    )  # fmt: skip
+        format_name,
+        star.path,
+        frame,
+        picks,
+        tuple(issues),
+        whole.value_A,
+        whole.doubt,
+        _assumptions(table, frame, whole.doubt),
+        groups,
+    )
 
 
 def refuse_tomography(star: StarFile) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cryoppp_annotator.errors import FormatError
 from cryoppp_annotator.formats.cryoppp import CRYOPPP, EXTENDED_COLUMNS
 from cryoppp_annotator.formats.relion import RELION_PARTICLES
-from cryoppp_annotator.model.coordinates import CRYOPPP_FRAME, RELION_FRAME
+from cryoppp_annotator.model.coordinates import CRYOPPP_FRAME, RELION_FRAME, STORED_FRAME
 from cryoppp_annotator.model.curation import Decision
 from cryoppp_annotator.model.micrograph import Micrograph
 from cryoppp_annotator.model.pickfile import MicrographPicks, WriteOptions
@@ -241,7 +241,7 @@ def test_folders(tmp_path):
 def test_real_folders(data_dir):
     full, lite = CRYOPPP.read(data_dir / "cryoppp/10017"), CRYOPPP.read(data_dir / "cryoppp_lite/10017")
     assert full.frame == CRYOPPP_FRAME
-    assert lite.frame == RELION_FRAME  # its pictures are upside down against the MRC
+    assert lite.frame == STORED_FRAME  # its pictures are upside down against the MRC
     assert [len(p) for p in full.picks] == [629, 392]
     assert [len(p) for p in lite.picks] == [629, 694, 392, 648, 836]
     first = full.picks[0]
