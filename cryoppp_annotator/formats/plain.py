@@ -140,11 +140,9 @@ def _text_columns(path: Path) -> tuple[dict[str, list[str]], list[int]]:
     header = [cell or f"column {i}" for i, cell in enumerate(first, 1)] if named else ["x", "y", "z", *"abcdef"]
     body = numbered[1:] if named else numbered
     separator = next((sign for sign in ("\t", ";", ",") if sign in numbered[0][1]), None)
-    rows = (
-        list(csv.reader((line for _, line in body), delimiter=separator))
-        if separator
-        else [line.split() for _, line in body]
-    )
+    rows = _rows([line for _, line in body], separator, path)
+    if len(rows) != len(body):
+        raise FormatError("has a quoted value that runs over a line end", path)
     width = len(header) if named else len(rows[0]) if rows else 2
     for (number, _), row in zip(body, rows, strict=False):
         while len(row) > width and not row[-1].strip():
@@ -153,6 +151,15 @@ def _text_columns(path: Path) -> tuple[dict[str, list[str]], list[int]]:
             raise FormatError(f"{len(row)} values where {width} were expected", path, number)
     columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
     return dict(zip(header, columns, strict=False)), [number for number, _ in body]
+
+
+def _rows(lines: Sequence[str], separator: str | None, path: Path) -> list[list[str]]:
+    if separator is None:
+        return [line.split() for line in lines]
+    try:
+        return list(csv.reader(lines, delimiter=separator))
+    except csv.Error as error:
+        raise FormatError(f"is not a table: {error}", path) from error
 
 
 def _is_number(text: str) -> bool:
