@@ -76,6 +76,11 @@ class ReviewItem:
     reason: str = ""
     members: tuple[tuple[int, float, float], ...] = ()
 
+    @property
+    def likely(self) -> bool:
+        """Whether it is more likely wrong than right."""
+        return self.probability >= 0.5
+
 
 def find_errors(session: Session, number: int, context: JobContext = _QUIET) -> list[ReviewItem]:
     """The queue of a set of picks; the body of a job.
@@ -236,7 +241,8 @@ class Review:
             return [] if first is None else [first]
         kind, numbers = self.items[first].kind, []
         for number in self._open():
-            if self.items[number].kind is kind:
+            # who answers a page alike must not be shown what is likely wrong beside what is likely right
+            if self.items[number].kind is kind and self.items[number].likely == self.items[first].likely:
                 numbers.append(number)
             if len(numbers) == most:
                 break

@@ -58,7 +58,8 @@ class LookAlikes(QDialog):
         self._is_gap = first.kind is ErrorKind.GAP
         self._shown = _places_of(first) if self._is_gap else [review.items[n] for n in self._numbers]
         self.setWindowTitle(f"{len(self._shown)} look-alikes: {first.kind.value}")
-        self.likely = _LIKELY[first.kind]
+        unlikely = Answer.REJECT if first.kind is ErrorKind.MISSING else Answer.ACCEPT
+        self.likely = _LIKELY[first.kind] if first.likely or self._is_gap else unlikely
         hint = QLabel(
             f"{first.reason} One answer for all of them."
             if self._is_gap
@@ -78,11 +79,11 @@ class LookAlikes(QDialog):
         buttons = QDialogButtonBox()
         self.yes = QPushButton(f"The others {_SAID[self.likely]}" if not self._is_gap else "These are particles")
         self.no = QPushButton("These are no particles")
-        self.no.setVisible(self._is_gap)
         self.yes.setDefault(True)
         buttons.addButton(self.yes, QDialogButtonBox.ButtonRole.AcceptRole)
         buttons.addButton(self.no, QDialogButtonBox.ButtonRole.DestructiveRole)
         buttons.addButton(QDialogButtonBox.StandardButton.Cancel)
+        self.no.setVisible(self._is_gap)
         layout = QVBoxLayout(self)
         for widget in (hint, self.tiles, buttons):
             layout.addWidget(widget)
