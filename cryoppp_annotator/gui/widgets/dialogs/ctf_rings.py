@@ -31,6 +31,9 @@ class RingsDialog(QDialog):
         self.setWindowTitle("Thon rings")
         self.picture, self.note = QLabel(), QLabel()
         self.picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        # its room is there from the beginning, so that it does not grow over the edge of the screen
+        self._height = round(_SHARE * min(bench.window.height(), self.screen().availableGeometry().height()))
+        self.picture.setMinimumSize(round(0.68 * self._height), self._height)
         self.note.setWordWrap(True)
         layout = QVBoxLayout(self)
         layout.addWidget(self.picture)
@@ -47,10 +50,9 @@ class RingsDialog(QDialog):
             self.picture.clear()
             self.note.setText("The rings of this micrograph were not looked at yet: estimate the defocus first.")
         else:
-            height = min(pixmap.height(), round(_SHARE * self._bench.window.height()))
+            height = min(pixmap.height(), self._height)
             self.picture.setPixmap(pixmap.scaledToHeight(height, Qt.TransformationMode.SmoothTransformation))
             self.note.setText(_EXPLAINED)
-        self.adjustSize()
 
     def close_panel(self) -> None:
         """Stop listening."""
