@@ -20,7 +20,7 @@ from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.micrograph import MicrographState
 from cryoppp_annotator.model.which import Which
 from cryoppp_annotator.session.core.session import Session
-from cryoppp_annotator.store import database
+from cryoppp_annotator.store import copies, database
 from cryoppp_annotator.store.store import DATABASE_NAME, Store
 
 VERBS: dict[str, Callable[[Session], object]] = {
@@ -335,7 +335,7 @@ def test_a_read_only_mount(project: Path, tmp_path: Path) -> None:
         refuse_all(session, "read-only")
         session.close()
     assert state(project) == held
-    assert sorted(p.name for p in project.iterdir()) == [DATABASE_NAME]
+    assert {p.name for p in project.iterdir()} <= {DATABASE_NAME, copies.FOLDER}
 
 
 def test_a_file_that_may_not_be_written(project: Path) -> None:
