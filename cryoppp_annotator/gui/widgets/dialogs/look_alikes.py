@@ -78,12 +78,13 @@ class LookAlikes(QDialog):
             self.tiles.addItem(QListWidgetItem("…"))
         buttons = QDialogButtonBox()
         self.yes = QPushButton(f"The others {_SAID[self.likely]}" if not self._is_gap else "These are particles")
-        self.no = QPushButton("These are no particles")
+        self.no = QPushButton("These are no particles", self)
+        self.no.setVisible(self._is_gap)
         self.yes.setDefault(True)
         buttons.addButton(self.yes, QDialogButtonBox.ButtonRole.AcceptRole)
-        buttons.addButton(self.no, QDialogButtonBox.ButtonRole.DestructiveRole)
+        if self._is_gap:  # a box of buttons shows all that are in it
+            buttons.addButton(self.no, QDialogButtonBox.ButtonRole.DestructiveRole)
         buttons.addButton(QDialogButtonBox.StandardButton.Cancel)
-        self.no.setVisible(self._is_gap)
         layout = QVBoxLayout(self)
         for widget in (hint, self.tiles, buttons):
             layout.addWidget(widget)
