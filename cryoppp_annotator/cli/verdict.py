@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..model.context import JobContext
 
 EXAMPLE = """  cryoppp-annotator verdict particles.star --map emd_1234.mrc -o verdict --json
-  cryoppp-annotator verdict picks/ --micrographs data/micrographs --map map.mrc -o verdict --symmetry D2"""
+  cryoppp-annotator verdict picks/*.star --micrographs data/micrographs --map map.mrc -o verdict --symmetry D2"""
 
 SourcesArgument = Annotated[
     list[Path],

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..model.context import JobContext
 
 EXAMPLE = """  cryoppp-annotator volume particles.star --map emd_1234.mrc --lowpass 40 -o volume --json
-  cryoppp-annotator volume picks/ --micrographs data/micrographs -o volume --symmetry O"""
+  cryoppp-annotator volume picks/*.star --micrographs data/micrographs -o volume --symmetry O"""
 
 
 def volume(

@@ -162,7 +162,7 @@ class _Rounds:
             halves, correlation = self._maps(verdicts, outer)
             verdicts = self._refine(verdicts, halves, correlation, self._part(1.0))
         outer = stack.box // 2 - 1
-        halves, correlation = self._maps(verdicts, outer)
+        halves, correlation = self._maps(verdicts, outer, final=True)
         beyond = beyond_reference(
             correlation.unmasked, correlation.period_A, options.lowpass_A, outer, self.name
         )  # fmt: skip
@@ -185,14 +185,19 @@ class _Rounds:
 
         return replace(self.context, on_progress=on_progress)
 
-    def _weights(self, verdicts: Verdicts) -> NDArray[np.float64]:
+    def _weights(self, verdicts: Verdicts, *, final: bool = False) -> NDArray[np.float64]:
+        """Of each pose; in the final maps the likeliest pose of each particle alone, as a particles STAR can say it."""
+        if final:
+            return np.asarray((verdicts.probability > 0.5)[:, None] & (verdicts.weights[:, :1] > 0), np.float64)
         kept = verdicts.weights[:, : self.options.modes]
         return np.asarray(kept * verdicts.probability[:, None])
 
-    def _maps(self, verdicts: Verdicts, outer: int) -> tuple[list[Accumulator], ShellCorrelation]:
+    def _maps(
+        self, verdicts: Verdicts, outer: int, *, final: bool = False
+    ) -> tuple[list[Accumulator], ShellCorrelation]:
         """Sums of both halves, and the correlation of their maps."""
         halves, maps = [], []
-        weights = self._weights(verdicts)
+        weights = self._weights(verdicts, final=final)
         modes = weights.shape[1]
         for which in (0, 1):
             rows = np.flatnonzero(self.half == which)
