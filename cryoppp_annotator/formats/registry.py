@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import FormatError, disk_reason
@@ -13,6 +14,13 @@ from ..model.pickfile import CoordinateFormat, FilePicks, PickFile
 from .check.foreign import what_it_is
 
 _HEAD_BYTES = 4096
+#: Files of a folder that are looked at; two for each of 100,000 micrographs.
+_MOST_FILES = 200_000
+_PICTURES = (".mrc", ".mrcs", ".map", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".gz", ".bz2", ".pdf", ".html")
+#: What RELION's list may lie beside.
+_LISTED = {"relion", "relion-particles"}
+#: Stands in RELION's list of coordinate files.
+_IS_LIST = b"data_coordinate_files"
 _UID = re.compile(r"^\d{21}_(?=.)")
 #: RELION's number of a frame or image, in front of the file's name.
 _NUMBERED = re.compile(r"^\d+@")
@@ -76,19 +84,81 @@ def read_any(
         No format or several equally sure ones recognise the file, or reading fails.
     """
     if format is not None:
-        return _named(format, formats).read(path, permissive=permissive)
+        known = _named(format, formats)
+        if path.is_dir() and not known.sniff(path, b""):
+            return _read_folder(path, [known], permissive)
+        return known.read(path, permissive=permissive)
     candidates = sniff(path, formats)
+    if not candidates and path.is_dir():
+        return _read_folder(path, formats, permissive)
     if not candidates:
         kind = what_it_is(path)
         if kind:
             raise FormatError(kind, path)
-        known = ", ".join(fmt.name for fmt in formats if fmt.can_read)
-        raise FormatError(f"is of no known coordinate format (known: {known})", path)
+        names = ", ".join(fmt.name for fmt in formats if fmt.can_read)
+        raise FormatError(f"is of no known coordinate format (known: {names})", path)
+    return _surest(path, candidates).read(path, permissive=permissive)
+
+
+def _surest(path: Path, candidates: Sequence[tuple[float, CoordinateFormat]]) -> CoordinateFormat:
     best = candidates[0][0]
     equal = [fmt.name for score, fmt in candidates if score == best]
     if len(equal) > 1:
         raise FormatError(f"could be {' or '.join(equal)}: say which format it is", path)
-    return candidates[0][1].read(path, permissive=permissive)
+    return candidates[0][1]
+
+
+def _read_folder(folder: Path, formats: Sequence[CoordinateFormat], permissive: bool) -> PickFile:
+    """The coordinate files of a folder, and of the folders in it, as one source.
+
+    Files of no coordinate format (pictures, lists of names) are passed over. Where one of the files is RELION's list of
+    the others, that one is read.
+
+    Raises
+    ------
+    FormatError
+        There is none, they are of several formats or frames, or one cannot be read.
+    """
+    by_format: dict[str, list[Path]] = {}
+    files = _coordinate_files(folder)
+    lists = [file for file in files if file.suffix == ".star" and _IS_LIST in _head(file)]
+    for file in files:
+        candidates = sniff(file, formats)
+        if candidates:
+            by_format.setdefault(_surest(file, candidates).name, []).append(file)
+    if lists and set(by_format) <= _LISTED:
+        by_format = {"relion": lists[:1]}
+    if not by_format:
+        raise FormatError(what_it_is(folder) or "holds no coordinate file", folder)
+    if len(by_format) > 1:
+        counts = ", ".join(f"{len(files)} {name}" for name, files in sorted(by_format.items()))
+        raise FormatError(
+            f"holds coordinate files of several formats ({counts}): say which (--from), or name files", folder
+        )
+    ((name, files),) = by_format.items()
+    known = _named(name, formats)
+    read = [known.read(file, permissive=permissive) for file in files]
+    if len({file.frame for file in read}) > 1:
+        raise FormatError("holds files whose axes lie differently: name them one by one", folder)
+    sizes = {file.pixel_size_A for file in read}
+    return replace(
+        read[0],
+        path=folder,
+        picks=tuple(picks for file in read for picks in file.picks),
+        issues=tuple(issue for file in read for issue in file.issues),
+        pixel_size_A=sizes.pop() if len(sizes) == 1 else None,
+    )
+
+
+def _coordinate_files(folder: Path) -> list[Path]:
+    """Ordinary files that may hold coordinates; hidden ones and pictures are none."""
+    files: list[Path] = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        files += [Path(parent, name) for name in sorted(names) if not name.startswith(".")]
+        if len(files) > _MOST_FILES:
+            raise FormatError(f"holds more than {_MOST_FILES:,} files: name the coordinate files", folder)
+    return [file for file in files if file.is_file() and not file.name.lower().endswith(_PICTURES)]
 
 
 def united(files: Sequence[PickFile], formats: Iterable[CoordinateFormat]) -> list[PickFile]:

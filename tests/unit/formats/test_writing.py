@@ -16,6 +16,7 @@ from cryoppp_annotator.errors import AnnotatorError, FormatError
 from cryoppp_annotator.extensions import formats
 from cryoppp_annotator.formats import atomic
 from cryoppp_annotator.formats.atomic import file_set, write_text
+from cryoppp_annotator.formats.registry import read_any
 from cryoppp_annotator.formats.writing import write_picks
 from cryoppp_annotator.model.file_names import file_name_problem, printable
 from cryoppp_annotator.model.pickfile import WriteOptions
@@ -155,3 +156,27 @@ def test_every_refusal_is_one_of_the_programs_errors(tmp_path):
     for name in WRITABLE:
         with pytest.raises(AnnotatorError):
             write_picks(formats()[name], tmp_path / "file" / "out", [small("good")], options())
+
+
+@pytest.mark.parametrize("name", WRITABLE)
+def test_what_was_written_reads_back_by_its_folder(name, tmp_path):
+    fmt = formats()[name]
+    if not fmt.can_read:
+        pytest.skip("this format is only written")
+    written = [small("m1"), small("m2"), small("béta x")]
+    write_picks(fmt, tmp_path / "out", written, options())
+    for named_format in (None, name):
+        file = read_any(tmp_path / "out", list(formats().values()), format=named_format)
+        assert file.format == name
+        assert file.n_picks == sum(map(len, written))
+        assert len({picks.micrograph for picks in file.picks}) == len(written)
+
+
+def test_a_folder_of_two_formats_is_not_guessed(tmp_path):
+    for name in ("box", "relion"):
+        write_picks(formats()[name], tmp_path / "out", [small("m1")], options())
+    with pytest.raises(FormatError, match="several formats"):
+        read_any(tmp_path / "out", list(formats().values()))
+    assert read_any(tmp_path / "out", list(formats().values()), format="box").n_picks == 2
+    with pytest.raises(FormatError):
+        read_any(Path(tmp_path / "empty").mkdir() or tmp_path / "empty", list(formats().values()))
