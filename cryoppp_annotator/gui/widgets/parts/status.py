@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QSizePolicy, QToolButton, 
 from superqt import QElidingLabel
 
 from ....jobs.runner import Job
+from ....session.core.edits import count_of
 from ...workbench import Workbench
 from ..panels.jobs import time_left
 
@@ -85,7 +86,7 @@ class StatusLine(QWidget):
         for widget in (self._bar, self._cancel):
             widget.setVisible(bool(listed))
         if not listed:
-            self._show_job(f"preparing {len(active)} pictures…" if active else "")
+            self._show_job(f"preparing {count_of(len(active), 'picture')}…" if active else "")
             return
         job = listed[0]
         self._cancel.setToolTip(f"Cancel this job; {job.if_cancelled}")
