@@ -251,7 +251,7 @@ def test_bright_particles_and_bright_ice(new_window: Any, micrographs: Path) -> 
     box, particle = box_of(window), window.annotator.pick.particle
     box.here.click()
     window.until(lambda: "nothing new" in window.status)
-    choose(particle.polarity, "brighter")
+    choose(particle.polarity, "bright")
     assert "particles are bright" in window.status
     box.here.click()
     window.until(lambda: len(here(window)) == 1)
@@ -265,7 +265,7 @@ def test_bright_particles_and_bright_ice(new_window: Any, micrographs: Path) -> 
     for _ in range(3):
         window.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert not window.session.settings.bright
-    assert "darker" in particle.polarity.currentText()
+    assert "dark" in particle.polarity.currentText()
 
 
 def test_a_region_drawn_while_a_big_step_is_written_comes_after_it(picked: Window, monkeypatch: Any) -> None:

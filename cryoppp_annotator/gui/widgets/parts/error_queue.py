@@ -62,9 +62,26 @@ class ErrorQueue(QWidget):
         self.said.setStyleSheet("font-weight: 600")
         self.progress = QProgressBar()
         self.progress.setFormat("%v of %m answered")
-        self.accept, self.reject = QPushButton("Particle (A)"), QPushButton("No particle (X)")
-        self.move_to, self.skip = QPushButton("Move there (M)"), QPushButton("Skip (N)")
-        self.page, self.back = QPushButton("Page of look-alikes"), QPushButton("Back (Ctrl+Z)")
+        self.accept, self.reject = QPushButton(), QPushButton()
+        self.move_to, self.skip = QPushButton("Move there (M)"), QPushButton()
+        self.page, self.back = QPushButton("Page of look-alikes"), QPushButton()
+        for button, tip in (
+            (self.of, "The set of picks whose errors are looked for"),
+            (self.accept, "It is a particle: accept it, and go to the next item"),
+            (self.reject, "It is none: reject it, and go to the next item; the keys of reasons give one"),
+            (self.move_to, "Move the pick to where the model sees the particle"),
+            (self.skip, "Say nothing about this item; it stays in the queue"),
+            (self.page, "Look-alikes of this item side by side: click the exceptions, answer the rest together"),
+            (self.back, "Go back to the item before and take its answer back"),
+        ):
+            button.setToolTip(tip)
+        for button, text in (
+            (self.accept, "Particle ({accept})"),
+            (self.reject, "No particle ({reject})"),
+            (self.skip, "Skip ({next-undecided})"),
+            (self.back, "Back ({undo})"),
+        ):
+            bench.keep_keyed(button.setText, text)
         self._arrange()
         self.find.clicked.connect(self._on_find)
         self.accept.clicked.connect(lambda: self._answer(Answer.ACCEPT))

@@ -65,10 +65,15 @@ class SetCompare(QWidget):
         self.make, self.rename, self.delete = (
             QPushButton("Make this set"),
             QPushButton("Rename…"),
-            QPushButton("Delete"),
+            QPushButton("Remove"),
         )
+        self.first.setToolTip("The reference: the picks that count as right")
+        self.second.setToolTip("The picks that are compared with it")
+        self.start.setToolTip("Matches the two sets one to one on every micrograph")
+        self.how.setToolTip("How the two sets become a third")
+        self.make.setToolTip("Makes a new set of picks; one step that can be undone")
         self.rename.setToolTip("Give the first set another name")
-        self.delete.setToolTip("Delete the picks of the first set; one step that can be undone")
+        self.delete.setToolTip("Removes the picks of the first set; one step that can be undone")
         self._arrange()
         self.start.clicked.connect(self._on_start)
         self.tolerance.valueChanged.connect(self._on_tolerance)
