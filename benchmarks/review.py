@@ -1,6 +1,6 @@
 """How well errors are found in labels nobody doubted: planted ones, in real labels and in simulated ones.
 
-    .venv/bin/python benchmarks/review.py [--data ../shared/data] [--seeds 5] [planted] [gaps] [curator]
+    .venv/bin/python benchmarks/review.py [--data ../shared/data] [--seeds 5] [planted] [gaps]
 
 `planted`: among the labels of four micrographs of apoferritin (EMPIAR-10146) and five of CryoPPP_Lite (EMPIAR-10017),
 5 % false ones are added (at random places 0.6 diameters and more from every label; or, `hard`, at places the `log`
@@ -8,8 +8,6 @@ picker proposes there), 5 % are moved by 0.4 diameters, 5 % are removed. What sh
 the queue? The labels themselves are not free of errors, so a hit that nobody planted is not always a mistake.
 `gaps`: of six views of a simulated particle, the labels of one are removed from all micrographs; is there a group among
 the first five items that holds more than half of it, and little else?
-`curator`: `learned` from 50 decisions on one JPG, then the queue of what it proposes, pages of look-alikes answered
-together by the labels: actions (a page is one, an exception on it another, a decision one) until F1 is 0.95.
 """
 
 from __future__ import annotations
