@@ -263,7 +263,7 @@ def test_annotate_without_qt_or_without_the_folder(
     assert window == []
     monkeypatch.undo()
     monkeypatch.setattr(extensions, "find", lambda _: extensions.Found({}, ()))
-    assert_fails(cli("annotate", movies), "the window cannot start", "pyqt5")
+    assert_fails(cli("annotate", movies), "the window cannot start", "pyqt6")
 
 
 # --- import --------------------------------------------------------------------------------------------------------
