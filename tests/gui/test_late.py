@@ -200,7 +200,7 @@ def test_findings_say_that_steps_were_made_while_they_were_looked_for(picked):
         picked.session.add(200, 1)
     picked.until(check.check.isEnabled)
     assert check._findings
-    assert "before your last steps" in check._said.text()
+    assert "out of date" in check._said.text()
 
 
 def test_the_status_line_cancels_the_job_it_shows(window):
