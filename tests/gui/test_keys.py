@@ -199,7 +199,8 @@ def test_every_text_names_the_keys_that_a_person_chose(classed):
     assert "Advance after F2 or F3" in after
     for key in ("(F11 toggles)", "(F10)", "(J)", "(K)", "(Q)", "(F7)", "M and P", "Ctrl+1, Ctrl+2", "(F4)"):
         assert key in after, key
-    old = re.compile(r"\(([A-Z0-9]|Ctrl\+.|Escape)\)|\b[ADHNORSX] (toggles|held|came)|\b1 to 9\b|Ctrl\+Z|Delete(?! region)")
+    held = r"\b[ADHNORSX] (toggles|held|came)|\b1 to 9\b"
+    old = re.compile(rf"\(([A-Z0-9]|Ctrl\+.|Escape)\)|{held}|Ctrl\+Z|Delete(?! region)")
     chosen = set(OTHER.values())
     left = [m[0] for m in old.finditer(after) if m[0].strip("()") not in chosen]
     assert left == []
