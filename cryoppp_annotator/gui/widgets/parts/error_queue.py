@@ -61,7 +61,6 @@ class ErrorQueue(QWidget):
             label.setWordWrap(True)
         self.said.setStyleSheet("font-weight: 600")
         self.progress = QProgressBar()
-        self.progress.setFormat("%v of %m answered")
         self.accept, self.reject = QPushButton(), QPushButton()
         self.move_to, self.skip = QPushButton("Move there (M)"), QPushButton()
         self.page, self.back = QPushButton("Page of look-alikes"), QPushButton()
@@ -196,6 +195,7 @@ class ErrorQueue(QWidget):
 
     def _show_progress(self) -> None:
         n = len(self._review.items)
+        self.progress.setFormat("%v of %m answered" if n else "no queue yet")
         self.progress.setRange(0, max(1, n))
         self.progress.setValue(self._review.n_answered)
         item = None if self.number is None else self._review.items[self.number]
