@@ -12,8 +12,9 @@ import pytest
 
 from cryoppp_annotator import extensions
 
-#: It says in a folder on which micrograph it was called (the number is in the first pixel) and by which process, and
-#: stays at those whose number is not below what the file ``gate`` there says, until it is cancelled.
+#: It says in a folder on which micrograph it was called (the number is in the first pixel) and by which process it was
+#: asked (a plugin runs in one of its own, a child of that), and stays at those whose number is not below what the file
+#: ``gate`` there says, until it is cancelled.
 COUNTING = """
 import os, time, uuid
 from pathlib import Path
@@ -25,7 +26,7 @@ class Counting:
 
     def propose(self, image, *, pixel_size_A, diameter_A, parameters, context):
         folder, number = Path(__file__).parents[1] / "calls", int(image[0, 0])
-        (folder / f"{number}-{os.getpid()}-{uuid.uuid4().hex}").touch()
+        (folder / f"{number}-{os.getppid()}-{uuid.uuid4().hex}").touch()
         while number >= int((folder / "gate").read_text()):
             context.check()
             time.sleep(0.01)
@@ -53,7 +54,7 @@ class Calls:
         return sorted(number for number, _ in self.taken_by())
 
     def taken_by(self) -> list[tuple[int, int]]:
-        """The numbers since the last time, and in which processes."""
+        """The numbers since the last time, and which processes asked."""
         files = list(self.folder.glob("*-*-*"))
         for file in files:
             file.unlink()

@@ -13,6 +13,7 @@ from cryoppp_annotator.formats.image.stacks import write_stack
 from cryoppp_annotator.gui.widgets.panels.dataset import outliers
 from cryoppp_annotator.gui.widgets.panels.pick import PickPanel
 from cryoppp_annotator.model.curation import Decision, Reason
+from cryoppp_annotator.model.region import Region
 from cryoppp_annotator.model.which import Which
 from cryoppp_annotator.session import regions
 
@@ -284,7 +285,7 @@ def test_what_lies_in_regions_is_left_out_and_told_unless_it_is_wanted_too(windo
     said = box.left_out.text()
     assert "on carbon" in said
     assert int(said.split(" left out")[0]) >= inside
-    ball = regions.Region(Reason.ICE, np.add(corners / 6, (250, 250)))
+    ball = Region(Reason.ICE, np.add(corners / 6, (250, 250)))
     regions.enter_found(session, regions.Detected(((here_id, (ball,)),)))
     box.avoid.click()
     box.here.click()

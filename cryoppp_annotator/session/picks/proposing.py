@@ -37,7 +37,7 @@ from .. import regions
 from ..classes.templates import take_ctf
 from ..core import edits, watch
 from ..core.session import Session
-from ..core.step import Done, Nothing, Outcome, Result, Step
+from ..core.step import Done, Outcome, Result, Step
 from ..pictures.defocus import defocus_of
 from ..pictures.optics import ctf_of
 from .one_micrograph import OnePick, Picked, named_picker, pick_micrograph
@@ -292,13 +292,12 @@ def enter(session: Session, proposal: Proposal, then: Callable[[str], object] = 
     def over(result: Result) -> None:
         if isinstance(result, Done):
             then(_entered(proposal, result))
+        elif result.why == step.nothing:  # not one that could not be written
+            again = _merged(session, proposal, session.store.particles_where).n_new
+            line = _proposed(proposal, again, 0)
+            then(line if proposal.why_none else f"{line} · all as before")
 
-    outcome = session.commit(step, over)
-    if isinstance(outcome, Nothing):
-        again = _merged(session, proposal, session.store.particles_where).n_new
-        line = _proposed(proposal, again, 0)
-        then(line if proposal.why_none else f"{line} · all as before")
-    return outcome
+    return session.commit(step, over)
 
 
 @dataclass(frozen=True, eq=False)
