@@ -27,6 +27,19 @@ class ClassesOf:
 
 
 @dataclass(frozen=True, slots=True)
+class InRegions:
+    """The inside of regions, each on its micrograph; regions that a person dismissed have no inside.
+
+    Attributes
+    ----------
+    numbers : tuple of int, optional
+        Ids of regions; None = every region.
+    """
+
+    numbers: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Which:
     """Particles for which all of this holds; None = no restriction. ``store/which.py`` turns it into SQL.
 
@@ -38,6 +51,8 @@ class Which:
         From (inclusive) and up to (exclusive), so that the two sides of one threshold share nothing. A pick without a
         score is on neither side.
     classes : ClassesOf, optional
+    regions : InRegions, optional
+        The centre lies in one of these regions (even-odd rule).
     hidden : tuple of (score, pick sets)
         Undecided picks with a score below these thresholds are left out: they are not drawn.
     removed : bool
@@ -50,6 +65,7 @@ class Which:
     min_score: float | None = None
     below_score: float | None = None
     classes: ClassesOf | None = None
+    regions: InRegions | None = None
     ids: tuple[int, ...] | None = None
     hidden: Hidden = ()
     removed: bool = False

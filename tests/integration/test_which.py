@@ -12,17 +12,27 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from project_tools import new_project, open_session
 
-from cryoppp_annotator.model.curation import Change, Decision
+from cryoppp_annotator.model.curation import Change, Decision, Reason
 from cryoppp_annotator.model.micrograph import MicrographState
 from cryoppp_annotator.model.particles import Particles
-from cryoppp_annotator.model.which import ClassesOf, Which
+from cryoppp_annotator.model.region import Origin, Region
+from cryoppp_annotator.model.which import ClassesOf, InRegions, Which
 from cryoppp_annotator.session.core import edits
+from cryoppp_annotator.session.regions.rows import insertion
 from cryoppp_annotator.store import classes as classes_table
 from cryoppp_annotator.store.store import Store
 
 N = 240
 #: A micrograph that was taken out of the project: its picks are meant only where that is asked for.
 REMOVED = 4
+#: Regions as (micrograph, first and last row, first and last column), and whether a person dismissed it.
+REGIONS = {
+    1: (1, (0, 2048), (0, 4096), False),
+    2: (2, (1000, 3000), (1000, 3000), False),
+    3: (2, (2000, 4000), (2000, 4000), False),
+    4: (3, (0, 4096), (0, 4096), True),
+    5: (REMOVED, (0, 4096), (0, 2048), False),
+}
 Project = tuple[Store, Particles, NDArray[np.int32]]
 
 
@@ -44,6 +54,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         }
         new = (edits.new_pick_set("import", "picks", "ann"), edits.insert_particles(columns, n))
         session.insert(Change("import", "import", new))
+    shapes = [
+        Region(
+            Reason.ICE, np.array([(a, c), (a, d), (b, d), (b, c)], float), 0, m, [Origin.HAND, Origin.DISMISSED][out]
+        )
+        for m, (a, b), (c, d), out in REGIONS.values()
+    ]
+    session.insert(Change("region", "regions", (insertion(session, shapes),)))
     store = session.store
     session.set_state([REMOVED], MicrographState.REMOVED)
     picks = store.particles_where(Which(removed=True))
@@ -83,6 +100,12 @@ def expected(project: Project, which: Which) -> NDArray[np.bool_]:
         for threshold, sets in which.hidden:
             low = (p.score < threshold) & (p.decision == Decision.UNDECIDED)
             mask &= ~(low & (np.isin(p.pick_set, sets) if sets else True))
+    if which.regions is not None:
+        lies = np.zeros(len(p), bool)
+        for region, (micrograph, (a, b), (c, d), dismissed) in REGIONS.items():
+            if not dismissed and (which.regions.numbers is None or region in which.regions.numbers):
+                lies |= (p.micrograph == micrograph) & (p.y > a) & (p.y < b) & (p.x > c) & (p.x < d)
+        mask &= lies
     if which.classes is not None:
         of = p.class_id if which.classes.run is None else number
         mask &= of > 0 if which.classes.numbers is None else np.isin(of, which.classes.numbers)
@@ -99,6 +122,7 @@ whiches = st.builds(
     min_score=st.none() | scores,
     below_score=st.none() | scores,
     classes=st.none() | st.builds(ClassesOf, st.sampled_from([None, 1, 2]), st.none() | few),
+    regions=st.none() | st.builds(InRegions, st.none() | st.lists(st.integers(1, 6), max_size=3).map(tuple)),
     ids=st.none() | st.lists(st.integers(1, N + 5), max_size=40).map(tuple),
     hidden=st.lists(st.tuples(scores, few), max_size=2).map(tuple),
     removed=st.booleans(),
@@ -135,6 +159,15 @@ def test_picks_are_counted_by_class(project: Project, which: Which) -> None:
     all_of, drawn = expected(project, replace(which, hidden=())), expected(project, which)
     counts = {k: (int((of[all_of] == k).sum()), int((of[drawn] == k).sum())) for k in np.unique(of[all_of]).tolist()}
     assert store.count_by_class(which) == counts
+
+
+def test_a_region_is_one_condition_among_others(project: Project) -> None:
+    store, picks, _ = project
+    assert [region.id for region in store.regions()] == list(REGIONS)
+    inside = store.particles_where(Which(regions=InRegions((1,))))
+    assert 0 < len(inside) < (picks.micrograph == 1).sum()
+    assert set(inside.micrograph.tolist()) == {1}
+    assert store.count(Which(regions=InRegions((4,)))) == 0, "a dismissed region holds nothing"
 
 
 def test_more_ids_than_a_statement_takes(project: Project) -> None:

@@ -13,7 +13,7 @@ from ...model.curation import Change, Decision, Delta, Kind, Reason, Table
 from ...model.message import Message
 from ...model.particles import Particles
 from ...model.region import Region
-from ...model.which import Which
+from ...model.which import InRegions, Which
 from ...picking.regions import reasons_at
 from ...store.store import Connection, Store
 from ..core import edits
@@ -50,18 +50,14 @@ def picks_inside(session: Session, micrographs: Sequence[int] | None = None, con
     Cancelled
     """
     numbers = session.store.micrographs_with_regions() if micrographs is None else list(micrographs)
-    ids, where = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    why, before = [np.zeros(0, np.int8)], [np.zeros(0, np.int8)]
+    parts, reasons = [Particles.empty()], [np.zeros(0, np.int8)]
     for i, number in enumerate(numbers):
         context.progress(i, len(numbers), f"{i}/{len(numbers)} micrographs")
-        particles = session.store.particles(number)
-        reason = undecided_in(particles, of(session, number))
-        hit = reason > 0
-        ids.append(particles.id[hit])
-        where.append(particles.micrograph[hit])
-        why.append(reason[hit])
-        before.append(particles.reason[hit])
-    return Inside(np.concatenate(ids), np.concatenate(where), np.concatenate(why), np.concatenate(before))
+        which = Which((number,), (Decision.UNDECIDED,), regions=InRegions(), removed=True)
+        parts.append(session.store.particles_where(which))
+        reasons.append(reasons_at(parts[-1].x, parts[-1].y, of(session, number)))
+    ids, where, before = (np.concatenate([getattr(p, name) for p in parts]) for name in ("id", "micrograph", "reason"))
+    return Inside(ids, where, np.concatenate(reasons), before)
 
 
 def reject_inside(session: Session, inside: Inside) -> Outcome:
