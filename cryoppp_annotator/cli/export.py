@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import FORMATS_HELP, Frame, JsonOption, RelionRootOption, ScaleOption, TemplateOption, find_project
+from .options import (
+    FORMATS_HELP,
+    Frame,
+    JsonOption,
+    OptionalWhereOption,
+    RelionRootOption,
+    ScaleOption,
+    TemplateOption,
+    find_project,
+)
 
 if TYPE_CHECKING:
     from ..model.context import JobContext
@@ -59,6 +68,7 @@ def export(
     ] = None,
     template: TemplateOption = None,
     relion_root: RelionRootOption = None,
+    where: OptionalWhereOption = None,
     pick_set: Annotated[
         int | None, typer.Option("--pick-set", metavar="N", help="Which import, for as-imported (see status --json).")
     ] = None,
@@ -68,17 +78,22 @@ def export(
 
     Micrographs marked unusable are left out; those without picks are written only where they are complete or empty.
     """
+    from ..errors import Refused
     from ..session.core.opening import open_project
     from ..session.files import exporting
     from ..session.files.as_imported import write_back
     from .progress import run_job, tell_written
+    from .select import chosen
 
     session = open_project(find_project(project), read_only=True)
 
     def work(context: JobContext) -> ExportReport:
+        if to == AS_IMPORTED and where is not None:
+            raise Refused("--where is for exports to a format; as-imported writes whole files back")
         if to == AS_IMPORTED:
             number = _the_import(session) if pick_set is None else pick_set
             return write_back(session, number, out, context=context)
+        passed = chosen(session, where, context)
         return exporting.export(
             session,
             out,
@@ -90,6 +105,7 @@ def export(
             box_size_px=box_size,
             template=template,
             relion_root=relion_root,
+            micrographs=None if passed is None else [m.id for m in passed.micrographs],
             context=context,
         )
 

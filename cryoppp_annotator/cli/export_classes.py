@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..model.context import JobContext
 
 EXAMPLE = """  cryoppp-annotator export-classes my-project -o classes
+  cryoppp-annotator export-classes my-project -o good --classes 1,4,7
   cryoppp-annotator export-classes my-project"""
 
 
@@ -26,6 +27,9 @@ def export_classes(
         typer.Option("--out", "-o", metavar="DIR", help="Folder to write into; without it runs are listed."),
     ] = None,
     number: Annotated[int | None, typer.Option("--run", metavar="ID", help="Which run; the newest by default.")] = None,
+    classes: Annotated[
+        str | None, typer.Option("--classes", metavar="N,N,...", help="Only these classes; all by default.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the 2D classes that a project keeps: classes.mrcs, particles.star, summary.csv, gallery.png.
@@ -38,6 +42,7 @@ def export_classes(
     from ..session.core.opening import open_project
     from .progress import run_job
 
+    numbers = None if classes is None else _numbers(classes)
     session = open_project(find_project(project), read_only=True)
     try:
         runs = list_runs(session)
@@ -51,12 +56,22 @@ def export_classes(
         run = chosen[-1]
 
         def work(context: JobContext) -> tuple[Path, ...]:
-            return export_run(session, run, out, context=context)
+            return export_run(session, run, out, numbers=numbers, context=context)
 
         files = run_job(work, title="Writing")
     finally:
         session.close()
     say_run(run, as_json, {"files": [str(file) for file in files]})
+
+
+def _numbers(text: str) -> list[int]:
+    """Class numbers as they are written, ``1,4,7``. Raises Refused."""
+    from ..errors import Refused
+
+    try:
+        return [int(part) for part in text.replace(",", " ").split()]
+    except ValueError as error:
+        raise Refused(f"--classes wants numbers of classes, as in 1,4,7, and not {text!r}") from error
 
 
 def _list(runs: list[ClassRun], as_json: bool) -> None:

@@ -104,6 +104,13 @@ TemplateOption = Annotated[
 ProjectArgument = Annotated[
     Path, typer.Argument(metavar="PROJECT", help="The project, or the folder of micrographs it lies in.")
 ]
+WhereOption = Annotated[
+    str, typer.Option("--where", metavar="EXPR", help='Which micrographs: "res < 6 and und > 0", "state == todo".')
+]
+OptionalWhereOption = Annotated[
+    str | None,
+    typer.Option("--where", metavar="EXPR", help='Only these micrographs: "res < 6 and state == complete".'),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object for scripts.")]
 CuratorOption = Annotated[
     str | None, typer.Option("--curator", metavar="NAME", help="Who decides; your login name by default.")

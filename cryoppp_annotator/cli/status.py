@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import JsonOption, find_project
+from .options import JsonOption, OptionalWhereOption, find_project
 
 if TYPE_CHECKING:
     from ..session.core.session import Session
     from ..session.core.watch import FileNews
 
 EXAMPLE = """  cryoppp-annotator status data/10017/annotator-project
-  cryoppp-annotator status my-project --json"""
+  cryoppp-annotator status my-project --json
+  cryoppp-annotator status my-project --where 'res > 6 or state == todo'"""
 
 
 def status(
     project: Annotated[
         Path, typer.Argument(metavar="PROJECT", help="The project, or the folder of micrographs it lies in.")
     ],
+    where: OptionalWhereOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say how far a project is.
@@ -31,6 +33,7 @@ def status(
     """
     from ..session.core import watch
     from ..session.core.opening import open_project
+    from ..session.files import facts
     from .progress import run_job
 
     session = open_project(find_project(project), read_only=True)
@@ -40,6 +43,9 @@ def status(
         )
         watch.note(session, news)
         answer = describe(session, news)
+        if where is not None:
+            passed = run_job(lambda context: facts.where(session, where, context=context), title="Choosing")
+            answer["where"] = {"micrographs": [m.name for m in passed.micrographs], "unknown": passed.unknown}
     finally:
         session.close()
     typer.echo(json.dumps(answer, indent=2) if as_json else _as_text(answer))
@@ -96,6 +102,11 @@ def _as_text(answer: dict[str, Any]) -> str:
         f"pick set     {s['name']}: {s['particles']:,} ({s['kind']}, {s['curator']})" for s in answer["pick_sets"]
     ]
     lines += _about_files(answer)
+    if "where" in answer:
+        passed = answer["where"]
+        unknown = f"; too little is known of {passed['unknown']:,}" if passed["unknown"] else ""
+        lines.append(f"where        {len(passed['micrographs']):,} micrographs{unknown}")
+        lines += [f"             {name}" for name in passed["micrographs"]]
     lines += [f"problem      {name}: {problem}" for name, problem in answer["problems"].items()]
     return "\n".join(lines)
 

@@ -72,6 +72,7 @@ class Workbench(QObject):
     help_requested = Signal()
     hovered_changed = Signal()
     export_requested = Signal()
+    propose_requested = Signal(object)  # ids of micrographs
     closing = Signal()  # the project is about to be closed
     imported = Signal()
     exported = Signal()

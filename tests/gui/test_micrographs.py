@@ -7,11 +7,14 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QMenu
-from window import CTRL, LEFT, PLAIN, answer, choose, discs, scored, write_mrc, write_star
+from window import CTRL, LEFT, PLAIN, SHIFT, answer, choose, discs, scored, write_mrc, write_star
 
-from cryoppp_annotator.gui.models.micrograph_table import COLUMNS
+from cryoppp_annotator.formats.table.star_file import read_star
+from cryoppp_annotator.gui.models.micrograph_table import COLUMNS, MORE
+from cryoppp_annotator.imaging.ctf import Ctf, Defocus
 from cryoppp_annotator.model.curation import Decision
 from cryoppp_annotator.model.micrograph import MicrographState
+from cryoppp_annotator.session.pictures import optics
 
 Key = Qt.Key
 STATE, NAME, ACCEPTED, UNDECIDED, REJECTED, PIXEL, PROBLEM = range(7)
@@ -228,3 +231,70 @@ def test_another_image_under_the_same_name(window, micrographs):
     (micrographs / "d.mrc").touch()
     window.go("d")
     assert window.drawn()
+
+
+# --- columns, expressions, several rows ------------------------------------------------------------------------------
+
+
+def test_the_filter_takes_expressions_and_columns_are_shown_and_hidden(window, listed):
+    panel = listed.panel
+    window.session.decide(window.session.particles.id[:12], Decision.ACCEPTED)
+    panel._search.setText("acc > 5")
+    assert listed.names() == ["a"]
+    panel._search.setText("acc > 5 or")
+    assert listed.names() == ["a"], "what is not whole yet changes nothing"
+    assert "missing before the end" in panel._wrong.text()
+    panel._search.setText("ac > 5")
+    assert "is acc meant" in panel._wrong.text()
+    panel._search.setText("B")
+    assert (listed.names(), panel._wrong.isHidden()) == (["b"], True), "a text is a part of the name"
+    panel._search.setText("res > 6")
+    assert (listed.names(), panel._wrong.text()) == ([], "Too little is known of 4 micrographs")
+    # the resolution is read in the background, again when it changes
+    optics.set_optics(window.session, [2], Ctf(Defocus(15000.0, 15000.0, 0.0)))
+    panel._search.setText("defocus > 1")
+    window.until(lambda: listed.names() == ["b"])
+    panel._search.setText("")
+    assert not panel.facts.shown()
+    defocus = len(COLUMNS) + [fact.name for fact in MORE].index("defocus")
+    menu = QMenu()
+    panel.facts.fill(menu)
+    next(action for action in menu.actions() if action.text() == "defocus").trigger()
+    assert not listed.table.isColumnHidden(defocus)
+    window.until(lambda: listed.cell(1, defocus) == "1.50")
+    assert listed.tip("a", defocus).endswith("not known")
+    listed.table.sortByColumn(defocus, Qt.SortOrder.AscendingOrder)
+    assert listed.names()[0] == "b", "what is not known comes last"
+    panel.facts.show_column("defocus", False)
+    assert listed.table.isColumnHidden(defocus)
+
+
+def test_several_rows_are_marked_cleared_and_written(window, listed, tmp_path):
+    listed.click("a")
+    listed.click("c", SHIFT)
+    menu = QMenu()
+
+    def give(text):
+        menu.clear()
+        listed.panel._menu.fill_for(menu, listed.panel.chosen())
+        actions = [*menu.actions(), *(inner for sub in menu.findChildren(QMenu) for inner in sub.actions())]
+        next(action for action in actions if action.text() == text).trigger()
+
+    give("Ice")
+    assert [m.state for m in window.session.micrographs[:3]] == [MicrographState.UNUSABLE] * 3
+    assert "unusable (ice)" in window.session.next_undo().title
+    window.session.undo()
+    give("Clear 90 undecided picks")
+    assert window.session.counts()["undecided"] == 0
+    window.session.undo()
+    assert window.session.counts()["undecided"] == 90
+    listed.panel._menu.write_selected(listed.panel.chosen(), tmp_path / "micrographs_selected.star")
+    window.until((tmp_path / "micrographs_selected.star").is_file)
+    names = read_star(tmp_path / "micrographs_selected.star").table("micrographs").columns["rlnMicrographName"]
+    assert [name.rpartition("/")[2] for name in names] == ["a.mrc", "b.mrc", "c.mrc"]
+    asked = []
+    window.bench.propose_requested.connect(asked.append)
+    window.session.set_diameter(100.0)
+    give("Propose on 3 micrographs")
+    assert asked == [[1, 2, 3]]
+    window.until(lambda: window.session.next_undo().verb == "propose")

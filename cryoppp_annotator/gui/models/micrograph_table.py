@@ -8,8 +8,11 @@ from typing import Any
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
 from qtpy.QtGui import QColor, QFont
 
+from ...model.expression import Expression, ExpressionError, is_expression
 from ...model.micrograph import FINISHED_STATES, Micrograph, MicrographState
 from ...session.core.session import Announcement, Session
+from ...session.files.facts import COLUMNS as NAMES
+from ...session.files.facts import FACTS, Fact, Row, understood
 from ..keys import with_units
 
 SYMBOL = {
@@ -29,6 +32,11 @@ TIPS = (
     "rejected",
     "pixel size; ? = questionable",
     "why it cannot be used",
+)
+
+#: What can be shown beside, in this order after the columns above; hidden until a person asks for it.
+MORE: tuple[Fact, ...] = tuple(
+    fact for fact in FACTS if fact.name not in ("state", "name", "acc", "und", "rej", "px", "problem")
 )
 
 ALL, OPEN, WITH_UNDECIDED, PROBLEMS = "all states", "not finished", "with undecided picks", "with problems"
@@ -54,6 +62,13 @@ class MicrographTable(QAbstractTableModel):
         self.rows: list[int] = []
         self._state_filter = ALL
         self._text = ""
+        #: What the filter's text means where it is an expression, and why one cannot be understood.
+        self.expression: Expression | None = None
+        self.error = ""
+        #: Of how many micrographs too little is known for the expression.
+        self.n_unknown = 0
+        #: Numbers that were read or counted in the background, by micrograph.
+        self.measured: dict[int, dict[str, float]] = {}
         #: Undecided picks that count, by micrograph, where a threshold hides others; None = all do.
         self.above: dict[int, int] | None = None
         #: Micrographs that the ranges of the Screen tab leave out.
@@ -73,7 +88,7 @@ class MicrographTable(QAbstractTableModel):
         if ids != self.dimmed:
             self.dimmed = ids
             if self.rows:
-                self.dataChanged.emit(self.index(0, 0), self.index(len(self.rows) - 1, len(COLUMNS) - 1))
+                self.dataChanged.emit(self.index(0, 0), self.index(len(self.rows) - 1, self.columnCount() - 1))
 
     def n_undecided(self, m: Micrograph) -> int:
         """Undecided picks as the list counts them: those that the threshold leaves."""
@@ -103,7 +118,7 @@ class MicrographTable(QAbstractTableModel):
         if above == self.above:
             return
         self.above = above
-        if self._sort[0] == 3:
+        if self._sort[0] == 3 or "und" in self.needs():
             self.arrange()
         else:
             self._refresh_cells()
@@ -111,9 +126,40 @@ class MicrographTable(QAbstractTableModel):
     # ------------------------------------------------------------------ arranging
 
     def set_filter(self, state: str, text: str) -> None:
-        """Keep micrographs of a state (one of :data:`FILTERS`) whose name holds ``text``."""
-        self._state_filter, self._text = state, text.strip().lower()
+        """Keep micrographs of a state (one of :data:`FILTERS`) whose name holds ``text``.
+
+        A text that compares (``res > 6 and und > 0``) is an expression over :data:`FACTS`; while it cannot be
+        understood :attr:`error` says why, and the filter before it stays.
+        """
+        self._state_filter, text = state, text.strip()
+        self.error = ""
+        named = text and any(text.lower() in m.name.lower() for m in self.session.micrographs)
+        if not text or not is_expression(text, NAMES) or (named and not set(text) & set("<>=~")):
+            self._text, self.expression = text.lower(), None
+        else:
+            try:
+                self._text, self.expression = "", understood(text)
+            except ExpressionError as error:
+                self.error = str(error)
         self.arrange()
+
+    def needs(self) -> frozenset[str]:
+        """Facts of the background that the filter or the order asks for."""
+        names = self.expression.names if self.expression is not None else frozenset()
+        column = self._sort[0] - len(COLUMNS)
+        return frozenset(names | ({MORE[column].name} if column >= 0 else set()))
+
+    def set_measured(self, measured: dict[int, dict[str, float]]) -> None:
+        """Take what was read or counted in the background."""
+        self.measured = measured
+        if self.needs():
+            self.arrange()
+        else:
+            self._refresh_cells()
+
+    def row_facts(self, m: Micrograph) -> Row:
+        """What is known of a micrograph; of its undecided picks those count that the threshold leaves."""
+        return Row(self.session, m, {**self.measured.get(m.id, {}), "und": self.n_undecided(m)})
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
         """Sort by a column; -1 = as imported."""
@@ -123,19 +169,37 @@ class MicrographTable(QAbstractTableModel):
     def arrange(self) -> None:
         """Filter and sort again."""
         self.beginResetModel()
+        self.n_unknown = 0
         kept = [m for m in self.session.micrographs if self._passes(m)]
         column, order = self._sort
         if column >= 0:
-            kept.sort(key=self._key(column), reverse=order == Qt.SortOrder.DescendingOrder)
+            kept = self._sorted(kept, column, reverse=order == Qt.SortOrder.DescendingOrder)
         self.rows = [m.id for m in kept]
         self._place = {i: row for row, i in enumerate(self.rows)}
         self._n_there = len(self.session.micrographs)
         self.endResetModel()
         self.order_changed.emit()
 
+    def _sorted(self, kept: list[Micrograph], column: int, *, reverse: bool) -> list[Micrograph]:
+        """In the order of a column; what is not known comes last, either way."""
+        key = self._key(column)
+        unknown = [m for m in kept if (value := key(m)) != value]
+        known = [m for m in kept if (value := key(m)) == value]
+        return sorted(known, key=key, reverse=reverse) + unknown
+
     def _passes(self, m: Micrograph) -> bool:
         if self._text and self._text not in m.name.lower():
             return False
+        return self._has_state(m) and self._holds(m)
+
+    def _holds(self, m: Micrograph) -> bool:
+        if self.expression is None:
+            return True
+        truth = self.expression.truth(self.row_facts(m))
+        self.n_unknown += truth is None
+        return truth is True
+
+    def _has_state(self, m: Micrograph) -> bool:
         state = self._state_filter
         if state == ALL:
             return True
@@ -149,6 +213,9 @@ class MicrographTable(QAbstractTableModel):
 
     def _key(self, column: int) -> Callable[[Micrograph], Any]:
         states = list(MicrographState)
+        if column >= len(COLUMNS):
+            name = MORE[column - len(COLUMNS)].name
+            return lambda m: self.row_facts(m)[name]
         return (
             lambda m: states.index(m.state),
             lambda m: m.name.lower(),
@@ -170,16 +237,16 @@ class MicrographTable(QAbstractTableModel):
         return 0 if parent is not None and parent.isValid() else len(self.rows)
 
     def columnCount(self, parent: QModelIndex | None = None) -> int:
-        """Columns."""
-        return len(COLUMNS)
+        """Columns, also those that a person has not asked for."""
+        return len(COLUMNS) + len(MORE)
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Column heads."""
         if orientation == Qt.Orientation.Horizontal:
             if role == Qt.ItemDataRole.DisplayRole:
-                return COLUMNS[section]
+                return (*COLUMNS, *(fact.name for fact in MORE))[section]
             if role == Qt.ItemDataRole.ToolTipRole:
-                return TIPS[section]
+                return (*TIPS, *(fact.about for fact in MORE))[section]
         return None
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
@@ -190,7 +257,7 @@ class MicrographTable(QAbstractTableModel):
             return self._text_of(m, column)
         if role == Qt.ItemDataRole.ToolTipRole:
             return self._tip(m, column)
-        if role == Qt.ItemDataRole.TextAlignmentRole and 2 <= column <= 5:
+        if role == Qt.ItemDataRole.TextAlignmentRole and column >= 2 and column != len(COLUMNS) - 1:
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         quiet = m.state is MicrographState.UNUSABLE or m.id in self.dimmed
         if role == Qt.ItemDataRole.ForegroundRole and (m.problem or quiet):
@@ -200,6 +267,8 @@ class MicrographTable(QAbstractTableModel):
         return None
 
     def _text_of(self, m: Micrograph, column: int) -> str:
+        if column >= len(COLUMNS):
+            return self._number_of(m, MORE[column - len(COLUMNS)])
         if column == 0:
             return "!" if m.problem else SYMBOL[m.state]
         if column == 5:
@@ -215,7 +284,14 @@ class MicrographTable(QAbstractTableModel):
             with_units(m.problem),
         )[column - 1]
 
+    def _number_of(self, m: Micrograph, fact: Fact) -> str:
+        value = float(self.row_facts(m)[fact.name])
+        return "" if value != value else f"{value:,.{fact.digits}f}"
+
     def _tip(self, m: Micrograph, column: int) -> str:
+        if column >= len(COLUMNS):
+            fact = MORE[column - len(COLUMNS)]
+            return f"{fact.about}: {self._number_of(m, fact) or 'not known'}"
         if column == 0:
             return f"{m.state.value}{', by ' + m.state_by if m.state_by else ''}"
         if column == 3 and self.n_undecided(m) < m.n_undecided:
@@ -240,7 +316,7 @@ class MicrographTable(QAbstractTableModel):
 
     def _refresh_cells(self) -> None:
         if self.rows:
-            self.dataChanged.emit(self.index(0, 0), self.index(len(self.rows) - 1, len(COLUMNS) - 1))
+            self.dataChanged.emit(self.index(0, 0), self.index(len(self.rows) - 1, self.columnCount() - 1))
 
 
 def bold(font: QFont) -> QFont:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from ...errors import FormatError, Refused, disk_reason
 from ...formats.atomic import write_text
 from ...formats.table.star import format_star, number_text
 from ...imaging.ctf import Optics
-from ...model.classes import ClassRun
+from ...model.classes import ClassRun, ClassSummary
 from ...model.context import JobContext
 from ...model.curation import Decision
 from ...store import classes as table
@@ -23,27 +25,41 @@ from .report import write_report
 _QUIET = JobContext()
 
 
-def export_run(session: Session, run: ClassRun, out: Path, *, context: JobContext = _QUIET) -> tuple[Path, ...]:
+def export_run(
+    session: Session,
+    run: ClassRun,
+    out: Path,
+    *,
+    numbers: Sequence[int] | None = None,
+    context: JobContext = _QUIET,
+) -> tuple[Path, ...]:
     """Write ``classes.mrcs``, ``particles.star``, ``summary.csv`` and ``gallery.png`` into a folder; it is made.
 
     ``particles.star`` (RELION 3.1 and later) holds the members that are not rejected, where they are now, with
     ``rlnClassNumber``, ``rlnMaxValueProbDistribution``, ``rlnAnglePsi`` and, for picks that were not moved since,
     ``rlnOriginXAngst``.
 
+    Parameters
+    ----------
+    numbers : sequence of int, optional
+        Only these classes and their picks; all by default. They are numbered from 1 in the files, as their averages
+        are, and ``summary.csv`` notes which of the run each was.
+
     Raises
     ------
     FormatError
         The averages are gone, or the folder cannot be written.
     Refused
-        Every member was rejected or deleted.
+        There is no such class, or every member was rejected or deleted.
     Cancelled
     """
     averages = load_averages(session, run)
-    columns, groups = _particles(session, run, context)
+    chosen = _chosen(run, numbers)
+    columns, groups = _particles(session, run, {item.number: k for k, item in enumerate(chosen, 1)}, context)
     if not columns["rlnClassNumber"]:
         raise Refused(f"{run.name}: every member is rejected or deleted; there are no particles to write")
     try:
-        files = write_report(out, averages, run.summaries, run.pixel_size_A)
+        files = write_report(out, *_renumbered(averages, chosen, run), run.pixel_size_A)
         optics = _optics(groups)
         star = write_text(
             out / "particles.star", format_star([("optics", optics), ("particles", columns)], version="30001")
@@ -53,8 +69,32 @@ def export_run(session: Session, run: ClassRun, out: Path, *, context: JobContex
     return (files[0], star, *files[1:])
 
 
+def _chosen(run: ClassRun, numbers: Sequence[int] | None) -> list[ClassSummary]:
+    """Summaries of some classes, in the run's order."""
+    if numbers is None:
+        return list(run.summaries)
+    missing = sorted(set(numbers) - {item.number for item in run.summaries})
+    if missing or not numbers:
+        raise Refused(f"{run.name} has no class {', '.join(map(str, missing)) or 'chosen'}")
+    return [item for item in run.summaries if item.number in set(numbers)]
+
+
+def _renumbered(
+    averages: NDArray[np.float32], chosen: Sequence[ClassSummary], run: ClassRun
+) -> tuple[NDArray[np.float32], list[ClassSummary]]:
+    """The averages of some classes, and their summaries with the numbers they have in the files."""
+    if len(chosen) == len(run.summaries):
+        return averages, list(chosen)
+    rows = [item.number - 1 for item in chosen]
+    named = [
+        replace(item, number=k, note="; ".join(filter(None, (f"class {item.number} of the run", item.note))))
+        for k, item in enumerate(chosen, 1)
+    ]
+    return averages[rows], named
+
+
 def _particles(
-    session: Session, run: ClassRun, context: JobContext
+    session: Session, run: ClassRun, number_in_file: Mapping[int, int], context: JobContext
 ) -> tuple[dict[str, list[str]], dict[tuple[float, Optics], int]]:
     labels = (
         "rlnCoordinateX",
@@ -71,7 +111,7 @@ def _particles(
     groups: dict[tuple[float, Optics], int] = {}
     for i, micrograph in enumerate(list(session.micrographs)):
         context.progress(i, len(session.micrographs), micrograph.name)
-        members = table.members(session.store, run.id, micrograph=micrograph.id)
+        members = table.members(session.store, run.id, micrograph=micrograph.id, numbers=list(number_in_file))
         here = session.store.particles(micrograph.id)
         rows = here.rows_of(members["particle"])
         kept = here.decision[rows] != Decision.REJECTED
@@ -86,7 +126,7 @@ def _particles(
             "rlnCoordinateY": number_text(y),
             "rlnMicrographName": [micrograph.path] * len(rows),
             "rlnOpticsGroup": [str(group)] * len(rows),
-            "rlnClassNumber": [str(n) for n in members["number"].tolist()],
+            "rlnClassNumber": [str(number_in_file[n]) for n in members["number"].tolist()],
             "rlnMaxValueProbDistribution": _numbers(members["posterior"]),
             "rlnAnglePsi": _numbers(-members["angle_deg"]),
             "rlnOriginXAngst": _numbers(-(members["x"] + members["shift_x"] - x) * pixel),

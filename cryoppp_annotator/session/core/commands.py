@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from ...errors import Refused
 from ...model.curation import Decision, Reason
 from ...model.micrograph import MicrographState
@@ -222,6 +224,10 @@ def _select_all(focus: Focus) -> None:
     focus.select(focus.session.particles.id[focus.shown()])
 
 
+def _select_others(focus: Focus) -> None:
+    focus.select(np.setdiff1d(focus.session.particles.id[focus.shown()], focus.selected))
+
+
 DECIDING, PICKS, WALKING, UNDOING = "Deciding", "Picks", "Micrographs", "Undo"
 
 
@@ -299,6 +305,7 @@ def session_commands() -> list[Command]:
             selection,
         ),
         Command("select-all", "Select all picks here", ("Ctrl+A",), PICKS, _select_all, _open),
+        Command("select-others", "Select the other picks here", ("Ctrl+I",), PICKS, _select_others, _open),
         Command("select-none", "Select nothing", ("Escape",), PICKS, lambda focus: focus.clear()),
         Command("smaller", "Smaller diameter", ("[",), PICKS, _scale_diameter(1 / 1.05)),
         Command("larger", "Larger diameter", ("]",), PICKS, _scale_diameter(1.05)),

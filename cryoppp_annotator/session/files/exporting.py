@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -67,6 +67,7 @@ def export(
     template: Path | None = None,
     hidden: Hidden = (),
     relion_root: Path | None = None,
+    micrographs: Collection[int] | None = None,
     context: JobContext = _QUIET,
 ) -> ExportReport:
     """Write the project's picks as coordinate files of one format.
@@ -93,6 +94,8 @@ def export(
     relion_root : Path, optional
         RELION's project folder, which names in RELION's files are relative to; None = as the names came in, else found
         by walking up from the micrographs.
+    micrographs : collection of int, optional
+        Only these; all by default.
 
     Files that an earlier export of the same format wrote into the folder and that this one does not are taken away.
 
@@ -109,7 +112,8 @@ def export(
     n_guessed = n_hidden = 0
     names = RelionNames(session, relion_root)
     decided = last_decisions(session) if "curation" in target.carries else None
-    there, _ = watch.up_to_date(session, session.micrographs, context=context)
+    meant = [m for m in session.micrographs if micrographs is None or m.id in micrographs]
+    there, _ = watch.up_to_date(session, meant, context=context)
     for i, micrograph in enumerate(there):
         if i % 20 == 0:
             context.progress(i, len(there), f"{i}/{len(there)} micrographs")

@@ -399,6 +399,9 @@ class ClassesPanel(QWidget):
         if command == "select-all":
             self.gallery.selectAll()
             return True
+        if command == "select-others":
+            self.gallery.invert()
+            return True
         decided = decision_of(command)
         if decided is None:
             return False

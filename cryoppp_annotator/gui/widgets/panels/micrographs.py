@@ -33,6 +33,7 @@ from ...latest import Latest
 from ...models.micrograph_table import FILTERS, MicrographTable, bold
 from ...workbench import Workbench
 from ..parts.file_news import FileNewsBox
+from ..parts.list_facts import ListFacts, example
 from ..parts.micrograph_menu import MicrographMenu
 from .dataset import DatasetPlot
 
@@ -81,9 +82,14 @@ class MicrographsPanel(QWidget):
         self._states.addItems(FILTERS)
         self._states.setToolTip("Show only micrographs of this state; Next and Previous follow the list")
         self._search = _Search()
-        self._search.setPlaceholderText("filter by name")
+        self._search.setPlaceholderText("name, or res > 6")
+        self._search.setToolTip(example())
+        self._wrong = QLabel()
+        self._wrong.setWordWrap(True)
+        self._wrong.hide()
         self._count = QLabel()
         self.table = self._make_table()
+        self.facts = ListFacts(bench, self.table, self.model)
         self.plot = DatasetPlot()
         self.plot.chosen.connect(self._go)
         self._latest = Latest()
@@ -92,12 +98,13 @@ class MicrographsPanel(QWidget):
         self._above_timer.setInterval(120)
         self._above_timer.timeout.connect(self._count_above)
         top = QHBoxLayout()
-        top.addWidget(self._states, 1)
-        top.addWidget(self._search, 1)
+        top.addWidget(self._states, 2)
+        top.addWidget(self._search, 3)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 10, 4, 4)  # napari's title bar covers the first few pixels
         layout.addWidget(self._progress)
         layout.addLayout(top)
+        layout.addWidget(self._wrong)
         self.news = FileNewsBox(bench)
         self._menu = MicrographMenu(bench, self, self.news)
         layout.addWidget(self.news)
@@ -130,16 +137,22 @@ class MicrographsPanel(QWidget):
         more.setToolTip("Add micrographs, say where they are, bring removed ones back")
         more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         menu = QMenu(more)
-        menu.aboutToShow.connect(lambda: self._menu.fill(menu))
+        menu.aboutToShow.connect(lambda: self._fill_menu(menu))
         more.setMenu(menu)
         row = QHBoxLayout()
         row.addWidget(self._count, 1)
         row.addWidget(more)
         return row
 
+    def _fill_menu(self, menu: QMenu) -> None:
+        self._menu.fill(menu)
+        menu.addSeparator()
+        self.facts.fill(menu.addMenu("Columns"))
+
     def close_panel(self) -> None:
         """Stop following the session."""
         self._latest.close()
+        self.facts.close()
         self.news.close_part()
         self._above_timer.stop()
         self._bench.focus.threshold_changed.disconnect(self._on_threshold)
@@ -181,8 +194,19 @@ class MicrographsPanel(QWidget):
 
     def _on_filter(self, _text: str = "") -> None:
         self.model.set_filter(self._states.currentText(), self._search.text())
+        self.facts.refresh()
+
+    def _show_wrong(self) -> None:
+        """Why the filter is not understood, or of how many too little is known for it."""
+        error, unknown = self.model.error, self.model.n_unknown
+        text = error or (f"too little is known of {count_of(unknown, 'micrograph')}" if unknown else "")
+        self._wrong.setText(text[:1].upper() + text[1:])
+        self._wrong.setStyleSheet(f"color: {self._bench.ink('error' if error else 'note')};")
+        self._wrong.setVisible(bool(text))
 
     def _on_order(self) -> None:
+        self._show_wrong()
+        self.facts.refresh()
         self._bench.focus.order = list(self.model.rows)
         n, total = len(self.model.rows), len(self._session.micrographs)
         if not total:

@@ -30,6 +30,7 @@ from ...models.class_table import TILE
 from ...models.member_table import MemberTable, MemberTile
 from ...workbench import Workbench
 from ..parts.class_tiles import TileDelegate, TileView, draw_frame, draw_mark, draw_picture
+from ..parts.member_filter import MemberFilter
 
 _BEST, _WORST = "best first", "worst first"
 
@@ -136,6 +137,8 @@ class ParticleGallery(QWidget):
             "Best: those that belong to the class most surely. A doubtful class opens with the worst first"
         )
         self._ordered = False  # whether a person has chosen an order
+        self.filter = MemberFilter(bench)
+        self.filter.changed.connect(self._arrange)
         self.hint = QLabel()
         self.hint.setWordWrap(True)
         top = QHBoxLayout()
@@ -145,6 +148,7 @@ class ParticleGallery(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(top)
+        layout.addWidget(self.filter)
         layout.addWidget(self.hint)
         layout.addWidget(self.view, 1)
         # pictures are asked for when scrolling pauses, decisions made when no second click follows
@@ -210,6 +214,7 @@ class ParticleGallery(QWidget):
             return
         self._finish_click()
         rows = self._members.ranked(self.numbers, best_first=self.order.currentText() == _BEST)
+        rows = self.filter.let_through(self._members, rows)
         names = {m.id: m.name for m in self._session.micrographs}
         self.model.show_members(self._members, rows, names)
         self.view.scrollToTop()
@@ -222,7 +227,8 @@ class ParticleGallery(QWidget):
         what = f"class {self.numbers[0]}" if len(self.numbers) == 1 else classes_of(len(self.numbers))
         n = len(self.model.ids)
         rejected = int((self._members.decision[self._members.of_classes(self.numbers)] == Decision.REJECTED).sum())
-        self.title.setText(f"<b>{what}</b>: {count_of(n)}")
+        total = len(self._members.of_classes(self.numbers))
+        self.title.setText(f"<b>{what}</b>: {count_of(n) if n == total else f'{n:,} of {count_of(total)}'}")
         self.hint.setText(
             f"{rejected:,} rejected · click: reject or restore; double click: go there; Ctrl, Shift: choose for "
             + self._bench.keyed("{accept}, {reject}")
@@ -334,6 +340,10 @@ class ParticleGallery(QWidget):
             return True
         if command == "select-all":
             self.view.selectAll()
+            return True
+        if command == "select-others":
+            chosen = set(self.view.chosen_rows())
+            self.view.choose_rows([row for row in range(len(self.model.ids)) if row not in chosen])
             return True
         self._finish_click()  # before whatever the key does: Ctrl+Z takes this click back, not the step before it
         decided = decision_of(command)

@@ -30,6 +30,9 @@ from .class_tiles import ClassGallery
 SUFFIXES = (".star", ".cs", ".mrcs", ".mrc")
 
 
+_INVERT_TIP = "Chooses the classes that are not chosen now ({select-others})"
+
+
 class ShownClasses(Protocol):
     """What the menu asks of the tab that it belongs to."""
 
@@ -99,7 +102,13 @@ class ClassMenu(QMenu):
                 self._on_import,
                 "Made in RELION (run_it025_data.star) or cryoSPARC (.cs); or drop the files here",
             ),
-            ("Export these classes…", no_run, self._on_export, "Averages, particles and a summary, into a folder"),
+            ("Invert the choice", no_run, panel.gallery.invert, self._bench.keyed(_INVERT_TIP)),
+            (
+                f"Export {classes_of(len(chosen))}…" if chosen else "Export all classes…",
+                no_run,
+                self._on_export,
+                "Averages, particles and a summary of the chosen classes, else of all, into a folder",
+            ),
             ("Forget this run…", no_run, self._on_forget, "Picks and decisions stay"),
         )
         for text, why, run_it, tip in entries:
@@ -153,14 +162,14 @@ class ClassMenu(QMenu):
         run = self._panel.shown
         chosen = QFileDialog.getExistingDirectory(self._panel, "Folder for the classes")
         if chosen and run is not None:
-            self.export(run, Path(chosen))
+            self.export(run, Path(chosen), self._panel.gallery.chosen() or None)
 
-    def export(self, run: ClassRun, folder: Path) -> None:
-        """Write a run for other programs, in the background."""
+    def export(self, run: ClassRun, folder: Path, numbers: Sequence[int] | None = None) -> None:
+        """Write a run, or some classes of it, for other programs, in the background."""
         session, bench = self._session, self._bench
 
         def work(context: JobContext) -> tuple[Path, ...]:
-            return export_run(session, run, folder, context=context)
+            return export_run(session, run, folder, numbers=numbers, context=context)
 
         bench.start(
             work,

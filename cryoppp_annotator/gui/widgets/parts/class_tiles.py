@@ -337,6 +337,11 @@ class ClassGallery(TileView):
             return []
         return [self.classes.numbers[row] for row in self.chosen_rows()]
 
+    def invert(self) -> None:
+        """Choose the classes that are not chosen, instead of those that are."""
+        chosen = set(self.chosen())
+        self.choose([number for number in self.classes.numbers if number not in chosen])
+
     def choose(self, numbers: Sequence[int]) -> None:
         """Choose classes by number."""
         self.choose_rows([row for row in map(self.classes.row_of, numbers) if row >= 0])

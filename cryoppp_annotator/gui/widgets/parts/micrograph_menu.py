@@ -11,14 +11,20 @@ from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QFileDialog, QMenu, QMessageBox, QWidget
 
 from ....formats.image.images import IMAGE_EXTENSIONS, find_micrographs
+from ....formats.relion_micrographs import FILE_NAME
+from ....model.curation import Decision
 from ....model.micrograph import MicrographState
 from ....session.core import watch
 from ....session.core.edits import count_of
-from ....session.files import membership
+from ....session.files import membership, selecting
 from ...workbench import Workbench
 
 if TYPE_CHECKING:
     from .file_news import FileNewsBox
+
+
+#: Why micrographs are given up, as the history then says.
+UNUSABLE_BECAUSE = ("poor CTF", "ice", "carbon", "drift", "crowding", "damage", "no particles")
 
 
 class MicrographMenu:
@@ -43,9 +49,49 @@ class MicrographMenu:
         for state in MicrographState:
             if state not in (MicrographState.UNSEEN, MicrographState.REMOVED):
                 self._add(menu, f"Mark {state.value}", partial(self._session.set_state, chosen, state))
+        reasons = menu.addMenu("Mark unusable because of")
+        for reason in UNUSABLE_BECAUSE:
+            mark = partial(self._session.set_state, chosen, MicrographState.UNUSABLE, reason)
+            self._add(reasons, reason[:1].upper() + reason[1:], mark)
+        menu.addSeparator()
+        self._fill_picks(menu, chosen)
         menu.addSeparator()
         what = "it" if len(chosen) == 1 else count_of(len(chosen), "micrograph")
         self._add(menu, f"Remove {what} from the project", lambda: self.remove(chosen))
+
+    def _fill_picks(self, menu: QMenu, chosen: Sequence[int]) -> None:
+        """Propose on them, clear their picks, list them for RELION."""
+        on = "here" if len(chosen) == 1 else f"on {count_of(len(chosen), 'micrograph')}"
+        self._add(menu, f"Propose {on}", lambda: self._bench.propose_requested.emit(list(chosen)))
+        there = [self._session.micrograph(i) for i in chosen]
+        undecided, every = sum(m.n_undecided for m in there), sum(m.n_particles for m in there)
+        for n, text, decisions in (
+            (undecided, f"Clear {count_of(undecided, 'undecided pick')}", (Decision.UNDECIDED,)),
+            (every, f"Clear all {count_of(every)}", tuple(Decision)),
+        ):
+            self._add(menu, text, partial(selecting.clear, self._session, chosen, decisions)).setEnabled(n > 0)
+        self._add(menu, f"Write {FILE_NAME}…", lambda: self._ask_where_to_write(chosen))
+
+    def _ask_where_to_write(self, chosen: Sequence[int]) -> None:
+        folder = self._bench.kept.get("selected file") or str(self._session.data_root / FILE_NAME)
+        name, _ = QFileDialog.getSaveFileName(
+            self._parent, f"Write {count_of(len(chosen), 'micrograph')} for RELION", folder, "RELION (*.star)"
+        )
+        if name:
+            self._bench.kept.put("selected file", name)
+            self.write_selected(chosen, Path(name))
+
+    def write_selected(self, chosen: Sequence[int], file: Path) -> None:
+        """Write micrographs as RELION's list, in the background."""
+        session, bench = self._session, self._bench
+        bench.start(
+            lambda context: selecting.export_selected(session, chosen, file, context=context),
+            title=f"write {file.name}",
+            on_done=lambda report: bench.say(
+                " · ".join((f"wrote {count_of(report.n_micrographs, 'micrograph')} to {report.file}", *report.notes)),
+                "warning" if report.notes else "info",
+            ),
+        )
 
     def fill(self, menu: QMenu) -> None:
         """What can be done with the list as a whole."""

@@ -136,6 +136,7 @@ class ProposeBox(QGroupBox):
         self.whole.toggled.connect(self._on_whole)
         self.box_px.valueChanged.connect(self._on_whole)
         self.box_px.editingFinished.connect(bench.canvas.setFocus)
+        bench.propose_requested.connect(self.propose_on)
         bench.session.current_changed.connect(self.refresh)
         bench.session.changed.connect(self._on_changed)
         bench.run_on.changed.connect(self.refresh)
@@ -243,6 +244,19 @@ class ProposeBox(QGroupBox):
             return
         self._start(micrographs, only_unfinished=True)
 
+    def propose_on(self, chosen: Sequence[int]) -> None:
+        """Propose on some micrographs, finished ones too."""
+        if self.question.needed_for("Propose", lambda: self.propose_on(chosen)):
+            return
+        if missing := self._missing(self.picker.currentData()):
+            self._bench.say(missing, "warning")
+            return
+        micrographs = [m for i in chosen if not (m := self._bench.session.micrograph(i)).problem]
+        if not micrographs:
+            self._bench.say("none of the chosen micrographs can be read", "warning")
+            return
+        self._start(micrographs)
+
     def _would_learn(self) -> bool:
         """Whether it should learn again by itself: it has, here, and there are so many more decisions."""
         return (
@@ -272,7 +286,8 @@ class ProposeBox(QGroupBox):
         parameters, avoid = self._parameters(name), self.avoid.isChecked()
         polarity = "bright" if session.settings.bright else "dark"
         # an answer for the micrograph on the screen does not wait for a cluster
-        scheduler = bench.run_on.scheduler if only_unfinished else None
+        many = only_unfinished or len(micrographs) > 1
+        scheduler = bench.run_on.scheduler if many else None
 
         def work(context: JobContext) -> tuple[Proposal, Learned | None]:
             given: Mapping[str, Any] = parameters
@@ -299,7 +314,7 @@ class ProposeBox(QGroupBox):
             on_done=done,
             on_failed=self._on_failed,
             on_end=self._on_end,
-            where=bench.run_on.where if only_unfinished else bench.run_on.here,
+            where=bench.run_on.where if many else bench.run_on.here,
             if_cancelled=_IF_CANCELLED if len(micrographs) > 1 else "",
         )
 
