@@ -296,8 +296,7 @@ class Annotator(QWidget):
         self._panels = [panel for root in (page, self.micrographs, self.status) for panel in followers(root)]
         self.classes.run.chosen.connect(self.pick.by_class.show_run)
         self.pick.by_class.show_run(self.classes.run.shown)
-        self.screen.dimmed.connect(self.micrographs.model.dim)
-        self.screen.dimmed.connect(self.micrographs.facts.later)
+        self.screen.dimmed.connect(self.micrographs.on_screened)
         self._stack.addWidget(page)
         self._stack.setCurrentWidget(page)
         self._menu = self._make_menu(bench)

@@ -74,8 +74,7 @@ class Workbench(QObject):
     export_requested = Signal()
     propose_requested = Signal(object)  # ids of micrographs
     closing = Signal()  # the project is about to be closed
-    imported = Signal()
-    exported = Signal()
+    imported, exported = Signal(), Signal()
 
     def __init__(
         self, viewer: Viewer, session: Session, runner: Runner, bridge: Bridge, run_on: RunOn | None = None

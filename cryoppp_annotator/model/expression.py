@@ -216,8 +216,8 @@ class _Parser:
     def _operand(self) -> _Operand:
         here = self.here
         if here is None or here.kind == "sign" or (here.kind == "word" and here.text.lower() in _JOINS):
-            found = "the end" if here is None else f"“{here.text}”"
-            raise ExpressionError(f"a column, a number or a word is missing before {found}")
+            place = "the end" if here is None else f"“{here.text}”"
+            raise ExpressionError(f"a column, a number or a word is missing before {place}")
         words = [self._take()]
         if here.kind == "quoted":
             return _Operand(None, words[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mrcfile
 import numpy as np
 import pytest
 from class_window import (
@@ -37,6 +38,7 @@ from window import (
 )
 
 from cryoppp_annotator.formats.image.stacks import write_stack
+from cryoppp_annotator.formats.table.star_file import read_star
 from cryoppp_annotator.gui.layers.particle_layer import UNLIT
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.session.classes import decide
@@ -319,6 +321,28 @@ def test_a_click_rejects_one_and_another_restores_it(opened):
     assert decision() == Decision.REJECTED
 
 
+def test_the_particles_of_a_class_are_filtered(opened):
+    window, gallery = opened, opened.annotator.classes.particles
+    picks, sure = everything(window), np.linspace(0.2, 1.0, 160)
+    mine = picks.class_id == 1
+    gallery.filter.line.setText("sure > 0.6 and x < 200")
+    expected = picks.id[mine & (sure > 0.6) & (picks.x < 200)]
+    assert 0 < len(expected) < mine.sum()
+    window.until(lambda: sorted(gallery.model.ids.tolist()) == expected.tolist())
+    assert f"{len(expected)} of {mine.sum()} picks" in gallery.title.text()
+    gallery.filter.line.setText("sure > 0.6 and decision == acepted")
+    assert "is accepted meant" in gallery.filter.wrong.text()
+    assert len(gallery.model.ids) == len(expected), "the filter before it stays"
+    press(gallery.view, Key.Key_A, CTRL)
+    press(gallery.view, Key.Key_2)
+    picks = everything(window)
+    assert picks.id[picks.decision == Decision.REJECTED].tolist() == expected.tolist(), "only what is shown"
+    gallery.filter.line.setText("reason == ice")
+    window.until(lambda: len(gallery.model.ids) == len(expected) and gallery.filter.wrong.isHidden())
+    gallery.filter.line.setText("")
+    window.until(lambda: len(gallery.model.ids) == mine.sum())
+
+
 def test_several_are_decided_by_key(opened):
     window, gallery = opened, opened.annotator.classes.particles
     click_tile(gallery.view, 1, CTRL)
@@ -442,6 +466,22 @@ def test_classes_are_exported(classed, tmp_path):
     window.idle()
     assert (tmp_path / "out" / "classes.mrcs").is_file()
     assert "particles.star" in window.status
+    # only the chosen ones: averages, numbers and picks agree in the files
+    click_class(window, 2)
+    press(panel.gallery, Key.Key_I, CTRL)
+    assert panel.gallery.chosen() == [1, 3], "the others instead"
+    menu_action(panel, "Invert the choice").trigger()
+    assert panel.gallery.chosen() == [2]
+    menu_action(panel, "Invert the choice").trigger()
+    assert menu_action(panel, "Export 2 classes…").isEnabled()
+    panel.menu.export(panel.shown, tmp_path / "some", panel.gallery.chosen())
+    window.idle()
+    written = mrcfile.read(tmp_path / "out" / "classes.mrcs")
+    assert np.array_equal(mrcfile.read(tmp_path / "some" / "classes.mrcs"), written[[0, 2]])
+    numbers = read_star(tmp_path / "some" / "particles.star").table("particles").columns["rlnClassNumber"]
+    picks = everything(window)
+    assert (numbers.count("1"), numbers.count("2")) == tuple(int((picks.class_id == k).sum()) for k in (1, 3))
+    assert "class 3 of the run" in (tmp_path / "some" / "summary.csv").read_text()
 
 
 def test_a_forgotten_run_is_gone_and_its_decisions_stay(classed):

@@ -248,6 +248,8 @@ def test_the_command_line_classifies_imports_and_exports(
     assert np.array_equal(again.number, other.number[kept])
     for arguments, said in (
         (("export-classes", folder, "-o", "x", "--run", 9), "no such classes (runs: 1, 2, 3)"),
+        (("export-classes", folder, "-o", "x", "--classes", "1,99"), "has no class 99"),
+        (("export-classes", folder, "-o", "x", "--classes", "first"), "numbers of classes, as in 1,4,7"),
         (("import-classes", folder, "nothing.star"), "nothing.star"),
         (("import-classes", tmp_path, data), "no project"),
         (("classify", folder, "--diameter", 100), "a project knows this itself"),

@@ -193,14 +193,14 @@ def _passports(session: Session) -> dict[str, Mapping[str, object]]:
         lines = (session.store.folder / _PASSPORTS).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return {}
-    found: dict[str, Mapping[str, object]] = {}
+    results: dict[str, Mapping[str, object]] = {}
     for line in lines:
         try:
             entry = json.loads(line)
-            found[str(entry["name"])] = dict(entry["result"])
+            results[str(entry["name"])] = dict(entry["result"])
         except (ValueError, TypeError, KeyError):
             continue  # a line cut off in the middle says nothing
-    return found
+    return results
 
 
 def understood(text: str) -> Expression:

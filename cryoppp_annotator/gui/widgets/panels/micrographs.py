@@ -160,6 +160,11 @@ class MicrographsPanel(QWidget):
         self._session.changed.disconnect(self._on_changed)
         self._session.current_changed.disconnect(self._on_current)
 
+    def on_screened(self, outside: frozenset[int]) -> None:
+        """Micrographs were measured, or ranges chosen that leave some out."""
+        self.model.dim(outside)
+        self.facts.later()
+
     def _make_table(self) -> QTableView:
         table = QTableView()
         table.setModel(self.model)
