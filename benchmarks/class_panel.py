@@ -24,7 +24,7 @@ import numpy as np
 from window import fill
 
 from cryoppp_annotator.batch import demo
-from cryoppp_annotator.model.classes import ClassRun, ClassSummary, judge
+from cryoppp_annotator.model.classes import ClassRun, ClassSummary, verdict_of
 from cryoppp_annotator.model.curation import Decision
 from cryoppp_annotator.model.which import Which
 from cryoppp_annotator.session.classes import decide
@@ -90,13 +90,13 @@ def big_project(folder: Path, n_micrographs: int, n_each: int, n_classes: int) -
         "version": "0",
         "parameters": {},
         "inputs": {},
-        "counts": {"verdict": judge(summaries)},
+        "counts": {"verdict": verdict_of(summaries)},
         "seed": 0,
         "curator": "bench",
         "started": "",
         "seconds": 1.0,
     }
-    run = ClassRun(0, "random", "here", 4.4, "", session.store.newest(), summaries, judge(summaries), record)
+    run = ClassRun(0, "random", "here", 4.4, "", session.store.newest(), summaries, verdict_of(summaries), record)
     averages = rng.normal(size=(n_classes, 64, 64)).astype(np.float32)
     decide.enter_run(session, decide.RunResult(run, averages, members))
     session.close()

@@ -31,9 +31,10 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, r
 from cryoppp_annotator.batch.classify import load_stack
 from cryoppp_annotator.classify import metrics
 from cryoppp_annotator.classify.engine import Classification, Settings, classify, prepare
-from cryoppp_annotator.classify.selection import Suggestion, suggest, verdict
+from cryoppp_annotator.classify.selection import Suggestion, suggest
 from cryoppp_annotator.formats.table.star_file import read_star
 from cryoppp_annotator.model.context import JobContext
+from cryoppp_annotator.session.classes.report import verdict
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 RELION_S = 431.0

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..classify.engine import MASK, Classification, Settings, classify, prepare
-from ..classify.metrics import ClassMetrics, Kind, measure
-from ..classify.selection import verdict
+from ..classify.metrics import ClassMetrics, class_averages, measure
 from ..errors import FormatError, Refused
 from ..formats.atomic import write_text
 from ..formats.image.images import MRC_EXTENSIONS
@@ -24,7 +23,7 @@ from ..imaging.ctf import Optics
 from ..imaging.patches import shrink
 from ..model.context import JobContext
 from ..session.classes.cluster import class_workers
-from ..session.classes.report import as_summary, write_report
+from ..session.classes.report import as_summary, verdict, write_report
 from .extract import ExtractOptions, extract
 
 _QUIET = JobContext()
@@ -204,7 +203,7 @@ def _write(
     result: Classification,
     classes: Sequence[ClassMetrics],
 ) -> tuple[Path, ...]:
-    averages = _averages(images, result, classes)
+    averages = class_averages(result.model, result.label, classes, images)
     files = list(write_report(out, averages, [as_summary(item) for item in classes], pixel))
     number = np.zeros(result.posterior.shape[1] + 1, np.int64)
     for item in classes:
@@ -220,16 +219,3 @@ def _write(
         blocks.insert(0, ("optics", stack.optics_table))
     files.append(write_text(out / "particles.star", format_star(blocks, version="30001")))
     return tuple(files)
-
-
-def _averages(images: NDArray[Any], result: Classification, classes: Sequence[ClassMetrics]) -> NDArray[np.float32]:
-    """(classes, box, box) float32 in the order of their ids; of the two models, the plain mean of their members."""
-    drawn = result.model.images()
-    out = np.zeros((len(classes), *drawn.shape[1:]), np.float32)
-    for place, item in enumerate(classes):
-        members = np.flatnonzero(result.label == item.column)
-        if item.kind is Kind.STRUCTURE:
-            out[place] = drawn[item.column]
-        elif len(members):
-            out[place] = np.mean(images[members], axis=0, dtype=np.float64)
-    return out

@@ -20,7 +20,7 @@ from ..formats.image.pictures import PICTURE_EXTENSIONS, to_8bit
 from ..formats.relion_optics import rows_of_groups
 from ..formats.writing import write_picks
 from ..model.context import JobContext
-from ..model.coordinates import Orientation
+from ..model.coordinates import Orientation, angstrom_to_px
 from ..model.curation import Decision
 from ..model.micrograph import Micrograph
 from ..model.pickfile import CoordinateFormat, Issue, MicrographPicks, PickFile, WriteOptions
@@ -260,7 +260,7 @@ def _given_diameter_px(part: Part, options: ConvertOptions) -> float:
             f"{f', and {part.doubt}' if part.doubt else ''}: give it (--pixel-size), "
             "or the diameter in px (--diameter 108px)"
         )
-    return options.diameter_A / part.pixel_size_A
+    return angstrom_to_px(options.diameter_A, part.pixel_size_A)
 
 
 def _concatenated(group: Sequence[MicrographPicks]) -> MicrographPicks:

@@ -161,9 +161,9 @@ def refuse_nonsense(options: CtfOptions, diameter_A: float | None = None) -> Non
     """Raise Refused where a number that a person gave makes no sense."""
     size = options.pixel_size_A
     if size is not None and not (math.isfinite(size) and 0.05 <= size <= 50.0):
-        raise Refused(f"a pixel size of {size:g} A makes no sense")
+        raise Refused(f"a pixel size of {size:g} Å makes no sense")
     if diameter_A is not None and not (math.isfinite(diameter_A) and 1.0 <= diameter_A <= 1e5):
-        raise Refused(f"a diameter of {diameter_A:g} A makes no sense")
+        raise Refused(f"a diameter of {diameter_A:g} Å makes no sense")
     usual = (options.voltage_kV, options.cs_mm, options.amplitude_contrast)
     given = Optics(*(u if v is None else v for v, u in zip(usual, _usual_values(), strict=True)))
     if why := impossible(Ctf(Defocus(1e4, 1e4), given)):
@@ -204,7 +204,7 @@ class Assumed:
         if pixel is None or not 0.05 <= pixel <= 50.0:
             raise FormatError("its header gives no pixel size; say it with --pixel-size", path)
         if pixel == 1.0:
-            self.doubt("a header says exactly 1 A/px, which may mean that nobody knew it; --pixel-size says another")
+            self.doubt("a header says exactly 1 Å/px, which may mean that nobody knew it; --pixel-size says another")
         return float(pixel)
 
     def doubt(self, sentence: str) -> None:

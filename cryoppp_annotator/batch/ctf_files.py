@@ -115,7 +115,7 @@ def _headline(fit: CtfFit) -> str:
     if fit.ctf is None:
         return f"no answer: {fit.reason}"
     d = fit.ctf.defocus
-    words = f"{d.u_A:,.0f} / {d.v_A:,.0f} A at {d.angle_deg:.0f} deg, rings to {fit.resolution_A:.1f} A"
+    words = f"{d.u_A:,.0f} / {d.v_A:,.0f} Å at {d.angle_deg:.0f} deg, rings to {fit.resolution_A:.1f} Å"
     return words + f", score {fit.score:.2f}" + ("  (doubtful)" if fit.doubt else "")
 
 
@@ -131,7 +131,7 @@ def _draw_curve(draw: ImageDraw.ImageDraw, fit: CtfFit, font: ImageFont.ImageFon
     for resolution in _RESOLUTIONS_A:
         at = float(np.interp(1.0 / resolution, curve.k, x))
         draw.line([(at, top), (at, bottom)], fill=_GRID)
-        draw.text((at, bottom + 3), f"{resolution:g} A", fill=_INK, font=font, anchor="ma")
+        draw.text((at, bottom + 3), f"{resolution:g} Å", fill=_INK, font=font, anchor="ma")
     end = float(np.interp(1.0 / fit.resolution_A, curve.k, x))
     draw.line([(end, top), (end, bottom)], fill=_AGREEMENT, width=2)
     for values, colour, scale in (

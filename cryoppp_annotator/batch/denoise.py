@@ -159,7 +159,7 @@ def _refuse_nonsense(options: DenoiseOptions, denoiser: Denoiser) -> None:
         raise Refused(f"a binning of {options.bin:g} makes no sense (1, 1.25, 1.5 ... 64)")
     for value in (options.pixel_size_A, options.diameter_A):
         if value is not None and not (math.isfinite(value) and value > 0):
-            raise Refused(f"a size of {value:g} A makes no sense")
+            raise Refused(f"a size of {value:g} Å makes no sense")
     declared = {p.name: p for p in parameters_of(denoiser)}
     for name, value in options.parameters.items():
         if name not in declared:

@@ -14,7 +14,7 @@ from ..formats.check.frame import MIN_PICKS, describe
 from ..formats.check.images_say import Sample, ask_images
 from ..formats.image import images
 from ..model.context import JobContext
-from ..model.coordinates import Orientation, SourceFrame, is_tiff
+from ..model.coordinates import Orientation, SourceFrame, angstrom_to_px, is_tiff
 from ..model.micrograph import Micrograph, pixel_size_doubt
 from ..model.pickfile import FilePicks, PickFile
 
@@ -261,7 +261,7 @@ def _note_other_size(file: PickFile, parts: Sequence[Part], notes: list[str]) ->
         stated, header = file.known_pixel_size_A(part.picks), part.micrograph.header_pixel_size_A
         if stated and header and abs(stated / header - 1.0) > 0.02:
             notes.append(
-                f"check the pixel size: {file.path.name} says {stated:.4g} A/px, {part.micrograph.name} {header:.4g}"
+                f"check the pixel size: {file.path.name} says {stated:.4g} Å/px, {part.micrograph.name} {header:.4g}"
             )
             return
 
@@ -309,7 +309,7 @@ def _diameter(part: Part, options: MeetingOptions) -> float:
     if options.diameter_px is not None:
         return max(2.0, options.diameter_px)
     if options.diameter_A is not None and part.pixel_size_A:
-        return max(2.0, options.diameter_A / part.pixel_size_A)
+        return max(2.0, angstrom_to_px(options.diameter_A, part.pixel_size_A))
     if picks.box_size_px is not None and (picks.box_size_px > 0).any():
         return max(2.0, 0.55 * float(np.nanmedian(picks.box_size_px)) * scale)
     return max(8.0, 0.02 * max(part.micrograph.width, part.micrograph.height))

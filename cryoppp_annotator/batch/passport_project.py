@@ -20,10 +20,10 @@ NUMBERS = tuple(
 )
 #: What a person calls them.
 TITLES: Mapping[str, str] = {
-    "fit_resolution_A": "rings to (A)", "defocus_u_A": "defocus (A)", "defocus_angle_deg": "angle of astigmatism",
-    "astigmatism_A": "astigmatism (A)", "ctf_score": "CTF score", "tilt_deg": "tilt (degrees)",
+    "fit_resolution_A": "rings to (Å)", "defocus_u_A": "defocus (Å)", "defocus_angle_deg": "angle of astigmatism",
+    "astigmatism_A": "astigmatism (Å)", "ctf_score": "CTF score", "tilt_deg": "tilt (degrees)",
     "ring_anisotropy": "anisotropy of rings (drift)", "ring_direction_deg": "direction of drift",
-    "ring_strength": "strength of rings", "ice_ring": "ice ring at 3.7 A", "diffraction_spots": "diffraction spots",
+    "ring_strength": "strength of rings", "ice_ring": "ice ring at 3.7 Å", "diffraction_spots": "diffraction spots",
     "mean_grey": "grey value", "relative_thickness": "relative thickness", "grey_gradient": "slope of grey values",
     "carbon_share": "share of carbon", "contamination_share": "share of contamination",
     "aggregate_share": "share of aggregates", "local_contrast": "local contrast", "visibility": "visibility",

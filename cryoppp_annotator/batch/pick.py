@@ -26,6 +26,7 @@ from ..imaging.filters import fft_workers
 from ..jobs.each import each
 from ..model.candidates import Candidates
 from ..model.context import JobContext
+from ..model.coordinates import angstrom_to_px
 from ..model.curation import Decision, Reason
 from ..model.micrograph import Micrograph, pixel_size_doubt
 from ..model.parameter import Need
@@ -397,7 +398,7 @@ def _picks_of(path: Path, star: Path, options: PickOptions) -> MicrographPicks:
         pixel,
         picks.x,
         picks.y,
-        np.full(n, task.diameter_A / task.pixel_size_A),
+        np.full(n, angstrom_to_px(task.diameter_A, task.pixel_size_A)),
         score,
         np.full(n, Decision.UNDECIDED, np.int8),
         np.zeros(n, np.int32),

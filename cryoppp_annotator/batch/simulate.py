@@ -137,7 +137,7 @@ def refuse_nonsense(parameters: SimulationParameters, n_micrographs: int) -> Non
     if n_micrographs < 1:
         raise Refused("at least one micrograph must be simulated")
     if not 0.1 <= parameters.pixel_size_A <= 20:
-        raise Refused(f"a pixel size of {parameters.pixel_size_A:g} A/px makes no sense (0.1 to 20)")
+        raise Refused(f"a pixel size of {parameters.pixel_size_A:g} Å/px makes no sense (0.1 to 20)")
     if min(parameters.size) < 64 or max(parameters.size) > 16384:
         raise Refused(f"a micrograph of {parameters.size[1]} x {parameters.size[0]} px makes no sense (64 to 16384)")
     if parameters.n_particles < 0 or parameters.seed < 0:
@@ -195,7 +195,7 @@ def structure_from_map(path: Path, voxel_size_A: float | None = None) -> Structu
     voxel = pixel_size_A if voxel_size_A is None else voxel_size_A
     if not voxel > 0:
         raise FormatError(
-            f"its header gives a voxel size of {pixel_size_A:g} A; say the right one (--voxel-size)", path
+            f"its header gives a voxel size of {pixel_size_A:g} Å; say the right one (--voxel-size)", path
         )
     try:
         return from_map(values, voxel)

@@ -8,8 +8,10 @@ and all together on sets whose truth is known.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -18,6 +20,7 @@ from scipy.special import expit
 
 from .doubt import LEAST_EVIDENCE
 from .engine import MASK, Classification
+from .iteration import ClassModel
 
 #: Log odds: constant, weight of asinh(evidence / 3 nats), of the rim, of the offset in mask radii.
 _WEIGHTS = (1.15, 3.20, -5.26, -15.9)
@@ -116,6 +119,75 @@ def measure(result: Classification, pixel_size_A: float | None = None) -> tuple[
             )
         )
     return tuple(measures)
+
+
+def class_averages(
+    model: ClassModel,
+    label: NDArray[np.int32],
+    classes: Sequence[ClassMetrics],
+    images: Any,
+    most_members: int | None = None,
+) -> NDArray[np.float32]:
+    """What each class looks like; of the empty and the outlier model, the plain mean of their members.
+
+    Parameters
+    ----------
+    model : ClassModel
+    label : (n,) int32
+        Column of each image in the model; -1 = not usable.
+    classes : sequence of ClassMetrics
+    images : (n, box, box) float32, yx
+        An array, or what gives one for an integer index.
+    most_members : int, optional
+        So many members of a model are averaged at most.
+
+    Returns
+    -------
+    (k, box, box) float32, yx
+        In the order of ``classes``.
+    """
+    drawn = model.images()
+    averages = np.zeros((len(classes), *drawn.shape[1:]), np.float32)
+    for place, item in enumerate(classes):
+        members = np.flatnonzero(label == item.column)[:most_members]
+        if item.kind is Kind.STRUCTURE:
+            averages[place] = drawn[item.column]
+        elif len(members):
+            averages[place] = np.mean(images[members], axis=0, dtype=np.float64)
+    return averages
+
+
+def measure_images(
+    images: NDArray[np.float32],
+    counts: NDArray[np.int64],
+    resolution_A: NDArray[np.float64],
+    mask_radius: float | None = MASK,
+) -> tuple[ClassMetrics, ...]:
+    """Measure averages that were made elsewhere, in their order.
+
+    Parameters
+    ----------
+    images : (k, box, box) float32, yx, white object
+        A flat one has quality 0.
+    counts : (k,) int64
+        Members of each.
+    resolution_A : (k,) float64, angstrom
+    mask_radius : float or None
+        What they were masked with, as a share of the box; None = too small to be measured: quality and centring NaN.
+    """
+    k = len(images)
+    images = np.nan_to_num(images, nan=0.0, posinf=0.0, neginf=0.0)
+    flat = ~images.any(axis=(1, 2))
+    offset, quality = np.full(k, np.nan), np.full(k, np.nan)
+    if mask_radius is not None:
+        offset, quality = rim_and_offset(images, mask_radius)[1], image_quality(images, mask_radius)
+        offset[flat], quality[flat] = np.nan, 0.0
+    share = counts / max(1, int(counts.sum()))
+    columns = (counts, share, resolution_A, np.full(k, np.nan), offset, quality)
+    return tuple(
+        ClassMetrics(place + 1, place, Kind.STRUCTURE, int(count), *map(float, values))
+        for place, (count, *values) in enumerate(zip(*columns, strict=True))
+    )
 
 
 def resolution(frc: NDArray[np.float32], box: int, pixel_size_A: float) -> float:

@@ -1,4 +1,4 @@
-"""Which classes to keep: a suggestion for each, and one line about the whole."""
+"""Which classes to keep: a suggestion for each, and why the suggestions may not be relied on."""
 
 from __future__ import annotations
 
@@ -24,18 +24,6 @@ def suggest(metrics: ClassMetrics, threshold: float = QUALITY_THRESHOLD) -> Sugg
     """Suggest a decision for one class."""
     good = metrics.kind is Kind.STRUCTURE and metrics.count > 0 and metrics.quality >= threshold
     return Suggestion.ACCEPT if good else Suggestion.REJECT
-
-
-def verdict(classes: Sequence[ClassMetrics], threshold: float = QUALITY_THRESHOLD) -> str:
-    """One line about the data set: how many particles lie in classes that look like particles, or why not to ask."""
-    total = sum(item.count for item in classes)
-    warning = doubt(classes)
-    if warning:
-        return warning
-    junk = sum(item.count for item in classes if suggest(item, threshold) is Suggestion.REJECT)
-    good = sum(suggest(item, threshold) is Suggestion.ACCEPT for item in classes)
-    share = 100.0 * junk / max(1, total)
-    return f"{total - junk:,} of {total:,} picks lie in {good} classes that look like particles; {share:.0f} % junk"
 
 
 def junk_fraction(classes: Sequence[ClassMetrics], threshold: float = QUALITY_THRESHOLD) -> float:

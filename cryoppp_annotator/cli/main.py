@@ -6,6 +6,8 @@ or at the top of a sub-command's file, so that ``--help`` and ``--version`` answ
 
 from __future__ import annotations
 
+import codecs
+import io
 import logging
 import os
 import sys
@@ -51,6 +53,8 @@ from .options import spread
 
 PROGRAM = "cryoppp-annotator"
 CANCELLED = 130
+#: Signs of messages, and what is printed where the terminal or the file takes ASCII only.
+_IN_ASCII = {"Å": "A", "µ": "u", "°": " deg", "·": "-", "–": "-", "×": "x", "…": "...", "“": '"', "”": '"'}
 
 app = typer.Typer(
     add_completion=False,
@@ -121,6 +125,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     given = [argument for argument in given if argument != "--debug"] or ["--help"]
     if debug:
         given.insert(0, "--debug")
+    _print_in_any_encoding()
     _log_to_stderr(debug)
     try:
         code = _run(spread(given), debug)
@@ -183,6 +188,20 @@ class _OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Level and first line."""
         return f"{record.levelname.lower()}: {record.getMessage()}".split("\n", 1)[0]
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(_IN_ASCII.get(sign, "?") for sign in error.object[error.start : error.end]), error.end
+
+
+def _print_in_any_encoding() -> None:
+    """Where the output is no UTF-8, signs that it does not know are spelled in ASCII instead of ending the command."""
+    codecs.register_error("in ASCII", _in_ascii)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and codecs.lookup(stream.encoding).name != "utf-8":
+            stream.reconfigure(errors="in ASCII")
 
 
 def _log_to_stderr(debug: bool) -> None:

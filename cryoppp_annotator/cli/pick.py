@@ -167,9 +167,9 @@ def _size_text(diameter_A: float | None, diameter_px: float | None, pixel_sizes_
     """``diameter 191 A = 108 px at 1.77 A/px``."""
     px = _in_px(diameter_A, diameter_px, pixel_sizes_A)
     if px is None or pixel_sizes_A is None:
-        return f"diameter {diameter_A:g} A" if diameter_A is not None else f"diameter {diameter_px:g} px"
-    first = f"{diameter_A:g} A = " if diameter_A is not None else ""
-    return f"diameter {first}{_span(px, '.0f')} px at {_span(pixel_sizes_A, '.4g')} A/px"
+        return f"diameter {diameter_A:g} Å" if diameter_A is not None else f"diameter {diameter_px:g} px"
+    first = f"{diameter_A:g} Å = " if diameter_A is not None else ""
+    return f"diameter {first}{_span(px, '.0f')} px at {_span(pixel_sizes_A, '.4g')} Å/px"
 
 
 def _span(values: Sequence[float], form: str) -> str:

@@ -69,7 +69,7 @@ def simulate(
         "truth": [batch_simulate.TRUTH_STAR, batch_simulate.TRUTH_JSON, "ground_truth"],
         "seconds": round(time.monotonic() - started, 2),
     }
-    size_A = f"{made.diameter_A:.0f} A"
+    size_A = f"{made.diameter_A:.0f} Å"
     said = f"simulated {len(made.names):,} micrographs with {made.n_particles:,} particles of {size_A} in {out}"
     typer.echo(json.dumps(answer, indent=2) if as_json else said)
 

@@ -91,7 +91,7 @@ def describe(session: Session, news: FileNews) -> dict[str, Any]:
 def _as_text(answer: dict[str, Any]) -> str:
     states = ", ".join(f"{n} {state}" for state, n in answer["states"].items() if n) or "none"
     particles = ", ".join(f"{n:,} {decision}" for decision, n in answer["particles"].items())
-    diameter = "not set" if answer["diameter_A"] is None else f"{answer['diameter_A']:.4g} A"
+    diameter = "not set" if answer["diameter_A"] is None else f"{answer['diameter_A']:.4g} Å"
     lines = [
         f"project      {answer['project']}",
         f"micrographs  {answer['micrographs']:,}: {states}; {answer['finished']:,} finished",

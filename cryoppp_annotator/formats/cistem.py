@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FormatError
-from ..model.coordinates import STORED_FRAME, Orientation, SourceFrame
+from ..model.coordinates import STORED_FRAME, Orientation, SourceFrame, angstrom_to_px
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, WriteOptions
 from .atomic import write_text
 from .names import refuse_collisions
@@ -247,7 +247,7 @@ def _picks(name: str, pixel_size_A: float, rows: list[dict[str, Any]], path: Pat
         if label in rows[0]
     }
     score = column("PEAK_HEIGHT") if "PEAK_HEIGHT" in rows[0] else None
-    x, y = column("X_POSITION") / pixel_size_A, column("Y_POSITION") / pixel_size_A
+    x, y = (angstrom_to_px(column(name), pixel_size_A) for name in ("X_POSITION", "Y_POSITION"))
     return FilePicks(name, x, y, score=score, extra=extra, source=path)
 
 

@@ -175,15 +175,15 @@ def _pixel_size(texts: Mapping[str, str], extracted: bool) -> PixelSize:
         doubt = _doubt(movie, MOVIE_PIXEL, {IMAGE_PIXEL: image, "magnification": ratio})
         # binning only makes pixels larger: movie <= micrograph <= particle
         if not doubt and not (image is not None and abs(image / movie - 1) < 1e-3):
-            doubt = f"it gives the movie's pixel before binning ({MOVIE_PIXEL} {movie:g} A), not the micrograph's own"
+            doubt = f"it gives the movie's pixel before binning ({MOVIE_PIXEL} {movie:g} Å), not the micrograph's own"
         return PixelSize(movie, doubt)
     if ratio is not None:
         doubt = _doubt(ratio, f"{DETECTOR_UM} and {MAGNIFICATION}", {})
         if not doubt and extracted:
-            doubt = f"magnification and detector pixel give the extracted particle's pixel ({ratio:.4g} A), which is "
+            doubt = f"magnification and detector pixel give the extracted particle's pixel ({ratio:.4g} Å), which is "
             doubt += "the micrograph's only where particles were not binned"
         return PixelSize(ratio, doubt)
-    return PixelSize(None, "" if image is None else f"it gives only the particle's pixel ({IMAGE_PIXEL} {image:g} A)")
+    return PixelSize(None, "" if image is None else f"it gives only the particle's pixel ({IMAGE_PIXEL} {image:g} Å)")
 
 
 def _doubt(value: float, label: str, alternatives: Mapping[str, float | None]) -> str:
@@ -193,8 +193,8 @@ def _doubt(value: float, label: str, alternatives: Mapping[str, float | None]) -
         same = [other for other in alternatives.values() if other == 1.0]
         if known:
             name, other = next(iter(known.items()))
-            return f"{label} says exactly 1 A/px, a placeholder, and {name} says {other:.4g}"
-        return "" if same else f"{label} says exactly 1 A/px, which is what programs write when they do not know"
+            return f"{label} says exactly 1 Å/px, a placeholder, and {name} says {other:.4g}"
+        return "" if same else f"{label} says exactly 1 Å/px, which is what programs write when they do not know"
     return f"{label}: {pixel_size_doubt(value)}" if pixel_size_doubt(value) else ""
 
 

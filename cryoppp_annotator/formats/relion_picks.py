@@ -62,7 +62,7 @@ def read_picks(star: StarFile, format_name: str, *, permissive: bool, frame: Sou
     whole = _whole_size(sizes)
     if len({size.value_A for size in sizes.values()} - {None}) > 1 and permissive:
         values = sorted({size.value_A for size in sizes.values() if size.value_A is not None})
-        issues.append(Issue(f"several micrograph pixel sizes: {', '.join(f'{s:g}' for s in values)} A", star.path))
+        issues.append(Issue(f"several micrograph pixel sizes: {', '.join(f'{s:g}' for s in values)} Å", star.path))
     return PickFile(
         format_name,
         star.path,

@@ -191,37 +191,25 @@ def has_keyboard(widget: QWidget) -> bool:
     return widget.isVisible() and window.focusWidget() is widget and active in (None, window)
 
 
-#: ``{accept}`` in a text is the key of that command, ``{reasons}`` those of the nine reasons; ``(D)`` goes where there
-#: is no key; ``Ctrl+Z``, in texts of the session, too, is whatever key does that now.
-_IN_TEXT = re.compile(r"( \()?\{([a-z]+(?:-[a-z0-9]+)*)\}(?(1)(\)))|(?<![\w+])(?:Ctrl|Alt)\+[\w+]*\w(?![\w+])")
+#: A field of a text: ``{accept}`` is the key of that command, ``{reasons}`` are those of the nine reasons.
+#: `` ({view})`` is left out with its brackets where the command has no key.
+_FIELD = re.compile(r"( \()?\{([a-z]+(?:-[a-z0-9]+)*)\}(?(1)(\)))")
 
 
 def with_keys(text: str, commands: Mapping[str, Command], keys_of: Callable[[str], tuple[str, ...]]) -> str:
-    """A text with the keys that do what it speaks of; a command without a key is called what the menu calls it."""
-    default = {key: command.id for command in commands.values() for key in command.keys}
+    """A text with its fields filled in; a command without a key is called what the menu calls it."""
 
-    def own(match: re.Match[str]) -> str:
-        opening, closing = str(match[1] or ""), str(match[3] or "")
-        if match[2] == "reasons":
+    def fill(field: re.Match[str]) -> str:
+        opening, name, closing = (str(part or "") for part in field.groups())
+        if name == "reasons":
             return f"{opening}{_reasons(keys_of)}{closing}"
-        name = str(match[2] or default.get(match[0], ""))
-        keys = keys_of(name) if name in commands else (match[0],)
-        if match[0] in keys:
-            return str(match[0])
-        if keys:
+        if name not in commands:
+            return str(field[0])
+        if keys := keys_of(name):
             return f"{opening}{keys[0]}{closing}"
-        return "" if opening and closing else f"{opening}Annotate > {commands[name].title}{closing}"
+        return "" if opening else f"Annotate > {commands[name].title}"
 
-    return _IN_TEXT.sub(own, text)
-
-
-#: The session and the command line write ``200 A`` and ``1.5 A/px``.
-_ANGSTROM = re.compile(r"(?<=\d) A(?![\w'’])")
-
-
-def with_units(text: str) -> str:
-    """A text of the session as the window writes it: ``200 Å``."""
-    return _ANGSTROM.sub(" Å", text)
+    return _FIELD.sub(fill, text)
 
 
 def _reasons(keys_of: Callable[[str], tuple[str, ...]]) -> str:

@@ -21,7 +21,6 @@ from ..session.core.focus import Focus
 from ..session.core.session import Session
 from ..session.pictures.denoiser import DEFAULT, parameters_of
 from ..session.pictures.display import Key, Pictures, View
-from .keys import with_units
 from .layers.picture_layer import PictureLayer
 from .preferences import keep_preference, preference
 from .viewport import Viewport
@@ -286,8 +285,8 @@ class Show:
         """A step was made or taken back: say what it means for the words on the canvas."""
         before, imported = self._words(), change.verb == "import"
         # who presses Ctrl+Z too often sees the picks vanish that came with the data set
-        what = change.title.replace(" ", " of ", 1)
-        self.notice = f"the {what} was taken back · {{redo}} brings it back" if imported and undone else ""
+        taken_back = imported and undone
+        self.notice = f"“{change.title}” was undone · {{redo}} brings it back" if taken_back else ""
         # an import comes by itself with a data set: nothing the welcome explains has been done yet
         self.welcome &= imported
         if self._words() != before and not self.problem:
@@ -297,9 +296,9 @@ class Show:
         """What is written over the picture."""
         current = self._session.current
         if current is not None and current.changed:
-            how = with_units(current.problem)
+            how = current.problem
             return f"This image has {how}.\nSay what becomes of its picks: “What now…” above the list."
-        return f"{self.notice[:1].upper()}{self.notice[1:]}" or (WELCOME if self.welcome else "")
+        return self.notice or (WELCOME if self.welcome else "")
 
     def _draw(self, picture: Picture, view: View) -> None:
         current, bench = self._session.current, self._bench

@@ -124,7 +124,7 @@ class Viewport:
         if len(rows) and current is not None:
             self._refit.stop()  # or the whole micrograph would be shown again a moment later
             scale = self._scale()
-            ring = float(self._session.diameters_A()[rows[0]]) / self._session.pixel_size_A(current) * scale
+            ring = float(self._session.diameters_px(current)[rows[0]]) * scale
             if ring * self._camera.zoom < _JUDGED_PX:
                 self._camera.zoom = 2 * _JUDGED_PX / ring
             self._camera.center = (0.0, float(p.y[rows].mean()) * scale, float(p.x[rows].mean()) * scale)

@@ -23,7 +23,7 @@ from ..session.core.session import Announcement, Session
 from ..session.pictures.display import View
 from .bridge import Bridge
 from .kept import Kept
-from .keys import Keys, own_keys, with_keys, with_units
+from .keys import Keys, own_keys, with_keys
 from .layers.gestures import Gestures
 from .layers.particle_layer import ParticlesLayer
 from .layers.picture_layer import PictureLayer
@@ -251,7 +251,7 @@ class Workbench(QObject):
         ``about`` is one word or more for what it is about: :meth:`over` takes it away.
         """
         self._about = about.split()
-        self.said.emit(with_units(self.keyed(text)), level)
+        self.said.emit(self.keyed(text), level)
 
     def over(self, about: str) -> None:
         """Take the line away that is about something which is over."""

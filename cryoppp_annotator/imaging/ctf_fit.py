@@ -75,9 +75,9 @@ class CtfFitOptions:
 
     def __post_init__(self) -> None:
         if not 0.0 < self.highest_resolution_A < self.lowest_resolution_A:
-            raise ValueError(f"no band from {self.lowest_resolution_A:g} to {self.highest_resolution_A:g} A")
+            raise ValueError(f"no band from {self.lowest_resolution_A:g} to {self.highest_resolution_A:g} Å")
         if not 0.0 < self.least_defocus_A < self.most_defocus_A:
-            raise ValueError(f"no defocus from {self.least_defocus_A:g} to {self.most_defocus_A:g} A")
+            raise ValueError(f"no defocus from {self.least_defocus_A:g} to {self.most_defocus_A:g} Å")
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +150,7 @@ def fit_ctf(
         The pixel size is not positive.
     """
     if not (math.isfinite(pixel_size_A) and pixel_size_A > 0.0):
-        raise ValueError(f"a pixel size of {pixel_size_A:g} A makes no sense")
+        raise ValueError(f"a pixel size of {pixel_size_A:g} Å makes no sense")
     try:
         spectrum = tiled_spectrum(image, pixel_size_A, context)
     except ValueError as error:
@@ -168,12 +168,12 @@ def fit_spectrum(
     k, power = spectrum.frequencies, spectrum.radial
     end = passband_end(k, power)
     if end < min(1.0 / _FILTERED_A, float(k[-1])):
-        reason = f"a filter has taken away what is finer than {1.0 / end:.0f} A; rings are in the raw micrograph only"
+        reason = f"a filter has taken away what is finer than {1.0 / end:.0f} Å; rings are in the raw micrograph only"
         return CtfFit(None, reason, spectrum=spectrum)
     low, high = 1.0 / options.lowest_resolution_A, 1.0 / options.highest_resolution_A
     band = (low, min(high, _MOST_NYQUIST * end))
     if np.count_nonzero((k >= band[0]) & (k <= band[1])) < 8 * _PIECES:
-        return CtfFit(None, f"too few frequencies between {1 / band[0]:.0f} and {1 / band[1]:.1f} A", spectrum=spectrum)
+        return CtfFit(None, f"too few frequencies between {1 / band[0]:.0f} and {1 / band[1]:.1f} Å", spectrum=spectrum)
     rings = flatten(spectrum, band, _PIECES)
     match = _search_twice(rings, spectrum, band, optics, options)
     context.check()
@@ -221,11 +221,11 @@ def _doubt(refined: Refined, resolution_A: float, tilt: Tilt | None) -> str:
     """What is odd about an answer, in words; empty where nothing is."""
     doubts = []
     if resolution_A > _FILTERED_A:
-        doubts.append(f"rings agree only to {resolution_A:.1f} A")
+        doubts.append(f"rings agree only to {resolution_A:.1f} Å")
     if refined.error_A > 100.0:
-        doubts.append(f"the defocus is known to {refined.error_A:.0f} A only")
+        doubts.append(f"the defocus is known to {refined.error_A:.0f} Å only")
     if refined.defocus.u_A - refined.defocus.v_A > 0.2 * refined.defocus.u_A:
-        doubts.append(f"an astigmatism of {refined.defocus.u_A - refined.defocus.v_A:.0f} A is large")
+        doubts.append(f"an astigmatism of {refined.defocus.u_A - refined.defocus.v_A:.0f} Å is large")
     if tilt is not None and tilt.reported:
         doubts.append(f"the specimen seems tilted by {tilt.angle_deg:.0f} degrees")
     return "; ".join(doubts)

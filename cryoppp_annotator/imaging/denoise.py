@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import EngineError
 from ..model.context import JobContext
+from ..model.coordinates import angstrom_to_px
 from ..model.parameter import Parameter, with_defaults
 from ..model.picture import Picture
 from .contrast import interior, robust_limits, robust_location, sample_pixels
@@ -160,9 +161,9 @@ def diameter_px(side: int, pixel_size_A: float | None, diameter_A: float | None)
     assert pixel_size_A is not None
     if _positive(diameter_A):
         assert diameter_A is not None
-        return float(np.clip(diameter_A / pixel_size_A, 2.0, max(2.0, side)))
+        return float(np.clip(angstrom_to_px(diameter_A, pixel_size_A), 2.0, max(2.0, side)))
     # A header may say 1 A/px and be wrong by ten: keep within what particles in micrographs are.
-    return float(np.clip(_USUAL_DIAMETER_A / pixel_size_A, max(4.0, side / 80), max(4.0, side / 15)))
+    return float(np.clip(angstrom_to_px(_USUAL_DIAMETER_A, pixel_size_A), max(4.0, side / 80), max(4.0, side / 15)))
 
 
 def _positive(value: float | None) -> bool:

@@ -50,7 +50,7 @@ class Limit:
 
 #: One setting for all data sets.
 LIMITS = (
-    Limit("ice_ring", True, 0.25, 1.0, False, "crystalline ice (ring at 3.7 A)"),
+    Limit("ice_ring", True, 0.25, 1.0, False, "crystalline ice (ring at 3.7 Å)"),
     Limit("diffraction_spots", True, 20.0, 500.0, False, "diffraction spots of ice"),
     Limit("ring_anisotropy", True, 0.5, math.nan, False, "drift (rings weaker in one direction)"),
     Limit("fit_resolution_A", True, 8.0, 15.0, True, "rings end early"),

@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future, wait
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -181,11 +182,11 @@ class Cluster:
         """A context that can be pickled: cancelled on the workers when ``context`` is, its log is written here."""
         self._context = context
         self.client.subscribe_topic(self._token, lambda event: self._tell(str(event[1])))
-        return JobContext(
-            _Here(self._report),
-            _Flag(self._is_cancelled, self._event, self._token),
-            _Log(self._tell, self._token),
-            context.seed,
+        return replace(
+            context,
+            on_progress=_Here(self._report),
+            is_cancelled=_Flag(self._is_cancelled, self._event, self._token),
+            on_log=_Log(self._tell, self._token),
         )
 
     # threads of Dask's may live, and hold these, long after a lost scheduler: not the job, and the window with it

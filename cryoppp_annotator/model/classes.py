@@ -126,8 +126,16 @@ class Members:
         return Members(**{name: getattr(self, name)[index] for name in self.__dataclass_fields__})
 
 
-def judge(summaries: Sequence[ClassSummary]) -> str:
-    """One line about the data set: how many picks lie in classes that look like particles."""
+def verdict_of(summaries: Sequence[ClassSummary], doubt: str = "") -> str:
+    """One line about the data set: how many picks lie in classes that look like particles.
+
+    Parameters
+    ----------
+    doubt : str
+        Why the suggestions are not to be relied on, where something speaks against them: said instead.
+    """
+    if doubt:
+        return doubt
     total = sum(item.count for item in summaries)
     if not total:
         return "no pick is classified"

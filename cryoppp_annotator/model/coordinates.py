@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import PurePath
-from typing import TypeAlias
+from typing import TypeAlias, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -156,11 +156,20 @@ def to_yx(x: ArrayLike, y: ArrayLike) -> FloatArray:
     return np.column_stack([np.asarray(y, np.float64).ravel(), np.asarray(x, np.float64).ravel()])
 
 
-def angstrom_to_px(length_A: ArrayLike, pixel_size_A: float) -> FloatArray:
-    """Length in angstrom to micrograph pixels. Raises ValueError unless the pixel size is positive."""
+@overload
+def angstrom_to_px(length_A: float, pixel_size_A: float) -> float: ...
+@overload
+def angstrom_to_px(length_A: FloatArray, pixel_size_A: float) -> FloatArray: ...
+def angstrom_to_px(length_A: float | FloatArray, pixel_size_A: float) -> float | FloatArray:
+    """A length, or lengths of any shape, in angstrom as micrograph pixels.
+
+    Raises ValueError unless the pixel size is positive.
+    """
     if not pixel_size_A > 0:
         raise ValueError(f"pixel size must be positive, not {pixel_size_A}")
-    return np.asarray(np.asarray(length_A, np.float64) / pixel_size_A, dtype=np.float64)
+    if isinstance(length_A, np.ndarray):
+        return np.asarray(length_A / pixel_size_A, np.float64)
+    return float(length_A) / pixel_size_A
 
 
 def px_to_angstrom(length_px: ArrayLike, pixel_size_A: float) -> FloatArray:

@@ -111,9 +111,9 @@ def pixel_size_doubt(pixel_size_A: float | None) -> str:
     if pixel_size_A is None or pixel_size_A == 0:
         return "the header gives no pixel size"
     if not pixel_size_A > 0:
-        return f"the header gives an impossible pixel size ({pixel_size_A:g} A/px)"
+        return f"the header gives an impossible pixel size ({pixel_size_A:g} Å/px)"
     if pixel_size_A == 1.0:
-        return "the header says exactly 1 A/px, which is what programs write when they do not know"
+        return "the header says exactly 1 Å/px, which is what programs write when they do not know"
     if not 0.1 <= pixel_size_A <= 20:
-        return f"{pixel_size_A:g} A/px is not a pixel size of a cryo-EM micrograph"
+        return f"{pixel_size_A:g} Å/px is not a pixel size of a cryo-EM micrograph"
     return ""

@@ -23,6 +23,7 @@ from ..errors import EngineError
 from ..imaging.filters import Padding, fft_workers, find_padding
 from ..model.candidates import Candidates
 from ..model.context import JobContext
+from ..model.coordinates import angstrom_to_px
 from ..model.parameter import Need, Parameter
 from .response import bright_copy, filtered, inner_mask, normalised, peaks, whitening, working_copy
 from .suppress import in_polygons, inside, suppress
@@ -123,22 +124,22 @@ class LogPicker:
         _check(image, pixel_size_A, diameter_A, options)
         context.check()
         diameters = _diameters(diameter_A, options.diameter_max_A)
-        if min(image.shape) < 2.0 * diameters[0] / pixel_size_A:
+        if min(image.shape) < 2.0 * angstrom_to_px(diameters[0], pixel_size_A):
             return Candidates.empty()
         padding = find_padding(image)
         clean = bright_copy(image, padding, options.polarity, context)
         by_size = []
         for i, one_A in enumerate(diameters):
-            context.progress(i, len(diameters), f"looking for particles of {one_A:.0f} A")
-            if min(image.shape) >= 2.0 * one_A / pixel_size_A:
+            context.progress(i, len(diameters), f"looking for particles of {one_A:.0f} Å")
+            if min(image.shape) >= 2.0 * angstrom_to_px(one_A, pixel_size_A):
                 by_size.append(_of_one_size(clean, padding, one_A, pixel_size_A, context))
         x, y, score, size = (np.concatenate([columns[i] for columns in by_size]) for i in range(4))
         good = (score >= options.threshold) & np.isfinite(score)
-        good &= inside(x, y, image.shape, padding, options.edge_margin * diameter_A / pixel_size_A)
+        good &= inside(x, y, image.shape, padding, options.edge_margin * angstrom_to_px(diameter_A, pixel_size_A))
         if options.exclude:
             good &= ~in_polygons(x, y, [np.asarray(p, np.float64) for p in options.exclude])
         x, y, score, size = x[good], y[good], score[good], size[good]
-        kept = suppress(x, y, score, options.distance * diameter_A / pixel_size_A)
+        kept = suppress(x, y, score, options.distance * angstrom_to_px(diameter_A, pixel_size_A))
         context.progress(1, 1, "done")
         return Candidates(x[kept], y[kept], score[kept], size[kept])
 
@@ -158,7 +159,7 @@ def _parsed(parameters: Mapping[str, Any]) -> LogParameters:
 def _check(image: NDArray[Any], pixel_size_A: float, diameter_A: float, options: LogParameters) -> None:
     check_image(image, pixel_size_A, diameter_A, options.polarity)
     if options.diameter_max_A is not None and not (diameter_A <= options.diameter_max_A < math.inf):
-        raise EngineError(f"the largest diameter ({options.diameter_max_A} A) is below the smallest ({diameter_A} A)")
+        raise EngineError(f"the largest diameter ({options.diameter_max_A} Å) is below the smallest ({diameter_A} Å)")
 
 
 def check_image(image: NDArray[Any], pixel_size_A: float, diameter_A: float, polarity: str) -> None:
@@ -169,7 +170,9 @@ def check_image(image: NDArray[Any], pixel_size_A: float, diameter_A: float, pol
         if not (math.isfinite(value) and value > 0):
             raise EngineError(f"the {what} must be positive, not {value}")
     if diameter_A < 4.0 * pixel_size_A:
-        raise EngineError(f"a diameter of {diameter_A / pixel_size_A:.1f} px is too small to pick; 4 px at least")
+        raise EngineError(
+            f"a diameter of {angstrom_to_px(diameter_A, pixel_size_A):.1f} px is too small to pick; 4 px at least"
+        )
     if polarity not in ("dark", "bright"):
         raise EngineError(f"particles are 'dark' or 'bright', not {polarity!r}")
 
@@ -233,10 +236,12 @@ def detect(
     """
     _check(image, pixel_size_A, diameter_A, LogParameters(polarity))
     context.check()
-    if min(image.shape) < 2.0 * diameter_A / pixel_size_A:
+    if min(image.shape) < 2.0 * angstrom_to_px(diameter_A, pixel_size_A):
         return None
     padding = find_padding(image)
-    return _detected(bright_copy(image, padding, polarity, context), padding, diameter_A / pixel_size_A, context)
+    return _detected(
+        bright_copy(image, padding, polarity, context), padding, angstrom_to_px(diameter_A, pixel_size_A), context
+    )
 
 
 def _detected(clean: FloatImage, padding: Padding, whole: float, context: JobContext) -> Detection | None:
@@ -252,7 +257,7 @@ def _of_one_size(
     clean: FloatImage, padding: Padding, diameter_A: float, pixel_size_A: float, context: JobContext
 ) -> Columns:
     """Peaks of particles of one diameter: x, y (px), score, diameter (A)."""
-    seen = _detected(clean, padding, diameter_A / pixel_size_A, context)
+    seen = _detected(clean, padding, angstrom_to_px(diameter_A, pixel_size_A), context)
     if seen is None:
         nothing = np.zeros(0)
         return nothing, nothing, nothing, nothing

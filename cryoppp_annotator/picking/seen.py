@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 from skimage import filters
 
 from ..model.context import JobContext
-from ..model.coordinates import FloatArray
+from ..model.coordinates import FloatArray, angstrom_to_px
 from .log import detect
 from .response import FloatImage, white_copy
 from .suppress import inside, suppress
@@ -121,7 +121,7 @@ def describe(
     EngineError
     Cancelled
     """
-    whole = diameter_A / pixel_size_A
+    whole = angstrom_to_px(diameter_A, pixel_size_A)
     seen = detect(image, pixel_size_A=pixel_size_A, diameter_A=diameter_A, polarity=polarity, context=context)
     if seen is None:
         nothing = np.zeros(0)

@@ -31,6 +31,7 @@ from ..imaging.filters import band_gain, fft_workers, find_padding
 from ..imaging.shapes import from_map, make_views
 from ..model.candidates import Candidates
 from ..model.context import JobContext
+from ..model.coordinates import angstrom_to_px
 from ..model.parameter import Need, Parameter
 from .log import DISTANCE, THRESHOLD, check_image
 from .response import FloatImage, bright_copy, cut_offs, inner_mask, normalised, peaks, whitening, working_copy
@@ -143,7 +144,7 @@ class TemplatePicker:
         check_image(image, pixel_size_A, diameter_A, options.polarity)
         images, template_pixel = load_templates(options, pixel_size_A, context)
         context.check()
-        whole = diameter_A / pixel_size_A
+        whole = angstrom_to_px(diameter_A, pixel_size_A)
         if min(image.shape) < 2.0 * whole:
             return Candidates.empty()
         padding = find_padding(image)

@@ -96,7 +96,7 @@ class Volume:
 def verdict_in_words(beyond: Beyond) -> str:
     """What the correlation outside the reference's band says."""
     if beyond.significant:
-        return f"structure to {beyond.period_A:.0f} A that the reference did not have"
+        return f"structure to {beyond.period_A:.0f} Å that the reference did not have"
     return "no evidence beyond the reference"
 
 

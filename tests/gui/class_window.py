@@ -8,7 +8,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QTabWidget
 from window import LEFT, PLAIN
 
-from cryoppp_annotator.model.classes import ClassRun, ClassSummary, judge
+from cryoppp_annotator.model.classes import ClassRun, ClassSummary, verdict_of
 from cryoppp_annotator.model.curation import Decision
 from cryoppp_annotator.model.which import Which
 from cryoppp_annotator.session.classes import decide
@@ -51,10 +51,10 @@ def store_run(session, name: str = "made by hand", turned: int = 0) -> ClassRun:
     }  # fmt: skip
     record = {
         "kind": "classify", "engine": "cryoppp-annotator", "version": "0", "parameters": {}, "inputs": {},
-        "counts": {"verdict": judge(summaries)}, "seed": 0, "curator": "ann", "started": "2026-01-01T00:00:00+00:00",
-        "seconds": 3.0,
+        "counts": {"verdict": verdict_of(summaries)}, "seed": 0, "curator": "ann",
+        "started": "2026-01-01T00:00:00+00:00", "seconds": 3.0,
     }  # fmt: skip
-    run = ClassRun(0, name, "here", 10.0, "", session.store.newest(), summaries, judge(summaries), record)
+    run = ClassRun(0, name, "here", 10.0, "", session.store.newest(), summaries, verdict_of(summaries), record)
     return decide.enter_run(session, decide.RunResult(run, averages, members))
 
 

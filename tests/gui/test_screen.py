@@ -56,7 +56,7 @@ def test_a_range_dims_and_one_click_marks_and_one_undo_takes_it_back(screened):
     assert screen.mark.text() == "Mark 2 unusable"
     screen.mark.click()
     assert states(window) == ".x.x"
-    assert "outside the range of rings to (A), ice ring" in window.session.next_undo().title
+    assert "outside the range of rings to (Å), ice ring" in window.session.next_undo().title
     window.session.undo()
     assert states(window) == "...."
     screen.reset.click()

@@ -209,10 +209,10 @@ def test_the_import_that_came_by_itself_is_brought_back_whole(new_window, tmp_pa
     overlay = window.bench.overlay
     assert overlay.text.startswith("Click adds a pick")
     window.key(Key.Key_Z, CTRL)
-    said = "the import of 40 picks from 10017 on 1 micrograph was taken back · Ctrl+Shift+Z brings it back"
+    said = "“import 40 picks from 10017 on 1 micrograph” was undone · Ctrl+Shift+Z brings it back"
     assert window.status == said
     assert window.bench.ink("warning") in window.annotator.status.message.styleSheet()
-    assert overlay.text == said.replace("the", "The", 1), "and where the picks were"
+    assert overlay.text == said, "and where the picks were"
     assert len(window.session.particles) == 0
     window.key(Key.Key_Z, CTRL)
     assert window.status == "nothing to undo"

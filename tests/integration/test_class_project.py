@@ -378,7 +378,7 @@ def test_a_micrograph_of_much_coarser_pixels_than_the_others_is_skipped(bare: Se
     wrong = bare.micrographs[3]
     bare.set_pixel_size(25.0, wrong.id)
     result = decide.classify_project(bare, RunOptions(3))
-    assert any(note.startswith(f"skipped {wrong.name}: its pixels of 25 A are coarser") for note in result.notes)
+    assert any(note.startswith(f"skipped {wrong.name}: its pixels of 25 Å are coarser") for note in result.notes)
     assert result.run.record["counts"]["classified"] == 147
     bare.set_pixel_size(3.5, wrong.id)  # a little coarser: all boxes follow
     result = decide.classify_project(bare, RunOptions(3))

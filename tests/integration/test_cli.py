@@ -161,6 +161,13 @@ def test_python_m_is_the_same_program() -> None:
     assert ran.stdout == f"cryoppp-annotator {__version__}\n"
 
 
+def test_units_are_printed_in_ascii_where_the_output_takes_nothing_else(tmp_path: Path) -> None:
+    command = [*PROGRAM, "simulate", "-o", tmp_path, "--pixel-size", "50"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ran = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert (ran.returncode, ran.stderr) == (1, b"error: a pixel size of 50 A/px makes no sense (0.1 to 20)\n")
+
+
 def test_a_reader_that_has_seen_enough_is_no_error(movies: Path, tmp_path: Path) -> None:
     subprocess.run([*PROGRAM, "import", tmp_path / "p", "--micrographs", movies], capture_output=True, check=True)
     for command in ([*PROGRAM, "status", tmp_path / "p"], [*PROGRAM, "--help"]):

@@ -132,7 +132,7 @@ def test_what_was_finished_before_a_cancel_is_kept(movies, tmp_path):
     ("options", "code", "words"),
     [
         (("--voltage", 5), 1, "a voltage of 5 kV makes no sense"),
-        (("--pixel-size", 0), 1, "a pixel size of 0 A makes no sense"),
+        (("--pixel-size", 0), 1, "a pixel size of 0 Å makes no sense"),
         (("--amplitude-contrast", 2), 1, "an amplitude contrast of 2 makes no sense"),
     ],
 )

@@ -132,7 +132,7 @@ def test_the_numbers_of_a_method(cli, movies, tmp_path):
         (("--set", "strength"), 2, "is not NAME=NUMBER"),
         (("--bin", "0.5"), 1, "a binning of 0.5 makes no sense"),
         (("--bin", "nan"), 1, "makes no sense"),
-        (("--pixel-size", "-2"), 1, "a size of -2 A makes no sense"),
+        (("--pixel-size", "-2"), 1, "a size of -2 Å makes no sense"),
         (("--ctf", "nowhere.star"), 1, "nowhere.star: cannot be read"),
     ],
 )

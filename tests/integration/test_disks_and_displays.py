@@ -115,7 +115,7 @@ def test_the_command_line_finds_the_project_that_is_kept_at_home(
         for path in (data, data / "a.mrc"):
             assert opening.find_project(path).is_relative_to(tmp_path / "home")
         answer = subprocess.run([*COMMAND, "status", data], capture_output=True, text=True, check=True).stdout
-        assert "77 A" in answer
+        assert "77 Å" in answer
     finally:
         data.chmod(0o755)
 

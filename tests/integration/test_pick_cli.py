@@ -370,7 +370,7 @@ def test_the_diameter_it_used_is_said_and_where_it_comes_from(cli: Cli, movies: 
     words = ("pick", movies, "-o", tmp_path / "p")
     code, said, _ = cli(*words, "--diameter", 60)
     assert code == 0
-    assert said.strip().endswith("; diameter 60 A = 30 px at 2 A/px (--diameter)")
+    assert said.strip().endswith("; diameter 60 Å = 30 px at 2 Å/px (--diameter)")
     answer = json.loads(cli(*words, "--diameter", "30px", "--json")[1])
     assert (answer["diameter_A"], answer["diameter_px"], answer["diameter_from"]) == (None, [30, 30], "--diameter")
     code, _, complaint = cli(*words)
@@ -385,4 +385,4 @@ def test_the_diameter_it_used_is_said_and_where_it_comes_from(cli: Cli, movies: 
     save_model(train([seen], [example], diameter_A=60.0, context=JobContext()), tmp_path / "model.npz")
     code, said, _ = cli(*words, "--picker", "learned", "--model", tmp_path / "model.npz")
     assert code == 0
-    assert said.strip().endswith("; diameter 60 A = 30 px at 2 A/px (the model)")
+    assert said.strip().endswith("; diameter 60 Å = 30 px at 2 Å/px (the model)")

@@ -291,7 +291,7 @@ def _pixel_sizes(everything: Sequence[MicrographPicks]) -> Iterable[Finding]:
                 "pixel-size", Severity.WARNING, m.name, (), pixel_size_doubt(used) or "no pixel size is known"
             )
         elif header and not pixel_size_doubt(header) and abs(used / header - 1) > 0.02:
-            text = f"{used:.4g} A/px is used, the header says {header:.4g}"
+            text = f"{used:.4g} Å/px is used, the header says {header:.4g}"
             yield Finding("pixel-size", Severity.WARNING, m.name, (), text)
 
 
@@ -306,7 +306,7 @@ def _diameters(everything: Sequence[MicrographPicks]) -> Iterable[Finding]:
     sizes = np.unique(np.round(np.concatenate(in_A), 1))
     sizes = sizes[np.isfinite(sizes)]
     if len(sizes) > 1 and sizes[-1] / max(sizes[0], 1e-9) > 1.2:
-        text = f"{len(sizes)} different diameters, from {sizes[0]:g} to {sizes[-1]:g} A"
+        text = f"{len(sizes)} different diameters, from {sizes[0]:g} to {sizes[-1]:g} Å"
         yield Finding("diameters", Severity.NOTE, "", (), text)
 
 
@@ -320,7 +320,7 @@ def _rings(everything: Sequence[MicrographPicks]) -> Iterable[Finding]:
         if not 6 <= diameter <= min(m.width, m.height) / 4:
             text = (
                 f"the diameter is {diameter:.0f} px of {m.width} x {m.height}: the pixel size "
-                f"({picks.pixel_size_A or 0:.4g} A/px) or the diameter is wrong"
+                f"({picks.pixel_size_A or 0:.4g} Å/px) or the diameter is wrong"
             )
             yield Finding("pixel-size", Severity.WARNING, m.name, (), text)
 

@@ -270,11 +270,11 @@ def _pixel_size(fields: Any, width: int, height: int, notes: list[str]) -> float
         return None
     pixel = cell_x / mx
     if my > 0 and np.isfinite(cell_y) and abs(cell_y / my - pixel) > 0.01 * abs(pixel):
-        notes.append(f"the header's pixel is not square: {pixel:.4g} x {cell_y / my:.4g} A")
+        notes.append(f"the header's pixel is not square: {pixel:.4g} x {cell_y / my:.4g} Å")
     if mx != width and my != height and cell_x > 0:
         notes.append(
             f"the header's grid is {mx} x {my}, the image {width} x {height}: a binned copy? "
-            f"then {cell_x / width:.4g} A/px, not {pixel:.4g}"
+            f"then {cell_x / width:.4g} Å/px, not {pixel:.4g}"
         )
     return pixel
 

@@ -13,7 +13,6 @@ from ...model.micrograph import FINISHED_STATES, Micrograph, MicrographState
 from ...session.core.session import Announcement, Session
 from ...session.files.facts import COLUMNS as NAMES
 from ...session.files.facts import FACTS, Fact, Row, understood
-from ..keys import with_units
 
 SYMBOL = {
     MicrographState.UNSEEN: "·",
@@ -281,7 +280,7 @@ class MicrographTable(QAbstractTableModel):
             f"{self.n_undecided(m):,}",
             f"{m.n_rejected:,}",
             "",
-            with_units(m.problem),
+            m.problem,
         )[column - 1]
 
     def _number_of(self, m: Micrograph, fact: Fact) -> str:
@@ -298,11 +297,8 @@ class MicrographTable(QAbstractTableModel):
             hidden = m.n_undecided - self.n_undecided(m)
             return f"{self.n_undecided(m):,} undecided, {hidden:,} more hidden below the threshold"
         if column == 5:
-            return (
-                with_units(self.session.settings.pixel_size_doubt(m))
-                or f"{self.session.pixel_size_A(m):.4g} Å per pixel"
-            )
-        return with_units(m.problem) or f"{m.name}\n{m.width} × {m.height} px\n{m.path}"
+            return self.session.settings.pixel_size_doubt(m) or f"{self.session.pixel_size_A(m):.4g} Å per pixel"
+        return m.problem or f"{m.name}\n{m.width} × {m.height} px\n{m.path}"
 
     def _on_changed(self, announcement: Announcement) -> None:
         come_or_gone = self._n_there != len(self.session.micrographs)

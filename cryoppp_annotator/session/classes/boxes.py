@@ -21,6 +21,7 @@ from ...formats.kept_arrays import map_array
 from ...imaging.ctf import Optics
 from ...imaging.patches import PatchOptions, box_for, extract_patches
 from ...model.context import JobContext
+from ...model.coordinates import angstrom_to_px
 from ...model.micrograph import Micrograph
 from ..core import watch
 from ..core.disk_cache import DiskCache
@@ -223,26 +224,26 @@ def geometry_of(options: RunOptions, diameter_A: float, pixel_A: float) -> Geome
     if options.box_px is None:
         if not 1.0 <= options.box_diameters <= 5.0:
             raise Refused(f"a box of {options.box_diameters:g} diameters makes no sense (1 to 5)")
-        box, share = box_for(diameter_A / pixel_A, options.box_diameters), options.box_diameters
+        box, share = box_for(angstrom_to_px(diameter_A, pixel_A), options.box_diameters), options.box_diameters
     else:
         box = 2 * round(options.box_px / 2.0)
         share = box * pixel_A / diameter_A
         if share < 1.0:
             raise Refused(
-                f"a box of {box} px is {box * pixel_A:.0f} A, smaller than the particle ({diameter_A:.0f} A): "
-                f"choose at least {2 * int(np.ceil(diameter_A / pixel_A / 2.0))} px"
+                f"a box of {box} px is {box * pixel_A:.0f} Å, smaller than the particle ({diameter_A:.0f} Å): "
+                f"choose at least {2 * int(np.ceil(angstrom_to_px(diameter_A, pixel_A) / 2.0))} px"
             )
     side = min(SIDE_PX, box)
     if (chosen_A := options.pixel_size_A) is not None:
         if chosen_A < pixel_A * (1.0 - _SAME):
-            raise Refused(f"pixels of {chosen_A:g} A are finer than those of the micrographs ({pixel_A:.3g} A)")
+            raise Refused(f"pixels of {chosen_A:g} Å are finer than those of the micrographs ({pixel_A:.3g} Å)")
         side = min(box, 2 * round(box * pixel_A / chosen_A / 2.0))
         least, most = SIDES_PX
         if not least <= side <= most:
             fit = box * pixel_A / (least if side < least else most)
             raise Refused(
-                f"a box of {box * pixel_A:.0f} A is {side} px of {chosen_A:g} A, and {least} to {most} px can be "
-                f"classified: choose pixels of {'at most' if side < least else 'at least'} {fit:.2g} A"
+                f"a box of {box * pixel_A:.0f} Å is {side} px of {chosen_A:g} Å, and {least} to {most} px can be "
+                f"classified: choose pixels of {'at most' if side < least else 'at least'} {fit:.2g} Å"
             )
     mask = min(_WHOLE, _AROUND / (2.0 * share))
     return Geometry(side, pixel_A * box / side, diameter_A, options.invert, mask)
@@ -360,7 +361,7 @@ def _cut(
     pixel = session.pixel_size_A(micrograph)
     box = geometry.box_px(pixel)
     if box < geometry.side:
-        raise Refused(f"its pixels of {pixel:g} A are coarser than those of the boxes ({geometry.pixel_size_A:.3g} A)")
+        raise Refused(f"its pixels of {pixel:g} Å are coarser than those of the boxes ({geometry.pixel_size_A:.3g} Å)")
     if micrograph.problem:
         raise Refused(micrograph.problem)
     image = images.read(session.path_of(micrograph), micrograph.frame, check=context.check)

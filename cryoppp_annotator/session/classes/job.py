@@ -19,7 +19,7 @@ from ...classify.iteration import ClassModel
 from ...classify.selection import doubt
 from ...errors import AnnotatorError, ProjectError, Refused
 from ...formats.image.stacks import write_stack
-from ...model.classes import ClassRun, ClassSummary, judge, summaries_as_json, with_members
+from ...model.classes import ClassRun, ClassSummary, summaries_as_json, verdict_of, with_members
 from ...model.context import JobContext
 from ...model.curation import Decision
 from ...store import classes as table
@@ -123,7 +123,7 @@ def classify_project(
         *outcome.notes,
     ]
     summaries, members = _summarised(outcome, picks)
-    verdict = doubt(outcome.classes) or judge(summaries)
+    verdict = verdict_of(summaries, doubt(outcome.classes))
     classified = int((members["number"] > 0).sum())
     geometry = boxes.geometry
     record = {
@@ -168,7 +168,7 @@ def _doubts(session: Session, picks: Picks) -> list[str]:
     notes = [f"the pixel size is doubtful: {doubts[0]}"] if doubts else []
     if not session.settings.diameter_is_set and not np.isfinite(picks.diameter_A).any():
         notes.append(
-            f"nobody has set the particle's diameter: the boxes are cut for a guess of {session.diameter_A:g} A"
+            f"nobody has set the particle's diameter: the boxes are cut for a guess of {session.diameter_A:g} Å"
         )
     return notes
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,12 +13,11 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from ...classify.engine import MASK
-from ...classify.metrics import image_quality, rim_and_offset
-from ...classify.selection import QUALITY_THRESHOLD
+from ...classify.metrics import measure_images
 from ...errors import Refused
 from ...formats.check.frame import describe
 from ...formats.class_files import ClassFiles, ClassRows, read_class_files
-from ...model.classes import ClassRun, ClassSummary, judge, with_members
+from ...model.classes import ClassRun, ClassSummary, verdict_of, with_members
 from ...model.context import JobContext
 from ...model.coordinates import Orientation
 from ...model.curation import Decision
@@ -30,6 +28,7 @@ from ...picking.matching import match
 from ..core.session import Session
 from ..files import importing
 from .job import RunResult, save
+from .report import as_summary
 
 _QUIET = JobContext()
 #: Largest distance of a particle from the pick it is taken for, as a share of the diameter.
@@ -218,7 +217,7 @@ def _result(
     started: datetime.datetime,
 ) -> RunResult:
     summaries = _summaries(class_files, members, session.diameter_A)
-    verdict = judge(summaries)
+    verdict = verdict_of(summaries)
     n = len(members["particle"])
     seconds = (datetime.datetime.now(datetime.UTC) - started).total_seconds()
     record = {
@@ -246,33 +245,15 @@ def _result(
     return RunResult(run, class_files.averages, members, None, tuple(notes))
 
 
-def _suggested(quality: float, count: int) -> Decision:
-    if not count or np.isnan(quality):
-        return Decision.UNDECIDED
-    return Decision.ACCEPTED if quality >= QUALITY_THRESHOLD else Decision.REJECTED
-
-
 def _summaries(
     class_files: ClassFiles, members: dict[str, NDArray[Any]], diameter_A: float
 ) -> tuple[ClassSummary, ...]:
-    k, number = len(class_files.averages), members["number"]
-    n_members = np.bincount(number, minlength=k + 1)
-    finite = np.nan_to_num(class_files.averages, nan=0.0, posinf=0.0, neginf=0.0)
-    offset, quality = np.full(k, np.nan), np.full(k, np.nan)
-    if finite.shape[1] >= _SMALLEST_PX:
-        radius = min(MASK, _AROUND * diameter_A / 2.0 / (finite.shape[1] * class_files.pixel_size_A))
-        offset, quality = rim_and_offset(finite, radius)[1], image_quality(finite, radius)
-        quality[~finite.any(axis=(1, 2))] = 0.0
-    measured = [
-        ClassSummary(
-            place + 1,
-            0,
-            0.0,
-            float(class_files.resolution_A[place]),
-            offset_px=float(offset[place]) if finite[place].any() else math.nan,
-            quality=float(quality[place]),
-            suggestion=_suggested(float(quality[place]), int(n_members[place + 1])),
-        )
-        for place in range(k)
-    ]
+    images, number = class_files.averages, members["number"]
+    counts = np.bincount(number, minlength=len(images) + 1)[1:]
+    side, radius = images.shape[1], None
+    if side >= _SMALLEST_PX:
+        radius = min(MASK, _AROUND * diameter_A / 2.0 / (side * class_files.pixel_size_A))
+    measured = [as_summary(item) for item in measure_images(images, counts, class_files.resolution_A, radius)]
+    # an average that none of the project's picks belongs to says nothing of them
+    measured = [item if item.count else replace(item, suggestion=Decision.UNDECIDED) for item in measured]
     return with_members(measured, number, members["posterior"], members["micrograph"])

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from ...classify.metrics import ClassMetrics
-from ...classify.selection import Suggestion, suggest
+from ...classify.selection import Suggestion, doubt, suggest
 from ...formats.atomic import replacing, write_text
 from ...formats.image.stacks import write_stack
-from ...model.classes import ClassSummary
+from ...model.classes import ClassSummary, verdict_of
 from ...model.curation import Decision
 
 #: Side of a tile of the gallery, px.
@@ -31,8 +31,10 @@ _COLOUR = {Decision.ACCEPTED: "#2e9e44", Decision.REJECTED: "#c0392b", Decision.
 
 
 def as_summary(item: ClassMetrics) -> ClassSummary:
-    """What was measured of a class, as its summary."""
+    """What was measured of a class, as its summary; nothing is suggested where its quality is not known."""
     decision = Decision.ACCEPTED if suggest(item) is Suggestion.ACCEPT else Decision.REJECTED
+    if math.isnan(item.quality):
+        decision = Decision.UNDECIDED
     return ClassSummary(
         item.id,
         item.count,
@@ -45,6 +47,11 @@ def as_summary(item: ClassMetrics) -> ClassSummary:
         decision,
         item.kind.value,
     )
+
+
+def verdict(measures: Sequence[ClassMetrics]) -> str:
+    """One line about a data set whose classes were measured, or why not to rely on them."""
+    return verdict_of([as_summary(item) for item in measures], doubt(measures))
 
 
 def as_dict(item: ClassSummary) -> dict[str, Any]:
@@ -70,7 +77,7 @@ def _rounded(value: float, digits: int) -> float | None:
 
 def as_line(item: ClassSummary) -> str:
     """A class as one line on a terminal."""
-    seen = "-" if not math.isfinite(item.resolution_A) else f"{item.resolution_A:.1f} A"
+    seen = "-" if not math.isfinite(item.resolution_A) else f"{item.resolution_A:.1f} Å"
     quality = "    -" if not math.isfinite(item.quality) else f"{item.quality:5.2f}"
     words = f"{_WORD[item.suggestion]:9} {item.kind}{f', {item.note}' if item.note else ''}"
     return f"{item.number:4} {item.count:7,} {quality} {seen:>9} {words}"
@@ -132,4 +139,4 @@ def _caption(item: ClassSummary) -> str:
         return item.kind
     if math.isfinite(item.quality):
         return f"q {item.quality:.2f}"
-    return f"{item.resolution_A:.1f} A" if math.isfinite(item.resolution_A) else ""
+    return f"{item.resolution_A:.1f} Å" if math.isfinite(item.resolution_A) else ""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ...classify.centring import image_offset
 from ...classify.engine import Classification, Prepared, Settings, classify, one_blas_thread, prepare
 from ...classify.iteration import ClassModel, iterate, split
-from ...classify.metrics import ClassMetrics, Kind, measure
+from ...classify.metrics import ClassMetrics, Kind, class_averages, measure
 from ...errors import Refused
 from ...imaging.ctf import Optics
 from ...imaging.filters import fft_workers
@@ -115,14 +115,7 @@ class Outcome:
 
     def averages(self) -> NDArray[np.float32]:
         """(k, side, side) float32 in the order of the numbers; of the two models, the plain mean of their members."""
-        drawn = self.model.images()
-        out = np.zeros((len(self.classes), *drawn.shape[1:]), np.float32)
-        for place, item in enumerate(self.classes):
-            if item.kind is Kind.STRUCTURE:
-                out[place] = drawn[item.column]
-            elif len(mine := np.flatnonzero(self.label == item.column)[:_MODEL_MEMBERS]):
-                out[place] = self.boxes.images[mine].mean(axis=0)
-        return out
+        return class_averages(self.model, self.label, self.classes, self.boxes.images, _MODEL_MEMBERS)
 
 
 @dataclass(slots=True)

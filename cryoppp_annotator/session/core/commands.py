@@ -113,7 +113,8 @@ def _state(state: MicrographState, *, then_next: bool = False) -> Callable[[Focu
             session.go(following)
         if state is MicrographState.COMPLETE and done.n_undecided:
             open_picks = count_of(done.n_undecided)
-            session.said.emit(f"{done.name} is complete, with {open_picks} still undecided · Ctrl+Z undoes", "warning")
+            line = f"{done.name} is complete, with {open_picks} still undecided · {{undo}} undoes"
+            session.said.emit(line, "warning")
 
     return run
 
@@ -163,7 +164,7 @@ def _walk_on(focus: Focus, step: int, ahead: list[int]) -> None:
     """Go on after a decision, past what was skipped."""
     here = set(focus.by_need().tolist())
     if not _walk(focus, step, [i for i in ahead if i in here]):
-        focus.session.said.emit("every pick of the listed micrographs is decided · Ctrl+Z undoes the last step", "info")
+        focus.session.said.emit("every pick of the listed micrographs is decided · {undo} undoes the last step", "info")
 
 
 def _elsewhere(focus: Focus, step: int) -> int | None:

@@ -186,7 +186,7 @@ def set_pixel_size(micrograph: Micrograph, value_A: float | None) -> Change | No
     if before == after or (np.isnan(before) and np.isnan(after)):
         return None
     delta = _update_micrographs([micrograph], {"own_pixel_size_A": [before]}, {"own_pixel_size_A": [after]})
-    said = "as its header says" if value_A is None else f"{value_A:g} A/px"
+    said = "as its header says" if value_A is None else f"{value_A:g} Å/px"
     return Change("pixel-size", f"pixel size of {micrograph.name}: {said}", (delta,), micrograph.id)
 
 

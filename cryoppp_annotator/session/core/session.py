@@ -436,7 +436,7 @@ class Session:
                 self.particles = apply_delta(self.particles, delta, self.current_id)
         self._forget_deleted()
         said = {"do": change.done or change.title, "undo": f"undid: {change.title}", "redo": f"redid: {change.title}"}
-        hint = "Ctrl+Z undoes" if committed.kind != "undo" else "Ctrl+Shift+Z redoes"
+        hint = "{undo} undoes" if committed.kind != "undo" else "{redo} redoes"
         self.changed.emit(Announcement(committed.kind, change, f"{said[committed.kind]} · {hint}"))
 
     def read_again(self, message: str) -> None:

@@ -77,7 +77,7 @@ class ProjectSettings:
 
     def diameter_px(self, micrograph: Micrograph) -> float:
         """The particle diameter, px of a micrograph."""
-        return float(angstrom_to_px(self.diameter_A, self.pixel_size_of(micrograph)))
+        return angstrom_to_px(self.diameter_A, self.pixel_size_of(micrograph))
 
     @property
     def bright(self) -> bool:
@@ -100,17 +100,17 @@ class ProjectSettings:
     def suggested_box_px(self, micrograph: Micrograph | None) -> int:
         """One and a half diameters of the particle, in px of a micrograph (None = of 1 A/px)."""
         pixel_A = self.pixel_size_of(micrograph) if micrograph is not None else 1.0
-        return box_for(min(max(self.diameter_A / pixel_A, 1.0), _LARGEST_DIAMETER_PX))
+        return box_for(min(max(angstrom_to_px(self.diameter_A, pixel_A), 1.0), _LARGEST_DIAMETER_PX))
 
     # ------------------------------------------------------------------ changing
 
     def set_diameter(self, diameter_A: float) -> Change | None:
         """Another particle diameter, angstrom."""
-        return self._set("diameter_A", float(diameter_A), f"particle diameter {diameter_A:.4g} A")
+        return self._set("diameter_A", float(diameter_A), f"particle diameter {diameter_A:.4g} Å")
 
     def set_pixel_size(self, value_A: float | None) -> Change | None:
         """Another pixel size for all micrographs, angstrom per px; None = as each header says."""
-        text = "as each header says" if value_A is None else f"{value_A:g} A/px"
+        text = "as each header says" if value_A is None else f"{value_A:g} Å/px"
         return self._set("pixel_size_A", value_A, f"pixel size of the project: {text}")
 
     def set_bright(self, bright: bool) -> Change | None:
@@ -133,14 +133,14 @@ def refuse_diameter(diameter_A: float) -> None:
     """Raises Refused for a particle diameter that makes no sense, angstrom."""
     low, high = _DIAMETERS_A
     if not low <= diameter_A <= high:
-        raise Refused(f"a particle diameter of {diameter_A:g} A makes no sense ({low:g} to {high:,.0f} A)")
+        raise Refused(f"a particle diameter of {diameter_A:g} Å makes no sense ({low:g} to {high:,.0f} Å)")
 
 
 def refuse_pixel_size(value_A: float | None) -> None:
     """Raises Refused for a pixel size that makes no sense, angstrom per px."""
     low, high = _PIXEL_SIZES_A
     if value_A is not None and not low <= value_A <= high:
-        raise Refused(f"a pixel size of {value_A:g} A/px makes no sense ({low:g} to {high:g})")
+        raise Refused(f"a pixel size of {value_A:g} Å/px makes no sense ({low:g} to {high:g})")
 
 
 def refuse_box(box_px: float) -> None:

@@ -272,7 +272,7 @@ def _readable(path: Path, frame: int) -> bool:
 def _how(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     def said(facts: Mapping[str, Any]) -> str:
         pixel = facts["header_pixel_size_A"]
-        return f"{facts['width']} x {facts['height']} px" + (f" of {pixel:.4g} A" if pixel else "")
+        return f"{facts['width']} x {facts['height']} px" + (f" of {pixel:.4g} Å" if pixel else "")
 
     if said(was) == said(now):
         return f"{CHANGED}: another image of the same size ({said(now)})"

@@ -59,7 +59,7 @@ def suggested_scale(session: Session, micrograph: Micrograph) -> Scale:
     said = f"it had {was['width']} x {was['height']} px, now {micrograph.width} x {micrograph.height}"
     old, new = was["header_pixel_size_A"], micrograph.header_pixel_size_A
     if old and new and abs(old / new / across - 1.0) > _ALIKE:
-        said += f"; but the pixel size went from {old:.4g} to {new:.4g} A"
+        said += f"; but the pixel size went from {old:.4g} to {new:.4g} Å"
     return Scale(round(across, 6), said)
 
 
@@ -102,7 +102,7 @@ def rescale_to(session: Session, micrographs: Iterable[int], pixel_size_A: float
         It makes no sense, one is not changed, or the pixel size that it had is not known.
     """
     if not 0.01 <= pixel_size_A <= 100:
-        raise Refused(f"a pixel size of {pixel_size_A:g} A makes no sense (0.01 to 100)")
+        raise Refused(f"a pixel size of {pixel_size_A:g} Å makes no sense (0.01 to 100)")
     chosen = _chosen(session, micrographs)
     was = watch.was_of(session)
     old = {m.id: _pixel_size_it_had(session, m, was[m.id]) for m in chosen}
@@ -116,7 +116,7 @@ def rescale_to(session: Session, micrographs: Iterable[int], pixel_size_A: float
     def accepted(m: Micrograph) -> Micrograph:
         return replace(m, own_pixel_size_A=float(pixel_size_A))
 
-    return _settle(session, chosen, deltas, accepted, f"scale the picks of {{}} to {pixel_size_A:g} A/px")
+    return _settle(session, chosen, deltas, accepted, f"scale the picks of {{}} to {pixel_size_A:g} Å/px")
 
 
 def keep(session: Session, micrographs: Iterable[int]) -> Outcome:

@@ -108,12 +108,12 @@ def pixel_size_notes(session: Session, plan: ImportPlan) -> list[str]:
     if doubt and stated is None:
         return [f"pixel size in doubt: {doubt}; in {plan.file.path.name}, {in_file}"] if in_file else []
     if doubt:
-        return [f"{doubt}; {plan.file.path.name} says {stated:.4g} A/px: set it (--pixel-size {stated:.4g}) if it is"]
+        return [f"{doubt}; {plan.file.path.name} says {stated:.4g} Å/px: set it (--pixel-size {stated:.4g}) if it is"]
     value = stated or plan.file.pixel_size_A
     if value is None or abs(value / own - 1.0) < 0.02:
         return []
     why = "" if stated is not None else f" ({in_file})"
-    return [f"check the pixel size: the file says {value:.4g} A/px, the project {own:.4g}{why}"]
+    return [f"check the pixel size: the file says {value:.4g} Å/px, the project {own:.4g}{why}"]
 
 
 def _identity(plan: ImportPlan) -> str:

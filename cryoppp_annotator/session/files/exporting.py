@@ -17,7 +17,7 @@ from ...formats.image.pictures import to_8bit
 from ...formats.relion_optics import rows_of_groups
 from ...formats.writing import write_picks
 from ...model.context import JobContext
-from ...model.coordinates import Orientation, SourceFrame
+from ...model.coordinates import Orientation, SourceFrame, angstrom_to_px
 from ...model.curation import Decision
 from ...model.micrograph import FINISHED_STATES, Micrograph
 from ...model.particles import Particles
@@ -143,7 +143,7 @@ def export(
     if n_hidden:
         notes.append(f"{edits.count_of(n_hidden, 'candidate')} below the threshold left out")
     if n_guessed and not session.settings.diameter_is_set:
-        notes.append(f"nobody has said the particle's diameter; {session.diameter_A:g} A was taken for {n_guessed:,}")
+        notes.append(f"nobody has said the particle's diameter; {session.diameter_A:g} Å was taken for {n_guessed:,}")
     notes += written.tidy(session, out, f"{format} {suffix or ''}", files)
     return ExportReport(tuple(files), n, len(picks), tuple(notes))
 
@@ -216,7 +216,7 @@ def as_picks(session: Session, micrograph: Micrograph, particles: Particles) -> 
     # picks made by hand have none of an import's columns: "" there, each writer has its own word for it
     known = {name: column for name, column in columns.items() if (column != "").any()}
     # rounding takes away what px -> angstrom -> px added
-    diameter_px = np.round(session.diameters_A(particles) / pixel, 9)
+    diameter_px = np.round(angstrom_to_px(session.diameters_A(particles), pixel), 9)
     optics, optics_row = _optics_of(session, micrograph, particles, known)
     return MicrographPicks(
         micrograph,

@@ -268,7 +268,7 @@ class _Merging:
         if not free or not rest:
             return [], rest
         m = self._session.micrograph(ours)
-        limit = _SAME * self._session.diameter_A / self._session.pixel_size_A(m)
+        limit = _SAME * self._session.settings.diameter_px(m)
         places = np.column_stack([mine["x"][free], mine["y"][free]])
         nearest = cKDTree(places).query(np.column_stack([yours["x"][rest], yours["y"][rest]]))
         distance, which = np.asarray(nearest[0], np.float64), np.asarray(nearest[1], np.intp)

@@ -25,6 +25,7 @@ from ...imaging.filters import fft_workers
 from ...jobs.each import each
 from ...model.candidates import Candidates
 from ...model.context import JobContext
+from ...model.coordinates import angstrom_to_px
 from ...model.curation import Change, Decision, Delta, Kind, Reason, Table
 from ...model.micrograph import Micrograph
 from ...model.parameter import Need
@@ -176,7 +177,7 @@ def _why_none(jobs: Sequence[OnePick], got: Mapping[int, Picked]) -> str:
     """Why nothing was found on any of these; empty where something was, or lay where it is left out."""
     if not jobs or any(len(got[one.number].candidates) or got[one.number].left_out for one in jobs):
         return ""
-    said = f"nothing that looks like a particle of {jobs[0].diameter_A:.0f} A"
+    said = f"nothing that looks like a particle of {jobs[0].diameter_A:.0f} Å"
     if len(jobs) > 1:
         return said
     try:
@@ -338,7 +339,7 @@ def _merged(session: Session, proposal: Proposal, read: Callable[[Which], Partic
         here = read(Which(micrographs=(number,)))
         stale = np.isin(here.pick_set, mine) & (here.decision == Decision.UNDECIDED)
         earlier = here.take(stale)
-        whole = proposal.diameter_A / session.pixel_size_A(session.micrograph(number))
+        whole = angstrom_to_px(proposal.diameter_A, session.pixel_size_A(session.micrograph(number)))
         new = candidates.take(_free(candidates, here.take(~stale), 0.5 * whole))
         row, again = _again(new, earlier, _SAME * whole)
         if len(row):
@@ -460,7 +461,7 @@ def _change(session: Session, proposal: Proposal, merged: _Merged, areas: Sequen
         given = json.loads(json.dumps(dict(proposal.parameters), default=str))
         stored = {"picker": proposal.picker, "diameter_A": proposal.diameter_A, **given, "avoid": proposal.avoid}
         stored["left_out"] = {reason.label: k for reason, k in proposal.left_out.items()}
-        name = f"{proposal.picker}, {proposal.diameter_A:.0f} A"
+        name = f"{proposal.picker}, {proposal.diameter_A:.0f} Å"
         deltas += [
             edits.new_pick_set("picker", name, session.curator, parameters=stored, created=now),
             *merged.updates,

@@ -211,7 +211,7 @@ def read_optics(session: Session, source: Path) -> OpticsPlan:
     if len(stated) == 1 and doubtful is not None:
         size = stated.pop()
         assumed.append(
-            f"{session.settings.pixel_size_doubt(doubtful)}; {source.name} says {size:g} A/px: set it (--pixel-size)"
+            f"{session.settings.pixel_size_doubt(doubtful)}; {source.name} says {size:g} Å/px: set it (--pixel-size)"
         )
     return OpticsPlan(
         source,

@@ -139,7 +139,7 @@ def _entered(detected: Detected, result: Result) -> str:
     looked = edits.count_of(len(detected.regions), "micrograph")
     said = f"{edits.count_of(n, 'new region')} on {looked}" if n else f"nothing new on {looked}"
     if changed:
-        said += " · Ctrl+Z undoes"
+        said += " · {undo} undoes"
     elif there:
         said += ": what was found is marked already, or was taken away by a person"
     if detected.failed:

@@ -750,7 +750,7 @@ class TestRealFiles:
         assert (ice.width, ice.height, ice.pixel_size_A) == (959, 927, 1.0)
         rings = probe(DATA / "curation/24dec03a_ds8.mrc")
         assert rings.pixel_size_A == pytest.approx(0.79, abs=1e-3)
-        assert "6.32 A/px" in rings.notes[0]
+        assert "6.32 Å/px" in rings.notes[0]
         assert probe(DATA / "curation/061.png").kind == "png"
         assert read(DATA / "curation/061.png").dtype == np.uint8
 

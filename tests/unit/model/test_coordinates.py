@@ -54,6 +54,7 @@ def test_flipping_whole_pixels_is_exact(rows, height):
 @given(st.lists(st.floats(1e-3, 1e5), min_size=1), st.floats(0.1, 20))
 def test_lengths_go_to_angstrom_and_back(lengths, pixel):
     np.testing.assert_allclose(angstrom_to_px(px_to_angstrom(lengths, pixel), pixel), lengths, rtol=1e-14)
+    assert angstrom_to_px(px_to_angstrom(lengths, pixel)[0], pixel) == pytest.approx(lengths[0], rel=1e-14)
 
 
 @pytest.mark.parametrize("pixel", [0.0, -1.0, float("nan")])

@@ -34,10 +34,10 @@ def test_a_box_is_chosen_in_diameters_or_px_and_its_pixels_too() -> None:
     [
         ({"box_diameters": 0.5}, "0.5 diameters makes no sense"),
         ({"box_diameters": float("nan")}, "makes no sense"),
-        ({"box_px": 80}, r"80 px is 142 A, smaller than the particle \(190 A\): choose at least 108 px"),
-        ({"pixel_size_A": 1.0}, r"1 A are finer than those of the micrographs \(1.77 A\)"),
-        ({"pixel_size_A": 30.0}, "choose pixels of at most 18 A"),
-        ({"box_px": 400, "pixel_size_A": 1.77}, "choose pixels of at least 4.4 A"),
+        ({"box_px": 80}, r"80 px is 142 Å, smaller than the particle \(190 Å\): choose at least 108 px"),
+        ({"pixel_size_A": 1.0}, r"1 Å are finer than those of the micrographs \(1.77 Å\)"),
+        ({"pixel_size_A": 30.0}, "choose pixels of at most 18 Å"),
+        ({"box_px": 400, "pixel_size_A": 1.77}, "choose pixels of at least 4.4 Å"),
     ],
 )
 def test_boxes_that_make_no_sense_say_what_would(chosen: dict[str, float], message: str) -> None:

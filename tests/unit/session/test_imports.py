@@ -216,7 +216,7 @@ def test_another_pixel_size_is_said(make: Callable[..., Session], positions: np.
         "data_optics\n\nloop_\n_rlnOpticsGroup #1\n_rlnMicrographOriginalPixelSize #2\n1 4.0\n\ndata_particles\n\n"
         f"loop_\n_rlnMicrographName #1\n_rlnCoordinateX #2\n_rlnCoordinateY #3\n_rlnOpticsGroup #4\n{rows}"
     )
-    assert "the file says 4 A/px, the project 2" in importing.enter(session, importing.read(session, path))
+    assert "the file says 4 Å/px, the project 2" in importing.enter(session, importing.read(session, path))
 
 
 def test_files_of_one_source_are_one_step(make: Callable[..., Session], positions: np.ndarray, tmp_path: Path) -> None:

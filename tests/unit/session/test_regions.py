@@ -290,7 +290,7 @@ def test_steps_about_regions_wait_while_a_big_one_is_written(session, door):
     assert there[moved].vertices.min() == 120
     assert [r.reason for i, r in there.items() if i not in (moved, renamed)] == [Reason.AGGREGATE]
     assert regions.of(session, second) == [], "what was found made room for what was found later"
-    assert entered == ["nothing new on 2 micrographs · Ctrl+Z undoes"]
+    assert entered == ["nothing new on 2 micrographs · {undo} undoes"]
     assert "no undecided pick lies in a region there" in said
     assert session.counts() == {"accepted": 0, "undecided": 0, "rejected": 2}
     assert set(session.store.particles(first).reason.tolist()) == {Reason.EDGE}
@@ -306,7 +306,7 @@ def test_what_is_found_on_many_micrographs_and_rejected_in_it_is_written_behind(
     assert regions.enter_found(session, two, entered.append) == Queued()
     assert session.backlog.busy
     door()
-    assert entered == ["2 new regions on 2 micrographs · Ctrl+Z undoes · 1 micrograph could not be read (c: gone)"]
+    assert entered == ["2 new regions on 2 micrographs · {undo} undoes · 1 micrograph could not be read (c: gone)"]
     for step, n in ((session.undo, 0), (session.redo, 2)):
         assert step() == "mark 2 regions found on 2 micrographs"
         assert session.backlog.busy

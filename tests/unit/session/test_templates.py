@@ -122,4 +122,4 @@ def test_classes_cut_for_a_guessed_diameter_say_so(session):
     for x, y in zip(session.truths[0].x, session.truths[0].y, strict=True):
         session.add(float(x), float(y), anyway=True)
     (note,) = [note for note in classify_project(session, options).notes if "guess" in note]
-    assert "150 A" in note
+    assert "150 Å" in note

@@ -19,7 +19,6 @@ from qtpy.QtWidgets import (
 from ....session.core import watch
 from ....session.core.edits import count_of
 from ....session.files import changed
-from ...keys import with_units
 from ...workbench import Workbench
 
 _ALL = 0
@@ -100,7 +99,7 @@ class ChangedDialog(QDialog):
         scales = [changed.suggested_scale(self._session, m) for m in ones]
         factors = {scale.factor for scale in scales}
         one = factors.pop() if len(factors) == 1 else None
-        lines = [with_units(f"{m.name}: {m.problem}") for m in ones[:4]]
+        lines = [f"{m.name}: {m.problem}" for m in ones[:4]]
         if len(ones) > 4:
             lines.append(f"and {len(ones) - 4:,} more")
         self.how.setText("\n".join(lines))

@@ -39,7 +39,6 @@ from ....session.classes.browse import classes_of
 from ....session.core.edits import count_of
 from ....session.files import importing
 from ....session.files.two_readings import Comparison, compare
-from ...keys import with_units
 from ...latest import Latest
 from ...plain_text import escaped
 from ...workbench import Workbench
@@ -253,7 +252,7 @@ class ImportDialog(QDialog):
         if class_set is not None:
             averages = count_of(class_set.n_averages, "average")
             lines.append(f"These particles have 2D classes: {averages} in {class_set.averages.name}")
-        self.said.setText(with_units(why or "\n".join(lines)))
+        self.said.setText(why or "\n".join(lines))
         self.said.setStyleSheet(f"color: {self._bench.ink('error')};" if why else "")
 
     def _on_import(self) -> None:

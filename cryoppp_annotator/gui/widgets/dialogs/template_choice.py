@@ -23,7 +23,6 @@ from ....jobs.runner import Job
 from ....session.classes import template_making
 from ....session.classes.template_making import Made
 from ....session.classes.templates import TemplateSet, list_templates, set_corrected
-from ...keys import with_units
 from ...workbench import Workbench
 from .size_question import SizeQuestion
 
@@ -112,7 +111,7 @@ class TemplateChoice(QWidget):
         """Say what can be done now."""
         templates = self.chosen
         self.list.setVisible(templates is not None)
-        self.message.setText("" if templates is None else with_units(f"{templates.summary} · {_origin(templates)}"))
+        self.message.setText("" if templates is None else f"{templates.summary} · {_origin(templates)}")
         self.message.setVisible(templates is not None)
         self._show_corrected(templates)
         busy = _BUSY if self._job is not None else ""

@@ -25,7 +25,6 @@ from ....session.core.session import Announcement
 from ....session.core.step import Done, Result
 from ....session.files import linting
 from ....session.files.linting import ProjectFinding
-from ...keys import with_units
 from ...workbench import Workbench
 
 _LEVEL = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "note"}
@@ -121,7 +120,7 @@ class CheckPanel(QWidget):
         self.table.setRowCount(len(self._findings))
         for row, item in enumerate(self._findings):
             name = QTableWidgetItem(item.finding.micrograph or "(all)")
-            text = QTableWidgetItem(with_units(item.finding.message))
+            text = QTableWidgetItem(item.finding.message)
             for cell in (name, text):
                 cell.setToolTip(f"{item.finding.severity.value}: {text.text()}")
                 cell.setFlags(cell.flags() & ~Qt.ItemFlag.ItemIsEditable)

@@ -35,7 +35,6 @@ from ....session.classes.browse import RunPictures, SortBy, classes_of, is_doubt
 from ....session.core.edits import count_of
 from ....session.core.session import Announcement, Session
 from ....session.core.step import Nothing
-from ...keys import with_units
 from ...models.class_table import ClassTable
 from ...workbench import Workbench
 from ..parts.class_menu import SUFFIXES, ClassMenu
@@ -440,8 +439,8 @@ class ClassesPanel(QWidget):
         if run is not None:
             notes = run.record.get("inputs", {}).get("notes", ())
             more = f" ({count_of(len(notes), 'note')})" if notes else ""
-            self.verdict.setText(with_units(f"{run.verdict or run.name}{more}."))
-            self.verdict.setToolTip(with_units("\n".join(notes)))
+            self.verdict.setText(f"{run.verdict or run.name}{more}.")
+            self.verdict.setToolTip("\n".join(notes))
         elif not self.model.is_live:
             self.verdict.setText("")
         self.verdict.setVisible(bool(self.verdict.text()))

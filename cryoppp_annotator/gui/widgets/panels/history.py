@@ -19,7 +19,6 @@ from qtpy.QtWidgets import (
 from ....errors import AnnotatorError
 from ....session.core.session import Announcement
 from ....store.changes import HistoryEntry
-from ...keys import with_units
 from ...workbench import Workbench
 
 _SHOWN = 300
@@ -97,14 +96,14 @@ class HistoryPanel(QWidget):
         self.table.setRowCount(len(steps))
         for row, entry in enumerate(steps):
             when = entry.at[5:16].replace("T", " ")
-            for column, text in enumerate((when, entry.curator, with_units(entry.title))):
+            for column, text in enumerate((when, entry.curator, entry.title)):
                 item = QTableWidgetItem(text)
                 font = item.font()
                 font.setStrikeOut(entry.state not in ("applied", ""))  # a merged step has no state
                 item.setFont(font)
                 if entry.state == "abandoned":
                     item.setForeground(Qt.GlobalColor.gray)
-                item.setToolTip(f"{with_units(entry.title)}\n{entry.curator}, {entry.at} UTC, {entry.state}")
+                item.setToolTip(f"{entry.title}\n{entry.curator}, {entry.at} UTC, {entry.state}")
                 self.table.setItem(row, column, item)
         self._show_buttons()
 
@@ -115,7 +114,7 @@ class HistoryPanel(QWidget):
             why = command.why_not(focus)
             entry = self._bench.session.next_undo() if name == "undo" else self._bench.session.next_redo()
             button.setEnabled(not why)
-            title = with_units(entry.title) if entry else ""
+            title = entry.title if entry else ""
             button.setToolTip(why or f"{command.title}: {title}{self._bench.keyed(f' ({{{name}}})')}")
 
     def _on_jump(self) -> None:

@@ -20,7 +20,6 @@ from qtpy.QtWidgets import (
 )
 
 from ....jobs.runner import Job, JobState
-from ...keys import with_units
 from ...workbench import Workbench
 from ..dialogs.run_on import RunOnBox
 
@@ -53,7 +52,7 @@ class JobRow(QFrame):
     def __init__(self, job: Job) -> None:
         super().__init__()
         self.job = job
-        self._title = QLabel(with_units(job.title))
+        self._title = QLabel(job.title)
         self._title.setWordWrap(True)
         self._bar = QProgressBar()
         self._bar.setTextVisible(False)
@@ -97,7 +96,7 @@ class JobRow(QFrame):
             self._bar.setValue(int(1000 * job.fraction))
         log = "\n".join(job.lines[-_LOG_LINES:])
         if job.state is JobState.FAILED:
-            self._note.setText(with_units(f"failed: {job.error}"))
+            self._note.setText(f"failed: {job.error}")
             self._show_text("\n".join(part for part in (job.details, log) if part), "details")
         else:
             left = took(job) if job.over else time_left(job.time_left_s())

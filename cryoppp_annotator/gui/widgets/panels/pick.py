@@ -28,7 +28,6 @@ from ....model.which import Which, only
 from ....session.core.edits import count_of
 from ....session.core.session import Announcement
 from ....session.core.step import Nothing
-from ...keys import with_units
 from ...latest import Latest
 from ...layers.styles import WORDS
 from ...workbench import Workbench
@@ -351,7 +350,7 @@ class PickPanel(QScrollArea):
         score = f" · score {p.score[row]:.4g}" if np.isfinite(p.score[row]) else ""
         pick_set = self._session.pick_sets.get(int(p.pick_set[row]))
         origin = "?" if pick_set is None else pick_set.name
-        return with_units(f"pick {particle}: {decision}{because}{score} · {origin}")
+        return f"pick {particle}: {decision}{because}{score} · {origin}"
 
     def _show_counts(self) -> None:
         """Counts for the bulk buttons."""

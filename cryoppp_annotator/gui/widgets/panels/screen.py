@@ -127,8 +127,8 @@ class ScreenPanel(QWidget):
         self.x, self.y, self.plot = QComboBox(), QComboBox(), ScreenPlot()
         self.y.addItem(_HISTOGRAM, "")
         for name in passport_project.NUMBERS:
-            self.x.addItem(passport_project.TITLES[name].replace("(A)", "(Å)"), name)
-            self.y.addItem(passport_project.TITLES[name].replace("(A)", "(Å)"), name)
+            self.x.addItem(passport_project.TITLES[name], name)
+            self.y.addItem(passport_project.TITLES[name], name)
         self.slider = QLabeledDoubleRangeSlider(Qt.Orientation.Horizontal)
         self.x.setToolTip("Which number is shown, and which the range below is of")
         self.y.setToolTip("A second number to plot the first against, or how many micrographs have each value")

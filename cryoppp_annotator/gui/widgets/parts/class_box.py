@@ -8,6 +8,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QGridLayout, QLabel, QToolButton, QWidget
 
 from ....errors import AnnotatorError
+from ....model.coordinates import angstrom_to_px
 from ....session.classes.boxes import geometry_of
 from ....session.classes.options import RunOptions
 from ...workbench import Workbench
@@ -74,7 +75,7 @@ class BoxChoice(QWidget):
 
     def _on_unit(self, unit: str) -> None:
         """Say the same in the other unit."""
-        diameter_px = self._bench.session.diameter_A / self._pixel_A()
+        diameter_px = angstrom_to_px(self._bench.session.diameter_A, self._pixel_A())
         by_px = unit == _PX
         value = 1.5 if not self._unit else self.size.value() * (diameter_px if by_px else 1.0 / diameter_px)
         self._unit = unit

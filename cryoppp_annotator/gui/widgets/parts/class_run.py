@@ -30,7 +30,6 @@ from ....session.classes.browse import as_greys, n_classes_for
 from ....session.classes.decide import Preview, RunOptions, RunResult
 from ....session.core.edits import count_of
 from ....session.core.session import Announcement
-from ...keys import with_units
 from ...latest import Latest
 from ...workbench import Workbench
 from ..dialogs.class_unsaved import UnsavedBox
@@ -224,7 +223,7 @@ class RunBox(QWidget):
         self.update_run.setEnabled(not self.running)
 
     def _tell(self, text: str, level: str = "info") -> None:
-        self.message.setText(with_units(text))
+        self.message.setText(text)
         self.message.setVisible(bool(text))
         if level != self._level:  # a style sheet costs as much as a commit
             self._level = level
@@ -447,7 +446,7 @@ class RunBox(QWidget):
 
 def _fill_pick_sets(box: QComboBox, sets: Mapping[int, PickSet]) -> None:
     """Offer all picks, or those of one set; what was chosen stays chosen."""
-    choices = [("all picks", None), *((with_units(pick_set.name), number) for number, pick_set in sets.items())]
+    choices = [("all picks", None), *((pick_set.name, number) for number, pick_set in sets.items())]
     present = [(box.itemText(k), box.itemData(k)) for k in range(box.count())]
     if choices == present:
         return

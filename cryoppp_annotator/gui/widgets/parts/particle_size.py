@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
-from ...keys import with_units
+from ....model.coordinates import angstrom_to_px
 from ...workbench import Workbench
 
 #: The diameter slider runs over this range, angstrom, logarithmically.
@@ -154,7 +154,7 @@ class ParticleSizeBox(QGroupBox):
 
     def _show_diameter(self, value_A: float) -> None:
         current = self._session.current
-        px = value_A / self._session.pixel_size_A(current) if current is not None else None
+        px = angstrom_to_px(value_A, self._session.pixel_size_A(current)) if current is not None else None
         with QSignalBlocker(self.diameter), QSignalBlocker(self.diameter_slider):
             self.diameter.setValue(value_A)
             if not self.diameter_slider.isSliderDown():
@@ -176,7 +176,7 @@ class ParticleSizeBox(QGroupBox):
         size = "nothing" if header is None else f"{header:.4g} Å/px"
         self.pixel_size.setToolTip(f"The header says {size}; 0 = as the header says")
         doubt = self._session.settings.pixel_size_doubt(current)
-        self.doubt.setText(with_units(f"⚠ {doubt}; enter the true one") if doubt else "")
+        self.doubt.setText(f"⚠ {doubt}; enter the true one" if doubt else "")
         self.doubt.setVisible(bool(doubt))
         notes = self._bench.pictures.notes.get(current.id, ())
         self.notes.setText(" · ".join(notes) or " ")

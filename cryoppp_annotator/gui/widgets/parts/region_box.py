@@ -226,7 +226,7 @@ class RegionsBox(QGroupBox):
         inside = regions.undecided_in(self._session.particles, [r for r in self.shown if r.id == number])
         n = int((inside > 0).sum())
         rest = f" · {count_of(n)} in it {'is' if n == 1 else 'are'} undecided: Reject picks in them" if n else ""
-        self._bench.say(f"marked a region as {reason.label}{rest} · Ctrl+Z undoes")
+        self._bench.say(f"marked a region as {reason.label}{rest} · {{undo}} undoes")
 
     def _on_region(self, x: float, y: float, right: bool) -> None:
         under = self.layer.at(y, x)

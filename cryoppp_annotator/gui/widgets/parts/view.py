@@ -20,7 +20,6 @@ from superqt import QRangeSlider
 
 from ....model.curation import Decision
 from ....session.pictures.display import View
-from ...keys import with_units
 from ...layers.styles import HEX, WORDS, ColourBy
 from ...workbench import Workbench
 from .view_method import MethodFold
@@ -166,7 +165,7 @@ class ViewBox(QGroupBox):
         if [self._set.itemData(k) for k in range(self._set.count())] != shown:
             self._set.clear()
             for i in shown:
-                self._set.addItem("all" if i is None else with_units(sets[i].name), i)
+                self._set.addItem("all" if i is None else sets[i].name, i)
         self._set.setCurrentIndex(max(0, self._set.findData(self._bench.focus.pick_set)))
 
     def _show_view(self) -> None:
