@@ -40,7 +40,7 @@ class Kept(QObject):
         self._entries = self._read(store.folder / "cache" / "window.json")
         thresholds = self._entries.get("thresholds")
         if isinstance(thresholds, dict):
-            focus.thresholds = {
+            focus.drawn.thresholds = {
                 str(name): float(value)
                 for name, value in thresholds.items()
                 if isinstance(value, int | float) and math.isfinite(value)
@@ -49,7 +49,7 @@ class Kept(QObject):
         self._pause.setSingleShot(True)
         self._pause.setInterval(_PAUSE_MS)
         self._pause.timeout.connect(self._write)
-        focus.threshold_changed.connect(self._later)
+        focus.drawn.threshold_changed.connect(self._later)
 
     @staticmethod
     def _read(path: Path) -> dict[str, Any]:
@@ -71,7 +71,7 @@ class Kept(QObject):
 
     def close(self) -> None:
         """Write what is not written yet."""
-        self._focus.threshold_changed.disconnect(self._later)
+        self._focus.drawn.threshold_changed.disconnect(self._later)
         if self._pause.isActive():
             self._pause.stop()
             self._write()
@@ -83,7 +83,7 @@ class Kept(QObject):
     def _write(self) -> None:
         if self._path is None:
             return
-        self._entries["thresholds"] = self._focus.thresholds
+        self._entries["thresholds"] = self._focus.drawn.thresholds
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write_text(self._path, json.dumps(self._entries))

@@ -172,7 +172,7 @@ class Show:
     def prepare_neighbours(self) -> None:
         """Have the pictures of the likely next micrographs made."""
         current, focus = self._session.current, self._bench.focus
-        near = [focus.neighbour(step) for step in (1, 2, -1)]
+        near = [focus.walking.neighbour(step) for step in (1, 2, -1)]
         neighbours = [self._session.micrograph(i) for i in near if i is not None]
         # what is on the screen is asked for first and must not be cancelled
         ahead = [current, *neighbours] if current is not None else neighbours

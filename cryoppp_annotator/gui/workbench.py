@@ -117,11 +117,13 @@ class Workbench(QObject):
         )
         self.commands = {c.id: c for c in [*session_commands(), *view_commands(self)]}
         self.overlay.keyed, self.overlay.on_left = self.keyed, self._on_left
-        self.focus.go_on = preference("go on after a decision", True)
+        self.focus.walking.go_on = preference("go on after a decision", True)
         self.keys = Keys(window, self.keys_are_ours)
         self.bind_keys()
         viewer.layers.selection.active = self.particles_layer.layer
         self._had_scale_bar = bool(viewer.canvas.overlays.scale_bar.visible)
+        # The focus has connected before, and listeners run in the order in which they connected: when the rings are
+        # drawn anew, a pick that was deleted is neither selected nor under the pointer any more.
         session.changed.connect(self._on_changed)
         session.current_changed.connect(self._on_current)
         session.said.connect(self.say)
@@ -215,17 +217,19 @@ class Workbench(QObject):
         if command_id == "select-none" and self.gestures.measuring:
             self.gestures.measure(False)
             return True
-        command, walked = self.commands[command_id], self.focus.walked
+        command, focus = self.commands[command_id], self.focus
+        reached_before = focus.walking.reached
         try:
-            command.run(self.focus)
+            command.run(focus)
         except Refused as refusal:
             self.say(str(refusal), "info")
             return False
         except AnnotatorError as error:
             self.say(str(error), "error")
             return False
-        if self.focus.walking() and (self.focus.walked != walked or command.id.endswith("-undecided")):
-            self.viewport.centre_on(self.focus.selected)
+        moved = focus.walking.reached != reached_before or command.id.endswith("-undecided")
+        if moved and focus.walking.direction(focus.selected):
+            self.viewport.centre_on(focus.selected)
         elif command.id in ("next", "previous") and (current := self.session.current) is not None:
             self.say(
                 f"{current.name} · {current.n_accepted:,} accepted, {current.n_undecided:,} undecided, "
@@ -294,7 +298,7 @@ class Workbench(QObject):
 
     def toggle_rejected(self) -> None:
         """Show or hide rejected picks."""
-        self.focus.show_rejected = not self.focus.show_rejected
+        self.focus.drawn.show_rejected = not self.focus.drawn.show_rejected
         self.particles_layer.redraw()
         self.view_changed.emit()
 
@@ -321,7 +325,7 @@ class Workbench(QObject):
 
     def set_go_on(self, go_on: bool) -> None:
         """Whether a decision while walking by need goes on to the next pick."""
-        self.focus.go_on = go_on
+        self.focus.walking.go_on = go_on
         keep_preference("go on after a decision", go_on)
 
     def ink(self, level: str) -> str:

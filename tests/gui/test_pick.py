@@ -206,7 +206,7 @@ def the_selected(window):
 def test_n_goes_to_what_matters_most_and_a_decision_goes_on(picked):
     window, focus = picked, picked.bench.focus
     window.annotator.pick._score.setValue(0.5)
-    queue = focus.by_need().tolist()
+    queue = focus.walking.by_need().tolist()
     score = dict(zip(window.session.particles.id.tolist(), window.session.particles.score.tolist(), strict=True))
     assert [abs(score[i] - 0.5) for i in queue] == sorted(abs(score[i] - 0.5) for i in queue)
     window.key(Key.Key_N)

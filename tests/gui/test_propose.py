@@ -133,9 +133,9 @@ def test_the_same_proposal_again_is_no_step_and_a_threshold_waits_for_the_next_s
     window.annotator.close_project()
     again = new_window().open(folder)
     assert again.annotator.pick.propose.picker.currentText().startswith("Templates")
-    assert again.bench.focus.threshold == 4.0
+    assert again.bench.focus.drawn.threshold == 4.0
     assert again.annotator.pick.threshold.value == 4.0
-    assert 0 < int(again.bench.focus.shown().sum()) < n
+    assert 0 < int(again.bench.focus.drawn.mask().sum()) < n
 
 
 def test_whole_boxes_are_asked_for_kept_in_the_project_and_taken_back(window: Window) -> None:

@@ -167,7 +167,7 @@ class Program:
             self.ask(
                 "b is not None and b.picture_layer.picture is not None and b.session.current is not None "
                 "and b.picture_layer.picture is b.pictures.ready(b.session.current, b.view) "
-                "and b.focus.shown().sum() == len(b.particles_layer.layer.data) and not b.viewport.moving"
+                "and b.focus.drawn.mask().sum() == len(b.particles_layer.layer.data) and not b.viewport.moving"
             )
         )
 

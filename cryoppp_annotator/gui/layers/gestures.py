@@ -250,7 +250,7 @@ class Gestures:
             self._focus.select(())
         else:
             self._focus.select(())
-            hidden = None if anyway else self._focus.hidden_at(*at)
+            hidden = None if anyway else self._focus.drawn.hidden_at(*at)
             if hidden is not None:
                 # the machine saw it too, only less sure than the threshold: a click says yes to that candidate
                 self._try(lambda: self._session.decide([hidden], Decision.ACCEPTED))

@@ -102,7 +102,7 @@ class ParticlesLayer:
             Shown instead of the project's diameter while a slider moves.
         """
         micrograph = self._session.current
-        shown = self._session.particles.take(self._focus.shown())
+        shown = self._session.particles.take(self._focus.drawn.mask())
         own = shown.diameter_A
         project = self._session.diameter_A if diameter_A is None else diameter_A
         pixel = 1.0 if micrograph is None else self._session.pixel_size_A(micrograph)
@@ -199,7 +199,7 @@ class ParticlesLayer:
                 layer._face.events.blocker_all(),
                 layer._block_refresh(),
             ):
-                self._dress(self._session.particles.take(self._focus.shown()), ids)
+                self._dress(self._session.particles.take(self._focus.drawn.mask()), ids)
             self._tell_napari()
             layer.refresh(thumbnail=False)
         finally:

@@ -64,7 +64,7 @@ def _targets(focus: Focus) -> str:
 
 def _go(step: int) -> Callable[[Focus], None]:
     def run(focus: Focus) -> None:
-        if (neighbour := focus.neighbour(step)) is None:
+        if (neighbour := focus.walking.neighbour(step)) is None:
             raise Refused(f"this is the {'last' if step > 0 else 'first'} micrograph of the list")
         focus.session.go(neighbour)
 
@@ -73,7 +73,9 @@ def _go(step: int) -> Callable[[Focus], None]:
 
 def _can_go(step: int) -> Callable[[Focus], str]:
     def why_not(focus: Focus) -> str:
-        return "" if focus.neighbour(step) is not None else f"no {'further' if step > 0 else 'earlier'} micrograph"
+        if focus.walking.neighbour(step) is not None:
+            return ""
+        return f"no {'further' if step > 0 else 'earlier'} micrograph"
 
     return why_not
 
@@ -83,7 +85,8 @@ def _decide(decision: Decision, reason: Reason = Reason.NONE) -> Callable[[Focus
         ids = focus.targets()
         if not len(ids):
             raise Refused("point at a pick or select some first")
-        step = focus.walking() if focus.go_on and decision is not Decision.UNDECIDED else 0
+        goes_on = focus.walking.go_on and decision is not Decision.UNDECIDED
+        step = focus.walking.direction(focus.selected) if goes_on else 0
         ahead = _ahead(focus, step)
         if isinstance(focus.session.decide(ids, decision, reason), Nothing):
             word = {Decision.ACCEPTED: "accepted", Decision.REJECTED: "rejected"}.get(decision, "undecided")
@@ -105,7 +108,7 @@ def _state(state: MicrographState, *, then_next: bool = False) -> Callable[[Focu
         here = focus.session.current_id
         if here is None:
             raise Refused("open a micrograph first")
-        following = focus.neighbour(1)
+        following = focus.walking.neighbour(1)
         session = focus.session
         session.set_state([here], state)
         done = session.micrograph(here)
@@ -145,7 +148,7 @@ def _next_undecided(step: int) -> Callable[[Focus], None]:
 
 def _ahead(focus: Focus, step: int) -> list[int]:
     """Undecided picks here that a walk has not passed yet, the next one first."""
-    queue: list[int] = focus.by_need().tolist()[:: step or 1]
+    queue: list[int] = focus.walking.by_need().tolist()[:: step or 1]
     chosen = int(focus.selected[0]) if len(focus.selected) == 1 else None
     return queue[queue.index(chosen) + 1 :] if chosen in queue else queue
 
@@ -154,7 +157,7 @@ def _walk(focus: Focus, step: int, ahead: list[int]) -> bool:
     """Take a step of a walk by need; at the end it begins anew. Returns whether there was anything to go to."""
     if not ahead and (elsewhere := _elsewhere(focus, step)) is not None:
         focus.session.go(elsewhere)
-    ahead = ahead or focus.by_need().tolist()[::step]
+    ahead = ahead or focus.walking.by_need().tolist()[::step]
     if ahead:
         focus.walk_to(ahead[0], step)
     return bool(ahead)
@@ -162,16 +165,16 @@ def _walk(focus: Focus, step: int, ahead: list[int]) -> bool:
 
 def _walk_on(focus: Focus, step: int, ahead: list[int]) -> None:
     """Go on after a decision, past what was skipped."""
-    here = set(focus.by_need().tolist())
+    here = set(focus.walking.by_need().tolist())
     if not _walk(focus, step, [i for i in ahead if i in here]):
         focus.session.said.emit("every pick of the listed micrographs is decided · {undo} undoes the last step", "info")
 
 
 def _elsewhere(focus: Focus, step: int) -> int | None:
-    order = focus.walk()
+    order = focus.walking.micrographs()
     here = focus.session.current_id
     start = order.index(here) if here in order else -1
-    open_there = focus.open_elsewhere()
+    open_there = focus.walking.open_elsewhere()
     for k in range(1, len(order)):
         candidate = order[(start + step * k) % len(order)]
         if candidate != here and candidate in open_there:
@@ -211,9 +214,9 @@ def _all_here(decision: Decision) -> Callable[[Focus], None]:
         if focus.session.current_id is None:
             raise Refused("open a micrograph first")
         p = focus.session.particles
-        chosen = (p.decision == Decision.UNDECIDED) & focus.of_set()
+        chosen = (p.decision == Decision.UNDECIDED) & focus.drawn.of_set()
         if decision is Decision.ACCEPTED:
-            chosen &= focus.shown()  # nobody accepts what is not drawn
+            chosen &= focus.drawn.mask()  # nobody accepts what is not drawn
         if not chosen.any():
             raise Refused("nothing is undecided here")
         focus.session.decide(p.id[chosen], decision)
@@ -222,11 +225,11 @@ def _all_here(decision: Decision) -> Callable[[Focus], None]:
 
 
 def _select_all(focus: Focus) -> None:
-    focus.select(focus.session.particles.id[focus.shown()])
+    focus.select(focus.session.particles.id[focus.drawn.mask()])
 
 
 def _select_others(focus: Focus) -> None:
-    focus.select(np.setdiff1d(focus.session.particles.id[focus.shown()], focus.selected))
+    focus.select(np.setdiff1d(focus.session.particles.id[focus.drawn.mask()], focus.selected))
 
 
 DECIDING, PICKS, WALKING, UNDOING = "Deciding", "Picks", "Micrographs", "Undo"

@@ -54,14 +54,14 @@ def test_candidates_below_the_threshold_are_hidden_and_a_click_there_accepts(ses
     candidates = Candidates(*(np.array(v, float) for v in ([100, 400], [100, 400], [3, 1], [200] * 2)))
     proposing.enter(session, proposing.Proposal("log", session.diameter_A, {}, ((first.id, candidates),)))
     focus = Focus(session)
-    assert focus.shown().all()
-    focus.set_threshold(2.0)
-    assert focus.shown().tolist() == [True, False]
+    assert focus.drawn.mask().all()
+    focus.drawn.set_threshold(2.0)
+    assert focus.drawn.mask().tolist() == [True, False]
     assert focus.at(400, 400) is None
-    hidden = focus.hidden_at(405, 400)
+    hidden = focus.drawn.hidden_at(405, 400)
     assert hidden == session.particles.id[1]
     session.decide([hidden], Decision.ACCEPTED)
-    assert focus.shown().all()
+    assert focus.drawn.mask().all()
 
 
 def test_a_broken_micrograph_is_told_and_the_others_go_on(session):

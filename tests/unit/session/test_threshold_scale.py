@@ -39,7 +39,7 @@ def propose(session, picker: str, number: int, scores: list[float]) -> None:
 
 
 def drawn(focus: Focus) -> Which:
-    return Which(decisions=(Decision.UNDECIDED,), hidden=focus.hidden())
+    return Which(decisions=(Decision.UNDECIDED,), hidden=focus.drawn.hidden())
 
 
 def test_a_probability_and_a_standard_deviation_share_no_threshold(session):
@@ -47,13 +47,13 @@ def test_a_probability_and_a_standard_deviation_share_no_threshold(session):
     propose(session, "learned", 1, [0.9, 0.4, 0.2])
     focus = Focus(session)
     (learned,) = [i for i, entry in session.pick_sets.items() if entry.name.startswith("learned")]
-    assert focus.scored_sets() == (learned,)
-    assert sorted(session.store.sample_scores(Which(pick_sets=focus.scored_sets()))) == [0.2, 0.4, 0.9]
-    focus.set_threshold(0.5)
-    assert not focus.below().any()  # those of log here are not below a probability
+    assert focus.drawn.scored_sets() == (learned,)
+    assert sorted(session.store.sample_scores(Which(pick_sets=focus.drawn.scored_sets()))) == [0.2, 0.4, 0.9]
+    focus.drawn.set_threshold(0.5)
+    assert not focus.drawn.below().any()  # those of log here are not below a probability
     first, second = (m.id for m in session.micrographs[:2])
     assert session.store.count_by_micrograph(drawn(focus)) == {first: 2, second: 1}
-    scored = Which(decisions=(Decision.UNDECIDED,), pick_sets=focus.scored_sets())
+    scored = Which(decisions=(Decision.UNDECIDED,), pick_sets=focus.drawn.scored_sets())
     sides = (replace(scored, min_score=0.5), replace(scored, below_score=0.5))
     assert session.store.counts(Which(decisions=(Decision.UNDECIDED,)), *sides) == (5, 1, 2)
     assert session.store.count(Which(min_score=0.5, pick_sets=(learned,))) == 1
@@ -63,16 +63,16 @@ def test_each_picker_keeps_its_threshold_when_another_proposes_elsewhere(session
     first, second = (m.id for m in session.micrographs[:2])
     focus = Focus(session)
     propose(session, "log", 0, [6.0, 3.0, 2.0])
-    focus.set_threshold(4.0)
+    focus.drawn.set_threshold(4.0)
     propose(session, "learned", 1, [0.9, 0.4, 0.2])
-    assert focus.threshold is None, "a probability has one of its own"
-    assert focus.below().tolist() == [False, True, True], "those of log are hidden as before"
-    focus.set_threshold(0.5)
+    assert focus.drawn.threshold is None, "a probability has one of its own"
+    assert focus.drawn.below().tolist() == [False, True, True], "those of log are hidden as before"
+    focus.drawn.set_threshold(0.5)
     assert session.store.count_by_micrograph(drawn(focus)) == {first: 1, second: 1}
     session.go(second)
-    assert focus.below().tolist() == [False, True, True]
-    focus.pick_set = min(session.pick_sets)  # log's
-    assert focus.threshold == 4.0
+    assert focus.drawn.below().tolist() == [False, True, True]
+    focus.drawn.pick_set = min(session.pick_sets)  # log's
+    assert focus.drawn.threshold == 4.0
 
 
 def test_what_a_threshold_hides_is_neither_selected_nor_pointed_at_any_more(session):
@@ -80,12 +80,12 @@ def test_what_a_threshold_hides_is_neither_selected_nor_pointed_at_any_more(sess
     focus = Focus(session)
     strong, weak = session.particles.id.tolist()
     focus.select([strong, weak])
-    focus.set_threshold(4.0)
+    focus.drawn.set_threshold(4.0)
     assert focus.targets().tolist() == [strong]
     focus.clear()
     focus.hovered = weak  # the pointer has not moved since
     assert focus.targets().tolist() == []
-    focus.set_threshold(None)
+    focus.drawn.set_threshold(None)
     assert focus.targets().tolist() == [weak]
 
 
@@ -93,7 +93,7 @@ def test_undo_takes_the_walk_back_to_the_pick_it_undid(session):
     propose(session, "log", 0, [6.0, 5.0, 4.5, 3.0])
     commands = {command.id: command for command in session_commands()}
     focus = Focus(session)
-    focus.set_threshold(4.0)
+    focus.drawn.set_threshold(4.0)
     commands["next-undecided"].run(focus)
     (first,) = focus.selected
     commands["accept"].run(focus)
@@ -101,7 +101,7 @@ def test_undo_takes_the_walk_back_to_the_pick_it_undid(session):
     assert first != second
     commands["undo"].run(focus)
     assert focus.selected.tolist() == [first]
-    assert focus.walking() == 1
+    assert focus.walking.direction(focus.selected) == 1
     commands["reject"].run(focus)
     row = session.particles.rows_of(np.array([first]))
     assert session.particles.decision[row] == Decision.REJECTED
@@ -114,10 +114,10 @@ def test_next_undecided_goes_where_the_chosen_set_has_some_and_nothing_hidden(se
     propose(session, "log", 2, [5.0])
     commands = {command.id: command for command in session_commands()}
     focus = Focus(session)
-    focus.set_threshold(4.0)
+    focus.drawn.set_threshold(4.0)
     commands["next-undecided"].run(focus)
     commands["next-undecided"].run(focus)
     assert session.current_id == session.micrographs[2].id  # what is hidden on the second is passed over
-    focus.pick_set = min(session.pick_sets)  # the first proposal's
+    focus.drawn.pick_set = min(session.pick_sets)  # the first proposal's
     commands["next-undecided"].run(focus)
     assert session.current_id == session.micrographs[0].id

@@ -139,7 +139,7 @@ class ExportDialog(QDialog):
             self.note.setText("Rejected picks leave the file, moved ones get new numbers, your own follow.")
         else:
             decisions = exporting.DECISIONS[self.decisions.currentText()]
-            session, hidden = self._bench.session, self._bench.focus.hidden()
+            session, hidden = self._bench.session, self._bench.focus.drawn.hidden()
             will_be = exportable.count(session, decisions, hidden)
             n = will_be.n_picks
             hint = "" if n else " Nothing would be written: decide first, or choose other picks."
@@ -203,7 +203,7 @@ class ExportDialog(QDialog):
         decisions = exporting.DECISIONS[self.decisions.currentText()]
         orientation, suffix = self.frame.currentData(), self.suffix.text().strip() or None
         box = self.box_size.value() or None
-        hidden = bench.focus.hidden()  # what is not drawn is not exported
+        hidden = bench.focus.drawn.hidden()  # what is not drawn is not exported
         if number is None:
             ExportDialog.last_format = chosen
 

@@ -124,7 +124,7 @@ class MicrographsPanel(QWidget):
         self.model.order_changed.connect(self._on_order)
         bench.session.changed.connect(self._on_changed)
         bench.session.current_changed.connect(self._on_current)
-        bench.focus.threshold_changed.connect(self._on_threshold)
+        bench.focus.drawn.threshold_changed.connect(self._on_threshold)
         self._on_order()
         self._show_counts()
         self._fit_numbers()
@@ -155,7 +155,7 @@ class MicrographsPanel(QWidget):
         self.facts.close()
         self.news.close_part()
         self._above_timer.stop()
-        self._bench.focus.threshold_changed.disconnect(self._on_threshold)
+        self._bench.focus.drawn.threshold_changed.disconnect(self._on_threshold)
         self.model.close()
         self._session.changed.disconnect(self._on_changed)
         self._session.current_changed.disconnect(self._on_current)
@@ -212,7 +212,7 @@ class MicrographsPanel(QWidget):
     def _on_order(self) -> None:
         self._show_wrong()
         self.facts.refresh()
-        self._bench.focus.order = list(self.model.rows)
+        self._bench.focus.walking.order = list(self.model.rows)
         n, total = len(self.model.rows), len(self._session.micrographs)
         if not total:
             self._count.setText("no micrographs yet: File › Import, or open a folder")
@@ -253,7 +253,7 @@ class MicrographsPanel(QWidget):
         """Ask how many candidates the threshold leaves on every micrograph, in the background."""
         self._fit_numbers()  # here and not with every edit: it looks at every micrograph
         focus, store = self._bench.focus, self._session.store
-        hidden = focus.hidden()
+        hidden = focus.drawn.hidden()
         if not hidden:
             self._latest.forget()
             self._on_above(None)

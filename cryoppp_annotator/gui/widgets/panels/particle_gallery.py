@@ -322,7 +322,7 @@ class ParticleGallery(QWidget):
         if particle not in session.particles.id:
             bench.say("this pick was deleted", "info")
             return
-        if self.model.decision(row) is Decision.REJECTED and not bench.focus.show_rejected:
+        if self.model.decision(row) is Decision.REJECTED and not bench.focus.drawn.show_rejected:
             bench.toggle_rejected()
         bench.focus.select([particle])
         bench.viewport.centre_on(np.array([particle], np.int64))

@@ -149,7 +149,7 @@ class PickPanel(QScrollArea):
         again = self._bench.keep_keyed
         again(self.go_on.setText, "Advance after {accept} or {reject}")
         again(self.go_on.setToolTip, "A decision about the pick that {next-undecided} came to selects the next one")
-        self.go_on.setChecked(self._bench.focus.go_on)
+        self.go_on.setChecked(self._bench.focus.walking.go_on)
         self.go_on.toggled.connect(self._bench.set_go_on)
         layout.addWidget(self._selection)
         layout.addLayout(row)
@@ -219,7 +219,7 @@ class PickPanel(QScrollArea):
 
     def _undecided(self) -> Which:
         """The picks that the bulk buttons act on."""
-        return Which(only(self._where()), (Decision.UNDECIDED,), only(self._bench.focus.pick_set))
+        return Which(only(self._where()), (Decision.UNDECIDED,), only(self._bench.focus.drawn.pick_set))
 
     def _on_all(self, decision: Decision) -> None:
         if self._scope.currentText() == HERE:
@@ -231,7 +231,7 @@ class PickPanel(QScrollArea):
         value = self.threshold.value
         if value is None:
             return
-        scored = replace(self._undecided(), pick_sets=self._bench.focus.scored_sets())
+        scored = replace(self._undecided(), pick_sets=self._bench.focus.drawn.scored_sets())
         if above:
             self._bulk(replace(scored, min_score=value), Decision.ACCEPTED, f"above score {value:.4g}")
         else:
@@ -250,7 +250,7 @@ class PickPanel(QScrollArea):
         self._on_threshold(value)
 
     def _on_threshold(self, value: float) -> None:
-        self._bench.focus.set_threshold(value)
+        self._bench.focus.drawn.set_threshold(value)
         with QSignalBlocker(self._score):
             self._score.setValue(value)
         if not len(self._bench.focus.selected):
@@ -283,9 +283,10 @@ class PickPanel(QScrollArea):
         self._bench.guarded(self._take_scores)
 
     def _take_scores(self) -> None:
-        sets = self._bench.focus.scored_sets()
+        sets = self._bench.focus.drawn.scored_sets()
         if sets != self._scale and (not self._scale or not sets or not set(sets) & set(self._scale)):
-            self.threshold.value = self._bench.focus.threshold  # scores of another picker have a threshold of their own
+            # scores of another picker have another threshold
+            self.threshold.value = self._bench.focus.drawn.threshold
             self._threshold_chosen = self.threshold.value is not None
         self._scale = sets
         scores = self._session.store.sample_scores(Which(pick_sets=sets))
@@ -295,7 +296,7 @@ class PickPanel(QScrollArea):
             with QSignalBlocker(self._score):
                 self._score.setValue(self.threshold.value)
         if not len(scores):
-            self._bench.focus.set_threshold(None)
+            self._bench.focus.drawn.set_threshold(None)
             return
         self._score.setSingleStep(float(np.ptp(scores)) / 100 or 0.01)
         if not self._threshold_chosen:
@@ -322,7 +323,7 @@ class PickPanel(QScrollArea):
         elif hovered is not None:
             text = self._describe(hovered)
         else:
-            hidden = int(self._bench.focus.below().sum())
+            hidden = int(self._bench.focus.drawn.below().sum())
             text = f"{count_of(len(p))} here" + (f", {hidden:,} hidden below the threshold" if hidden else "")
             text += " · none selected"
         self._selection.setText(text)
@@ -356,22 +357,22 @@ class PickPanel(QScrollArea):
         """Counts for the bulk buttons."""
         self.by_class.refresh()
         p, focus = self._session.particles, self._bench.focus
-        undecided = (p.decision == Decision.UNDECIDED) & focus.of_set()
+        undecided = (p.decision == Decision.UNDECIDED) & focus.drawn.of_set()
         value = self.threshold.value
         everywhere = self._everywhere(value)
         here = self._scope.currentText() == HERE
-        shown, all_here = int((undecided & focus.shown()).sum()), int(undecided.sum())
+        shown, all_here = int((undecided & focus.drawn.mask()).sum()), int(undecided.sum())
         n_accept, n_reject = (shown, all_here) if here else (everywhere[0], everywhere[0])
         words = " undecided" if self._fits(f"Reject {max(n_accept, n_reject):,} undecided") else ""
         self._show_rest(self._accept_all, f"Accept {n_accept:,}", words, n_accept, all_here if here else 0)
         self._show_rest(self._reject_all, f"Reject {n_reject:,}", words, n_reject)
-        if not here and focus.proposed_sets():
+        if not here and focus.drawn.proposed_sets():
             self._accept_all.setEnabled(False)
             self._accept_all.setToolTip("candidates below the threshold are not drawn: use Accept above")
         if value is None or self._score_group.isHidden():
             return
         with np.errstate(invalid="ignore"):
-            scored = undecided & focus.of_scale()
+            scored = undecided & focus.drawn.of_scale()
             above, below = int((scored & (p.score >= value)).sum()), int((scored & (p.score < value)).sum())
         text = f"undecided here: {above:,} above, {below:,} below"
         text += f"\nall micrographs: {everywhere[1]:,} above, {everywhere[2]:,} below"
@@ -405,9 +406,9 @@ class PickPanel(QScrollArea):
 
     def _everywhere(self, value: float | None) -> tuple[int, int, int]:
         """Undecided picks of the project: all, above, below; counted in the background, the last known until then."""
-        pick_set = self._bench.focus.pick_set
+        pick_set = self._bench.focus.drawn.pick_set
         undecided = Which(decisions=(Decision.UNDECIDED,), pick_sets=only(pick_set))
-        scored = replace(undecided, pick_sets=self._bench.focus.scored_sets())
+        scored = replace(undecided, pick_sets=self._bench.focus.drawn.scored_sets())
         key = (self._session.store.head, value, pick_set)
         if self._sides[0] != key and self._latest.ask(key):
             self._bench.start(

@@ -80,9 +80,9 @@ class ByClassRow(QWidget):
         return Which(
             only(self._scope()),
             (Decision.UNDECIDED,),
-            only(focus.pick_set),
+            only(focus.drawn.pick_set),
             classes=classes,
-            hidden=focus.hidden(),
+            hidden=focus.drawn.hidden(),
         )
 
     def _count(self) -> None:

@@ -200,7 +200,7 @@ class RunBox(QWidget):
         base = self.boxes.options(base)
         focus = self._bench.focus
         # candidates that are not drawn are not classified
-        return replace(base, hidden=focus.hidden())
+        return replace(base, hidden=focus.drawn.hidden())
 
     def refresh(self) -> None:
         """Say what can be done now."""

@@ -116,7 +116,7 @@ class MicrographMenu:
         focus = self._bench.focus
         away = set(chosen)
         here = self._session.current_id in away
-        rest = [i for i in focus.walk() if i not in away]
+        rest = [i for i in focus.walking.micrographs() if i not in away]
         membership.remove(self._session, chosen)
         if here and rest:
             self._session.go(rest[0])

@@ -354,13 +354,14 @@ class ProposeBox(QGroupBox):
 
     def _all_hidden(self, proposal: Proposal) -> str:
         """What to do where none of the candidates that were proposed here is drawn."""
-        focus, p = self._bench.focus, self._bench.session.particles
-        if [number for number, _ in proposal.candidates] != [self._bench.session.current_id] or focus.threshold is None:
+        drawn, session = self._bench.focus.drawn, self._bench.session
+        p = session.particles
+        if [number for number, _ in proposal.candidates] != [session.current_id] or drawn.threshold is None:
             return ""
         undecided = p.decision == Decision.UNDECIDED
-        if not undecided.any() or not focus.below()[undecided].all():
+        if not undecided.any() or not drawn.below()[undecided].all():
             return ""
-        return f" · all below the threshold {focus.threshold:.4g}: move the line"
+        return f" · all below the threshold {drawn.threshold:.4g}: move the line"
 
     def _of_unfinished(self, proposal: Proposal) -> Proposal:
         """A proposal without the micrographs that were finished while it was made."""

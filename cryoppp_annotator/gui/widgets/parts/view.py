@@ -138,7 +138,7 @@ class ViewBox(QGroupBox):
         self._bench.viewport.set_up(self._up.currentData())
 
     def _on_set(self, _index: int) -> None:
-        self._bench.focus.pick_set = self._set.currentData()
+        self._bench.focus.drawn.pick_set = self._set.currentData()
         self._bench.particles_layer.redraw()
         self.set_changed.emit()
 
@@ -166,7 +166,7 @@ class ViewBox(QGroupBox):
             self._set.clear()
             for i in shown:
                 self._set.addItem("all" if i is None else sets[i].name, i)
-        self._set.setCurrentIndex(max(0, self._set.findData(self._bench.focus.pick_set)))
+        self._set.setCurrentIndex(max(0, self._set.findData(self._bench.focus.drawn.pick_set)))
 
     def _show_view(self) -> None:
         bench, show = self._bench, self._bench.show
@@ -187,7 +187,7 @@ class ViewBox(QGroupBox):
         self._note.setToolTip(lost)
         self._note.setVisible(bool(note))
         with QSignalBlocker(self._rejected):
-            self._rejected.setChecked(bench.focus.show_rejected)
+            self._rejected.setChecked(bench.focus.drawn.show_rejected)
         self._legend.setText(_legend(bench.particles_layer.colour_by))
 
 

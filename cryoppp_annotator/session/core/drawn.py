@@ -1,0 +1,120 @@
+"""Which picks of the current micrograph are drawn: of which pick set, rejected ones or not, above which scores."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from psygnal import Signal
+
+from ...model.curation import Decision
+from ...model.which import Hidden
+from .session import Session
+
+
+class Drawn:
+    """The chosen pick set and the thresholds of scores; nothing of it is stored.
+
+    Parameters
+    ----------
+    session : Session
+    """
+
+    threshold_changed = Signal()
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.show_rejected = True
+        #: The one pick set that is drawn and that bulk decisions act on; None = all.
+        self.pick_set: int | None = None
+        #: The score that "above" and "below" mean, of each picker (or chosen pick set): they have none in common.
+        self.thresholds: dict[str, float] = {}
+
+    def mask(self) -> NDArray[np.bool_]:
+        """(n,) mask of the current particles that are drawn."""
+        p = self._session.particles
+        mask = np.ones(len(p), bool) if self.show_rejected else np.asarray(p.decision != Decision.REJECTED)
+        if self.pick_set is not None:
+            # one's own picks are never out of sight
+            mask &= (p.pick_set == self.pick_set) | np.isin(p.pick_set, self._hand_sets())
+        return mask & ~self.below()
+
+    def of_set(self) -> NDArray[np.bool_]:
+        """(n,) mask of the current particles that bulk decisions act on: those of the chosen pick set."""
+        p = self._session.particles
+        return np.ones(len(p), bool) if self.pick_set is None else np.asarray(p.pick_set == self.pick_set)
+
+    def below(self) -> NDArray[np.bool_]:
+        """(n,) mask of undecided candidates whose score is below their picker's threshold: they are not drawn."""
+        p = self._session.particles
+        low = np.zeros(len(p), bool)
+        with np.errstate(invalid="ignore"):
+            for threshold, sets in self.hidden():
+                low |= (p.score < threshold) & np.isin(p.pick_set, sets)
+        return np.asarray(low & (p.decision == Decision.UNDECIDED))
+
+    def hidden(self) -> Hidden:
+        """Every picker's threshold, and its pick sets."""
+        of: dict[str, list[int]] = {}
+        for i in self.proposed_sets():
+            of.setdefault(self._picker_of(i), []).append(i)
+        return tuple((self.thresholds[name], tuple(sets)) for name, sets in of.items() if name in self.thresholds)
+
+    @property
+    def threshold(self) -> float | None:
+        """Of the scores that :meth:`scored_sets` have; None where nobody has set one."""
+        return self.thresholds.get(self._scale())
+
+    def _scale(self) -> str:
+        """What the present threshold is kept under: a picker, a pick set that no picker proposed, or all."""
+        sets = self.scored_sets()
+        if sets is None:
+            return ""
+        return self._picker_of(sets[0]) if sets[0] in self.proposed_sets() else f"pick set {sets[0]}"
+
+    def proposed_sets(self) -> list[int]:
+        """Pick sets a picker proposed."""
+        return [i for i, pick_set in self._session.pick_sets.items() if pick_set.proposed]
+
+    def set_threshold(self, value: float | None) -> None:
+        """Set the threshold of the scores that :meth:`scored_sets` have, and say so; None = no threshold."""
+        scale = self._scale()
+        if value is None:
+            self.thresholds.pop(scale, None)
+        else:
+            self.thresholds[scale] = value
+        self.threshold_changed.emit()
+
+    def scored_sets(self) -> tuple[int, ...] | None:
+        """Pick sets whose scores the threshold means; None = all.
+
+        A probability and a number of standard deviations have no threshold in common: it is that of the chosen pick
+        set, else of the picker that proposed last.
+        """
+        if self.pick_set is not None:
+            return (self.pick_set,)
+        proposed = self.proposed_sets()
+        if not proposed:
+            return None
+        last = self._picker_of(max(proposed))
+        return tuple(i for i in proposed if self._picker_of(i) == last)
+
+    def _picker_of(self, pick_set: int) -> str:
+        return self._session.pick_sets[pick_set].picker
+
+    def of_scale(self) -> NDArray[np.bool_]:
+        """(n,) mask of the current particles whose scores the threshold means."""
+        p, sets = self._session.particles, self.scored_sets()
+        return np.ones(len(p), bool) if sets is None else np.asarray(np.isin(p.pick_set, sets))
+
+    def hidden_at(self, x: float, y: float) -> int | None:
+        """Id of the candidate below the threshold that stands in the way of a pick at ``(x, y)``, canonical px."""
+        micrograph, p, below = self._session.current, self._session.particles, self.below()
+        if micrograph is None or not below.any():
+            return None
+        distance = np.hypot(p.x[below] - x, p.y[below] - y)
+        nearest = int(np.argmin(distance))
+        limit = 0.5 * self._session.settings.diameter_px(micrograph)
+        return int(p.id[below][nearest]) if distance[nearest] < limit else None
+
+    def _hand_sets(self) -> list[int]:
+        return [i for i in self._session.pick_sets if self._session.is_hand_set(i)]
