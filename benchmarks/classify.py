@@ -34,7 +34,7 @@ from cryoppp_annotator.classify.engine import Classification, Settings, classify
 from cryoppp_annotator.classify.selection import Suggestion, suggest
 from cryoppp_annotator.formats.table.star_file import read_star
 from cryoppp_annotator.model.context import JobContext
-from cryoppp_annotator.session.classes.report import verdict
+from cryoppp_annotator.session.classes.summary_files import verdict
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 RELION_S = 431.0

@@ -39,7 +39,7 @@ from scipy.spatial import cKDTree
 
 from cryoppp_annotator.batch.simulate import structure_from_map
 from cryoppp_annotator.classify.engine import Settings, classify
-from cryoppp_annotator.classify.particles import prepare
+from cryoppp_annotator.classify.prepared import prepare
 from cryoppp_annotator.formats.image import images
 from cryoppp_annotator.formats.table.star_file import read_star
 from cryoppp_annotator.imaging.denoise import BAND_PASS
@@ -51,9 +51,9 @@ from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.picking.dirt import find_regions
 from cryoppp_annotator.picking.evaluate import precision_recall, quality
 from cryoppp_annotator.picking.learned import LEARNED, probability, train
+from cryoppp_annotator.picking.leaving_out import exclude
 from cryoppp_annotator.picking.log import LOG
 from cryoppp_annotator.picking.matching import Matches, match
-from cryoppp_annotator.picking.regions import exclude
 from cryoppp_annotator.picking.seen import Example, describe
 from cryoppp_annotator.picking.suppress import inside, suppress
 from cryoppp_annotator.picking.template import TEMPLATE

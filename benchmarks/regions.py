@@ -35,7 +35,7 @@ from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.curation import Reason
 from cryoppp_annotator.model.region import Region
 from cryoppp_annotator.picking.dirt import find_regions
-from cryoppp_annotator.picking.regions import reasons_at
+from cryoppp_annotator.picking.leaving_out import reasons_at
 
 SIDE, PIXEL_A, STEP = 2048, 2.0, 4
 NOTHING = SimulationParameters(

@@ -26,7 +26,7 @@ from scipy.ndimage import rotate, shift
 from scipy.spatial.transform import Rotation
 from scipy.stats import rankdata
 
-from cryoppp_annotator.batch.boxes import Boxes, posed_table
+from cryoppp_annotator.batch.box_files import Boxes, posed_table
 from cryoppp_annotator.batch.classify import ParticleStack
 from cryoppp_annotator.batch.volume import first_map
 from cryoppp_annotator.formats.image.stacks import write_stack
@@ -36,10 +36,10 @@ from cryoppp_annotator.imaging.ctf import Optics
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.reconstruct import fsc, poses
 from cryoppp_annotator.reconstruct.align import align
-from cryoppp_annotator.reconstruct.boxes import Stack
 from cryoppp_annotator.reconstruct.fourier_map import centred_fft, centred_ifft, resized, sphere
 from cryoppp_annotator.reconstruct.halves import lowpass
 from cryoppp_annotator.reconstruct.orient import orient
+from cryoppp_annotator.reconstruct.prepared_boxes import Stack
 from cryoppp_annotator.reconstruct.rounds import VolumeOptions, reconstruct
 from cryoppp_annotator.reconstruct.verdict import CONFIDENT_DEG, MatchOptions, judge
 

@@ -22,8 +22,8 @@ from ..formats.table.star_file import read_star
 from ..imaging.ctf import Optics
 from ..imaging.patches import shrink
 from ..model.context import JobContext
-from ..session.classes.cluster import class_workers
-from ..session.classes.report import as_summary, verdict, write_report
+from ..session.classes.on_cluster import class_workers
+from ..session.classes.summary_files import as_summary, verdict, write_report
 from .extract import ExtractOptions, extract
 
 _QUIET = JobContext()

@@ -21,7 +21,7 @@ from ..imaging.filters import fft_workers
 from ..jobs.each import each
 from ..model.context import JobContext
 from ..session.pictures.optics import impossible
-from .ctf_files import CtfRow, write_fit_picture, write_star
+from .ctf_output import CtfRow, write_fit_picture, write_star
 from .resume import Progress, micrographs_of
 
 log = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ from ..errors import AnnotatorError, Cancelled
 from ..imaging.filters import fft_workers
 from ..jobs.isolated import call_isolated
 from ..model.context import JobContext
-from .display import try_display
+from .display_check import try_display
 
 _QUIET = JobContext()
 _DISTRIBUTION = "cryoppp-annotator"

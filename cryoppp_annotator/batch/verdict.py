@@ -13,8 +13,8 @@ from ..formats.atomic import write_text
 from ..formats.table.star import format_star
 from ..model.context import JobContext
 from ..reconstruct.verdict import CONFIDENT_DEG, MatchOptions, Verdicts, judge
-from ..reconstruct.views import LostView, ViewSpread, lost_views, spread_of
-from .boxes import load_boxes, load_map, posed_table
+from ..reconstruct.view_coverage import LostView, ViewSpread, lost_views, spread_of
+from .box_files import load_boxes, load_map, posed_table
 from .extract import ExtractOptions
 
 _QUIET = JobContext()

@@ -19,7 +19,7 @@ from ..formats.table.star import format_star
 from ..model.context import JobContext
 from ..reconstruct.initial import InitialOptions, initial_map
 from ..reconstruct.rounds import Volume, VolumeOptions, reconstruct
-from .boxes import Boxes, load_boxes, load_map, posed_table
+from .box_files import Boxes, load_boxes, load_map, posed_table
 from .extract import ExtractOptions
 
 _QUIET = JobContext()

@@ -33,7 +33,7 @@ from .exchange import exchange
 from .expectation import Assignment, Partition
 from .folds import NEAR_PX, Folds
 from .iteration import ClassModel, floored, iterate, support
-from .particles import MASK, Prepared, prepare
+from .prepared import MASK, Prepared, prepare
 
 __all__ = ["MASK", "Classification", "Prepared", "Settings", "classify", "one_blas_thread", "prepare"]
 

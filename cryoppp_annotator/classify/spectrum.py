@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 from ..imaging.polar import PolarGrid, ring_power, to_polar
 from .centring import first_ring_power
 from .expectation import Partition
-from .particles import soft_mask
+from .prepared import soft_mask
 
 #: White images that the spread of noise over orders is measured on: 5 % of an order's power.
 _WHITE_IMAGES = 400

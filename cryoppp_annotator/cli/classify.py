@@ -129,7 +129,7 @@ def _classify_files(
 
     from ..batch import classify as batch_classify
     from ..classify.engine import Settings
-    from ..session.classes.report import as_summary
+    from ..session.classes.summary_files import as_summary
     from .progress import run_job
 
     def work(context: JobContext) -> ClassificationReport:
@@ -161,7 +161,7 @@ def _classify_project(
     from dataclasses import replace
 
     from ..session.classes import decide
-    from ..session.classes.export import export_run
+    from ..session.classes.export_classes import export_run
     from ..session.core.opening import open_project
     from .progress import run_job
 
@@ -188,7 +188,7 @@ def _classify_project(
 def _say(
     classes: Any, seconds: float, verdict: str, notes: Any, more: dict[str, Any], where: str, as_json: bool
 ) -> None:
-    from ..session.classes.report import as_dict, as_line
+    from ..session.classes.summary_files import as_dict, as_line
 
     for note in notes:
         print(f"note: {note}", file=sys.stderr)

@@ -55,7 +55,7 @@ def compare(
     """
     from ..batch.compare import CompareOptions
     from ..batch.compare import compare as compare_all
-    from ..batch.report import write_report
+    from ..batch.html_report import write_report
     from .progress import run_job
 
     diameter_A, diameter_px = parse_diameter(diameter)

@@ -53,8 +53,8 @@ def doctor(
 
 
 def _examine_project(project: Path, as_json: bool) -> None:
-    from ..store.check import find_problems
     from ..store.copies import advice
+    from ..store.soundness import find_problems
     from ..store.store import DATABASE_NAME
 
     database = find_project(project) / DATABASE_NAME

@@ -38,7 +38,7 @@ def export_classes(
     """
     from ..errors import ProjectError
     from ..session.classes.decide import list_runs
-    from ..session.classes.export import export_run
+    from ..session.classes.export_classes import export_run
     from ..session.core.opening import open_project
     from .progress import run_job
 

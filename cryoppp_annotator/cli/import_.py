@@ -97,7 +97,7 @@ def import_(
     from ..errors import Refused
     from ..model.curation import Decision
     from ..session.files import importing
-    from ..session.pictures import attached, optics
+    from ..session.pictures import foreign_pictures, optics
     from .progress import run_job
 
     offered: dict[str, Any] = {}
@@ -136,12 +136,14 @@ def import_(
         known = None if ctf is None else optics.read_optics(session, ctf.expanduser())
         shown = None
         if pictures is not None:
-            shown = run_job(lambda context: attached.find(session, pictures, context=context), title="Finding pictures")
+            shown = run_job(
+                lambda context: foreign_pictures.find(session, pictures, context=context), title="Finding pictures"
+            )
         messages = [importing.enter(session, plan, decision=Decision[decision.name]) for plan in plans]
         if known is not None:
             messages.append(optics.enter(session, known))
         if shown is not None:
-            messages.append(attached.enter(session, shown))
+            messages.append(foreign_pictures.enter(session, shown))
             for path, why in shown.refused.items():
                 print(f"left out: {path}: {why}", file=sys.stderr)
         _warn(plans)

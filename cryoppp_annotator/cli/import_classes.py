@@ -66,7 +66,7 @@ def import_classes(
 
 def say_run(run: ClassRun, as_json: bool, more: dict[str, Any]) -> None:
     """Print a run: a line a class, or one JSON object."""
-    from ..session.classes.report import as_dict, as_line
+    from ..session.classes.summary_files import as_dict, as_line
 
     if as_json:
         classes = [as_dict(item) for item in run.summaries]

@@ -91,8 +91,8 @@ def pick(
     from ..batch.pick import PickOptions, pick_all
     from ..extensions import needs_of
     from ..model.parameter import Need
+    from ..picking.leaving_out import describe_left_out
     from ..picking.model_file import load_model
-    from ..picking.regions import describe_left_out
     from .progress import run_job
 
     diameter_A, diameter_px = parse_diameter(diameter)

@@ -19,7 +19,8 @@ from ..model.coordinates import Anchor, FloatArray, SourceFrame
 from ..model.pickfile import FilePicks, MicrographPicks, PickFile, RowLayout, WriteOptions
 from .atomic import write_text
 from .names import distinct_names, refuse_collisions
-from .table.rows import (
+from .table.star import ColumnReader, number_text
+from .table.text_rows import (
     empty_picks,
     kept,
     numbered_lines,
@@ -30,7 +31,6 @@ from .table.rows import (
     split_rows,
     unedited_text,
 )
-from .table.star import ColumnReader, number_text
 
 BOX_FRAME = SourceFrame(anchor=Anchor.CORNER, flips_tiff=True)
 _X, _Y, _WIDTH, _HEIGHT, _FIFTH = _NAMES = ("x", "y", "width", "height", "fifth column")

@@ -20,7 +20,8 @@ from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, RowLay
 from .atomic import write_text
 from .box import are_square, edges, read_edges, square_corner
 from .names import distinct_names, refuse_collisions
-from .table.rows import (
+from .table.star import ColumnReader, StarFile, decode_head, format_star, number_text, parse_star
+from .table.text_rows import (
     empty_picks,
     kept,
     numbered_lines,
@@ -31,7 +32,6 @@ from .table.rows import (
     split_rows,
     unedited_text,
 )
-from .table.star import ColumnReader, StarFile, decode_head, format_star, number_text, parse_star
 
 _X, _Y, _Z = "CoordinateX", "CoordinateY", "CoordinateZ"
 _WIDTH, _HEIGHT = "Width", "Height"

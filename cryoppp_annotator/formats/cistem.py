@@ -23,7 +23,8 @@ from ..model.coordinates import STORED_FRAME, Orientation, SourceFrame, angstrom
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, WriteOptions
 from .atomic import write_text
 from .names import refuse_collisions
-from .table.rows import (
+from .table.star import ColumnReader, number_text
+from .table.text_rows import (
     empty_picks,
     kept,
     numbered_lines,
@@ -33,7 +34,6 @@ from .table.rows import (
     split_rows,
     texts,
 )
-from .table.star import ColumnReader, number_text
 
 PLT_FRAME = SourceFrame(Orientation.FLIP_Y, first_index=1)
 _THIRD = "plt:third"

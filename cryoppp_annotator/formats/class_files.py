@@ -27,7 +27,7 @@ from .cryosparc import CRYOSPARC
 from .image.images import MRC_EXTENSIONS
 from .image.stacks import read_stack, split_image_name
 from .relion_picks import read_picks
-from .table.dataset import Dataset, read_dataset
+from .table.cs_tables import Dataset, read_dataset
 from .table.star import ColumnReader, StarFile, StarTable
 from .table.star_file import read_star
 

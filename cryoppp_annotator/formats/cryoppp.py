@@ -23,9 +23,9 @@ from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, RowLay
 from .atomic import write_text
 from .names import distinct_names, refuse_collisions
 from .relion_picks import read_picks
-from .table.rows import ONE_MICROGRAPH_BYTES, read_bounded
 from .table.star import ColumnReader, decode_head, number_text, require_finite
 from .table.star_file import read_star
+from .table.text_rows import ONE_MICROGRAPH_BYTES, read_bounded
 
 _X, _Y, _DIAMETER = "X-Coordinate", "Y-Coordinate", "Diameter"
 _MICROGRAPH, _CLASS = "Micrographs Filename", "Class Number"

@@ -38,8 +38,8 @@ from .cryosparc_fields import (
 )
 from .cryosparc_filling import STAR_ROUTE, filled, write_filled, write_group
 from .cryosparc_groups import is_group, rows_of
-from .table.dataset import NPY_MAGIC, STREAM_MAGIC, Dataset
-from .table.rows import texts
+from .table.cs_tables import NPY_MAGIC, STREAM_MAGIC, Dataset
+from .table.text_rows import texts
 
 _KEPT_PREFIXES = ("location/", "pick_stats/")
 

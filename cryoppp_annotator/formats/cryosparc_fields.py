@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..errors import FormatError
 from ..model.coordinates import FloatArray
 from .cryosparc_groups import is_group, members, rows_of
-from .table.dataset import Dataset, read_dataset
+from .table.cs_tables import Dataset, read_dataset
 
 UID = "uid"
 PATH, SHAPE = "location/micrograph_path", "location/micrograph_shape"

@@ -19,8 +19,8 @@ from .atomic import write_text
 from .cryosparc_fields import PATH, SCORE, SHAPE, UID, X, Y, micrograph_names, positions_of, rows_by_name
 from .cryosparc_groups import group_text, rows_of
 from .registry import match_micrographs
-from .table.dataset import Dataset, write_dataset
-from .table.rows import kept, read_bounded, source_positions
+from .table.cs_tables import Dataset, write_dataset
+from .table.text_rows import kept, read_bounded, source_positions
 
 #: A difference below this is the arithmetic's, not the curator's: float32 fractions resolve no less, px.
 _MOVED_PX = 1e-4

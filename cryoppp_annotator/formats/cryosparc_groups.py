@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FormatError
-from .table.dataset import read_dataset
-from .table.rows import read_bounded
+from .table.cs_tables import read_dataset
+from .table.text_rows import read_bounded
 
 _UID = "uid"
 _METAFILE = re.compile(r"""(?m)^\s*metafile:\s*['"]?>?([^'"\n]+?)['"]?\s*$""")

@@ -21,9 +21,9 @@ from ..model.pickfile import Issue
 from .cryosparc_exposures import exposure_ctfs
 from .ctf_row import CtfRow
 from .relion_optics import GROUP, groups_of, plain_number
-from .table.rows import read_bounded
 from .table.star import ColumnReader, StarTable
 from .table.star_file import read_star
+from .table.text_rows import read_bounded
 
 _NAME, _U, _V = "rlnMicrographName", "rlnDefocusU", "rlnDefocusV"
 #: Labels of a row, or of its optics group, by what they say.

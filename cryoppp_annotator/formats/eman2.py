@@ -21,8 +21,8 @@ from ..model.coordinates import RELION_FRAME, SourceFrame
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, WriteOptions
 from .atomic import write_text
 from .names import refuse_collisions
-from .table.rows import kept, read_bounded, source_positions, texts
 from .table.star import decode_head
+from .table.text_rows import kept, read_bounded, source_positions, texts
 
 _ENDING = "_info.json"
 _KEY, _OTHER_KEYS = "boxes", ("boxes_rct", "ctf", "ctf_frame", "quality", "sets")

@@ -20,8 +20,16 @@ from ..model.coordinates import STORED_FRAME, SourceFrame
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, RowLayout, WriteOptions
 from .atomic import write_text
 from .names import refuse_collisions
-from .table.rows import empty_picks, kept, numbered_lines, numeric_widths, read_bounded, source_positions, split_rows
 from .table.star import ColumnReader, decode_head, number_text
+from .table.text_rows import (
+    empty_picks,
+    kept,
+    numbered_lines,
+    numeric_widths,
+    read_bounded,
+    source_positions,
+    split_rows,
+)
 
 _SECTION = re.compile(r"(?i)^\s*\[\s*(particle|vesicle|helix) coordinates\b")
 _COLUMNS = {

@@ -23,8 +23,8 @@ from ..model.coordinates import STORED_FRAME, SourceFrame
 from ..model.curation import Decision
 from ..model.pickfile import FilePicks, MicrographPicks, PickFile, WriteOptions
 from .atomic import replacing, write_text
-from .table.rows import numeric_widths, read_bounded, source_positions, texts
 from .table.star import ColumnReader, decode_head, number_text
+from .table.text_rows import numeric_widths, read_bounded, source_positions, texts
 
 #: Columns of our own table, in their order; positions and diameter in px of the micrograph.
 _OWN = ("micrograph", "x", "y", "diameter_px", "diameter_A", "pixel_size_A", "score", "class", "decision")

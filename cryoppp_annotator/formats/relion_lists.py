@@ -13,9 +13,9 @@ from ..model.pickfile import FilePicks, Issue, PickFile
 from . import relion_project
 from .relion_picks import MICROGRAPH, read_picks
 from .relion_project import after_job, resolve
-from .table.rows import numbered_lines, read_bounded, split_rows
 from .table.star import ColumnReader, StarFile, StarTable
 from .table.star_file import read_star
+from .table.text_rows import numbered_lines, read_bounded, split_rows
 
 LIST_BLOCK, LIST_FILE = "coordinate_files", "rlnMicrographCoordinates"
 SUFFIX_FILE = "coords_suffix"

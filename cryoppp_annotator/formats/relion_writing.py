@@ -16,8 +16,8 @@ from .relion_lists import LIST_BLOCK, LIST_FILE, SUFFIX_FILE
 from .relion_optics import GROUP, OF_GROUP, optics_table
 from .relion_picks import CLASS, INTERPRETED, MICROGRAPH, SCORE, X, Y
 from .relion_project import after_job, name_in
-from .table.rows import source_positions
 from .table.star import format_star, number_text
+from .table.text_rows import source_positions
 
 PICK_SUFFIX = "_manualpick"
 #: Columns that we make ourselves, so never taken from what an import kept.

@@ -13,8 +13,8 @@ from pathlib import Path
 from ..errors import FormatError
 from ..model.coordinates import STORED_FRAME, SourceFrame
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, WriteOptions
-from .table.rows import empty_picks, read_bounded, texts
 from .table.star import ColumnReader, decode_head
+from .table.text_rows import empty_picks, read_bounded, texts
 
 _PREFIX = "spider:"
 _MOST_VALUES = 200

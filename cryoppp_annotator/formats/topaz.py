@@ -19,8 +19,8 @@ from ..model.coordinates import STORED_FRAME, SourceFrame
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, RowLayout, WriteOptions
 from .atomic import write_text
 from .names import distinct_names, refuse_collisions
-from .table.rows import kept, read_bounded, source_positions
 from .table.star import ColumnReader, decode_head, number_text
+from .table.text_rows import kept, read_bounded, source_positions
 
 _NAME, _X, _Y, _SCORE = _KNOWN = ("image_name", "x_coord", "y_coord", "score")
 _PREFIX = "topaz:"

@@ -18,8 +18,8 @@ from ..errors import FormatError
 from ..model.coordinates import STORED_FRAME, SourceFrame
 from ..model.pickfile import FilePicks, MicrographPicks, PickFile, WriteOptions
 from .table.entries import EntryReader, as_number
-from .table.rows import read_bounded, texts
 from .table.star import decode_head
+from .table.text_rows import read_bounded, texts
 
 _LIMIT = 256 << 20
 _FILE, _SHAPE, _COUNT, _REGION = "filename", "region_shape_attributes", "region_count", "region_attributes"

@@ -20,8 +20,8 @@ from ..model.curation import Decision
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, RowLayout, WriteOptions
 from .atomic import write_text
 from .names import refuse_collisions
-from .table.rows import empty_picks, kept, read_bounded, source_positions, texts
 from .table.star import ColumnReader, StarFile, StarTable, decode_head, number_text, parse_star
+from .table.text_rows import empty_picks, kept, read_bounded, source_positions, texts
 
 _X, _Y, _ENABLED, _COST = "xcoor", "ycoor", "enabled", "cost"
 _ID, _MICROGRAPH_ID = "itemId", "micrographId"

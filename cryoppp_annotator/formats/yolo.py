@@ -19,8 +19,8 @@ from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, WriteO
 from .atomic import write_text
 from .image.pictures import box_sizes, class_name, find_picture, picture_size, require_picture_frame, write_pictures
 from .names import refuse_collisions
-from .table.rows import empty_picks, numbered_lines, numeric_widths, read_bounded, split_rows
 from .table.star import ColumnReader, decode_head, number_text, require_finite
+from .table.text_rows import empty_picks, numbered_lines, numeric_widths, read_bounded, split_rows
 
 _COLUMNS = ("class", "x", "y", "width", "height", "score")
 _LARGEST_FRACTION = 1000.0

@@ -47,7 +47,7 @@ from .widgets.panels.micrographs import MicrographsPanel
 from .widgets.panels.pick import PickPanel
 from .widgets.panels.review import ReviewPanel
 from .widgets.panels.screen import ScreenPanel
-from .widgets.parts.status import StatusLine
+from .widgets.parts.status_line import StatusLine
 from .workbench import Workbench, is_alive, viewer_widgets
 
 log = logging.getLogger(__name__)

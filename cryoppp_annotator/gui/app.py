@@ -14,7 +14,7 @@ from types import TracebackType
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QApplication, QWidget
 
-from ..batch import display
+from ..batch import display_check
 from ..errors import EngineError
 
 log = logging.getLogger(__name__)
@@ -107,11 +107,11 @@ def _make_drawable() -> None:
     """
     if not sys.platform.startswith("linux") or os.environ.get("QT_QPA_PLATFORM") in ("offscreen", "minimal"):
         return
-    trial = display.start()
+    trial = display_check.start()
     # meanwhile, what the window needs of napari that touches neither Qt nor OpenGL
     importlib.import_module("napari.layers")
     importlib.import_module("napari.components")
-    drawable = display.finish(trial)
+    drawable = display_check.finish(trial)
     if not drawable.works:
         raise EngineError(drawable.message)
     if drawable.environment:

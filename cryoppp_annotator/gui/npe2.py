@@ -11,31 +11,31 @@ from typing import Any
 
 from napari.layers import Layer
 
-from .layers import convert
+from .layers import layer_data
 
 LayerData = tuple[Any, dict[str, Any], str]
 
 
 def micrograph_reader(path: str | Sequence[str]) -> Callable[[str], list[LayerData]] | None:
     """A reader for one MRC file (napari reads TIFF, PNG and JPEG itself)."""
-    return (lambda p: [convert.micrograph_layer(Path(p))]) if isinstance(path, str) else None
+    return (lambda p: [layer_data.micrograph_layer(Path(p))]) if isinstance(path, str) else None
 
 
 def coordinate_reader(path: str | Sequence[str]) -> Callable[[str], list[Layer]] | None:
     """A reader for a coordinate file; None for a CSV of something else."""
-    return (lambda p: convert.points_layers(Path(p))) if convert.is_coordinate_file(path) else None
+    return (lambda p: layer_data.points_layers(Path(p))) if layer_data.is_coordinate_file(path) else None
 
 
 def write_cryoppp(path: str, layers: list[LayerData]) -> list[str]:
     """Write one Points layer as CryoPPP's CSV."""
-    return [str(file) for file in convert.write_points(Path(path), layers, "cryoppp")]
+    return [str(file) for file in layer_data.write_points(Path(path), layers, "cryoppp")]
 
 
 def write_relion(path: str, layers: list[LayerData]) -> list[str]:
     """Write one Points layer as RELION's coordinate STAR."""
-    return [str(file) for file in convert.write_points(Path(path), layers, "relion")]
+    return [str(file) for file in layer_data.write_points(Path(path), layers, "relion")]
 
 
 def simulated_micrograph() -> list[LayerData]:
     """A small micrograph and where its particles are."""
-    return convert.sample()
+    return layer_data.sample()

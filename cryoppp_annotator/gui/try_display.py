@@ -1,11 +1,11 @@
-"""Draws a small image as the window does, reads it back, and prints one line of what came of it (``batch.display``)."""
+"""Draws a small image as the window does and reads it back; one line of output for ``batch.display_check``."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
-from ..batch.display import RESULT
+from ..batch.display_check import RESULT
 
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QApplication

@@ -22,7 +22,6 @@ from ..session.core.focus import Focus
 from ..session.core.session import Announcement, Session
 from ..session.pictures.display import View
 from .bridge import Bridge
-from .kept import Kept
 from .keys import Keys, own_keys, with_keys
 from .layers.gestures import Gestures
 from .layers.particle_layer import ParticlesLayer
@@ -36,6 +35,7 @@ from .view_commands import view_commands
 from .viewport import Viewport
 from .watcher import Watcher
 from .widgets.parts.overlay import Overlay
+from .window_state import WindowState
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class Workbench(QObject):
         session.backlog = Backlog(session, runner)
         window, canvas = _window_of(viewer)
         self.window, self.canvas = window, canvas
-        self.kept = Kept(self.focus)
+        self.window_state = WindowState(self.focus)
         self.overlay = Overlay(canvas)
         # napari draws layers of different units as if they had none
         in_pixels = [layer for layer in viewer.layers if str(layer.units[-1]) not in ("nm", "nanometer")]
@@ -147,7 +147,7 @@ class Workbench(QObject):
         if self.session.backlog is not None:
             self.session.backlog.finish()  # what was asked for is done, and not cancelled
         self.closing.emit()
-        self.kept.close()
+        self.window_state.close()
         self.runner.cancel_all()
         self._poll.stop()
         self.watcher.close()
@@ -219,13 +219,7 @@ class Workbench(QObject):
             return True
         command, focus = self.commands[command_id], self.focus
         reached_before = focus.walking.reached
-        try:
-            command.run(focus)
-        except Refused as refusal:
-            self.say(str(refusal), "info")
-            return False
-        except AnnotatorError as error:
-            self.say(str(error), "error")
+        if not self.guarded(lambda: command.run(focus)):
             return False
         moved = focus.walking.reached != reached_before or command.id.endswith("-undecided")
         if moved and focus.walking.direction(focus.selected):

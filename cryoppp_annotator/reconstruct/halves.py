@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from ..model.context import JobContext
 from . import symmetry
-from .boxes import Stack, half_plane, normalised, plane_ctf, plane_values
 from .fourier_map import PADDING, centred_fft, centred_ifft, resized, sphere, spread_correction
+from .prepared_boxes import Stack, half_plane, normalised, plane_ctf, plane_values
 
 _QUIET = JobContext()
 _BATCH = 256

@@ -18,10 +18,10 @@ from ..imaging.patches import shrink
 from ..imaging.polar import ring_power, to_polar
 from ..model.context import JobContext
 from . import symmetry as groups
-from .boxes import half_plane, plane_values
 from .fourier_map import centred_fft, centred_ifft, prepare_map, resized, sphere
 from .halves import Accumulator
 from .match import Level, Matches, PolarBoxes, Projections, Spectra, level_grid, projections, search
+from .prepared_boxes import half_plane, plane_values
 from .verdict import placed
 
 _QUIET = JobContext()

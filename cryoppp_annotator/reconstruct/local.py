@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from ..model.context import JobContext
 from . import poses
-from .boxes import HalfPlane
 from .fourier_map import FourierMap
+from .prepared_boxes import HalfPlane
 
 _QUIET = JobContext()
 #: Images whose slices are worked on at once.

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from ..model.context import JobContext
-from .boxes import Stack, degrees_of_freedom, half_plane, normalised, plane_ctf, plane_values, polar_boxes
 from .fourier_map import FourierMap, prepare_map, resized, sphere
 from .fsc import Beyond, ShellCorrelation, beyond_reference, compare_halves
 from .halves import Accumulator, accumulate, lowpass
 from .local import Data, refine
 from .match import level_grid
 from .orient import orient_and_say
+from .prepared_boxes import Stack, degrees_of_freedom, half_plane, normalised, plane_ctf, plane_values, polar_boxes
 from .verdict import MatchOptions, Verdicts, judge, ordered
 
 _QUIET = JobContext()

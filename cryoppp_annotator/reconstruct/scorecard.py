@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.context import JobContext
-from .boxes import MASK, Stack
 from .fsc import compare_halves
 from .halves import accumulate
+from .prepared_boxes import MASK, Stack
 from .rounds import Volume
 from .verdict import CONFIDENT_DEG
-from .views import ViewSpread, spread_of
+from .view_coverage import ViewSpread, spread_of
 
 _QUIET = JobContext()
 _LEAST_WEIGHT = 0.05

@@ -13,7 +13,11 @@ from ..errors import EngineError
 from ..imaging.polar import ring_power
 from ..model.context import JobContext
 from . import poses, symmetry
-from .boxes import (
+from .fourier_map import FourierMap, polar_slices, prepare_map
+from .local import Data, Refined, model_values, refine
+from .match import Level, Matches, PolarBoxes, Projections, Spectra, level_grid, projections, search
+from .orient import orient_and_say
+from .prepared_boxes import (
     MASK,
     Stack,
     check_stack,
@@ -24,10 +28,6 @@ from .boxes import (
     plane_values,
     polar_boxes,
 )
-from .fourier_map import FourierMap, polar_slices, prepare_map
-from .local import Data, Refined, model_values, refine
-from .match import Level, Matches, PolarBoxes, Projections, Spectra, level_grid, projections, search
-from .orient import orient_and_say
 from .spectra import first_spectra, learn, posterior
 
 _QUIET = JobContext()

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
 from ..errors import ConflictError, ProjectError
 from ..model.curation import Change, Delta, Kind, Table, overlap, unpack
 from ..model.particles import tally
-from . import rows, schema
+from . import row_arrays, schema
 
 T = TypeVar("T")
 
@@ -89,7 +89,7 @@ def apply(connection: Connection, change: Change, check: Callable[[], None] = la
                 put_setting(connection, str(key), str(new))
             continue
         table = getattr(schema, delta.table.value)
-        if rows.write_delta(connection, table, delta, check) != len(delta):
+        if row_arrays.write_delta(connection, table, delta, check) != len(delta):
             return False
         if delta.table is Table.PARTICLE:
             _keep_counts(connection, delta)
@@ -177,7 +177,7 @@ def adopt(connection: Connection, entries: Iterable[HistoryEntry]) -> None:
 
 
 def load(connection: Connection, change_id: int) -> Change:
-    """A stored change with its rows. Raises ProjectError where there is none or it is damaged."""
+    """A stored change with its row_arrays. Raises ProjectError where there is none or it is damaged."""
     c = schema.change.c
     query = select(c.verb, c.title, c.payload, c.micrograph).where(c.id == change_id)
     row = connection.execute(query).first()

@@ -18,7 +18,7 @@ from ..errors import ProjectError
 from ..model.curation import Change, Decision, Reason
 from ..model.particles import COLUMNS, Particles
 from ..model.which import Which
-from . import changes, rows, schema
+from . import changes, row_arrays, schema
 from .store import Store
 from .which import condition
 
@@ -101,7 +101,7 @@ def add_members(
         check()
         piece = {name: column[start : start + _PIECE] for name, column in ordered.items()}
         with store.writing() as connection:
-            for values in rows.parameters({"run": np.array([run]), **piece}, len(piece["particle"])):
+            for values in row_arrays.parameters({"run": np.array([run]), **piece}, len(piece["particle"])):
                 connection.execute(insert(table), values)
 
 
@@ -175,7 +175,7 @@ def members(
     if micrograph is not None:
         query = query.where(p.micrograph == micrograph)
     with store.reading() as connection:
-        return rows.read_columns(connection, query, {name: dtypes[name] for name in columns})
+        return row_arrays.read_columns(connection, query, {name: dtypes[name] for name in columns})
 
 
 def _joined(query: Select[Any], run: int, numbers: Sequence[int] | None, *, few: bool = False) -> Select[Any]:
@@ -220,7 +220,7 @@ def to_decide(connection: Connection, run: int, numbers: Sequence[int], decision
         about = or_(p.decision == int(Decision.UNDECIDED), as_junk)
     dtypes = {"id": np.int64, **{name: COLUMNS[name] for name in ("micrograph", "decision", "reason")}}
     query = _joined(select(*(p[name] for name in dtypes)), run, numbers).where(about).order_by(p.id)
-    columns = rows.read_columns(connection, query, dtypes)
+    columns = row_arrays.read_columns(connection, query, dtypes)
     return Particles.from_columns(columns.pop("id"), columns)
 
 
@@ -235,7 +235,7 @@ def to_move(connection: Connection, run: int, numbers: Sequence[int] | None) -> 
         p.x == m.x, p.y == m.y, p.decision != int(Decision.REJECTED), m.shift_x.is_not(None), m.shift_y.is_not(None)
     )
     columns = {"particle": np.int64, "micrograph": np.int64, **dict.fromkeys(("x", "y", "to_x", "to_y"), np.float64)}
-    return rows.read_columns(connection, query.order_by(p.id), columns)
+    return row_arrays.read_columns(connection, query.order_by(p.id), columns)
 
 
 def some_extra(store: Store, micrograph: int, limit: int = 16) -> list[dict[str, str]]:

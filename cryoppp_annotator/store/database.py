@@ -18,9 +18,9 @@ from sqlalchemy.pool import QueuePool
 
 from ..errors import ProjectError
 from . import schema
-from .check import find_programs, problems_in
 from .copies import advice, keep_before_migration
 from .journal import Journal, choose, reading_uri
+from .soundness import find_programs, problems_in
 
 #: Seconds an edit waits for another window's transaction before it is refused.
 LOCK_TIMEOUT_S = 3.0

@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy import and_, func, select
 
 from ..model.curation import Decision
-from . import rows, schema
+from . import row_arrays, schema
 from .store import Store
 
 
@@ -18,7 +18,7 @@ def median_scores(store: Store) -> dict[int, float]:
     p = schema.particle.c
     query = select(p.micrograph, p.score).where(p.score.is_not(None), p.decision != int(Decision.REJECTED))
     with store.reading() as connection:
-        columns = rows.read_columns(connection, query, {"micrograph": np.int64, "score": np.float64})
+        columns = row_arrays.read_columns(connection, query, {"micrograph": np.int64, "score": np.float64})
     if not len(columns["score"]):
         return {}
     order = np.argsort(columns["micrograph"], kind="stable")

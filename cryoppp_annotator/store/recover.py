@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ProjectError
-from .check import REFERENCES, RULES, connect_read_only, decoded, decoding_problem, find_programs, quoted
+from .soundness import REFERENCES, RULES, connect_read_only, decoded, decoding_problem, find_programs, quoted
 from .store import DATABASE_NAME, Store
 
 #: Tables in an order in which what is pointed to comes first.

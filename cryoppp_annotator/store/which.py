@@ -16,7 +16,7 @@ from ..model.micrograph import MicrographState
 from ..model.particles import COLUMNS, Particles
 from ..model.region import Origin, holds, unpack_vertices
 from ..model.which import ClassesOf, Hidden, InRegions, Which
-from . import rows, schema
+from . import row_arrays, schema
 
 #: Ids in one statement: SQLite takes 32,766 values at most.
 _IDS_AT_ONCE = 5_000
@@ -113,7 +113,7 @@ def _ids_in_regions(connection: Connection, which: Which, regions: InRegions) ->
 
 def _read(connection: Connection, pieces: Iterator[Which], dtypes: dict[str, Any]) -> dict[str, NDArray[Any]]:
     query = select(*(schema.particle.c[name] for name in dtypes)).order_by(schema.particle.c.id)
-    parts = [rows.read_columns(connection, query.where(condition(piece)), dtypes) for piece in pieces]
+    parts = [row_arrays.read_columns(connection, query.where(condition(piece)), dtypes) for piece in pieces]
     return parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in dtypes}
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, select
 
 from ..model.particles import COLUMNS
-from . import rows, schema
+from . import row_arrays, schema
 
 Rows = dict[str, NDArray[Any]]
 
@@ -18,7 +18,7 @@ def particles_of(connection: Connection, micrograph: int) -> Rows:
     """Every column of its particles, ordered by id; ``extra`` as UTF-8, empty where there is none."""
     p = schema.particle.c
     query = select(*(p[name] for name in ("id", *COLUMNS))).where(p.micrograph == micrograph).order_by(p.id)
-    columns = rows.read_columns(connection, query, {"id": np.int64, **COLUMNS})
+    columns = row_arrays.read_columns(connection, query, {"id": np.int64, **COLUMNS})
     texts = select(p.id, p.extra).where(p.micrograph == micrograph, p.extra.is_not(None))
     extra = {number: text.encode() for number, text in connection.execute(texts)}
     columns["extra"] = np.array([extra.get(number, b"") for number in columns["id"].tolist()] or [], "S")

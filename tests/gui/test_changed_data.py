@@ -10,7 +10,7 @@ import numpy as np
 from qtpy.QtWidgets import QMenu
 from window import PIXEL_A, Window, button, dialog, discs, write_mrc
 
-from cryoppp_annotator.gui.widgets.dialogs.changed import ChangedDialog
+from cryoppp_annotator.gui.widgets.dialogs.changed_dialog import ChangedDialog
 from cryoppp_annotator.model.curation import Decision, Reason
 
 

@@ -29,7 +29,7 @@ from window import (
 )
 
 from cryoppp_annotator.formats.image.stacks import write_stack
-from cryoppp_annotator.gui.widgets.dialogs.class_frame import ClassFrameDialog
+from cryoppp_annotator.gui.widgets.dialogs.class_axes import ClassFrameDialog
 from cryoppp_annotator.gui.widgets.dialogs.import_dialog import FrameDialog, ImportDialog
 from cryoppp_annotator.model.coordinates import Orientation
 from cryoppp_annotator.model.curation import Decision

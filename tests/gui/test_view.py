@@ -10,7 +10,7 @@ from window import Gate, choose, discs, write_mrc
 
 from cryoppp_annotator import extensions
 from cryoppp_annotator.errors import EngineError
-from cryoppp_annotator.session.pictures import attached, optics
+from cryoppp_annotator.session.pictures import foreign_pictures, optics
 from cryoppp_annotator.session.pictures.display import View
 
 Key = Qt.Key
@@ -181,7 +181,7 @@ def test_pictures_of_another_program(window, tmp_path):
     window.go("a")
     window.until(window.drawn)
     np.testing.assert_allclose(window.image.data, ours.pixels, atol=0.02)
-    assert attached.attached_to(window.session, window.session.current) is None
+    assert foreign_pictures.attached_to(window.session, window.session.current) is None
 
 
 def test_nothing_is_cut_off_in_a_narrow_window(window):

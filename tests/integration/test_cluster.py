@@ -31,7 +31,7 @@ from cryoppp_annotator.jobs.cluster import Cluster
 from cryoppp_annotator.jobs.each import each
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.session.classes import decide, stages
-from cryoppp_annotator.session.classes.cluster import look_at
+from cryoppp_annotator.session.classes.on_cluster import look_at
 from cryoppp_annotator.store.store import DATABASE_NAME
 from cryoppp_annotator.testing import planted
 

@@ -18,9 +18,9 @@ from project_tools import open_session
 from cryoppp_annotator.cli.main import run
 from cryoppp_annotator.errors import AnnotatorError
 from cryoppp_annotator.session.core.opening import open_project
-from cryoppp_annotator.store.check import find_problems
 from cryoppp_annotator.store.copies import FOLDER
 from cryoppp_annotator.store.recover import recover
+from cryoppp_annotator.store.soundness import find_problems
 from cryoppp_annotator.store.store import DATABASE_NAME
 
 #: Of some thousand; ``benchmarks/fuzz.py --databases`` tries them all.

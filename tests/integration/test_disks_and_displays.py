@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from project_tools import check_memory, import_change, integrity, new_project, open_session
 
-from cryoppp_annotator.batch.display import EGL, try_display
+from cryoppp_annotator.batch.display_check import EGL, try_display
 from cryoppp_annotator.errors import ProjectError
 from cryoppp_annotator.model.curation import Decision
 from cryoppp_annotator.session.core import opening

@@ -18,7 +18,7 @@ from cryoppp_annotator.model.particles import Particles
 from cryoppp_annotator.model.region import Origin, Region
 from cryoppp_annotator.model.which import ClassesOf, InRegions, Which
 from cryoppp_annotator.session.core import edits
-from cryoppp_annotator.session.regions.rows import insertion
+from cryoppp_annotator.session.regions.region_rows import insertion
 from cryoppp_annotator.store import classes as classes_table
 from cryoppp_annotator.store.store import Store
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cryoppp_annotator.errors import FormatError, Refused
-from cryoppp_annotator.formats.table.dataset import Dataset, read_dataset, write_dataset
+from cryoppp_annotator.formats.table.cs_tables import Dataset, read_dataset, write_dataset
 from cryoppp_annotator.model.coordinates import Orientation
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.session.core import opening

@@ -28,13 +28,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from ...errors import FormatError
 from . import mrc
 from .bombs import refuse_bombs
-from .finding import (
-    COMPRESSED_EXTENSIONS,
-    IMAGE_EXTENSIONS,
-    MRC_EXTENSIONS,
-    find_micrographs,
-    micrograph_name,
-)
+from .micrograph_files import COMPRESSED_EXTENSIONS, IMAGE_EXTENSIONS, MRC_EXTENSIONS, find_micrographs, micrograph_name
 from .mrc import AnyArray, Check, guard, native, open_regular
 
 Kind: TypeAlias = Literal["mrc", "tiff", "png", "jpeg"]

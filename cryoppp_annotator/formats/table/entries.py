@@ -9,7 +9,7 @@ from typing import Any
 
 from ...errors import FormatError
 from ...model.pickfile import Issue
-from .rows import read_bounded
+from .text_rows import read_bounded
 
 _LARGEST = 1e9
 _MAX_TEXT = 100_000

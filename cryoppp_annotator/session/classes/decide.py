@@ -27,7 +27,7 @@ from ..core import edits
 from ..core.session import Session
 from ..core.step import Outcome, Step
 from .job import AVERAGES, RunResult, classify_project, clear_away, save
-from .options import RunOptions
+from .run_options import RunOptions
 from .stages import Preview
 from .templates import list_templates, load_template, save_averages
 

@@ -25,11 +25,11 @@ from ...model.curation import Decision
 from ...store import classes as table
 from ..core.session import Session
 from . import run_state
-from .boxes import Picks, trim_cache
-from .boxes import notes_of as boxes_notes
-from .options import RunOptions
-from .report import as_summary
+from .box_cache import Picks, trim_cache
+from .box_cache import notes_of as boxes_notes
+from .run_options import RunOptions
 from .stages import Outcome, Preview, work_out
+from .summary_files import as_summary
 
 __all__ = ["AVERAGES", "Preview", "RunOptions", "RunResult", "classify_project", "save"]
 

@@ -28,7 +28,7 @@ from ...picking.matching import match
 from ..core.session import Session
 from ..files import importing
 from .job import RunResult, save
-from .report import as_summary
+from .summary_files import as_summary
 
 _QUIET = JobContext()
 #: Largest distance of a particle from the pick it is taken for, as a share of the diameter.

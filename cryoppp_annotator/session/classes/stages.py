@@ -25,9 +25,9 @@ from ...model.context import JobContext
 from ...store import classes as table
 from ..core.session import Session
 from . import run_state
-from .boxes import Boxes, BoxStack, Geometry, Picks, cut_out, notes_of, plan
-from .cluster import class_workers
-from .options import RunOptions
+from .box_cache import Boxes, BoxStack, Geometry, Picks, cut_out, notes_of, plan
+from .on_cluster import class_workers
+from .run_options import RunOptions
 
 _QUIET = JobContext()
 #: Picks that averages are made of; the others are assigned to them, so many at once.

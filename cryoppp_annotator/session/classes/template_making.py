@@ -18,8 +18,8 @@ from ...model.which import Which
 from ...picking.template import TemplateParameters, load_templates
 from ..core.edits import count_of
 from ..core.session import Session
-from .boxes import Picks, notes_of
-from .options import RunOptions
+from .box_cache import Picks, notes_of
+from .run_options import RunOptions
 from .stages import work_out
 from .templates import TemplateSet, free_name, keep, load_template
 

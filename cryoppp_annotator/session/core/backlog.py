@@ -19,7 +19,7 @@ from ...model.context import JobContext
 from ...model.curation import Table
 from ...model.particles import tally
 from ...store.store import Committed, StaleError
-from .memory import Tallies
+from .loaded_rows import Tallies
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ def update_micrograph(session: Session, micrograph: Micrograph) -> None:
     """Store what the file says now (size, header, problem)."""
     session.retried(lambda: session.store.refresh_micrograph(micrograph, session.curator))
     # the counts and the state may have changed since the file was looked at
-    session.memory.put_files([micrograph])
+    session.loaded.put_files([micrograph])
     session.announce(f"{micrograph.name}: {micrograph.problem or 'read again'}")
 
 
@@ -32,7 +32,7 @@ def remember(session: Session, settings: Mapping[str, Any]) -> None:
     """Store settings that no curator makes."""
     for key, value in settings.items():
         session.retried(lambda key=key, value=value: session.store.set_setting(key, value, session.curator))  # type: ignore[misc]
-    session.memory.set_settings(settings)
+    session.loaded.set_settings(settings)
 
 
 def move_data_root(session: Session, root: Path) -> None:

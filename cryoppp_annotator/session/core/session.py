@@ -26,7 +26,7 @@ from ...store.changes import HistoryEntry
 from ...store.store import Committed, Connection, Store
 from . import edits
 from .backlog import Backlog
-from .memory import Memory, Tallies
+from .loaded_rows import LoadedRows, Tallies
 from .settings import ProjectSettings, refuse_box, refuse_diameter, refuse_pixel_size
 from .step import Editing, Outcome, Result, Step, retried, settle, take, waits
 from .undo import Undo
@@ -81,7 +81,7 @@ class Session:
         self.particles = Particles.empty()
         #: Where big steps are written while the window goes on; None = here, at once.
         self.backlog: Backlog | None = None
-        self.memory = Memory(store)
+        self.loaded = LoadedRows(store)
         self._undo = Undo(self)
 
     # What is held in memory, under the names that are asked for everywhere.
@@ -89,22 +89,22 @@ class Session:
     @property
     def settings(self) -> ProjectSettings:
         """What the project says of all its particles and micrographs."""
-        return self.memory.settings
+        return self.loaded.settings
 
     @property
     def micrographs(self) -> list[Micrograph]:
         """The project's micrographs, by id; not those that were removed."""
-        return self.memory.micrographs
+        return self.loaded.micrographs
 
     @property
     def removed(self) -> dict[int, Micrograph]:
         """Micrographs that were taken out of the project, by id."""
-        return self.memory.removed
+        return self.loaded.removed
 
     @property
     def pick_sets(self) -> dict[int, PickSet]:
         """Where picks came from, by id."""
-        return self.memory.pick_sets
+        return self.loaded.pick_sets
 
     def close(self) -> None:
         """Nothing needs saving, but what is still being written; give the database back."""
@@ -124,7 +124,7 @@ class Session:
 
     def micrograph(self, micrograph_id: int) -> Micrograph:
         """A micrograph by id, a removed one, too. Raises KeyError."""
-        return self.memory.micrograph(micrograph_id)
+        return self.loaded.micrograph(micrograph_id)
 
     def path_of(self, micrograph: Micrograph) -> Path:
         """Where its image lies."""
@@ -197,7 +197,7 @@ class Session:
             return
         seen = self.micrograph(micrograph.id)
         if seen.state is MicrographState.UNSEEN:
-            self.memory.put([replace(seen, state=MicrographState.IN_PROGRESS, state_by=self.curator)])
+            self.loaded.put([replace(seen, state=MicrographState.IN_PROGRESS, state_by=self.curator)])
 
     def refresh(self) -> None:
         """Read everything again (another window wrote)."""
@@ -430,7 +430,7 @@ class Session:
     def absorb(self, committed: Committed, tallies: Tallies | None = None) -> None:
         """Let the memory follow what the store has confirmed, then announce it."""
         change = committed.change
-        self.memory.follow(change, tallies)
+        self.loaded.follow(change, tallies)
         for delta in change.deltas:
             if delta.table is Table.PARTICLE and self.current_id is not None:
                 self.particles = apply_delta(self.particles, delta, self.current_id)
@@ -445,7 +445,7 @@ class Session:
         self.announce(message)
 
     def _read(self) -> None:
-        self.memory.read()
+        self.loaded.read()
         self._forget_deleted()
         if self.current_id is not None:
             self.particles = self.store.particles(self.current_id)
@@ -455,7 +455,7 @@ class Session:
         self.changed.emit(Announcement("refresh", None, message))
 
     def _forget_deleted(self) -> None:
-        if self.current_id is not None and self.current_id not in self.memory:
+        if self.current_id is not None and self.current_id not in self.loaded:
             self.current_id, self.particles = None, Particles.empty()
 
 

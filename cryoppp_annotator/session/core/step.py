@@ -15,7 +15,7 @@ from ...model.context import JobContext
 from ...model.curation import Change
 from ...store.store import Committed, Connection, StaleError, Store
 from .backlog import Backlog
-from .memory import Tallies
+from .loaded_rows import Tallies
 
 T = TypeVar("T")
 

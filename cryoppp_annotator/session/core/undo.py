@@ -12,7 +12,7 @@ from ...model.context import JobContext
 from ...store.changes import HistoryEntry
 from ...store.store import Committed
 from . import step
-from .memory import Tallies
+from .loaded_rows import Tallies
 
 
 class Owner(step.Owner, Protocol):

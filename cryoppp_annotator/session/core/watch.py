@@ -384,8 +384,8 @@ def note(session: Session, news: FileNews) -> str:
     kept = {str(number): facts for number, facts in was.items()} or None
     if not session.store.read_only:
         session.retried(lambda: session.store.refresh_micrographs(fresh, message, session.curator, {WAS: kept}))
-    session.memory.set_settings({WAS: kept})
-    session.memory.put_files(fresh, with_frame=True)
+    session.loaded.set_settings({WAS: kept})
+    session.loaded.put_files(fresh, with_frame=True)
     session.announce(message)
     return message
 

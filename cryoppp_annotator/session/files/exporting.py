@@ -27,8 +27,8 @@ from ..core import edits, watch
 from ..core.session import Session
 from ..pictures.optics import relion_of
 from . import written
-from .curation import curation_of, last_decisions
 from .exportable import is_hidden, left_out, notes_on
+from .pick_origins import curation_of, last_decisions
 from .relion_names import RelionNames
 
 _QUIET = JobContext()

@@ -22,7 +22,7 @@ from ...model.context import JobContext
 from ...model.curation import Reason
 from ...model.region import Origin, Region, not_dealt_with
 from ...picking.dirt import find_regions
-from ...picking.regions import exclude
+from ...picking.leaving_out import exclude
 
 _QUIET = JobContext()
 

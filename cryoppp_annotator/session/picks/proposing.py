@@ -32,7 +32,7 @@ from ...model.parameter import Need
 from ...model.particles import Particles
 from ...model.region import Region
 from ...model.which import Which
-from ...picking.regions import describe_left_out
+from ...picking.leaving_out import describe_left_out
 from ...store.store import Connection, Store
 from .. import regions
 from ..classes.templates import take_ctf

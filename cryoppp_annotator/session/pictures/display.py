@@ -32,7 +32,7 @@ from ...model.picture import Picture
 from ..core.disk_cache import DiskCache
 from ..core.edits import count_of
 from ..core.session import Session
-from . import attached
+from . import foreign_pictures
 from .denoiser import named_denoiser, run_denoiser, uses_ctf
 from .optics import ctf_of
 
@@ -312,10 +312,10 @@ class Pictures:
 
     def _attached(self, micrograph: Micrograph, context: JobContext) -> Picture:
         """The picture made elsewhere. Raises FormatError where it is gone."""
-        one = attached.attached_to(self._session, micrograph)
+        one = foreign_pictures.attached_to(self._session, micrograph)
         if one is None:
             raise FormatError("what the project says of the attached picture makes no sense", micrograph.name)
-        picture = attached.read(one, micrograph, context)
+        picture = foreign_pictures.read(one, micrograph, context)
         self._note_lost(micrograph, "")
         return picture
 

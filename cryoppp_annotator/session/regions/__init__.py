@@ -3,10 +3,10 @@
 What a person drew, changed, dismissed or decided is never touched by the machine.
 """
 
+from .detecting import Detected, enter_found, find, found_deltas
 from .drawing import draw, remove, reshape, set_reason, share_of
-from .finding import Detected, enter_found, find, found_deltas
+from .region_rows import of
 from .rejecting import Inside, picks_inside, reject_inside, undecided_in
-from .rows import of
 
 __all__ = [
     "Detected",

@@ -20,7 +20,7 @@ from ...model.region import REGION_REASONS, Origin, Region, area_of, as_polygon,
 from ..core import edits
 from ..core.session import Session
 from ..core.step import Outcome
-from .rows import KIND, all_of, change_of, deletion, insertion, numbers_of, update
+from .region_rows import KIND, all_of, change_of, deletion, insertion, numbers_of, update
 
 # scikit-image has no types
 _measure: Any = measure

@@ -14,12 +14,12 @@ from ...model.message import Message
 from ...model.particles import Particles
 from ...model.region import Region
 from ...model.which import InRegions, Which
-from ...picking.regions import reasons_at
+from ...picking.leaving_out import reasons_at
 from ...store.store import Connection, Store
 from ..core import edits
 from ..core.session import Session
 from ..core.step import Nothing, Outcome, Step
-from .rows import of
+from .region_rows import of
 
 _QUIET = JobContext()
 

@@ -15,7 +15,7 @@ from cryoppp_annotator.classify import engine, metrics, selection
 from cryoppp_annotator.errors import Cancelled, EngineError
 from cryoppp_annotator.imaging import polar
 from cryoppp_annotator.model.context import JobContext
-from cryoppp_annotator.session.classes import report
+from cryoppp_annotator.session.classes import summary_files
 
 BOX = 40
 
@@ -158,7 +158,7 @@ def test_metrics_suggest_views_and_refuse_the_rest(
     assert (kept & (truth < 0)).sum() <= 0.2 * (truth < 0).sum()
     assert [item.kind for item in measures[-2:]] == [metrics.Kind.EMPTY, metrics.Kind.OUTLIER]
     assert all(item.resolution_A >= BOX * 4.0 / 14 for item in measures if item.resolution_A == item.resolution_A)
-    assert "look like particles" in report.verdict(measures)
+    assert "look like particles" in summary_files.verdict(measures)
 
 
 def test_the_same_seed_gives_the_same_classes(easy: tuple[np.ndarray, np.ndarray, engine.Classification]) -> None:

@@ -16,10 +16,10 @@ from cryoppp_annotator.classify import engine, metrics, selection
 from cryoppp_annotator.classify.expectation import References, Sums, expectation
 from cryoppp_annotator.classify.grids import shift_grid, stage_grid
 from cryoppp_annotator.classify.iteration import split
-from cryoppp_annotator.classify.particles import prepare
+from cryoppp_annotator.classify.prepared import prepare
 from cryoppp_annotator.imaging.polar import PolarGrid
 from cryoppp_annotator.model.context import JobContext
-from cryoppp_annotator.session.classes import report
+from cryoppp_annotator.session.classes import summary_files
 
 
 def references(ready: engine.Prepared, k: int = 3) -> tuple[References, PolarGrid]:
@@ -118,7 +118,7 @@ def test_where_nothing_repeats_no_class_is_kept_and_the_verdict_says_it(sigma: f
     measures = metrics.measure(result)
     kept = sum(m.count for m in measures if selection.suggest(m) is selection.Suggestion.ACCEPT)
     assert kept <= 30
-    verdict = report.verdict(measures)
+    verdict = summary_files.verdict(measures)
     assert (
         "look like empty ice" in verdict
         or "not reliable" in verdict

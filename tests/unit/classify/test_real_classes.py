@@ -13,7 +13,7 @@ from cryoppp_annotator.classify import engine, metrics, selection
 from cryoppp_annotator.formats.image import images
 from cryoppp_annotator.formats.image.stacks import read_stack
 from cryoppp_annotator.imaging.patches import PatchOptions, box_for, extract_patches
-from cryoppp_annotator.session.classes import report
+from cryoppp_annotator.session.classes import summary_files
 
 DIAMETER = 108.0
 
@@ -51,7 +51,7 @@ def test_rejecting_the_suggested_classes_of_10017_drops_junk_and_keeps_particles
     kept = np.isin(result.label, [m.column for m in measures if selection.suggest(m) is selection.Suggestion.ACCEPT])
     assert kept[good].mean() >= 0.95
     assert 1.0 - kept[~good].mean() >= 0.70
-    assert "look like particles" in report.verdict(measures)
+    assert "look like particles" in summary_files.verdict(measures)
 
 
 @pytest.mark.realdata

@@ -24,7 +24,7 @@ from test_read_only import SAMPLES
 from cryoppp_annotator.errors import FormatError
 from cryoppp_annotator.extensions import formats
 from cryoppp_annotator.formats.registry import sniff
-from cryoppp_annotator.formats.table.dataset import Dataset, write_dataset
+from cryoppp_annotator.formats.table.cs_tables import Dataset, write_dataset
 from cryoppp_annotator.model.coordinates import SourceFrame
 from cryoppp_annotator.model.pickfile import CoordinateFormat, WriteOptions
 

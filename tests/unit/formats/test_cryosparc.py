@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from cryoppp_annotator.errors import FormatError
 from cryoppp_annotator.formats.cryosparc import CRYOSPARC
-from cryoppp_annotator.formats.table.dataset import Dataset, read_dataset, write_dataset
+from cryoppp_annotator.formats.table.cs_tables import Dataset, read_dataset, write_dataset
 from cryoppp_annotator.model.coordinates import CRYOPPP_FRAME
 from cryoppp_annotator.model.curation import Decision
 from cryoppp_annotator.model.pickfile import WriteOptions

@@ -17,7 +17,7 @@ from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.curation import Reason
 from cryoppp_annotator.model.region import Region, holds, overlap, pack_vertices, unpack_vertices
 from cryoppp_annotator.picking.dirt import find_regions
-from cryoppp_annotator.picking.regions import describe_left_out, exclude, reasons_at
+from cryoppp_annotator.picking.leaving_out import describe_left_out, exclude, reasons_at
 
 BASE = SimulationParameters(
     size=(1024, 1024), pixel_size_A=3.0, structure="double-ring", n_particles=80, n_views=12, n_contaminants=4, seed=11

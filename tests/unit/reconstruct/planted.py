@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from cryoppp_annotator.imaging.ctf import Defocus, Optics, ctf_2d
 from cryoppp_annotator.reconstruct import symmetry
-from cryoppp_annotator.reconstruct.boxes import Stack
+from cryoppp_annotator.reconstruct.prepared_boxes import Stack
 
 BOX, PIXEL_A, SIGMA_A = 32, 8.0, 11.0
 

@@ -10,11 +10,11 @@ from planted import PIXEL_A, plant
 from scipy.spatial.transform import Rotation
 
 from cryoppp_annotator.reconstruct import poses
-from cryoppp_annotator.reconstruct.boxes import Stack
+from cryoppp_annotator.reconstruct.prepared_boxes import Stack
 from cryoppp_annotator.reconstruct.rounds import VolumeOptions, reconstruct
 from cryoppp_annotator.reconstruct.scorecard import better, score
 from cryoppp_annotator.reconstruct.verdict import MatchOptions
-from cryoppp_annotator.reconstruct.views import lost_views, spread_of
+from cryoppp_annotator.reconstruct.view_coverage import lost_views, spread_of
 
 
 def about(directions: np.ndarray, each: int, seed: int) -> np.ndarray:

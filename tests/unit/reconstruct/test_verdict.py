@@ -11,7 +11,7 @@ from planted import PIXEL_A, Planted, auc, plant
 from cryoppp_annotator.errors import Cancelled, EngineError
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.reconstruct import poses
-from cryoppp_annotator.reconstruct.boxes import Stack
+from cryoppp_annotator.reconstruct.prepared_boxes import Stack
 from cryoppp_annotator.reconstruct.verdict import MatchOptions, Verdicts, judge
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cryoppp_annotator.errors import Refused
-from cryoppp_annotator.session.classes.boxes import Geometry, geometry_of
-from cryoppp_annotator.session.classes.options import RunOptions
+from cryoppp_annotator.session.classes.box_cache import Geometry, geometry_of
+from cryoppp_annotator.session.classes.run_options import RunOptions
 
 
 def test_by_default_a_box_has_1_5_diameters_and_at_most_64_px() -> None:

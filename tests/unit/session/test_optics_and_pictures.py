@@ -19,7 +19,7 @@ from cryoppp_annotator.imaging.denoise import BAND_PASS
 from cryoppp_annotator.imaging.filters import fourier_crop
 from cryoppp_annotator.jobs.runner import Runner
 from cryoppp_annotator.session.core import opening
-from cryoppp_annotator.session.pictures import attached, optics
+from cryoppp_annotator.session.pictures import foreign_pictures, optics
 from cryoppp_annotator.session.pictures.display import Pictures, View
 
 H, W = 384, 512
@@ -143,13 +143,13 @@ def test_optics_entered_by_hand(session):
 
 
 def test_scales_are_told_from_sizes():
-    assert attached.scale_of((4096, 4096), (1024, 1024)) == 4.0
-    assert attached.scale_of((3838, 3710), (959, 927)) == 4.0, "an odd rest was cut off"
-    assert attached.scale_of((3838, 3710), (960, 928)) == 4.0, "or filled up"
-    assert attached.scale_of((4096, 4096), (4096, 4096)) == 1.0
-    assert attached.scale_of((4092, 5760), (1637, 2304)) == 2.5
-    assert attached.scale_of((7676, 7420), (1024, 990)) == pytest.approx(7676 / 1024)
-    assert attached.scale_of((2000, 2000), (4000, 4000)) == 0.5
+    assert foreign_pictures.scale_of((4096, 4096), (1024, 1024)) == 4.0
+    assert foreign_pictures.scale_of((3838, 3710), (959, 927)) == 4.0, "an odd rest was cut off"
+    assert foreign_pictures.scale_of((3838, 3710), (960, 928)) == 4.0, "or filled up"
+    assert foreign_pictures.scale_of((4096, 4096), (4096, 4096)) == 1.0
+    assert foreign_pictures.scale_of((4092, 5760), (1637, 2304)) == 2.5
+    assert foreign_pictures.scale_of((7676, 7420), (1024, 990)) == pytest.approx(7676 / 1024)
+    assert foreign_pictures.scale_of((2000, 2000), (4000, 4000)) == 0.5
     for full, size in (
         ((4096, 4096), (1024, 1000)),
         ((4092, 5760), (1440, 1023)),
@@ -157,7 +157,7 @@ def test_scales_are_told_from_sizes():
         ((4096, 4096), (8, 8)),
         ((0, 0), (10, 10)),
     ):
-        assert attached.scale_of(full, size) is None
+        assert foreign_pictures.scale_of(full, size) is None
 
 
 def test_pictures_are_found_by_name_and_taken_back_in_one_step(session, tmp_path):
@@ -167,29 +167,31 @@ def test_pictures_are_found_by_name_and_taken_back_in_one_step(session, tmp_path
     write(folder / "mic_2.mrc", np.zeros((H // 2, W // 3)))
     write(folder / "unknown.mrc", np.zeros((4, 4)))
     (folder / "notes.txt").write_text("hello")
-    plan = attached.find(session, folder)
-    assert {attached.Attached(folder / f"mic_{k}_denoised.mrc", 2.0) for k in range(2)} == set(plan.pictures.values())
+    plan = foreign_pictures.find(session, folder)
+    assert {foreign_pictures.Attached(folder / f"mic_{k}_denoised.mrc", 2.0) for k in range(2)} == set(
+        plan.pictures.values()
+    )
     assert plan.refused == {folder / "mic_2.mrc": "170 x 192 px is no scaled copy of 512 x 384"}
     assert plan.unmatched == (folder / "unknown.mrc",)
-    said = attached.enter(session, plan)
+    said = foreign_pictures.enter(session, plan)
     assert said.startswith("attached 2 pictures from topaz, binned 2 times")
     assert "170 x 192 px is no scaled copy" in said
-    pictures = attached.attached_to(session, named(session, "mic_1"))
-    picture = attached.read(pictures, named(session, "mic_1"))
+    pictures = foreign_pictures.attached_to(session, named(session, "mic_1"))
+    picture = foreign_pictures.read(pictures, named(session, "mic_1"))
     assert (picture.step, picture.pixels.shape) == ((2.0, 2.0), (H // 2, W // 2))
-    assert attached.attached_to(session, named(session, "mic_2")) is None
+    assert foreign_pictures.attached_to(session, named(session, "mic_2")) is None
     session.undo()
     assert not any(m.picture for m in session.micrographs)
     session.redo()
-    assert attached.detach(session).n == 2
-    assert attached.detach(session).n == 0
+    assert foreign_pictures.detach(session).n == 2
+    assert foreign_pictures.detach(session).n == 0
     session.undo()
     assert sum(bool(m.picture) for m in session.micrographs) == 2
 
 
 def test_pictures_below_the_data_move_with_it(session):
     write(session.data_root / "den/mic_0.mrc", fourier_crop(micrograph(0), (H // 2, W // 2)))
-    attached.attach(session, session.data_root / "den")
+    foreign_pictures.attach(session, session.data_root / "den")
     assert json.loads(named(session, "mic_0").picture) == {"path": "den/mic_0.mrc", "scale": 2}
 
 
@@ -200,24 +202,24 @@ def test_pictures_that_lie_otherwise_than_their_micrographs_are_refused(session,
     for k in range(3):
         write(tmp_path / f"turned/mic_{k}.mrc", turn(fourier_crop(micrograph(k), (H // 2, W // 2))))
     with pytest.raises(Refused, match=f"lies {said} against mic_"):
-        attached.attach(session, tmp_path / "turned")
+        foreign_pictures.attach(session, tmp_path / "turned")
     assert not any(m.picture for m in session.micrographs)
 
 
 def test_exchanged_sides_say_so(session, tmp_path):
     write(tmp_path / "t/mic_0.mrc", micrograph(0).T)
     with pytest.raises(Refused, match="its sides are exchanged"):
-        attached.attach(session, tmp_path / "t")
+        foreign_pictures.attach(session, tmp_path / "t")
 
 
 def test_a_folder_without_any_is_refused(session, tmp_path):
     write(tmp_path / "t/else.mrc", micrograph(0))
     with pytest.raises(Refused, match="no picture of the project's micrographs"):
-        attached.attach(session, tmp_path / "t")
+        foreign_pictures.attach(session, tmp_path / "t")
     with pytest.raises(Refused, match="no picture"):
-        attached.attach(session, session.data_root)  # the micrographs themselves are no pictures of themselves
+        foreign_pictures.attach(session, session.data_root)  # the micrographs themselves are no pictures of themselves
     with pytest.raises(FormatError, match="does not exist"):
-        attached.attach(session, tmp_path / "nowhere")
+        foreign_pictures.attach(session, tmp_path / "nowhere")
 
 
 # --- shown -----------------------------------------------------------------------------------------------------------
@@ -242,7 +244,7 @@ def test_the_attached_picture_is_shown_and_ours_where_it_vanished(session, pictu
     ours = made(pictures, named(session, "mic_0"))
     special = fourier_crop(micrograph(0), (H // 2, W // 2))
     file = write(tmp_path / "t/mic_0.mrc", special)
-    attached.attach(session, tmp_path / "t")
+    foreign_pictures.attach(session, tmp_path / "t")
     shown = made(pictures, named(session, "mic_0"))
     np.testing.assert_array_equal(shown.pixels, special)
     assert shown.step == (2.0, 2.0)

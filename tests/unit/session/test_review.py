@@ -19,7 +19,7 @@ from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.session.core import opening
 from cryoppp_annotator.session.core.session import Session
 from cryoppp_annotator.session.review import sets
-from cryoppp_annotator.session.review.finding import Answer, Review, find_errors
+from cryoppp_annotator.session.review.error_queue import Answer, Review, find_errors
 from cryoppp_annotator.session.review.sets import ACCEPTED, Algebra
 from cryoppp_annotator.testing import planted
 

@@ -16,7 +16,7 @@ from cryoppp_annotator.picking.evaluate import quality
 from cryoppp_annotator.picking.matching import match
 from cryoppp_annotator.session.classes import template_making, templates
 from cryoppp_annotator.session.classes.job import classify_project
-from cryoppp_annotator.session.classes.options import RunOptions
+from cryoppp_annotator.session.classes.run_options import RunOptions
 from cryoppp_annotator.session.picks import proposing
 from cryoppp_annotator.session.pictures import optics
 

@@ -20,8 +20,8 @@ from qtpy.QtWidgets import (
 )
 
 from ....audit.suspects import ErrorKind
-from ....session.review.crops import cut_places
-from ....session.review.finding import Answer, Review, ReviewItem
+from ....session.review.error_queue import Answer, Review, ReviewItem
+from ....session.review.queue_crops import cut_places
 from ...workbench import Workbench
 
 _TILE = 84

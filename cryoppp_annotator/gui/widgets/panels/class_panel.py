@@ -39,7 +39,7 @@ from ...models.class_table import ClassTable
 from ...workbench import Workbench
 from ..parts.class_menu import SUFFIXES, ClassMenu
 from ..parts.class_run import RunBox
-from ..parts.class_tiles import ClassGallery
+from ..parts.gallery_tiles import ClassGallery
 from .particle_gallery import ParticleGallery, decision_of
 
 _SORTS = {
@@ -52,6 +52,13 @@ _SORTS = {
 }
 #: Lines of the list of micrographs: nobody reads more.
 _LISTED = 200
+
+#: Tooltips of the order, the threshold and the button that lets the program choose the threshold.
+_TIPS = (
+    "Which classes come first: by picks, quality or resolution",
+    "Classes of lower quality are dimmed and suggested for rejection",
+    "As the program suggests",
+)
 
 
 class ClassesPanel(QWidget):
@@ -431,16 +438,13 @@ class ClassesPanel(QWidget):
             button.setEnabled(bool(numbers))
             what = classes_of(len(numbers))
             button.setToolTip(why or (f"{what} with {count_of(n)}, as one step" if numbers else "nothing is suggested"))
-        for control in (self.sort, self.threshold, self.automatic):
+        for control, tip in zip((self.sort, self.threshold, self.automatic), _TIPS, strict=True):
             control.setEnabled(run is not None)
-        self.sort.setToolTip(why or "Which classes come first: by picks, quality or resolution")
-        self.threshold.setToolTip(why or "Classes of lower quality are dimmed and suggested for rejection")
-        self.automatic.setToolTip(why or "As the program suggests")
+            control.setToolTip(why or tip)
         if run is not None:
-            notes = run.record.get("inputs", {}).get("notes", ())
-            more = f" ({count_of(len(notes), 'note')})" if notes else ""
-            self.verdict.setText(f"{run.verdict or run.name}{more}.")
-            self.verdict.setToolTip("\n".join(notes))
+            text, tip = _verdict_of(run)
+            self.verdict.setText(text)
+            self.verdict.setToolTip(tip)
         elif not self.model.is_live:
             self.verdict.setText("")
         self.verdict.setVisible(bool(self.verdict.text()))
@@ -457,6 +461,13 @@ class ClassesPanel(QWidget):
         """Import what is dropped."""
         urls = event.mimeData().urls()  # type: ignore[attr-defined]
         self.menu.import_files([Path(url.toLocalFile()) for url in urls])
+
+
+def _verdict_of(run: ClassRun) -> tuple[str, str]:
+    """What is said of a run, and its notes."""
+    notes = run.record.get("inputs", {}).get("notes", ())
+    more = f" ({count_of(len(notes), 'note')})" if notes else ""
+    return f"{run.verdict or run.name}{more}.", "\n".join(notes)
 
 
 def _where_text(chosen: Sequence[int], counts: Sequence[tuple[int, int]], current: int | None) -> str:

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 
 from ....jobs.runner import Job, JobState
 from ...workbench import Workbench
-from ..dialogs.run_on import RunOnBox
+from ..dialogs.run_on_dialog import RunOnBox
 
 #: Last lines of a job's log that are shown, and in how many px.
 _LOG_LINES, _LOG_HEIGHT = 500, 150

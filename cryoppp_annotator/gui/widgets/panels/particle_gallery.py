@@ -29,7 +29,7 @@ from ...latest import Latest
 from ...models.class_table import TILE
 from ...models.member_table import MemberTable, MemberTile
 from ...workbench import Workbench
-from ..parts.class_tiles import TileDelegate, TileView, draw_frame, draw_mark, draw_picture
+from ..parts.gallery_tiles import TileDelegate, TileView, draw_frame, draw_mark, draw_picture
 from ..parts.member_filter import MemberFilter
 
 _BEST, _WORST = "best first", "worst first"

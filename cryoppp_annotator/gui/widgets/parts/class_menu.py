@@ -15,16 +15,16 @@ from ....model.coordinates import Orientation
 from ....model.curation import Decision
 from ....session.classes import decide
 from ....session.classes.browse import classes_of
-from ....session.classes.export import export_run
+from ....session.classes.export_classes import export_run
 from ....session.classes.other_programs import FrameDoubt, import_run
 from ....session.core.edits import count_of
 from ....session.core.step import Nothing
 from ....session.files.two_readings import Comparison, compare
 from ...models.class_table import ClassTable
 from ...workbench import Workbench
-from ..dialogs.class_frame import ClassFrameDialog
+from ..dialogs.class_axes import ClassFrameDialog
 from .class_run import RunBox
-from .class_tiles import ClassGallery
+from .gallery_tiles import ClassGallery
 
 #: Ends of the files that another program's classes come in.
 SUFFIXES = (".star", ".cs", ".mrcs", ".mrc")

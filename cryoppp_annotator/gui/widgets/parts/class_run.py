@@ -32,10 +32,10 @@ from ....session.core.edits import count_of
 from ....session.core.session import Announcement
 from ...latest import Latest
 from ...workbench import Workbench
-from ..dialogs.class_unsaved import UnsavedBox
 from ..dialogs.size_question import SizeQuestion
+from ..dialogs.unsaved_runs import UnsavedBox
 from ..panels.jobs import time_left
-from .class_box import BoxChoice
+from .box_options import BoxChoice
 
 #: Fewest picks that can be classified.
 _FEWEST = 10

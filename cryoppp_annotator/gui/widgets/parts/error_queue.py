@@ -23,7 +23,7 @@ from ....errors import AnnotatorError
 from ....model.curation import Decision, Reason
 from ....session.core.session import Announcement
 from ....session.review import sets
-from ....session.review.finding import Answer, Review, ReviewItem, find_errors
+from ....session.review.error_queue import Answer, Review, ReviewItem, find_errors
 from ...latest import Latest
 from ...layers.review_layer import ReviewLayer
 from ...workbench import Workbench

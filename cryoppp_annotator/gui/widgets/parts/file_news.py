@@ -10,7 +10,7 @@ from ....session.core import bookkeeping, opening, watch
 from ....session.core.edits import count_of
 from ....session.core.session import Announcement
 from ...workbench import Workbench
-from ..dialogs.changed import ChangedDialog
+from ..dialogs.changed_dialog import ChangedDialog
 
 
 class FileNewsBox(QWidget):

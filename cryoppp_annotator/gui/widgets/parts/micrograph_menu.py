@@ -73,12 +73,12 @@ class MicrographMenu:
         self._add(menu, f"Write {FILE_NAME}…", lambda: self._ask_where_to_write(chosen))
 
     def _ask_where_to_write(self, chosen: Sequence[int]) -> None:
-        folder = self._bench.kept.get("selected file") or str(self._session.data_root / FILE_NAME)
+        folder = self._bench.window_state.get("selected file") or str(self._session.data_root / FILE_NAME)
         name, _ = QFileDialog.getSaveFileName(
             self._parent, f"Write {count_of(len(chosen), 'micrograph')} for RELION", folder, "RELION (*.star)"
         )
         if name:
-            self._bench.kept.put("selected file", name)
+            self._bench.window_state.put("selected file", name)
             self.write_selected(chosen, Path(name))
 
     def write_selected(self, chosen: Sequence[int], file: Path) -> None:

@@ -72,7 +72,7 @@ class ProposeBox(QGroupBox):
         self.picker = QComboBox()
         for name, picker in extensions.pickers().items():
             self.picker.addItem(picker.title, name)
-        known = self.picker.findData(bench.kept.get("picker"))
+        known = self.picker.findData(bench.window_state.get("picker"))
         self.picker.setCurrentIndex(known if known >= 0 else max(0, self.picker.findData(extensions.DEFAULT_PICKER)))
         self.programs = Programs(bench)
         self.picker.setToolTip("Who proposes; the particle's diameter above is what it looks for")
@@ -165,7 +165,7 @@ class ProposeBox(QGroupBox):
             self._pause.start()
 
     def _on_picker(self) -> None:
-        self._bench.kept.put("picker", self.picker.currentData())
+        self._bench.window_state.put("picker", self.picker.currentData())
         self.refresh()
 
     def _on_chosen(self, _row: int) -> None:

@@ -21,7 +21,7 @@ from ....batch import ctf_project
 from ....imaging.ctf import Ctf, Defocus, Optics
 from ....model.context import JobContext
 from ....model.parameter import Parameter
-from ....session.pictures import attached, optics
+from ....session.pictures import foreign_pictures, optics
 from ....session.pictures.denoiser import parameters_of
 from ...show import kept_parameters
 from ...workbench import Workbench
@@ -215,17 +215,17 @@ class MethodFold(QWidget):
     def attach_folder(self, folder: Path) -> None:
         """Find pictures in the background and attach them."""
 
-        def enter(plan: attached.AttachPlan) -> None:
-            self._bench.guarded(lambda: self._bench.say(attached.enter(self._session, plan)))
+        def enter(plan: foreign_pictures.AttachPlan) -> None:
+            self._bench.guarded(lambda: self._bench.say(foreign_pictures.enter(self._session, plan)))
 
         self._bench.start(
-            partial(attached.find, self._session, folder),
+            partial(foreign_pictures.find, self._session, folder),
             title=f"pictures in {folder.name}",
             on_done=enter,
         )
 
     def _on_detach(self) -> None:
-        self._bench.guarded(lambda: attached.detach(self._session))
+        self._bench.guarded(lambda: foreign_pictures.detach(self._session))
 
     # ------------------------------------------------------------------ what the session says
 

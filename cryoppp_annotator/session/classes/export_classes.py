@@ -20,7 +20,7 @@ from ...store import classes as table
 from ..core.session import Session
 from ..pictures.defocus import defocus_of
 from .decide import load_averages
-from .report import write_report
+from .summary_files import write_report
 
 _QUIET = JobContext()
 

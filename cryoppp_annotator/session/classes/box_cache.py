@@ -27,7 +27,7 @@ from ..core import watch
 from ..core.disk_cache import DiskCache
 from ..core.session import Session
 from ..pictures.defocus import defocus_of
-from .options import RunOptions
+from .run_options import RunOptions
 
 _QUIET = JobContext()
 #: Side of the boxes that are classified, px: by default, and what a person may choose.

@@ -9,8 +9,8 @@ from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QGridLayout, QLabel, QTool
 
 from ....errors import AnnotatorError
 from ....model.coordinates import angstrom_to_px
-from ....session.classes.boxes import geometry_of
-from ....session.classes.options import RunOptions
+from ....session.classes.box_cache import geometry_of
+from ....session.classes.run_options import RunOptions
 from ...workbench import Workbench
 
 _DIAMETERS, _PX = "diameters", "px"

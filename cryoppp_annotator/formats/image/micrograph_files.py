@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...errors import FormatError
 from .. import relion_project
-from ..table.rows import read_bounded
+from ..table.text_rows import read_bounded
 from .mrc import guard
 
 MRC_EXTENSIONS = (".mrc", ".mrcs", ".map", ".st")

@@ -14,7 +14,7 @@ from ...imaging.patches import Edge, PatchOptions, box_for, extract_patches
 from ...model.context import JobContext
 from ..classes.browse import as_greys
 from ..core.session import Session
-from .finding import ReviewItem
+from .error_queue import ReviewItem
 
 #: Side of a picture, px; blur, px: what is finer is noise.
 SIDE, _BLUR = 72, 1.2

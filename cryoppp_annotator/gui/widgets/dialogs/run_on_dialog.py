@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QLineEdi
 from ....errors import EngineError
 from ....jobs.runner import Job, JobState
 from ....model.context import JobContext
-from ....session.classes.cluster import ClusterSize, look_at
+from ....session.classes.on_cluster import ClusterSize, look_at
 from ...workbench import Workbench
 
 _TIP = (

@@ -20,7 +20,7 @@ from ...picking.dirt import find_regions
 from ..core import edits
 from ..core.session import Session
 from ..core.step import Done, Nothing, Outcome, Result, Step
-from .rows import KIND, deletion, insertion
+from .region_rows import KIND, deletion, insertion
 
 _QUIET = JobContext()
 

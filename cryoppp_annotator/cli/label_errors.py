@@ -13,7 +13,7 @@ import typer
 from .options import Frame, JsonOption, PixelSizeOption, SchedulerOption, parse_diameter
 
 if TYPE_CHECKING:
-    from ..batch.errors import ErrorReport
+    from ..batch.label_errors import ErrorReport
 
 EXAMPLE = """  cryoppp-annotator errors manual.star --micrographs movies --diameter 191 -o doubtful
   cryoppp-annotator errors ground_truth/particle_coordinates --micrographs micrographs --diameter 108px -o doubtful"""
@@ -42,7 +42,7 @@ def errors(
     Each micrograph is judged by a model trained on the labels of the others. DIR/queue.csv holds every label and every
     unlabelled place, the most worth a look first; whole views, margins or corners without labels are one item.
     """
-    from ..batch.errors import ErrorOptions, find_errors
+    from ..batch.label_errors import ErrorOptions, find_errors
     from .progress import run_job
 
     diameter_A, diameter_px = parse_diameter(diameter)

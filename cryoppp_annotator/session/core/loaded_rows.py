@@ -34,7 +34,7 @@ CURATED = (
 )
 
 
-class Memory:
+class LoadedRows:
     """Settings, micrographs and pick sets of a project.
 
     Parameters

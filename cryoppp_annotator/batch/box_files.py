@@ -14,7 +14,7 @@ from ..formats.image.volumes import read_volume
 from ..imaging.patches import shrink
 from ..model.context import JobContext
 from ..reconstruct import poses
-from ..reconstruct.boxes import MASK, Stack
+from ..reconstruct.prepared_boxes import MASK, Stack
 from .classify import ParticleStack, load_stack
 from .extract import ExtractOptions, extract
 

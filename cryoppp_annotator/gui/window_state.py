@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 _PAUSE_MS = 400
 
 
-class Kept(QObject):
+class WindowState(QObject):
     """A few values, written when they have not changed for a moment.
 
     Parameters
