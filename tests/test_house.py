@@ -24,8 +24,15 @@ PACKAGE = REPOSITORY / "cryoppp_annotator"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 #: Past some 400 lines a file is usually two; past these it is.
 LONGEST_FILE, LONGEST_CLASS = 500, 400
-#: Array arguments of public functions whose docstring gives no shape, by room: may only become fewer.
-STILL_WITHOUT_SHAPE = {"classify": 2, "formats": 10, "imaging": 2, "model": 1, "picking": 4}
+#: Arguments that are positions, lengths, angles or frequencies: their numbers mean nothing without the unit.
+HAVE_A_UNIT = re.compile(
+    r"(x|y|xs|ys|k|places?|positions?|points?|cent(re|er)s?|corners?|vertices|polygon|outline|shifts?|offsets?|width|height"
+    r"|radius|distances?|box_size|lengths?|steps?|angles?|turns?|frequenc(y|ies)|diameters?|defocus|periods?)"
+)
+#: Units as docstrings spell them; ``radii`` and the like are units of their own.
+UNIT = re.compile(
+    r"\bpx\b|\b1/A\b|angstrom|degree|\bdeg\b|\brad(ian)?s?\b|per px|\bradii\b|unit vectors?|any unit|0 ?\.\. ?1"
+)
 #: Where names are in plain words throughout.
 ROOMS_IN_PLAIN_WORDS = ("cryoppp_annotator", "plugins", "tests", "benchmarks")
 #: What plugins rely on keeps its name.
@@ -169,6 +176,16 @@ def public_functions(node: ast.AST) -> Iterator[ast.FunctionDef]:
             yield from public_functions(child)
 
 
+def described_arrays() -> Iterator[tuple[str, str, ast.FunctionDef]]:
+    """Where each array argument of a public function stands, its name, and the function."""
+    for path in SOURCES:
+        for function in public_functions(ast.parse(path.read_text(encoding="utf-8"))):
+            if any(ast.unparse(decorator) == "overload" for decorator in function.decorator_list):
+                continue
+            for name in array_arguments(function):
+                yield f"{relative(path)}:{function.name}({name})", name, function
+
+
 def without_shape(function: ast.FunctionDef) -> list[str]:
     """Array arguments whose ``name : (n, 2) float64, yx, px`` is missing; a short docstring may say it in the text."""
     doc, arrays = ast.get_docstring(function) or "", array_arguments(function)
@@ -180,15 +197,25 @@ def without_shape(function: ast.FunctionDef) -> list[str]:
 
 
 def test_arrays_say_their_shape() -> None:
-    """First shape and axis order, then the unit: an array without them is read wrongly sooner or later."""
-    missing: dict[str, list[str]] = {}
-    for path in SOURCES:
-        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        for function in public_functions(ast.parse(path.read_text(encoding="utf-8"))):
-            silent = without_shape(function)
-            missing.setdefault(room, []).extend(f"{relative(path)}:{function.name}({a})" for a in silent)
-    too_many = {room: n for room, n in missing.items() if len(n) > STILL_WITHOUT_SHAPE.get(room, 0)}
-    assert too_many == {}
+    """Shape and axis order: an array without them is read wrongly sooner or later."""
+    assert [place for place, name, function in described_arrays() if name in without_shape(function)] == []
+
+
+def entry_of(name: str, function: ast.FunctionDef) -> str:
+    """What a docstring says of an argument; the whole of a docstring that has no list of them."""
+    doc = ast.get_docstring(function) or ""
+    entry = re.search(rf"^(?:\w+, )*{name}(?:, \w+)* : (.*(?:\n    .*)*)", doc, re.MULTILINE)
+    return entry[1] if entry is not None else doc
+
+
+def test_arrays_say_their_unit() -> None:
+    """Positions, lengths, angles and frequencies say in what, unless their name does (``_A``, ``_px``, ``_deg``)."""
+    silent = [
+        place
+        for place, name, function in described_arrays()
+        if HAVE_A_UNIT.fullmatch(name) and not UNIT.search(entry_of(name, function))
+    ]
+    assert silent == []
 
 
 def test_no_room_is_called_utils() -> None:

@@ -89,13 +89,32 @@ def image_offset(assignment: Assignment) -> NDArray[np.float32]:
 
 
 def within(shift: NDArray[np.float32], reach: float) -> NDArray[np.float32]:
-    """Shifts (n, 2), shortened to ``reach`` where they are longer."""
+    """Shifts that are no longer than ``reach``.
+
+    Parameters
+    ----------
+    shift : (n, 2) float32, yx, px of the boxes
+    reach : float
+        px; longer shifts are shortened to it.
+
+    Returns
+    -------
+    (n, 2) float32, yx, px of the boxes
+    """
     length = np.maximum(np.hypot(*shift.T), 1e-9)
     return np.asarray(shift * np.minimum(1.0, reach / length)[:, None], np.float32)
 
 
 def centred(particles: Partition, shift: NDArray[np.float32], grid: PolarGrid) -> Partition:
-    """Particles whose centre is at ``shift``, moved to the centre of the box."""
+    """Particles moved to the centre of their boxes.
+
+    Parameters
+    ----------
+    particles : Partition
+    shift : (n, 2) float32, yx, px of the boxes
+        Where the centre of each is, from the middle of its box.
+    grid : PolarGrid
+    """
     orders = moved(particles.orders, -shift, grid)
     return Partition(orders, particles.power, particles.ctf2, particles.half)
 

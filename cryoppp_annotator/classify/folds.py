@@ -165,7 +165,14 @@ class Folds:
 
 
 def with_averages(model: ClassModel, orders: NDArray[np.complex64]) -> ClassModel:
-    """The model with other averages, all of one prior."""
+    """The model with other averages, each of the same prior.
+
+    Parameters
+    ----------
+    model : ClassModel
+    orders : (n_orders, k, n_rings) complex64
+        Of the averages, on the polar grid of the model.
+    """
     k = orders.shape[1]
     share = np.ones(k + 2)
     share[k:] = model.share[-2:] > 0

@@ -128,7 +128,12 @@ def _picks(reader: ColumnReader, columns: dict[str, list[str]], path: Path, line
 
 
 def are_square(width: FloatArray, height: FloatArray) -> bool:
-    """Whether a corner as read is the corner in the file, so that rows can be edited in place."""
+    """Whether the corner of each box is the corner in the file, so that rows can be edited in place.
+
+    Parameters
+    ----------
+    width, height : (n,) float64, px
+    """
     return bool(np.array_equal(width, height, equal_nan=True))
 
 
@@ -143,7 +148,20 @@ def read_edges(reader: ColumnReader, width: str, height: str) -> tuple[FloatArra
 
 
 def square_corner(y: FloatArray, width: FloatArray, height: FloatArray) -> FloatArray:
-    """``y`` of the corner of the square box, ``width`` wide, that has the same centre; px."""
+    """Where the square box with the same centre begins that is as wide as a box that need not be square.
+
+    Parameters
+    ----------
+    y : (n,) float64, px
+        Of the corner of the box.
+    width, height : (n,) float64, px
+        Of the box.
+
+    Returns
+    -------
+    (n,) float64, px
+        ``y`` of the corner of the square box.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray(np.where(width == height, y, y + (height - width) / 2.0), np.float64)
 

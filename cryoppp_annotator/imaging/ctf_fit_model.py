@@ -69,7 +69,7 @@ def spline_basis(x: NDArray[np.float64], n_pieces: int, degree: int = 3) -> NDAr
 
 
 def smooth_fall(k: NDArray[np.float64], power: NDArray[np.float64], n_pieces: int) -> NDArray[np.float64]:
-    """Smooth background of a radial power spectrum, k (n,) and power (n,): a robust spline of its logarithm."""
+    """Smooth background of a radial power spectrum, k (n,), 1/A, and power (n,): a robust spline of its logarithm."""
     basis = spline_basis(k, n_pieces)
     value = np.log(np.maximum(power, 1e-12 * power.max()))
     weight = np.ones(len(k))

@@ -204,6 +204,11 @@ def noise_floor(k: FloatArray, power: FloatArray) -> FloatArray:
 
     Counting noise is white but for the camera's transfer function. A micrograph that somebody low-passed has hardly any
     floor, and then nothing more is taken from it.
+
+    Parameters
+    ----------
+    k : (n,) float64, cycles per px
+    power : (n,) float64, power of the picture at each frequency
     """
     where = (k >= _FLOOR[0]) & (k <= _FLOOR[1])
     level = np.log(np.maximum(power[where], 1e-12))

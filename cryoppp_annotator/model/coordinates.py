@@ -161,9 +161,22 @@ def angstrom_to_px(length_A: float, pixel_size_A: float) -> float: ...
 @overload
 def angstrom_to_px(length_A: FloatArray, pixel_size_A: float) -> FloatArray: ...
 def angstrom_to_px(length_A: float | FloatArray, pixel_size_A: float) -> float | FloatArray:
-    """A length, or lengths of any shape, in angstrom as micrograph pixels.
+    """Lengths in micrograph pixels.
 
-    Raises ValueError unless the pixel size is positive.
+    Parameters
+    ----------
+    length_A : float or (n,) float64, angstrom
+    pixel_size_A : float
+        Angstrom per px.
+
+    Returns
+    -------
+    float or (n,) float64, px
+
+    Raises
+    ------
+    ValueError
+        The pixel size is not positive.
     """
     if not pixel_size_A > 0:
         raise ValueError(f"pixel size must be positive, not {pixel_size_A}")

@@ -68,7 +68,12 @@ def area_of(vertices: FloatArray) -> float:
 
 
 def pack_vertices(vertices: FloatArray) -> str:
-    """A polygon as the store keeps it: JSON, ``[[y, x], ...]``, to a hundredth of a pixel."""
+    """A polygon as the store keeps it: JSON, ``[[y, x], ...]``, to a hundredth of a pixel.
+
+    Parameters
+    ----------
+    vertices : (n, 2) float64, yx, px
+    """
     return json.dumps(np.round(np.asarray(vertices, np.float64), 2).tolist())
 
 
@@ -116,7 +121,17 @@ def overlap(a: FloatArray, b: FloatArray, cells: int = 48) -> float:
 
 
 def holds(polygon: FloatArray, y: FloatArray, x: FloatArray) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Whether points (m,) lie in a polygon (n, 2), yx, by the even-odd rule; (m,) bool."""
+    """Whether points lie in a polygon, by the even-odd rule.
+
+    Parameters
+    ----------
+    polygon : (n, 2) float64, yx, px
+    y, x : (m,) float64, px
+
+    Returns
+    -------
+    (m,) bool
+    """
     inside = np.zeros(len(x), bool)
     if len(polygon) < 3 or not len(x):
         return inside

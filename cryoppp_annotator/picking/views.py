@@ -145,9 +145,11 @@ def likelihood(
     Parameters
     ----------
     views : Views
-    white : (h, w) float32, the whitened copy of the micrograph
-    x, y, diameter
-        As in :func:`pictures`.
+    white : (h, w) float32, yx, standard deviations
+        The whitened copy of the micrograph.
+    x, y : (n,) float64, px of ``white``
+    diameter : float
+        Of a particle, px of ``white``.
     context : JobContext
 
     Returns
@@ -180,9 +182,11 @@ def best_view(
     Parameters
     ----------
     views : Views
-    white : (h, w) float32, the whitened copy of the micrograph
-    x, y, diameter
-        As in :func:`pictures`.
+    white : (h, w) float32, yx, standard deviations
+        The whitened copy of the micrograph.
+    x, y : (n,) float64, px of ``white``
+    diameter : float
+        Of a particle, px of ``white``.
     context : JobContext
 
     Returns

@@ -344,7 +344,12 @@ def _quote(value: str) -> str:
 
 
 def number_text(values: FloatArray) -> list[str]:
-    """Shortest text that reads back as the same float64; whole numbers without a point."""
+    """Shortest text that reads back as the same float64; whole numbers without a point.
+
+    Parameters
+    ----------
+    values : (n,) float64, any unit
+    """
     whole = np.isfinite(values) & (np.trunc(values) == values) & (np.abs(values) < 2.0**53)
     if whole.all():
         return list(map(str, values.astype(np.int64).tolist()))
@@ -355,7 +360,14 @@ def number_text(values: FloatArray) -> list[str]:
 
 
 def require_finite(x: FloatArray, y: FloatArray, micrograph: str) -> None:
-    """Raise FormatError where a position is NaN or infinite: no coordinate file can say that."""
+    """Raise FormatError where a position is NaN or infinite: no coordinate file can say that.
+
+    Parameters
+    ----------
+    x, y : (n,) float64, px
+    micrograph : str
+        Named in the error.
+    """
     bad = ~(np.isfinite(x) & np.isfinite(y))
     if bad.any():
         raise FormatError(f"particle {int(np.argmax(bad)) + 1} of {micrograph} has no finite position")

@@ -155,6 +155,18 @@ def source_positions(
 
     Where the frame takes arithmetic, what that adds in the last bits is rounded away at 1e-9 px.
 
+    Parameters
+    ----------
+    pick : MicrographPicks
+    frame : SourceFrame
+        Of the file to be written.
+    box_size : (n,) float64 or float, px
+        Of the boxes whose corners are written.
+
+    Returns
+    -------
+    x, y : (n,) float64, source px
+
     Raises
     ------
     FormatError
@@ -176,9 +188,15 @@ def kept(extra: Mapping[str, NDArray[np.str_]], name: str, n: int) -> list[str]:
 
 
 def unedited_text(values: FloatArray, before: Sequence[str]) -> list[str]:
-    """Numbers as text; where an import's own text ``before`` still says the same to 1e-9, that text.
+    """Numbers as text; a number that equals the imported text to 1e-9 keeps that text.
 
     So a corner that became a centre and a corner again is written as it was read.
+
+    Parameters
+    ----------
+    values : (n,) float64, any unit
+    before : (n,) sequence of str
+        As imported.
     """
     now = number_text(values)
     if not any(before):

@@ -41,7 +41,7 @@ def letter_of(region: Region) -> str:
 
 
 def inner_point(vertices: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(2,) float64, yx: a point well inside a polygon (n, 2), as far from its outline as a coarse grid finds one."""
+    """A point well inside a polygon (n, 2), as far from its outline as a grid finds one; (2,) float64, yx, px."""
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     share = (np.arange(_GRID) + 0.5) / _GRID
     y, x = (axis.ravel() for axis in np.meshgrid(*(low[:, None] + (high - low)[:, None] * share), indexing="ij"))

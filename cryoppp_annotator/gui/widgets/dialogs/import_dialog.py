@@ -443,7 +443,7 @@ class FrameDialog(QDialog):
 
 
 def rings_drawn(drawn: Comparison, places: NDArray[np.float64]) -> QPixmap:
-    """The part of the micrograph with rings at ``places`` (n, 2), xy."""
+    """The part of the micrograph with rings at ``places`` (n, 2), xy, px."""
     height, width = drawn.pixels.shape
     image = QImage(drawn.pixels.tobytes(), width, height, width, QImage.Format.Format_Grayscale8)
     scale = _PICTURE_PX / max(width, height)
