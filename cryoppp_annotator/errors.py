@@ -31,6 +31,14 @@ class FormatError(AnnotatorError):
         super().__init__(where + message)
 
 
+class OutsideError(FormatError):
+    """A project names a file outside the folders of its micrographs, and nobody has allowed that."""
+
+    def __init__(self, message: str, folders: tuple[Path, ...]) -> None:
+        self.folders = folders
+        super().__init__(message)
+
+
 class ProjectError(AnnotatorError):
     """The project database cannot be read or written; what was confirmed before is safe."""
 

@@ -21,6 +21,7 @@ from ..api import Denoiser
 from ..errors import AnnotatorError, Cancelled, EngineError, FormatError, Refused, disk_reason
 from ..formats.atomic import replacing_by_name
 from ..formats.image import images
+from ..formats.kept_arrays import read_kept_text
 from ..formats.registry import match_micrographs
 from ..imaging.ctf import Ctf
 from ..imaging.filters import fft_workers
@@ -220,10 +221,10 @@ def _finished(out: Path) -> dict[str, Any]:
     """What an earlier start says it did, by file name; a line cut off in the middle says nothing."""
     checksums: dict[str, Any] = {}
     try:
-        lines = (out / RECORD).read_text(encoding="utf-8").splitlines()
+        lines = read_kept_text(out / RECORD).splitlines()
     except FileNotFoundError:
         return checksums
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise FormatError(f"cannot be read ({error})", out / RECORD) from error
     for line in lines:
         try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -14,6 +12,7 @@ from ..audit.judging import LabelTask, judge_labels, polarity_by_labels
 from ..audit.queue import QueueItem
 from ..errors import FormatError, Refused
 from ..formats.atomic import write_text
+from ..formats.table.spreadsheet import csv_text
 from ..model.context import JobContext
 from ..model.coordinates import Orientation
 from .label_sets import diameter_on, micrographs_by_name, orientation_on_images, read_label_set
@@ -156,22 +155,10 @@ def queue_text(items: Sequence[QueueItem]) -> str:
     px), ``kind``, ``probability``, ``group`` (number of a gap; empty for none), ``to_x, to_y`` (of moved labels: where
     the particle seems to lie), ``reason``.
     """
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for rank, item in enumerate(items, start=1):
-        to = ["" if math.isnan(value) else f"{value:.2f}" for value in (item.to_x, item.to_y)]
-        writer.writerow(
-            [
-                rank,
-                item.micrograph,
-                f"{item.x:.2f}",
-                f"{item.y:.2f}",
-                item.kind.value,
-                f"{item.probability:.4f}",
-                item.group or "",
-                *to,
-                item.reason,
-            ]
-        )
-    return stream.getvalue()
+    return csv_text([_COLUMNS, *(_cells(rank, item) for rank, item in enumerate(items, start=1))])
+
+
+def _cells(rank: int, item: QueueItem) -> list[object]:
+    to = ["" if math.isnan(value) else f"{value:.2f}" for value in (item.to_x, item.to_y)]
+    place = [rank, item.micrograph, f"{item.x:.2f}", f"{item.y:.2f}"]
+    return [*place, item.kind.value, f"{item.probability:.4f}", item.group or "", *to, item.reason]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
-import io
 import logging
 import math
 import time
@@ -21,6 +19,7 @@ from .. import __version__
 from ..errors import AnnotatorError, Cancelled, FormatError
 from ..formats.atomic import write_text
 from ..formats.image import images
+from ..formats.table.spreadsheet import csv_text
 from ..imaging.ctf import Optics
 from ..imaging.ctf_fit import CtfFit, CtfFitOptions, fit_ctf
 from ..imaging.filters import fft_workers
@@ -307,15 +306,11 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     FormatError
         It cannot be written.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        writer.writerow(
-            "" if row[name] is None else format(row[name], form) if form else row[name]
-            for name, form in COLUMNS.items()
-        )
+    cells = [
+        ["" if row[name] is None else format(row[name], form) if form else row[name] for name, form in COLUMNS.items()]
+        for row in rows
+    ]
     try:
-        return write_text(path, text.getvalue())
+        return write_text(path, csv_text([list(COLUMNS), *cells]))
     except OSError as error:
         raise FormatError(f"cannot be written ({error.strerror or error})", path) from error

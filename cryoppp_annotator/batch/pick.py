@@ -20,6 +20,7 @@ from ..errors import AnnotatorError, Cancelled, FormatError, Refused, disk_reaso
 from ..extensions import formats
 from ..formats.atomic import write_text
 from ..formats.image import images
+from ..formats.kept_arrays import read_kept_text
 from ..formats.registry import read_any
 from ..formats.table.star import format_star, number_text
 from ..imaging.filters import fft_workers
@@ -278,9 +279,11 @@ class _Record:
         self._done: dict[str, dict[str, Any]] = {}
         try:
             out.mkdir(parents=True, exist_ok=True)
-            lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
+            lines = read_kept_text(self._path).splitlines() if self._path.exists() else []
         except OSError as error:
             raise FormatError(f"cannot be written ({disk_reason(error)})", out) from error
+        except ValueError as error:
+            raise FormatError(f"cannot be read ({error}); delete it to start anew", self._path) from error
         for line in lines:
             try:
                 entry = json.loads(line)

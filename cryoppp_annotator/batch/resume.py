@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import FormatError, Refused, disk_reason
 from ..formats.image import images
+from ..formats.kept_arrays import read_kept_text
 
 
 class Progress:
@@ -27,10 +28,10 @@ class Progress:
         """Key and result by name; a line cut off in the middle says nothing. Raises FormatError where unreadable."""
         results: dict[str, tuple[Any, Any]] = {}
         try:
-            lines = self.path.read_text(encoding="utf-8").splitlines()
+            lines = read_kept_text(self.path).splitlines()
         except FileNotFoundError:
             return results
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise FormatError(f"cannot be read ({error})", self.path) from error
         for line in lines:
             try:

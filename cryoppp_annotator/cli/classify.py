@@ -160,8 +160,10 @@ def _classify_project(
 ) -> None:
     from dataclasses import replace
 
+    from ..errors import ProjectError
     from ..session.classes import decide
     from ..session.classes.export_classes import export_run
+    from ..session.classes.rescue import keep_elsewhere
     from ..session.core.opening import open_project
     from .progress import run_job
 
@@ -175,7 +177,10 @@ def _classify_project(
             return decide.classify_project(session, options, context=replace(context, seed=seed), scheduler=scheduler)
 
         result = run_job(work, title="Classifying")
-        run = decide.enter_run(session, result)
+        try:
+            run = decide.enter_run(session, result)
+        except ProjectError as error:
+            raise keep_elsewhere(session, result, error, out) from error
         answer: dict[str, Any] = {"run": run.id}
         if out is not None:
             answer["files"] = [str(file) for file in export_run(session, run, out)]

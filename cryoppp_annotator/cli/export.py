@@ -72,6 +72,13 @@ def export(
     pick_set: Annotated[
         int | None, typer.Option("--pick-set", metavar="N", help="Which import, for as-imported (see status --json).")
     ] = None,
+    allow_outside: Annotated[
+        bool,
+        typer.Option(
+            "--allow-outside",
+            help="Open imported files outside the folders of the micrographs, though only the project names them.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write picks as coordinate files.
@@ -92,7 +99,7 @@ def export(
             raise Refused("--where is for exports to a format; as-imported writes whole files back")
         if to == AS_IMPORTED:
             number = _the_import(session) if pick_set is None else pick_set
-            return write_back(session, number, out, context=context)
+            return write_back(session, number, out, allow_outside=allow_outside, context=context)
         passed = chosen(session, where, context)
         return exporting.export(
             session,

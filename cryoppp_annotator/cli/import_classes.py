@@ -42,8 +42,10 @@ def import_classes(
     Particles are met with picks by micrograph and position (a quarter of the diameter, one for one). No pick is made,
     moved or decided about. What lies on no pick is counted.
     """
+    from ..errors import ProjectError
     from ..session.classes.decide import enter_run
     from ..session.classes.other_programs import import_run
+    from ..session.classes.rescue import keep_elsewhere
     from ..session.core.opening import open_project
     from .progress import run_job
 
@@ -56,7 +58,10 @@ def import_classes(
             )
 
         result = run_job(work, title="Reading classes")
-        run = enter_run(session, result)
+        try:
+            run = enter_run(session, result)
+        except ProjectError as error:
+            raise keep_elsewhere(session, result, error) from error
     finally:
         session.close()
     for note in result.notes:

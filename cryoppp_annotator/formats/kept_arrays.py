@@ -1,17 +1,21 @@
-"""Arrays kept in a file that may be deleted at any time: whatever is wrong with it, it counts as not there."""
+"""Arrays and texts in files that may be deleted at any time: whatever is wrong with one, it counts as not there."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
+
+#: No text of ours is longer; what is known of 50,000 files takes 10 MB.
+_LONGEST_TEXT = 256 * 2**20
 
 
 def load_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
@@ -40,6 +44,47 @@ def map_array(path: Path) -> NDArray[Any] | None:
     except Exception as error:
         _say(path, error)
         return None
+
+
+def open_kept(path: Path) -> BinaryIO:
+    """Open a file to read bytes. Never waits.
+
+    Raises
+    ------
+    OSError
+        There is none, or it cannot be read.
+    ValueError
+        It is no ordinary file but a pipe, a device or a folder.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise ValueError(f"{path} is no ordinary file")
+    return os.fdopen(handle, "rb")
+
+
+def read_kept_text(path: Path) -> str:
+    """A kept UTF-8 text. Never waits: a pipe or device of that name is no file.
+
+    Raises
+    ------
+    OSError
+        There is none, or it cannot be read.
+    ValueError
+        It is no ordinary file, no text, or larger than anything that is kept.
+    """
+    with open_kept(path) as stream:
+        if os.fstat(stream.fileno()).st_size > _LONGEST_TEXT:
+            raise ValueError(f"{path} is larger than anything that is kept")
+        return stream.read(_LONGEST_TEXT + 1).decode("utf-8")
+
+
+def read_kept_json(path: Path) -> Any:
+    """What a kept JSON text holds; as :func:`read_kept_text`. Raises OSError, ValueError."""
+    try:
+        return json.loads(read_kept_text(path))
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply") from None
 
 
 def _is_file(path: Path) -> bool:

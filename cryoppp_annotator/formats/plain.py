@@ -8,7 +8,6 @@ their numbers are in is an assumption that is said.
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -23,6 +22,7 @@ from ..model.coordinates import STORED_FRAME, SourceFrame
 from ..model.curation import Decision
 from ..model.pickfile import FilePicks, MicrographPicks, PickFile, WriteOptions
 from .atomic import replacing, write_text
+from .table.spreadsheet import csv_text, original_text
 from .table.star import ColumnReader, decode_head, number_text
 from .table.text_rows import numeric_widths, read_bounded, source_positions, texts
 
@@ -94,6 +94,8 @@ class _Table:
         ours = set(labels) >= _OURS
         image = next((labels[label] for label in _IMAGE if label in labels), None)
         images = columns[image] if image is not None else [_stem(path)] * len(lines)
+        if ours and path.suffix.lower() != ".parquet":
+            images = [original_text(name) for name in images]
         notes = () if ours else (_assumption(names),)
         return PickFile(self.name, path, self.frame, _picks(images, data, reader, path), (*reader.issues,), notes=notes)
 
@@ -109,11 +111,7 @@ class _Table:
         columns = _columns(picks, STORED_FRAME if options.frame is None else options.frame)
         if target.suffix.lower() == ".parquet":
             return [_write_parquet(target, columns)]
-        text = io.StringIO()
-        rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(columns)
-        rows.writerows(zip(*columns.values(), strict=True))
-        return [write_text(target, text.getvalue())]
+        return [write_text(target, csv_text([list(columns), *zip(*columns.values(), strict=True)]))]
 
 
 # --- reading -------------------------------------------------------------------------------------------------------
@@ -140,26 +138,30 @@ def _text_columns(path: Path) -> tuple[dict[str, list[str]], list[int]]:
     header = [cell or f"column {i}" for i, cell in enumerate(first, 1)] if named else ["x", "y", "z", *"abcdef"]
     body = numbered[1:] if named else numbered
     separator = next((sign for sign in ("\t", ";", ",") if sign in numbered[0][1]), None)
-    rows = _rows([line for _, line in body], separator, path)
-    if len(rows) != len(body):
-        raise FormatError("has a quoted value that runs over a line end", path)
+    numbers, rows = _rows(body, separator, path)
     width = len(header) if named else len(rows[0]) if rows else 2
-    for (number, _), row in zip(body, rows, strict=False):
+    for number, row in zip(numbers, rows, strict=True):
         while len(row) > width and not row[-1].strip():
             row.pop()
         if len(row) != width:
             raise FormatError(f"{len(row)} values where {width} were expected", path, number)
     columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
-    return dict(zip(header, columns, strict=False)), [number for number, _ in body]
+    return dict(zip(header, columns, strict=False)), numbers
 
 
-def _rows(lines: Sequence[str], separator: str | None, path: Path) -> list[list[str]]:
+def _rows(body: Sequence[tuple[int, str]], separator: str | None, path: Path) -> tuple[list[int], list[list[str]]]:
+    """Number of the last line and the cells of each row; a quoted cell may run over line ends."""
     if separator is None:
-        return [line.split() for line in lines]
+        return [number for number, _ in body], [line.split() for _, line in body]
+    reader = csv.reader((f"{line}\n" for _, line in body), delimiter=separator)
+    numbers, rows = [], []
     try:
-        return list(csv.reader(lines, delimiter=separator))
+        for row in reader:
+            numbers.append(body[reader.line_num - 1][0])
+            rows.append(row)
     except csv.Error as error:
         raise FormatError(f"is not a table: {error}", path) from error
+    return numbers, rows
 
 
 def _is_number(text: str) -> bool:

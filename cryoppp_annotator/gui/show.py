@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from napari import Viewer
+from qtpy.QtWidgets import QMessageBox
 
 from .. import extensions
 from ..api import Denoiser
@@ -16,7 +17,7 @@ from ..jobs.runner import Job, Runner
 from ..model.curation import Change
 from ..model.micrograph import Micrograph
 from ..model.picture import Picture
-from ..session.core import bookkeeping, watch
+from ..session.core import bookkeeping, own_paths, watch
 from ..session.core.focus import Focus
 from ..session.core.session import Session
 from ..session.pictures.denoiser import DEFAULT, parameters_of
@@ -24,6 +25,7 @@ from ..session.pictures.display import Key, Pictures, View
 from .layers.picture_layer import PictureLayer
 from .preferences import keep_preference, preference
 from .viewport import Viewport
+from .widgets.dialogs.outside import ask_outside
 from .widgets.parts.overlay import Overlay
 
 WELCOME = (
@@ -44,6 +46,7 @@ class Stage(Protocol):
     picture_layer: PictureLayer
     viewport: Viewport
     overlay: Overlay
+    window: Any
     picture_shown: Any  # Qt signals
     view_changed: Any
 
@@ -88,6 +91,8 @@ class Show:
         self._rechecked: set[int] = set()
         self._refused: dict[Key, str] = {}
         self._said_lost: set[int] = set()
+        self._asked: set[Path] = set()  # folders outside, about which a question was put
+        self.question: QMessageBox | None = None
         self._shape: tuple[int, int] | None = None
         self._scale = 1.0  # world units per micrograph px, as drawn
         self._drawn: int | None = None  # whose picture is on the screen
@@ -183,6 +188,12 @@ class Show:
         self._rechecked.clear()
         self.refresh()
 
+    def retry_lost(self) -> None:
+        """Try the attached pictures anew that could not be shown: they were named again."""
+        self.pictures.forget_lost()
+        self._said_lost.clear()
+        self.refresh()
+
     def _place(self, current: Micrograph) -> None:
         """Let what is on the screen follow the pixel size, until the picture that is wanted comes."""
         scale, units = self._bench.world()
@@ -243,10 +254,28 @@ class Show:
             self._tell_lost(micrograph_id)
 
     def _tell_lost(self, micrograph_id: int) -> None:
+        self._ask_outside()
         why = self.pictures.lost.get(micrograph_id)
         if why and micrograph_id not in self._said_lost:
             self._said_lost.add(micrograph_id)
             self._bench.say(f"the attached picture cannot be shown ({why}); ours is", "warning")
+
+    def _ask_outside(self) -> None:
+        """Pictures lie where only the project says so: a person decides, once."""
+        folders = self.pictures.outside - self._asked - own_paths.refused_folders(self._session)
+        if not folders:
+            return
+        self._asked |= folders
+
+        def answered(open_them: bool) -> None:
+            if not open_them:
+                own_paths.refuse(self._session, folders)
+                return
+            self.pictures.allow_outside(folders)
+            self.retry_lost()
+            self._bench.view_changed.emit()
+
+        self.question = ask_outside(self._bench.window, folders, "attached pictures", answered)
 
     def _file_of(self, micrograph: Micrograph) -> tuple[Path, Key]:
         """What a picture is read from."""

@@ -16,6 +16,7 @@ from qtpy.QtCore import QObject, QTimer
 
 from ..errors import AnnotatorError
 from ..formats.atomic import write_text
+from ..formats.kept_arrays import read_kept_json
 from ..session.core.focus import Focus
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class WindowState(QObject):
     @staticmethod
     def _read(path: Path) -> dict[str, Any]:
         try:
-            entry = json.loads(path.read_text(encoding="utf-8"))
+            entry = read_kept_json(path)
         except (OSError, ValueError):
             return {}
         return entry if isinstance(entry, dict) else {}

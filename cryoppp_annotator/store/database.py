@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ..errors import ProjectError
 from . import schema
 from .copies import advice, keep_before_migration
 from .journal import Journal, choose, reading_uri
-from .soundness import find_programs, problems_in
+from .soundness import connect_read_only, find_programs, problems_in
 
 #: Seconds an edit waits for another window's transaction before it is refused.
 LOCK_TIMEOUT_S = 3.0
@@ -99,6 +100,11 @@ def migrate(engine: Engine, path: Path, *, read_only: bool = False) -> None:
         raise ProjectError(
             f"{path} was made by a newer CryoPPP Annotator (schema {revision}); update the program to open it"
         )
+    if read_only and revision is None:
+        raise ProjectError(
+            f"{path} is empty: the program that was making this project was ended before it could. Delete it, or open "
+            "it once where it can be written"
+        )
     if read_only:
         raise ProjectError(
             f"{path} has an older schema ({revision}) and is read-only; open it once where it can be written"
@@ -114,6 +120,25 @@ def migrate(engine: Engine, path: Path, *, read_only: bool = False) -> None:
         config.attributes["connection"] = connection
         with _MIGRATING:
             command.upgrade(config, "head")
+
+
+def take_away(path: Path) -> None:
+    """Remove a database that was being made and could not be: an empty one would be taken for a project.
+
+    One that holds micrographs (somebody else has made it meanwhile) or cannot be looked into stays.
+    """
+    try:
+        if path.stat().st_size:
+            with closing(connect_read_only(path)) as connection:
+                tables = {str(row[0]) for row in connection.execute("SELECT name FROM sqlite_master")}
+                if "micrograph" in tables and connection.execute("SELECT 1 FROM micrograph").fetchone():
+                    return
+    except (OSError, sqlite3.Error):
+        return
+    for ending in ("", "-wal", "-shm", "-journal"):
+        path.with_name(f"{path.name}{ending}").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # something else is in it
+        path.parent.rmdir()
 
 
 def refuse_damage(engine: Engine, path: Path) -> None:

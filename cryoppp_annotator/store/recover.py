@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ProjectError
-from .soundness import REFERENCES, RULES, connect_read_only, decoded, decoding_problem, find_programs, quoted
+from .rules import REFERENCES, RULES, decoded
+from .soundness import connect_read_only, decoding_problem, find_programs, quoted
 from .store import DATABASE_NAME, Store
 
 #: Tables in an order in which what is pointed to comes first.

@@ -27,7 +27,7 @@ from . import changes, regions, schema
 from . import which as which_table
 from .changes import HistoryEntry
 from .copies import keep_daily
-from .database import explained, journal_of, make_engine, migrate, refuse_damage, sensible
+from .database import explained, journal_of, make_engine, migrate, refuse_damage, sensible, take_away
 
 DATABASE_NAME = "annotations.sqlite"
 
@@ -84,7 +84,11 @@ class Store:
             raise ProjectError(f"cannot make the project folder {folder}: {disk_reason(error)}") from error
         if (folder / DATABASE_NAME).exists():
             raise ProjectError(f"there is already a project in {folder}")
-        return cls(folder, create=True)
+        try:
+            return cls(folder, create=True)
+        except BaseException:
+            take_away(folder / DATABASE_NAME)
+            raise
 
     @classmethod
     def open(cls, folder: Path, *, read_only: bool = False) -> Store:

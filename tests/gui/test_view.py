@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
-from window import Gate, choose, discs, write_mrc
+from window import Gate, button, choose, discs, write_mrc
 
 from cryoppp_annotator import extensions
 from cryoppp_annotator.errors import EngineError
+from cryoppp_annotator.model.message import Message
+from cryoppp_annotator.session.core import edits, own_paths
 from cryoppp_annotator.session.pictures import foreign_pictures, optics
 from cryoppp_annotator.session.pictures.display import View
 
@@ -182,6 +186,30 @@ def test_pictures_of_another_program(window, tmp_path):
     window.until(window.drawn)
     np.testing.assert_allclose(window.image.data, ours.pixels, atol=0.02)
     assert foreign_pictures.attached_to(window.session, window.session.current) is None
+
+
+def test_pictures_that_only_the_project_names_are_asked_about_once(window, tmp_path, monkeypatch):
+    folder = tmp_path / "elsewhere"
+    for seed, name in enumerate("abcd"):
+        write_mrc(folder / f"{name}_denoised.mrc", discs(seed)[::2, ::2])
+    monkeypatch.setenv("CRYOPPP_ANNOTATOR_HOME", str(tmp_path / "another user"))
+    show, session = window.bench.show, window.session
+    texts = {m.id: json.dumps({"path": f"{folder}/{m.name}_denoised.mrc", "scale": 2}) for m in session.micrographs}
+    message = Message("attach", "4 pictures")
+    session.insert_built(lambda: edits.set_text(session.micrographs, "picture", texts, "attach", message))
+    window.until(lambda: show.question is not None)
+    assert str(folder) in show.question.text()
+    button(show.question, "Do not open").click()
+    assert own_paths.refused_folders(window.session) == {folder.resolve()}
+    window.until(window.drawn)
+    assert window.image.data.shape == discs(0).shape, "ours"
+    asked = show.question
+    window.go("b")
+    window.until(lambda: "cannot be shown" in window.status)
+    assert show.question is asked, "nobody asks again"
+    window.annotator.pick.view.fold.attach_folder(folder)  # a person names it after all
+    window.until(lambda: np.array_equal(window.image.data, discs(1)[::2, ::2]))
+    assert not own_paths.refused_folders(window.session)
 
 
 def test_nothing_is_cut_off_in_a_narrow_window(window):

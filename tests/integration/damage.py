@@ -18,7 +18,7 @@ from cryoppp_annotator.model.which import Which
 from cryoppp_annotator.session.core.session import Session
 from cryoppp_annotator.session.files.exporting import export
 from cryoppp_annotator.store import classes
-from cryoppp_annotator.store.soundness import RULES
+from cryoppp_annotator.store.rules import RULES
 from cryoppp_annotator.store.store import DATABASE_NAME
 
 #: What is put into every column in turn; SQLite takes anything anywhere.

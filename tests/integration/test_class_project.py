@@ -6,6 +6,7 @@ import json
 import resource
 import shutil
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -18,8 +19,10 @@ import numpy as np
 import pytest
 from class_tools import BAR, NOTHING, SIDE, all_picks, make_micrographs, make_project, purity
 
+from cryoppp_annotator.cli.main import run as run_command
 from cryoppp_annotator.errors import Cancelled, EngineError, ProjectError, Refused
 from cryoppp_annotator.formats.image.stacks import read_stack
+from cryoppp_annotator.formats.table.star_file import read_star
 from cryoppp_annotator.imaging.ctf import Ctf, Defocus
 from cryoppp_annotator.jobs.runner import JobState, Runner
 from cryoppp_annotator.model.classes import ClassRun
@@ -484,3 +487,33 @@ def test_what_a_crash_left_is_no_run(session: Session) -> None:
     next_one = decide.classify_project(session, RunOptions(2))  # a day later its remains are taken away
     assert {path.name for path in folder.iterdir()} == {"run-0001", f"run-{next_one.saved:04d}"}
     assert len(decide.list_runs(session)) == 1
+
+
+def rows_of(folder: Path, table: str) -> int:
+    with closing(sqlite3.connect(folder / DATABASE_NAME)) as raw:
+        return int(raw.execute(f"select count(*) from {table}").fetchone()[0])
+
+
+def test_classes_that_do_not_get_into_the_project_are_kept_elsewhere_or_said_to_be_gone(
+    bare: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = bare.store.folder
+    (folder / "classes").write_text("a file, so that no folder of classes can be made")
+    monkeypatch.setenv("CRYOPPP_ANNOTATOR_HOME", str(tmp_path / "home"))
+    command = ["classify", str(folder), "-k", "4"]
+    assert run_command(command) == 1
+    said = capsys.readouterr().err
+    assert "could not be saved" in said
+    assert "kept in memory" not in said, "its memory is gone"
+    (kept,) = (tmp_path / "home").glob("unsaved-classes-*")
+    assert str(kept) in said
+    assert rows_of(folder, "class_run") == rows_of(folder, "class_member") == 0
+    monkeypatch.setenv("CRYOPPP_ANNOTATOR_HOME", str(folder / "classes"))
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / "classes"))
+    assert run_command(command) == 1
+    assert "the classes are gone" in capsys.readouterr().err
+    (folder / "classes").unlink()
+    assert run_command(["import-classes", str(folder), str(kept / "particles.star"), str(kept / "classes.mrcs")]) == 0
+    (imported,) = decide.list_runs(bare)
+    written = read_star(kept / "particles.star").table("particles")
+    assert sum(item.count for item in imported.summaries) == len(written) > 0

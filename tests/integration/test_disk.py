@@ -12,9 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from project_tools import check_memory, import_change, integrity, new_project, open_session, query, shown, state
 
+from cryoppp_annotator.cli.main import run
 from cryoppp_annotator.errors import ProjectError
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.micrograph import MicrographState
@@ -169,9 +172,33 @@ def test_a_full_disk_makes_no_half_project(tmp_path: Path) -> None:
             new_project(tmp_path / "project")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    store = Store.open(tmp_path / "project")  # what is left is empty, and is made whole
-    assert store.micrographs() == []
-    store.close()
+    assert not (tmp_path / "project").exists()
+    new_project(tmp_path / "project")
+
+
+def test_a_first_import_that_failed_leaves_no_project(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if os.geteuid():
+        pytest.skip("only root may mount a small disk")
+    data = tmp_path / "data"
+    data.mkdir()
+    Image.fromarray(np.zeros((32, 32), np.uint8)).save(data / "a.png")
+    with mounted("-t", "tmpfs", "-o", "size=200k", "none", on=tmp_path / "disk") as disk:
+        fill(disk / "filler")
+        for room in (0, 20_000, 60_000, 100_000):  # fails ever later
+            os.truncate(disk / "filler", (disk / "filler").stat().st_size - room)
+            command = ["import", str(disk / "p"), "--micrographs", str(data)]
+            if run(command) == 0:
+                break
+            assert "full" in capsys.readouterr().err
+            assert not (disk / "p").exists()
+        (disk / "filler").unlink()
+        assert run(command) == 0
+
+
+def test_an_empty_database_of_a_killed_start_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / DATABASE_NAME).write_bytes(b"")
+    assert run(["status", str(tmp_path)]) == 1
+    assert "is empty: the program that was making this project was ended" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------------- vanished

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import FormatError, Refused, disk_reason
-from ...formats.atomic import write_text
+from ...formats.atomic import file_set, write_text
 from ...formats.table.star import format_star, number_text
 from ...imaging.ctf import Optics
 from ...model.classes import ClassRun, ClassSummary
 from ...model.context import JobContext
 from ...model.curation import Decision
+from ...model.particles import Particles
 from ...store import classes as table
 from ..core.session import Session
 from ..pictures.defocus import defocus_of
 from .decide import load_averages
+from .job import RunResult
 from .summary_files import write_report
 
 _QUIET = JobContext()
@@ -55,17 +58,49 @@ def export_run(
     """
     averages = load_averages(session, run)
     chosen = _chosen(run, numbers)
-    columns, groups = _particles(session, run, {item.number: k for k, item in enumerate(chosen, 1)}, context)
+    known = [item.number for item in chosen]
+
+    def members_on(micrograph: int, _here: Particles) -> dict[str, NDArray[Any]]:
+        return table.members(session.store, run.id, micrograph=micrograph, numbers=known)
+
+    return _write(session, run, averages, chosen, members_on, out, context)
+
+
+def export_result(session: Session, result: RunResult, out: Path, *, context: JobContext = _QUIET) -> tuple[Path, ...]:
+    """As :func:`export_run`, of a run that is not in the project: where it could not be saved."""
+
+    def members_on(_micrograph: int, here: Particles) -> dict[str, NDArray[Any]]:
+        mine = np.isin(result.members["particle"], here.id) & (result.members["number"] > 0)
+        return {name: column[mine] for name, column in result.members.items()}
+
+    return _write(session, result.run, result.averages, list(result.run.summaries), members_on, out, context)
+
+
+#: Gives the members of a run on a micrograph (by id), whose particles it is handed.
+_MembersOn = Callable[[int, Particles], dict[str, NDArray[Any]]]
+
+
+def _write(
+    session: Session,
+    run: ClassRun,
+    averages: NDArray[np.float32],
+    chosen: Sequence[ClassSummary],
+    members_on: _MembersOn,
+    out: Path,
+    context: JobContext,
+) -> tuple[Path, ...]:
+    columns, groups = _particles(session, members_on, {item.number: k for k, item in enumerate(chosen, 1)}, context)
     if not columns["rlnClassNumber"]:
         raise Refused(f"{run.name}: every member is rejected or deleted; there are no particles to write")
+    optics = _optics(groups)
     try:
-        files = write_report(out, *_renumbered(averages, chosen, run), run.pixel_size_A)
-        optics = _optics(groups)
-        star = write_text(
-            out / "particles.star", format_star([("optics", optics), ("particles", columns)], version="30001")
-        )
+        with file_set(out):
+            files = write_report(out, *_renumbered(averages, chosen, run), run.pixel_size_A)
+            star = write_text(
+                out / "particles.star", format_star([("optics", optics), ("particles", columns)], version="30001")
+            )
     except OSError as error:
-        raise FormatError(f"cannot be written ({disk_reason(error)})", out) from error
+        raise FormatError(f"cannot be written ({disk_reason(error)}); nothing was written", out) from error
     return (files[0], star, *files[1:])
 
 
@@ -94,7 +129,7 @@ def _renumbered(
 
 
 def _particles(
-    session: Session, run: ClassRun, number_in_file: Mapping[int, int], context: JobContext
+    session: Session, members_on: _MembersOn, number_in_file: Mapping[int, int], context: JobContext
 ) -> tuple[dict[str, list[str]], dict[tuple[float, Optics], int]]:
     labels = (
         "rlnCoordinateX",
@@ -111,8 +146,8 @@ def _particles(
     groups: dict[tuple[float, Optics], int] = {}
     for i, micrograph in enumerate(list(session.micrographs)):
         context.progress(i, len(session.micrographs), micrograph.name)
-        members = table.members(session.store, run.id, micrograph=micrograph.id, numbers=list(number_in_file))
         here = session.store.particles(micrograph.id)
+        members = members_on(micrograph.id, here)
         rows = here.rows_of(members["particle"])
         kept = here.decision[rows] != Decision.REJECTED
         if not kept.any():

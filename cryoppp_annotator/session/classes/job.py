@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ... import __version__
 from ...classify.iteration import ClassModel
 from ...classify.selection import doubt
-from ...errors import AnnotatorError, ProjectError, Refused
+from ...errors import AnnotatorError, ProjectError, Refused, disk_reason
 from ...formats.image.stacks import write_stack
 from ...model.classes import ClassRun, ClassSummary, summaries_as_json, verdict_of, with_members
 from ...model.context import JobContext
@@ -249,7 +249,7 @@ def _write(folder: Path, result: RunResult) -> None:
 
 
 def _why(error: Exception, folder: Path) -> str:
-    detail = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+    detail = disk_reason(error) if isinstance(error, OSError) else str(error)
     return (
         f"the classes could not be saved in {folder} ({detail}). They are kept in memory and your picks are safe: "
         "free some space, then save them again"
@@ -260,7 +260,9 @@ def clear_away(session: Session, number: int | None) -> None:
     """Take back what a failed saving left; what cannot be taken back is not published and does no harm."""
     if number is None:
         return
+    with contextlib.suppress(OSError):  # first: a full disk has room for the rest then
+        shutil.rmtree(session.store.folder / "classes" / f"run-{number:04d}")
+    with contextlib.suppress(OSError):  # where it was the first
+        (session.store.folder / "classes").rmdir()
     with contextlib.suppress(AnnotatorError, OSError):
         table.drop(session.store, number)
-    with contextlib.suppress(OSError):
-        shutil.rmtree(session.store.folder / "classes" / f"run-{number:04d}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +15,7 @@ from ...classify.metrics import ClassMetrics
 from ...classify.selection import Suggestion, doubt, suggest
 from ...formats.atomic import replacing, write_text
 from ...formats.image.stacks import write_stack
+from ...formats.table.spreadsheet import csv_text
 from ...model.classes import ClassSummary, verdict_of
 from ...model.curation import Decision
 
@@ -108,12 +107,8 @@ def write_report(
 
 def summary_csv(classes: Sequence[ClassSummary]) -> str:
     """A table of classes; what is not known is empty."""
-    text = io.StringIO()
     rows = [as_dict(item) for item in classes]
-    writer = csv.DictWriter(text, list(rows[0]) if rows else ["id"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text([list(rows[0]) if rows else ["id"], *(list(row.values()) for row in rows)])
 
 
 def draw_gallery(averages: NDArray[np.float32], classes: Sequence[ClassSummary]) -> Image.Image:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from ...errors import FormatError, ProjectError, Refused, disk_reason
 from ...formats.atomic import write_text
 from ...formats.image.stacks import read_stack, write_stack
+from ...formats.kept_arrays import read_kept_json
 from ...model.classes import ClassRun
 from ..core.session import Session
 
@@ -92,15 +94,19 @@ def list_templates(session: Session) -> list[TemplateSet]:
 
 
 def _read(path: Path) -> TemplateSet:
+    if path.with_suffix(".mrcs").is_symlink():
+        raise FormatError("is a link, not images that this project keeps", path.with_suffix(".mrcs"))
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = read_kept_json(path)
         values = {name: stored[name] for name in _STORED}
-        values["resolution_A"] = tuple(values["resolution_A"])
+        values["resolution_A"] = tuple(None if value is None else float(value) for value in values["resolution_A"])
         values["numbers"] = tuple(int(n) for n in values["numbers"])
+        values |= {name: _positive(values[name]) for name in ("pixel_size_A", "diameter_A")}
+        values |= {name: str(values[name]) for name in ("source", "made")}
         # what is not known to be corrected is not multiplied by a CTF
         corrected = bool(stored.get("ctf_corrected", False))
         return TemplateSet(path.stem, path.with_suffix(".mrcs"), **values, ctf_corrected=corrected)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FormatError(f"is no description of templates ({error})", path) from error
 
 
@@ -263,6 +269,12 @@ def take_ctf(templates: object) -> bool:
         except FormatError:
             return False
     return path.suffix.lower() != ".mrcs"
+
+
+def _positive(value: Any) -> float:
+    if not 0 < float(value) < math.inf:
+        raise ValueError(f"{value} is not above 0")
+    return float(value)
 
 
 def _number(value: float) -> float | None:

@@ -16,6 +16,7 @@ from ...errors import FormatError, ProjectError
 from ...formats.image import images
 from ...model.context import JobContext
 from ...model.micrograph import Micrograph
+from ...store.database import take_away
 from ...store.journal import NOTE, Journal
 from ...store.store import DATABASE_NAME, Store
 from . import bookkeeping, watch
@@ -163,6 +164,8 @@ def open_plan(plan: Plan, *, curator: str | None = None, context: JobContext = _
             watch.check(session, context=context)
     except BaseException:
         session.close()
+        if not plan.exists:
+            take_away(plan.project / DATABASE_NAME)
         raise
     return session
 
@@ -185,8 +188,11 @@ def _made(plan: Plan, curator: str) -> Session:
         store.refresh_micrographs((), "make the project", curator, settings)
     except BaseException:
         store.close()
+        take_away(plan.project / DATABASE_NAME)
         raise
-    return Session(store, curator=curator, data_root=plan.data_root)
+    session = Session(store, curator=curator, data_root=plan.data_root)
+    watch.allow_sources(session, plan.sources)
+    return session
 
 
 def journal_note(session: Session) -> str:

@@ -23,10 +23,11 @@ from ...errors import AnnotatorError, FormatError
 from ...formats.atomic import write_text
 from ...formats.image import images
 from ...formats.image.mrc import volume_problem
+from ...formats.kept_arrays import read_kept_json
 from ...model.context import JobContext
 from ...model.file_names import is_unicode, printable
 from ...model.micrograph import CHANGED, FINISHED_STATES, Micrograph
-from . import bookkeeping
+from . import bookkeeping, own_paths
 from .edits import count_of
 from .session import Session
 
@@ -121,10 +122,12 @@ class Signatures:
 
     def _load(self) -> dict[str, list[Any]]:
         try:
-            known = json.loads(self._path.read_text(encoding="utf-8"))
+            known = read_kept_json(self._path)
         except (OSError, ValueError):
             return {}
-        return known if isinstance(known, dict) else {}
+        if not isinstance(known, dict):
+            return {}
+        return {path: entry for path, entry in known.items() if _is_signature(entry)}
 
     @staticmethod
     def _touched(path: Path) -> list[int]:
@@ -153,6 +156,10 @@ class Signatures:
             self._new = False
         except (OSError, AnnotatorError) as error:
             log.info("fingerprints are not kept: %s", error)
+
+
+def _is_signature(entry: object) -> bool:
+    return isinstance(entry, list) and len(entry) == 5 and isinstance(entry[4], str)
 
 
 # ---------------------------------------------------------------------- looking
@@ -335,6 +342,9 @@ def new_images(session: Session) -> list[Path]:
     known = {m.path for m in session.store.micrographs()}
     out: list[Path] = []
     for source in sources_of(session):
+        if own_paths.outside(session, [_start_of(session.data_root / source) / "any"]):
+            log.warning("new micrographs are not looked for in %s: only the project names that folder", source)
+            continue
         try:
             listed = images.find_micrographs(session.data_root / source)
         except (FormatError, OSError):
@@ -353,12 +363,25 @@ def sources_of(session: Session) -> list[str]:
     return sorted(str(Path(glob.escape(folder)) / f"*{suffix}") for folder, suffix in kinds)
 
 
-def remember_sources(session: Session, sources: Iterable[str]) -> None:
+def _start_of(source: Path) -> Path:
+    """The folder in which a source is looked for: its own, or what stands before the first wildcard."""
+    parts = source.parts
+    first = next((k for k, part in enumerate(parts) if glob.has_magic(part)), None)
+    return source if first is None else Path(*parts[:first])
+
+
+def remember_sources(session: Session, sources: Sequence[str]) -> None:
     """Note where micrographs were looked for (absolute paths and patterns), so that new ones there are seen."""
+    allow_sources(session, sources)
     mine = [relative(Path(source), session.data_root) for source in sources]
     every = list(dict.fromkeys([*sources_of(session), *mine]))
     if every != session.store.settings().get(SOURCES):
         bookkeeping.remember(session, {SOURCES: every})
+
+
+def allow_sources(session: Session, sources: Iterable[str]) -> None:
+    """A person has named these folders and patterns."""
+    own_paths.allow_named(session, [_start_of(Path(source).absolute()) / "any" for source in sources])
 
 
 # ---------------------------------------------------------------------- taking note

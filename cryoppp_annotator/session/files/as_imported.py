@@ -30,7 +30,7 @@ from ...model.curation import Decision
 from ...model.micrograph import Micrograph
 from ...model.particles import Particles
 from ...model.pickfile import FilePicks, MicrographPicks, RowLayout, WriteOptions
-from ..core import watch
+from ..core import own_paths, watch
 from ..core.session import Session
 from .exporting import ExportReport, as_picks
 from .written import tidy
@@ -44,6 +44,7 @@ def write_back(
     out: Path,
     *,
     with_hand_picks: bool = True,
+    allow_outside: bool = False,
     context: JobContext = _QUIET,
 ) -> ExportReport:
     """Write an imported pick set as copies of the files it came from.
@@ -55,11 +56,15 @@ def write_back(
         Folder; the files keep their names, and their folders below the one they share.
     with_hand_picks : bool
         Also the curator's own accepted picks on those micrographs.
+    allow_outside : bool
+        Open files outside the folders of the micrographs that the project names, without having been asked.
 
     Raises
     ------
     Refused
         The set was not imported from files that can be edited in place.
+    OutsideError
+        The project names files outside the folders of its micrographs, and nobody has allowed that.
     FormatError
         A file has changed since it was imported, is gone, or cannot be written.
     """
@@ -68,6 +73,8 @@ def write_back(
     files = [Path(name) for name in parameters.get("files", [])]
     if imported is None or not files:
         raise Refused("this pick set was not imported from files")
+    if not allow_outside:
+        own_paths.refuse_outside(session, _named(session, pick_set), f"what was imported as {imported.name}")
     given = [(file, picks) for file in files for picks in _read(file, parameters["format"])]
     matched = _matched(session, given, parameters.get("suffix", ""))
     if _digest(parameters["format"], [picks for _, picks, _ in matched]) != parameters["identity"]:
@@ -94,6 +101,17 @@ def write_back(
     notes = [f"{m.name} has {m.problem}; its rows are as they were picked" for m in there if m.changed]
     notes += tidy(session, out, f"as-imported {pick_set}", written)
     return ExportReport(tuple(written), n_picks, len({part.micrograph.id for part in parts}), tuple(notes))
+
+
+def outside_of(session: Session, pick_set: int) -> tuple[Path, ...]:
+    """Folders of a pick set's files that nobody but the project has named; see :mod:`..core.own_paths`."""
+    return own_paths.outside(session, _named(session, pick_set))
+
+
+def _named(session: Session, pick_set: int) -> list[Path]:
+    imported = session.pick_sets.get(pick_set)
+    parameters = {} if imported is None else imported.parameters
+    return [Path(name) for name in (*parameters.get("files", ()), *parameters.get("companions", ()))]
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,7 @@ from ...model.message import Message
 from ...model.micrograph import Micrograph
 from ...model.pickfile import FilePicks
 from ...store.store import Connection, Store
-from ..core import edits
+from ..core import edits, own_paths
 from ..core.session import Session
 from ..core.step import Done, Queued, Result, Step
 from .import_plan import ImportPlan
@@ -83,6 +83,8 @@ def _entered(session: Session, plan: ImportPlan, result: Result) -> str | None:
     """What was imported, for the status bar; None where it was not."""
     if not isinstance(result, Done):
         return None
+    named = [p.source.absolute() for _, p in plan.matched if p.source is not None]
+    own_paths.allow_named(session, [*named, *(path.absolute() for path in plan.file.companions)])
     lines = [result.committed.change.done, plan.frame_message()]
     n_unplaced = len(plan.matched) - len(plan.placeable)
     if n_unplaced:

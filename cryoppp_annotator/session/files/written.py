@@ -15,6 +15,7 @@ from typing import Any
 
 from ...errors import FormatError
 from ...formats.atomic import write_text
+from ...formats.kept_arrays import read_kept_json
 from ..core.edits import count_of
 from ..core.session import Session
 
@@ -83,7 +84,7 @@ def _some(names: Sequence[str]) -> str:
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        lists = json.loads(path.read_text(encoding="utf-8"))
+        lists = read_kept_json(path)
     except (OSError, ValueError):
         return {}
     if not isinstance(lists, dict):

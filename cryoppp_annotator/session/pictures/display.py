@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...api import Denoiser
-from ...errors import AnnotatorError, Cancelled, EngineError, FormatError
+from ...errors import AnnotatorError, Cancelled, EngineError, FormatError, OutsideError
 from ...formats.atomic import replacing
 from ...formats.image import images
 from ...formats.kept_arrays import load_arrays
@@ -29,6 +29,7 @@ from ...jobs.runner import Job, JobState, Runner
 from ...model.context import JobContext
 from ...model.micrograph import Micrograph
 from ...model.picture import Picture
+from ..core import own_paths
 from ..core.disk_cache import DiskCache
 from ..core.edits import count_of
 from ..core.session import Session
@@ -99,6 +100,8 @@ class Pictures:
         self.notes: dict[int, tuple[str, ...]] = {}
         #: Why an attached picture could not be shown, so that ours is, by id.
         self.lost: dict[int, str] = {}
+        #: Folders of attached pictures that were not opened, because nobody has allowed it.
+        self.outside: set[Path] = set()
 
     def key(self, micrograph: Micrograph, view: View) -> Key:
         """What makes a picture this one and no other."""
@@ -215,6 +218,19 @@ class Pictures:
         for micrograph in usable:
             self.request(micrograph, view)
 
+    def allow_outside(self, folders: set[Path]) -> None:
+        """A person trusts the project: attached pictures in these folders are opened, and are made anew."""
+        own_paths.allow(self._session, folders)
+        self.outside -= folders
+        self.forget_lost()
+
+    def forget_lost(self) -> None:
+        """Try the attached pictures anew that could not be shown."""
+        for number in self.lost:
+            for key in [key for key in self._memory if key[0] == number and key[1] is View.DENOISED]:
+                del self._memory[key]
+        self.lost.clear()
+
     def forget_waiting(self) -> None:
         """Nobody waits for what was asked so far (the micrograph on the screen changed)."""
         self._waiting.clear()
@@ -315,6 +331,11 @@ class Pictures:
         one = foreign_pictures.attached_to(self._session, micrograph)
         if one is None:
             raise FormatError("what the project says of the attached picture makes no sense", micrograph.name)
+        try:
+            own_paths.refuse_outside(self._session, [one.path], "the attached picture")
+        except OutsideError as error:
+            self.outside.update(error.folders)
+            raise
         picture = foreign_pictures.read(one, micrograph, context)
         self._note_lost(micrograph, "")
         return picture

@@ -21,6 +21,7 @@ from ...model.curation import Change
 from ...model.message import Message
 from ...model.micrograph import Micrograph
 from ...model.picture import Picture
+from ..core import own_paths
 from ..core.edits import count_of, set_text
 from ..core.session import Session
 from ..core.step import Done, Result
@@ -228,6 +229,7 @@ def _coarse(image: NDArray[np.generic], cells: int = 96) -> NDArray[np.float32]:
 
 def enter(session: Session, plan: AttachPlan) -> str:
     """Attach what :func:`find` found as one step that can be undone; returns the line for the status bar."""
+    own_paths.allow_named(session, (attached.path for attached in plan.pictures.values()))
     texts = {i: _as_json(session, attached) for i, attached in plan.pictures.items()}
     scales = sorted({round(attached.scale, 3) for attached in plan.pictures.values()})
     binned = "" if scales == [1.0] else f", binned {' and '.join(f'{s:g}' for s in scales[:3])} times"

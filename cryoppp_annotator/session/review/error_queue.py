@@ -19,6 +19,7 @@ from ...audit.queue import QueueItem
 from ...audit.suspects import ErrorKind
 from ...errors import ProjectError, Refused
 from ...formats.atomic import write_text
+from ...formats.kept_arrays import open_kept, read_kept_json
 from ...model.context import JobContext
 from ...model.curation import Change, Decision, Delta, Reason
 from ...model.message import Message
@@ -156,7 +157,7 @@ class Review:
         if not path.is_file():
             return False
         try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
+            kept = read_kept_json(path)
             items = [_from_json(one) for one in kept["items"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ProjectError(f"{path} cannot be read ({error}); look for errors anew") from error
@@ -182,18 +183,20 @@ class Review:
     def follow(self) -> None:
         """Read what others, and an earlier start, have answered since."""
         path = self._folder / ANSWERS
-        with suppress(OSError), path.open("r", encoding="utf-8") as stream:
+        with suppress(OSError, ValueError), open_kept(path) as stream:
             stream.seek(self._read)
             text = stream.read()
-            whole = text[: text.rfind("\n") + 1]  # a line that is being written is read the next time
-            self._read += len(whole.encode())
+            whole = text[: text.rfind(b"\n") + 1]  # a line that is being written is read the next time
+            self._read += len(whole)
             for line in whole.splitlines():
-                with suppress(ValueError, KeyError, TypeError):
+                with suppress(ValueError, KeyError, TypeError, RecursionError):
                     self._take(json.loads(line))
 
     def _take(self, line: dict[str, Any]) -> None:
         answer = Answer(line["answer"])
         for number in line["items"]:
+            if not isinstance(number, int):
+                continue
             if answer is Answer.BACK:
                 self._answered.pop(number, None)
             elif answer is Answer.LOOK:
@@ -204,8 +207,11 @@ class Review:
     def _write(self, numbers: Sequence[int], answer: Answer) -> None:
         at = datetime.datetime.now(datetime.UTC).timestamp()
         line = {"items": list(numbers), "answer": str(answer), "curator": self._session.curator, "at": at}
+        path = self._folder / ANSWERS
         self._folder.mkdir(parents=True, exist_ok=True)
-        with (self._folder / ANSWERS).open("a", encoding="utf-8") as stream:
+        if path.exists() and not path.is_file():
+            raise ProjectError(f"{path} is no ordinary file; move it away, and answers can be written")
+        with path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
         self.follow()
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ from cryoppp_annotator.extensions import formats
 from cryoppp_annotator.formats import atomic
 from cryoppp_annotator.formats.atomic import file_set, write_text
 from cryoppp_annotator.formats.registry import read_any
+from cryoppp_annotator.formats.table.spreadsheet import csv_text, kept_text, original_text
 from cryoppp_annotator.formats.writing import write_picks
 from cryoppp_annotator.model.file_names import file_name_problem, printable
 from cryoppp_annotator.model.pickfile import WriteOptions
@@ -180,3 +184,30 @@ def test_a_folder_of_two_formats_is_not_guessed(tmp_path):
     assert read_any(tmp_path / "out", list(formats().values()), format="box").n_picks == 2
     with pytest.raises(FormatError):
         read_any(Path(tmp_path / "empty").mkdir() or tmp_path / "empty", list(formats().values()))
+
+
+# --- cells of a spreadsheet ----------------------------------------------------------------------------------------
+
+
+@given(st.text(alphabet="'=+-@\t\r\n ,;\"1.5eaβ＝", max_size=8))
+def test_no_cell_is_a_formula_and_every_text_comes_back(text):
+    cell = kept_text(text)
+    assert original_text(cell) == text
+    assert cell[:1] not in tuple("=+-@\t\r\n＝＋－＠") or float(cell.strip()) is not None
+    (row,) = csv.reader(io.StringIO(csv_text([[text, "end"]]), newline=""))
+    assert row == [cell, "end"]
+
+
+def test_numbers_stay_numbers_in_a_table_and_names_come_back(tmp_path):
+    names = ["=cmd|' -C calc'!A0", "+1+2", "-1.5", "@SUM(A1)", "'=quoted", "plain, with; signs"]
+    scores = np.array([-0.25, 1e-9])
+    given_picks = [replace(small(name), x=np.array([-1.5, 40.0]), score=scores, name_there=name) for name in names]
+    files, _ = write_picks(formats()["table"], tmp_path / "out", given_picks, options())
+    cells = [cell for row in csv.reader(files[0].read_text().splitlines()) for cell in row]
+    assert not [cell for cell in cells if cell[:1] in ("=", "+", "@")]
+    assert {cell for cell in cells if cell.startswith("-")} == {"-1.5", "-0.25"}
+    read = {picks.micrograph: picks for picks in formats()["table"].read(files[0]).picks}
+    assert list(read) == [picks.written_name for picks in given_picks]
+    for picks in given_picks:
+        np.testing.assert_array_equal(read[picks.written_name].x, picks.x)
+        np.testing.assert_array_equal(read[picks.written_name].score, picks.score)

@@ -326,3 +326,23 @@ def test_a_picture_that_does_not_follow_the_defocus_is_not_made_again(session, p
     for ctf in (Ctf(Defocus(20000, 20000)), Ctf(Defocus(9000, 9000)), None):
         optics.set_optics(session, [here.id], ctf)
         assert pictures.ready(named(session, "mic_0"), View.DENOISED) is picture
+
+
+def test_a_picture_elsewhere_is_not_opened_before_somebody_allows_it(session, pictures, tmp_path, monkeypatch):
+    """Whoever attaches it is not asked; whoever gets the project is, or sees our own picture."""
+    here = named(session, "mic_0")
+    ours = made(pictures, here)
+    special = fourier_crop(micrograph(0), (H // 2, W // 2))
+    write(tmp_path / "elsewhere/mic_0.mrc", special)
+    foreign_pictures.attach(session, tmp_path / "elsewhere")
+    assert not pictures.outside
+    np.testing.assert_array_equal(made(pictures, named(session, "mic_0")).pixels, special)
+    session.allowed_folders.clear()
+    monkeypatch.setenv("CRYOPPP_ANNOTATOR_HOME", str(tmp_path / "another user"))
+    theirs = Pictures(session, pictures._runner, pictures.denoiser)
+    np.testing.assert_allclose(made(theirs, named(session, "mic_0")).pixels, ours.pixels, atol=0.02)
+    assert "outside the folders of its micrographs" in theirs.lost[here.id]
+    assert theirs.outside == {(tmp_path / "elsewhere").resolve()}
+    theirs.allow_outside(set(theirs.outside))
+    np.testing.assert_array_equal(made(theirs, named(session, "mic_0")).pixels, special)
+    assert not theirs.lost

@@ -22,14 +22,16 @@ from qtpy.QtWidgets import (
 from .... import extensions
 from ....jobs.runner import Job
 from ....model.context import JobContext
+from ....session.core import own_paths
 from ....session.core.edits import count_of
 from ....session.core.step import Done, Result
 from ....session.files import exportable, exporting, linting
-from ....session.files.as_imported import write_back
+from ....session.files.as_imported import outside_of, write_back
 from ....session.files.linting import ProjectFinding
 from ...latest import Latest
 from ...workbench import Workbench
 from .import_dialog import FRAMES
+from .outside import ask_outside
 
 #: Stands among the formats for each imported pick set.
 _AS_IMPORTED = "as-imported"
@@ -196,6 +198,10 @@ class ExportDialog(QDialog):
         if chosen:
             self.folder.setText(chosen)
 
+    def _allow(self, folders: tuple[Path, ...]) -> None:
+        own_paths.allow(self._bench.session, folders)
+        self._on_export()
+
     def _on_export(self) -> None:
         bench, session = self._bench, self._bench.session
         out = Path(self.folder.text()).expanduser()
@@ -206,6 +212,9 @@ class ExportDialog(QDialog):
         hidden = bench.focus.drawn.hidden()  # what is not drawn is not exported
         if number is None:
             ExportDialog.last_format = chosen
+        elif folders := outside_of(session, number):
+            ask_outside(self, folders, "imported files", lambda yes: self._allow(folders) if yes else None)
+            return
 
         def work(context: JobContext) -> exporting.ExportReport:
             if number is not None:

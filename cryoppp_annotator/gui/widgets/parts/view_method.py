@@ -217,6 +217,7 @@ class MethodFold(QWidget):
 
         def enter(plan: foreign_pictures.AttachPlan) -> None:
             self._bench.guarded(lambda: self._bench.say(foreign_pictures.enter(self._session, plan)))
+            self._bench.show.retry_lost()
 
         self._bench.start(
             partial(foreign_pictures.find, self._session, folder),
