@@ -11,7 +11,7 @@ from pathlib import Path
 from ...errors import AnnotatorError, ProjectError
 from ..core.opening import home
 from ..core.session import Session
-from .export import export_result
+from .export_classes import export_result
 from .job import RunResult, clear_away
 
 

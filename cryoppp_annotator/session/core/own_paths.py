@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import platformdirs
 
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 #: So many projects are remembered.
 _KEPT = 500
+#: What was allowed in this process, also where it cannot be kept.
+_here: WeakKeyDictionary[Session, set[Path]] = WeakKeyDictionary()
 
 
 def outside(session: Session, paths: Iterable[Path]) -> tuple[Path, ...]:
@@ -64,7 +67,7 @@ def refuse_outside(session: Session, paths: Iterable[Path], what: str) -> None:
 def allow(session: Session, folders: Iterable[Path]) -> None:
     """Remember that a person has allowed (or named) these folders for this project, for later starts, too."""
     fresh = {str(_resolved(folder)) for folder in folders}
-    session.allowed_folders.update(map(Path, fresh))
+    _here.setdefault(session, set()).update(map(Path, fresh))
     allowed, refused = _kept().get(_key(session), (set(), set()))
     _keep(session, allowed | fresh, refused - fresh)
 
@@ -80,6 +83,11 @@ def refused_folders(session: Session) -> set[Path]:
     return set(map(Path, _kept().get(_key(session), (set(), set()))[1]))
 
 
+def forget(session: Session) -> None:
+    """Ask again about what was allowed in this process only."""
+    _here.pop(session, None)
+
+
 def allow_named(session: Session, paths: Iterable[Path]) -> None:
     """A person has just named these files: the folders that they lie in are allowed from now on."""
     every = list(paths)
@@ -91,7 +99,7 @@ def allow_named(session: Session, paths: Iterable[Path]) -> None:
 
 
 def _allowed(session: Session) -> set[Path]:
-    return session.allowed_folders | set(map(Path, _kept().get(_key(session), (set(), set()))[0]))
+    return _here.get(session, set()) | set(map(Path, _kept().get(_key(session), (set(), set()))[0]))
 
 
 def _folders_of_micrographs(session: Session) -> set[Path]:

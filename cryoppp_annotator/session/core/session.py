@@ -78,8 +78,6 @@ class Session:
         self.curator = curator
         self.data_root = data_root
         self.current_id: int | None = None
-        #: Where files may be opened that the project names itself (:mod:`.own_paths`).
-        self.allowed_folders: set[Path] = set()
         self.particles = Particles.empty()
         #: Where big steps are written while the window goes on; None = here, at once.
         self.backlog: Backlog | None = None

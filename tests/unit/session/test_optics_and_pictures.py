@@ -18,7 +18,7 @@ from cryoppp_annotator.imaging.ctf import Ctf, Defocus, Optics
 from cryoppp_annotator.imaging.denoise import BAND_PASS
 from cryoppp_annotator.imaging.filters import fourier_crop
 from cryoppp_annotator.jobs.runner import Runner
-from cryoppp_annotator.session.core import opening
+from cryoppp_annotator.session.core import opening, own_paths
 from cryoppp_annotator.session.pictures import foreign_pictures, optics
 from cryoppp_annotator.session.pictures.display import Pictures, View
 
@@ -337,7 +337,7 @@ def test_a_picture_elsewhere_is_not_opened_before_somebody_allows_it(session, pi
     foreign_pictures.attach(session, tmp_path / "elsewhere")
     assert not pictures.outside
     np.testing.assert_array_equal(made(pictures, named(session, "mic_0")).pixels, special)
-    session.allowed_folders.clear()
+    own_paths.forget(session)
     monkeypatch.setenv("CRYOPPP_ANNOTATOR_HOME", str(tmp_path / "another user"))
     theirs = Pictures(session, pictures._runner, pictures.denoiser)
     np.testing.assert_allclose(made(theirs, named(session, "mic_0")).pixels, ours.pixels, atol=0.02)
