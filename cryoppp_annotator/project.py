@@ -177,18 +177,18 @@ class Project:
         session = self._session
         session.poll()
         names = {m.id: m.name for m in session.micrographs}
-        there = [r for r in session.store.regions() if r.origin is not Origin.DISMISSED and r.micrograph in names]
+        regions = [r for r in session.store.regions() if r.origin is not Origin.DISMISSED and r.micrograph in names]
         columns: dict[str, list[Any]] = {
-            "micrograph": [names[r.micrograph] for r in there],
-            "micrograph_id": [r.micrograph for r in there],
-            "reason": [r.reason.label for r in there],
-            "origin": [r.origin.value for r in there],
-            "area": [r.area for r in there],
-            "vertices": [r.vertices[:, ::-1].copy() for r in there],
-            "curator": [r.curator for r in there],
-            "created": [r.created for r in there],
+            "micrograph": [names[r.micrograph] for r in regions],
+            "micrograph_id": [r.micrograph for r in regions],
+            "reason": [r.reason.label for r in regions],
+            "origin": [r.origin.value for r in regions],
+            "area": [r.area for r in regions],
+            "vertices": [r.vertices[:, ::-1].copy() for r in regions],
+            "curator": [r.curator for r in regions],
+            "created": [r.created for r in regions],
         }
-        return pd.DataFrame(columns, index=pd.Index([r.id for r in there], name="id", dtype=np.int64))
+        return pd.DataFrame(columns, index=pd.Index([r.id for r in regions], name="id", dtype=np.int64))
 
     def history(self, limit: int | None = None) -> pd.DataFrame:
         """Who did what when, one row a step, by number, newest first.
@@ -252,9 +252,9 @@ class Project:
         if because is not Reason.NONE and decided is not Decision.REJECTED:
             raise Refused(f"a reason goes with a rejection; {decision} has none")
         which = Which(ids=chosen, removed=True)
-        there = self._session.store.particles_where(which)
-        if len(there) < len(chosen):
-            gone = sorted(set(chosen) - set(there.id.tolist()))
+        picks_now = self._session.store.particles_where(which)
+        if len(picks_now) < len(chosen):
+            gone = sorted(set(chosen) - set(picks_now.id.tolist()))
             raise Refused(f"{len(gone):,} of {len(chosen):,} ids are no picks of this project ({gone[0]} first)")
         outcome = self._session.decide_where(which, decided, because, "chosen in Python")
         return outcome.n if isinstance(outcome, Done) else 0
@@ -392,9 +392,9 @@ def _ids(picks: pd.DataFrame | Iterable[int] | int) -> list[int]:
 
 def _as(kind: type[E], word: str) -> E:
     """A decision or a reason by the word a person uses."""
-    for one in kind:
-        if word in (one.name.lower(), one.name.lower().replace("_", " "), getattr(one, "label", "")):
-            return one
+    for member in kind:
+        if word in (member.name.lower(), member.name.lower().replace("_", " "), getattr(member, "label", "")):
+            return member
     words = ", ".join(DECISIONS if kind is Decision else REASONS[1:])
     raise Refused(f"there is no {kind.__name__.lower()} {word!r}; there are {words}")
 

@@ -98,9 +98,11 @@ def check_picker(picker: Picker, parameters: Mapping[str, Any] | None = None) ->
         [np.hypot(candidates.x - a, candidates.y - b).min(initial=np.inf) for a, b in zip(x, y, strict=True)]
     )
     assert (nearest < 9.0).mean() >= 0.8, f"of {len(x)} plain discs only {(nearest < 9.0).sum()} were found"
-    again = _propose(picker, image, chosen)
+    repeated = _propose(picker, image, chosen)
     for column in ("x", "y", "score", "diameter_A"):
-        assert np.array_equal(getattr(candidates, column), getattr(again, column)), f"{column} differs from run to run"
+        assert np.array_equal(getattr(candidates, column), getattr(repeated, column)), (
+            f"{column} differs from run to run"
+        )
     _check_odd_images(picker, image, chosen)
     _check_cancel(picker, image, chosen)
 

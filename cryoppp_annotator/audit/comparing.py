@@ -140,21 +140,21 @@ class Agreement:
 
 def agreement(sets: Sequence[TwoSets]) -> Agreement:
     """Figures over some micrographs together."""
-    offsets = np.concatenate([one.offsets for one in sets]) if sets else np.zeros((0, 2))
-    only_reference = sum(len(one.only_reference) for one in sets)
-    only_other = sum(len(one.only_other) for one in sets)
+    offsets = np.concatenate([pair.offsets for pair in sets]) if sets else np.zeros((0, 2))
+    only_reference = sum(len(pair.only_reference) for pair in sets)
+    only_other = sum(len(pair.only_other) for pair in sets)
     n = len(offsets)
     shift = offsets.mean(axis=0) if n else np.full(2, np.nan)
     spread = float(np.sqrt(((offsets - shift) ** 2).sum() / (2.0 * max(n - 1, 1)))) if n else float("nan")
     return Agreement(
-        quality([one.matches for one in sets]),
+        quality([pair.matches for pair in sets]),
         only_reference,
         only_other,
         float(shift[0]),
         float(shift[1]),
         spread / math.sqrt(n) if n else float("nan"),
         spread,
-        kappa(n, only_reference, only_other, sum(one.n_neither for one in sets)),
+        kappa(n, only_reference, only_other, sum(pair.n_neither for pair in sets)),
     )
 
 
@@ -203,30 +203,30 @@ class Part:
 def by_edge(sets: Sequence[TwoSets]) -> list[Part]:
     """Figures against the distance from the edge of the micrograph, diameters."""
     return [
-        _part(sets, low, high, lambda one: _from_edge(one, one.other), lambda one: _from_edge(one, one.reference))
+        _part(sets, low, high, lambda pair: _from_edge(pair, pair.other), lambda pair: _from_edge(pair, pair.reference))
         for low, high in itertools.pairwise(EDGE_BOUNDS)
     ]
 
 
 def by_score(sets: Sequence[TwoSets]) -> list[Part]:
     """Figures against the score of the other set, best last; empty where it has no scores."""
-    score = np.concatenate([one.matches.score for one in sets]) if sets else np.zeros(0)
+    score = np.concatenate([pair.matches.score for pair in sets]) if sets else np.zeros(0)
     score = score[np.isfinite(score)]
     if not len(score):
         return []
     bounds = np.unique(np.quantile(score, np.linspace(0.0, 1.0, _SCORE_PARTS + 1)))
     bounds = np.append(bounds[:-1], np.inf) if len(bounds) > 1 else np.append(bounds, np.inf)
     return [
-        _part(sets, low, high, lambda one: one.matches.score, None)
+        _part(sets, low, high, lambda pair: pair.matches.score, None)
         for low, high in zip(bounds.tolist(), bounds[1:].tolist(), strict=False)
     ]
 
 
-def _from_edge(one: TwoSets, points: FloatArray) -> FloatArray:
-    height, width = one.shape
+def _from_edge(pair: TwoSets, points: FloatArray) -> FloatArray:
+    height, width = pair.shape
     x, y = points.T
     # what lies outside the picture is at its edge
-    return np.asarray(np.maximum(0.0, np.minimum.reduce([x, width - 1 - x, y, height - 1 - y]) / one.diameter))
+    return np.asarray(np.maximum(0.0, np.minimum.reduce([x, width - 1 - x, y, height - 1 - y]) / pair.diameter))
 
 
 def _part(
@@ -238,16 +238,16 @@ def _part(
 ) -> Part:
     n_other = n_reference = n_reached = 0
     offsets = []
-    for one in sets:
-        within = _within(of_other(one), low, high)
+    for pair in sets:
+        within = _within(of_other(pair), low, high)
         n_other += int(within.sum())
-        offsets.append(one.offsets[within[one.matches.hit]])
+        offsets.append(pair.offsets[within[pair.matches.hit]])
         if of_reference is not None:
-            there = _within(of_reference(one), low, high)
-            reached = np.zeros(len(there), bool)
-            reached[one.matches.truth_of[one.matches.hit]] = True
-            n_reference += int(there.sum())
-            n_reached += int((there & reached).sum())
+            in_range = _within(of_reference(pair), low, high)
+            reached = np.zeros(len(in_range), bool)
+            reached[pair.matches.truth_of[pair.matches.hit]] = True
+            n_reference += int(in_range.sum())
+            n_reached += int((in_range & reached).sum())
     all_of_them = np.concatenate(offsets)
     n = len(all_of_them)
     shift = all_of_them.mean(axis=0) if n else np.full(2, np.nan)

@@ -94,7 +94,7 @@ def find_gaps(places: Sequence[LabelledPlaces], margin: float, context: JobConte
         rng = context.rng()
         views = _mixture(places, pool, rng, context)
         best = [best_view(views, *_those(p, pool.place[pool.micrograph == i]), context) for i, p in enumerate(places)]
-    view, likely = (np.concatenate([one[k] for one in best]) for k in (0, 1))
+    view, likely = (np.concatenate([answer[k] for answer in best]) for k in (0, 1))
     gaps = [_gap(pool, np.isin(view, group), likely, view) for group in _groups(pool, view, likely, similarity(views))]
     return sorted((g for g in gaps if g.trust >= _TRUST), key=lambda g: -g.worth)[:_MOST_GAPS]
 
@@ -130,7 +130,7 @@ def _pool(places: Sequence[LabelledPlaces], margin: float) -> _Pool:
         place.append(rows)
         labelled.append(p.labelled[rows])
         near.append(_labelled_neighbours(p, rows))
-    return _Pool(*(np.concatenate(one) for one in (micrograph, place, labelled, near)))
+    return _Pool(*(np.concatenate(parts) for parts in (micrograph, place, labelled, near)))
 
 
 def _labelled_neighbours(places: LabelledPlaces, rows: NDArray[np.intp]) -> FloatArray:
@@ -215,7 +215,7 @@ def _cells(places: LabelledPlaces) -> NDArray[np.intp]:
 
 
 def _named(cells: NDArray[np.bool_]) -> str:
-    row, column = (float(np.mean(one)) / (_CELLS - 1) for one in np.nonzero(cells))
+    row, column = (float(np.mean(positions)) / (_CELLS - 1) for positions in np.nonzero(cells))
     up = "top" if row < 0.35 else "bottom" if row > 0.65 else "middle"
     side = "left" if column < 0.35 else "right" if column > 0.65 else "middle"
     return up if up == side else f"{up} {side}"
@@ -225,11 +225,11 @@ def _part(
     name: str, places: Sequence[LabelledPlaces], likely: Sequence[FloatArray], rows: Sequence[NDArray[np.bool_]]
 ) -> Gap:
     micrograph, place, chance = [], [], []
-    for i, (p, these, one) in enumerate(zip(places, rows, likely, strict=True)):
-        good = np.flatnonzero(these & p.free & (one > 0.5))
+    for i, (p, these, log_likelihood) in enumerate(zip(places, rows, likely, strict=True)):
+        good = np.flatnonzero(these & p.free & (log_likelihood > 0.5))
         micrograph.append(np.full(len(good), i))
         place.append(good)
-        chance.append(one[good])
+        chance.append(log_likelihood[good])
     all_of_them = np.concatenate(chance)
     order = np.argsort(-all_of_them, kind="stable")
     trust = float(all_of_them.mean()) if len(all_of_them) else 0.0

@@ -59,13 +59,13 @@ class LabelTask:
 def polarity_by_labels(tasks: Sequence[LabelTask], context: JobContext) -> str:
     """Whether the particles are dark or bright, by the micrographs with the most labels: 'dark' or 'bright'."""
     contrasts = []
-    for task in sorted(tasks, key=lambda one: -len(one.x))[:3]:
+    for task in sorted(tasks, key=lambda item: -len(item.x))[:3]:
         try:
             image = images.read(task.path, task.frame, check=context.check)
         except FormatError:
             continue
         contrasts.append(polarity_of(image, task.x, task.y, task.diameter))
-    sure = [one for one in contrasts if math.isfinite(one)]
+    sure = [item for item in contrasts if math.isfinite(item)]
     return "bright" if sure and float(np.median(sure)) > _SURELY_BRIGHT else "dark"
 
 
@@ -96,16 +96,16 @@ def judge_labels(
     Cancelled
     """
     n = len(tasks)
-    chosen = sorted({round(one) for one in np.linspace(0, n - 1, min(n, MOST_TEACHERS)).tolist()}) if n else []
+    chosen = sorted({round(item) for item in np.linspace(0, n - 1, min(n, MOST_TEACHERS)).tolist()}) if n else []
     first = [tasks[i] for i in chosen]
     teachers = [places for _, places in _each(lay_labels, first, failed, scheduler, context)]
     if not teachers:
         return []
-    teachers.sort(key=lambda one: one.name)
+    teachers.sort(key=lambda item: item.name)
     jury, suspects = summon(teachers, context)
     done = set(chosen)
     rest = [task for i, task in enumerate(tasks) if i not in done]
-    suspects += [one for _, one in _each(partial(weigh_labels, jury=jury), rest, failed, scheduler, context)]
+    suspects += [item for _, item in _each(partial(weigh_labels, jury=jury), rest, failed, scheduler, context)]
     return in_order(jury, teachers, suspects)
 
 

@@ -91,8 +91,8 @@ def _views(
     context: JobContext,
 ) -> Views:
     seen = []
-    for one, rows in zip(places, chosen, strict=True):
-        white, x, y, diameter = one.seen.places
+    for of_micrograph, rows in zip(places, chosen, strict=True):
+        white, x, y, diameter = of_micrograph.seen.places
         seen.append(pictures(white, x[rows], y[rows], diameter))
     all_of_them = np.concatenate(seen)
     if len(all_of_them) > _MOST_PICTURES:

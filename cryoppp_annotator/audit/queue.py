@@ -78,27 +78,27 @@ def summon(teachers: Sequence[LabelledPlaces], context: JobContext) -> tuple[Jur
         raise Refused(f"{n} labels on the micrographs are too few to judge labels by; {ENOUGH} at least are needed")
     margin = _margin(teachers)
     fold = _folds(teachers)
-    k = 1 + max(int(one.max()) for one in fold if len(one))
+    k = 1 + max(int(values.max()) for values in fold if len(values))
     usable = [(p.labelled | p.free) & (p.seen.away > margin) for p in teachers]
     judged = [np.zeros(len(p.seen)) for p in teachers]
     looks = []
     for f in range(k):
         context.progress(f, k + 1, "learning what labelled places look like")
-        looks.append(learn(teachers, [u & (one != f) for u, one in zip(usable, fold, strict=True)], context))
-        for p, one, out in zip(teachers, fold, judged, strict=True):
-            if (one == f).any():
-                out[one == f] = judge(looks[-1], p.seen, context)[one == f]
+        looks.append(learn(teachers, [u & (values != f) for u, values in zip(usable, fold, strict=True)], context))
+        for p, values, out in zip(teachers, fold, judged, strict=True):
+            if (values == f).any():
+                out[values == f] = judge(looks[-1], p.seen, context)[values == f]
     calibration = calibrate(
         np.concatenate([j[u] for j, u in zip(judged, usable, strict=True)]),
         np.concatenate([p.labelled[u] for p, u in zip(teachers, usable, strict=True)]),
     )
-    odds = [calibration.log_odds(one) for one in judged]
+    odds = [calibration.log_odds(values) for values in judged]
     context.progress(k, k + 1, "looking for what is hardly ever labelled")
-    gaps = find_empty_parts(teachers, [calibration.probability(one) for one in judged], margin)
+    gaps = find_empty_parts(teachers, [calibration.probability(values) for values in judged], margin)
     gaps += find_gaps(teachers, margin, context)
     gaps.sort(key=lambda gap: -gap.worth)
     jury = Jury(tuple(looks), calibration, spread_of(teachers), margin, crowded(teachers), tuple(gaps))
-    return jury, [_suspect(jury, p, one) for p, one in zip(teachers, odds, strict=True)]
+    return jury, [_suspect(jury, p, values) for p, values in zip(teachers, odds, strict=True)]
 
 
 def weigh(jury: Jury, places: LabelledPlaces, context: JobContext) -> Suspects:
@@ -194,7 +194,7 @@ def in_order(jury: Jury, teachers: Sequence[LabelledPlaces], suspects: Sequence[
     single = [
         (float(s.probability[i]), s, i) for s in suspects for i in np.argsort(-s.probability, kind="stable").tolist()
     ]
-    single.sort(key=lambda one: -one[0])
+    single.sort(key=lambda entry: -entry[0])
     for probability, s, i in single:
         group = group_of.get((s.micrograph, int(s.place[i])), 0) if s.label[i] < 0 else 0
         kind = ErrorKind(s.kind[i])

@@ -113,7 +113,7 @@ def suspect(
     rate = min(max(calibration.base_rate, 1e-3), 1.0 - 1e-3)
     missing = _share(np.exp(log_odds[free]) * MISSING_RATE * rate, np.full(len(free), 1.0 - rate))
     n = len(places.x)
-    moved = np.array([one == ErrorKind.MOVED for one in kind], bool)
+    moved = np.array([error == ErrorKind.MOVED for error in kind], bool)
     to = np.full((2, n), np.nan)
     to[:, moved] = np.stack([places.seen.x, places.seen.y])[:, places.place[moved]]
     nowhere = np.full(len(free), np.nan)

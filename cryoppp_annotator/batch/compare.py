@@ -122,16 +122,16 @@ def compare(reference: Path, other: Path, options: CompareOptions, *, context: J
     for name, mine in first.picks.items():
         context.check()
         sets.append(_two_sets(by_name[name], mine, second.picks.get(name, PlacedPicks.empty()), options))
-    sets.sort(key=lambda one: (-one.disagreement, one.name))
+    sets.sort(key=lambda pair: (-pair.disagreement, pair.name))
     paths = {by_name[name].name: by_name[name] for name in first.picks}
     return ComparisonReport(
         reference.name,
         other.name,
         agreement(sets),
-        {one.name: agreement([one]) for one in sets},
+        {pair.name: agreement([pair]) for pair in sets},
         tuple(by_edge(sets)),
         tuple(by_score(sets)),
-        {one.name: one for one in sets},
+        {pair.name: pair for pair in sets},
         paths,
         tuple(notes),
         options.tolerance,

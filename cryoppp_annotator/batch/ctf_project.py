@@ -88,16 +88,16 @@ def estimate(
     Cancelled
     """
     by_size: dict[float, list[Exposure]] = {}
-    for one in given:
-        by_size.setdefault(one.pixel_size_A, []).append(one)
+    for exposure in given:
+        by_size.setdefault(exposure.pixel_size_A, []).append(exposure)
     ctfs: dict[int, Ctf] = {}
     resolutions: dict[int, float] = {}
     failed: dict[int, str] = {}
     for size, members in by_size.items():
         options = CtfOptions(optics.voltage_kV, optics.cs_mm, optics.amplitude_contrast, size)
-        paths = [one.path for one in members]
+        paths = [exposure.path for exposure in members]
         report = fit_all(paths, folder, options, scheduler=scheduler, context=context)
-        ids = {one.path.as_posix(): one.id for one in members}
+        ids = {exposure.path.as_posix(): exposure.id for exposure in members}
         ctfs |= {ids[row.name]: row.ctf for row in report.rows}
         resolutions |= {ids[row.name]: row.resolution_A for row in report.rows}
         failed |= {ids[Path(path).as_posix()]: reason for path, reason in report.failed.items()}
@@ -124,8 +124,8 @@ def enter(session: Session, estimates: Estimates) -> str:
     if apart:
         first, had = session.micrograph(apart[0]), known[apart[0]]
         own, rings = math.nan if had is None else _mean(had) / 1e4, _mean(estimates.ctfs[first.id]) / 1e4
-        said = f"{first.name}: {own:.2f} µm, the rings say {rings:.2f}"
-        lines.append(f"the rings contradict {count_of(len(apart), 'known defocus value')} ({said}), which stay")
+        example = f"{first.name}: {own:.2f} µm, the rings say {rings:.2f}"
+        lines.append(f"the rings contradict {count_of(len(apart), 'known defocus value')} ({example}), which stay")
     return " · ".join(lines)
 
 

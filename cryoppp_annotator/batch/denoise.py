@@ -270,14 +270,14 @@ def _run(
     done: set[Path] = set()
     work = partial(denoise_one, options=options)
     with closing(each(work, tasks, threads=min(fft_workers(), 4), scheduler=scheduler, context=context)) as results:
-        for task, got in results:
-            if isinstance(got, Cancelled):
-                raise got
-            if isinstance(got, AnnotatorError):
-                failed[str(task.path)] = str(got)
-            elif isinstance(got, BaseException):  # a plugin's mistake costs its micrograph, not the others
-                log.debug("denoising %s failed", task.path, exc_info=got)
-                failed[str(task.path)] = f"{type(got).__name__}: {got}"
+        for task, outcome in results:
+            if isinstance(outcome, Cancelled):
+                raise outcome
+            if isinstance(outcome, AnnotatorError):
+                failed[str(task.path)] = str(outcome)
+            elif isinstance(outcome, BaseException):  # a plugin's mistake costs its micrograph, not the others
+                log.debug("denoising %s failed", task.path, exc_info=outcome)
+                failed[str(task.path)] = f"{type(outcome).__name__}: {outcome}"
             else:
                 done.add(task.out)
                 _note(out, task)

@@ -94,10 +94,10 @@ def _machine(_context: JobContext) -> list[Check]:
         Check("Python", Level.OK, f"{platform.python_version()}, {sys.executable}, {platform.platform()}"),
     ]
     memory = _memory_gb()
-    said = f"{fft_workers()} cores" + ("" if memory is None else f", {memory:.1f} GB of memory")
+    text = f"{fft_workers()} cores" + ("" if memory is None else f", {memory:.1f} GB of memory")
     low = memory is not None and memory < _LEAST_MEMORY_GB
     out.append(
-        Check("machine", Level.MISSING if low else Level.OK, said, "large micrographs may not fit" if low else "")
+        Check("machine", Level.MISSING if low else Level.OK, text, "large micrographs may not fit" if low else "")
     )
     for name, folder in (("disk, temporary files", Path(tempfile.gettempdir())), ("disk, this folder", Path.cwd())):
         free = shutil.disk_usage(folder).free / 1e9
@@ -121,7 +121,7 @@ def _packages(_context: JobContext) -> list[Check]:
     except importlib.metadata.PackageNotFoundError:
         return [Check("packages", Level.BROKEN, f"{_DISTRIBUTION} is not installed", f"pip install {_DISTRIBUTION}")]
     wrong: list[str] = []
-    there = 0
+    n_found = 0
     for requirement in needed:
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
@@ -130,7 +130,7 @@ def _packages(_context: JobContext) -> list[Check]:
         except importlib.metadata.PackageNotFoundError:
             wrong.append(f"{requirement.name} is missing")
             continue
-        there += 1
+        n_found += 1
         if not requirement.specifier.contains(version, prereleases=True):
             wrong.append(f"{requirement.name} is {version}, needed is {requirement.specifier}")
     out = [
@@ -140,7 +140,7 @@ def _packages(_context: JobContext) -> list[Check]:
     ]
     if wrong:
         return [*out, Check("packages", Level.BROKEN, "; ".join(wrong), f"pip install -U {_DISTRIBUTION}")]
-    return [*out, Check("packages", Level.OK, f"{there} needed, all there; numpy {np.__version__}")]
+    return [*out, Check("packages", Level.OK, f"{n_found} needed, all there; numpy {np.__version__}")]
 
 
 def _window(context: JobContext) -> list[Check]:
@@ -188,11 +188,11 @@ def _plugins(_context: JobContext) -> list[Check]:
             mend = f"pip install --force-reinstall --no-deps {_DISTRIBUTION}"
             out.append(Check(kind, Level.BROKEN, "none is registered: the installation is not complete", mend))
         for broken in plugins.broken:
-            said = f"{broken.name} of {broken.distribution}: {broken.reason}"
+            text = f"{broken.name} of {broken.distribution}: {broken.reason}"
             # the window without Qt is no fault, and was told above
             level = Level.MISSING if kind == "windows" else Level.BROKEN
             mend = f"pip install -U {broken.distribution}, or pip uninstall {broken.distribution}"
-            out.append(Check(f"{kind}: {broken.name}", level, said, "" if kind == "windows" else mend))
+            out.append(Check(f"{kind}: {broken.name}", level, text, "" if kind == "windows" else mend))
     return out
 
 

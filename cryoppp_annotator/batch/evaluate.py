@@ -107,5 +107,8 @@ def evaluate(picks: Path, truth: Path, options: EvaluateOptions, *, context: Job
             mine.x, mine.y, mine.score, particles.x, particles.y, options.tolerance * diameter, Path(name).name
         )
     return Evaluation(
-        quality(list(matches.values())), {name: quality([one]) for name, one in matches.items()}, tuple(notes), matches
+        quality(list(matches.values())),
+        {name: quality([of_micrograph]) for name, of_micrograph in matches.items()},
+        tuple(notes),
+        matches,
     )

@@ -167,10 +167,12 @@ def _run(tasks: Sequence[_Task], table: _Table, notes: list[str], context: JobCo
     threads = min(fft_workers(), _AT_ONCE)
     inner = replace(context, on_progress=report)
     with closing(each(extract_one, tasks, threads=threads, context=inner)) as results:
-        for task, got in results:
-            if isinstance(got, Cancelled) or (isinstance(got, BaseException) and not isinstance(got, AnnotatorError)):
-                raise got
-            waiting[task.number] = f"skipped: {got}" if isinstance(got, BaseException) else got
+        for task, outcome in results:
+            if isinstance(outcome, Cancelled) or (
+                isinstance(outcome, BaseException) and not isinstance(outcome, AnnotatorError)
+            ):
+                raise outcome
+            waiting[task.number] = f"skipped: {outcome}" if isinstance(outcome, BaseException) else outcome
             while begun in waiting:
                 rows = waiting.pop(begun)
                 if isinstance(rows, str):

@@ -108,16 +108,16 @@ def summary(report: ComparisonReport) -> str:
 
 def _plots(report: ComparisonReport) -> list[tuple[str, str]]:
     sets = list(report.sets.values())
-    f1 = [one.quality.f1 for one in report.per_micrograph.values()]
+    f1 = [item.quality.f1 for item in report.per_micrograph.values()]
     plots = [(svg.histogram(f1, 0.0, 1.0, "F1 of a micrograph"), "F1 of each micrograph.")]
     if report.score:
-        curve = svg.precision_recall([one.matches for one in sets])
+        curve = svg.precision_recall([item.matches for item in sets])
         plots.append((curve, "Precision and recall at each score; the dot is the best F1."))
         bars = [(f"{part.low:.3g}", part.precision) for part in report.score]
         plots.append((svg.bars(bars, "score from", "precision"), "Precision of the picks in each range of scores."))
-    offsets = np.concatenate([one.offsets for one in sets]) if sets else np.zeros((0, 2))
+    offsets = np.concatenate([item.offsets for item in sets]) if sets else np.zeros((0, 2))
     if len(offsets):
-        reach = report.tolerance * float(np.median([one.diameter for one in sets]))
+        reach = report.tolerance * float(np.median([item.diameter for item in sets]))
         plots.append((svg.scatter(offsets, reach), "Offset of each pair, px; the cross is the mean."))
     edge = [(f"{part.low:g}", part.recall) for part in report.edge]
     plots.append((svg.bars(edge, "diameters from the edge", "recall"), "Recall against the distance from the edge."))
@@ -128,20 +128,20 @@ def _pictures(report: ComparisonReport, context: JobContext) -> tuple[list[Mappi
     """The worst micrographs with rings, and crops of each kind of disagreement, drawn from the same pictures."""
     worst: list[Mapping[str, Any]] = []
     crops: dict[str, list[Mapping[str, Any]]] = {"only_reference": [], "only_other": [], "apart": []}
-    some = [one for one in report.sets.values() if len(one.reference) or len(one.other)]
-    for i, one in enumerate(some):
+    some = [pair for pair in report.sets.values() if len(pair.reference) or len(pair.other)]
+    for i, pair in enumerate(some):
         if len(worst) >= _WORST and all(len(kind) >= _MOST_CROPS for kind in crops.values()):
             break
         if i >= 3 * _WORST:
             break
-        context.progress(i, min(len(some), 3 * _WORST), f"drawing {one.name}")
+        context.progress(i, min(len(some), 3 * _WORST), f"drawing {pair.name}")
         try:
-            picture = _picture(report.paths[one.name], one.diameter, context)
+            picture = _picture(report.paths[pair.name], pair.diameter, context)
         except AnnotatorError:
             continue
         if len(worst) < _WORST:
-            worst.append(_ringed(one, picture))
-        for kind, more in _crops(one, picture, -(-_MOST_CROPS // min(_WORST, len(some)))).items():
+            worst.append(_ringed(pair, picture))
+        for kind, more in _crops(pair, picture, -(-_MOST_CROPS // min(_WORST, len(some)))).items():
             crops[kind] += more[: _MOST_CROPS - len(crops[kind])]
     titles = {
         "only_reference": (f"Only in {report.reference}", "reference", "picks without a partner in the other set"),
@@ -188,22 +188,22 @@ def _data_uri(pixels: NDArray[np.uint8], width: int, height: int) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-def _ringed(one: TwoSets, picture: Picture) -> Mapping[str, Any]:
-    height, width = one.shape
+def _ringed(pair: TwoSets, picture: Picture) -> Mapping[str, Any]:
+    height, width = pair.shape
     scale = min(1.0, _WIDE_PX / max(height, width))
-    rings = [(*_round(one.reference[row]), "reference") for row in one.only_reference]
-    rings += [(*_round(one.other[row]), "other") for row in one.only_other]
-    rings += [(*_round(point), "both") for point in one.other[one.matches.hit]]
+    rings = [(*_round(pair.reference[row]), "reference") for row in pair.only_reference]
+    rings += [(*_round(pair.other[row]), "other") for row in pair.only_other]
+    rings += [(*_round(point), "both") for point in pair.other[pair.matches.hit]]
     return {
-        "name": one.name,
+        "name": pair.name,
         "picture": _data_uri(_grey(picture), round(width * scale), round(height * scale)),
         "width": width,
         "height": height,
-        "radius": round(one.diameter / 2, 1),
+        "radius": round(pair.diameter / 2, 1),
         "stroke": round(2.0 / scale, 1),
         "rings": rings,
-        "said": f"{int(one.matches.hit.sum())} both, {len(one.only_reference)} only the first,"
-        f" {len(one.only_other)} only the second",
+        "said": f"{int(pair.matches.hit.sum())} both, {len(pair.only_reference)} only the first,"
+        f" {len(pair.only_other)} only the second",
     }
 
 
@@ -211,29 +211,29 @@ def _round(point: NDArray[np.float64]) -> tuple[float, float]:
     return round(float(point[0]), 1), round(float(point[1]), 1)
 
 
-def _crops(one: TwoSets, picture: Picture, most: int) -> dict[str, list[Mapping[str, Any]]]:
+def _crops(pair: TwoSets, picture: Picture, most: int) -> dict[str, list[Mapping[str, Any]]]:
     grey = _grey(picture)
-    hit = np.flatnonzero(one.matches.hit)
-    apart = hit[np.argsort(-one.matches.distance[hit], kind="stable")][:most]
-    score = one.matches.score[one.only_other]
-    its = one.only_other[np.argsort(-np.where(np.isnan(score), -np.inf, score), kind="stable")][:most]
-    mine = one.only_reference[:: max(1, -(-len(one.only_reference) // most))][:most]
+    hit = np.flatnonzero(pair.matches.hit)
+    apart = hit[np.argsort(-pair.matches.distance[hit], kind="stable")][:most]
+    score = pair.matches.score[pair.only_other]
+    its = pair.only_other[np.argsort(-np.where(np.isnan(score), -np.inf, score), kind="stable")][:most]
+    mine = pair.only_reference[:: max(1, -(-len(pair.only_reference) // most))][:most]
     return {
         "only_reference": [
-            _crop(one, grey, picture, one.reference[row], [(one.reference[row], "reference")], "") for row in mine
+            _crop(pair, grey, picture, pair.reference[row], [(pair.reference[row], "reference")], "") for row in mine
         ],
         "only_other": [
-            _crop(one, grey, picture, one.other[row], [(one.other[row], "other")], _score(one.matches.score[row]))
+            _crop(pair, grey, picture, pair.other[row], [(pair.other[row], "other")], _score(pair.matches.score[row]))
             for row in its
         ],
         "apart": [
             _crop(
-                one,
+                pair,
                 grey,
                 picture,
-                one.other[row],
-                [(one.other[row], "other"), (one.reference[one.matches.truth_of[row]], "reference")],
-                f"{one.matches.distance[row]:.0f} px apart",
+                pair.other[row],
+                [(pair.other[row], "other"), (pair.reference[pair.matches.truth_of[row]], "reference")],
+                f"{pair.matches.distance[row]:.0f} px apart",
             )
             for row in apart
         ],
@@ -245,7 +245,7 @@ def _score(value: float) -> str:
 
 
 def _crop(
-    one: TwoSets,
+    pair: TwoSets,
     grey: NDArray[np.uint8],
     picture: Picture,
     centre: NDArray[np.float64],
@@ -254,19 +254,19 @@ def _crop(
 ) -> Mapping[str, Any]:
     """A square around a place; beyond the edge it is grey."""
     step = np.array([picture.step[1], picture.step[0]])
-    half = _CROP_DIAMETERS * one.diameter / 2 / step
+    half = _CROP_DIAMETERS * pair.diameter / 2 / step
     size = np.maximum(2, np.rint(2 * half)).astype(int)
     left, top = np.rint(centre / step - half).astype(int)
     rows, columns = np.arange(top, top + size[1]), np.arange(left, left + size[0])
     inside = ((rows >= 0) & (rows < grey.shape[0]))[:, None] & ((columns >= 0) & (columns < grey.shape[1]))[None]
     part = grey[np.clip(rows, 0, grey.shape[0] - 1)][:, np.clip(columns, 0, grey.shape[1] - 1)]
     pixels = np.where(inside, part, 128).astype(np.uint8)
-    scale = _CROP_PX / (_CROP_DIAMETERS * one.diameter)
+    scale = _CROP_PX / (_CROP_DIAMETERS * pair.diameter)
     corner = np.array([left, top]) * step
     return {
-        "name": f"{one.name} at {centre[0]:.0f}, {centre[1]:.0f}",
+        "name": f"{pair.name} at {centre[0]:.0f}, {centre[1]:.0f}",
         "picture": _data_uri(pixels, _CROP_PX, _CROP_PX),
-        "radius": round(one.diameter / 2 * scale, 1),
+        "radius": round(pair.diameter / 2 * scale, 1),
         "rings": [(*_round((point - corner) * scale), colour) for point, colour in rings],
         "said": text or f"{centre[0]:.0f}, {centre[1]:.0f}",
     }

@@ -275,8 +275,8 @@ def _compare(rows: Sequence[dict[str, Any]]) -> None:
     """Thickness and suggestions of micrographs of one kind."""
     grey = np.array([_float(row["mean_grey"]) for row in rows])
     usual = float(np.nanmedian(grey)) if np.isfinite(grey).any() else math.nan
-    for row, one in zip(rows, grey, strict=True):
-        row["relative_thickness"] = math.log(usual / one) if usual > 0 and one > 0 else None
+    for row, share in zip(rows, grey, strict=True):
+        row["relative_thickness"] = math.log(usual / share) if usual > 0 and share > 0 else None
     for row, reason in zip(rows, suggestions([_for_limits(row) for row in rows]), strict=True):
         row["suggestion"] = reason
 

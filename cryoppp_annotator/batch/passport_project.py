@@ -57,13 +57,13 @@ def measure(
     Cancelled
     """
     by_size: dict[float, list[Exposure]] = {}
-    for one in given:
-        by_size.setdefault(one.pixel_size_A, []).append(one)
+    for exposure in given:
+        by_size.setdefault(exposure.pixel_size_A, []).append(exposure)
     rows: dict[int, Mapping[str, Any]] = {}
     for size, members in by_size.items():
         options = CtfOptions(optics.voltage_kV, optics.cs_mm, optics.amplitude_contrast, size)
-        paths = [one.path for one in members]
+        paths = [exposure.path for exposure in members]
         report = passport_all(paths, folder, options, diameter_A=diameter_A, context=context)
-        ids = {one.path.as_posix(): one.id for one in members}
+        ids = {exposure.path.as_posix(): exposure.id for exposure in members}
         rows |= {ids[row["micrograph"]]: row for row in report.rows}
     return rows

@@ -333,23 +333,23 @@ def _run(
     by_path = {str(task.path): task for task in tasks}
     jobs = [_one(task, options) for task in tasks]
     with closing(each(pick_micrograph, jobs, threads=fft_workers(), scheduler=scheduler, context=context)) as results:
-        for one, got in results:
-            task = by_path[one.name]
-            if isinstance(got, Cancelled):
-                raise got
-            if isinstance(got, AnnotatorError):
-                failed[str(task.path)] = str(got)
-            elif isinstance(got, BaseException):  # a plugin's mistake costs its micrograph, not the others
-                log.debug("picking %s failed", task.path, exc_info=got)
-                failed[str(task.path)] = f"{type(got).__name__}: {got}"
+        for job, outcome in results:
+            task = by_path[job.name]
+            if isinstance(outcome, Cancelled):
+                raise outcome
+            if isinstance(outcome, AnnotatorError):
+                failed[str(task.path)] = str(outcome)
+            elif isinstance(outcome, BaseException):  # a plugin's mistake costs its micrograph, not the others
+                log.debug("picking %s failed", task.path, exc_info=outcome)
+                failed[str(task.path)] = f"{type(outcome).__name__}: {outcome}"
             else:
-                candidates = got.candidates
+                candidates = outcome.candidates
                 try:
                     write_text(task.star, _star_text(candidates))
                 except AnnotatorError as error:
                     failed[str(task.path)] = str(error)
                     continue
-                left_out.update(got.left_out)
+                left_out.update(outcome.left_out)
                 record.add(task, len(candidates))
                 counts[task.star] = len(candidates)
     return counts

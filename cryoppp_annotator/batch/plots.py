@@ -48,9 +48,9 @@ def plot_precision_recall(matches: Mapping[str, Matches], path: Path) -> None:
     _axes(draw, font, small)
     some = list(matches.items()) if 1 < len(matches) <= _MOST_CURVES else []
     legend = []
-    for (name, one), colour in zip(some, _COLOURS[1:], strict=False):
-        _curve(draw, [one], colour, 2)
-        legend.append((colour, f"{name}: AP {quality([one]).average_precision:.3f}"))
+    for (name, curve), colour in zip(some, _COLOURS[1:], strict=False):
+        _curve(draw, [curve], colour, 2)
+        legend.append((colour, f"{name}: AP {quality([curve]).average_precision:.3f}"))
     _curve(draw, list(matches.values()), _COLOURS[0], 4)
     title = "all micrographs" if len(matches) > 1 else next(iter(matches))
     legend.insert(0, (_COLOURS[0], f"{title}: AP {total.average_precision:.3f}"))

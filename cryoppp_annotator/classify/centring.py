@@ -74,8 +74,8 @@ def envelope_centres(
         back = shift_references(np.ascontiguousarray(sums[:, None], np.complex64), shifts, grid, back=True)
         mean = np.zeros((n_orders, 1, rings), np.complex64)
         mean[0, 0] = back[0, 0].real / energy * weight
-        there = shift_references(mean, shifts, grid)[:, 0] * both_signs[:, None]
-        score = (flat @ there.transpose(0, 2, 1).reshape(-1, len(shifts))).real + log_prior
+        shifted = shift_references(mean, shifts, grid)[:, 0] * both_signs[:, None]
+        score = (flat @ shifted.transpose(0, 2, 1).reshape(-1, len(shifts))).real + log_prior
         posterior = np.exp(score - score.max(axis=1, keepdims=True))
         posterior /= posterior.sum(axis=1, keepdims=True)
     return np.asarray(posterior @ shifts, np.float32)

@@ -74,8 +74,8 @@ def _as_dict(report: FrameReport) -> dict[str, Any]:
         },
         "contradicted": report.contradicted,
         "micrographs": {
-            name: {"verdict": str(one), "margin_se": round(one.margin_se, 2), "picks_tested": one.n_tested}
-            for name, one in report.tested.items()
+            name: {"verdict": str(tested), "margin_se": round(tested.margin_se, 2), "picks_tested": tested.n_tested}
+            for name, tested in report.tested.items()
         },
         "unmatched": list(report.unmatched),
     }
@@ -86,8 +86,8 @@ def _as_text(report: FrameReport) -> str:
 
     verdict = report.verdict
     lines = [
-        f"  {name}: {one} ({one.margin_se:.1f} standard errors, {one.n_tested:,} picks)"
-        for name, one in report.tested.items()
+        f"  {name}: {tested} ({tested.margin_se:.1f} standard errors, {tested.n_tested:,} picks)"
+        for name, tested in report.tested.items()
     ]
     declares = f"{report.format} declares {describe(report.declared)}"
     if verdict.frame is None:

@@ -85,21 +85,21 @@ def _as_json(report: ComparisonReport) -> dict[str, Any]:
         **_agreement(report.total),
         "by_distance_from_edge": [_plain(asdict(part)) for part in report.edge],
         "by_score": [_plain(asdict(part)) for part in report.score],
-        "per_micrograph": {name: _agreement(one) for name, one in report.per_micrograph.items()},
+        "per_micrograph": {name: _agreement(agreement) for name, agreement in report.per_micrograph.items()},
         "notes": list(report.notes),
     }
 
 
-def _agreement(one: Agreement) -> dict[str, Any]:
-    return quality_as_json(one.quality) | _plain(
+def _agreement(agreement: Agreement) -> dict[str, Any]:
+    return quality_as_json(agreement.quality) | _plain(
         {
-            "only_reference": one.only_reference,
-            "only_other": one.only_other,
-            "shift_x_px": one.shift_x,
-            "shift_y_px": one.shift_y,
-            "shift_error_px": one.shift_error,
-            "spread_px": one.spread,
-            "kappa": one.kappa,
+            "only_reference": agreement.only_reference,
+            "only_other": agreement.only_other,
+            "shift_x_px": agreement.shift_x,
+            "shift_y_px": agreement.shift_y,
+            "shift_error_px": agreement.shift_error,
+            "spread_px": agreement.spread,
+            "kappa": agreement.kappa,
         }
     )
 
@@ -114,17 +114,17 @@ def _as_text(report: ComparisonReport) -> str:
     width = max(map(len, rows))
     lines = [
         f"{'':{width}}   both  only reference  only other  precision  recall     F1  kappa  shift x, y (px)  spread",
-        *(f"{name:{width}}  {_line(one)}" for name, one in rows.items()),
+        *(f"{name:{width}}  {_line(agreement)}" for name, agreement in rows.items()),
     ]
     return "\n".join(lines)
 
 
-def _line(one: Agreement) -> str:
-    q = one.quality
-    kappa = "    -" if math.isnan(one.kappa) else f"{one.kappa:5.2f}"
-    shift = "-" if math.isnan(one.shift_x) else f"{one.shift_x:+.1f}, {one.shift_y:+.1f}"
-    spread = "-" if math.isnan(one.spread) else f"{one.spread:.1f}"
+def _line(agreement: Agreement) -> str:
+    q = agreement.quality
+    kappa = "    -" if math.isnan(agreement.kappa) else f"{agreement.kappa:5.2f}"
+    shift = "-" if math.isnan(agreement.shift_x) else f"{agreement.shift_x:+.1f}, {agreement.shift_y:+.1f}"
+    spread = "-" if math.isnan(agreement.spread) else f"{agreement.spread:.1f}"
     return (
-        f"{q.matched:5}  {one.only_reference:14}  {one.only_other:10}  {q.precision:9.3f}  {q.recall:6.3f}  {q.f1:.3f}"
-        f"  {kappa}  {shift:>15}  {spread:>6}"
+        f"{q.matched:5}  {agreement.only_reference:14}  {agreement.only_other:10}  {q.precision:9.3f}  {q.recall:6.3f}"
+        f"  {q.f1:.3f}  {kappa}  {shift:>15}  {spread:>6}"
     )

@@ -77,8 +77,8 @@ def denoise(
         lambda context: denoise_all(micrographs, out, options, scheduler=scheduler, context=context), title="Denoising"
     )
     for path, reason in report.failed.items():
-        said = reason if path in reason else f"{path}: {reason}"
-        print(f"failed: {' '.join(said.split())}", file=sys.stderr)
+        text = reason if path in reason else f"{path}: {reason}"
+        print(f"failed: {' '.join(text.split())}", file=sys.stderr)
     answer = {
         "method": method,
         "micrographs": report.n_done + report.n_kept,

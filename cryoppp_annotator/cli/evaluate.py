@@ -68,7 +68,7 @@ def evaluate(
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)
     if as_json:
-        each = {name: quality_as_json(one) for name, one in report.per_micrograph.items()}
+        each = {name: quality_as_json(of_micrograph) for name, of_micrograph in report.per_micrograph.items()}
         answer = {
             **quality_as_json(report.total),
             "tolerance": tolerance,
@@ -80,8 +80,8 @@ def evaluate(
     rows = {**report.per_micrograph, "all": report.total}
     width = max(map(len, rows))
     typer.echo(f"{'':{width}}  picks  truth  matched  precision  recall     F1     AP  centring  best F1 at")
-    for name, one in rows.items():
-        typer.echo(f"{name:{width}}  {_as_text(one)}")
+    for name, of_micrograph in rows.items():
+        typer.echo(f"{name:{width}}  {_as_text(of_micrograph)}")
 
 
 def quality_as_json(quality: Quality) -> dict[str, Any]:

@@ -77,5 +77,5 @@ def extract(
         "out_px": report.out_px,
         "notes": list(report.notes),
     }
-    said = f"wrote {report.n_particles:,} particles of {report.out_px} px and {report.star}"
-    typer.echo(json.dumps(answer, indent=2) if as_json else said)
+    message = f"wrote {report.n_particles:,} particles of {report.out_px} px and {report.star}"
+    typer.echo(json.dumps(answer, indent=2) if as_json else message)

@@ -189,18 +189,18 @@ def _of_relion(root: Path, names: list[str]) -> tuple[dict[str, Any], _Taken]:
     known = relion_project.jobs(root) if root.is_dir() else []
     if not known:
         raise ProjectError(f"{root} is no RELION project: it has no job folders (MotionCorr/job002 ...)")
-    by_name = {one.name: one for one in known}
+    by_name = {job.name: job for job in known}
     unknown = [name for name in names if name.strip("/") not in by_name]
     if unknown:
         raise ProjectError(f"{root} has no job {unknown[0]} that can be taken (it has {', '.join(by_name)})")
     chosen = [by_name[name.strip("/")] for name in names]
-    ctf = [one for one in chosen or known if one.kind == "CtfFind"][-1:]
-    picks = [one for one in chosen if one.has_picks] if names else [one for one in known if one.has_picks][-1:]
-    classes = [one for one in chosen or known if one.kind == "Class2D"][-1:]
-    taken = [one.name for one in (*ctf, *picks, *classes)]
+    ctf = [job for job in chosen or known if job.kind == "CtfFind"][-1:]
+    picks = [job for job in chosen if job.has_picks] if names else [job for job in known if job.has_picks][-1:]
+    classes = [job for job in chosen or known if job.kind == "Class2D"][-1:]
+    taken = [job.name for job in (*ctf, *picks, *classes)]
     return {"root": str(root), "jobs": list(by_name), "taken": taken}, _Taken(
         ctf[0].file if ctf else None,
-        [one.file for one in picks],
+        [job.file for job in picks],
         classes[0].file if classes else None,
     )
 

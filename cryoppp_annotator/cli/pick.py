@@ -126,8 +126,8 @@ def pick(
         lambda context: pick_all(micrographs, out, options, scheduler=scheduler, context=context), title="Picking"
     )
     for path, reason in report.failed.items():
-        said = reason if path in reason else f"{path}: {reason}"
-        print(f"failed: {' '.join(said.split())}", file=sys.stderr)
+        message = reason if path in reason else f"{path}: {reason}"
+        print(f"failed: {' '.join(message.split())}", file=sys.stderr)
     answer = {
         "picker": picker,
         "diameter_A": diameter_A,
@@ -143,11 +143,11 @@ def pick(
         "seconds": round(report.seconds, 3),
     }
     kept = f" ({report.n_kept:,} were done before)" if report.n_kept else ""
-    said = f"{report.n_picks:,} candidates on {report.n_picked + report.n_kept:,} micrographs{kept} in {out}"
+    message = f"{report.n_picks:,} candidates on {report.n_picked + report.n_kept:,} micrographs{kept} in {out}"
     if left := describe_left_out(report.left_out):
-        said += f" ({left})" if whole_boxes else f" ({left}; --keep-dirt keeps them)"
-    said += f"; {_size_text(diameter_A, diameter_px, report.pixel_sizes_A)} ({source})"
-    typer.echo(json.dumps(answer, indent=2) if as_json else said)
+        message += f" ({left})" if whole_boxes else f" ({left}; --keep-dirt keeps them)"
+    message += f"; {_size_text(diameter_A, diameter_px, report.pixel_sizes_A)} ({source})"
+    typer.echo(json.dumps(answer, indent=2) if as_json else message)
     if report.failed:
         raise typer.Exit(1)
 

@@ -49,12 +49,12 @@ def select(
 
     def work(context: JobContext) -> tuple[Passed, dict[str, Any]]:
         passed = facts.where(session, where, context=context)
-        said: dict[str, Any] = {"micrographs": [m.name for m in passed.micrographs], "unknown": passed.unknown}
+        answer: dict[str, Any] = {"micrographs": [m.name for m in passed.micrographs], "unknown": passed.unknown}
         if out is not None:
             ids = [m.id for m in passed.micrographs]
             report = selecting.export_selected(session, ids, out, relion_root=relion_root, context=context)
-            said |= {"file": str(report.file), "notes": list(report.notes)}
-        return passed, said
+            answer |= {"file": str(report.file), "notes": list(report.notes)}
+        return passed, answer
 
     try:
         passed, answer = run_job(work, title="Choosing")

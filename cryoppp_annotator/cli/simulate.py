@@ -70,8 +70,8 @@ def simulate(
         "seconds": round(time.monotonic() - started, 2),
     }
     size_A = f"{made.diameter_A:.0f} Å"
-    said = f"simulated {len(made.names):,} micrographs with {made.n_particles:,} particles of {size_A} in {out}"
-    typer.echo(json.dumps(answer, indent=2) if as_json else said)
+    message = f"simulated {len(made.names):,} micrographs with {made.n_particles:,} particles of {size_A} in {out}"
+    typer.echo(json.dumps(answer, indent=2) if as_json else message)
 
 
 def _parse_size(text: str) -> tuple[int, int]:

@@ -38,11 +38,11 @@ def status(
 
     session = open_project(find_project(project), read_only=True)
     try:
-        news = run_job(
+        file_changes = run_job(
             lambda context: watch.look_at_files(session, new=True, context=context), title="Looking at files"
         )
-        watch.note(session, news)
-        answer = describe(session, news)
+        watch.note(session, file_changes)
+        answer = describe(session, file_changes)
         if where is not None:
             passed = run_job(lambda context: facts.where(session, where, context=context), title="Choosing")
             answer["where"] = {"micrographs": [m.name for m in passed.micrographs], "unknown": passed.unknown}
@@ -51,7 +51,7 @@ def status(
     typer.echo(json.dumps(answer, indent=2) if as_json else _as_text(answer))
 
 
-def describe(session: Session, news: FileNews) -> dict[str, Any]:
+def describe(session: Session, file_changes: FileNews) -> dict[str, Any]:
     """What ``status --json`` prints."""
     from ..model.micrograph import MicrographState
     from ..model.which import Which
@@ -78,8 +78,8 @@ def describe(session: Session, news: FileNews) -> dict[str, Any]:
         "finished": session.n_finished(),
         "removed": len(session.removed),
         "changed": [m.name for m in session.micrographs if m.changed],
-        "not_there": [update.now.name for update in news.of(What.GONE)],
-        "new": [str(path) for path in news.new],
+        "not_there": [update.now.name for update in file_changes.of(What.GONE)],
+        "new": [str(path) for path in file_changes.new],
         "journal": session.store.journal,
         "problems": {m.name: m.problem for m in session.micrographs if m.problem},
         "particles": session.counts(),

@@ -32,8 +32,8 @@ class Acquisition:
 def read_acquisition(image: Path) -> Acquisition:
     """What the .mdoc of an image says, else its own header; never an error: such files are a courtesy."""
     for beside in (image.with_name(image.name + ".mdoc"), image.with_suffix(".mdoc")):
-        if (said := _of_mdoc(beside)).voltage_kV is not None:
-            return said
+        if (acquisition := _of_mdoc(beside)).voltage_kV is not None:
+            return acquisition
     return _of_header(image)
 
 

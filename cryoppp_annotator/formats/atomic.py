@@ -70,9 +70,9 @@ class _FileSet:
             if folder.parent == folder:
                 break
             folder = folder.parent
-        for one in reversed(missing):
-            one.mkdir(exist_ok=True)
-            self.made_folders.append(one)
+        for parent in reversed(missing):
+            parent.mkdir(exist_ok=True)
+            self.made_folders.append(parent)
 
 
 _open_set: ContextVar[_FileSet | None] = ContextVar("open_set", default=None)

@@ -136,8 +136,8 @@ def _read_star(star: StarFile, permissive: bool) -> PickFile:
     issues = [*star.issues, *reader.issues]
     vertices = star.table(_FILAMENTS)
     if vertices is not None and len(vertices):
-        said = f"{len(vertices)} vertices of filaments are left out; the boxes along the filaments are read"
-        issues.append(Issue(said, star.path, vertices.lines[0]))
+        message = f"{len(vertices)} vertices of filaments are left out; the boxes along the filaments are read"
+        issues.append(Issue(message, star.path, vertices.lines[0]))
     return PickFile("cbox", star.path, CBOX_FRAME, (picks,), tuple(issues))
 
 

@@ -60,9 +60,9 @@ def joined_columns(path: Path) -> dict[str, NDArray[Any]]:
     columns = dict(tables[0].columns)
     for table in tables[1:]:
         rows = rows_of(columns[_UID], table.columns[_UID])
-        there = rows >= 0
-        columns = {name: column[there] for name, column in columns.items()}
-        columns.update({name: column[rows[there]] for name, column in table.columns.items() if name not in columns})
+        present = rows >= 0
+        columns = {name: column[present] for name, column in columns.items()}
+        columns.update({name: column[rows[present]] for name, column in table.columns.items() if name not in columns})
     return columns
 
 

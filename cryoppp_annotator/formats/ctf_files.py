@@ -155,7 +155,7 @@ def _of_star(path: Path) -> tuple[list[CtfRow], Path, list[Issue]]:
     star = read_star(path, permissive=True)
     table = next((table for table in star.tables if {_NAME, _U} <= set(table.columns)), None)
     if table is None:
-        names = [label for one in star.tables for label in one.columns]
+        names = [label for block in star.tables for label in block.columns]
         hint = ": it lists micrographs without CTF values" if _NAME in names else ""
         raise FormatError(f"holds no table with {_NAME} and {_U}{hint}", path)
     groups = groups_of(star)

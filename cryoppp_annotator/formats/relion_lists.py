@@ -57,7 +57,7 @@ def read_listed(path: Path, micrograph: str, permissive: bool) -> PickFile:
     """
     if path.suffix.lower() == ".star":
         part = read_picks(read_star(path, permissive=permissive), "relion", permissive=permissive)
-        named = tuple(replace(one, micrograph=micrograph, lines=None, layout=None) for one in part.picks)
+        named = tuple(replace(item, micrograph=micrograph, lines=None, layout=None) for item in part.picks)
         return replace(part, picks=named)
     picks, issues = _read_text(path, micrograph, permissive)
     return PickFile("relion", path, RELION_FRAME, (picks,), issues)
@@ -114,7 +114,7 @@ def read_suffix(path: Path, permissive: bool) -> PickFile:
         issues += part.issues
         place = file.relative_to(path.parent).as_posix().removesuffix(ending)
         own = names.get(place, place)
-        picks += [replace(one, micrograph=own) if one.micrograph == file.stem else one for one in part.picks]
+        picks += [replace(item, micrograph=own) if item.micrograph == file.stem else item for item in part.picks]
     return PickFile("relion", path, RELION_FRAME, tuple(picks), tuple(issues))
 
 

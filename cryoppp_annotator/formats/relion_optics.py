@@ -284,8 +284,10 @@ def _keys(pick: MicrographPicks, scale: float, of_micrographs: bool, sole: Group
     for row, values in zip(rows.tolist(), own, strict=True):
         case = (row if row >= 0 else usual, tuple(text or filled[i] for i, text in enumerate(values)))
         if case not in cache:
-            said = {label: text for label, text in zip(labels, case[1], strict=True) if text not in ("", "-999")}
-            cache[case] = _key({**(pick.optics[case[0]] if case[0] >= 0 else {}), **said}, size, scale, of_micrographs)
+            entries = {label: text for label, text in zip(labels, case[1], strict=True) if text not in ("", "-999")}
+            cache[case] = _key(
+                {**(pick.optics[case[0]] if case[0] >= 0 else {}), **entries}, size, scale, of_micrographs
+            )
         keys.append(cache[case])
     if not keys:
         keys = [_key(dict(pick.optics[0] if pick.optics else sole), size, scale, of_micrographs)]
@@ -368,8 +370,8 @@ def _names(groups: Iterable[Group], numbers: NDArray[np.int64]) -> list[str]:
     given = {group[GROUP_NAME] for group in groups if group.get(GROUP_NAME)}
     for group, number in zip(groups, numbers.tolist(), strict=True):
         base = group.get(GROUP_NAME) or f"opticsGroup{number}"
-        name, again = base, 2
+        name, copy = base, 2
         while name in names or (name in given and not group.get(GROUP_NAME)):
-            name, again = f"{base}_{again}", again + 1
+            name, copy = f"{base}_{copy}", copy + 1
         names.append(name)
     return names

@@ -57,7 +57,7 @@ class Programs(QObject):
         )
 
     def _on_status(self, picker: str, status: EngineStatus) -> None:
-        said = "" if status.found else f"{status.title} cannot start: {status.problem}; {status.mend}".rstrip("; ")
-        if said != self._missing.get(picker, ""):
-            self._missing[picker] = said
+        message = "" if status.found else f"{status.title} cannot start: {status.problem}; {status.mend}".rstrip("; ")
+        if message != self._missing.get(picker, ""):
+            self._missing[picker] = message
             self.changed.emit()

@@ -219,8 +219,8 @@ class Show:
         self._rechecked.add(current.id)
         session = self._session
 
-        def take_note(news: watch.FileNews) -> None:
-            self._bench.guarded(lambda: watch.note(session, news))
+        def take_note(file_changes: watch.FileNews) -> None:
+            self._bench.guarded(lambda: watch.note(session, file_changes))
 
         self._bench.start(
             lambda context: watch.look_at_files(session, [current], context=context),

@@ -75,25 +75,25 @@ class Watcher(QObject):
             quiet=True,
         )
 
-    def _on_one(self, news: watch.FileNews) -> None:
-        if not self._closed and news.updates:
-            self._take_note(news)
+    def _on_one(self, file_changes: watch.FileNews) -> None:
+        if not self._closed and file_changes.updates:
+            self._take_note(file_changes)
             self.changed.emit()
 
-    def _on_news(self, news: watch.FileNews) -> None:
+    def _on_news(self, file_changes: watch.FileNews) -> None:
         self._job = None
         if self._closed:
             return
-        self._take_note(news)
-        gone = tuple(update.now.name for update in news.of(watch.What.GONE))
-        before, (self.new, self.gone) = (self.new, self.gone), (news.new, gone)
+        self._take_note(file_changes)
+        gone = tuple(update.now.name for update in file_changes.of(watch.What.GONE))
+        before, (self.new, self.gone) = (self.new, self.gone), (file_changes.new, gone)
         if self.new and self.takes_new:
             self.take()
-        elif before != (self.new, self.gone) or news.updates:
+        elif before != (self.new, self.gone) or file_changes.updates:
             self.changed.emit()
 
-    def _take_note(self, news: watch.FileNews) -> None:
-        self._bench.guarded(lambda: watch.note(self._session, news))
+    def _take_note(self, file_changes: watch.FileNews) -> None:
+        self._bench.guarded(lambda: watch.note(self._session, file_changes))
 
     def _on_failed(self, _job: Job) -> None:
         self._job = None  # the next look may go better

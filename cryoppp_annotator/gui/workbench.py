@@ -185,11 +185,11 @@ class Workbench(QObject):
     def keep_keyed(self, show: Callable[[str], object], text: str) -> None:
         """Show a text with keys in it, now and whenever they are changed; for what lives as long as the project."""
 
-        def again() -> None:
+        def show_again() -> None:
             show(self.keyed(text))
 
-        self.on_rekeyed.append(again)
-        again()
+        self.on_rekeyed.append(show_again)
+        show_again()
 
     def bind_keys(self) -> None:
         """(Re)read which key does what."""

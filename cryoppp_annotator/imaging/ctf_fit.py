@@ -192,7 +192,7 @@ def _search_twice(
     if match.lead > _UNDECIDED or second[1] < 1.5 * second[0] or second == band:
         return match
     other = search(flatten(spectrum, second, _PIECES), optics, *ranges, shifts, _PIECES)
-    return max(match, other, key=lambda one: one.lead)
+    return max(match, other, key=lambda candidate: candidate.lead)
 
 
 def _judged(spectrum: TiledSpectrum, rings: Rings, match: Match, refined: Refined, optics: Optics) -> CtfFit:

@@ -81,7 +81,7 @@ def suggestions(rows: Sequence[Numbers]) -> list[str]:
         for i in np.flatnonzero(beyond(_column(rows, limit.column), limit)):
             if limit.reason not in reasons[i]:
                 reasons[i].append(limit.reason)
-    return ["; ".join(one) for one in reasons]
+    return ["; ".join(parts) for parts in reasons]
 
 
 def beyond(values: NDArray[np.float64], limit: Limit) -> NDArray[np.bool_]:
@@ -114,7 +114,7 @@ def duplicates(thumbnails: Sequence[NDArray[np.float32]]) -> list[int]:
     """For each picture (h, w) the first earlier one that shows the same exposure, or -1."""
     if not thumbnails:
         return []
-    flat = np.stack([one.ravel() for one in thumbnails]).astype(np.float32)
+    flat = np.stack([thumbnail.ravel() for thumbnail in thumbnails]).astype(np.float32)
     norms = np.linalg.norm(flat, axis=1)
     flat /= np.where(norms > 0, norms, 1.0)[:, None]
     out = []

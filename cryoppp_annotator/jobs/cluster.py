@@ -113,9 +113,9 @@ class Cluster:
                 **where, timeout=_CONNECT_S, set_as_default=False, name="cryoppp-annotator"
             )
         except (OSError, TimeoutError, ValueError) as error:
-            said = str(error).split("\n", 1)[0] or type(error).__name__
+            reason = str(error).split("\n", 1)[0] or type(error).__name__
             raise EngineError(
-                f"no Dask scheduler answers at {address} ({said}); start one with `dask scheduler`, and on each "
+                f"no Dask scheduler answers at {address} ({reason}); start one with `dask scheduler`, and on each "
                 "machine `dask worker ADDRESS`"
             ) from error
         self._context: JobContext | None = None

@@ -116,8 +116,8 @@ def run_process(
         )
     except OSError as error:
         where = f" in {folder}" if folder is not None and not folder.is_dir() else ""
-        said = f"{name} cannot be started{where} ({disk_reason(error)})"
-        raise EngineError(f"{said}; {mend}" if mend else said) from error
+        message = f"{name} cannot be started{where} ({disk_reason(error)})"
+        raise EngineError(f"{message}; {mend}" if mend else message) from error
     kept: dict[str, deque[str]] = {"out": deque(maxlen=_KEPT_LINES), "err": deque(maxlen=_KEPT_LINES)}
     lines: queue.SimpleQueue[tuple[str, str | None]] = queue.SimpleQueue()
     for label, stream in (("out", process.stdout), ("err", process.stderr)):
@@ -192,11 +192,11 @@ def _signal(process: subprocess.Popen[str], number: signal.Signals) -> None:
 
 
 def _failure(name: str, code: int, kept: Mapping[str, deque[str]]) -> str:
-    said = [line.strip() for line in (kept["err"] or kept["out"]) if line.strip()]
+    output = [line.strip() for line in (kept["err"] or kept["out"]) if line.strip()]
     how = f"failed (exit code {code})" if code > 0 else f"was killed by signal {-code}"
     if code == -9:
         how += ", as the system does when memory runs out"
-    last = " | ".join(said[-4:])
+    last = " | ".join(output[-4:])
     if len(last) > 500:
         last = "... " + last[-500:]
     return f"{name} {how}: {last}" if last else f"{name} {how} and said nothing"

@@ -183,9 +183,9 @@ def _bits(delta: Delta) -> NDArray[np.uint8] | None:
     first, last = int(ids.min()), int(ids.max())
     if last - first >= _SPARSE * len(ids):
         return None
-    there = np.zeros(last - first + 1, bool)
-    there[ids - first] = True
-    return np.packbits(there)
+    present = np.zeros(last - first + 1, bool)
+    present[ids - first] = True
+    return np.packbits(present)
 
 
 def _among(ids: NDArray[np.int64], first: int, bits: NDArray[np.uint8]) -> bool:

@@ -164,7 +164,7 @@ def _reduced(image: NDArray[Any], factor: int, bright: bool) -> FloatImage:
 def _dirt(small: FloatImage, diameter: float) -> list[tuple[Mask, Reason]]:
     """Things that are no field and no particle, and what each is; ``diameter`` in px of ``small``."""
     smooth = [ndimage.gaussian_filter(small, share * diameter) for share in (_FINE, _SMALL, _LARGE)]
-    fine, medium, coarse = (below_field(one) for one in smooth)
+    fine, medium, coarse = (below_field(picture) for picture in smooth)
     strength = detail(smooth[0], smooth[2], diameter)
     dark, wide = _dark(medium, coarse, diameter), wide_and_dark(small, strength, diameter)
     pale = wide & ~touching(wide, dark)

@@ -140,7 +140,7 @@ def train(
     features = [_features(s, views, context) for s in seen]
     raw = np.concatenate(features)
     mean, spread = raw.mean(axis=0), raw.std(axis=0) + 1e-6
-    scaled = np.concatenate([_scaled(one, mean, spread) for one in features])
+    scaled = np.concatenate([_scaled(table, mean, spread) for table in features])
     edge, away = np.concatenate([s.edge for s in seen]), np.concatenate([s.away for s in seen])
     context.check()
     chosen = np.sort(rng.choice(len(scaled), min(_LANDMARKS, len(scaled)), replace=False))
@@ -158,11 +158,11 @@ def train(
             apart = (label == 0.0) & (_outside(margins, away) < 0.5)
             shown = np.where(apart, np.nan, label)
             bias, weights, held_out = _fitted(kernel, shown, scaled[:, 2].astype(np.float64))
-            said = asked & np.isfinite(shown)
-            slope, edge_slope, offset = _calibrated(held_out[said], edge[said], shown[said])
-            said = asked & np.isfinite(label)
+            answered = asked & np.isfinite(shown)
+            slope, edge_slope, offset = _calibrated(held_out[answered], edge[answered], shown[answered])
+            answered = asked & np.isfinite(label)
             p = _probability(slope * held_out + edge_slope * edge + offset)
-            margins = _margins(p[said], away[said], label[said] > 0.5)
+            margins = _margins(p[answered], away[answered], label[answered] > 0.5)
     return Model(
         landmarks,
         (whiten @ weights).astype(np.float32),
@@ -186,18 +186,18 @@ def _views(seen: Sequence[Seen], labels: Sequence[FloatArray], rng: np.random.Ge
     """Of the best places and the accepted ones, without the rejected; ``labels`` are the first micrographs'."""
     boxes, weights = [], []
     nobody = [np.full(len(s), np.nan) for s in seen[len(labels) :]]
-    for one, label in zip(seen, [*labels, *nobody], strict=True):
-        order = np.argsort(-one.numbers[:, 0], kind="stable")
+    for of_micrograph, label in zip(seen, [*labels, *nobody], strict=True):
+        order = np.argsort(-of_micrograph.numbers[:, 0], kind="stable")
         passed = min(_PASSED_OVER, len(order) // 20)
-        weight = np.zeros(len(one))
+        weight = np.zeros(len(of_micrograph))
         weight[order[passed : passed + _BEST]] = 1.0
         weight[label == 1.0] = _ACCEPTED
         weight[label == 0.0] = 0.0
-        white, x, y, diameter = one.places
+        white, x, y, diameter = of_micrograph.places
         chosen = weight > 0
         if not chosen.any():  # everything good was rejected: what is there, then
-            chosen, weight = np.full(len(one), True), np.ones(len(one))
-        if len(one):
+            chosen, weight = np.full(len(of_micrograph), True), np.ones(len(of_micrograph))
+        if len(of_micrograph):
             boxes.append(pictures(white, x[chosen], y[chosen], diameter))
             weights.append(weight[chosen])
     with threadpool_limits(1):  # many small products of matrices: a second thread of theirs mostly waits

@@ -90,9 +90,9 @@ def _near(
         nothing = np.zeros(0, np.intp)
         return nothing, nothing, np.zeros(0)
     near: Any = cKDTree(truth[known]).query_ball_point(picks[sound], tolerance)
-    counts = np.array([len(one) for one in near])
+    counts = np.array([len(rows) for rows in near])
     pick = np.repeat(sound, counts)
-    particle = known[np.concatenate([np.asarray(one, np.intp) for one in near])]
+    particle = known[np.concatenate([np.asarray(rows, np.intp) for rows in near])]
     return pick, particle, np.asarray(np.hypot(*(picks[pick] - truth[particle]).T))
 
 

@@ -241,7 +241,7 @@ def _resampled(
         c, s = math.cos(angle), math.sin(angle)
         y = c * offset[:, None] + s * offset[None] + context_side // 2
         x = -s * offset[:, None] + c * offset[None] + context_side // 2
-        out += [map_coordinates(one, [y, x], order=1, mode="nearest") for one in images]
+        out += [map_coordinates(image, [y, x], order=1, mode="nearest") for image in images]
     return np.stack(out).astype(np.float32)
 
 
@@ -291,11 +291,11 @@ def correlation(
     context.check()
     white = spectrum * gain
     responses = np.empty((len(components), *image.shape), np.float32)
-    for i, one in enumerate(components):
+    for i, component in enumerate(components):
         if i % 4 == 0:
             context.progress(i, len(components), "correlating")
         kernel = np.zeros(shape, np.float32)
-        kernel[:side, :side] = one
+        kernel[:side, :side] = component
         kernel = np.roll(kernel, (-(side // 2), -(side // 2)), (0, 1))
         product = white * np.conj(scipy.fft.rfft2(kernel, workers=fft_workers()))
         responses[i] = scipy.fft.irfft2(product, s=shape, workers=fft_workers())[: image.shape[0], : image.shape[1]]

@@ -105,7 +105,10 @@ class _Hand:
     def _centres(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Phase per frequency of both maps' centres of mass."""
         step = 0.5 / self.side
-        pair = [np.angle(one.at(step * np.eye(3))).astype(np.float64) / step for one in (self.source, self.target)]
+        pair = [
+            np.angle(transform.at(step * np.eye(3))).astype(np.float64) / step
+            for transform in (self.source, self.target)
+        ]
         return pair[0], pair[1]
 
     def _values(

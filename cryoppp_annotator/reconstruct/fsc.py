@@ -64,7 +64,7 @@ def correlate(a: NDArray[np.complex64], b: NDArray[np.complex64]) -> NDArray[np.
     shell = shell_index(side).ravel()
     count = side // 2
     cross = np.bincount(shell, (a * np.conj(b)).real.ravel())[:count]
-    power = [np.bincount(shell, (np.abs(one).astype(np.float64) ** 2).ravel())[:count] for one in (a, b)]
+    power = [np.bincount(shell, (np.abs(transform).astype(np.float64) ** 2).ravel())[:count] for transform in (a, b)]
     out = cross / np.maximum(np.sqrt(power[0] * power[1]), 1e-30)
     out[0] = 1.0
     return np.asarray(out)

@@ -121,7 +121,9 @@ def refine(
     if not refined:
         none = np.zeros(0)
         return Refined(np.zeros((0, 3, 3)), np.zeros((0, 2)), none, none, none, none)
-    return Refined(*(np.concatenate([getattr(one, name) for one in refined]) for name in Refined.__dataclass_fields__))
+    return Refined(
+        *(np.concatenate([getattr(batch, name) for batch in refined]) for name in Refined.__dataclass_fields__)
+    )
 
 
 class _Climb:

@@ -103,8 +103,8 @@ def _agreement(
     """Least correlation of the turned map with its copies, its centre ``shift`` put to the origin."""
 
     def values(at: NDArray[np.float64]) -> NDArray[np.complex64]:
-        there = at @ turn
-        return np.asarray(source.at(there) * np.exp(2j * np.pi * (there @ shift)), np.complex64)
+        turned = at @ turn
+        return np.asarray(source.at(turned) * np.exp(2j * np.pi * (turned @ shift)), np.complex64)
 
     first = values(k)
     power = float((np.abs(first) ** 2).sum())
@@ -129,6 +129,6 @@ def _starts(
 def _moved(source: FourierMap, side: int, turn: NDArray[np.float64], shift: NDArray[np.float64]) -> NDArray[np.float32]:
     at = (np.arange(side) - side // 2) / side
     z, y, x = np.meshgrid(at, at, at, indexing="ij")
-    there = np.stack([x, y, z], axis=-1).reshape(-1, 3) @ turn
-    values = source.at(there) * np.exp(2j * np.pi * (there @ shift))
+    places = np.stack([x, y, z], axis=-1).reshape(-1, 3) @ turn
+    values = source.at(places) * np.exp(2j * np.pi * (places @ shift))
     return centred_ifft(np.asarray(values.reshape((side,) * 3), np.complex64))

@@ -148,12 +148,12 @@ class _Rounds:
 
     def run(self, volume: NDArray[np.generic], map_pixel_A: float) -> Volume:
         stack, options = self.stack, self.options
-        volume, said = orient_and_say(volume, self.name) if np.isfinite(volume).all() else (volume, ())
+        volume, notes_on_map = orient_and_say(volume, self.name) if np.isfinite(volume).all() else (volume, ())
         shared = _lowpassed(volume, map_pixel_A, options.lowpass_A)
         band = min(self.band, options.match.rings)
         first = replace(options.match, rings=band, fine_rings=self.band)
         verdicts = judge(stack, shared, map_pixel_A, first, context=self._part(1.0))
-        notes = [*said, *verdicts.notes]
+        notes = [*notes_on_map, *verdicts.notes]
         outer = min(2 * self.band + 4, stack.box // 2 - 1)
         halves, correlation = self._maps(verdicts, outer)
         verdicts = self._search_again(halves, correlation)
@@ -225,7 +225,10 @@ class _Rounds:
             np.asarray((own[0] + own[1]) / 2, np.float32), self.stack.pixel_size_A, self.options.lowpass_A
         )
         ball = sphere(self.stack.box, self.stack.box / 2 - 2, 4.0)
-        return [(one - lowpass(one, self.stack.pixel_size_A, self.options.lowpass_A) + together) * ball for one in own]
+        return [
+            (volume - lowpass(volume, self.stack.pixel_size_A, self.options.lowpass_A) + together) * ball
+            for volume in own
+        ]
 
     def _search_again(self, halves: list[Accumulator], correlation: ShellCorrelation) -> Verdicts:
         """All views once more, each half with its own map."""
@@ -316,7 +319,7 @@ def _merged(parts: list[Verdicts], half: NDArray[np.int8]) -> Verdicts:
     rows = [np.flatnonzero(half == which) for which in (0, 1)]
     order = np.argsort(np.concatenate(rows))
     arrays: dict[str, Any] = {
-        name: np.concatenate([getattr(one, name) for one in parts])[order]
+        name: np.concatenate([getattr(part, name) for part in parts])[order]
         for name in ("log_odds", "evidence", "other", "matrices", "shifts", "weights", "error_deg")
     }
     share = (parts[0].view_share + parts[1].view_share) / 2

@@ -307,7 +307,7 @@ class _Run:
             if on_results is not None:
                 on_results(rows, self._odds(judged[-1].evidence, judged[-1].other))
         good = np.concatenate(usable)
-        whole = Matches(*(np.concatenate([getattr(one, name) for one in judged]) for name in _FIELDS))
+        whole = Matches(*(np.concatenate([getattr(part, name) for part in judged]) for name in _FIELDS))
         by_view, share, classes = learn_views(whole, self.spectra.share, good)
         self.spectra = replace(self.spectra, share=classes)
         refined = []

@@ -200,8 +200,8 @@ def sensible(path: Path) -> Iterator[None]:
 
 def _explain(error: Exception, path: Path) -> str:
     original: Any = getattr(error, "orig", None) or error
-    said = str(original)
-    low = said.lower()
+    text = str(original)
+    low = text.lower()
     safe = "Nothing was changed; everything confirmed before is safe."
     if "locked" in low or "busy" in low:
         return f"another program holds {path.name} ({path.parent}). {safe} Try again, or close the other window."
@@ -212,7 +212,7 @@ def _explain(error: Exception, path: Path) -> str:
     if "readonly" in low or "read-only" in low:
         return f"{path} cannot be written. {safe} Make the folder writable, or use --project elsewhere."
     if "not a database" in low or "malformed" in low:
-        return f"{path} is not a readable project database ({said}). The images are untouched; {advice(path)}."
+        return f"{path} is not a readable project database ({text}). The images are untouched; {advice(path)}."
     if isinstance(error, OperationalError | DatabaseError | sqlite3.Error):
-        return f"{path}: {said}. {safe} Check that the disk is still there."
-    return f"{path}: {said}. {safe}"
+        return f"{path}: {text}. {safe} Check that the disk is still there."
+    return f"{path}: {text}. {safe}"

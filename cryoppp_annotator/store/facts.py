@@ -42,7 +42,7 @@ def class_quality(store: Store) -> dict[int, float]:
             .group_by(p.c.micrograph, m.c.number)
         )
         counts = connection.execute(counted).all()
-    quality = {int(one["number"]): one.get("quality") for one in json.loads(run.summary)}
+    quality = {int(entry["number"]): entry.get("quality") for entry in json.loads(run.summary)}
     sums: dict[int, tuple[float, int]] = {}
     for micrograph, number, n in counts:
         value = quality.get(number)

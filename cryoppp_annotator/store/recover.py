@@ -95,16 +95,16 @@ def recover(folder: Path, new: Path, *, check: Callable[[], None] = lambda: None
 def _copy(
     source: sqlite3.Connection, target: sqlite3.Connection, table: str, report: Recovered, check: Callable[[], None]
 ) -> None:
-    there = [str(row[1]) for row in source.execute(f"PRAGMA table_info({table})")]
+    columns = [str(row[1]) for row in source.execute(f"PRAGMA table_info({table})")]
     expected = [str(row[1]) for row in target.execute(f"PRAGMA table_info({table})")]
-    names = [name for name in expected if name in there]
+    names = [name for name in expected if name in columns]
     known = {
         column: {row[0] for row in target.execute(f"SELECT id FROM {other}")}
         for from_table, column, other in REFERENCES
         if from_table == table
     }
     good = " AND ".join(
-        f"ifnull({rule.good.format(c=quoted(name))}, 0)" for name, rule in RULES[table].items() if name in there
+        f"ifnull({rule.good.format(c=quoted(name))}, 0)" for name, rule in RULES[table].items() if name in columns
     )
     statement = (
         f"INSERT OR IGNORE INTO {table} ({', '.join(map(quoted, names))}) VALUES ({', '.join('?' * len(names))})"

@@ -52,7 +52,7 @@ def ask_images(
     most : int
         So many images are read.
     """
-    same_kind = [one for one in samples if is_tiff(one.path) == is_tiff(samples[0].path)]
+    same_kind = [item for item in samples if is_tiff(item.path) == is_tiff(samples[0].path)]
     verdicts: list[FrameVerdict] = []
     why = "too few picks"
     for sample in same_kind[:most]:

@@ -87,8 +87,8 @@ def _read_npy(stream: BinaryIO, size: int, path: Path) -> dict[str, NDArray[Any]
         raise FormatError("is an array, but no cryoSPARC dataset (a table with the field uid)", path)
     left = size - stream.tell()
     if shape[0] * dtype.itemsize > left:
-        there = left // max(dtype.itemsize, 1)
-        raise FormatError(f"is cut short: it announces {shape[0]:,} rows and holds {there:,}", path)
+        n_left = left // max(dtype.itemsize, 1)
+        raise FormatError(f"is cut short: it announces {shape[0]:,} rows and holds {n_left:,}", path)
     if not dtype.itemsize:
         raise FormatError("has rows of no length", path)
     records = np.fromfile(stream, dtype=dtype, count=shape[0])

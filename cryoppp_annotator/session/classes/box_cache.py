@@ -276,8 +276,8 @@ def cut_out(session: Session, picks: Picks, boxes: Boxes, *, context: JobContext
         What was cut is in the cache.
     """
     where = picks.by_micrograph()
-    there, _ = watch.up_to_date(session, [m for m in list(session.micrographs) if m.id in where], context=context)
-    known = {m.id: m for m in there}
+    micrographs, _ = watch.up_to_date(session, [m for m in list(session.micrographs) if m.id in where], context=context)
+    known = {m.id: m for m in micrographs}
     rows, scale, depth = [boxes.rows], [boxes.scale], [boxes.defocus_A]
     for i, (number, part) in enumerate(where.items()):
         micrograph = known[number]
@@ -329,19 +329,19 @@ def _records(
     """Records, ordered by particle, that hold at least the wanted picks as they are now; where they lie, and them."""
     geometry = boxes.geometry
     path = _file(session, micrograph, geometry)
-    there = _load(path, geometry.side)
+    records = _load(path, geometry.side)
     ids, x, y = picks.id[part], picks.x[part], picks.y[part]
     new = np.ones(len(ids), np.bool_)
-    if there is not None and len(there):
-        at = np.minimum(np.searchsorted(there["particle"], ids), len(there) - 1)
-        new = (there["particle"][at] != ids) | (there["x"][at] != x) | (there["y"][at] != y)
+    if records is not None and len(records):
+        at = np.minimum(np.searchsorted(records["particle"], ids), len(records) - 1)
+        new = (records["particle"][at] != ids) | (records["x"][at] != x) | (records["y"][at] != y)
         if not new.any():
-            return path, there
+            return path, records
     cut = np.zeros(int(new.sum()), _dtype(geometry.side))
     cut["particle"], cut["x"], cut["y"] = ids[new], x[new], y[new]
     _cut(session, micrograph, cut, geometry, context)
-    if there is not None:
-        cut = np.concatenate([np.asarray(there)[~np.isin(there["particle"], ids[new])], cut])
+    if records is not None:
+        cut = np.concatenate([np.asarray(records)[~np.isin(records["particle"], ids[new])], cut])
     cut = cut[np.argsort(cut["particle"], kind="stable")]
     if boxes.problem:
         return cut, cut

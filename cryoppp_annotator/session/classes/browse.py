@@ -106,8 +106,8 @@ class RunMembers:
 
     def counts(self) -> NDArray[np.int64]:
         """(n_classes, 3) int64: undecided, accepted and rejected picks of each class."""
-        there = self.decision >= 0
-        flat = (self.number[there].astype(np.int64) - 1) * 3 + self.decision[there]
+        present = self.decision >= 0
+        flat = (self.number[present].astype(np.int64) - 1) * 3 + self.decision[present]
         return np.bincount(flat, minlength=3 * self.n_classes).reshape(self.n_classes, 3).astype(np.int64)
 
     def of_classes(self, numbers: Sequence[int]) -> NDArray[np.intp]:
@@ -129,8 +129,8 @@ class RunMembers:
     def where(self, numbers: Sequence[int]) -> list[tuple[int, int]]:
         """Micrographs with members of some classes, and how many: most first."""
         n = np.bincount(self._place[self.of_classes(numbers)], minlength=len(self._micrographs))
-        there = np.flatnonzero(n)
-        order = there[np.lexsort((self._micrographs[there], -n[there]))]
+        populated = np.flatnonzero(n)
+        order = populated[np.lexsort((self._micrographs[populated], -n[populated]))]
         return list(zip(self._micrographs[order].tolist(), n[order].tolist(), strict=True))
 
     def ranked(self, numbers: Sequence[int], *, best_first: bool = True) -> NDArray[np.intp]:
@@ -239,8 +239,8 @@ def decide_picks(session: Session, ids: NDArray[np.int64], decision: Decision, r
     def build(store: Store, connection: Connection) -> Change | None:
         picks = store.read(connection, which)
         micrographs = np.unique(picks.micrograph)
-        one = int(micrographs[0]) if len(micrographs) == 1 else None
-        where = "in the project" if one is None else f"on {session.micrograph(one).name}"
-        return edits.decide(picks, decision, reason, where, one)
+        only_micrograph = int(micrographs[0]) if len(micrographs) == 1 else None
+        where = "in the project" if only_micrograph is None else f"on {session.micrograph(only_micrograph).name}"
+        return edits.decide(picks, decision, reason, where, only_micrograph)
 
     return session.commit(Step(build, n, f"{edits.DOING[decision]} {edits.count_of(n)}"))

@@ -102,9 +102,9 @@ def from_picks(session: Session, *, invert: bool = True, context: JobContext = _
     }
     path = keep(session, drawn[[place for place, _ in chosen]], description, free_name(session, "accepted-picks"))
     made = load_template(session, path.stem)[1]
-    said = f"kept {count_of(len(chosen), 'template')} made of {description['source']} · {made.summary}"
+    message = f"kept {count_of(len(chosen), 'template')} made of {description['source']} · {made.summary}"
     notes = [note for note in notes_of(boxes, len(some)) if note.startswith("skipped")]
-    return Made(made, " · ".join([said, *notes[:1]]))
+    return Made(made, " · ".join([message, *notes[:1]]))
 
 
 def from_file(

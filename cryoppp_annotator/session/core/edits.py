@@ -173,10 +173,10 @@ def set_state(
         {"state": [m.state.value for m in changed], "state_by": [m.state_by for m in changed]},
         {"state": [state.value], "state_by": [curator]},
     )
-    one = changed[0] if len(changed) == 1 else None
-    what = one.name if one else count_of(len(changed), "micrograph")
+    only_one = changed[0] if len(changed) == 1 else None
+    what = only_one.name if only_one else count_of(len(changed), "micrograph")
     words = f"{state.value} ({reason})" if reason else state.value
-    return Message("mark", what, words).change("state", (delta,), one.id if one else None)
+    return Message("mark", what, words).change("state", (delta,), only_one.id if only_one else None)
 
 
 def set_pixel_size(micrograph: Micrograph, value_A: float | None) -> Change | None:
@@ -186,8 +186,8 @@ def set_pixel_size(micrograph: Micrograph, value_A: float | None) -> Change | No
     if before == after or (np.isnan(before) and np.isnan(after)):
         return None
     delta = _update_micrographs([micrograph], {"own_pixel_size_A": [before]}, {"own_pixel_size_A": [after]})
-    said = "as its header says" if value_A is None else f"{value_A:g} Å/px"
-    return Change("pixel-size", f"pixel size of {micrograph.name}: {said}", (delta,), micrograph.id)
+    text = "as its header says" if value_A is None else f"{value_A:g} Å/px"
+    return Change("pixel-size", f"pixel size of {micrograph.name}: {text}", (delta,), micrograph.id)
 
 
 def set_frame(micrograph: Micrograph, frame: int) -> Change | None:
@@ -195,8 +195,8 @@ def set_frame(micrograph: Micrograph, frame: int) -> Change | None:
     if frame == micrograph.frame:
         return None
     delta = _update_micrographs([micrograph], {"frame": [micrograph.frame]}, {"frame": [frame]})
-    said = "the average" if frame < 0 else f"frame {frame + 1}"
-    return Message("show", said, where=f"of {micrograph.name}").change("frame", (delta,), micrograph.id)
+    image = "the average" if frame < 0 else f"frame {frame + 1}"
+    return Message("show", image, where=f"of {micrograph.name}").change("frame", (delta,), micrograph.id)
 
 
 def set_text(
@@ -208,8 +208,12 @@ def set_text(
         return None
     before = {column: [getattr(m, column) for m in changed]}
     delta = _update_micrographs(changed, before, {column: [after[m.id] for m in changed]})
-    one = changed[0].id if len(changed) == 1 else None
-    return title.change(verb, (delta,), one) if isinstance(title, Message) else Change(verb, title, (delta,), one)
+    only_one = changed[0].id if len(changed) == 1 else None
+    return (
+        title.change(verb, (delta,), only_one)
+        if isinstance(title, Message)
+        else Change(verb, title, (delta,), only_one)
+    )
 
 
 def set_setting(key: str, before: Any, after: Any, title: str) -> Change | None:

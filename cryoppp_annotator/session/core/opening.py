@@ -244,9 +244,9 @@ def find_moved(session: Session, root: Path) -> Path:
     root = root.expanduser().absolute()
     sample = [m for m in session.micrographs if not Path(m.path).is_absolute()][:20] or session.micrographs[:20]
     for candidate in (root, root.parent, root / "micrographs"):
-        there = [m for m in sample if (candidate / m.path).exists()]
-        if there:
-            _refuse_others(there, lambda m, base=candidate: base / m.path)  # type: ignore[misc]
+        existing = [m for m in sample if (candidate / m.path).exists()]
+        if existing:
+            _refuse_others(existing, lambda m, base=candidate: base / m.path)  # type: ignore[misc]
             return candidate
     raise ProjectError(f"none of the project's micrographs is in {root} (looked for {sample[0].path})")
 

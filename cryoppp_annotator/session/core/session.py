@@ -272,10 +272,10 @@ class Session:
         micrograph, chosen = self._here(), _ids(ids)
 
         def build() -> Change | None:
-            there = self._chosen(micrograph, chosen)
-            if gone := len(chosen) - len(there):  # new candidates came while the decision waited for its turn
+            picks = self._chosen(micrograph, chosen)
+            if gone := len(chosen) - len(picks):  # new candidates came while the decision waited for its turn
                 self.say(f"{edits.count_of(gone)} not decided: replaced by newer candidates", "warning")
-            return edits.decide(there, decision, reason, f"on {micrograph.name}", micrograph.id)
+            return edits.decide(picks, decision, reason, f"on {micrograph.name}", micrograph.id)
 
         return self.edit(build)
 
@@ -296,14 +296,14 @@ class Session:
         nothing : str
             Said where it changed nothing.
         """
-        one = which.one_micrograph
-        where = "in the project" if one is None else f"on {self.micrograph(one).name}"
+        micrograph = which.one_micrograph
+        where = "in the project" if micrograph is None else f"on {self.micrograph(micrograph).name}"
 
         def build(store: Store, connection: Connection) -> Change | None:
-            return edits.decide(store.read(connection, which), decision, reason, f"{what} {where}".strip(), one)
+            return edits.decide(store.read(connection, which), decision, reason, f"{what} {where}".strip(), micrograph)
 
-        there = self.micrographs if which.micrographs is None else [self.micrograph(i) for i in which.micrographs]
-        at_most = sum(m.n_of(d) for m in there for d in which.decisions or Decision)
+        micrographs = self.micrographs if which.micrographs is None else [self.micrograph(i) for i in which.micrographs]
+        at_most = sum(m.n_of(d) for m in micrographs for d in which.decisions or Decision)
         title = " ".join(f"{edits.DOING[decision]} picks {what} {where}".split())
         return self.commit(Step(build, at_most, title, nothing))
 
@@ -334,9 +334,9 @@ class Session:
         micrograph, chosen = self._here(), _ids(ids)
 
         def build() -> Change | None:
-            there = self._chosen(micrograph, chosen)
+            picks = self._chosen(micrograph, chosen)
             hand = [i for i in self.pick_sets if self.is_hand_set(i)]
-            return edits.remove(micrograph, there, hand)
+            return edits.remove(micrograph, picks, hand)
 
         return self.edit(build)
 
@@ -412,9 +412,9 @@ class Session:
         return self.particles if micrograph.id == self.current_id else self.store.particles(micrograph.id)
 
     def _chosen(self, micrograph: Micrograph, ids: edits.Ids) -> Particles:
-        there = self._on(micrograph)
-        rows = there.rows_of(ids)
-        return there.take(np.sort(rows[rows >= 0]))
+        particles = self._on(micrograph)
+        rows = particles.rows_of(ids)
+        return particles.take(np.sort(rows[rows >= 0]))
 
     def hand_set(self) -> int | Delta:
         """The pick set of what the curator picks by hand: its number, or the insert that makes it."""
@@ -435,9 +435,13 @@ class Session:
             if delta.table is Table.PARTICLE and self.current_id is not None:
                 self.particles = apply_delta(self.particles, delta, self.current_id)
         self._forget_deleted()
-        said = {"do": change.done or change.title, "undo": f"undid: {change.title}", "redo": f"redid: {change.title}"}
+        sentences = {
+            "do": change.done or change.title,
+            "undo": f"undid: {change.title}",
+            "redo": f"redid: {change.title}",
+        }
         hint = "{undo} undoes" if committed.kind != "undo" else "{redo} redoes"
-        self.changed.emit(Announcement(committed.kind, change, f"{said[committed.kind]} · {hint}"))
+        self.changed.emit(Announcement(committed.kind, change, f"{sentences[committed.kind]} · {hint}"))
 
     def read_again(self, message: str) -> None:
         """Read everything from the store, then announce it."""

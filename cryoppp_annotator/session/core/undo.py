@@ -64,43 +64,43 @@ class Undo:
             return "a step"
         if self._refused[1]:
             owner.poll()  # what stood in the way may be gone
-        one = _Revert(redo, owner.current_id)
+        revert = _Revert(redo, owner.current_id)
         entry = self.next(redo=redo) if owner.backlog is not None else None
         if owner.backlog is not None and entry is not None and (step.is_big(entry.n_particles) or entry.many_regions):
             owner.backlog.write(
-                partial(self._attempt_behind, one),
+                partial(self._attempt_behind, revert),
                 f"{'redoing' if redo else 'undoing'}: {entry.title}",
-                partial(self._over, one),
-                lambda error: owner.say(str(self._explained(one, error)), "error"),
+                partial(self._over, revert),
+                lambda error: owner.say(str(self._explained(revert, error)), "error"),
             )
             return entry.title
         try:
-            return self._over(one, step.retried(owner, partial(self._attempt, one)))
+            return self._over(revert, step.retried(owner, partial(self._attempt, revert)))
         except ConflictError as conflict:
-            raise self._explained(one, conflict) from None
+            raise self._explained(revert, conflict) from None
 
-    def _attempt_behind(self, one: _Revert, context: JobContext) -> Committed | None:
-        return self._attempt(one, context.check)
+    def _attempt_behind(self, step: _Revert, context: JobContext) -> Committed | None:
+        return self._attempt(step, context.check)
 
-    def _attempt(self, one: _Revert, check: Callable[[], None] = lambda: None) -> Committed | None:
-        one.passed = frozenset() if one.redo else self._passed()
-        return self._owner.store.revert(self._owner.curator, redo=one.redo, passed=one.passed, check=check)
+    def _attempt(self, step: _Revert, check: Callable[[], None] = lambda: None) -> Committed | None:
+        step.passed = frozenset() if step.redo else self._passed()
+        return self._owner.store.revert(self._owner.curator, redo=step.redo, passed=step.passed, check=check)
 
-    def _explained(self, one: _Revert, error: AnnotatorError) -> AnnotatorError:
-        if one.redo or not isinstance(error, ConflictError) or not error.step:
+    def _explained(self, step: _Revert, error: AnnotatorError) -> AnnotatorError:
+        if step.redo or not isinstance(error, ConflictError) or not error.step:
             return error
-        self._refused = (self._owner.store.head, one.passed | {error.step})
+        self._refused = (self._owner.store.head, step.passed | {error.step})
         return ConflictError(f"{error}; undo again takes back the step before it", error.step)
 
-    def _over(self, one: _Revert, committed: Committed | None, tallies: Tallies | None = None) -> str | None:
+    def _over(self, step: _Revert, committed: Committed | None, tallies: Tallies | None = None) -> str | None:
         owner = self._owner
         if committed is None:
             return None
         owner.absorb(committed, tallies)
         elsewhere = committed.change.micrograph
-        if elsewhere is not None and one.here is not None and one.here == owner.current_id != elsewhere:
+        if elsewhere is not None and step.here is not None and step.here == owner.current_id != elsewhere:
             owner.go(elsewhere)
-        self._refused = (owner.store.head, one.passed)
+        self._refused = (owner.store.head, step.passed)
         return committed.change.title
 
     def _passed(self) -> frozenset[int]:

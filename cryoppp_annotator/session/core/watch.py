@@ -186,19 +186,19 @@ def look_at_files(
     ------
     Cancelled
     """
-    there = list(session.micrographs if micrographs is None else micrographs)
+    looked_at = list(session.micrographs if micrographs is None else micrographs)
     was = was_of(session)
     signatures = Signatures(session)
     updates = []
-    for i, micrograph in enumerate(there):
+    for i, micrograph in enumerate(looked_at):
         if i % 50 == 0:
-            context.progress(i, len(there), f"looking at files {i}/{len(there)}")
+            context.progress(i, len(looked_at), f"looking at files {i}/{len(looked_at)}")
         context.check()
         update = _look_at(session, micrograph, was.get(micrograph.id), signatures, damaged)
         if update is not None:
             updates.append(update)
     signatures.save()
-    context.progress(len(there), max(1, len(there)), f"{count_of(len(there), 'file')} looked at")
+    context.progress(len(looked_at), max(1, len(looked_at)), f"{count_of(len(looked_at), 'file')} looked at")
     return FileNews(tuple(_picked_or_not(session, updates)), tuple(new_images(session)) if new else ())
 
 
@@ -206,11 +206,11 @@ def up_to_date(
     session: Session, micrographs: Iterable[Micrograph], *, context: JobContext = _QUIET
 ) -> tuple[list[Micrograph], FileNews]:
     """Micrographs as their files say now, and what is new of them: for jobs, which may not change the session."""
-    there = list(micrographs)
+    usable = list(micrographs)
     quiet = context.part()
-    news = look_at_files(session, {m.id: m for m in there}.values(), context=quiet)
-    now = {update.now.id: update.now for update in news.updates}
-    return [now.get(m.id, m) for m in there], news
+    file_changes = look_at_files(session, {m.id: m for m in usable}.values(), context=quiet)
+    now = {update.now.id: update.now for update in file_changes.updates}
+    return [now.get(m.id, m) for m in usable], file_changes
 
 
 def was_of(session: Session) -> dict[int, dict[str, Any]]:
@@ -387,13 +387,13 @@ def allow_sources(session: Session, sources: Iterable[str]) -> None:
 # ---------------------------------------------------------------------- taking note
 
 
-def note(session: Session, news: FileNews) -> str:
+def note(session: Session, file_changes: FileNews) -> str:
     """Let the project follow what was seen; not a step to undo. Returns a line for the status bar, empty for none.
 
     What somebody has changed since it was looked at stays as it is. A project that is open to read only follows in
     memory.
     """
-    due = [update for update in news.updates if update.what is not What.GONE and _still(session, update)]
+    due = [update for update in file_changes.updates if update.what is not What.GONE and _still(session, update)]
     if not due:
         return ""
     fresh = [update.now for update in due]
@@ -430,9 +430,9 @@ def check(
     context: JobContext = _QUIET,
 ) -> FileNews:
     """:func:`look_at_files`, and :func:`note` what was seen: for programs without a window."""
-    news = look_at_files(session, micrographs, new=new, context=context)
-    note(session, news)
-    return news
+    file_changes = look_at_files(session, micrographs, new=new, context=context)
+    note(session, file_changes)
+    return file_changes
 
 
 def changed(session: Session) -> list[Micrograph]:

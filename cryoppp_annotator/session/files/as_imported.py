@@ -97,8 +97,8 @@ def write_back(
     except OSError as error:
         raise FormatError(f"cannot be written ({disk_reason(error)}); nothing was written", out) from error
     n_picks = sum(part.n_written for part in parts)
-    there, _ = watch.up_to_date(session, [part.micrograph for part in parts], context=context)
-    notes = [f"{m.name} has {m.problem}; its rows are as they were picked" for m in there if m.changed]
+    micrographs, _ = watch.up_to_date(session, [part.micrograph for part in parts], context=context)
+    notes = [f"{m.name} has {m.problem}; its rows are as they were picked" for m in micrographs if m.changed]
     notes += tidy(session, out, f"as-imported {pick_set}", written)
     return ExportReport(tuple(written), n_picks, len({part.micrograph.id for part in parts}), tuple(notes))
 
@@ -342,9 +342,9 @@ def _read(file: Path, format: str) -> tuple[FilePicks, ...]:
 
 def _digest(format: str, picks: list[FilePicks]) -> str:
     digest = hashlib.sha256(format.encode())
-    for one in picks:
-        digest.update(one.x.tobytes())
-        digest.update(one.y.tobytes())
+    for pick in picks:
+        digest.update(pick.x.tobytes())
+        digest.update(pick.y.tobytes())
     return digest.hexdigest()[:24]
 
 

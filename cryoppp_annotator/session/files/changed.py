@@ -56,11 +56,11 @@ def suggested_scale(session: Session, micrograph: Micrograph) -> Scale:
     across, down = micrograph.width / was["width"], micrograph.height / was["height"]
     if abs(across / down - 1.0) > _ALIKE:
         return Scale(None, f"its sides changed by {across:.3g} and {down:.3g}: it was cut or turned, not scaled")
-    said = f"it had {was['width']} x {was['height']} px, now {micrograph.width} x {micrograph.height}"
+    sizes = f"it had {was['width']} x {was['height']} px, now {micrograph.width} x {micrograph.height}"
     old, new = was["header_pixel_size_A"], micrograph.header_pixel_size_A
     if old and new and abs(old / new / across - 1.0) > _ALIKE:
-        said += f"; but the pixel size went from {old:.4g} to {new:.4g} Å"
-    return Scale(round(across, 6), said)
+        sizes += f"; but the pixel size went from {old:.4g} to {new:.4g} Å"
+    return Scale(round(across, 6), sizes)
 
 
 def rescale(session: Session, micrographs: Iterable[int], factor: float | None = None) -> Outcome:
@@ -89,8 +89,8 @@ def rescale(session: Session, micrographs: Iterable[int], factor: float | None =
     def accepted(m: Micrograph) -> Micrograph:
         return _with_pixel_size(session, m, factors[m.id])
 
-    said = ", ".join(f"{f:g}" for f in sorted(set(factors.values())))
-    return _settle(session, chosen, deltas, accepted, f"scale the picks of {{}} by {said}")
+    text = ", ".join(f"{f:g}" for f in sorted(set(factors.values())))
+    return _settle(session, chosen, deltas, accepted, f"scale the picks of {{}} by {text}")
 
 
 def rescale_to(session: Session, micrographs: Iterable[int], pixel_size_A: float) -> Outcome:
@@ -240,8 +240,8 @@ def _settle(
         still = {i: facts for i, facts in every.items() if int(i) not in ids}
         deltas.append(edits.setting_delta(watch.WAS, every or None, still or None))
         verb, _, rest = title.format(what).partition(" ")
-        one = ids[0] if len(ids) == 1 else None
-        return Change("changed", f"{verb} {rest}", tuple(deltas), one, f"{_DONE[verb]} {rest}")
+        only_micrograph = ids[0] if len(ids) == 1 else None
+        return Change("changed", f"{verb} {rest}", tuple(deltas), only_micrograph, f"{_DONE[verb]} {rest}")
 
     at_most = sum(m.n_particles for m in chosen)
     return session.commit(Step(build, at_most, f"settling {what}"))

@@ -171,9 +171,9 @@ def _change(session: Session, plan: ImportPlan, decision: Decision, identity: st
     joined["pick_set"] = np.array([-1], np.int64)
     deltas.append(edits.insert_particles(joined, n))
     on = {m.id for m, _ in placed}
-    one = placed[0][0].id if len(on) == 1 else None
+    only_micrograph = placed[0][0].id if len(on) == 1 else None
     where = f"on {edits.count_of(len(on), 'micrograph')}"
-    return Message("import", edits.count_of(n), f"from {file_name}", where).change("import", deltas, one)
+    return Message("import", edits.count_of(n), f"from {file_name}", where).change("import", deltas, only_micrograph)
 
 
 #: Formats whose rows name micrographs as RELION does.

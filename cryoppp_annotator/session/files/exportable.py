@@ -68,9 +68,9 @@ def count(session: Session, decisions: Iterable[Decision], hidden: Hidden = ()) 
 
 def notes_on(micrographs: Iterable[Micrograph]) -> list[str]:
     """What of some micrographs is left out, for the curator."""
-    there = list(micrographs)
-    unusable = [m for m in there if m.state is MicrographState.UNUSABLE and not m.changed]
-    changed = [m for m in there if m.changed]
+    listed = list(micrographs)
+    unusable = [m for m in listed if m.state is MicrographState.UNUSABLE and not m.changed]
+    changed = [m for m in listed if m.changed]
     notes = []
     if unusable:
         notes.append(f"{count_of(len(unusable), 'unusable micrograph')} left out")

@@ -113,10 +113,10 @@ def export(
     names = RelionNames(session, relion_root)
     decided = last_decisions(session) if "curation" in target.carries else None
     meant = [m for m in session.micrographs if micrographs is None or m.id in micrographs]
-    there, _ = watch.up_to_date(session, meant, context=context)
-    for i, micrograph in enumerate(there):
+    up_to_date, _ = watch.up_to_date(session, meant, context=context)
+    for i, micrograph in enumerate(up_to_date):
         if i % 20 == 0:
-            context.progress(i, len(there), f"{i}/{len(there)} micrographs")
+            context.progress(i, len(up_to_date), f"{i}/{len(up_to_date)} micrographs")
         if left_out(micrograph):
             continue
         here, without, below = _gather(session, micrograph, chosen, hidden, decided)
@@ -127,7 +127,7 @@ def export(
     n = sum(len(p) for p in picks)
     if not picks:
         counts = session.counts()
-        message = "; ".join([", ".join(f"{number:,} {word}" for word, number in counts.items()), *notes_on(there)])
+        message = "; ".join([", ".join(f"{number:,} {word}" for word, number in counts.items()), *notes_on(up_to_date)])
         raise Refused(f"nothing to export with this choice; the project has {message}")
     options = WriteOptions(
         _frame(target, orientation, scale),
@@ -139,7 +139,7 @@ def export(
     )
     context.progress(len(session.micrographs), len(session.micrographs), "writing")
     files, notes = write_picks(target, out, picks, options)
-    notes += notes_on(there)
+    notes += notes_on(up_to_date)
     if n_hidden:
         notes.append(f"{edits.count_of(n_hidden, 'candidate')} below the threshold left out")
     if n_guessed and not session.settings.diameter_is_set:
@@ -170,7 +170,7 @@ def _frame(target: CoordinateFormat, orientation: Orientation | None, scale: flo
 def imported_file(session: Session, format: str) -> Path | None:
     """The one file of that format that picks were imported from; None where there are none or several."""
     imports = [pick_set.parameters for pick_set in session.pick_sets.values()]
-    files = {name for one in imports if one.get("format") == format for name in one.get("files", ())}
+    files = {name for entry in imports if entry.get("format") == format for name in entry.get("files", ())}
     return Path(files.pop()) if len(files) == 1 else None
 
 

@@ -151,8 +151,8 @@ def mend(
         n = sum(len(d) for d in deltas)
         if not n:
             return None
-        one = next(iter(by_micrograph)) if len(by_micrograph) == 1 else None
-        return Message("mend", count_of(n), "found by lint").change("mend", deltas, one)
+        only_micrograph = next(iter(by_micrograph)) if len(by_micrograph) == 1 else None
+        return Message("mend", count_of(n), "found by lint").change("mend", deltas, only_micrograph)
 
     return session.commit(Step(build, len(reasons), "mending what lint found"), then)
 

@@ -317,10 +317,10 @@ class _Merging:
 
     def _gone(self, mine: Rows, yours: Rows, ours: int) -> None:
         """Picks that they deleted: deleted here, too, unless somebody has worked on them here."""
-        there = set(yours["id"].tolist())
+        present = set(yours["id"].tolist())
         for a, number in enumerate(mine["id"].tolist()):
             theirs = self._sets.reverse(number)
-            if theirs is None or theirs in there or "deleted" not in self._yours.touched.get(theirs, set()):
+            if theirs is None or theirs in present or "deleted" not in self._yours.touched.get(theirs, set()):
                 continue
             if number in self._mine.touched:
                 self._conflict("deleted", ours, number, _decision(mine, a), "deleted")

@@ -56,8 +56,8 @@ def curation_of(
             Reason(value).label if no and value else ""
             for value, no in zip(particles.reason.tolist(), rejected.tolist(), strict=True)
         ],
-        "pick_set": ["" if one is None else one.name for one in sets],
-        "source": ["" if one is None else one.source for one in sets],
+        "pick_set": ["" if pick_set is None else pick_set.name for pick_set in sets],
+        "source": ["" if pick_set is None else pick_set.source for pick_set in sets],
         "curator": [name for name, _ in who],
         "decided": [at for _, at in who],
         "region": _regions(session, micrograph, particles),

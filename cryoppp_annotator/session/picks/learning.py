@@ -71,8 +71,8 @@ class Learned:
 
 def decided(session: Session) -> tuple[int, int]:
     """Accepted and rejected picks of the project."""
-    there = [m for m in session.micrographs if not m.problem]
-    return sum(m.n_accepted for m in there), sum(m.n_rejected for m in there)
+    usable = [m for m in session.micrographs if not m.problem]
+    return sum(m.n_accepted for m in usable), sum(m.n_rejected for m in usable)
 
 
 def why_not(session: Session) -> str:

@@ -98,7 +98,7 @@ def named_picker(name: str) -> Picker:
     return known[name]
 
 
-def pick_micrograph(one: OnePick, *, context: JobContext = _QUIET) -> Picked:
+def pick_micrograph(task: OnePick, *, context: JobContext = _QUIET) -> Picked:
     """Pick one micrograph, wherever its file can be read: it writes nothing and needs nothing but its arguments.
 
     Raises
@@ -107,37 +107,37 @@ def pick_micrograph(one: OnePick, *, context: JobContext = _QUIET) -> Picked:
         The file cannot be read, or the picker failed.
     Cancelled
     """
-    image = images.read(Path(one.path), one.frame, check=context.check)
-    candidates = _proposed(one, image, context.part())
-    if one.threshold is not None:
-        candidates = candidates.take(candidates.score >= one.threshold)
-    margin = one.whole_box_px / 2
-    if not one.avoid:
+    image = images.read(Path(task.path), task.frame, check=context.check)
+    candidates = _proposed(task, image, context.part())
+    if task.threshold is not None:
+        candidates = candidates.take(candidates.score >= task.threshold)
+    margin = task.whole_box_px / 2
+    if not task.avoid:
         left = exclude(candidates, (), shape=image.shape, margin=margin)
         return Picked(left.kept, left.counts, ()) if margin else Picked(candidates, {}, ())
-    bright = one.bright or one.parameters.get("polarity") == "bright"
+    bright = task.bright or task.parameters.get("polarity") == "bright"
     machine = find_regions(
-        image, pixel_size_A=one.pixel_size_A, diameter_A=one.diameter_A, bright=bright, context=context
+        image, pixel_size_A=task.pixel_size_A, diameter_A=task.diameter_A, bright=bright, context=context
     )
-    machine = not_dealt_with(machine, one.regions)
-    drawn = [region for region in one.regions if region.origin is Origin.HAND]
+    machine = not_dealt_with(machine, task.regions)
+    drawn = [region for region in task.regions if region.origin is Origin.HAND]
     left = exclude(candidates, [*drawn, *machine], shape=image.shape, padding=find_padding(image), margin=margin)
     return Picked(left.kept, left.counts, tuple(machine))
 
 
-def _proposed(one: OnePick, image: NDArray[Any], context: JobContext) -> Candidates:
+def _proposed(task: OnePick, image: NDArray[Any], context: JobContext) -> Candidates:
     """What the picker gives, held to its contract; other people's pickers run in a process of their own."""
-    picker = named_picker(one.picker)
+    picker = named_picker(task.picker)
     words: dict[str, Any] = {
-        "pixel_size_A": one.pixel_size_A,
-        "diameter_A": one.diameter_A,
-        "parameters": one.parameters,
+        "pixel_size_A": task.pixel_size_A,
+        "diameter_A": task.diameter_A,
+        "parameters": task.parameters,
     }
-    if is_foreign(PICKERS, one.picker):
-        answer = call_isolated(PICKERS, one.picker, "propose", (np.asarray(image),), words, context)
+    if is_foreign(PICKERS, task.picker):
+        answer = call_isolated(PICKERS, task.picker, "propose", (np.asarray(image),), words, context)
     else:
         answer = picker.propose(image, context=context, **words)
-    return candidates_of(answer, one.picker, image.shape)
+    return candidates_of(answer, task.picker, image.shape)
 
 
 def files_named(parameters: Mapping[str, Any]) -> dict[str, str]:

@@ -74,22 +74,22 @@ class ProposalCache:
                 "seed": context.seed,
             }
 
-    def key(self, one: OnePick) -> str | None:
+    def key(self, task: OnePick) -> str | None:
         """All that the picks depend on, in 64 letters; None where that cannot be known.
 
         Every field of :class:`OnePick` counts, with the micrograph's content in place of its name.
         """
         if self._common is None:
             return None
-        parts = {field.name: getattr(one, field.name) for field in fields(one) if field.name not in _NAMES}
+        parts = {field.name: getattr(task, field.name) for field in fields(task) if field.name not in _NAMES}
         # those found before are found again
-        parts["regions"] = [(r.reason, r.origin, r.vertices) for r in one.regions if r.origin is not Origin.FOUND]
+        parts["regions"] = [(r.reason, r.origin, r.vertices) for r in task.regions if r.origin is not Origin.FOUND]
         try:
-            content = images.fingerprint(Path(one.path))
-            said = json.dumps(_plain({**self._common, "one": parts, "content": content}), sort_keys=True)
+            content = images.fingerprint(Path(task.path))
+            text = json.dumps(_plain({**self._common, "one": parts, "content": content}), sort_keys=True)
         except (FormatError, _Untold):
             return None
-        return hashlib.sha256(said.encode()).hexdigest()
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def get(self, number: int, key: str | None) -> Picked | None:
         """What was found on a micrograph where all was as it is now; None where it was not, or the file is damaged."""

@@ -119,79 +119,81 @@ def propose(
     given = dict(parameters or {})
     if session.settings.bright and Need.POLARITY in extensions.needs_of(picker):
         given.setdefault("polarity", "bright")
-    micrographs, news = watch.up_to_date(session, micrographs, context=context)
+    micrographs, file_changes = watch.up_to_date(session, micrographs, context=context)
     failed = [(m.name, m.problem) for m in micrographs if m.problem]
     cache = ProposalCache(session.store, picker, given, context)
     jobs: list[OnePick] = []
-    got: dict[int, Picked] = {}
+    picked: dict[int, Picked] = {}
     keys: dict[int, str | None] = {}
-    for one in _jobs(session, picker, micrographs, given, diameter_A, avoid):
-        context.progress(len(jobs), len(micrographs), f"looking at {one.name}")
-        jobs.append(one)
-        keys[one.number] = cache.key(one)
-        if (known := cache.get(one.number, keys[one.number])) is not None:
-            got[one.number] = known
+    for job in _jobs(session, picker, micrographs, given, diameter_A, avoid):
+        context.progress(len(jobs), len(micrographs), f"looking at {job.name}")
+        jobs.append(job)
+        keys[job.number] = cache.key(job)
+        if (known := cache.get(job.number, keys[job.number])) is not None:
+            picked[job.number] = known
     before = ""
-    if got:
+    if picked:
         many = len(jobs) > 1
-        before = f"{len(got):,} of {len(jobs):,} were done before" if many else "as before: nothing has changed since"
+        before = (
+            f"{len(picked):,} of {len(jobs):,} were done before" if many else "as before: nothing has changed since"
+        )
     if before:
         context.log(before)
     try:
-        rest = [one for one in jobs if one.number not in got]
+        rest = [job for job in jobs if job.number not in picked]
         with closing(_picked(rest, before, scheduler, context)) as results:
-            for one, outcome in results:
+            for job, outcome in results:
                 if isinstance(outcome, Picked):
-                    got[one.number] = outcome
-                    cache.put(one.number, keys[one.number], outcome)
+                    picked[job.number] = outcome
+                    cache.put(job.number, keys[job.number], outcome)
                 else:
-                    failed.append((one.name, outcome))
+                    failed.append((job.name, outcome))
                     context.log(": ".join(failed[-1]))
     except Cancelled:
-        if not cache.problem and got:
-            said = f"{len(got):,} of {len(jobs):,} are kept: the next start goes on there"
-            context.on_progress(len(got), len(jobs), said)
+        if not cache.problem and picked:
+            message = f"{len(picked):,} of {len(jobs):,} are kept: the next start goes on there"
+            context.on_progress(len(picked), len(jobs), message)
         raise
-    words = [f"{len(got):,}/{len(micrographs):,} micrographs", before]
+    words = [f"{len(picked):,}/{len(micrographs):,} micrographs", before]
     context.progress(len(micrographs), max(1, len(micrographs)), " · ".join(word for word in words if word))
-    order = [one.number for one in jobs if one.number in got]
+    order = [job.number for job in jobs if job.number in picked]
     left_out: Counter[Reason] = Counter()
     for number in order:
-        left_out.update(got[number].left_out)
+        left_out.update(picked[number].left_out)
     return Proposal(
         picker,
         diameter_A,
         given,
-        tuple((n, got[n].candidates) for n in order),
+        tuple((n, picked[n].candidates) for n in order),
         tuple(failed),
-        tuple((n, got[n].regions) for n in order) if avoid else (),
+        tuple((n, picked[n].regions) for n in order) if avoid else (),
         left_out,
         avoid,
         before,
-        _why_none([one for one in jobs if one.number in got], got),
-        news,
+        _why_none([job for job in jobs if job.number in picked], picked),
+        file_changes,
     )
 
 
-def _why_none(jobs: Sequence[OnePick], got: Mapping[int, Picked]) -> str:
+def _why_none(jobs: Sequence[OnePick], picked: Mapping[int, Picked]) -> str:
     """Why nothing was found on any of these; empty where something was, or lay where it is left out."""
-    if not jobs or any(len(got[one.number].candidates) or got[one.number].left_out for one in jobs):
+    if not jobs or any(len(picked[job.number].candidates) or picked[job.number].left_out for job in jobs):
         return ""
-    said = f"nothing that looks like a particle of {jobs[0].diameter_A:.0f} Å"
+    reason = f"nothing that looks like a particle of {jobs[0].diameter_A:.0f} Å"
     if len(jobs) > 1:
-        return said
+        return reason
     try:
         image = images.read(jobs[0].path, jobs[0].frame)
     except AnnotatorError:  # it was read a moment ago
-        return said
+        return reason
     finite = image[np.isfinite(image)]
     if not finite.size:
-        return f"{said}; the micrograph has no finite pixel"
+        return f"{reason}; the micrograph has no finite pixel"
     if finite.min() == finite.max():
-        return f"{said}; the micrograph is flat"
+        return f"{reason}; the micrograph is flat"
     if min(image.shape) * jobs[0].pixel_size_A < jobs[0].diameter_A:
-        return f"{said}; the micrograph is smaller than that"
-    return said
+        return f"{reason}; the micrograph is smaller than that"
+    return reason
 
 
 def _jobs(
@@ -244,16 +246,16 @@ def _picked(
 
     inner = replace(context, on_progress=report)
     with closing(each(pick_micrograph, jobs, threads=fft_workers(), scheduler=scheduler, context=inner)) as results:
-        for one, outcome in results:
+        for job, outcome in results:
             if isinstance(outcome, Cancelled):
                 raise outcome
             if isinstance(outcome, AnnotatorError):
-                yield one, str(outcome)
+                yield job, str(outcome)
             elif isinstance(outcome, BaseException):  # a plugin's mistake costs its micrograph, not the others
-                log.error("picking %s failed", one.name, exc_info=outcome)
-                yield one, f"{type(outcome).__name__}: {outcome}"
+                log.error("picking %s failed", job.name, exc_info=outcome)
+                yield job, f"{type(outcome).__name__}: {outcome}"
             else:
-                yield one, outcome
+                yield job, outcome
 
 
 def _known_ctf(session: Session, micrograph: Micrograph) -> Ctf | None:
@@ -281,11 +283,11 @@ def enter(session: Session, proposal: Proposal, then: Callable[[str], object] = 
         same = _as_before(session, proposal.picker, merged.updates)
         return None if merged.only_updates and not areas and same else _change(session, proposal, merged, areas)
 
-    there = sum(session.micrograph(number).n_undecided for number, _ in proposal.candidates)
+    n_undecided = sum(session.micrograph(number).n_undecided for number, _ in proposal.candidates)
     coming = sum(len(candidates) for _, candidates in proposal.candidates)
     step = Step(
         build,
-        there + coming,
+        n_undecided + coming,
         f"Saving {edits.count_of(coming, 'candidate')}",
         f"The {proposal.picker} picker found no new candidates",
     )
@@ -294,8 +296,8 @@ def enter(session: Session, proposal: Proposal, then: Callable[[str], object] = 
         if isinstance(result, Done):
             then(_entered(proposal, result))
         elif result.why == step.nothing:  # not one that could not be written
-            again = _merged(session, proposal, session.store.particles_where).n_new
-            line = _proposed(proposal, again, 0)
+            n_new = _merged(session, proposal, session.store.particles_where).n_new
+            line = _proposed(proposal, n_new, 0)
             then(line if proposal.why_none else f"{line} · all as before")
 
     return session.commit(step, over)
@@ -341,11 +343,11 @@ def _merged(session: Session, proposal: Proposal, read: Callable[[Which], Partic
         earlier = here.take(stale)
         whole = angstrom_to_px(proposal.diameter_A, session.pixel_size_A(session.micrograph(number)))
         new = candidates.take(_free(candidates, here.take(~stale), 0.5 * whole))
-        row, again = _again(new, earlier, _SAME * whole)
+        row, repeated = _again(new, earlier, _SAME * whole)
         if len(row):
-            updates.append(_scored_anew(earlier.take(again), new.score[row]))
+            updates.append(_scored_anew(earlier.take(repeated), new.score[row]))
         gone = np.ones(len(earlier), bool)
-        gone[again] = False
+        gone[repeated] = False
         if gone.any():
             deletes.append(earlier.take(gone))
         fresh = np.ones(len(new), bool)
@@ -377,8 +379,8 @@ def _proposed(proposal: Proposal, new: int, old: int) -> str:
         words = [f"{_title(proposal.picker)}: {proposal.why_none}"]
     if proposal.before and len(proposal.candidates) > 1:
         words.append(proposal.before)
-    if said := describe_left_out(proposal.left_out):
-        words.append(said)
+    if left_out := describe_left_out(proposal.left_out):
+        words.append(left_out)
     if old:
         words.append(f"{edits.count_of(old, 'earlier proposal')} replaced")
     if proposal.failed:
@@ -412,11 +414,13 @@ def last_left_out(session: Session) -> str:
     return " · ".join(word for word in words if word)
 
 
-def _free(candidates: Candidates, there: Particles, limit: float) -> NDArray[np.bool_]:
+def _free(candidates: Candidates, particles: Particles, limit: float) -> NDArray[np.bool_]:
     """(n,) mask of candidates that lie on no pick."""
-    if not len(there) or not len(candidates):
+    if not len(particles) or not len(candidates):
         return np.ones(len(candidates), bool)
-    distance, _ = cKDTree(np.column_stack([there.x, there.y])).query(np.column_stack([candidates.x, candidates.y]))
+    distance, _ = cKDTree(np.column_stack([particles.x, particles.y])).query(
+        np.column_stack([candidates.x, candidates.y])
+    )
     return np.asarray(distance >= limit)
 
 
@@ -471,7 +475,11 @@ def _change(session: Session, proposal: Proposal, merged: _Merged, areas: Sequen
             joined["pick_set"] = np.array([-1], np.int64)
             joined["diameter_A"] = np.array([np.nan])
             deltas.append(edits.insert_particles(joined, n_new))
-    one = proposal.candidates[0][0] if len(proposal.candidates) == 1 else None
-    where = session.micrograph(one).name if one is not None else edits.count_of(len(proposal.candidates), "micrograph")
+    only_micrograph = proposal.candidates[0][0] if len(proposal.candidates) == 1 else None
+    where = (
+        session.micrograph(only_micrograph).name
+        if only_micrograph is not None
+        else edits.count_of(len(proposal.candidates), "micrograph")
+    )
     title = f"propose {edits.count_of(n, 'candidate')} on {where} ({proposal.picker})"
-    return Change("propose", title, tuple(deltas), one)
+    return Change("propose", title, tuple(deltas), only_micrograph)

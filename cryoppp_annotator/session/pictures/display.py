@@ -118,11 +118,11 @@ class Pictures:
         step = round(math.log(diameter) / math.log(1.1))
         chosen = ",".join(f"{name}={float(value):.6g}" for name, value in sorted(self.parameters.items()))
         optics = micrograph.optics if uses_ctf(self.denoiser) else ""
-        said = (
+        text = (
             f"{_GENERATION}-{micrograph.fingerprint}-{micrograph.frame}-{self.denoiser.name}-{chosen}"
             f"-{size:.5g}-{step}-{optics}-{MAX_SIDE}"
         )
-        return hashlib.sha256(said.encode()).hexdigest()[:20]
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
 
     def choose(self, denoiser: Denoiser, parameters: Mapping[str, Any]) -> None:
         """Another method from now on; what the old one made stays in the cache."""
@@ -293,13 +293,13 @@ class Pictures:
 
         inner = replace(context, on_progress=report)
         with closing(each(_fill, orders, threads=1, scheduler=scheduler, context=inner)) as results:
-            for order, got in results:
-                if isinstance(got, Cancelled):
-                    raise got
-                why = got if isinstance(got, BaseException) else None
-                if not isinstance(got, BaseException):
+            for order, picture in results:
+                if isinstance(picture, Cancelled):
+                    raise picture
+                why = picture if isinstance(picture, BaseException) else None
+                if not isinstance(picture, BaseException):
                     try:
-                        _save(self._file(order.key), got)
+                        _save(self._file(order.key), picture)
                     except OSError as error:
                         why = error
                 if why is not None:
@@ -328,15 +328,15 @@ class Pictures:
 
     def _attached(self, micrograph: Micrograph, context: JobContext) -> Picture:
         """The picture made elsewhere. Raises FormatError where it is gone."""
-        one = foreign_pictures.attached_to(self._session, micrograph)
-        if one is None:
+        foreign = foreign_pictures.attached_to(self._session, micrograph)
+        if foreign is None:
             raise FormatError("what the project says of the attached picture makes no sense", micrograph.name)
         try:
-            own_paths.refuse_outside(self._session, [one.path], "the attached picture")
+            own_paths.refuse_outside(self._session, [foreign.path], "the attached picture")
         except OutsideError as error:
             self.outside.update(error.folders)
             raise
-        picture = foreign_pictures.read(one, micrograph, context)
+        picture = foreign_pictures.read(foreign, micrograph, context)
         self._note_lost(micrograph, "")
         return picture
 

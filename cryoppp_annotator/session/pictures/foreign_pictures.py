@@ -179,12 +179,12 @@ def scale_of(full: tuple[int, ...], size: tuple[int, ...]) -> float | None:
 
 
 def _misfit(full: tuple[int, ...], size: tuple[int, ...]) -> str:
-    said = f"{size[1]} x {size[0]} px is no scaled copy of {full[1]} x {full[0]}"
+    text = f"{size[1]} x {size[0]} px is no scaled copy of {full[1]} x {full[0]}"
     if min(full) < 1:
         return "its micrograph cannot be read"
     if full[0] != full[1] and scale_of(full, size[::-1]) is not None:
-        return said + " (its sides are exchanged)"
-    return said
+        return text + " (its sides are exchanged)"
+    return text
 
 
 def _refuse_turned(session: Session, pictures: Mapping[int, Attached], context: JobContext) -> None:

@@ -160,11 +160,11 @@ def set_optics(session: Session, micrograph_ids: Iterable[int], ctf: Ctf | None)
         return "" if ctf is None else as_json(ctf, relion=relion or None)
 
     texts = {number: text_of(number) for number in micrograph_ids}
-    said = "not known" if ctf is None else f"{(ctf.defocus.u_A + ctf.defocus.v_A) / 2e4:.2f} um"
+    text = "not known" if ctf is None else f"{(ctf.defocus.u_A + ctf.defocus.v_A) / 2e4:.2f} um"
 
     def build() -> Change | None:
-        one = session.micrograph(next(iter(texts))).name if len(texts) == 1 else count_of(len(texts), "micrograph")
-        return set_text(session.micrographs, "optics", texts, "optics", f"defocus of {one}: {said}")
+        named = session.micrograph(next(iter(texts))).name if len(texts) == 1 else count_of(len(texts), "micrograph")
+        return set_text(session.micrographs, "optics", texts, "optics", f"defocus of {named}: {text}")
 
     return session.insert_built(build)
 
@@ -257,8 +257,8 @@ def enter(session: Session, plan: OpticsPlan) -> str:
     what = f"the defocus of {count_of(len(texts), 'micrograph')}"
     message = Message("import", what, where=f"from {plan.path.name}")
     result = session.insert_built(lambda: set_text(session.micrographs, "optics", texts, "import-optics", message))
-    said = message.done if isinstance(result, Done) else f"{plan.path.name} says nothing new"
-    lines = [said]
+    message_line = message.done if isinstance(result, Done) else f"{plan.path.name} says nothing new"
+    lines = [message_line]
     if plan.unmatched:
         lines.append(f"{len(plan.unmatched)} names match no micrograph ({', '.join(plan.unmatched[:2])} ...)")
     if plan.ambiguous:

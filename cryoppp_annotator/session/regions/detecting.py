@@ -56,20 +56,22 @@ def find(
         for m in micrographs
         if not m.problem
     ]
-    got: dict[int, tuple[Region, ...]] = {}
+    regions: dict[int, tuple[Region, ...]] = {}
     with closing(each(_found_on, jobs, threads=fft_workers(), context=context)) as results:
-        for one, outcome in results:
+        for task, outcome in results:
             if isinstance(outcome, Cancelled):
                 raise outcome
             if isinstance(outcome, AnnotatorError):
-                failed.append((one.name, str(outcome)))
-                context.log(f"{one.name}: {outcome}")
+                failed.append((task.name, str(outcome)))
+                context.log(f"{task.name}: {outcome}")
             elif isinstance(outcome, BaseException):
                 raise outcome
             else:
-                got[one.number] = outcome
-    context.progress(len(micrographs), len(micrographs), f"{len(got)}/{len(micrographs)} micrographs")
-    return Detected(tuple((one.number, got[one.number]) for one in jobs if one.number in got), tuple(failed))
+                regions[task.number] = outcome
+    context.progress(len(micrographs), len(micrographs), f"{len(regions)}/{len(micrographs)} micrographs")
+    return Detected(
+        tuple((task.number, regions[task.number]) for task in jobs if task.number in regions), tuple(failed)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +87,11 @@ class _Task:
     name: str
 
 
-def _found_on(one: _Task, *, context: JobContext) -> tuple[Region, ...]:
-    image = images.read(Path(one.path), one.frame, check=context.check)
+def _found_on(task: _Task, *, context: JobContext) -> tuple[Region, ...]:
+    image = images.read(Path(task.path), task.frame, check=context.check)
     return tuple(
         find_regions(
-            image, pixel_size_A=one.pixel_size_A, diameter_A=one.diameter_A, bright=one.bright, context=context
+            image, pixel_size_A=task.pixel_size_A, diameter_A=task.diameter_A, bright=task.bright, context=context
         )
     )
 
@@ -110,10 +112,14 @@ def enter_found(session: Session, detected: Detected, then: Callable[[str], obje
         deltas = found_deltas(session, detected.regions)
         touched = [number for number, some in detected.regions if some]
         n = sum(len(d) for d in deltas if d.kind is Kind.INSERT)
-        one = detected.regions[0][0] if len(detected.regions) == 1 else None
-        where = session.micrograph(one).name if one is not None else edits.count_of(len(touched), "micrograph")
+        only_micrograph = detected.regions[0][0] if len(detected.regions) == 1 else None
+        where = (
+            session.micrograph(only_micrograph).name
+            if only_micrograph is not None
+            else edits.count_of(len(touched), "micrograph")
+        )
         message = Message("mark", edits.count_of(n, "region"), "found", f"on {where}")
-        return message.change(KIND, deltas, one) if deltas else None
+        return message.change(KIND, deltas, only_micrograph) if deltas else None
 
     if len(detected.regions) < 2:
         return session.edit(build, lambda result: then(_entered(detected, result)))
@@ -135,17 +141,17 @@ def _entered(detected: Detected, result: Result) -> str:
     """What was entered, for the status bar."""
     changed = result.committed.change.deltas if isinstance(result, Done) else ()
     n = sum(len(delta) for delta in changed if delta.kind is Kind.INSERT)
-    there = sum(len(some) for _, some in detected.regions)
+    n_detected = sum(len(some) for _, some in detected.regions)
     looked = edits.count_of(len(detected.regions), "micrograph")
-    said = f"{edits.count_of(n, 'new region')} on {looked}" if n else f"nothing new on {looked}"
+    line = f"{edits.count_of(n, 'new region')} on {looked}" if n else f"nothing new on {looked}"
     if changed:
-        said += " · {undo} undoes"
-    elif there:
-        said += ": what was found is marked already, or was taken away by a person"
+        line += " · {undo} undoes"
+    elif n_detected:
+        line += ": what was found is marked already, or was taken away by a person"
     if detected.failed:
         name, why = detected.failed[0]
-        said += f" · {edits.count_of(len(detected.failed), 'micrograph')} could not be read ({name}: {why})"
-    return said
+        line += f" · {edits.count_of(len(detected.failed), 'micrograph')} could not be read ({name}: {why})"
+    return line
 
 
 def found_deltas(session: Session, detected: Sequence[tuple[int, Sequence[Region]]]) -> list[Delta]:
@@ -157,9 +163,9 @@ def found_deltas(session: Session, detected: Sequence[tuple[int, Sequence[Region
     for region in session.store.regions(detected[0][0] if len(detected) == 1 else None):
         every.setdefault(region.micrograph, []).append(region)
     for number, regions in detected:
-        there = every[number]
-        fresh = {pack_vertices(r.vertices): r for r in not_dealt_with(regions, there)}
-        machine = [(pack_vertices(r.vertices), r) for r in there if r.origin is Origin.FOUND]
+        existing = every[number]
+        fresh = {pack_vertices(r.vertices): r for r in not_dealt_with(regions, existing)}
+        machine = [(pack_vertices(r.vertices), r) for r in existing if r.origin is Origin.FOUND]
         known = {text for text, _ in machine}
         new += [Region(r.reason, r.vertices, 0, number) for text, r in fresh.items() if text not in known]
         old += [r for text, r in machine if text not in fresh]

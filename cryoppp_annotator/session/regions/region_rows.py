@@ -45,9 +45,13 @@ def change_of(session: Session, message: Message, regions: Sequence[Region], del
     if not deltas:
         return None
     touched = {region.micrograph for region in regions}
-    one = touched.pop() if len(touched) == 1 else None
-    where = session.micrograph(one).name if one is not None else edits.count_of(len(touched), "micrograph")
-    return replace(message, where=f"on {where}").change(KIND, deltas, one)
+    only_micrograph = touched.pop() if len(touched) == 1 else None
+    where = (
+        session.micrograph(only_micrograph).name
+        if only_micrograph is not None
+        else edits.count_of(len(touched), "micrograph")
+    )
+    return replace(message, where=f"on {where}").change(KIND, deltas, only_micrograph)
 
 
 def _columns(regions: Sequence[Region]) -> dict[str, NDArray[Any]]:

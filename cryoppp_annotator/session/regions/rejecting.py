@@ -83,12 +83,16 @@ def reject_inside(session: Session, inside: Inside) -> Outcome:
         after = {"decision": np.array([int(Decision.REJECTED)], np.int8), "reason": why}
         delta = Delta(Table.PARTICLE, Kind.UPDATE, inside.ids[mine], before, after, where_of)
         touched = np.unique(where_of)
-        one = int(touched[0]) if len(touched) == 1 else None
-        where = session.micrograph(one).name if one is not None else edits.count_of(len(touched), "micrograph")
+        only_micrograph = int(touched[0]) if len(touched) == 1 else None
+        where = (
+            session.micrograph(only_micrograph).name
+            if only_micrograph is not None
+            else edits.count_of(len(touched), "micrograph")
+        )
         kinds, counts = np.unique(why, return_counts=True)
         by_reason = ", ".join(f"{c:,} as {Reason(int(k)).label}" for k, c in zip(kinds, counts, strict=True))
         message = Message("reject", edits.count_of(n), "in regions", f"on {where}: {by_reason}")
-        return message.change("decide", (delta,), one)
+        return message.change("decide", (delta,), only_micrograph)
 
     title = f"rejecting {edits.count_of(len(inside.ids))} in regions"
     return session.commit(Step(build, len(inside.ids), title, nothing))

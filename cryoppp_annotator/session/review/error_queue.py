@@ -158,7 +158,7 @@ class Review:
             return False
         try:
             kept = read_kept_json(path)
-            items = [_from_json(one) for one in kept["items"]]
+            items = [_from_json(entry) for entry in kept["items"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ProjectError(f"{path} cannot be read ({error}); look for errors anew") from error
         self.items, self.made = items, str(kept.get("made", ""))
@@ -175,7 +175,7 @@ class Review:
             answers.rename(answers.with_name(f"answers-{self.made.replace(':', '')}.jsonl"))
         self.items = list(items)
         self._forget()
-        write_text(self._folder / QUEUE, json.dumps({"made": self.made, "items": [_as_json(one) for one in items]}))
+        write_text(self._folder / QUEUE, json.dumps({"made": self.made, "items": [_as_json(item) for item in items]}))
 
     def _forget(self) -> None:
         self._answered, self._held, self._mine, self._read = {}, {}, [], 0
@@ -317,12 +317,12 @@ class Review:
     def _change(self, answers: dict[int, Answer], reason: Reason) -> Change | None:
         """One change for all answers; None where everything is so already."""
         session = self._session
-        there: dict[int, Particles] = {}
+        particles: dict[int, Particles] = {}
         deltas: list[Delta] = []
         new: list[tuple[int, float, float]] = []
         counts = {"accept": 0, "reject": 0, "move": 0, "add": 0}
         for micrograph in {self.items[n].micrograph for n in answers}:
-            there[micrograph] = session.store.particles(micrograph)
+            particles[micrograph] = session.store.particles(micrograph)
         by_decision: dict[tuple[int, Answer], list[int]] = {}
         for number, answer in answers.items():
             item = self.items[number]
@@ -330,19 +330,19 @@ class Review:
                 if answer is Answer.ACCEPT:
                     new += self._without_picks(item.members or ((item.micrograph, item.x, item.y),))
                 continue
-            if there[item.micrograph].rows_of(np.array([item.particle], np.int64))[0] < 0:
+            if particles[item.micrograph].rows_of(np.array([item.particle], np.int64))[0] < 0:
                 if len(answers) == 1:
                     raise Refused("this pick was deleted meanwhile: skip it")
                 continue
             if answer is Answer.MOVE:
-                moved = self._moved(item, there[item.micrograph])
+                moved = self._moved(item, particles[item.micrograph])
                 deltas += moved
                 counts["move"] += len(moved)
             else:
                 by_decision.setdefault((item.micrograph, answer), []).append(item.particle)
         for (micrograph, answer), ids in by_decision.items():
             decision = Decision.ACCEPTED if answer is Answer.ACCEPT else Decision.REJECTED
-            here = there[micrograph]
+            here = particles[micrograph]
             chosen = here.take(np.sort(here.rows_of(np.array(ids, np.int64))))
             change = edits.decide(chosen, decision, reason, "", micrograph)
             if change is not None:
@@ -358,8 +358,8 @@ class Review:
             if n:
                 message = Message(verb, edits.count_of(n), where="in review", also=message)
         assert message is not None, "there is something to change, so something is counted"
-        one = {self.items[n].micrograph for n in answers}
-        return message.change("review", deltas, one.pop() if len(one) == 1 else None)
+        micrographs = {self.items[n].micrograph for n in answers}
+        return message.change("review", deltas, micrographs.pop() if len(micrographs) == 1 else None)
 
     def _without_picks(self, places: Sequence[tuple[int, float, float]]) -> list[tuple[int, float, float]]:
         """Those of some places that nobody has picked meanwhile."""

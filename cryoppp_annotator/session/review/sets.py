@@ -119,7 +119,7 @@ def compare_in_project(
         two = _two_sets(session, micrograph, reference, other, tolerance)
         if len(two.reference) or len(two.other):
             matches.append((micrograph.id, two))
-    matches.sort(key=lambda one: (-one[1].disagreement, one[0]))
+    matches.sort(key=lambda entry: (-entry[1].disagreement, entry[0]))
     return Compared(reference, other, dict(matches), tolerance)
 
 
@@ -167,7 +167,7 @@ def groups_of(points: Sequence[NDArray[np.float64]], reach: float) -> tuple[NDAr
         Number of the set.
     """
     start = np.cumsum([0, *map(len, points)])
-    of = np.repeat(np.arange(len(points)), [len(one) for one in points])
+    of = np.repeat(np.arange(len(points)), [len(places) for places in points])
     rows, columns = [np.zeros(0, np.intp)], [np.zeros(0, np.intp)]
     for a in range(len(points)):
         for b in range(a + 1, len(points)):
@@ -243,12 +243,12 @@ def make_set(
     if not n:
         raise Refused("the new set would be empty: nothing was changed")
     names = [named(session, number) for number in numbers]
-    said = name or _title(how, names, at_least)
+    title = name or _title(how, names, at_least)
     parameters = {"how": str(how), "of": names, "tolerance": tolerance, "at_least": at_least}
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    new = edits.new_pick_set(CONSENSUS, said, session.curator, parameters=parameters, created=now)
+    new = edits.new_pick_set(CONSENSUS, title, session.curator, parameters=parameters, created=now)
     picks = edits.insert_particles(_columns(places), n)
-    change = Change("combine", f"make a set of {edits.count_of(n)}: {said}", (new, picks))
+    change = Change("combine", f"make a set of {edits.count_of(n)}: {title}", (new, picks))
     return session.commit(Step(lambda _store, _connection: change, n, "making a set of picks"))
 
 

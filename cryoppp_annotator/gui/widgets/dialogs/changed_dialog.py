@@ -98,14 +98,14 @@ class ChangedDialog(QDialog):
             return
         scales = [changed.suggested_scale(self._session, m) for m in ones]
         factors = {scale.factor for scale in scales}
-        one = factors.pop() if len(factors) == 1 else None
+        factor = factors.pop() if len(factors) == 1 else None
         lines = [f"{m.name}: {m.problem}" for m in ones[:4]]
         if len(ones) > 4:
             lines.append(f"and {len(ones) - 4:,} more")
         self.how.setText("\n".join(lines))
-        self.factor.setValue(one or 1.0)
+        self.factor.setValue(factor or 1.0)
         self.pixel.setValue(ones[0].header_pixel_size_A or self._session.pixel_size_A(ones[0]))
-        if one is not None and one != 1.0:
+        if factor is not None and factor != 1.0:
             self.scale.setChecked(True)
         else:
             self.keep.setChecked(True)

@@ -156,8 +156,8 @@ class RunOnBox(QWidget):
         if address != self._choice.address:
             return
         if isinstance(answer, EngineError):
-            said = str(answer).replace("/", "/\u200b")  # a long path may be broken, or the panel would grow with it
-            self._tell(f"{said[:1].upper()}{said[1:]}", "error")
+            text = str(answer).replace("/", "/\u200b")  # a long path may be broken, or the panel would grow with it
+            self._tell(f"{text[:1].upper()}{text[1:]}", "error")
         else:
             self._tell(f"{answer.summary}; each sees the micrographs and the project.", "info")
 

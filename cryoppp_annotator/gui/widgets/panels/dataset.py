@@ -55,12 +55,12 @@ class DatasetPlot(QWidget):
 
     def show_counts(self, micrographs: list[Micrograph], above: Mapping[int, int] | None, current: int | None) -> None:
         """Show accepted picks and undecided ones (those above the threshold, where there is one)."""
-        there = [m for m in micrographs if not m.problem]
-        rows = [(m.n_accepted, m.n_undecided if above is None else above.get(m.id, 0)) for m in there]
+        usable = [m for m in micrographs if not m.problem]
+        rows = [(m.n_accepted, m.n_undecided if above is None else above.get(m.id, 0)) for m in usable]
         counts = np.array(rows, float).reshape(-1, 2)
         order = np.argsort(-counts.sum(axis=1), kind="stable")
-        self.ids = [there[i].id for i in order.tolist()]
-        self._names = {m.id: m.name for m in there}
+        self.ids = [usable[i].id for i in order.tolist()]
+        self._names = {m.id: m.name for m in usable}
         self.counts = counts[order]
         self.marked = outliers(self.counts.sum(axis=1))
         self._current = current
@@ -73,8 +73,8 @@ class DatasetPlot(QWidget):
         if not len(total):
             return ""
         n = int(self.marked.sum())
-        said = f"median {np.median(total):,.0f} picks a micrograph"
-        return said + (f" · {n:,} outlier{'s' if n > 1 else ''} marked" if n else "")
+        text = f"median {np.median(total):,.0f} picks a micrograph"
+        return text + (f" · {n:,} outlier{'s' if n > 1 else ''} marked" if n else "")
 
     def _row_at(self, x: float) -> int:
         return min(len(self.ids) - 1, max(0, int(x / max(1, self.width()) * len(self.ids))))

@@ -146,9 +146,9 @@ class PickPanel(QScrollArea):
         rest.addWidget(self._reject_all)
         self.go_on = QCheckBox()
         self._bench.on_rekeyed.append(self._show_selection)
-        again = self._bench.keep_keyed
-        again(self.go_on.setText, "Advance after {accept} or {reject}")
-        again(self.go_on.setToolTip, "A decision about the pick that {next-undecided} came to selects the next one")
+        keep = self._bench.keep_keyed
+        keep(self.go_on.setText, "Advance after {accept} or {reject}")
+        keep(self.go_on.setToolTip, "A decision about the pick that {next-undecided} came to selects the next one")
         self.go_on.setChecked(self._bench.focus.walking.go_on)
         self.go_on.toggled.connect(self._bench.set_go_on)
         layout.addWidget(self._selection)

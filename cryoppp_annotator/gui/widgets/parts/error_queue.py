@@ -132,12 +132,14 @@ class ErrorQueue(QWidget):
 
     def _resume(self) -> None:
         try:
-            there = self._review.load()
+            loaded = self._review.load()
         except AnnotatorError as error:
-            there = False
+            loaded = False
             self._bench.warn(str(error))
         self.why.setText("")
-        self.said.setText("A review goes on: show the next item with Skip." if there else "Find errors in a set first.")
+        self.said.setText(
+            "A review goes on: show the next item with Skip." if loaded else "Find errors in a set first."
+        )
         self._show_progress()
 
     def _on_find(self) -> None:

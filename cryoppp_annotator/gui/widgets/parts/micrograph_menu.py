@@ -39,8 +39,8 @@ class MicrographMenu:
         Asks where the micrographs are now, and what becomes of changed ones.
     """
 
-    def __init__(self, bench: Workbench, parent: QWidget, news: FileNewsBox) -> None:
-        self._bench, self._session, self._parent, self._news = bench, bench.session, parent, news
+    def __init__(self, bench: Workbench, parent: QWidget, file_box: FileNewsBox) -> None:
+        self._bench, self._session, self._parent, self._news = bench, bench.session, parent, file_box
 
     def fill_for(self, menu: QMenu, chosen: Sequence[int]) -> None:
         """What can be done with chosen micrographs."""
@@ -63,8 +63,8 @@ class MicrographMenu:
         """Propose on them, clear their picks, list them for RELION."""
         on = "here" if len(chosen) == 1 else f"on {count_of(len(chosen), 'micrograph')}"
         self._add(menu, f"Propose {on}", lambda: self._bench.propose_requested.emit(list(chosen)))
-        there = [self._session.micrograph(i) for i in chosen]
-        undecided, every = sum(m.n_undecided for m in there), sum(m.n_particles for m in there)
+        micrographs = [self._session.micrograph(i) for i in chosen]
+        undecided, every = sum(m.n_undecided for m in micrographs), sum(m.n_particles for m in micrographs)
         for n, text, decisions in (
             (undecided, f"Clear {count_of(undecided, 'undecided pick')}", (Decision.UNDECIDED,)),
             (every, f"Clear all {count_of(every)}", tuple(Decision)),

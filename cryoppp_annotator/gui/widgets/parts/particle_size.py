@@ -136,8 +136,8 @@ class ParticleSizeBox(QGroupBox):
             QTimer.singleShot(0, self._on_diameter_released)
 
     def _on_pixel_size(self, value: float) -> None:
-        one = self._session.current_id if self.pixel_scope.currentData() == "this" else None
-        self._bench.guarded(lambda: self._session.set_pixel_size(value or None, one))
+        only_here = self._session.current_id if self.pixel_scope.currentData() == "this" else None
+        self._bench.guarded(lambda: self._session.set_pixel_size(value or None, only_here))
 
     def _on_frame(self, index: int) -> None:
         here = self._session.current_id

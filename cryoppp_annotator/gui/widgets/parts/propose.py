@@ -184,9 +184,9 @@ class ProposeBox(QGroupBox):
             note = missing or self._learned_note()
         self.note.setText(note[:1].upper() + note[1:])
         self.note.setVisible(bool(note))
-        said = proposing.last_left_out(session)
-        self.left_out.setText(said)
-        self.left_out.setVisible(bool(said))
+        left_out = proposing.last_left_out(session)
+        self.left_out.setText(left_out)
+        self.left_out.setVisible(bool(left_out))
         box_px = session.settings.whole_box_px
         with QSignalBlocker(self.whole), QSignalBlocker(self.box_px):
             self.whole.setChecked(bool(box_px))
@@ -217,14 +217,14 @@ class ProposeBox(QGroupBox):
 
     def _learned_note(self) -> str:
         accepted, rejected = learning.decided(self._bench.session)
-        said = f"learns from {accepted:,} accepted and {rejected:,} rejected picks"
+        note = f"learns from {accepted:,} accepted and {rejected:,} rejected picks"
         if self.learned is None:
-            return said
+            return note
         if learning.grown(self._bench.session, self.learned.model):
             more = accepted + rejected - self.learned.model.n_accepted - self.learned.model.n_rejected
             wait = "it will learn from them" if self.anew.isChecked() else "propose again to use them"
             return f"{more:,} more decisions since it last learned: {wait}"
-        return said
+        return note
 
     # ------------------------------------------------------------------ doing it
 

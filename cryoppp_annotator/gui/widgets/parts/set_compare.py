@@ -180,8 +180,14 @@ class SetCompare(QWidget):
         self.counts.setToolTip(f"First: {names.get(compared.reference)}\nSecond: {names.get(compared.other)}")
         self.table.setRowCount(len(compared.sets))
         for row, (number, two) in enumerate(compared.sets.items()):
-            one = agreement([two])
-            texts = (two.name, one.quality.matched, one.only_reference, one.only_other, f"{one.quality.f1:.3f}")
+            agreement_here = agreement([two])
+            texts = (
+                two.name,
+                agreement_here.quality.matched,
+                agreement_here.only_reference,
+                agreement_here.only_other,
+                f"{agreement_here.quality.f1:.3f}",
+            )
             for column, text in enumerate(texts):
                 cell = QTableWidgetItem(str(text))
                 cell.setData(Qt.ItemDataRole.UserRole, number)
