@@ -30,7 +30,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, r
 
 from cryoppp_annotator.batch.classify import load_stack
 from cryoppp_annotator.classify import metrics
-from cryoppp_annotator.classify.engine import Classification, Settings, classify, prepare
+from cryoppp_annotator.classify.engine import Classification, ClassifyOptions, classify, prepare
 from cryoppp_annotator.classify.selection import Suggestion, suggest
 from cryoppp_annotator.formats.table.star_file import read_star
 from cryoppp_annotator.model.context import JobContext
@@ -216,7 +216,7 @@ def one_size(stack: Path, star: Path, n: int, k: int) -> None:
     def run(rows: Any, more: dict[str, Any]) -> Classification:
         stack = images if rows is None else images[rows]
         ready = prepare(stack, defocus_A=defocus if rows is None else defocus[rows], pixel_size_A=pixel, hold=5000)
-        return classify(ready, Settings(k), context=JobContext(), **more)
+        return classify(ready, ClassifyOptions(k), context=JobContext(), **more)
 
     result = run(None, {"on_averages": lambda _: first.append(time.perf_counter() - start)})
     whole, whole_cpu = time.perf_counter() - start, time.process_time() - cpu
@@ -286,7 +286,7 @@ def run_set(item: Set, k: int, seed: int) -> tuple[Classification, tuple[metrics
     ready = prepare(
         item.stack, defocus_A=item.defocus_A, pixel_size_A=item.pixel_size_A, optics=item.optics, mask_radius=item.mask
     )
-    result = classify(ready, Settings(k), context=JobContext(seed=seed))
+    result = classify(ready, ClassifyOptions(k), context=JobContext(seed=seed))
     return result, metrics.measure(result, item.pixel_size_A)
 
 

@@ -56,13 +56,18 @@ def scenes(n: int, side: int, seed: int):
     rng = np.random.default_rng(seed)
     for i in range(n):
         yield SimulationParameters(
-            size=(side, side), pixel_size_A=(1.0, 1.25, 1.5, 2.0)[i % 4],
+            size=(side, side),
+            pixel_size_A=(1.0, 1.25, 1.5, 2.0)[i % 4],
             structure=("shell", "double-ring", "blob")[i % 3],
-            n_particles=int(rng.uniform(50, 400)), n_views=40, snr=float(rng.uniform(0.02, 0.1)),
-            defocus_range_A=(5000.0, 30000.0), astigmatism_A=1000.0,
+            n_particles=int(rng.uniform(50, 400)),
+            n_views=40,
+            snr=float(rng.uniform(0.02, 0.1)),
+            defocus_range_A=(5000.0, 30000.0),
+            astigmatism_A=1000.0,
             optics=Optics(300.0, 2.7, 0.1, b_factor_A2=float(rng.uniform(60, 120))),
-            carbon_probability=float(rng.random() < 0.35), seed=seed + i,
-        )  # fmt: skip
+            carbon_probability=float(rng.random() < 0.35),
+            seed=seed + i,
+        )
 
 
 def error_of(fit: CtfFit, truth: Defocus) -> tuple[float, float, float]:

@@ -27,9 +27,16 @@ PIXEL_A, DIAMETER_A = 1.5, 200.0
 
 def parameters(side: int) -> SimulationParameters:
     return SimulationParameters(
-        size=(side, side), pixel_size_A=PIXEL_A, n_particles=int(60 * (side / 1024) ** 2), n_views=40, snr=0.05,
-        defocus_range_A=(8000.0, 25000.0), astigmatism_A=500.0, carbon_probability=0.2, n_contaminants=1.0,
-    )  # fmt: skip
+        size=(side, side),
+        pixel_size_A=PIXEL_A,
+        n_particles=int(60 * (side / 1024) ** 2),
+        n_views=40,
+        snr=0.05,
+        defocus_range_A=(8000.0, 25000.0),
+        astigmatism_A=500.0,
+        carbon_probability=0.2,
+        n_contaminants=1.0,
+    )
 
 
 def main() -> None:
@@ -54,9 +61,11 @@ def main() -> None:
     for kind in ("good", *DEFECTS):
         mine = np.array([one == kind for one in kinds])
         reasons = Counter(
-            reason for row, its in zip(rows, mine, strict=True) if its and row["suggestion"]
+            reason
+            for row, its in zip(rows, mine, strict=True)
+            if its and row["suggestion"]
             for reason in row["suggestion"].split("; ")
-        )  # fmt: skip
+        )
         words = ", ".join(f"{reason} {n}" for reason, n in reasons.most_common(3))
         print(f"| {kind} | {suggested[mine].sum()} of {mine.sum()} | {words} |")
     bad = np.array([kind != "good" for kind in kinds])

@@ -38,7 +38,7 @@ from PIL import Image, ImageDraw
 from scipy.spatial import cKDTree
 
 from cryoppp_annotator.batch.simulate import structure_from_map
-from cryoppp_annotator.classify.engine import Settings, classify
+from cryoppp_annotator.classify.engine import ClassifyOptions, classify
 from cryoppp_annotator.classify.prepared import prepare
 from cryoppp_annotator.formats.image import images
 from cryoppp_annotator.formats.table.star_file import read_star
@@ -121,7 +121,7 @@ def averages_of(item: Labelled, n: int = 8) -> tuple[np.ndarray, float]:
     box = box_for(1.3 * item.diameter_A / item.pixel_A)
     side = 72
     stack, _ = extract_patches(item.image, item.x, item.y, PatchOptions(box_px=box, out_px=side, invert=True))
-    classes = classify(prepare(stack), Settings(n_classes=n))
+    classes = classify(prepare(stack), ClassifyOptions(n_classes=n))
     images = classes.model.images()
     members = np.bincount(classes.label[classes.label >= 0], minlength=len(images))[: len(images)]
     return images[members > 0], item.pixel_A * box / side

@@ -93,10 +93,16 @@ def planted_errors(sets: dict[str, list[Labelled]], seeds: int) -> None:
                 planted = {item.name: plant(item, rng, hard) for item in items}
                 begun = time.process_time()
                 teachers = [
-                    lay(i.image, planted[i.name].x, planted[i.name].y, pixel_size_A=i.pixel_A, diameter_A=i.diameter_A,
-                        name=i.name)
+                    lay(
+                        i.image,
+                        planted[i.name].x,
+                        planted[i.name].y,
+                        pixel_size_A=i.pixel_A,
+                        diameter_A=i.diameter_A,
+                        name=i.name,
+                    )
                     for i in items
-                ]  # fmt: skip
+                ]
                 jury, suspects = summon(teachers, QUIET)
                 queue = in_order(jury, teachers, suspects)
                 seconds.append(time.process_time() - begun)
@@ -131,17 +137,28 @@ def gaps(data: Path, seeds: int) -> None:
         good, rest = 0, 0
         for seed in range(seeds):
             options = SimulationParameters(
-                size=(1600, 1600), pixel_size_A=pixel, structure=structure_from_map(data / "maps" / name, voxel),
-                n_particles=120, n_views=6, snr=0.1, seed=seed,
-            )  # fmt: skip
+                size=(1600, 1600),
+                pixel_size_A=pixel,
+                structure=structure_from_map(data / "maps" / name, voxel),
+                n_particles=120,
+                n_views=6,
+                snr=0.1,
+                seed=seed,
+            )
             views = views_for(options)
             scenes = {f"m{i}": simulate_micrograph(options, i, views) for i in range(4)}
             gone = seed % 6
             teachers = [
-                lay(s.image, s.x[s.view != gone], s.y[s.view != gone], pixel_size_A=pixel, diameter_A=s.diameter_A,
-                    name=n)
+                lay(
+                    s.image,
+                    s.x[s.view != gone],
+                    s.y[s.view != gone],
+                    pixel_size_A=pixel,
+                    diameter_A=s.diameter_A,
+                    name=n,
+                )
                 for n, s in scenes.items()
-            ]  # fmt: skip
+            ]
             jury, suspects = summon(teachers, QUIET)
             first = [item for item in in_order(jury, teachers, suspects)[:5] if item.kind is ErrorKind.GAP]
             n = sum(int((s.view == gone).sum()) for s in scenes.values())

@@ -175,10 +175,17 @@ def verdicts(args: argparse.Namespace) -> None:
             error = poses.distance_deg(result.matrices[:, 0], data.matrices, data.symmetry)[data.particle]
             sure = result.error_deg[data.particle] < CONFIDENT_DEG
             row(
-                args.map, snr, seed, args.n, f"{auc(data.particle, result.log_odds):.4f}",
-                f"{((result.log_odds > 0) == data.particle).mean():.3f}", f"{np.median(error):.1f}{note}",
-                f"{sure.mean():.2f}", f"{(error[sure] < 15).mean():.2f}", f"{1000 * seconds / args.n:.1f}",
-            )  # fmt: skip
+                args.map,
+                snr,
+                seed,
+                args.n,
+                f"{auc(data.particle, result.log_odds):.4f}",
+                f"{((result.log_odds > 0) == data.particle).mean():.3f}",
+                f"{np.median(error):.1f}{note}",
+                f"{sure.mean():.2f}",
+                f"{(error[sure] < 15).mean():.2f}",
+                f"{1000 * seconds / args.n:.1f}",
+            )
 
 
 def alarms(args: argparse.Namespace) -> None:

@@ -33,7 +33,10 @@ from .model.pickfile import CARRIED
 #: Seconds after which a cancelled picker must have stopped.
 CANCEL_S = 1.0
 _CANCEL_TRIES = 3
-_PIXEL_A, _DIAMETER_A = 2.0, 60.0
+#: Pixel size of the test micrograph, angstrom.
+_PIXEL_A = 2.0
+#: Diameter of its particles, angstrom.
+_DIAMETER_A = 60.0
 
 
 def planted(

@@ -37,6 +37,23 @@ UNIT = re.compile(
 ROOMS_IN_PLAIN_WORDS = ("cryoppp_annotator", "plugins", "tests", "benchmarks")
 #: What plugins rely on keeps its name.
 OLD_WORDS_OF_THE_DOOR = ("cryoppp_annotator/api.py",)
+#: Names of several files that are about one thing: a command and its work, or a noun, its table and its steps.
+SAME_THING = {
+    *("changed", "check_frame", "classify", "compare", "convert", "ctf", "demo", "denoise", "doctor", "evaluate"),
+    *(
+        "export_classes",
+        "extract",
+        "label_errors",
+        "lint",
+        "passport",
+        "pick",
+        "recover",
+        "simulate",
+        "verdict",
+        "volume",
+    ),
+    *("classes", "error_queue", "facts", "which"),
+}
 #: Words that say how a thing came and not what it is; see docs/glossary.md.
 OLD_WORDS = {"told", "wish", "found", "wanted", "look", "others"}
 SCREEN = ("qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "napari", "magicgui", "superqt", "vispy")
@@ -216,6 +233,34 @@ def test_arrays_say_their_unit() -> None:
         if HAVE_A_UNIT.fullmatch(name) and not UNIT.search(entry_of(name, function))
     ]
     assert silent == []
+
+
+def test_nothing_is_formatted_by_hand() -> None:
+    mark = re.compile("# " + "fmt:")
+    paths = [path for room in ROOMS_IN_PLAIN_WORDS for path in sorted((REPOSITORY / room).rglob("*.py"))]
+    assert [relative(path) for path in paths if mark.search(path.read_text(encoding="utf-8"))] == []
+
+
+def test_every_number_has_a_name_and_a_line_of_its_own() -> None:
+    """``_A, _B = 0.5, 12`` at the top of a file leaves no place for the unit and the reason of each."""
+    together = [
+        f"{relative(path)}:{node.lineno}"
+        for path in SOURCES
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple) and isinstance(node.value, ast.Tuple)
+        if any(isinstance(part, ast.Constant) and isinstance(part.value, int | float) for part in ast.walk(node.value))
+    ]
+    assert together == []
+
+
+def test_one_name_is_one_thing() -> None:
+    """Files of one name say the same of it in different rooms (``batch/pick.py`` and ``cli/pick.py``)."""
+    rooms: dict[str, list[str]] = {}
+    for path in SOURCES:
+        if path.stem not in {"__init__", "__main__"}:
+            rooms.setdefault(path.stem, []).append(path.parent.relative_to(PACKAGE).as_posix())
+    shared = {name for name, where in rooms.items() if len(where) > 1}
+    assert shared <= SAME_THING
 
 
 def test_no_room_is_called_utils() -> None:

@@ -25,17 +25,32 @@ from .places import LabelledPlaces
 
 #: A place is good where the detector's score is above that of this share of the labelled ones.
 _GOOD = 0.05
-#: A class is hardly ever labelled below this share of the usual one; it is a gap from so many places on.
-_HARDLY, _FEWEST = 0.4, 10
-#: Averages that correlate like this are one gap; most places a mixture is found on; most gaps told.
-_ALIKE, _MOST_PICTURES, _MOST_GAPS = 0.5, 3000, 5
-#: A class is at least as strong as this share of the labelled places; too strong to be trusted beyond so many times
-#: what 95 % of them are below; and the least likelihood of all.
-_WEAK, _STRONG, _LEAST = 0.05, 1.5, 3.0
-#: Least trust in a gap that is told; neighbours looked at.
-_TRUST, _NEIGHBOURS = 0.3, 4
-#: Cells along each side of the micrographs; least expected number of particles; margin worth telling, diameters.
-_CELLS, _EXPECTED, _MARGIN = 8, 10.0, 0.3
+#: A class is hardly ever labelled below this share of the usual one.
+_HARDLY = 0.4
+#: A class that is hardly labelled is a gap from so many places on.
+_FEWEST = 10
+#: Averages that correlate like this are one gap.
+_ALIKE = 0.5
+#: Most places that a mixture is fitted to.
+_MOST_PICTURES = 3000
+#: Most gaps that are reported.
+_MOST_GAPS = 5
+#: A class is at least as strong as this share of the labelled places.
+_WEAK = 0.05
+#: A place is too strong to be trusted beyond so many times what 95 % of the labelled ones are below.
+_STRONG = 1.5
+#: Least log likelihood of a place, nats.
+_LEAST = 3.0
+#: Least trust in a gap that is reported, 0 .. 1.
+_TRUST = 0.3
+#: Neighbours of a place that are compared.
+_NEIGHBOURS = 4
+#: Cells along each side of a micrograph.
+_CELLS = 8
+#: Least expected number of particles in a part of the micrographs.
+_EXPECTED = 10.0
+#: Least margin without labels that is reported, diameters.
+_MARGIN = 0.3
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,12 +25,20 @@ from ..picking.seen import Seen
 from ..picking.views import Views, find_views, likelihood, pictures
 from .places import LabelledPlaces
 
-#: Most places that each mixture is found on, and that the regression is fitted to.
-_MOST_PICTURES, _MOST_ROWS = 3000, 12000
-#: Kernel width (of the squared distance a number), landmarks, ridge.
-_GAMMA, _LANDMARKS, _RIDGE = 0.3, 1000, 5.0
-#: Weights of the score, of the likelihood and of the ratio of likelihoods; how far a standardised number may stray.
-_WEIGHTS, _FAR = (0.18, 0.35, 0.35), 5.0
+#: Most places that each mixture is fitted to.
+_MOST_PICTURES = 3000
+#: Most places that the regression is fitted to.
+_MOST_ROWS = 12000
+#: Kernel width, as a factor of the squared distance per feature.
+_GAMMA = 0.3
+#: Places that the kernel compares with.
+_LANDMARKS = 1000
+#: Penalty of the regression.
+_RIDGE = 5.0
+#: Weights of the score, of the likelihood and of the ratio of likelihoods.
+_WEIGHTS = (0.18, 0.35, 0.35)
+#: A standardised feature is cut off here, standard deviations.
+_FAR = 5.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,14 +16,18 @@ from ..picking.seen import Seen, describe
 from ..picking.suppress import inside
 
 _QUIET = JobContext()
-#: A label within so many diameters of a place sits on it; one farther off, up to the second, may be that one moved.
-NEAR, FAR = 0.25, 0.6
+#: A label so near to a place belongs to it, diameters.
+NEAR = 0.25
+#: A label so near to a place may be that one, moved; diameters.
+FAR = 0.6
 #: A place nearer to a label than this is the same particle seen twice, and no place for a label of its own; diameters.
 _BESIDE = 0.5
 #: The label's own description lies within so many diameters of it.
 _OWN = 0.3
-#: Free places that are looked at, the best: so many for each label, and at least.
-_FREE_PER_LABEL, _FEWEST_FREE = 4.0, 300
+#: So many free places for each label are looked at, the best.
+_FREE_PER_LABEL = 4.0
+#: At least so many free places are looked at.
+_FEWEST_FREE = 300
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,8 +20,12 @@ from .looks import Calibration, Looks, calibrate, judge, learn
 from .places import LabelledPlaces
 from .suspects import ErrorKind, Suspects, crowded, spread_of, suspect
 
-#: Folds; labels below which nothing can be learned; share of labels that may lie nearer to the edge than the margin.
-_FOLDS, ENOUGH, _IN_MARGIN = 5, 50, 0.01
+#: Parts of the labels; each is judged by what was learned from the others.
+_FOLDS = 5
+#: Fewer labels teach nothing.
+ENOUGH = 50
+#: Share of labels that may lie nearer to the edge than the margin.
+_IN_MARGIN = 0.01
 #: Micrographs that are learned from, at most.
 MOST_TEACHERS = 40
 

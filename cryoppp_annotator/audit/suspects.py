@@ -19,17 +19,34 @@ from ..model.coordinates import FloatArray
 from .looks import Calibration
 from .places import FAR, LabelledPlaces
 
-#: Assumed rates, of labels and of particles.
-FALSE_RATE, MOVED_RATE, MISSING_RATE = 0.05, 0.05, 0.07
-#: Good labels lie around their place by a normal distribution; this share by one 2.2 times as wide.
-_TAIL, _TAIL_WIDTH, _LEAST_SIGMA = 0.06, 2.2, 0.03
+#: Assumed share of labels that are no particle.
+FALSE_RATE = 0.05
+#: Assumed share of labels that lie beside their particle.
+MOVED_RATE = 0.05
+#: Assumed share of particles without a label.
+MISSING_RATE = 0.07
+#: Share of good labels that lie around their place by the wider normal distribution.
+_TAIL = 0.06
+#: Width of that distribution, in widths of the narrow one.
+_TAIL_WIDTH = 2.2
+#: Least standard deviation of good labels from their place, diameters.
+_LEAST_SIGMA = 0.03
 #: Share of false labels that a picker has centred on what it took for a particle; the others lie anywhere.
 _CENTRED = 0.5
-#: How often the detector sees nothing at a good label, and at a place taken at random.
-_BLIND, _NOTHING_THERE = 0.02, 0.5
-#: Two labels nearer than this are one particle twice, diameters; unless so many labels have such a neighbour.
-_DOUBLE, _OFTEN = 0.4, 0.2
-_SURELY_DOUBLE, _LIKELY_DOUBLE, _PERHAPS_DOUBLE = 0.97, 0.85, 0.3
+#: How often the detector sees nothing at a good label.
+_BLIND = 0.02
+#: How often the detector sees nothing at a place taken at random.
+_NOTHING_THERE = 0.5
+#: Two labels nearer than this are one particle twice, diameters.
+_DOUBLE = 0.4
+#: Where so large a share of labels has such a neighbour, they are not taken for doubles.
+_OFTEN = 0.2
+#: Probability of a double where two labels lie nearer than half that distance.
+_SURELY_DOUBLE = 0.97
+#: Probability of a double where two labels lie nearer than that distance.
+_LIKELY_DOUBLE = 0.85
+#: Probability of a double in data where labels often lie so near.
+_PERHAPS_DOUBLE = 0.3
 
 
 class ErrorKind(StrEnum):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..classify.engine import MASK, Classification, Settings, classify, prepare
+from ..classify.engine import MASK, Classification, ClassifyOptions, classify, prepare
 from ..classify.metrics import ClassMetrics, class_averages, measure
 from ..errors import FormatError, Refused
 from ..formats.atomic import write_text
@@ -121,7 +121,7 @@ def _one_value(star: StarFile, optics: StarTable | None, table: StarTable, label
 def classify_files(
     sources: Sequence[Path],
     out: Path,
-    settings: Settings,
+    options: ClassifyOptions,
     *,
     extract_options: ExtractOptions | None = None,
     use_ctf: bool = True,
@@ -137,7 +137,7 @@ def classify_files(
     out : Path
         Gets ``classes.mrcs``, ``particles.star``, ``summary.csv`` and ``gallery.png``; of picks also the extracted
         particles, in ``extracted/``.
-    settings : Settings
+    options : ClassifyOptions
     extract_options : ExtractOptions, optional
         How picks are extracted; their boxes are Fourier-cropped to at most 64 px.
     use_ctf : bool
@@ -175,12 +175,12 @@ def classify_files(
         defocus_A=defocus,
         pixel_size_A=pixel,
         optics=stack.optics,
-        max_rings=settings.max_rings,
+        max_rings=options.max_rings,
         mask_radius=_MASK_OF_PICKS if extract_options is not None and extract_options.box_px is None else MASK,
         context=context,
     )
     with class_workers(scheduler, context) as (workers, inner):
-        result = classify(ready, settings, workers=workers, context=inner)
+        result = classify(ready, options, workers=workers, context=inner)
     notes += result.notes
     unusable = int((result.label < 0).sum())
     if unusable:

@@ -190,10 +190,12 @@ class Assumed:
             self._or_usual(voltage, USUAL.voltage_kV, "a voltage of {:g} kV", "--voltage"),
             self._or_usual(options.cs_mm, USUAL.cs_mm, "a spherical aberration of {:g} mm", "--cs"),
             self._or_usual(
-                options.amplitude_contrast, USUAL.amplitude_contrast, "an amplitude contrast of {:g}",
+                options.amplitude_contrast,
+                USUAL.amplitude_contrast,
+                "an amplitude contrast of {:g}",
                 "--amplitude-contrast",
             ),
-        )  # fmt: skip
+        )
 
     def pixel_size_of(self, path: Path) -> float:
         """Angstrom per pixel of a micrograph. Raises FormatError where it cannot be read or nobody knows."""
@@ -225,9 +227,12 @@ class Assumed:
 def _task(name: str, path: Path, out: Path, options: CtfOptions, assumed: Assumed) -> _Task:
     pixel, optics = assumed.pixel_size_of(path), assumed.optics_of(path)
     key = {
-        "fingerprint": images.fingerprint(path), "pixel_size_A": pixel, "optics": asdict(optics),
-        "fit": asdict(options.fit), "version": __version__,
-    }  # fmt: skip
+        "fingerprint": images.fingerprint(path),
+        "pixel_size_A": pixel,
+        "optics": asdict(optics),
+        "fit": asdict(options.fit),
+        "version": __version__,
+    }
     picture = (out / f"{name}_ctf.png").absolute() if options.pictures else None
     return _Task(name, path, path.absolute(), picture, pixel, optics, options.fit, key)
 
@@ -255,18 +260,26 @@ def result_of(fit: CtfFit, pixel_size_A: float) -> dict[str, Any]:
         return result
     defocus = fit.ctf.defocus
     return result | {
-        "defocus_u_A": round(defocus.u_A, 2), "defocus_v_A": round(defocus.v_A, 2),
-        "defocus_angle_deg": round(defocus.angle_deg, 3), "resolution_A": round(fit.resolution_A, 3),
-        "error_A": round(fit.error_A, 2), "pixel_size_A": pixel_size_A, "optics": asdict(fit.ctf.optics),
+        "defocus_u_A": round(defocus.u_A, 2),
+        "defocus_v_A": round(defocus.v_A, 2),
+        "defocus_angle_deg": round(defocus.angle_deg, 3),
+        "resolution_A": round(fit.resolution_A, 3),
+        "error_A": round(fit.error_A, 2),
+        "pixel_size_A": pixel_size_A,
+        "optics": asdict(fit.ctf.optics),
         "tilt_deg": None if fit.tilt is None else round(fit.tilt.angle_deg, 2),
         "tilt_error_deg": None if fit.tilt is None else round(fit.tilt.error_deg, 2),
-    }  # fmt: skip
+    }
 
 
 def _run(
-    tasks: Sequence[_Task], results: dict[str, dict[str, Any]], failed: dict[str, str], progress: Progress,
-    scheduler: str | None, context: JobContext,
-) -> None:  # fmt: skip
+    tasks: Sequence[_Task],
+    results: dict[str, dict[str, Any]],
+    failed: dict[str, str],
+    progress: Progress,
+    scheduler: str | None,
+    context: JobContext,
+) -> None:
     with closing(each(fit_one, tasks, threads=min(fft_workers(), 4), scheduler=scheduler, context=context)) as answers:
         for task, answer in answers:
             if isinstance(answer, Cancelled):
@@ -284,6 +297,11 @@ def _run(
 def _row(path: Path, result: Mapping[str, Any]) -> CtfRow:
     defocus = Defocus(result["defocus_u_A"], result["defocus_v_A"], result["defocus_angle_deg"])
     return CtfRow(
-        path.as_posix(), float(result["pixel_size_A"]), Ctf(defocus, Optics(**result["optics"])),
-        float(result["resolution_A"]), float(result["score"]), float(result["error_A"]), result["tilt_deg"],
-    )  # fmt: skip
+        path.as_posix(),
+        float(result["pixel_size_A"]),
+        Ctf(defocus, Optics(**result["optics"])),
+        float(result["resolution_A"]),
+        float(result["score"]),
+        float(result["error_A"]),
+        result["tilt_deg"],
+    )

@@ -16,8 +16,17 @@ from ..imaging.ctf import Ctf
 from ..imaging.ctf_fit import CtfFit
 from ..imaging.ctf_picture import FINEST_A, ring_picture
 
-_SIDE, _CURVE_HEIGHT, _HEAD = 512, 200, 46
-_INK, _GRID, _MEASURED, _MODEL, _AGREEMENT = "#222222", "#dddddd", "#222222", "#d55e00", "#0072b2"
+#: Side of the picture of the rings, px.
+_SIDE = 512
+#: Height of the curves below it, px.
+_CURVE_HEIGHT = 200
+#: Height of the text above it, px.
+_HEAD = 46
+_INK = "#222222"
+_GRID = "#dddddd"
+_MEASURED = "#222222"
+_MODEL = "#d55e00"
+_AGREEMENT = "#0072b2"
 _RESOLUTIONS_A = (20.0, 10.0, 8.0, 6.0, 5.0, 4.0)
 
 
@@ -135,8 +144,10 @@ def _draw_curve(draw: ImageDraw.ImageDraw, fit: CtfFit, font: ImageFont.ImageFon
     end = float(np.interp(1.0 / fit.resolution_A, curve.k, x))
     draw.line([(end, top), (end, bottom)], fill=_AGREEMENT, width=2)
     for values, colour, scale in (
-        (curve.agreement, _AGREEMENT, 1.0), (curve.model, _MODEL, reach), (curve.measured, _MEASURED, reach)
-    ):  # fmt: skip
+        (curve.agreement, _AGREEMENT, 1.0),
+        (curve.model, _MODEL, reach),
+        (curve.measured, _MEASURED, reach),
+    ):
         y = 0.5 * (top + bottom) - 0.5 * (bottom - top) * np.clip(np.nan_to_num(values) / scale, -1.0, 1.0)
         points = list(zip(x[show].tolist(), y[show].tolist(), strict=True))
         draw.line(points, fill=colour, width=1 if colour == _AGREEMENT else 2)

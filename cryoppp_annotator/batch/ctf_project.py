@@ -19,8 +19,10 @@ from ..session.pictures.optics import as_json, ctf_of, relion_of
 from .ctf import CtfOptions, fit_all
 
 _QUIET = JobContext()
-#: An estimate contradicts what is known from here on, angstrom, or as a share of it.
-_APART_A, _APART = 500.0, 0.05
+#: An estimate contradicts a known defocus from here on, angstrom.
+_APART_A = 500.0
+#: The same as a share of the known defocus.
+_APART = 0.05
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,10 @@ from .simulate import TRUTH_STAR, DataSet, as_micrograph, refuse_occupied, view_
 
 #: Who made the demo's first steps, so that the curator's undo does not reach them.
 SIMULATOR = "simulation"
-#: Classes of false candidates; 1 to 6 are kinds of view (see ``simulated.view_class``).
-CONTAMINATION_CLASS, BACKGROUND_CLASS = 7, 8
+#: Class of false candidates on contamination; 1 to 6 are kinds of view (``simulated.view_class``).
+CONTAMINATION_CLASS = 7
+#: Class of false candidates on plain ice.
+BACKGROUND_CLASS = 8
 _MARK = "demo.json"
 _CANDIDATES = "candidates.star"
 _QUIET = JobContext()

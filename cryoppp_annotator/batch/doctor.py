@@ -32,7 +32,10 @@ _DISTRIBUTION = "cryoppp-annotator"
 #: Seconds a plugin has for a small image.
 _TRIAL_S = 60.0
 _TELL = "tell the plugin's authors, or uninstall it"
-_LEAST_FREE_GB, _LEAST_MEMORY_GB = 2.0, 4.0
+#: Less free disk space is reported, GB.
+_LEAST_FREE_GB = 2.0
+#: Less memory is reported, GB.
+_LEAST_MEMORY_GB = 4.0
 _BINDINGS = ("PyQt5", "PyQt6", "PySide6", "PySide2")
 _GROUPS = (extensions.FORMATS, extensions.PICKERS, extensions.DENOISERS, extensions.ENGINES, extensions.WINDOWS)
 

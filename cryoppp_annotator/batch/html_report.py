@@ -27,8 +27,18 @@ from . import svg
 from .compare import ComparisonReport
 
 _QUIET = JobContext()
-#: Rows of the table; micrographs drawn, and the side of such a picture; crops of a kind, their side, px and diameters.
-_MOST_ROWS, _WORST, _WIDE_PX, _MOST_CROPS, _CROP_PX, _CROP_DIAMETERS = 200, 4, 1000, 40, 92, 2.2
+#: Most rows of the table.
+_MOST_ROWS = 200
+#: Micrographs that are drawn: those that agree least.
+_WORST = 4
+#: Side of the picture of a micrograph, px.
+_WIDE_PX = 1000
+#: Most crops of a kind.
+_MOST_CROPS = 40
+#: Side of a crop, px of the page.
+_CROP_PX = 92
+#: Side of a crop, diameters of the particle.
+_CROP_DIAMETERS = 2.2
 
 
 def write_report(report: ComparisonReport, path: Path, *, context: JobContext = _QUIET) -> None:

@@ -168,9 +168,13 @@ def passport_all(
 def _task(name: str, path: Path, options: CtfOptions, diameter_A: float, assumed: Assumed) -> _Task:
     pixel, optics = assumed.pixel_size_of(path), assumed.optics_of(path)
     key = {
-        "fingerprint": images.fingerprint(path), "pixel_size_A": pixel, "optics": asdict(optics),
-        "diameter_A": diameter_A, "fit": asdict(options.fit), "version": __version__,
-    }  # fmt: skip
+        "fingerprint": images.fingerprint(path),
+        "pixel_size_A": pixel,
+        "optics": asdict(optics),
+        "diameter_A": diameter_A,
+        "fit": asdict(options.fit),
+        "version": __version__,
+    }
     return _Task(name, path, path.absolute(), pixel, diameter_A, optics, options.fit, key)
 
 
@@ -213,10 +217,13 @@ def _numbers(image: NDArray[Any], fit: CtfFit, diameter_A: float, pixel_size_A: 
     if fit.ctf is not None:
         defocus = fit.ctf.defocus
         result |= {
-            "defocus_u_A": defocus.u_A, "defocus_v_A": defocus.v_A, "defocus_angle_deg": defocus.angle_deg,
-            "astigmatism_A": defocus.u_A - defocus.v_A, "fit_resolution_A": fit.resolution_A,
+            "defocus_u_A": defocus.u_A,
+            "defocus_v_A": defocus.v_A,
+            "defocus_angle_deg": defocus.angle_deg,
+            "astigmatism_A": defocus.u_A - defocus.v_A,
+            "fit_resolution_A": fit.resolution_A,
             "tilt_deg": None if fit.tilt is None else fit.tilt.angle_deg,
-        }  # fmt: skip
+        }
     return result
 
 
@@ -235,9 +242,13 @@ def shares(regions: Sequence[Region], shape: tuple[int, ...]) -> dict[str, float
 
 
 def _run(
-    tasks: Sequence[_Task], results: dict[str, dict[str, Any]], failed: dict[str, str], progress: Progress,
-    scheduler: str | None, context: JobContext,
-) -> None:  # fmt: skip
+    tasks: Sequence[_Task],
+    results: dict[str, dict[str, Any]],
+    failed: dict[str, str],
+    progress: Progress,
+    scheduler: str | None,
+    context: JobContext,
+) -> None:
     threads = min(fft_workers(), 4)
     with closing(each(measure_one, tasks, threads=threads, scheduler=scheduler, context=context)) as answers:
         for task, answer in answers:
@@ -285,8 +296,9 @@ def _for_limits(row: Mapping[str, Any]) -> dict[str, float]:
     numbers = {name: _float(row[name]) for name, form in COLUMNS.items() if form}
     has_rings = math.isfinite(numbers["defocus_u_A"])
     return numbers | {
-        "has_rings": float(has_rings), "defocus_A": 0.5 * (numbers["defocus_u_A"] + numbers["defocus_v_A"])
-    }  # fmt: skip
+        "has_rings": float(has_rings),
+        "defocus_A": 0.5 * (numbers["defocus_u_A"] + numbers["defocus_v_A"]),
+    }
 
 
 def _float(value: object) -> float:

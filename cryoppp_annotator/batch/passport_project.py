@@ -20,15 +20,29 @@ NUMBERS = tuple(
 )
 #: What a person calls them.
 TITLES: Mapping[str, str] = {
-    "fit_resolution_A": "rings to (Å)", "defocus_u_A": "defocus (Å)", "defocus_angle_deg": "angle of astigmatism",
-    "astigmatism_A": "astigmatism (Å)", "ctf_score": "CTF score", "tilt_deg": "tilt (degrees)",
-    "ring_anisotropy": "anisotropy of rings (drift)", "ring_direction_deg": "direction of drift",
-    "ring_strength": "strength of rings", "ice_ring": "ice ring at 3.7 Å", "diffraction_spots": "diffraction spots",
-    "mean_grey": "grey value", "relative_thickness": "relative thickness", "grey_gradient": "slope of grey values",
-    "carbon_share": "share of carbon", "contamination_share": "share of contamination",
-    "aggregate_share": "share of aggregates", "local_contrast": "local contrast", "visibility": "visibility",
-    "grey_outliers": "share of broken pixels", "dead_rows": "dead rows", "dead_columns": "dead columns",
-}  # fmt: skip
+    "fit_resolution_A": "rings to (Å)",
+    "defocus_u_A": "defocus (Å)",
+    "defocus_angle_deg": "angle of astigmatism",
+    "astigmatism_A": "astigmatism (Å)",
+    "ctf_score": "CTF score",
+    "tilt_deg": "tilt (degrees)",
+    "ring_anisotropy": "anisotropy of rings (drift)",
+    "ring_direction_deg": "direction of drift",
+    "ring_strength": "strength of rings",
+    "ice_ring": "ice ring at 3.7 Å",
+    "diffraction_spots": "diffraction spots",
+    "mean_grey": "grey value",
+    "relative_thickness": "relative thickness",
+    "grey_gradient": "slope of grey values",
+    "carbon_share": "share of carbon",
+    "contamination_share": "share of contamination",
+    "aggregate_share": "share of aggregates",
+    "local_contrast": "local contrast",
+    "visibility": "visibility",
+    "grey_outliers": "share of broken pixels",
+    "dead_rows": "dead rows",
+    "dead_columns": "dead columns",
+}
 
 
 def folder_of(session: Session) -> Path:

@@ -16,11 +16,19 @@ from ..picking.evaluate import precision_recall, quality
 from ..picking.matching import Matches
 
 _Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
-_WIDTH, _HEIGHT = 900, 700
-_LEFT, _TOP, _RIGHT, _BOTTOM = 80, 50, 40, 70
+#: Width of a plot, px.
+_WIDTH = 900
+#: Height of a plot, px.
+_HEIGHT = 700
+#: Margins around the axes, px.
+_LEFT = 80
+_TOP = 50
+_RIGHT = 40
+_BOTTOM = 70
 #: Okabe & Ito's colours, told apart by the colour-blind too.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#999999")
-_INK, _GRID = "#222222", "#DDDDDD"
+_INK = "#222222"
+_GRID = "#DDDDDD"
 _MOST_CURVES = 6
 
 

@@ -12,8 +12,17 @@ from numpy.typing import NDArray
 from ..picking.evaluate import precision_recall as points_of
 from ..picking.matching import Matches
 
-_W, _H, _LEFT, _TOP, _RIGHT, _BOTTOM = 320, 240, 46, 12, 12, 40
-_BLUE, _GREY, _ORANGE = "#0072B2", "#d8dce2", "#D55E00"
+#: Width and height of a plot, px.
+_W = 320
+_H = 240
+#: Margins around the axes, px.
+_LEFT = 46
+_TOP = 12
+_RIGHT = 12
+_BOTTOM = 40
+_BLUE = "#0072B2"
+_GREY = "#d8dce2"
+_ORANGE = "#D55E00"
 
 
 def _frame(body: Sequence[str], x_label: str, y_label: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..classify.engine import Settings, classify, prepare
+from ..classify.engine import ClassifyOptions, classify, prepare
 from ..classify.metrics import Kind, measure
 from ..errors import EngineError
 from ..formats.atomic import write_text
@@ -25,8 +25,14 @@ from .extract import ExtractOptions
 _QUIET = JobContext()
 _USUAL = VolumeOptions()
 _LEAST_PICKS = 40
-#: Boxes that are classified for a first map, and classes of them; a class needs this share of the median quality.
-_FIRST, _PER_CLASS, _CLASSES, _QUALITY = 2000, 25, (12, 50), 0.3
+#: Boxes that are classified for a first map, at most.
+_FIRST = 2000
+#: Boxes for each class of those.
+_PER_CLASS = 25
+#: Fewest and most classes of those.
+_CLASSES = (12, 50)
+#: A class is used from this share of the median quality on.
+_QUALITY = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,9 +100,14 @@ def volume_files(
     started = time.monotonic()
     reference = None if map_path is None else load_map(map_path, map_pixel_A)
     boxes = load_boxes(
-        sources, out, extract_options=extract_options, side_px=side_px, pixel_size_A=pixel_size_A, use_ctf=use_ctf,
+        sources,
+        out,
+        extract_options=extract_options,
+        side_px=side_px,
+        pixel_size_A=pixel_size_A,
+        use_ctf=use_ctf,
         context=context,
-    )  # fmt: skip
+    )
     if len(boxes.stack) < _LEAST_PICKS:
         raise EngineError(f"{len(boxes.stack)} boxes are too few for a map; {_LEAST_PICKS} are needed")
     options = replace(options, match=replace(options.match, mask_radius=boxes.mask_radius))
@@ -132,11 +143,15 @@ def first_map(boxes: Boxes, options: VolumeOptions, context: JobContext) -> tupl
     part = stack.take(rows)
     defocus = part.defocus[:, :2].mean(axis=1)
     ready = prepare(
-        part.images, defocus_A=defocus, pixel_size_A=part.pixel_size_A, optics=part.optics,
-        mask_radius=boxes.mask_radius, context=context,
-    )  # fmt: skip
+        part.images,
+        defocus_A=defocus,
+        pixel_size_A=part.pixel_size_A,
+        optics=part.optics,
+        mask_radius=boxes.mask_radius,
+        context=context,
+    )
     number = int(np.clip(len(rows) // _PER_CLASS, *_CLASSES))
-    classification = classify(ready, Settings(number), context=context)
+    classification = classify(ready, ClassifyOptions(number), context=context)
     classes = [item for item in measure(classification, part.pixel_size_A) if item.kind is Kind.STRUCTURE]
     quality = np.array([item.quality for item in classes])
     good = [item for item in classes if item.quality >= _QUALITY * float(np.median(quality))]
@@ -153,10 +168,12 @@ def _write(out: Path, boxes: Boxes, volume: Volume) -> list[Path]:
     files = [
         write_volume(out / name, array, pixel)
         for name, array in (
-            ("half1.mrc", volume.half1), ("half2.mrc", volume.half2), ("map.mrc", volume.mean),
+            ("half1.mrc", volume.half1),
+            ("half2.mrc", volume.half2),
+            ("map.mrc", volume.mean),
             ("mask.mrc", volume.correlation.mask),
         )
-    ]  # fmt: skip
+    ]
     files.append(write_text(out / "fsc.csv", fsc_csv(volume)))
     files.append(write_text(out / "fsc.star", fsc_star(volume)))
     verdicts = volume.verdicts

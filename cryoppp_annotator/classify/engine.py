@@ -35,7 +35,7 @@ from .folds import NEAR_PX, Folds
 from .iteration import ClassModel, floored, iterate, support
 from .prepared import MASK, Prepared, prepare
 
-__all__ = ["MASK", "Classification", "Prepared", "Settings", "classify", "one_blas_thread", "prepare"]
+__all__ = ["MASK", "Classification", "ClassifyOptions", "Prepared", "classify", "one_blas_thread", "prepare"]
 
 _QUIET = JobContext()
 #: Fewer classes than this are all averages; from here on two of them model what is no particle.
@@ -72,21 +72,34 @@ _COARSE = (
 #: Rings of the search among many averages: what tells views of a round particle apart lies above ring 8, and nearly all
 #: of what ring 18 has to say is said by ring 12.
 _SEARCH_RINGS = 12
-#: Single particles that the second search starts from, for each average, and how many of those are kept.
-_SEEDS, _FIRST_KEPT = 3, 2
-#: Iterations with all seeds, with those kept, with the coarse averages added, with the averages that remain.
-_OF_SEEDS, _OF_KEPT, _OF_BOTH, _OF_BEST = 8, 2, 5, 6
+#: Single particles that the second search starts from, for each average.
+_SEEDS = 3
+#: Seeds that are kept for each average.
+_FIRST_KEPT = 2
+#: Iterations with all seeds.
+_OF_SEEDS = 8
+#: Iterations with the seeds that are kept.
+_OF_KEPT = 2
+#: Iterations with the coarse averages added.
+_OF_BOTH = 5
+#: Iterations with the averages that remain.
+_OF_BEST = 6
 #: Shifts tried when averages with centres of their own come in, px.
 _JOIN_PX = 2.0
 #: Iterations at full resolution.
 _FINE_ITERATIONS = 5
-#: Rings and step of the shifts (px) of the last comparison, and of the one by which halves are held together.
-_FINE_RINGS, _FINE_STEP = 18, 1.0
-_SUPPORT_RINGS, _SUPPORT_STEP = 12, 1.5
+#: Rings of the last comparison.
+_FINE_RINGS = 18
+#: Step of its shifts, px.
+_FINE_STEP = 1.0
+#: Rings of the comparison by which each half of the data is measured on averages of the other half.
+_SUPPORT_RINGS = 12
+#: Step of its shifts, px.
+_SUPPORT_STEP = 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ClassifyOptions:
     """How to classify.
 
     Attributes
@@ -170,7 +183,7 @@ def first_model(
 
 def classify(
     ready: Prepared,
-    settings: Settings,
+    options: ClassifyOptions,
     *,
     start: ClassModel | None = None,
     on_averages: Callable[[ClassModel], None] | None = None,
@@ -182,7 +195,7 @@ def classify(
     Parameters
     ----------
     ready : Prepared
-    settings : Settings
+    options : ClassifyOptions
     start : ClassModel, optional
         Of an earlier run on a stack of the same box: a few iterations then do.
     on_averages : callable, optional
@@ -198,19 +211,19 @@ def classify(
     Cancelled
     """
     n = len(ready)
-    n_classes = min(settings.n_classes, max(1, n // _PER_CLASS))
+    n_classes = min(options.n_classes, max(1, n // _PER_CLASS))
     notes: list[str] = []
-    if n_classes < settings.n_classes:
-        notes.append(f"{n} particles are too few for {settings.n_classes} classes; {n_classes} are made")
-    n_first = max(settings.subset, _SUBSET_PER_CLASS * n_classes)
+    if n_classes < options.n_classes:
+        notes.append(f"{n} particles are too few for {options.n_classes} classes; {n_classes} are made")
+    n_first = max(options.subset, _SUBSET_PER_CLASS * n_classes)
     rng = context.rng()
     chosen = np.arange(n) if n <= n_first * 1.2 else np.sort(rng.choice(n, n_first, replace=False))
     warm = start is not None and start.grid == ready.grid
     everything = ready.parts()
-    finest = (_FINE_RINGS, settings.shift_px, _FINE_STEP)
-    halves = (_SUPPORT_RINGS, settings.shift_px, _SUPPORT_STEP)
+    finest = (_FINE_RINGS, options.shift_px, _FINE_STEP)
+    halves = (_SUPPORT_RINGS, options.shift_px, _SUPPORT_STEP)
     with one_blas_thread(), ThreadPoolExecutor(fft_workers(), thread_name_prefix="classify") as pool:
-        run = _Search(ready, ready.load(chosen, context), n_classes, settings.shift_px, pool, context, on_averages, rng)
+        run = _Search(ready, ready.load(chosen, context), n_classes, options.shift_px, pool, context, on_averages, rng)
         model = start if start is not None and warm else run.cold(workers or pool)
         for _ in range(2 if warm or len(chosen) < n else 1):
             model, sums, assignment = iterate(

@@ -22,7 +22,10 @@ from .iteration import ClassModel, iterate, take
 
 _QUIET = JobContext()
 _MIN_MEMBERS = 12
-_TRIES, _ITERATIONS = 2, 7
+#: Exchanges of averages that are tried.
+_TRIES = 2
+#: Iterations after each.
+_ITERATIONS = 7
 #: Members of a class that a trial split looks at: enough to tell, and its time does not grow with the data set.
 _MAX_MEMBERS = 300
 #: Prior of the empty and the outlier model within a class.

@@ -26,8 +26,10 @@ from .spectrum import signal_spectrum
 _QUIET = JobContext()
 #: Averages are made of three quarters of the particles; more folds change little and are smaller matrices.
 FOLDS = 4
-#: Shifts tried around the centre of each particle: none, and one pixel each way.
-NEAR_PX, STEP_PX = 1.0, 1.0
+#: Largest shift tried around the centre of each particle, px.
+NEAR_PX = 1.0
+#: Step of these shifts, px.
+STEP_PX = 1.0
 #: Particles that averages are selected on, at most.
 _SELECTED_ON = 3000
 _SWEEPS = 2

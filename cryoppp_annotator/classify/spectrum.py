@@ -25,8 +25,10 @@ _WHITE_IMAGES = 400
 _SMOOTHING = (1.0, 0.7)
 #: Least power as a share of the uncertainty of its estimate: what was not seen in the particles may show in an average.
 _LEAST_POWER = 0.5
-#: Particles with so many times the median power on the first rings are edges and lumps; they say nothing of the signal.
-_STRONG, _STRONG_RINGS = 2.5, 4
+#: Particles with so many times the median power on the first rings are edges and lumps: they say nothing of the signal.
+_STRONG = 2.5
+#: Rings on which that is measured.
+_STRONG_RINGS = 4
 
 
 @lru_cache(maxsize=4)

@@ -128,14 +128,14 @@ def _classify_files(
     from dataclasses import replace
 
     from ..batch import classify as batch_classify
-    from ..classify.engine import Settings
+    from ..classify.engine import ClassifyOptions
     from ..session.classes.summary_files import as_summary
     from .progress import run_job
 
     def work(context: JobContext) -> ClassificationReport:
-        settings, seeded = Settings(n_classes), replace(context, seed=seed)
+        options, seeded = ClassifyOptions(n_classes), replace(context, seed=seed)
         return batch_classify.classify_files(
-            sources, out, settings, extract_options=extract_options, use_ctf=ctf, scheduler=scheduler, context=seeded
+            sources, out, options, extract_options=extract_options, use_ctf=ctf, scheduler=scheduler, context=seeded
         )
 
     report = run_job(work, title="Classifying")

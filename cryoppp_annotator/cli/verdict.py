@@ -81,10 +81,17 @@ def verdict(
 
     def work(context: JobContext) -> VerdictReport:
         return verdict_files(
-            sources, map_, out, MatchOptions(symmetry), map_pixel_A=map_pixel_size, extract_options=options,
-            pixel_size_A=pixel_size if options is None else None, use_ctf=ctf, threshold=threshold,
+            sources,
+            map_,
+            out,
+            MatchOptions(symmetry),
+            map_pixel_A=map_pixel_size,
+            extract_options=options,
+            pixel_size_A=pixel_size if options is None else None,
+            use_ctf=ctf,
+            threshold=threshold,
             context=replace(context, seed=seed),
-        )  # fmt: skip
+        )
 
     report = run_job(work, title="Matching with the map")
     for note in report.notes:
@@ -133,9 +140,13 @@ def as_dict(report: VerdictReport) -> dict[str, object]:
 
 
 def extract_options_of(
-    micrographs: str | None, box_size: int | None, white: bool, frame: Frame, pixel_size: float | None,
+    micrographs: str | None,
+    box_size: int | None,
+    white: bool,
+    frame: Frame,
+    pixel_size: float | None,
     diameter: str | None,
-) -> ExtractOptions | None:  # fmt: skip
+) -> ExtractOptions | None:
     """How picks are cut; None where a stack is given."""
     from ..batch.extract import ExtractOptions
 
@@ -145,6 +156,10 @@ def extract_options_of(
     if micrographs is None:
         return None
     return ExtractOptions(
-        micrographs, box_size, invert=not white, orientation=frame.orientation, pixel_size_A=pixel_size,
+        micrographs,
+        box_size,
+        invert=not white,
+        orientation=frame.orientation,
+        pixel_size_A=pixel_size,
         diameter_A=diameter_A,
-    )  # fmt: skip
+    )

@@ -75,10 +75,17 @@ def volume(
 
     def work(context: JobContext) -> VolumeReport:
         return volume_files(
-            sources, out, VolumeOptions(MatchOptions(symmetry), lowpass), map_path=map_, map_pixel_A=map_pixel_size,
-            extract_options=options, side_px=side // 2 * 2, pixel_size_A=pixel_size if options is None else None,
-            use_ctf=ctf, context=replace(context, seed=seed),
-        )  # fmt: skip
+            sources,
+            out,
+            VolumeOptions(MatchOptions(symmetry), lowpass),
+            map_path=map_,
+            map_pixel_A=map_pixel_size,
+            extract_options=options,
+            side_px=side // 2 * 2,
+            pixel_size_A=pixel_size if options is None else None,
+            use_ctf=ctf,
+            context=replace(context, seed=seed),
+        )
 
     report = run_job(work, title="Making a map")
     for note in report.notes:

@@ -33,11 +33,15 @@ from .table.text_rows import (
     unedited_text,
 )
 
-_X, _Y, _Z = "CoordinateX", "CoordinateY", "CoordinateZ"
-_WIDTH, _HEIGHT = "Width", "Height"
+_X = "CoordinateX"
+_Y = "CoordinateY"
+_Z = "CoordinateZ"
+_WIDTH = "Width"
+_HEIGHT = "Height"
 _EST_WIDTH, _EST_HEIGHT = _EST = ("EstWidth", "EstHeight")
 _CONFIDENCE = "Confidence"
-_BLOCK, _FILAMENTS = "cryolo", "filament_vertices"
+_BLOCK = "cryolo"
+_FILAMENTS = "filament_vertices"
 _NONE = "<NA>"
 _LABELS = (_X, _Y, _Z, _WIDTH, _HEIGHT, "Depth", *_EST, _CONFIDENCE, "NumBoxes", "Angle")
 _OLD_LABELS = (_X, _Y, _WIDTH, _HEIGHT, _CONFIDENCE, *_EST)

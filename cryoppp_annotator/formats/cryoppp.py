@@ -27,8 +27,11 @@ from .table.star import ColumnReader, decode_head, number_text, require_finite
 from .table.star_file import read_star
 from .table.text_rows import ONE_MICROGRAPH_BYTES, read_bounded
 
-_X, _Y, _DIAMETER = "X-Coordinate", "Y-Coordinate", "Diameter"
-_MICROGRAPH, _CLASS = "Micrographs Filename", "Class Number"
+_X = "X-Coordinate"
+_Y = "Y-Coordinate"
+_DIAMETER = "Diameter"
+_MICROGRAPH = "Micrographs Filename"
+_CLASS = "Class Number"
 #: What the extended CSV has beside the three basic columns, in its order.
 EXTENDED_COLUMNS = (
     "Angle-Psi",
@@ -41,7 +44,8 @@ EXTENDED_COLUMNS = (
     "CTF B Factor",
 )
 _INTERPRETED = frozenset({_X, _Y, _DIAMETER, _MICROGRAPH, _CLASS})
-_COORDINATES, _FALSE = "particle_coordinates", "false_positives"
+_COORDINATES = "particle_coordinates"
+_FALSE = "false_positives"
 _FALSE_SUFFIX = "_false_positives"
 _STAR_NAME = re.compile(r"(?:^|_)(?:selected|excluded)\.star$")
 #: A data set's CSV of some millions of particles is smaller.

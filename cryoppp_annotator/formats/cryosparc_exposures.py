@@ -15,7 +15,8 @@ from ..model.coordinates import FloatArray
 from .cryosparc_groups import joined_columns
 from .ctf_row import CtfRow
 
-_PATH, _MOVIE = "micrograph_blob/path", "movie_blob/path"
+_PATH = "micrograph_blob/path"
+_MOVIE = "movie_blob/path"
 _PIXEL = "micrograph_blob/psize_A"
 
 

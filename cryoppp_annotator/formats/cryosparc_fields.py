@@ -15,10 +15,13 @@ from .cryosparc_groups import is_group, members, rows_of
 from .table.cs_tables import Dataset, read_dataset
 
 UID = "uid"
-PATH, SHAPE = "location/micrograph_path", "location/micrograph_shape"
-X, Y = "location/center_x_frac", "location/center_y_frac"
+PATH = "location/micrograph_path"
+SHAPE = "location/micrograph_shape"
+X = "location/center_x_frac"
+Y = "location/center_y_frac"
 PIXEL = "location/micrograph_psize_A"
-SCORE, CLASS = "pick_stats/ncc_score", "alignments2D/class"
+SCORE = "pick_stats/ncc_score"
+CLASS = "alignments2D/class"
 _NEEDED = (PATH, SHAPE, X, Y)
 #: Kinds of NumPy type, and shape of one row.
 _TYPES: dict[str, tuple[str, tuple[int, ...]]] = {

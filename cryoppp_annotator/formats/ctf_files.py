@@ -25,7 +25,9 @@ from .table.star import ColumnReader, StarTable
 from .table.star_file import read_star
 from .table.text_rows import read_bounded
 
-_NAME, _U, _V = "rlnMicrographName", "rlnDefocusU", "rlnDefocusV"
+_NAME = "rlnMicrographName"
+_U = "rlnDefocusU"
+_V = "rlnDefocusV"
 #: Labels of a row, or of its optics group, by what they say.
 _LABELS = {
     "defocus_u_A": _U,

@@ -25,9 +25,12 @@ from .table.star import decode_head
 from .table.text_rows import kept, read_bounded, source_positions, texts
 
 _ENDING = "_info.json"
-_KEY, _OTHER_KEYS = "boxes", ("boxes_rct", "ctf", "ctf_frame", "quality", "sets")
-_TAG, _MORE = "eman2:tag", "eman2:more"
-_SIZE, _APIX = "global.ptclsize", "global.apix"
+_KEY = "boxes"
+_OTHER_KEYS = ("boxes_rct", "ctf", "ctf_frame", "quality", "sets")
+_TAG = "eman2:tag"
+_MORE = "eman2:more"
+_SIZE = "global.ptclsize"
+_APIX = "global.apix"
 _PROJECT = "project.json"
 _MAX_BOX_CHARACTERS = 500
 

@@ -20,7 +20,11 @@ from ..model.coordinates import RELION_FRAME, SourceFrame
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, WriteOptions
 
 _MAGIC = b"IMOD"
-_HEADER_BYTES, _OBJECT_BYTES, _CONTOUR_BYTES, _MESH_BYTES = 240, 176, 16, 16
+#: Bytes of the records of a model file, without their points.
+_HEADER_BYTES = 240
+_OBJECT_BYTES = 176
+_CONTOUR_BYTES = 16
+_MESH_BYTES = 16
 _LIMIT = 256 << 20
 _LARGEST = 1e9
 #: Powers of ten of a metre that ``units`` may be; -10 is the angstrom.

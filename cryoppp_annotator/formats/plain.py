@@ -33,7 +33,10 @@ _CURATION = ("id", "reason", "pick_set", "source", "curator", "decided", "region
 #: Column names of x and y, in lower case: ours and plain ones, Fiji's results, napari's points.
 _NAMES = (("x", "y"), ("x_px", "y_px"), ("x-coordinate", "y-coordinate"), ("axis-1", "axis-0"), ("xm", "ym"))
 _IMAGE = ("micrograph", "micrograph_name", "image", "image_name", "label", "filename", "file")
-_SCORE, _DIAMETER, _CLASS, _DECISION = "score", "diameter_px", "class", "decision"
+_SCORE = "score"
+_DIAMETER = "diameter_px"
+_CLASS = "class"
+_DECISION = "decision"
 _MAX_BYTES = 1 << 30
 _EXTENSIONS = (".csv", ".tsv", ".txt", ".parquet", ".coords", ".coord", ".xy")
 _DECISIONS = {decision.name.lower(): int(decision) for decision in Decision}

@@ -17,7 +17,8 @@ from .table.star import ColumnReader, StarFile, StarTable
 from .table.star_file import read_star
 from .table.text_rows import numbered_lines, read_bounded, split_rows
 
-LIST_BLOCK, LIST_FILE = "coordinate_files", "rlnMicrographCoordinates"
+LIST_BLOCK = "coordinate_files"
+LIST_FILE = "rlnMicrographCoordinates"
 SUFFIX_FILE = "coords_suffix"
 _TEXT_WIDTHS = (2, 3, 4, 5)
 

@@ -22,9 +22,13 @@ from .table.star import StarFile, StarTable, number_text
 
 Group: TypeAlias = Mapping[str, str]
 
-GROUP, GROUP_NAME = "rlnOpticsGroup", "rlnOpticsGroupName"
-OWN_PIXEL, MOVIE_PIXEL, IMAGE_PIXEL = "rlnMicrographPixelSize", "rlnMicrographOriginalPixelSize", "rlnImagePixelSize"
-DETECTOR_UM, MAGNIFICATION = "rlnDetectorPixelSize", "rlnMagnification"
+GROUP = "rlnOpticsGroup"
+GROUP_NAME = "rlnOpticsGroupName"
+OWN_PIXEL = "rlnMicrographPixelSize"
+MOVIE_PIXEL = "rlnMicrographOriginalPixelSize"
+IMAGE_PIXEL = "rlnImagePixelSize"
+DETECTOR_UM = "rlnDetectorPixelSize"
+MAGNIFICATION = "rlnMagnification"
 #: Microscope values that readers of one column want with each particle.
 MICROSCOPE = ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
 #: RELION 3.1 takes no optics group without these two; 0 stands for "not known", which no CTF program mistakes.

@@ -16,9 +16,11 @@ from ..model.pickfile import FilePicks, Issue, PickFile, RowLayout
 from .relion_optics import Group, PixelSize, groups_of, microscope_columns, pixel_sizes, size_keys
 from .table.star import ColumnReader, StarFile, StarTable
 
-X, Y = "rlnCoordinateX", "rlnCoordinateY"
+X = "rlnCoordinateX"
+Y = "rlnCoordinateY"
 MICROGRAPH = "rlnMicrographName"
-SCORE, CLASS = "rlnAutopickFigureOfMerit", "rlnClassNumber"
+SCORE = "rlnAutopickFigureOfMerit"
+CLASS = "rlnClassNumber"
 #: CryoSegNet's and CryoPPP's own column in what looks like a RELION STAR.
 CRYOPPP_DIAMETER = "rlnDiameter"
 INTERPRETED = frozenset({X, Y, MICROGRAPH, SCORE, CLASS, CRYOPPP_DIAMETER})

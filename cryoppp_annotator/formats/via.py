@@ -22,7 +22,10 @@ from .table.star import decode_head
 from .table.text_rows import read_bounded, texts
 
 _LIMIT = 256 << 20
-_FILE, _SHAPE, _COUNT, _REGION = "filename", "region_shape_attributes", "region_count", "region_attributes"
+_FILE = "filename"
+_SHAPE = "region_shape_attributes"
+_COUNT = "region_count"
+_REGION = "region_attributes"
 #: Keys of each shape: column, row, and up to two lengths that make the diameter.
 _KEYS = {
     "point": ("cx", "cy"),

@@ -23,16 +23,22 @@ from .names import refuse_collisions
 from .table.star import ColumnReader, StarFile, StarTable, decode_head, number_text, parse_star
 from .table.text_rows import empty_picks, kept, read_bounded, source_positions, texts
 
-_X, _Y, _ENABLED, _COST = "xcoor", "ycoor", "enabled", "cost"
-_ID, _MICROGRAPH_ID = "itemId", "micrographId"
+_X = "xcoor"
+_Y = "ycoor"
+_ENABLED = "enabled"
+_COST = "cost"
+_ID = "itemId"
+_MICROGRAPH_ID = "micrographId"
 _STATE = "pickingMicrographState"
 _MANUAL = "Manual"
 _BLOCKS = ("particles", "particles_auto")
 _PREFIX = "xmipp:"
-_KEPT_STATE, _KEPT_BLOCK = "xmipp:state", "xmipp:block"
+_KEPT_STATE = "xmipp:state"
+_KEPT_BLOCK = "xmipp:block"
 _LABELS = (_ID, _ENABLED, _X, _Y, _COST, _MICROGRAPH_ID)
 _LINES = "lines"
-_CONFIG, _SIZE = "config.xmd", "particleSize"
+_CONFIG = "config.xmd"
+_SIZE = "particleSize"
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,8 @@ from .workbench import Workbench, is_alive, viewer_widgets
 
 log = logging.getLogger(__name__)
 
-MICROGRAPHS, STATUS = "Micrographs", "Status"
+MICROGRAPHS = "Micrographs"
+STATUS = "Status"
 
 
 class Annotator(QWidget):

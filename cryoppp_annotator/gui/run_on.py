@@ -9,7 +9,8 @@ from qtpy.QtCore import QObject, Signal
 from ..jobs.cluster import NEEDS, is_installed
 from .preferences import keep_preference, preference
 
-_CLUSTER, _ADDRESS = "run on a cluster", "cluster"
+_CLUSTER = "run on a cluster"
+_ADDRESS = "cluster"
 
 
 class RunOn(QObject):

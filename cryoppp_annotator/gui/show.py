@@ -33,7 +33,8 @@ WELCOME = (
     "{next} goes on to the next micrograph; every step is saved as you make it.\n"
     "{help}  shows all keys."
 )
-_METHOD, _NUMBERS = "denoiser", "denoiser parameters"
+_METHOD = "denoiser"
+_NUMBERS = "denoiser parameters"
 
 
 class Stage(Protocol):

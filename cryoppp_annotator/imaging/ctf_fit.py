@@ -39,10 +39,19 @@ _PIECES = 6
 _MOST_NYQUIST = 0.95
 #: Where a filter leaves less than up to here, nothing is said, angstrom.
 _FILTERED_A = 8.0
-#: A second search starts here where the first is undecided: the shape of large particles ends by then.
-_SECOND_START_A, _UNDECIDED = 15.0, 2.5
-#: What an answer must reach: against the best other defocus, against noise, along the equiphase average, and rings.
-_LEAST_LEAD, _LEAST_OVER_NOISE, _LEAST_SCORE, _LEAST_RINGS = 1.4, 1.6, 0.7, 2.0
+#: A second search starts at this period where the first is undecided: the shape of large particles ends by then;
+#: angstrom.
+_SECOND_START_A = 15.0
+#: A search is undecided below this lead over the best other defocus.
+_UNDECIDED = 2.5
+#: An answer must beat the best other defocus by this factor.
+_LEAST_LEAD = 1.4
+#: It must beat the best match in noise by this factor.
+_LEAST_OVER_NOISE = 1.6
+#: It must reach this correlation along the equiphase average.
+_LEAST_SCORE = 0.7
+#: It must show so many rings.
+_LEAST_RINGS = 2.0
 #: Logarithm of how many independent CTFs are tried, of which noise shows the best.
 _LOG_TRIED = 11.5
 _WORST_RESOLUTION_A = 12.0

@@ -15,13 +15,20 @@ from .ctf_fit_refine import Refined, refine
 from .ctf_fit_search import Match
 from .power_spectrum import TiledSpectrum
 
-#: Agreement below which rings are not fitted any more (CTFFIND 4's threshold), and the window it is measured in,
-#: at least so many rings and px.
-_AGREEMENT, _WINDOW_RINGS, _WINDOW_PX = 0.5, 2.5, 9
-#: A filter has been at work where the power falls below this share of what it is around 25 A.
-_FILTERED, _REFERENCE_A = 2e-3, (20.0, 40.0)
-#: A tilt is reported from here on, degrees, where it is so many standard errors.
-_LEAST_TILT_DEG, _TILT_ERRORS = 5.0, 3.0
+#: Correlation below which rings are not fitted any more (CTFFIND 4's threshold).
+_AGREEMENT = 0.5
+#: Least length of the window in which it is measured, rings.
+_WINDOW_RINGS = 2.5
+#: The same in Fourier px.
+_WINDOW_PX = 9
+#: A filter was applied where the power falls below this share of what it is in the reference band.
+_FILTERED = 2e-3
+#: The reference band, angstrom.
+_REFERENCE_A = (20.0, 40.0)
+#: Least tilt that is reported, degrees.
+_LEAST_TILT_DEG = 5.0
+#: A tilt is reported where it is so many standard errors.
+_TILT_ERRORS = 3.0
 #: Nearer quarters cannot tell a tilt from ice that bends, angstrom.
 _LEAST_BASELINE_A = 1200.0
 
@@ -172,8 +179,10 @@ def measure_tilt(spectrum: TiledSpectrum, rings: Rings, refined: Refined, optics
     if not baseline >= _LEAST_BASELINE_A:  # nor where a quarter has no tile, NaN
         return None
     whole, band = Match(refined.defocus, 0.0, 1.0), (float(rings.k[0]), float(rings.k[-1]))
-    fits = [refine(flatten(spectrum, band, n_pieces, quarter), optics, whole, n_pieces, only_mean=True)
-            for quarter in spectrum.quarters]  # fmt: skip
+    fits = [
+        refine(flatten(spectrum, band, n_pieces, quarter), optics, whole, n_pieces, only_mean=True)
+        for quarter in spectrum.quarters
+    ]
     defocus = np.array([(fit.defocus.u_A + fit.defocus.v_A) / 2.0 for fit in fits])
     error = np.maximum([fit.error_A for fit in fits], 1.0)
     place = (spectrum.quarter_centres - spectrum.quarter_centres.mean(axis=0)) * spectrum.pixel_size_A

@@ -12,8 +12,10 @@ from scipy.interpolate import BSpline
 from .ctf import Defocus, Optics, electron_wavelength_A
 from .power_spectrum import TiledSpectrum, ring_mean
 
-#: Robust smoothing of the background: rounds, and residuals (in s.d.) beyond which a ring hardly counts.
-_ROUNDS, _WILD = 4, 2.0
+#: Rounds of the robust smoothing of the background.
+_ROUNDS = 4
+#: A ring whose residual is larger hardly counts, standard deviations.
+_WILD = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +106,12 @@ def flatten(
     weight = np.where(np.isnan(power), 0.0, g.count[:, inside])
     background = smooth_fall(k[inside], ring_mean(power, weight), n_pieces)
     return Rings(
-        np.nan_to_num(power / background - 1.0), weight, g.q2[:, inside] / scale**2, g.q4[:, inside] / scale**4,
-        g.q2_cos[:, inside] / scale**2, g.q2_sin[:, inside] / scale**2, k[inside], background,
-    )  # fmt: skip
+        np.nan_to_num(power / background - 1.0),
+        weight,
+        g.q2[:, inside] / scale**2,
+        g.q4[:, inside] / scale**4,
+        g.q2_cos[:, inside] / scale**2,
+        g.q2_sin[:, inside] / scale**2,
+        k[inside],
+        background,
+    )

@@ -13,9 +13,14 @@ from .ctf import Defocus, Optics, electron_wavelength_A
 from .ctf_fit_model import Rings, fixed_phase, spline_basis
 from .ctf_fit_search import Match
 
-_ITERATIONS, _REWEIGHTINGS = 12, 2
-#: The parameters move at most so far at a step: A, rad.
-_MOST_STEP_A, _MOST_TURN = 400.0, 0.3
+#: Gauss-Newton steps of each round.
+_ITERATIONS = 12
+#: Rounds, each with new weights.
+_REWEIGHTINGS = 2
+#: Largest change of a defocus in a step, angstrom.
+_MOST_STEP_A = 400.0
+#: Largest change of the angle in a step, radians.
+_MOST_TURN = 0.3
 _CLOSE_A = 0.5
 #: Relative damping of the normal equations.
 _DAMPING = 1e-9

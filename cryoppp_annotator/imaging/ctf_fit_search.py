@@ -13,7 +13,12 @@ from .ctf_fit_model import Rings, fixed_phase, spline_basis
 
 #: Envelopes exp(-b k^2) of the rings that are tried, A^2.
 _FALLS_A2 = (10.0, 40.0, 120.0)
-_STEP_A, _ASTIGMATISM_STEP_A, _ANGLES = 50.0, 200.0, 12
+#: Step of the mean defocus, angstrom.
+_STEP_A = 50.0
+#: Step of the astigmatism, angstrom.
+_ASTIGMATISM_STEP_A = 200.0
+#: Angles of the astigmatism over the half circle.
+_ANGLES = 12
 #: Sectors that are joined for the search.
 _JOINED = 2
 

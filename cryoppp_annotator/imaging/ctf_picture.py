@@ -15,8 +15,10 @@ from .power_spectrum import TiledSpectrum
 
 #: The picture reaches to this resolution, angstrom, or to where rings agree where that is finer.
 FINEST_A = 4.0
-#: Grey values of the measured rings in standard deviations.
-_LOW, _HIGH = -2.0, 3.0
+#: Standard deviations of the measured rings that become black.
+_LOW = -2.0
+#: Standard deviations of the measured rings that become white.
+_HIGH = 3.0
 
 
 def ring_picture(

@@ -24,8 +24,10 @@ from .filters import Padding, band_pass, box_reduce, find_padding
 _CLIP_SD = 6.0
 #: No parameter was chosen.
 NOTHING: Mapping[str, Any] = MappingProxyType({})
-#: Diameter assumed where none is known, angstrom, and as a share of the longest side where no pixel size is either.
-_USUAL_DIAMETER_A, _USUAL_SHARE = 150.0, 1 / 28
+#: Diameter assumed where none is known, angstrom.
+_USUAL_DIAMETER_A = 150.0
+#: The same as a share of the longest side, where the pixel size is not known either.
+_USUAL_SHARE = 1 / 28
 
 
 def raw_picture(image: NDArray[Any], max_side: int = 8192) -> Picture:
@@ -79,14 +81,26 @@ class BandPassDenoiser:
     low_pass_diameters: float = 1 / 8
     parameters: tuple[Parameter, ...] = (
         Parameter(
-            "longest_A", "Longest", 0.0, 20.0, 5000.0, "A",
-            "Larger structures are removed (half left at this wavelength)", "2.5 diameters",
+            "longest_A",
+            "Longest",
+            0.0,
+            20.0,
+            5000.0,
+            "A",
+            "Larger structures are removed (half left at this wavelength)",
+            "2.5 diameters",
         ),
         Parameter(
-            "shortest_A", "Shortest", 0.0, 2.0, 500.0, "A",
-            "Finer structures are removed (half left at this wavelength)", "1/8 diameter",
+            "shortest_A",
+            "Shortest",
+            0.0,
+            2.0,
+            500.0,
+            "A",
+            "Finer structures are removed (half left at this wavelength)",
+            "1/8 diameter",
         ),
-    )  # fmt: skip
+    )
 
     def denoise(
         self,

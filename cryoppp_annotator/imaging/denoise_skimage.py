@@ -25,7 +25,10 @@ from .filters import fft_workers, find_padding
 FloatImage = NDArray[np.float32]
 Smooth = Callable[[FloatImage, Mapping[str, float], float], FloatImage]
 
-_TILE, _MARGIN = 224, 16
+#: Side of a tile that is denoised at once, px.
+_TILE = 224
+#: Overlap of neighbouring tiles on each side, px.
+_MARGIN = 16
 _STRENGTH = Parameter("strength", "Strength", 1.0, 0.1, 5.0, "", "In units of the noise: more is smoother")
 
 

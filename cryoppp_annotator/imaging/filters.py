@@ -19,10 +19,14 @@ NO_PADDING: Padding = (0, 0, 0, 0)
 _QUIET = JobContext()
 
 #: A line is padding while it differs from its neighbour by less than this share of what lines inside differ by ...
-_FLAT, _ALIVE = 0.2, 0.6
-#: ... for at least so many lines, beginning at most so far (px, share of side) from the edge. Denoised CryoPPP
-#: micrographs have some 20 px of wrapped-around image outside their 88 px of padding.
-_MIN_RUN, _MAX_START = 4, 0.01
+_FLAT = 0.2
+#: ... and the image begins where lines differ by more than this share of it.
+_ALIVE = 0.6
+#: Fewest lines of padding. Denoised CryoPPP micrographs have some 20 px of wrapped-around image outside their 88 px of
+#: padding.
+_MIN_RUN = 4
+#: Padding begins at most so far from the edge, share of the side.
+_MAX_START = 0.01
 _MAX_PADDING = 0.2
 
 

@@ -19,8 +19,10 @@ from .ctf_fit_model import flatten
 from .filters import box_reduce, find_padding
 from .power_spectrum import TiledSpectrum
 
-#: Hexagonal and cubic ice have rings at 3.90, 3.67 and 3.44 A; vitreous ice a broad one at 3.7 A.
-_ICE_BAND_A, _BESIDE_ICE_A = (3.93, 3.42), ((4.6, 4.1), (3.35, 3.15))
+#: Band of the ice rings, angstrom: hexagonal and cubic ice at 3.90, 3.67 and 3.44, vitreous ice broadly at 3.7.
+_ICE_BAND_A = (3.93, 3.42)
+#: Bands on both sides of it that it is compared with, angstrom.
+_BESIDE_ICE_A = ((4.6, 4.1), (3.35, 3.15))
 #: A spot has so many times the median power of its ring, in tiles that are averaged.
 _SPOT = 6.0
 #: Rings whose strength is measured, angstrom.
@@ -98,15 +100,21 @@ def measure(image: NDArray[Any], fit: CtfFit, diameter_A: float, pixel_size_A: f
     anisotropy, direction, strength = ring_shape(fit)
     spectrum = fit.spectrum
     return Measured(
-        anisotropy, direction, strength,
+        anisotropy,
+        direction,
+        strength,
         ice_ring(spectrum) if spectrum is not None else math.nan,
         diffraction_spots(spectrum) if spectrum is not None else -1,
-        float(middle), _gradient(small, spread),
+        float(middle),
+        _gradient(small, spread),
         _contrast(spectrum, diameter_A) if spectrum is not None else math.nan,
         visibility(fit.ctf, diameter_A),
-        _outliers(inside, middle, spread), rows, columns,
-        1.0 - inside.size / image.size, _flattened(small),
-    )  # fmt: skip
+        _outliers(inside, middle, spread),
+        rows,
+        columns,
+        1.0 - inside.size / image.size,
+        _flattened(small),
+    )
 
 
 def ring_shape(fit: CtfFit) -> tuple[float, float, float]:

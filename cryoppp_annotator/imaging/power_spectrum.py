@@ -22,11 +22,16 @@ from .filters import fft_workers, find_padding
 _QUIET = JobContext()
 #: Length of a tile, angstrom: rings of 6 um defocus at 10 A lie four Fourier pixels apart.
 TILE_A = 1000.0
-_SIDE_RANGE, _MOST_OF_IMAGE = (128, 2048), 0.6
+#: Least and largest side of a tile, px.
+_SIDE_RANGE = (128, 2048)
+#: Largest side of a tile, share of the image's shorter side.
+_MOST_OF_IMAGE = 0.6
 #: Sectors of half a turn.
 N_SECTORS = 36
-#: Tiles that vary this much more than the median one hold no plain ice or carbon; and grey values so many s.d. away.
-_WILD_TILE, _WILD_GREY = 6.0, 8.0
+#: Tiles that vary so many times as much as the median one hold no plain ice or carbon.
+_WILD_TILE = 6.0
+#: Grey values so far from the median are broken pixels, standard deviations.
+_WILD_GREY = 8.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,10 +13,14 @@ from ..model.curation import Reason
 from .shapes import add_contaminant, soft_step
 
 FloatImage = NDArray[np.float32]
-#: Transmission that pale contamination and dark one take away, and the potential of pale one.
-_PALE_DEPTH, _PALE_POTENTIAL = (0.02, 0.07), 0.3
-#: Distance of neighbours in an aggregate, diameters, and how many particles it has.
-_TOGETHER, _MEMBERS = (0.35, 0.75), (8, 40)
+#: Transmission that pale and that dark contamination take away.
+_PALE_DEPTH = (0.02, 0.07)
+#: Potential of pale contamination.
+_PALE_POTENTIAL = 0.3
+#: Least and largest distance of neighbours in an aggregate, diameters.
+_TOGETHER = (0.35, 0.75)
+#: Fewest and most particles of an aggregate.
+_MEMBERS = (8, 40)
 
 
 @dataclass(frozen=True, eq=False)

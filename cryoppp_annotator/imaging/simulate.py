@@ -23,13 +23,17 @@ from .shapes import STRUCTURES, Carbon, Structure, ViewBank, make_views, random_
 
 _QUIET = JobContext()
 _USUAL_OPTICS = Optics(b_factor_A2=80.0)
-#: Shot noise and ice, s.d. in units of the shot noise; carbon is rougher than ice.
-_ICE_ROUGHNESS, _CARBON_ROUGHNESS = 0.5, 2.0
+#: Noise of the ice, s.d. in units of the shot noise.
+_ICE_ROUGHNESS = 0.5
+#: Noise of the carbon, s.d. in units of the shot noise.
+_CARBON_ROUGHNESS = 2.0
 _CARBON_TRANSMISSION = 0.85
 #: Softness of the edges of carbon and contamination, angstrom.
 _EDGE_A = 15.0
-#: Width of the slope where ice gets thicker, and of a crack, angstrom.
-_STEP_A, _CRACK_A = 150.0, 200.0
+#: Width of the slope where the ice gets thicker, angstrom.
+_STEP_A = 150.0
+#: Width of a crack, angstrom.
+_CRACK_A = 200.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,9 +239,19 @@ def simulate_micrograph(
     image = _expose(potential, transmission, params.dose_per_px, noise)
     context.progress(5, 5, "done")
     return SimulatedMicrograph(
-        image, params.pixel_size_A, views.diameter_A, defocus_A, x, y, view, views.orientations[view], carbon,
-        contamination, tuple(pieces), defocus,
-    )  # fmt: skip
+        image,
+        params.pixel_size_A,
+        views.diameter_A,
+        defocus_A,
+        x,
+        y,
+        view,
+        views.orientations[view],
+        carbon,
+        contamination,
+        tuple(pieces),
+        defocus,
+    )
 
 
 def _astigmatic(mean_A: float, params: SimulationParameters, rng: np.random.Generator) -> Defocus:

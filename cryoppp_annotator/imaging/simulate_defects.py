@@ -15,7 +15,10 @@ from .shapes import ViewBank
 from .simulate import SimulationParameters, simulate_micrograph
 
 DEFECTS = ("drift", "thick ice", "crystalline ice", "empty", "carbon only", "wrong focus")
-_CARBON_ROUGHNESS, _CARBON_TRANSMISSION = 2.0, 0.85
+#: Noise of the carbon, s.d. in units of the shot noise.
+_CARBON_ROUGHNESS = 2.0
+#: Share of the electrons that the carbon lets through.
+_CARBON_TRANSMISSION = 0.85
 _ICE_RINGS_A = (3.90, 3.67, 3.44)
 
 
@@ -48,12 +51,13 @@ def simulate_defect(kind: str, params: SimulationParameters, index: int, views: 
     changed = {
         "drift": {"drift_A": float(rng.uniform(8.0, 16.0))},
         "thick ice": {
-            "dose_per_px": params.dose_per_px * float(rng.uniform(0.5, 0.75)), "snr": 0.4 * params.snr,
+            "dose_per_px": params.dose_per_px * float(rng.uniform(0.5, 0.75)),
+            "snr": 0.4 * params.snr,
             "optics": replace(params.optics, b_factor_A2=3.0 * params.optics.b_factor_A2),
         },
         "crystalline ice": {},
         "wrong focus": {"defocus_range_A": (45000.0, 58000.0) if rng.random() < 0.5 else (300.0, 1500.0)},
-    }  # fmt: skip
+    }
     if kind not in changed:
         raise ValueError(f"no defect is called {kind!r}; there are {', '.join(DEFECTS)}")
     image = simulate_micrograph(replace(params, **changed[kind]), index, views).image  # type: ignore[arg-type]

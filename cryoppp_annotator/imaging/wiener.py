@@ -29,22 +29,28 @@ from .filters import Padding, band_gain, filtered, find_padding
 
 FloatArray = NDArray[np.float64]
 
-#: Wavelengths (gain 1/2) beyond which nothing is shown, particle diameters.
-_LONGEST, _SHORTEST = 2.5, 1 / 10
+#: Longest wavelength that is shown (gain 1/2), particle diameters.
+_LONGEST = 2.5
+#: Shortest wavelength that is shown (gain 1/2), particle diameters.
+_SHORTEST = 1 / 10
 #: Rings of the radial spectrum, from 0 to 1/2 cycle per px.
 _RINGS = 256
 #: Where a micrograph holds nothing but the noise of counting, cycles per px.
 _FLOOR = (0.25, 0.46)
 #: The floor may rise towards low frequency (the camera's transfer function) by so much and not more.
 _FLOOR_RISE = 2.0
-#: Largest signal-to-noise ratio that is believed, and the least CTF whose loss is made good.
-_SNR_CAP, _LEAST_CTF = 20.0, 0.3
+#: Largest signal-to-noise ratio that is believed.
+_SNR_CAP = 20.0
+#: Least CTF whose loss is made good.
+_LEAST_CTF = 0.3
 #: Local energy is taken over a Gaussian of so many diameters (s.d.) ...
 _REACH = 0.2
 #: ... of what is finer than a Gaussian of so many diameters: a slope of the ice is no particle;
 _BROAD = 0.3
-#: it is compared with this percentile of it within so many diameters: the noise between the particles there.
-_QUIET, _AROUND = 30.0, 5.0
+#: it is compared with this percentile of it in the surroundings: the noise between the particles there.
+_QUIET = 30.0
+#: The surroundings of a place, diameters.
+_AROUND = 5.0
 #: What is stronger than all but this percentage (ice, contamination) must not take the contrast.
 _LOUD = 93.0
 #: Energy above the noise counts from so many s.d. of what chance gives.

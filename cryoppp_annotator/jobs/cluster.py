@@ -30,8 +30,10 @@ R = TypeVar("R")
 
 log = logging.getLogger(__name__)
 
-#: Seconds between looks at the cancel flag: here, and (a question to the scheduler) on a worker.
-_TICK_S, _REMOTE_TICK_S = 0.2, 0.5
+#: Seconds between looks at the cancel flag here.
+_TICK_S = 0.2
+#: The same on a worker, where it is a question to the scheduler.
+_REMOTE_TICK_S = 0.5
 _CONNECT_S = 10.0
 TRIES = 4
 #: What is said where Dask's ``distributed`` is not installed.

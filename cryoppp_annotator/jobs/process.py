@@ -20,8 +20,10 @@ from ..errors import EngineError, disk_reason
 from ..model.context import JobContext
 
 _QUIET = JobContext()
-#: Seconds between looks at the cancel flag, and those a program is given to stop by itself.
-_TICK_S, _GRACE_S = 0.1, 0.3
+#: Seconds between looks at the cancel flag.
+_TICK_S = 0.1
+#: Seconds that a program is given to stop before it is killed.
+_GRACE_S = 0.3
 _KEPT_LINES = 400
 _POSIX = os.name == "posix"
 

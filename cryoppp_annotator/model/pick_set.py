@@ -9,7 +9,9 @@ from typing import Any
 
 from .coordinates import Anchor, Orientation, SourceFrame
 
-HAND, IMPORT, PICKER = "hand", "import", "picker"
+HAND = "hand"
+IMPORT = "import"
+PICKER = "picker"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,10 @@ from . import poses
 from .fourier_map import centred_ifft, prepare_map
 
 _GRID_DEG = 15.0
-_COARSE_RING, _BEST = 5, 12
+#: Finest ring of the first comparison.
+_COARSE_RING = 5
+#: Orientations that are refined.
+_BEST = 12
 
 
 @dataclass(frozen=True, eq=False)

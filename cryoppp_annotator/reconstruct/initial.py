@@ -27,8 +27,10 @@ from .verdict import placed
 _QUIET = JobContext()
 #: Side of the averages that the starts work with, px.
 _SIDE = 32
-#: Rings, and noise as a share of the averages' own power, at the beginning and at the end of a start.
-_RINGS, _HEAT = (4, 9), (0.6, 0.04)
+#: Rings at the beginning and at the end of a start.
+_RINGS = (4, 9)
+#: Noise as a share of the averages' own power at the beginning and at the end of a start.
+_HEAT = (0.6, 0.04)
 _DRAWS = 3
 _LEAST_AVERAGES = 4
 
@@ -188,9 +190,13 @@ def _compare(
 
 
 def _rebuilt(
-    data: _Averages, references: Projections, matches: Matches, rings: int, options: InitialOptions,
+    data: _Averages,
+    references: Projections,
+    matches: Matches,
+    rings: int,
+    options: InitialOptions,
     rng: np.random.Generator,
-) -> NDArray[np.float32]:  # fmt: skip
+) -> NDArray[np.float32]:
     """The map of the averages at poses drawn by their likelihood."""
     side = data.images.shape[1]
     plane = half_plane(side, rings)

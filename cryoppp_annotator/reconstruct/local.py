@@ -15,8 +15,10 @@ from .prepared_boxes import HalfPlane
 _QUIET = JobContext()
 #: Images whose slices are worked on at once.
 _BATCH = 256
-#: Prior s.d. of a step of the rotation (rad) and of the shift (px): keeps an image without signal where it was.
-_PRIOR_TURN, _PRIOR_SHIFT = 0.15, 2.0
+#: Prior s.d. of a step of the rotation, radians: keeps an image without signal where it was.
+_PRIOR_TURN = 0.15
+#: Prior s.d. of a step of the shift, px.
+_PRIOR_SHIFT = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,9 +132,13 @@ class _Climb:
     """One batch of starts."""
 
     def __init__(
-        self, source: FourierMap, data: Data, rows: NDArray[np.intp], weight: NDArray[np.float32],
+        self,
+        source: FourierMap,
+        data: Data,
+        rows: NDArray[np.intp],
+        weight: NDArray[np.float32],
         gain: NDArray[np.float32],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.source, self.data, self.weight = source, data, weight
         self.values = data.values[rows]
         self.filter = np.asarray(data.ctf[rows] * gain, np.float32)
@@ -196,9 +202,11 @@ class _Climb:
 
 
 def _with_errors(
-    matrices: NDArray[np.float64], shifts: NDArray[np.float64], gain: NDArray[np.float64],
+    matrices: NDArray[np.float64],
+    shifts: NDArray[np.float64],
+    gain: NDArray[np.float64],
     curvature: NDArray[np.float64],
-) -> Refined:  # fmt: skip
+) -> Refined:
     covariance = np.linalg.inv(curvature)
     log_volume = 2.5 * np.log(2.0 * np.pi) - 0.5 * np.linalg.slogdet(curvature)[1]
     variance = np.maximum(np.einsum("nii->ni", covariance), 0.0)

@@ -12,9 +12,14 @@ from .align import climb
 from .fourier_map import FourierMap, centred_ifft, prepare_map, resized
 
 _GRID_DEG = 12.0
-_RINGS, _BEST = 8, 6
-#: Agreement of symmetric copies from which a map counts as symmetric, and from which it stays as it lies.
-HAS, STAYS = 0.8, 0.97
+#: Finest ring of the comparison.
+_RINGS = 8
+#: Axes that are refined.
+_BEST = 6
+#: Agreement of symmetric copies from which a map counts as symmetric.
+HAS = 0.8
+#: Agreement of symmetric copies from which a map stays as it lies.
+STAYS = 0.97
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,9 +102,12 @@ def _ball(side: int, rings: int = _RINGS) -> NDArray[np.float64]:
 
 
 def _agreement(
-    source: FourierMap, k: NDArray[np.float64], group: NDArray[np.float64], turn: NDArray[np.float64],
+    source: FourierMap,
+    k: NDArray[np.float64],
+    group: NDArray[np.float64],
+    turn: NDArray[np.float64],
     shift: NDArray[np.float64],
-) -> float:  # fmt: skip
+) -> float:
     """Least correlation of the turned map with its copies, its centre ``shift`` put to the origin."""
 
     def values(at: NDArray[np.float64]) -> NDArray[np.complex64]:

@@ -136,9 +136,12 @@ class _Rounds:
     """State between rounds."""
 
     def __init__(
-        self, stack: Stack, options: VolumeOptions, on_map: Callable[[NDArray[np.float32], float], None] | None,
+        self,
+        stack: Stack,
+        options: VolumeOptions,
+        on_map: Callable[[NDArray[np.float32], float], None] | None,
         context: JobContext,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.stack, self.options, self.on_map, self.context = stack, options, on_map, context
         self.rng = np.random.default_rng(context.seed + 1)
         self.half = (self.rng.permutation(len(stack)) % 2).astype(np.int8)
@@ -163,17 +166,22 @@ class _Rounds:
             verdicts = self._refine(verdicts, halves, correlation, self._part(1.0))
         outer = stack.box // 2 - 1
         halves, correlation = self._maps(verdicts, outer, final=True)
-        beyond = beyond_reference(
-            correlation.unmasked, correlation.period_A, options.lowpass_A, outer, self.name
-        )  # fmt: skip
+        beyond = beyond_reference(correlation.unmasked, correlation.period_A, options.lowpass_A, outer, self.name)
         unfiltered = [half.solve(_LEAST_WEIGHT * half.mean_weight()) for half in halves]
         mean = _joined(halves, correlation)
         if not np.isfinite(stack.defocus).all():
             notes.append("the defocus of some picks is not known: their CTF is taken as 1, which limits the resolution")
         return Volume(
-            unfiltered[0], unfiltered[1], mean, correlation, beyond, verdicts, self.half, stack.pixel_size_A,
+            unfiltered[0],
+            unfiltered[1],
+            mean,
+            correlation,
+            beyond,
+            verdicts,
+            self.half,
+            stack.pixel_size_A,
             tuple(notes),
-        )  # fmt: skip
+        )
 
     def _part(self, share: float) -> JobContext:
         """A context whose progress is one part of the whole."""
@@ -202,9 +210,14 @@ class _Rounds:
         for which in (0, 1):
             rows = np.flatnonzero(self.half == which)
             sums = accumulate(
-                self.stack.take(rows), verdicts.matrices[rows, :modes], verdicts.shifts[rows, :modes], weights[rows],
-                outer, mask_radius=self.options.match.mask_radius, context=self.context,
-            )  # fmt: skip
+                self.stack.take(rows),
+                verdicts.matrices[rows, :modes],
+                verdicts.shifts[rows, :modes],
+                weights[rows],
+                outer,
+                mask_radius=self.options.match.mask_radius,
+                context=self.context,
+            )
             halves.append(sums.completed(self.name))
             maps.append(halves[-1].solve(_LEAST_WEIGHT * halves[-1].mean_weight()))
         correlation = compare_halves(maps[0], maps[1], self.stack.pixel_size_A, self.rng)
@@ -270,9 +283,13 @@ class _Rounds:
         plane = half_plane(part.box, rings)
         radius = self.options.match.mask_radius
         data = Data(
-            plane_values(normalised(part.images, radius)[0], plane), plane_ctf(part, plane), plane, part.box,
-            part.pixel_size_A, degrees_of_freedom(part.box, radius),
-        )  # fmt: skip
+            plane_values(normalised(part.images, radius)[0], plane),
+            plane_ctf(part, plane),
+            plane,
+            part.box,
+            part.pixel_size_A,
+            degrees_of_freedom(part.box, radius),
+        )
         image = np.repeat(np.arange(len(rows)), modes)
         start = verdicts.matrices[rows, :modes].reshape(-1, 3, 3), verdicts.shifts[rows, :modes].reshape(-1, 2)
         gain = np.ones(rings, np.float32)

@@ -108,10 +108,14 @@ def score(
         values = [_resolution(stack, volume, number, mask_radius, rng, context) for _ in range(draws)]
         resolution.append(_interval(values))
     return ScoreCard(
-        len(stack), _share(~particle, rng), _share(confident, rng),
+        len(stack),
+        _share(~particle, rng),
+        _share(confident, rng),
         spread_of(verdicts.matrices[particle, 0], verdicts.symmetry),
-        numbers, tuple(resolution), _needed(numbers, resolution),
-    )  # fmt: skip
+        numbers,
+        tuple(resolution),
+        _needed(numbers, resolution),
+    )
 
 
 def _resolution(
@@ -123,9 +127,14 @@ def _resolution(
         mine = np.flatnonzero(volume.half == which)
         rows = np.sort(rng.choice(mine, min(number // 2, len(mine)), replace=number >= len(stack)))
         sums = accumulate(
-            stack.take(rows), volume.verdicts.matrices[rows], volume.verdicts.shifts[rows], weights[rows],
-            stack.box // 2 - 1, mask_radius=mask_radius, context=context,
-        ).completed(volume.verdicts.symmetry)  # fmt: skip
+            stack.take(rows),
+            volume.verdicts.matrices[rows],
+            volume.verdicts.shifts[rows],
+            weights[rows],
+            stack.box // 2 - 1,
+            mask_radius=mask_radius,
+            context=context,
+        ).completed(volume.verdicts.symmetry)
         maps.append(sums.solve(_LEAST_WEIGHT * sums.mean_weight()))
     return compare_halves(maps[0], maps[1], stack.pixel_size_A, rng).resolution_A
 

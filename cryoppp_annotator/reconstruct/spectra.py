@@ -115,9 +115,7 @@ def learn(
 ) -> tuple[Spectra, Matches]:
     """Spectra that fit the images, by rounds of search and :func:`update`; and the last search."""
     rings = references.grid.n_rings
-    now = replace(
-        spectra, noise=spectra.noise[:rings], gain=spectra.gain[:rings], outlier=spectra.outlier[:rings]
-    )  # fmt: skip
+    now = replace(spectra, noise=spectra.noise[:rings], gain=spectra.gain[:rings], outlier=spectra.outlier[:rings])
     matches = search(boxes, references, now, context=context)
     for _ in range(rounds):
         now = update(now, boxes, references, matches, rng)

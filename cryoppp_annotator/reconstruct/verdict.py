@@ -266,9 +266,13 @@ class _Run:
         plane = half_plane(self.stack.box, self.fine)
         images, _ = normalised(part.images, self.options.mask_radius)
         return Data(
-            plane_values(images, plane), plane_ctf(part, plane), plane, self.stack.box, self.stack.pixel_size_A,
+            plane_values(images, plane),
+            plane_ctf(part, plane),
+            plane,
+            self.stack.box,
+            self.stack.pixel_size_A,
             degrees_of_freedom(self.stack.box, self.options.mask_radius),
-        )  # fmt: skip
+        )
 
     def _fine_spectra(self, part: Stack, wide: PolarBoxes, matches: Matches, spectra: Spectra) -> Spectra:
         """Gain on the rings that only the refinement uses, from the refined poses of the likelier half of a part."""
@@ -323,10 +327,21 @@ class _Run:
         if not good.all():
             self.notes.append(f"{int((~good).sum())} boxes are empty or not finite; they have no verdict")
         return Verdicts(
-            self._odds(evidence, whole.other) + missing, evidence + missing, whole.other + missing, matrices, shifts,
-            weights, error, self.options.symmetry, self.spectra, share, poses.directions(self.references.matrices),
-            self.scale, self.inverted, tuple(self.notes),
-        )  # fmt: skip
+            self._odds(evidence, whole.other) + missing,
+            evidence + missing,
+            whole.other + missing,
+            matrices,
+            shifts,
+            weights,
+            error,
+            self.options.symmetry,
+            self.spectra,
+            share,
+            poses.directions(self.references.matrices),
+            self.scale,
+            self.inverted,
+            tuple(self.notes),
+        )
 
     def _odds(self, evidence: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
         particle, noise, structure = np.log(np.maximum(self.spectra.share, 1e-6))

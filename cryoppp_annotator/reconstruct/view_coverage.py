@@ -102,8 +102,10 @@ class LostView:
 
 #: Radius of what counts as one view, degrees.
 VIEW_DEG = 15.0
-#: A view is lost where it keeps less than this share of what the others keep; fewer picks than this are no view.
-_KEPT, _LEAST_PICKS = 0.25, 8
+#: A view is lost where it keeps less than this share of what the others keep.
+_KEPT = 0.25
+#: Fewer picks than this are no view.
+_LEAST_PICKS = 8
 
 
 def lost_views(matrices: NDArray[np.float64], kept: NDArray[np.bool_], name: str = "C1") -> list[LostView]:

@@ -37,23 +37,43 @@ def store_run(session, name: str = "made by hand", turned: int = 0) -> ClassRun:
     number = (picks.class_id - 1 + turned) % 3 + 1
     summaries = tuple(
         ClassSummary(
-            k, int((number == k).sum()), float((number == k).mean()), resolution, 0.9, 0.5, 1.0,
-            quality, suggestion,
+            k,
+            int((number == k).sum()),
+            float((number == k).mean()),
+            resolution,
+            0.9,
+            0.5,
+            1.0,
+            quality,
+            suggestion,
         )
         for k, (quality, resolution, suggestion) in enumerate(KNOWN, 1)
-    )  # fmt: skip
+    )
     rows, columns = np.mgrid[:32, :32] - 16
     averages = np.stack([np.hypot(rows, columns) < 4 * k for k in (1, 2, 3)]).astype(np.float32)
     n = len(picks)
     members = {
-        "particle": picks.id, "number": number, "posterior": np.linspace(0.2, 1.0, n),
-        "shift_x": np.full(n, 1.5), "shift_y": np.full(n, -2.0), "angle_deg": np.zeros(n), "x": picks.x, "y": picks.y,
-    }  # fmt: skip
+        "particle": picks.id,
+        "number": number,
+        "posterior": np.linspace(0.2, 1.0, n),
+        "shift_x": np.full(n, 1.5),
+        "shift_y": np.full(n, -2.0),
+        "angle_deg": np.zeros(n),
+        "x": picks.x,
+        "y": picks.y,
+    }
     record = {
-        "kind": "classify", "engine": "cryoppp-annotator", "version": "0", "parameters": {}, "inputs": {},
-        "counts": {"verdict": verdict_of(summaries)}, "seed": 0, "curator": "ann",
-        "started": "2026-01-01T00:00:00+00:00", "seconds": 3.0,
-    }  # fmt: skip
+        "kind": "classify",
+        "engine": "cryoppp-annotator",
+        "version": "0",
+        "parameters": {},
+        "inputs": {},
+        "counts": {"verdict": verdict_of(summaries)},
+        "seed": 0,
+        "curator": "ann",
+        "started": "2026-01-01T00:00:00+00:00",
+        "seconds": 3.0,
+    }
     run = ClassRun(0, name, "here", 10.0, "", session.store.newest(), summaries, verdict_of(summaries), record)
     return decide.enter_run(session, decide.RunResult(run, averages, members))
 

@@ -34,8 +34,10 @@ def test_picks_of_an_imported_class_here_and_everywhere(picked: Window) -> None:
     window.until(lambda: row.list.findText("class 2 · 11 undecided") >= 0)
     assert row.accept.text() == "Accept 14 of class 1"
     assert [row.list.itemText(k) for k in range(row.list.count())] == [
-        "class 1 · 14 undecided", "class 2 · 11 undecided", "class 3 · 13 undecided"
-    ]  # fmt: skip
+        "class 1 · 14 undecided",
+        "class 2 · 11 undecided",
+        "class 3 · 13 undecided",
+    ]
     choose(row.list, "class 2")
     before = window.steps()
     row.reject.click()

@@ -21,9 +21,11 @@ Key = Qt.Key
 def show(window, title: str) -> None:
     """Open a tab."""
     (row,) = [
-        (tabs, k) for tabs in window.annotator.findChildren(QTabWidget) for k in range(tabs.count())
+        (tabs, k)
+        for tabs in window.annotator.findChildren(QTabWidget)
+        for k in range(tabs.count())
         if tabs.tabText(k) == title
-    ]  # fmt: skip
+    ]
     row[0].setCurrentIndex(row[1])
     QApplication.processEvents()
 
@@ -99,8 +101,11 @@ def test_every_step_is_listed_and_a_double_click_goes_there(window):
     show(window, "History")
     panel = window.annotator.history
     assert texts(panel.table, 2) == [
-        "add 1 pick on c", "reject 1 pick on a", "add 1 pick on a", "particle diameter 100 Å",
-    ]  # fmt: skip
+        "add 1 pick on c",
+        "reject 1 pick on a",
+        "add 1 pick on a",
+        "particle diameter 100 Å",
+    ]
     assert panel.table.isColumnHidden(1), "one curator's name on every line says nothing"
     assert panel.undo.toolTip() == "Undo: add 1 pick on c (Ctrl+Z)"
     assert not panel.redo.isEnabled()

@@ -75,8 +75,10 @@ def test_a_large_class_is_rejected_while_the_curator_goes_on(classed, door):
     assert [panel.model.tile(k).counts for k in (1, 2)] == [(0, 0, 56), (52, 0, 0)]
     made = [e for e in session.history() if e.kind == "do" and e.title not in titles]
     assert [e.title.split(" of ")[0].split(" on ")[0] for e in made] == [
-        "accept 52 picks", "add 1 pick", "reject 56 picks as not a particle",
-    ]  # fmt: skip
+        "accept 52 picks",
+        "add 1 pick",
+        "reject 56 picks as not a particle",
+    ]
     assert [e.state for e in made] == ["undone", "applied", "applied"]
     assert window.steps() == steps + 3
     (added,) = [e for e in made if e.title.startswith("add")]

@@ -199,9 +199,12 @@ def test_the_threshold_moves_the_suggestion(classed):
 def test_classes_are_sorted(classed):
     panel = classed.annotator.classes
     orders = {
-        "largest": [1, 2, 3], "best quality": [1, 2, 3], "worst quality": [3, 2, 1], "finest": [2, 1, 3],
+        "largest": [1, 2, 3],
+        "best quality": [1, 2, 3],
+        "worst quality": [3, 2, 1],
+        "finest": [2, 1, 3],
         "coarsest": [3, 1, 2],
-    }  # fmt: skip
+    }
     click_class(classed, 3)
     for text, numbers in orders.items():
         choose(panel.sort, text)

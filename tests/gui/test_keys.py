@@ -99,8 +99,14 @@ def without_tooltip(parent: QWidget) -> list[str]:
         for widget in parent.findChildren(kind):
             # Qt's own: the corner of a table, buttons inside fields, the arrows of tabs
             own = widget.objectName().startswith("qt_") or type(widget.parent()).__name__ in (
-                "QLineEdit", "QTabBar", "QTableWidget", "QTableView", "QSpinBox", "QDoubleSpinBox", "QDialogButtonBox",
-            )  # fmt: skip
+                "QLineEdit",
+                "QTabBar",
+                "QTableWidget",
+                "QTableView",
+                "QSpinBox",
+                "QDoubleSpinBox",
+                "QDialogButtonBox",
+            )
             if not own and not widget.toolTip():
                 names.append(f"{type(widget).__name__} {getattr(widget, 'text', str)()}")
     return names
@@ -172,11 +178,29 @@ def texts(parent: QWidget) -> str:
 
 #: A key that nothing else has, for every command that a text of the window speaks of.
 OTHER = {
-    "accept": "F2", "reject": "F3", "undo": "F4", "redo": "F5", "remove": "F6", "select-none": "F7", "region": "F8",
-    "brush": "F9", "measure": "F10", "toggle-raw": "F11", "split": "F12", "fit": "J", "show-rejected": "K",
-    "next-undecided": "L", "smaller": "M", "larger": "P", "export": "Q", "help": "T", "next": "V", "undecide": "W",
-    "hide-rings": "Y", **{f"reject-{k}": f"Ctrl+{k}" for k in range(1, 10)},
-}  # fmt: skip
+    "accept": "F2",
+    "reject": "F3",
+    "undo": "F4",
+    "redo": "F5",
+    "remove": "F6",
+    "select-none": "F7",
+    "region": "F8",
+    "brush": "F9",
+    "measure": "F10",
+    "toggle-raw": "F11",
+    "split": "F12",
+    "fit": "J",
+    "show-rejected": "K",
+    "next-undecided": "L",
+    "smaller": "M",
+    "larger": "P",
+    "export": "Q",
+    "help": "T",
+    "next": "V",
+    "undecide": "W",
+    "hide-rings": "Y",
+    **{f"reject-{k}": f"Ctrl+{k}" for k in range(1, 10)},
+}
 
 
 def test_every_text_names_the_keys_that_a_person_chose(classed):

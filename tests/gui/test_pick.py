@@ -290,9 +290,15 @@ def test_the_wheel_scrolls_the_panel_and_turns_no_number_under_the_pointer(picke
     for field in (pick.particle.diameter, pick.particle.diameter_slider, pick._score, pick.view._method, pick._scope):
         middle = QPointF(field.rect().center())
         wheel = QWheelEvent(
-            middle, QPointF(field.mapToGlobal(field.rect().center())), QPoint(0, -120), QPoint(0, -120),
-            Qt.MouseButton.NoButton, Qt.KeyboardModifier.NoModifier, Qt.ScrollPhase.NoScrollPhase, False,
-        )  # fmt: skip
+            middle,
+            QPointF(field.mapToGlobal(field.rect().center())),
+            QPoint(0, -120),
+            QPoint(0, -120),
+            Qt.MouseButton.NoButton,
+            Qt.KeyboardModifier.NoModifier,
+            Qt.ScrollPhase.NoScrollPhase,
+            False,
+        )
         QApplication.sendEvent(field, wheel)
         QApplication.processEvents()
         assert not field.hasFocus()

@@ -79,9 +79,14 @@ def test_manifest_is_valid_and_every_command_is_there():
     assert {c.id for c in manifest.contributions.commands} == {
         f"{PLUGIN}.{name}"
         for name in (
-            "annotator", "read_micrograph", "read_coordinates", "write_cryoppp", "write_relion", "simulated_micrograph",
+            "annotator",
+            "read_micrograph",
+            "read_coordinates",
+            "write_cryoppp",
+            "write_relion",
+            "simulated_micrograph",
         )
-    }  # fmt: skip
+    }
 
 
 def test_npe2_finds_the_installed_manifest():
@@ -673,9 +678,13 @@ class Mouse:
 
         left = Qt.MouseButton.LeftButton
         event = QMouseEvent(
-            QEvent.Type.MouseMove, QPointF(point), QPointF(self.canvas.mapToGlobal(point)), left, left,
+            QEvent.Type.MouseMove,
+            QPointF(point),
+            QPointF(self.canvas.mapToGlobal(point)),
+            left,
+            left,
             Qt.KeyboardModifier.NoModifier,
-        )  # fmt: skip
+        )
         QApplication.sendEvent(self.canvas, event)
         QApplication.processEvents()
 

@@ -20,12 +20,14 @@ def passport(**numbers: object) -> dict[str, object]:
 def screened(window):
     """Four micrographs, ``a`` to ``d``, whose rings end at 4, 5, 6 and 12 A; ``d`` seems unusable."""
     ids = {name: window.named(name).id for name in "abcd"}
-    window.annotator.screen.show_rows({
-        ids["a"]: passport(fit_resolution_A=4.0, ice_ring=0.1),
-        ids["b"]: passport(fit_resolution_A=5.0, ice_ring=0.9),
-        ids["c"]: passport(fit_resolution_A=None, ice_ring=0.2),
-        ids["d"]: passport(fit_resolution_A=12.0, ice_ring=0.3, suggestion="rings end early"),
-    })  # fmt: skip
+    window.annotator.screen.show_rows(
+        {
+            ids["a"]: passport(fit_resolution_A=4.0, ice_ring=0.1),
+            ids["b"]: passport(fit_resolution_A=5.0, ice_ring=0.9),
+            ids["c"]: passport(fit_resolution_A=None, ice_ring=0.2),
+            ids["d"]: passport(fit_resolution_A=12.0, ice_ring=0.3, suggestion="rings end early"),
+        }
+    )
     window.annotator.tabs.setCurrentWidget(window.annotator.screen)
     return window, ids
 

@@ -58,10 +58,15 @@ def make_project(folder: Path, truth: dict[str, NDArray[np.float64]], jitter_px:
     off = np.random.default_rng(9).normal(0, jitter_px, (2, n)) if jitter_px else np.zeros((2, n))
     columns = {
         "micrograph": np.array([session.micrographs[int(i)].id for i in truth["micrograph"]], np.int64),
-        "pick_set": np.array([-1], np.int64), "x": truth["x"] + off[0], "y": truth["y"] + off[1],
-        "decision": np.zeros(1, np.int8), "reason": np.zeros(1, np.int8), "class_id": np.zeros(1, np.int32),
-        "score": np.array([np.nan]), "diameter_A": np.array([np.nan]),
-    }  # fmt: skip
+        "pick_set": np.array([-1], np.int64),
+        "x": truth["x"] + off[0],
+        "y": truth["y"] + off[1],
+        "decision": np.zeros(1, np.int8),
+        "reason": np.zeros(1, np.int8),
+        "class_id": np.zeros(1, np.int32),
+        "score": np.array([np.nan]),
+        "diameter_A": np.array([np.nan]),
+    }
     pick_set = edits.new_pick_set("import", "places", "me")
     session.insert(Change("import", "import places", (pick_set, edits.insert_particles(columns, n))))
     return session
@@ -81,37 +86,54 @@ def purity(number: NDArray[np.int32], kind: NDArray[np.float64]) -> float:
 
 
 def write_relion(
-    folder: Path, x: NDArray[np.float64], y: NDArray[np.float64], names: list[str], number: NDArray[np.int32], *,
-    origin_A: NDArray[np.float64] | None = None, old: bool = False, side: int = 24, pixel_A: float = 4.0,
-) -> Path:  # fmt: skip
+    folder: Path,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    names: list[str],
+    number: NDArray[np.int32],
+    *,
+    origin_A: NDArray[np.float64] | None = None,
+    old: bool = False,
+    side: int = 24,
+    pixel_A: float = 4.0,
+) -> Path:
     """``run_it025_data.star``, ``_classes.mrcs`` and ``_model.star`` as RELION 3.1 (or 3.0) lays them out."""
     folder.mkdir(parents=True, exist_ok=True)
     k = int(number.max())
     origin = np.zeros((len(x), 2)) if origin_A is None else origin_A
     columns = {
-        "rlnCoordinateX": [f"{v:.6f}" for v in x], "rlnCoordinateY": [f"{v:.6f}" for v in y],
+        "rlnCoordinateX": [f"{v:.6f}" for v in x],
+        "rlnCoordinateY": [f"{v:.6f}" for v in y],
         "rlnMicrographName": [f"MotionCorr/job002/{name}" for name in names],
         "rlnImageName": [f"{i + 1:06d}@Extract/job007/all.mrcs" for i in range(len(x))],
-        "rlnClassNumber": [str(v) for v in number.tolist()], "rlnAnglePsi": ["30.0"] * len(x),
+        "rlnClassNumber": [str(v) for v in number.tolist()],
+        "rlnAnglePsi": ["30.0"] * len(x),
         "rlnMaxValueProbDistribution": ["0.75"] * len(x),
-    }  # fmt: skip
+    }
     if old:
         columns |= {
-            "rlnDetectorPixelSize": ["5.0"] * len(x), "rlnMagnification": [f"{5e4 / pixel_A:.6f}"] * len(x),
+            "rlnDetectorPixelSize": ["5.0"] * len(x),
+            "rlnMagnification": [f"{5e4 / pixel_A:.6f}"] * len(x),
             "rlnOriginX": [f"{v:.6f}" for v in origin[:, 0] / pixel_A],
             "rlnOriginY": [f"{v:.6f}" for v in origin[:, 1] / pixel_A],
-        }  # fmt: skip
+        }
         tables, version = [("", columns)], None
     else:
         columns |= {
-            "rlnOpticsGroup": ["1"] * len(x), "rlnOriginXAngst": [f"{v:.6f}" for v in origin[:, 0]],
+            "rlnOpticsGroup": ["1"] * len(x),
+            "rlnOriginXAngst": [f"{v:.6f}" for v in origin[:, 0]],
             "rlnOriginYAngst": [f"{v:.6f}" for v in origin[:, 1]],
-        }  # fmt: skip
+        }
         optics = {
-            "rlnOpticsGroupName": ["opticsGroup1"], "rlnOpticsGroup": ["1"], "rlnVoltage": ["300"],
-            "rlnSphericalAberration": ["2.7"], "rlnImagePixelSize": [f"{pixel_A}"], "rlnImageSize": [f"{side}"],
-            "rlnMicrographOriginalPixelSize": [f"{PIXEL_A}"], "rlnImageDimensionality": ["2"],
-        }  # fmt: skip
+            "rlnOpticsGroupName": ["opticsGroup1"],
+            "rlnOpticsGroup": ["1"],
+            "rlnVoltage": ["300"],
+            "rlnSphericalAberration": ["2.7"],
+            "rlnImagePixelSize": [f"{pixel_A}"],
+            "rlnImageSize": [f"{side}"],
+            "rlnMicrographOriginalPixelSize": [f"{PIXEL_A}"],
+            "rlnImageDimensionality": ["2"],
+        }
         tables, version = [("optics", optics), ("particles", columns)], "30001"
     data = folder / "run_it025_data.star"
     data.write_text(format_star(tables, version=version))
@@ -132,9 +154,17 @@ def averages(k: int, side: int) -> NDArray[np.float32]:
 
 
 def write_cryosparc(
-    folder: Path, x: NDArray[np.float64], y: NDArray[np.float64], names: list[str], number: NDArray[np.int32], *,
-    shift_px: NDArray[np.float64] | None = None, apart: bool = False, side: int = 24, pixel_A: float = 4.0,
-) -> Path:  # fmt: skip
+    folder: Path,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    names: list[str],
+    number: NDArray[np.int32],
+    *,
+    shift_px: NDArray[np.float64] | None = None,
+    apart: bool = False,
+    side: int = 24,
+    pixel_A: float = 4.0,
+) -> Path:
     """Particles and class averages as cryoSPARC's Class2D job writes them; ``x, y`` canonical."""
     folder.mkdir(parents=True, exist_ok=True)
     n, k = len(x), int(number.max())
@@ -145,28 +175,38 @@ def write_cryosparc(
     uids = {name: f"{10**20 + i:021d}" for i, name in enumerate(dict.fromkeys(names))}
     path = np.array([f"J3/motioncorrected/{uids[name]}_{name}" for name in names], "S80")
     location = [
-        ("uid", "<u8", uid), ("location/micrograph_path", "S80", path),
+        ("uid", "<u8", uid),
+        ("location/micrograph_path", "S80", path),
         ("location/micrograph_shape", ("<u4", (2,)), np.full((n, 2), SIDE)),
-        ("location/center_x_frac", "<f4", x / SIDE), ("location/center_y_frac", "<f4", 1.0 - y / SIDE),
+        ("location/center_x_frac", "<f4", x / SIDE),
+        ("location/center_y_frac", "<f4", 1.0 - y / SIDE),
         ("location/micrograph_psize_A", "<f4", np.full(n, PIXEL_A)),
-    ]  # fmt: skip
+    ]
     aligned = [
-        ("uid", "<u8", uid), ("alignments2D/class", "<u4", number - 1),
+        ("uid", "<u8", uid),
+        ("alignments2D/class", "<u4", number - 1),
         ("alignments2D/class_posterior", "<f4", np.full(n, 0.5)),
         ("alignments2D/shift", ("<f4", (2,)), np.zeros((n, 2)) if shift_px is None else shift_px),
-        ("alignments2D/psize_A", "<f4", np.full(n, pixel_A)), ("alignments2D/pose", "<f4", np.full(n, np.pi / 6)),
-    ]  # fmt: skip
+        ("alignments2D/psize_A", "<f4", np.full(n, pixel_A)),
+        ("alignments2D/pose", "<f4", np.full(n, np.pi / 6)),
+    ]
     particles = folder / "J12_020_particles.cs"
     if apart:
         _write_cs(particles, aligned)
         _write_cs(folder / "J12_passthrough_particles.cs", location, order)
     else:
         _write_cs(particles, [*location, *aligned[1:]])
-    _write_cs(folder / "J12_020_class_averages.cs", [
-        ("uid", "<u8", np.arange(k)), ("blob/path", "S60", np.array(["J12/J12_020_class_averages.mrc"] * k, "S60")),
-        ("blob/idx", "<u4", np.arange(k)), ("blob/shape", ("<u4", (2,)), np.full((k, 2), side)),
-        ("blob/psize_A", "<f4", np.full(k, pixel_A)), ("blob/res_A", "<f4", 10.0 + np.arange(k)),
-    ])  # fmt: skip
+    _write_cs(
+        folder / "J12_020_class_averages.cs",
+        [
+            ("uid", "<u8", np.arange(k)),
+            ("blob/path", "S60", np.array(["J12/J12_020_class_averages.mrc"] * k, "S60")),
+            ("blob/idx", "<u4", np.arange(k)),
+            ("blob/shape", ("<u4", (2,)), np.full((k, 2), side)),
+            ("blob/psize_A", "<f4", np.full(k, pixel_A)),
+            ("blob/res_A", "<f4", 10.0 + np.arange(k)),
+        ],
+    )
     write_stack(folder / "J12_020_class_averages.mrc", averages(k, side), pixel_A)
     return particles
 

@@ -269,8 +269,10 @@ def some_step(session: Session, rng: random.Random) -> None:
         lambda: browse.decide_picks(session, ids, decision),
         lambda: session.move(ids, np.full(len(ids), rng.random()), np.full(len(ids), 5.0)),
         lambda: session.add(rng.uniform(0, 500), rng.uniform(0, 500), anyway=True),
-        session.undo, session.undo, session.redo,
-    ]  # fmt: skip
+        session.undo,
+        session.undo,
+        session.redo,
+    ]
     with contextlib.suppress(Refused):
         rng.choice(steps)()
 

@@ -271,9 +271,10 @@ def test_relions_own_output(session: Session, other: Truth, made, tmp_path: Path
     real = np.flatnonzero(other.number == BAR + 1)
     picks = tmp_path / "picks.star"
     columns = {
-        "rlnCoordinateX": number_text(other.x[real]), "rlnCoordinateY": number_text(other.y[real]),
+        "rlnCoordinateX": number_text(other.x[real]),
+        "rlnCoordinateY": number_text(other.y[real]),
         "rlnMicrographName": [other.names[i] for i in real.tolist()],
-    }  # fmt: skip
+    }
     picks.write_text(format_star([("", columns)]))
     out = tmp_path / "particles"
     arguments = ["extract", picks, "--micrographs", made[0], "-o", out, "--diameter", DIAMETER_A]

@@ -180,11 +180,18 @@ def test_a_reader_that_has_seen_enough_is_no_error(movies: Path, tmp_path: Path)
 
 @pytest.mark.parametrize(
     "arguments",
-    [("bogus",), ("status",), ("status", "x", "--jsn"), ("export", "p", "-o", "d"), ("simulate", "-o", "d", "-n", "0"),
-     ("simulate", "-o", "d", "--size", "big"), ("import", "p", "--frame", "upside-down"),
-     ("convert", "a.csv", "-o", "d", "--to", "relion", "--diameter", "wide"),
-     ("simulate", "-o", "d", "--map", "m.mrc", "--structure", "shell")],
-)  # fmt: skip
+    [
+        ("bogus",),
+        ("status",),
+        ("status", "x", "--jsn"),
+        ("export", "p", "-o", "d"),
+        ("simulate", "-o", "d", "-n", "0"),
+        ("simulate", "-o", "d", "--size", "big"),
+        ("import", "p", "--frame", "upside-down"),
+        ("convert", "a.csv", "-o", "d", "--to", "relion", "--diameter", "wide"),
+        ("simulate", "-o", "d", "--map", "m.mrc", "--structure", "shell"),
+    ],
+)
 def test_wrong_usage_is_2(cli: Cli, arguments: tuple[str, ...]) -> None:
     assert_fails(cli(*arguments), "--help)", code=2)
 
@@ -213,9 +220,22 @@ def test_an_unexpected_error_is_one_line(cli: Cli, tmp_path: Path, monkeypatch: 
 def test_greedy_options_take_what_a_shell_pattern_makes() -> None:
     given = ["import", "p", "--coords", "a", "b", "--frame", "auto", "--micrographs", "m", "n", "--", "x", "y"]
     assert options.spread(given) == [
-        "import", "p", "--coords", "a", "--coords", "b", "--frame", "auto", "--micrographs", "m", "--micrographs", "n",
-        "--", "x", "y",
-    ]  # fmt: skip
+        "import",
+        "p",
+        "--coords",
+        "a",
+        "--coords",
+        "b",
+        "--frame",
+        "auto",
+        "--micrographs",
+        "m",
+        "--micrographs",
+        "n",
+        "--",
+        "x",
+        "y",
+    ]
     other = ["export", "p", "--coords", "a", "b"]
     assert options.spread(other) == other
 
@@ -241,9 +261,13 @@ def test_annotate_hands_over_to_the_window(cli: Cli, window: list[Any], movies: 
     asked = ("annotate", movies, "--project", tmp_path / "p", "--curator", "ada", "--screenshot", shot, "--quit")
     assert cli(*asked, "--scheduler", "tcp://host:8786").code == 0
     keywords = {
-        "project": tmp_path / "p", "curator": "ada", "scheduler": "tcp://host:8786", "screenshot": shot,
-        "quit_after": True, "debug": False,
-    }  # fmt: skip
+        "project": tmp_path / "p",
+        "curator": "ada",
+        "scheduler": "tcp://host:8786",
+        "screenshot": shot,
+        "quit_after": True,
+        "debug": False,
+    }
     assert window == [(movies, keywords)]
     assert cli("--debug", "annotate").code == 3  # the window's own exit code
     assert window[1][0] is None
@@ -801,9 +825,16 @@ def hostile(tmp_path: Path, movies: Path) -> dict[str, Path]:
     taken = tmp_path / "taken"
     taken.write_text("here first")
     return {
-        "MISSING": tmp_path / "missing", "BINARY": binary, "EMPTY": empty, "FOLDER": folder, "OTHER": database.parent,
-        "TAKEN": taken, "MOVIES": movies, "NEW": tmp_path / "new", "GOOD": write_csv(tmp_path / "a.csv", [(10, 20)]),
-    }  # fmt: skip
+        "MISSING": tmp_path / "missing",
+        "BINARY": binary,
+        "EMPTY": empty,
+        "FOLDER": folder,
+        "OTHER": database.parent,
+        "TAKEN": taken,
+        "MOVIES": movies,
+        "NEW": tmp_path / "new",
+        "GOOD": write_csv(tmp_path / "a.csv", [(10, 20)]),
+    }
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from machines import N_WORKERS, Machines, wait_until
 
 from cryoppp_annotator.batch.classify import classify_files
 from cryoppp_annotator.batch.pick import PickOptions, pick_all
-from cryoppp_annotator.classify.engine import Settings
+from cryoppp_annotator.classify.engine import ClassifyOptions
 from cryoppp_annotator.cli import main
 from cryoppp_annotator.errors import Cancelled, EngineError
 from cryoppp_annotator.jobs.cluster import Cluster
@@ -237,7 +237,7 @@ def classified(folder: Path) -> dict[str, bytes]:
 def test_classification_with_a_worker_killed_is_the_local_one(
     cluster: str, machines: Machines, stack: Path, tmp_path: Path
 ) -> None:
-    classify_files([stack], tmp_path / "here", Settings(4), context=JobContext(seed=1))
+    classify_files([stack], tmp_path / "here", ClassifyOptions(4), context=JobContext(seed=1))
     progress: list[float] = []
     victim = machines.workers[1]
 
@@ -248,7 +248,7 @@ def test_classification_with_a_worker_killed_is_the_local_one(
             victim.wait()
 
     report_there = JobContext(on_progress=report, seed=1)
-    classify_files([stack], tmp_path / "there", Settings(4), scheduler=cluster, context=report_there)
+    classify_files([stack], tmp_path / "there", ClassifyOptions(4), scheduler=cluster, context=report_there)
     assert victim.poll() == -signal.SIGKILL
     assert len(progress) > 20  # progress, and on after the kill
     assert progress[-1] == 1.0
@@ -311,7 +311,7 @@ def test_a_cancelled_classification_ends(cluster: str, stack: Path, tmp_path: Pa
 
     context = JobContext(on_progress=report, is_cancelled=cancel.is_set)
     with pytest.raises(Cancelled):
-        classify_files([stack], tmp_path / "there", Settings(4), scheduler=cluster, context=context)
+        classify_files([stack], tmp_path / "there", ClassifyOptions(4), scheduler=cluster, context=context)
     assert not (tmp_path / "there").exists()
 
 

@@ -164,10 +164,17 @@ def test_errors_goes_on_without_a_bad_micrograph(cli: Cli, movies: Path, tmp_pat
 @pytest.mark.realdata
 def test_cryolo_against_cryoppp(cli: Cli, data_dir: Path) -> None:
     code, output, _ = cli(
-        "compare", data_dir / "cryoppp/10017/ground_truth/particle_coordinates", data_dir / "picks_10017/cryolo_box",
-        "--micrographs", data_dir / "cryoppp/10017/micrographs/*14_33_35_0.mrc", "--diameter", "108px",
-        "--tolerance", 40 / 108, "--json",
-    )  # fmt: skip
+        "compare",
+        data_dir / "cryoppp/10017/ground_truth/particle_coordinates",
+        data_dir / "picks_10017/cryolo_box",
+        "--micrographs",
+        data_dir / "cryoppp/10017/micrographs/*14_33_35_0.mrc",
+        "--diameter",
+        "108px",
+        "--tolerance",
+        40 / 108,
+        "--json",
+    )
     answer = json.loads(output)
     assert code == 0
     assert 0.975 < answer["recall"] < 0.995

@@ -117,9 +117,13 @@ def test_the_numbers_of_a_method(cli, movies, tmp_path):
     cli("denoise", movies / "m0.mrc", "-o", tmp_path / "a", "--method", "band-pass", "--set", "shortest_A=60")
     image = planted(seed=0)[0]
     expected = BAND_PASS.denoise(
-        image, pixel_size_A=PIXEL_A, diameter_A=None, max_side=max(image.shape), context=JobContext(),
+        image,
+        pixel_size_A=PIXEL_A,
+        diameter_A=None,
+        max_side=max(image.shape),
+        context=JobContext(),
         parameters={"shortest_A": 60.0},
-    )  # fmt: skip
+    )
     np.testing.assert_allclose(mrcfile.read(tmp_path / "a/m0.mrc"), expected.pixels, atol=1e-4)
 
 

@@ -57,8 +57,10 @@ def test_what_is_merely_not_there_is_no_failure(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
     checks = checks_of(ran)
     for name, mend in (
-        ("RELION", "apt-get install relion"), ("Topaz", "cryoppp-annotator-topaz install"), ("OpenGL", "xvfb-run"),
-    ):  # fmt: skip
+        ("RELION", "apt-get install relion"),
+        ("Topaz", "cryoppp-annotator-topaz install"),
+        ("OpenGL", "xvfb-run"),
+    ):
         assert checks[name]["level"] == "missing"
         assert mend in checks[name]["mend"]
 

@@ -52,8 +52,16 @@ def data(tmp_path: Path) -> Path:
     (tmp_path / "mics").mkdir()
     for name in ("a", "b"):
         image = rng.normal(10.0, 0.5, (300, 340)).astype(np.float32)
-        rows = ["data_particles", "", "loop_", "_rlnCoordinateX #1", "_rlnCoordinateY #2", "_rlnDefocusU #3",
-                "_rlnDefocusV #4", "_rlnDefocusAngle #5"]  # fmt: skip
+        rows = [
+            "data_particles",
+            "",
+            "loop_",
+            "_rlnCoordinateX #1",
+            "_rlnCoordinateY #2",
+            "_rlnDefocusU #3",
+            "_rlnDefocusV #4",
+            "_rlnDefocusAngle #5",
+        ]
         for i in range(N // 2):
             x, y = 36 + 54 * (i % 6) + rng.uniform(-1, 1), 34 + 54 * (i // 6) + rng.uniform(-1, 1)
             image -= 2.0 * bar(image.shape, x, y, rng.uniform(0, np.pi))
@@ -259,11 +267,36 @@ def test_relion_takes_what_was_extracted(run: Run, data: Path) -> None:
         assert file.data.shape == (N, 24, 24)
     (data / "R").mkdir()
     refined = subprocess.run(
-        ["relion_refine", "--o", "R/run", "--i", "P/particles.star", "--iter", "1", "--K", "2", "--ctf",
-         "--particle_diameter", "90", "--psi_step", "30", "--offset_range", "2", "--offset_step", "2", "--norm",
-         "--scale", "--dont_check_norm", "--zero_mask", "--tau2_fudge", "2"],
-        cwd=data, capture_output=True, text=True,
-    )  # fmt: skip
+        [
+            "relion_refine",
+            "--o",
+            "R/run",
+            "--i",
+            "P/particles.star",
+            "--iter",
+            "1",
+            "--K",
+            "2",
+            "--ctf",
+            "--particle_diameter",
+            "90",
+            "--psi_step",
+            "30",
+            "--offset_range",
+            "2",
+            "--offset_step",
+            "2",
+            "--norm",
+            "--scale",
+            "--dont_check_norm",
+            "--zero_mask",
+            "--tau2_fudge",
+            "2",
+        ],
+        cwd=data,
+        capture_output=True,
+        text=True,
+    )
     assert refined.returncode == 0, refined.stdout[-2000:] + refined.stderr[-2000:]
     table = read_star(data / "R/run_it001_data.star").table("particles")
     assert table is not None

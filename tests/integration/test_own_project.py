@@ -88,9 +88,17 @@ def names_in(path: Path) -> set[str]:
 def test_a_project_folder_opens_and_names_go_out_as_they_are(call: Call, relion: Path, tmp_path: Path) -> None:
     """The folder itself is opened (without power spectra), a job's folder is read, names are RELION's."""
     code, summary, err = call(
-        "import", tmp_path / "P", "--micrographs", relion, "--coords", relion / "Extract/job005",
-        "--ctf", relion / "CtfFind/job003/micrographs_ctf.star", "--decision", "accepted",
-    )  # fmt: skip
+        "import",
+        tmp_path / "P",
+        "--micrographs",
+        relion,
+        "--coords",
+        relion / "Extract/job005",
+        "--ctf",
+        relion / "CtfFind/job003/micrographs_ctf.star",
+        "--decision",
+        "accepted",
+    )
     assert (code, summary["micrographs"], summary["particles"]["accepted"]) == (0, 3, 9), err
     assert summary["with_defocus"] == 3
     expected = {f"MotionCorr/job002/Movies/m{i}.mrc" for i in range(3)}
@@ -131,9 +139,17 @@ def test_picks_by_hand_or_from_boxes_get_relions_name_too(call: Call, relion: Pa
     shutil.copytree(relion / "MotionCorr", elsewhere / "MotionCorr")
     (elsewhere / "MotionCorr/job002").rename(elsewhere / "MotionCorr/first")
     call(
-        "convert", box, "-o", tmp_path / "b.star", "--to", "relion-particles",
-        "--micrographs", elsewhere / "MotionCorr/first/Movies", "--relion-root", elsewhere / "MotionCorr",
-    )  # fmt: skip
+        "convert",
+        box,
+        "-o",
+        tmp_path / "b.star",
+        "--to",
+        "relion-particles",
+        "--micrographs",
+        elsewhere / "MotionCorr/first/Movies",
+        "--relion-root",
+        elsewhere / "MotionCorr",
+    )
     assert names_in(tmp_path / "b.star") == {"first/Movies/m1.mrc"}
 
 
@@ -141,8 +157,11 @@ def test_two_jobs_with_the_same_file_names_are_told_apart(call: Call, relion: Pa
     for i in range(3):
         image(relion / f"MotionCorr/job007/Movies/m{i}.mrc")
     names = [f"MotionCorr/{job}/Movies/m{i}.mrc" for job in ("job002", "job007") for i in range(3)]
-    star(relion / "MotionCorr/job007/corrected_micrographs.star", "data_micrographs\n\nloop_\n_rlnMicrographName #1\n"
-         + "".join(f"MotionCorr/job007/Movies/m{i}.mrc\n" for i in range(3)))  # fmt: skip
+    star(
+        relion / "MotionCorr/job007/corrected_micrographs.star",
+        "data_micrographs\n\nloop_\n_rlnMicrographName #1\n"
+        + "".join(f"MotionCorr/job007/Movies/m{i}.mrc\n" for i in range(3)),
+    )
     source = star(relion / "Extract/job008/particles.star", particles(names))
     code, summary, err = call(
         "import", tmp_path / "P", "--micrographs", relion, "--coords", source, "--decision", "accepted"
@@ -158,9 +177,15 @@ def test_two_jobs_with_the_same_file_names_are_told_apart(call: Call, relion: Pa
 @pytest.mark.relion
 def test_relion_finds_every_particle_again(call: Call, relion: Path, tmp_path: Path) -> None:
     call(
-        "import", tmp_path / "P", "--micrographs", relion, "--coords", relion / "Extract/job005/particles.star",
-        "--decision", "accepted",
-    )  # fmt: skip
+        "import",
+        tmp_path / "P",
+        "--micrographs",
+        relion,
+        "--coords",
+        relion / "Extract/job005/particles.star",
+        "--decision",
+        "accepted",
+    )
     call("export", tmp_path / "P", "-o", relion / "Out", "--to", "relion-particles")
     call("export", tmp_path / "P", "-o", relion / "ManualPick/job009", "--to", "relion")
     common = ["relion_preprocess", "--i", "CtfFind/job003/micrographs_ctf.star", "--extract", "--extract_size", "32"]
@@ -170,8 +195,10 @@ def test_relion_finds_every_particle_again(call: Call, relion: Path, tmp_path: P
     }.items():
         subprocess.run(
             [*common, *how, "--part_star", f"{name}.star", "--part_dir", f"{name}/"],
-            cwd=relion, check=True, capture_output=True,
-        )  # fmt: skip
+            cwd=relion,
+            check=True,
+            capture_output=True,
+        )
         assert len(read_star(relion / f"{name}.star").tables[-1]) == 9
 
 
@@ -206,9 +233,13 @@ def test_optics_groups_stay_whole_and_two(call: Call, tmp_path: Path, through_a_
     optics = written.table("optics")
     assert optics is not None
     for label, values in {
-        "rlnOpticsGroupName": ["monday", "tuesday"], "rlnOpticsGroup": ["1", "4"], "rlnBeamTiltX": ["0.5", "-0.25"],
-        "rlnOddZernike": ["[1,2,3]", "[4,5,6]"], "rlnImageSize": ["64", "64"], "rlnImagePixelSize": ["2.0", "2.0"],
-    }.items():  # fmt: skip
+        "rlnOpticsGroupName": ["monday", "tuesday"],
+        "rlnOpticsGroup": ["1", "4"],
+        "rlnBeamTiltX": ["0.5", "-0.25"],
+        "rlnOddZernike": ["[1,2,3]", "[4,5,6]"],
+        "rlnImageSize": ["64", "64"],
+        "rlnImagePixelSize": ["2.0", "2.0"],
+    }.items():
         assert list(optics.columns[label]) == values, label
     assert list(written.tables[-1].columns["rlnOpticsGroup"]) == ["1"] * 3 + ["4"] * 3
 
@@ -255,9 +286,15 @@ def test_relion_reads_a_tiff_from_the_last_row_up(call: Call, tmp_path: Path) ->
     rows = [line.split(",") for line in (tmp_path / "own/picks.csv").read_text().splitlines()]
     assert [float(row[2]) for row in rows[1:]] == [HEIGHT - y for _, y in PLACES]
     call(
-        "convert", tmp_path / "own/picks.csv", "-o", tmp_path / "back", "--to", "relion-particles",
-        "--micrographs", tmp_path / "movies",
-    )  # fmt: skip
+        "convert",
+        tmp_path / "own/picks.csv",
+        "-o",
+        tmp_path / "back",
+        "--to",
+        "relion-particles",
+        "--micrographs",
+        tmp_path / "movies",
+    )
     back = read_star(tmp_path / "back/particles.star").tables[-1].columns["rlnCoordinateY"]
     assert [float(text) for text in back] == [y for _, y in PLACES]
 
@@ -478,8 +515,10 @@ def test_six_optics_groups_go_through_relion(call: Call, cases: Path, tmp_path: 
             assert before.columns[label][row] == after.columns[label][by_name[after][name]], (label, name)
     subprocess.run(
         ["relion_star_handler", "--i", "out/particles.star", "--o", "back.star"],
-        cwd=tmp_path, check=True, capture_output=True,
-    )  # fmt: skip
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
     assert len(read_star(tmp_path / "back.star").table("optics") or ()) == 6
 
 

@@ -22,9 +22,16 @@ DATA = Path(os.environ.get("CRYOPPP_TEST_DATA", "../shared/data"))
 Cli = Callable[..., tuple[int, str, str]]
 PIXEL_A = 1.6
 PARAMETERS = SimulationParameters(
-    size=(768, 768), pixel_size_A=PIXEL_A, n_particles=25, n_views=10, carbon_probability=0.0, n_contaminants=0.5,
-    defocus_range_A=(12000.0, 20000.0), snr=0.1, dose_per_px=40.0,
-)  # fmt: skip
+    size=(768, 768),
+    pixel_size_A=PIXEL_A,
+    n_particles=25,
+    n_views=10,
+    carbon_probability=0.0,
+    n_contaminants=0.5,
+    defocus_range_A=(12000.0, 20000.0),
+    snr=0.1,
+    dose_per_px=40.0,
+)
 OPTICS = ("--voltage", 300, "--cs", 2.7, "--amplitude-contrast", 0.1, "--diameter", 150)
 
 

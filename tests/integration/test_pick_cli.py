@@ -76,9 +76,14 @@ class Counting:
         self.error: Exception = EngineError("is not to be picked")
 
     def propose(
-        self, image: NDArray[Any], *, pixel_size_A: float, diameter_A: float, parameters: Mapping[str, Any],
+        self,
+        image: NDArray[Any],
+        *,
+        pixel_size_A: float,
+        diameter_A: float,
+        parameters: Mapping[str, Any],
         context: JobContext,
-    ) -> Candidates:  # fmt: skip
+    ) -> Candidates:
         self.calls.append(image.shape)
         if self.fail(image):
             raise self.error
@@ -186,9 +191,10 @@ def test_a_failing_micrograph_is_told_and_the_others_finish(
     assert not (out / "odd.star").exists()
     # the next start tries them again, and only them
     counting.fail = lambda _: False
-    assert json.loads(cli("pick", movies, "-o", out, "--picker", "counting", "--diameter", 60, "--json")[1])[
-        "picked_now"
-    ] == 1  # fmt: skip
+    assert (
+        json.loads(cli("pick", movies, "-o", out, "--picker", "counting", "--diameter", 60, "--json")[1])["picked_now"]
+        == 1
+    )
 
 
 def test_cancelled_in_the_middle_what_is_finished_is_kept(movies: Path, tmp_path: Path, counting: Counting) -> None:

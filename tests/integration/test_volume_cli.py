@@ -30,10 +30,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
     write_stack(folder / "boxes.mrcs", planted.stack.images, PIXEL_A)
     write_volume(folder / "map.mrc", planted.volume, PIXEL_A)
     optics = {
-        "rlnOpticsGroup": ["1"], "rlnVoltage": ["300"], "rlnSphericalAberration": ["2.7"],
-        "rlnAmplitudeContrast": ["0.1"], "rlnImagePixelSize": [f"{PIXEL_A}"], "rlnImageSize": [f"{BOX}"],
+        "rlnOpticsGroup": ["1"],
+        "rlnVoltage": ["300"],
+        "rlnSphericalAberration": ["2.7"],
+        "rlnAmplitudeContrast": ["0.1"],
+        "rlnImagePixelSize": [f"{PIXEL_A}"],
+        "rlnImageSize": [f"{BOX}"],
         "rlnImageDimensionality": ["2"],
-    }  # fmt: skip
+    }
     table = {"rlnImageName": [f"{i:06d}@{folder / 'boxes.mrcs'}" for i in range(1, 261)], "rlnOpticsGroup": ["1"] * 260}
     for label, column in zip(("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"), planted.stack.defocus.T, strict=True):
         table[label] = [f"{value:.1f}" for value in column]

@@ -260,10 +260,12 @@ def test_each_format_edited_differs_in_what_was_edited(opened, movies, tmp_path,
     assert [(x, y) for x, y, rejected in rows if not rejected] == [(104, 25), (250, 150)]
     if name == "xmipp":
         assert changed(path, out) == [
-            "-  000001   1   100  20  0   000001", "+  000001   1   104  25  0   000001",
-            "-  000002   1   10  20  0   000001", "+  000002  -1   10  20  0   000001",
+            "-  000001   1   100  20  0   000001",
+            "+  000001   1   104  25  0   000001",
+            "-  000002   1   10  20  0   000001",
+            "+  000002  -1   10  20  0   000001",
             "+ 000004 1 250 150 0 000001",
-        ]  # fmt: skip
+        ]
     elif name == "eman2":
         answer = json.loads(out.read_text())
         assert answer["ctf"] == [1, {"defocus": 1.25}]

@@ -35,8 +35,10 @@ Kind: TypeAlias = Literal["mrc", "tiff", "png", "jpeg"]
 
 _MAX_DISPLAY_PIXELS = 2**28
 _FINGERPRINT_BYTES = 64 * 1024
-#: Looked at between the ends.
-_PIECES, _PIECE_BYTES = 17, 4096
+#: Pieces between the ends of a file that its fingerprint reads.
+_PIECES = 17
+#: Bytes of each.
+_PIECE_BYTES = 4096
 _EER_COMPRESSIONS = (65000, 65001, 65002)
 _DEFLATE_LIKE = (5, 8, 32773, 32946)  # LZW, Deflate (two numbers), PackBits
 _LENGTH_A = {"a": 1.0, "å": 1.0, "angstrom": 1.0, "nm": 10.0, "um": 1e4, "µm": 1e4, "\\u00b5m": 1e4, "micron": 1e4}

@@ -16,11 +16,9 @@ MRC_EXTENSIONS = (".mrc", ".mrcs", ".map", ".st")
 IMAGE_EXTENSIONS = (*MRC_EXTENSIONS, ".tif", ".tiff", ".png", ".jpg", ".jpeg")
 COMPRESSED_EXTENSIONS = (".gz", ".bz2")
 #: Files that list micrographs, and are none.
-_STARS, _DATASETS, _TEXTS = (
-    (".star",),
-    (".cs", ".csg"),
-    (".txt", ".lst", ".csv", ".tsv", ".json", ".xml", ".log", ".md"),
-)
+_STARS = (".star",)
+_DATASETS = (".cs", ".csg")
+_TEXTS = (".txt", ".lst", ".csv", ".tsv", ".json", ".xml", ".log", ".md")
 
 
 def find_micrographs(source: Path | str) -> list[Path]:

@@ -17,8 +17,10 @@ from ...model.pickfile import MicrographPicks, WriteOptions
 from ..atomic import replacing
 from . import images
 
-#: Percentiles that become black and white: hot pixels must not decide the contrast (FORMATS.md 13).
-_BLACK, _WHITE = 0.5, 99.5
+#: Percentile that becomes black: dead pixels must not decide the contrast (FORMATS.md 13).
+_BLACK = 0.5
+#: Percentile that becomes white: hot pixels neither.
+_WHITE = 99.5
 _SAMPLE = 1_000_000
 PICTURE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 #: What ``info`` of exported labels says of their frame.

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from ...errors import FormatError, disk_reason
 from ..atomic import replacing
 
-NPY_MAGIC, STREAM_MAGIC = b"\x93NUMPY", b"\x95CSDAT"
+NPY_MAGIC = b"\x93NUMPY"
+STREAM_MAGIC = b"\x95CSDAT"
 _MAX_HEADER = 1 << 20
 _MAX_LZ4_RATIO = 256
 _TEXT = "|O"

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from ...model.region import Region, holds
 
-#: A corner is held when the pointer is so near, and is shown when it is so near (canvas px).
-HOLD_PX, SHOW_PX = 9.0, 60.0
+#: A corner is held when the pointer is so near, canvas px.
+HOLD_PX = 9.0
+#: A corner is shown when the pointer is so near, canvas px.
+SHOW_PX = 60.0
 #: Radius of the mark on a corner, canvas px.
 MARK_PX = 5.0
 

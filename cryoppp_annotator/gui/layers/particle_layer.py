@@ -26,8 +26,10 @@ NAME = "particles"
 #: Words of the features, by number.
 _DECISIONS = np.array([decision.name.lower() for decision in Decision], object)
 _REASONS = np.array(["" if reason is Reason.NONE else reason.label for reason in Reason], object)
-#: Opacity of picks that a moving threshold leaves below, and of those that are not of the chosen classes.
-DIMMED, UNLIT = 0.13, 0.3
+#: Opacity of picks that a moving threshold leaves below.
+DIMMED = 0.13
+#: Opacity of picks that are not of the chosen classes.
+UNLIT = 0.3
 
 
 class ParticlesLayer:

@@ -22,8 +22,10 @@ NAME = "regions"
 _FILL = {Origin.HAND: 0.30, Origin.FOUND: 0.14}
 _WIDTH_PX = {Origin.HAND: 2.5, Origin.FOUND: 1.2}
 _SELECTED_WIDTH_PX = 4.5
-#: Size of the words in a region, points, and the room a letter of them takes, screen px.
-_TEXT, _LETTER_PX = 10, 9.0
+#: Size of the words in a region, points.
+_TEXT = 10
+#: Width of a letter of them, screen px.
+_LETTER_PX = 9.0
 #: Places along each side of a region's box where its text may stand.
 _GRID = 12
 #: Where there is no room for the word: told apart without colours. A question mark: found, nobody has said so.

@@ -12,9 +12,14 @@ from .styles import silence
 
 NAME = "review"
 #: Okabe & Ito's colours, told apart by the colour-blind too: in both sets, only in the reference, only in the other.
-BOTH, ONLY_REFERENCE, ONLY_OTHER, MARK = "#56B4E9", "#E69F00", "#CC79A7", "#F0E442"
+BOTH = "#56B4E9"
+ONLY_REFERENCE = "#E69F00"
+ONLY_OTHER = "#CC79A7"
+MARK = "#F0E442"
 #: Rings are drawn so much larger than the picks' own, which stay in sight.
-_LARGER, _MARK_LARGER = 1.2, 1.6
+_LARGER = 1.2
+#: The mark around the item in the middle is so much larger.
+_MARK_LARGER = 1.6
 
 
 class ReviewLayer:

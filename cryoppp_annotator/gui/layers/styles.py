@@ -28,13 +28,20 @@ WORDS = {Decision.ACCEPTED: "accepted", Decision.UNDECIDED: "undecided", Decisio
 #: Text on napari's dark and light themes, by how serious it is.
 _INK = {"warning": ("#F0C33C", "#7A5200"), "error": ("#FF8A65", "#B3261E"), "note": ("#9AA0A8", "#5F6570")}
 
-#: Ring width as a share of the diameter, and its limits on the screen, px.
-WIDTH, WIDTH_REJECTED = 0.05, 0.022
-WIDTH_PX, WIDTH_REJECTED_PX = (1.9, 3.5), (1.3, 2.0)
+#: Ring width as a share of the diameter.
+WIDTH = 0.05
+#: The same of a rejected pick.
+WIDTH_REJECTED = 0.022
+#: Least and largest ring width on the screen, px.
+WIDTH_PX = (1.9, 3.5)
+#: The same of a rejected pick.
+WIDTH_REJECTED_PX = (1.3, 2.0)
 #: A selected ring is filled a little and wider; its colour goes on saying what was decided.
 SELECTED_WIDTH = 1.5
-#: White inside a selected ring: less where the particle is large enough to be looked at.
-SELECTED_FILL, SELECTED_FILL_LARGE = 0.28, 0.10
+#: White inside a selected ring, opacity.
+SELECTED_FILL = 0.28
+#: The same where the particle is large enough to be looked at.
+SELECTED_FILL_LARGE = 0.10
 
 #: Cividis at five places: readable with every kind of colour vision, and in print.
 _SCORE_STOPS = np.array(

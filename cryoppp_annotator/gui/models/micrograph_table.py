@@ -38,7 +38,10 @@ MORE: tuple[Fact, ...] = tuple(
     fact for fact in FACTS if fact.name not in ("state", "name", "acc", "und", "rej", "px", "problem")
 )
 
-ALL, OPEN, WITH_UNDECIDED, PROBLEMS = "all states", "not finished", "with undecided picks", "with problems"
+ALL = "all states"
+OPEN = "not finished"
+WITH_UNDECIDED = "with undecided picks"
+PROBLEMS = "with problems"
 FILTERS = (ALL, OPEN, WITH_UNDECIDED, PROBLEMS, *(state.value for state in SYMBOL))
 
 

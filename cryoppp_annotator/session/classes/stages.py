@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...classify.centring import image_offset
-from ...classify.engine import Classification, Prepared, Settings, classify, one_blas_thread, prepare
+from ...classify.engine import Classification, ClassifyOptions, Prepared, classify, one_blas_thread, prepare
 from ...classify.iteration import ClassModel, iterate, split
 from ...classify.metrics import ClassMetrics, Kind, class_averages, measure
 from ...errors import Refused
@@ -155,7 +155,11 @@ def work_out(
     before = None if options.start_from is None else previous_run(session, options.start_from, geometry)
     start = None if before is None else before.model
     work = _Work(
-        boxes, options.use_ctf, Settings(options.n_classes, subset=options.subset), _Watch(on_iteration), scheduler
+        boxes,
+        options.use_ctf,
+        ClassifyOptions(options.n_classes, subset=options.subset),
+        _Watch(on_iteration),
+        scheduler,
     )
     rng = context.rng()
     n_first = max(options.subset, _PER_CLASS * options.n_classes)
@@ -237,7 +241,7 @@ class _Work:
 
     boxes: Boxes
     use_ctf: bool
-    settings: Settings
+    options: ClassifyOptions
     watch: _Watch
     scheduler: str | None
 
@@ -258,14 +262,14 @@ class _Work:
         self.watch.n_picks = len(rows)
         ready = self.prepared(rows, context)
         with class_workers(self.scheduler, context) as (workers, inner):
-            return classify(ready, self.settings, start=start, on_averages=self.watch, workers=workers, context=inner)
+            return classify(ready, self.options, start=start, on_averages=self.watch, workers=workers, context=inner)
 
     def assign(self, rows: NDArray[np.intp], model: ClassModel, context: JobContext) -> _Labels:
         """One expectation step, on the cluster where there is one: which class each box belongs to."""
         # the engine needs some 32 boxes: where there are fewer, others are added, and their results are dropped
         company = np.setdiff1d(np.arange(min(len(self.boxes), 64)), rows) if len(rows) < 32 else rows[:0]
         ready = self.prepared(np.concatenate([rows, company]), context)
-        stage = (self.settings.max_rings, self.settings.shift_px, _STEP)
+        stage = (self.options.max_rings, self.options.shift_px, _STEP)
         with (
             one_blas_thread(),
             ThreadPoolExecutor(fft_workers(), thread_name_prefix="assign") as pool,

@@ -232,7 +232,10 @@ def _select_others(focus: Focus) -> None:
     focus.select(np.setdiff1d(focus.session.particles.id[focus.drawn.mask()], focus.selected))
 
 
-DECIDING, PICKS, WALKING, UNDOING = "Deciding", "Picks", "Micrographs", "Undo"
+DECIDING = "Deciding"
+PICKS = "Picks"
+WALKING = "Micrographs"
+UNDOING = "Undo"
 
 
 def session_commands() -> list[Command]:

@@ -435,13 +435,7 @@ class Session:
             if delta.table is Table.PARTICLE and self.current_id is not None:
                 self.particles = apply_delta(self.particles, delta, self.current_id)
         self._forget_deleted()
-        sentences = {
-            "do": change.done or change.title,
-            "undo": f"undid: {change.title}",
-            "redo": f"redid: {change.title}",
-        }
-        hint = "{undo} undoes" if committed.kind != "undo" else "{redo} redoes"
-        self.changed.emit(Announcement(committed.kind, change, f"{sentences[committed.kind]} · {hint}"))
+        self.changed.emit(Announcement(committed.kind, change, _line_about(committed)))
 
     def read_again(self, message: str) -> None:
         """Read everything from the store, then announce it."""
@@ -461,6 +455,15 @@ class Session:
     def _forget_deleted(self) -> None:
         if self.current_id is not None and self.current_id not in self.loaded:
             self.current_id, self.particles = None, Particles.empty()
+
+
+def _line_about(committed: Committed) -> str:
+    """What the status bar says of a step, and how to take it back."""
+    if committed.kind == "do":
+        return f"{committed.change.done or committed.change.title} · {{undo}} undoes"
+    if committed.kind == "undo":
+        return f"undid: {committed.change.title} · {{redo}} redoes"
+    return f"redid: {committed.change.title} · {{undo}} undoes"
 
 
 def _ids(ids: ArrayLike) -> edits.Ids:

@@ -29,7 +29,9 @@ from ..core.session import Session
 from ..core.step import Done
 from .sets import members, named
 
-FOLDER, QUEUE, ANSWERS = "review", "queue.json", "answers.jsonl"
+FOLDER = "review"
+QUEUE = "queue.json"
+ANSWERS = "answers.jsonl"
 #: An item that somebody else looks at is passed over for so many minutes.
 _HELD_MINUTES = 10.0
 _QUIET = JobContext()

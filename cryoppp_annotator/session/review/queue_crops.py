@@ -16,8 +16,10 @@ from ..classes.browse import as_greys
 from ..core.session import Session
 from .error_queue import ReviewItem
 
-#: Side of a picture, px; blur, px: what is finer is noise.
-SIDE, _BLUR = 72, 1.2
+#: Side of a picture, px.
+SIDE = 72
+#: Standard deviation of the blur, px: what is finer is noise.
+_BLUR = 1.2
 _QUIET = JobContext()
 
 

@@ -31,9 +31,17 @@ class Planted(NamedTuple):
 @pytest.fixture(scope="module")
 def scenes() -> list[SimulatedMicrograph]:
     options = SimulationParameters(
-        size=(700, 700), pixel_size_A=5.0, structure="shell", n_particles=70, n_views=6, snr=0.3, seed=3,
-        carbon_probability=0.0, n_contaminants=2.0, aggregate_fraction=0.0,
-    )  # fmt: skip
+        size=(700, 700),
+        pixel_size_A=5.0,
+        structure="shell",
+        n_particles=70,
+        n_views=6,
+        snr=0.3,
+        seed=3,
+        carbon_probability=0.0,
+        n_contaminants=2.0,
+        aggregate_fraction=0.0,
+    )
     views = views_for(options)
     return [simulate_micrograph(options, i, views) for i in range(N)]
 

@@ -127,7 +127,7 @@ def test_moving_back_is_the_adjoint() -> None:
 
 def run(stack: np.ndarray, k: int, seed: int = 0, **more: object) -> engine.Classification:
     ready = engine.prepare(stack, max_rings=14)
-    return engine.classify(ready, engine.Settings(k, max_rings=14), context=JobContext(seed=seed), **more)  # type: ignore[arg-type]
+    return engine.classify(ready, engine.ClassifyOptions(k, max_rings=14), context=JobContext(seed=seed), **more)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,7 @@ def test_a_warm_start_keeps_the_classes(easy: tuple[np.ndarray, np.ndarray, engi
 def test_a_subset_comes_first_and_the_rest_is_assigned() -> None:
     stack, truth = planted(600, 1.2)
     ready = engine.prepare(stack, max_rings=12)
-    result = engine.classify(ready, engine.Settings(4, subset=250))
+    result = engine.classify(ready, engine.ClassifyOptions(4, subset=250))
     assert (result.label >= 0).all()
     assert nmi(truth, result.label) > 0.6
 
@@ -192,7 +192,7 @@ def test_offsets_point_to_the_particle() -> None:
     moves = rng.uniform(-2.5, 2.5, (80, 2))
     stack = np.stack([shift(view, move, order=3) for move in moves]) + rng.normal(0, 0.4, (80, BOX, BOX))
     ready = engine.prepare(stack.astype(np.float32), max_rings=14)
-    result = engine.classify(ready, engine.Settings(1))
+    result = engine.classify(ready, engine.ClassifyOptions(1))
     offsets = result.offset_px - result.offset_px.mean(axis=0)
     error = offsets - (moves - moves.mean(axis=0))
     assert np.sqrt((error**2).mean()) < 0.7
@@ -210,7 +210,9 @@ def test_cancel_is_heard_within_a_second() -> None:
             cancelled_at.append(time.process_time())  # of this process
 
     with pytest.raises(Cancelled):
-        engine.classify(ready, engine.Settings(12), on_averages=on_model, context=JobContext(is_cancelled=stop.is_set))
+        engine.classify(
+            ready, engine.ClassifyOptions(12), on_averages=on_model, context=JobContext(is_cancelled=stop.is_set)
+        )
     assert time.process_time() - cancelled_at[0] < 2.0  # two cores
 
 

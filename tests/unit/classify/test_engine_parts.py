@@ -62,7 +62,7 @@ def test_a_mapped_stack_that_is_not_held_gives_the_same_classes(tmp_path: Path) 
     stack[7, 3, 3] = np.nan
     np.save(tmp_path / "stack.npy", stack)
     mapped = np.load(tmp_path / "stack.npy", mmap_mode="r")
-    settings = engine.Settings(3, max_rings=10)
+    settings = engine.ClassifyOptions(3, max_rings=10)
     held = engine.classify(prepare(stack, max_rings=10), settings)
     ready = prepare(mapped, max_rings=10, hold=50)
     assert ready.held is None
@@ -105,7 +105,7 @@ def test_ice_that_a_denoiser_smoothed_is_no_particle() -> None:
     """Its emptied rings hold what the mask spreads there: without a floor to the noise every image repeats it."""
     particles, truth = planted(240, 0.0, junk=0.3)
     stack = ice(240, 2.0) + 1.6 * gaussian_filter(particles, (0, 1.0, 1.0))
-    result = engine.classify(prepare(stack, mask_radius=0.4), engine.Settings(8), context=JobContext(seed=1))
+    result = engine.classify(prepare(stack, mask_radius=0.4), engine.ClassifyOptions(8), context=JobContext(seed=1))
     measures = metrics.measure(result)
     kept = np.isin(result.label, [m.column for m in measures if selection.suggest(m) is selection.Suggestion.ACCEPT])
     assert kept[truth >= 0].mean() >= 0.9
@@ -114,7 +114,7 @@ def test_ice_that_a_denoiser_smoothed_is_no_particle() -> None:
 
 @pytest.mark.parametrize("sigma", [0.0, 2.0])
 def test_where_nothing_repeats_no_class_is_kept_and_the_verdict_says_it(sigma: float) -> None:
-    result = engine.classify(prepare(ice(300, sigma)), engine.Settings(8))
+    result = engine.classify(prepare(ice(300, sigma)), engine.ClassifyOptions(8))
     measures = metrics.measure(result)
     kept = sum(m.count for m in measures if selection.suggest(m) is selection.Suggestion.ACCEPT)
     assert kept <= 30
@@ -133,7 +133,7 @@ def test_where_nothing_repeats_no_class_is_kept_and_the_verdict_says_it(sigma: f
 def test_views_in_strong_noise_do_not_fade_into_one() -> None:
     """Averages that may fade do: each fits worse than before, so that each fades more, to one round blot."""
     stack, truth = planted(400, 3.4)
-    result = engine.classify(prepare(stack, max_rings=10), engine.Settings(6, max_rings=10))
+    result = engine.classify(prepare(stack, max_rings=10), engine.ClassifyOptions(6, max_rings=10))
     share = np.bincount(result.label[truth >= 0], minlength=8)[:4] / len(truth)
     assert np.sort(share)[-1] < 0.7
     assert (share > 0.05).sum() >= 3
@@ -146,7 +146,7 @@ def test_support_is_lost_where_the_halves_show_different_things() -> None:
     gained = []
     for images in (stack, noise):
         ready = prepare(images, max_rings=8)
-        result = engine.classify(ready, engine.Settings(3, max_rings=8))
+        result = engine.classify(ready, engine.ClassifyOptions(3, max_rings=8))
         gained.append((np.median(result.evidence), np.median(result.support)))
     assert gained[0][1] > 5.0
     assert gained[1][1] < min(1.0, gained[1][0])

@@ -46,7 +46,7 @@ def test_rejecting_the_suggested_classes_of_10017_drops_junk_and_keeps_particles
     names = ("Falcon_2012_06_12-14_33_35_0", "Falcon_2012_06_12-15_07_41_0")
     cut = [particles_and_junk(data_dir, name, rng) for name in names]
     stack, good = (np.concatenate(part) for part in zip(*cut, strict=True))
-    result = engine.classify(engine.prepare(stack, mask_radius=1.15 / 3.0), engine.Settings(16))
+    result = engine.classify(engine.prepare(stack, mask_radius=1.15 / 3.0), engine.ClassifyOptions(16))
     measures = metrics.measure(result, 4.48)
     kept = np.isin(result.label, [m.column for m in measures if selection.suggest(m) is selection.Suggestion.ACCEPT])
     assert kept[good].mean() >= 0.95

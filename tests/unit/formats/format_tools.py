@@ -165,9 +165,32 @@ def fuzz(fmt, samples: list[bytes], path: Path, n: int = 300, seed: int = 11):
 def mutated(data: bytes, rng: random.Random) -> bytes:
     """Bytes changed, cut out, doubled, or replaced by what breaks parsers."""
     poisons = [
-        b"", b"\x00", b"\xff", b"\n", b"'", b'"', b";", b"#", b"_a", b"loop_\n", b"data_\n", b"nan", b" ", b"\t",
-        b"\r", b"-", b",", "é".encode(), b"[", b"{", b"}", b"null", b"1e999", b"9" * 30, b"\\ud800",
-    ]  # fmt: skip
+        b"",
+        b"\x00",
+        b"\xff",
+        b"\n",
+        b"'",
+        b'"',
+        b";",
+        b"#",
+        b"_a",
+        b"loop_\n",
+        b"data_\n",
+        b"nan",
+        b" ",
+        b"\t",
+        b"\r",
+        b"-",
+        b",",
+        "é".encode(),
+        b"[",
+        b"{",
+        b"}",
+        b"null",
+        b"1e999",
+        b"9" * 30,
+        b"\\ud800",
+    ]
     for _ in range(rng.randint(1, 4)):
         start = rng.randrange(len(data) + 1)
         end = min(len(data), start + rng.choice([0, 1, 1, 5, 60, 900]))

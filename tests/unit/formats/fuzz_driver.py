@@ -31,13 +31,51 @@ from cryoppp_annotator.model.pickfile import CoordinateFormat, WriteOptions
 #: Larger real files are cut: what is wrong with a reader shows in the first rows, and small files mutate faster.
 _LARGEST = 24 << 10
 _EXTREMES = (
-    b"nan", b"inf", b"-inf", b"1e308", b"-1e308", b"1e999", b"1e-320", b"0x10", b"1_000", b"9" * 25, b"-0", b"1.5.2",
-    b"None", b"<NA>", b"-999", b"4294967296", b"18446744073709551616", b"\xd9\xa1", b"''", b'""', b"", b"true",
-)  # fmt: skip
+    b"nan",
+    b"inf",
+    b"-inf",
+    b"1e308",
+    b"-1e308",
+    b"1e999",
+    b"1e-320",
+    b"0x10",
+    b"1_000",
+    b"9" * 25,
+    b"-0",
+    b"1.5.2",
+    b"None",
+    b"<NA>",
+    b"-999",
+    b"4294967296",
+    b"18446744073709551616",
+    b"\xd9\xa1",
+    b"''",
+    b'""',
+    b"",
+    b"true",
+)
 _JSON_VALUES = (
-    None, True, 0, -1, 2**63, 10**400, 1e308, float("nan"), float("inf"), "", "nan", "\ud800", "1", [], {}, [[]],
-    [1, 2], [None, None, None, None], {"id": []}, [1e308, 1e308, 1e308, 1e308],
-)  # fmt: skip
+    None,
+    True,
+    0,
+    -1,
+    2**63,
+    10**400,
+    1e308,
+    float("nan"),
+    float("inf"),
+    "",
+    "nan",
+    "\ud800",
+    "1",
+    [],
+    {},
+    [[]],
+    [1, 2],
+    [None, None, None, None],
+    {"id": []},
+    [1e308, 1e308, 1e308, 1e308],
+)
 
 
 @dataclass(frozen=True)
@@ -186,15 +224,17 @@ def _cut(data: bytes, rng: random.Random) -> bytes:
 
 def _encoded(data: bytes, rng: random.Random) -> bytes:
     text = data.decode("utf-8", errors="replace")
-    return rng.choice((
-        lambda: text.encode("utf-16"),
-        lambda: b"\xef\xbb\xbf" + data,
-        lambda: data.replace(b"\n", b"\r\n"),
-        lambda: data.replace(b"\n", b"\r"),
-        lambda: text.encode("latin-1", errors="replace"),
-        lambda: data.replace(b" ", b"\t"),
-        lambda: "\n".join(json.dumps(line) for line in text.split("\n")).encode(),
-    ))()  # fmt: skip
+    return rng.choice(
+        (
+            lambda: text.encode("utf-16"),
+            lambda: b"\xef\xbb\xbf" + data,
+            lambda: data.replace(b"\n", b"\r\n"),
+            lambda: data.replace(b"\n", b"\r"),
+            lambda: text.encode("latin-1", errors="replace"),
+            lambda: data.replace(b" ", b"\t"),
+            lambda: "\n".join(json.dumps(line) for line in text.split("\n")).encode(),
+        )
+    )()
 
 
 # --- what may come of it -------------------------------------------------------------------------------------------

@@ -29,15 +29,24 @@ NAMES = ["J1/motioncorrected/000001281467243737059_0001.mrc"] * 3 + [
 ]
 W, H = 7420, 7676
 LOCATION = [
-    ("uid", "<u8"), ("location/micrograph_uid", "<u8"), ("location/exp_group_id", "<u4"),
-    ("location/micrograph_path", "S80"), ("location/micrograph_shape", "<u4", (2,)),
-    ("location/center_x_frac", "<f4"), ("location/center_y_frac", "<f4"),
-    ("location/min_dist_A", "<f4"), ("location/micrograph_psize_A", "<f4"),
-]  # fmt: skip
+    ("uid", "<u8"),
+    ("location/micrograph_uid", "<u8"),
+    ("location/exp_group_id", "<u4"),
+    ("location/micrograph_path", "S80"),
+    ("location/micrograph_shape", "<u4", (2,)),
+    ("location/center_x_frac", "<f4"),
+    ("location/center_y_frac", "<f4"),
+    ("location/min_dist_A", "<f4"),
+    ("location/micrograph_psize_A", "<f4"),
+]
 STATS = [
-    ("pick_stats/ncc_score", "<f4"), ("pick_stats/power", "<f4"), ("pick_stats/template_idx", "<u4"),
-    ("alignments2D/class", "<u4"), ("blob/path", "S20"), ("ctf/shift_A", "<f4", (2,)),
-]  # fmt: skip
+    ("pick_stats/ncc_score", "<f4"),
+    ("pick_stats/power", "<f4"),
+    ("pick_stats/template_idx", "<u4"),
+    ("alignments2D/class", "<u4"),
+    ("blob/path", "S20"),
+    ("ctf/shift_A", "<f4", (2,)),
+]
 
 
 def table(dtype):

@@ -98,9 +98,21 @@ def test_a_project_has_particle_and_pixel_size(tmp_path):
 
 @pytest.mark.parametrize(
     "box",
-    ["1", "[1]", '["1", 2]', "[NaN, 2]", "[1, Infinity]", "[true, 2]", "[1, 2, 3]", "[1e999, 2]", "null", "[1, [2]]",
-     '[1, 2, "' + "a" * 1000 + '"]', "[" + "9" * 400 + ", 2]"],
-)  # fmt: skip
+    [
+        "1",
+        "[1]",
+        '["1", 2]',
+        "[NaN, 2]",
+        "[1, Infinity]",
+        "[true, 2]",
+        "[1, 2, 3]",
+        "[1e999, 2]",
+        "null",
+        "[1, [2]]",
+        '[1, 2, "' + "a" * 1000 + '"]',
+        "[" + "9" * 400 + ", 2]",
+    ],
+)
 def test_bad_boxes(tmp_path, box):
     path = put(tmp_path, f'{{"boxes": [[1, 2, "manual"], {box}]}}', "a_info.json")
     with pytest.raises(FormatError, match="box 2"):

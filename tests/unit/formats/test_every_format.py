@@ -10,9 +10,19 @@ from cryoppp_annotator.extensions import FORMATS, find, formats
 from cryoppp_annotator.formats.registry import read_any, sniff
 
 NAMES = (
-    "cryoppp", "relion", "relion-particles", "cryosparc", "box", "eman2", "cbox", "topaz", "xmipp", "cistem-plt",
-    "cistem", "epicker",
-)  # fmt: skip
+    "cryoppp",
+    "relion",
+    "relion-particles",
+    "cryosparc",
+    "box",
+    "eman2",
+    "cbox",
+    "topaz",
+    "xmipp",
+    "cistem-plt",
+    "cistem",
+    "epicker",
+)
 
 #: What the files of a folder are; one of a broken plugin's would be recognised by nobody.
 FOLDERS = {

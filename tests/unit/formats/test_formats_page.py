@@ -25,9 +25,13 @@ def test_the_table_lists_the_formats_as_they_are():
     ours = {name: fmt for name, fmt in formats().items() if type(fmt).__module__.startswith("cryoppp_annotator.")}
     assert by_name == {
         name: [
-            fmt.title, yes[fmt.can_read], yes[fmt.can_write], yes[fmt.many_micrographs],
-            ", ".join(sorted(fmt.carries)), frame_words(fmt.frame),
+            fmt.title,
+            yes[fmt.can_read],
+            yes[fmt.can_write],
+            yes[fmt.many_micrographs],
+            ", ".join(sorted(fmt.carries)),
+            frame_words(fmt.frame),
         ]
         for name, fmt in ours.items()
-    }  # fmt: skip
+    }
     assert list(by_name) == sorted(by_name)

@@ -99,9 +99,15 @@ def test_random_points_are_undecided():
 
 @pytest.mark.parametrize(
     ("x", "y"),
-    [([5.0, 9, 3], [1.0, 2, 3]), ([9.0] * 50, [9.0] * 50), ([np.nan] * 20, [1.0] * 20), ([1e9] * 20, [1e9] * 20),
-     ([np.inf] * 20, [1e300] * 20), ([], [])],
-)  # fmt: skip
+    [
+        ([5.0, 9, 3], [1.0, 2, 3]),
+        ([9.0] * 50, [9.0] * 50),
+        ([np.nan] * 20, [1.0] * 20),
+        ([1e9] * 20, [1e9] * 20),
+        ([np.inf] * 20, [1e300] * 20),
+        ([], []),
+    ],
+)
 def test_too_little_to_go_by(x, y):
     verdict = check_frame(simulated()[0], x, y, 30)
     assert verdict.frame is None

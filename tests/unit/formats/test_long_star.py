@@ -50,7 +50,7 @@ def outcome(read, *words, **more):
         particles(3) + "\n\n",
         particles(100).removesuffix("\n"),
     ],
-)  # fmt: skip
+)
 def test_pieces_are_the_whole(tmp_path, text, piece):
     path = tmp_path / "p.star"
     path.write_bytes(text.encode())

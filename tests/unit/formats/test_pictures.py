@@ -28,13 +28,27 @@ FOREIGN = {
     ],
     "categories": [{"id": 1, "name": "ribosome"}, {"id": 3, "name": "junk"}],
     "annotations": [
-        {"id": 1, "image_id": 0, "category_id": 1, "bbox": [3698, 639, 108, 108], "area": 11664, "iscrowd": 0,
-         "segmentation": []},
-        {"id": 2, "image_id": 0, "category_id": 3, "bbox": [-4, 10.5, 10, 20], "iscrowd": 1, "score": 0.25,
-         "who": "me"},
+        {
+            "id": 1,
+            "image_id": 0,
+            "category_id": 1,
+            "bbox": [3698, 639, 108, 108],
+            "area": 11664,
+            "iscrowd": 0,
+            "segmentation": [],
+        },
+        {
+            "id": 2,
+            "image_id": 0,
+            "category_id": 3,
+            "bbox": [-4, 10.5, 10, 20],
+            "iscrowd": 1,
+            "score": 0.25,
+            "who": "me",
+        },
         {"id": 3, "image_id": 7, "category_id": 1, "bbox": [0, 0, 0, 0], "iscrowd": 1},
     ],
-}  # fmt: skip
+}
 
 
 def picture(micrograph):
@@ -77,8 +91,10 @@ def test_coco_of_others(tmp_path):
 def test_coco_is_written_with_its_pictures(tmp_path):
     files = COCO.write(tmp_path, [small(score=[0.5, np.nan], class_id=[0, 2]), small("n", (), ())], WITH_PICTURES)
     assert [path.relative_to(tmp_path).as_posix() for path in files] == [
-        "images/m.png", "images/n.png", "annotations.json",
-    ]  # fmt: skip
+        "images/m.png",
+        "images/n.png",
+        "annotations.json",
+    ]
     assert np.array_equal(np.asarray(Image.open(files[0])), picture(None))
     assert np.array_equal(images.read(files[0]), picture(None))
     content = json.loads(files[-1].read_text())
@@ -139,7 +155,7 @@ def test_coco_keeps_what_it_does_not_know(tmp_path):
         ({**FOREIGN, "annotations": [{"image_id": 0, "bbox": [1, 1, 3, 4], "score": "x"}]}, "score"),
         ({**FOREIGN, "annotations": [{"image_id": [0], "bbox": [1, 1, 3, 4]}]}, "does not list"),
     ],
-)  # fmt: skip
+)
 def test_bad_coco(tmp_path, content, message):
     path = put(tmp_path, content if isinstance(content, str) else json.dumps(content), "a.json")
     with pytest.raises(FormatError, match=message):
@@ -161,8 +177,13 @@ def test_yolo_is_written_with_its_pictures(tmp_path):
     picks = [small(class_id=[0, 2], score=0.5), small("n", (), ())]
     files = YOLO.write(tmp_path, picks, WITH_PICTURES)
     assert {path.relative_to(tmp_path).as_posix() for path in files} == {
-        "images/m.png", "images/n.png", "labels/m.txt", "labels/n.txt", "classes.txt", "data.yaml",
-    }  # fmt: skip
+        "images/m.png",
+        "images/n.png",
+        "labels/m.txt",
+        "labels/n.txt",
+        "classes.txt",
+        "data.yaml",
+    }
     assert (tmp_path / "labels/n.txt").read_bytes() == b""
     assert (tmp_path / "classes.txt").read_text() == "particle\nclass 1\nclass 2\n"
     row = (tmp_path / "labels/m.txt").read_text().split("\n")[0].split()
@@ -201,9 +222,14 @@ def test_yolo_line_of_the_specification(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "line"),
-    [("0 0.5 0.5 0.1\n", 1), ("0 .5 .5 .1 .1\n0 nan .5 .1 .1\n", 2), ("0 .5 .5 .1 .1\nx .5 .5 .1 .1\n", 2),
-     ("-1 .5 .5 .1 .1\n", 1), ("0 .5 .5 .1 .1\n0 .5 .5 .1\n", 2)],
-)  # fmt: skip
+    [
+        ("0 0.5 0.5 0.1\n", 1),
+        ("0 .5 .5 .1 .1\n0 nan .5 .1 .1\n", 2),
+        ("0 .5 .5 .1 .1\nx .5 .5 .1 .1\n", 2),
+        ("-1 .5 .5 .1 .1\n", 1),
+        ("0 .5 .5 .1 .1\n0 .5 .5 .1\n", 2),
+    ],
+)
 def test_bad_yolo(tmp_path, text, line):
     Image.new("L", (60, 40)).save(tmp_path / "m.png")
     path = put(tmp_path, text, "m.txt")

@@ -15,12 +15,24 @@ from cryoppp_annotator.model.pickfile import WriteOptions
 
 HEAD = "# XMIPP_STAR_1 *\n#\ndata_header\nloop_\n _pickingMicrographState\n"
 LABELS = "loop_\n _itemId\n _enabled\n _xcoor\n _ycoor\n _cost\n _micrographId\n"
-MANUAL = HEAD + "Manual\ndata_particles\n" + LABELS + (
-    " 000001   1   1372  2210  0   000001\n 000002   1   455  98  0   000001\n 000003   -1   3001  1766  0   000001\n"
-)  # fmt: skip
-AUTO = HEAD + "Supervised\ndata_particles\n" + LABELS + (
-    " 000007   1   10  20  0.000000   000004\ndata_particles_auto\n"
-) + LABELS + " 000009   -1   30  40  0.830000   000004\n"  # fmt: skip
+MANUAL = (
+    HEAD
+    + "Manual\ndata_particles\n"
+    + LABELS
+    + (
+        " 000001   1   1372  2210  0   000001\n"
+        " 000002   1   455  98  0   000001\n"
+        " 000003   -1   3001  1766  0   000001\n"
+    )
+)
+AUTO = (
+    HEAD
+    + "Supervised\ndata_particles\n"
+    + LABELS
+    + (" 000007   1   10  20  0.000000   000004\ndata_particles_auto\n")
+    + LABELS
+    + " 000009   -1   30  40  0.830000   000004\n"
+)
 
 
 def test_declarations():

@@ -80,9 +80,15 @@ def test_the_frame_is_that_of_the_denoiser():
 
 def test_particles_carbon_and_padding_do_not_mislead():
     params = SimulationParameters(
-        size=(1536, 1536), pixel_size_A=1.6, n_particles=120, n_views=20, carbon_probability=1.0, snr=0.1,
-        astigmatism_A=800.0, seed=3,
-    )  # fmt: skip
+        size=(1536, 1536),
+        pixel_size_A=1.6,
+        n_particles=120,
+        n_views=20,
+        carbon_probability=1.0,
+        snr=0.1,
+        astigmatism_A=800.0,
+        seed=3,
+    )
     scene = simulate_micrograph(params, 0, views_for(params))
     assert scene.defocus is not None
     padded = np.pad(scene.image, 60, mode="edge")

@@ -255,9 +255,7 @@ def read_mrc(path):
 
 
 @pytest.mark.realdata
-@pytest.mark.parametrize(
-    ("name", "n", "darkness"), [("14_33_35_0", 629, -1.5), ("15_07_41_0", 392, -1.5)]
-)  # fmt: skip
+@pytest.mark.parametrize(("name", "n", "darkness"), [("14_33_35_0", 629, -1.5), ("15_07_41_0", 392, -1.5)])
 def test_cryoppp_picks_are_dark_with_row_h_minus_y(name, n, darkness):
     root = DATA / "cryoppp/10017"
     image = read_mrc(root / f"micrographs/Falcon_2012_06_12-{name}.mrc")

@@ -34,9 +34,13 @@ def peak(image):
 
 
 @given(
-    st.integers(150, 220), st.integers(150, 220), st.floats(0.3, 1.0), st.floats(0.3, 1.0),
-    st.floats(60.0, 90.0), st.floats(60.0, 90.0),
-)  # fmt: skip
+    st.integers(150, 220),
+    st.integers(150, 220),
+    st.floats(0.3, 1.0),
+    st.floats(0.3, 1.0),
+    st.floats(60.0, 90.0),
+    st.floats(60.0, 90.0),
+)
 @settings(max_examples=60, deadline=None)
 def test_fourier_crop_keeps_pixel_0_in_place(h, w, fy, fx, y, x):
     image = spot((h, w), y, x)

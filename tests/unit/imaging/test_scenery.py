@@ -11,9 +11,15 @@ from cryoppp_annotator.imaging.simulate import SimulationParameters, simulate_mi
 from cryoppp_annotator.model.curation import Reason
 
 SMALL = SimulationParameters(
-    size=(700, 640), pixel_size_A=3.5, structure="blob", n_particles=30, n_views=12, n_contaminants=3.0,
-    carbon_probability=1.0, seed=5,
-)  # fmt: skip
+    size=(700, 640),
+    pixel_size_A=3.5,
+    structure="blob",
+    n_particles=30,
+    n_views=12,
+    n_contaminants=3.0,
+    carbon_probability=1.0,
+    seed=5,
+)
 
 
 @pytest.fixture(scope="module")

@@ -150,9 +150,15 @@ def test_solid_particles_are_over_one_sd_dark_at_their_centre(views):
 def test_truth_is_exact_to_a_fraction_of_a_pixel(views):
     # At focus, with amplitude contrast only, the CTF is 1 and the image is the projection itself, dark.
     params = dataclasses.replace(
-        SMALL, n_particles=1, snr=2.0, carbon_probability=0.0, n_contaminants=0.0, ice_gradient=0.0,
-        optics=Optics(amplitude_contrast=1.0, cs_mm=0.0), defocus_range_A=(0.0, 0.0),
-    )  # fmt: skip
+        SMALL,
+        n_particles=1,
+        snr=2.0,
+        carbon_probability=0.0,
+        n_contaminants=0.0,
+        ice_gradient=0.0,
+        optics=Optics(amplitude_contrast=1.0, cs_mm=0.0),
+        defocus_range_A=(0.0, 0.0),
+    )
     for index in range(4):
         m = simulate_micrograph(params, index, views)
         b = views.box_size

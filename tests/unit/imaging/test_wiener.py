@@ -23,9 +23,13 @@ PIXEL_A, DIAMETER = 4.0, 24
 
 def denoise(image, denoiser=AUTO, *, max_side=2048, context=None, **words):
     return denoiser.denoise(
-        image, pixel_size_A=PIXEL_A, diameter_A=DIAMETER * PIXEL_A, max_side=max_side,
-        context=context or JobContext(), **words,
-    )  # fmt: skip
+        image,
+        pixel_size_A=PIXEL_A,
+        diameter_A=DIAMETER * PIXEL_A,
+        max_side=max_side,
+        context=context or JobContext(),
+        **words,
+    )
 
 
 def particles(side=512, seed=0):

@@ -40,9 +40,12 @@ def test_output_errors_and_log_are_kept(tmp_path: Path) -> None:
     log: list[str] = []
     script = "import sys, os; print('one'); print('a\\rb', file=sys.stderr); print(os.getcwd(), os.environ['WISH'])"
     ran = run_process(
-        python(script), folder=tmp_path, environment={"WISH": "7"}, on_line=seen.append,
+        python(script),
+        folder=tmp_path,
+        environment={"WISH": "7"},
+        on_line=seen.append,
         context=JobContext(on_log=log.append),
-    )  # fmt: skip
+    )
     assert ran.output == ("one", f"{tmp_path.resolve()} 7")
     assert ran.errors == ("a", "b")
     assert sorted(seen) == sorted([*ran.output, *ran.errors])

@@ -84,9 +84,13 @@ def rows(table: Table, ids: object) -> Delta:
 
 
 @given(
-    st.sampled_from(list(Table)), st.sampled_from([Table.PARTICLE, Table.SETTING]), st.integers(0, 2**32 - 1),
-    st.sampled_from([0, 1, 30, 999, 1000, 4000]), st.sampled_from([1, 3, 15, 40]), st.integers(-9, 9),
-)  # fmt: skip
+    st.sampled_from(list(Table)),
+    st.sampled_from([Table.PARTICLE, Table.SETTING]),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([0, 1, 30, 999, 1000, 4000]),
+    st.sampled_from([1, 3, 15, 40]),
+    st.integers(-9, 9),
+)
 def test_a_packed_change_knows_which_rows_it_is_about(
     theirs: Table, ours: Table, seed: int, n: int, sparse: int, beside: int
 ) -> None:

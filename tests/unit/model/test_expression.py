@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 
 from cryoppp_annotator.model.expression import Column, ExpressionError, is_expression, parse
 
-STATES = {"unseen": frozenset({"unseen"}), "complete": frozenset({"complete"}),
-          "in progress": frozenset({"in progress"}),
-          "todo": frozenset({"unseen", "in progress"})}  # fmt: skip
+STATES = {
+    "unseen": frozenset({"unseen"}),
+    "complete": frozenset({"complete"}),
+    "in progress": frozenset({"in progress"}),
+    "todo": frozenset({"unseen", "in progress"}),
+}
 COLUMNS = (Column("res"), Column("und"), Column("acc"), Column("state", True, STATES), Column("name", True))
 ROW = {"res": 6.5, "und": 3.0, "acc": 0.0, "state": "in progress", "name": "14_33_35_0"}
 SIGNS = {"<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge, "==": operator.eq, "!=": operator.ne}
@@ -24,11 +27,28 @@ def truth(text: str, **changed: Any) -> bool | None:
     return parse(text, COLUMNS).truth({**ROW, **changed})
 
 
-@pytest.mark.parametrize("text", [
-    "res > 6", "res>6", "6 < res", "6 < res <= 6.5", "und > acc", "res = 6.5", "state == todo", "state = in progress",
-    'state == "In Progress"', "state != complete", "name ~ 33_35", "res > 9 or und > 0", "not res > 9",
-    "res > 9 and und > 9 or acc == 0", "res > 6 and (und > 9 or acc == 0)", "NOT (res > 9 AND und > 9)", "acc < 1e-3",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "res > 6",
+        "res>6",
+        "6 < res",
+        "6 < res <= 6.5",
+        "und > acc",
+        "res = 6.5",
+        "state == todo",
+        "state = in progress",
+        'state == "In Progress"',
+        "state != complete",
+        "name ~ 33_35",
+        "res > 9 or und > 0",
+        "not res > 9",
+        "res > 9 and und > 9 or acc == 0",
+        "res > 6 and (und > 9 or acc == 0)",
+        "NOT (res > 9 AND und > 9)",
+        "acc < 1e-3",
+    ],
+)
 def test_it_holds_and_its_negation_does_not(text: str) -> None:
     assert truth(text) is True
     assert truth(f"not ({text})") is False
@@ -49,18 +69,31 @@ def test_what_is_not_known_is_neither() -> None:
     assert truth("name == unknown", name="") is True
 
 
-@pytest.mark.parametrize(("text", "why"), [
-    ("res >", "missing before the end"), ("res", "compare res with something, as in res > 6"),
-    ("state", "as in state == todo"), ("rez > 6", "no column “rez”; is res meant"), ("zzz > 6", "there are res, und"),
-    ("res > six", "res is a number, and “six” is none"), ("state == finishd", "no state “finishd”"),
-    ("state == toto", "is todo meant"), ("state > todo", "state is a text"), ("(res > 6", "a bracket is not closed"),
-    ("res > 6)", "one too many"), ("res > 6 und > 0", "“und” is one too many: join"),
-    ("res > 6 and", "missing before the end"),
-    ('name == "a', "quotation mark is not closed"), ("res ! 6", "“!” alone"), ("3 > 2", "names no column"),
-    ("res ~ 6", "res is a number"), ("res == name", "a number and name a text"),
-    ("and res > 6", "missing before “and”"),
-    ("res > nan", "is none"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("res >", "missing before the end"),
+        ("res", "compare res with something, as in res > 6"),
+        ("state", "as in state == todo"),
+        ("rez > 6", "no column “rez”; is res meant"),
+        ("zzz > 6", "there are res, und"),
+        ("res > six", "res is a number, and “six” is none"),
+        ("state == finishd", "no state “finishd”"),
+        ("state == toto", "is todo meant"),
+        ("state > todo", "state is a text"),
+        ("(res > 6", "a bracket is not closed"),
+        ("res > 6)", "one too many"),
+        ("res > 6 und > 0", "“und” is one too many: join"),
+        ("res > 6 and", "missing before the end"),
+        ('name == "a', "quotation mark is not closed"),
+        ("res ! 6", "“!” alone"),
+        ("3 > 2", "names no column"),
+        ("res ~ 6", "res is a number"),
+        ("res == name", "a number and name a text"),
+        ("and res > 6", "missing before “and”"),
+        ("res > nan", "is none"),
+    ],
+)
 def test_what_cannot_be_understood_says_what_is_expected(text: str, why: str) -> None:
     with pytest.raises(ExpressionError) as caught:
         parse(text, COLUMNS)

@@ -176,9 +176,12 @@ def test_real_micrographs(data_dir: Path):
         seen[path.stem[-10:]] = {r.reason for r in detected}
     assert lost <= 0.001 * labelled
     assert seen == {
-        "14_33_35_0": {Reason.CARBON}, "14_57_34_0": set(), "15_07_41_0": {Reason.ICE},
-        "15_14_01_0": {Reason.ICE}, "15_53_09_0": {Reason.CARBON},
-    }  # fmt: skip
+        "14_33_35_0": {Reason.CARBON},
+        "14_57_34_0": set(),
+        "15_07_41_0": {Reason.ICE},
+        "15_14_01_0": {Reason.ICE},
+        "15_53_09_0": {Reason.CARBON},
+    }
     (ball, *_) = find_regions(images.read(data_dir / "curation/Ucsf_stack_1142_DW.mrc"), pixel_size_A=1, diameter_A=40)
     assert ball.reason is Reason.ICE
     assert holds(ball.vertices, np.array([160.0, 500.0]), np.array([730.0, 300.0])).tolist() == [True, False]

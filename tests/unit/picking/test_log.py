@@ -21,9 +21,16 @@ from cryoppp_annotator.picking.matching import match
 from cryoppp_annotator.testing import check_picker, planted
 
 EASY = SimulationParameters(
-    size=(1536, 1536), pixel_size_A=2.2, n_particles=120, n_views=40, snr=0.15, carbon_probability=0.0,
-    n_contaminants=0.0, aggregate_fraction=0.0, defocus_range_A=(15000.0, 25000.0),
-)  # fmt: skip
+    size=(1536, 1536),
+    pixel_size_A=2.2,
+    n_particles=120,
+    n_views=40,
+    snr=0.15,
+    carbon_probability=0.0,
+    n_contaminants=0.0,
+    aggregate_fraction=0.0,
+    defocus_range_A=(15000.0, 25000.0),
+)
 
 
 def pick(image: NDArray, diameter: float = 30.0, pixel: float = 1.0, **parameters: object) -> Candidates:

@@ -47,8 +47,11 @@ def test_the_border_is_counted_in_whole_pixels() -> None:
     x, y = np.array([0.0, 9.0, 9.1, 4.0, 4.0]), np.array([5.0, 5.0, 5.0, -0.1, 19.0])
     assert inside(x, y, (20, 10)).tolist() == [True, True, False, False, True]
     assert inside(np.array([2.0, 1.9, 6.0, 6.1]), np.full(4, 9.0), (20, 10), (1, 1, 2, 3)).tolist() == [
-        True, False, True, False,
-    ]  # fmt: skip
+        True,
+        False,
+        True,
+        False,
+    ]
     assert inside(np.array([4.0, 5.0]), np.array([10.0, 10.0]), (20, 10), margin=4.5).tolist() == [False, False]
 
 

@@ -105,9 +105,13 @@ def test_first_results_come_before_the_end_and_a_cancel_stops(planted: Planted) 
     stopped = JobContext(is_cancelled=lambda: bool(seen))
     with pytest.raises(Cancelled):
         judge(
-            planted.stack, planted.volume, PIXEL_A, MatchOptions(check_scale=False),
-            on_results=lambda rows, odds: seen.append(len(rows)), context=stopped,
-        )  # fmt: skip
+            planted.stack,
+            planted.volume,
+            PIXEL_A,
+            MatchOptions(check_scale=False),
+            on_results=lambda rows, odds: seen.append(len(rows)),
+            context=stopped,
+        )
     assert seen
 
 

@@ -64,13 +64,24 @@ def stored(session) -> ClassRun:
     posterior[3] = np.nan
     zero = np.zeros(n)
     columns = {
-        "particle": p.id, "number": number, "posterior": posterior, "shift_x": zero, "shift_y": zero, "angle_deg": zero,
-        "x": p.x, "y": p.y,
-    }  # fmt: skip
+        "particle": p.id,
+        "number": number,
+        "posterior": posterior,
+        "shift_x": zero,
+        "shift_y": zero,
+        "angle_deg": zero,
+        "x": p.x,
+        "y": p.y,
+    }
     record = {
-        "kind": "classify", "engine": "cryoppp-annotator", "version": "", "curator": "me", "started": "", "seed": 0,
+        "kind": "classify",
+        "engine": "cryoppp-annotator",
+        "version": "",
+        "curator": "me",
+        "started": "",
+        "seed": 0,
         "seconds": 1.0,
-    }  # fmt: skip
+    }
     run = ClassRun(0, "run", "here", 5.0, "", session.store.newest(), items, "", record)
     return decide.enter_run(session, decide.RunResult(run, np.zeros((3, 16, 16), np.float32), columns))
 
@@ -126,8 +137,9 @@ def test_where_members_are_and_who_is_surest(session):
 def test_a_run_without_members_is_no_trouble(session):
     run = stored(session)
     members = browse.load_members(session, run)
-    empty = browse.RunMembers({n: getattr(members, n)[:0] for n in (
-        "particle", "micrograph", "number", "posterior", "decision")}, 3)  # fmt: skip
+    empty = browse.RunMembers(
+        {n: getattr(members, n)[:0] for n in ("particle", "micrograph", "number", "posterior", "decision")}, 3
+    )
     assert empty.counts().tolist() == [[0, 0, 0]] * 3
     assert empty.numbers_of(np.array([1, 2])).tolist() == [0, 0]
     assert empty.where([1]) == []
@@ -169,9 +181,13 @@ def test_the_first_threshold_lies_between_what_is_kept_and_what_is_not():
 
 def test_order_puts_junk_and_the_unknown_last_and_leaves_out_the_empty():
     items = [
-        item(1, 5, 0.2, 30), item(2, 50, 0.9, math.nan), item(3, 0), item(4, 500, kind="empty"), item(5, 20, 0.5, 9.0),
+        item(1, 5, 0.2, 30),
+        item(2, 50, 0.9, math.nan),
+        item(3, 0),
+        item(4, 500, kind="empty"),
+        item(5, 20, 0.5, 9.0),
         item(6, 1, math.nan, 12.0),
-    ]  # fmt: skip
+    ]
     assert browse.order_of(items, SortBy.SIZE) == [2, 5, 1, 6, 4]
     assert browse.order_of(items, SortBy.SIZE, ascending=True) == [6, 1, 5, 2, 4]
     assert browse.order_of(items, SortBy.QUALITY) == [2, 5, 1, 6, 4]
@@ -250,7 +266,5 @@ def test_cutting_out_stops_when_cancelled(session):
         stop.set()
 
     with pytest.raises(Cancelled):
-        crops.cut_crops(
-            session, everything(session).id, on_some=take, context=JobContext(is_cancelled=stop.is_set)
-        )  # fmt: skip
+        crops.cut_crops(session, everything(session).id, on_some=take, context=JobContext(is_cancelled=stop.is_set))
     assert len(got) == 6, "those of the first micrograph"

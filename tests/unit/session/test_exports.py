@@ -56,9 +56,15 @@ def names(report: exporting.ExportReport) -> list[str]:
 
 @pytest.mark.parametrize(
     ("word", "columns"),
-    [("accepted", [10.5]), ("undecided", [50]), ("rejected", [100]), ("accepted+undecided", [10.5, 50]),
-     ("accepted+rejected", [10.5, 100]), ("all", [10.5, 50, 100])],
-)  # fmt: skip
+    [
+        ("accepted", [10.5]),
+        ("undecided", [50]),
+        ("rejected", [100]),
+        ("accepted+undecided", [10.5, 50]),
+        ("accepted+rejected", [10.5, 100]),
+        ("all", [10.5, 50, 100]),
+    ],
+)
 def test_decisions(session: Session, tmp_path: Path, word: str, columns: list[float]) -> None:
     report = exporting.export(session, tmp_path / "o", "relion-particles", decisions=exporting.DECISIONS[word])
     assert (report.n_picks, report.n_micrographs) == (len(columns), 1)
@@ -168,8 +174,10 @@ def test_a_cryosparc_export_fills_a_copy_of_what_was_imported(session: Session, 
     back = Dataset.load(report.files[0])
     assert back["uid"][:2].tolist() == made["uid"].tolist()
     assert [path.decode() if isinstance(path, bytes) else path for path in back["location/micrograph_path"]] == [
-        "J1/b.mrc", "J1/a.mrc", "J1/a.mrc",
-    ]  # fmt: skip
+        "J1/b.mrc",
+        "J1/a.mrc",
+        "J1/a.mrc",
+    ]
     assert back["location/center_x_frac"].tolist() == pytest.approx([0.5, 0.25, 10.5 / W])
     assert back["location/center_y_frac"].tolist() == pytest.approx([0.5, 0.75, 1 - 10 / H])
     other = tmp_path / "other.cs"

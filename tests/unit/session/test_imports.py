@@ -227,8 +227,10 @@ def test_files_of_one_source_are_one_step(make: Callable[..., Session], position
     also = star(tmp_path / "a_autopick.star", x, y)
     plans = importing.read_many(session, [*one, two, also])
     assert [(p.file.path.name, p.n_picks, p.unmatched) for p in plans] == [
-        ("one", 40, ("zzz",)), ("a.csv", 40, ()), ("a_autopick.star", 40, ()),
-    ]  # fmt: skip
+        ("one", 40, ("zzz",)),
+        ("a.csv", 40, ()),
+        ("a_autopick.star", 40, ()),
+    ]
 
 
 def test_permissive_steps_over_a_file_of_no_use(

@@ -234,9 +234,14 @@ def test_every_field_of_a_pick_counts(eight: Session) -> None:
     one = OnePick(path, "log", 5.0, 60.0, {}, number=1, name="m0")
     region = Region(Reason.ICE, SQUARE, origin=Origin.HAND)
     changed: dict[str, Any] = {
-        "path": str(eight.path_of(eight.micrographs[1])), "picker": "x", "parameters": {"a": 1}, "avoid": False,
-        "regions": (region,), "threshold": 0.5, "bright": True,
-    }  # fmt: skip
+        "path": str(eight.path_of(eight.micrographs[1])),
+        "picker": "x",
+        "parameters": {"a": 1},
+        "avoid": False,
+        "regions": (region,),
+        "threshold": 0.5,
+        "bright": True,
+    }
     keys = [cache.key(one)]
     for field in fields(OnePick):
         if field.name not in ("number", "name"):

@@ -24,9 +24,16 @@ from cryoppp_annotator.session.files import linting
 from cryoppp_annotator.session.picks import proposing
 
 PARAMETERS = SimulationParameters(
-    size=(1000, 1000), pixel_size_A=3.0, structure="blob", n_particles=40, n_views=20, carbon_probability=1.0,
-    n_contaminants=2, snr=0.3, seed=3,
-)  # fmt: skip
+    size=(1000, 1000),
+    pixel_size_A=3.0,
+    structure="blob",
+    n_particles=40,
+    n_views=20,
+    carbon_probability=1.0,
+    n_contaminants=2,
+    snr=0.3,
+    seed=3,
+)
 SQUARE = [(100, 100), (100, 300), (300, 300), (300, 100)]
 
 
@@ -203,8 +210,11 @@ def test_a_region_rejects_the_undecided_in_it_and_nobody_elses(session):
     assert len(session.history()) == steps + 1
     p = session.particles
     assert [(Decision(int(p.decision[p.rows_of(np.array([i]))[0]]))) for i in (mine, no, inside, outside)] == [
-        Decision.ACCEPTED, Decision.REJECTED, Decision.REJECTED, Decision.UNDECIDED,
-    ]  # fmt: skip
+        Decision.ACCEPTED,
+        Decision.REJECTED,
+        Decision.REJECTED,
+        Decision.UNDECIDED,
+    ]
     assert Reason(int(p.reason[p.rows_of(np.array([inside]))[0]])) is Reason.ICE
     assert Reason(int(p.reason[p.rows_of(np.array([no]))[0]])) is Reason.OVERLAP
     session.undo()

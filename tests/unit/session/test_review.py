@@ -173,8 +173,12 @@ def until(review: Review, kind: ErrorKind) -> int:
 def test_what_is_wrong_comes_first_and_is_settled_by_one_answer_each(doubtful: Session, review: Review) -> None:
     first = review.items[:9]
     assert {kind: sum(item.kind is kind for item in first) for kind in first and ErrorKind} == {
-        ErrorKind.FALSE: 3, ErrorKind.MOVED: 3, ErrorKind.MISSING: 3, ErrorKind.DOUBLE: 0, ErrorKind.GAP: 0,
-    }  # fmt: skip
+        ErrorKind.FALSE: 3,
+        ErrorKind.MOVED: 3,
+        ErrorKind.MISSING: 3,
+        ErrorKind.DOUBLE: 0,
+        ErrorKind.GAP: 0,
+    }
     answers = {ErrorKind.FALSE: Answer.REJECT, ErrorKind.MOVED: Answer.MOVE, ErrorKind.MISSING: Answer.ACCEPT}
     for number in range(9):
         assert review.next() == number

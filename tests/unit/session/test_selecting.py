@@ -59,8 +59,10 @@ def session(tmp_path: Path) -> Iterator[Session]:
         with mrcfile.new(folder / f"{name}.mrc") as file:
             file.set_data(np.zeros((96, 128), np.float32))
             file.voxel_size = 2.0
-    rows = [f"MotionCorr/job002/{name}.mrc {group} {u} {u - 400} 12 {res}"
-            for name, group, u, res in (("a", 1, 9000, 4.5), ("b", 1, 21000, 7.2), ("c", 2, 12000, 5.5))]  # fmt: skip
+    rows = [
+        f"MotionCorr/job002/{name}.mrc {group} {u} {u - 400} 12 {res}"
+        for name, group, u, res in (("a", 1, 9000, 4.5), ("b", 1, 21000, 7.2), ("c", 2, 12000, 5.5))
+    ]
     (tmp_path / "ctf.star").write_text(_OPTICS + "\n".join(rows) + "\n")
     session = open_plan(plan(folder, tmp_path / "project"), curator="ann")
     optics.import_optics(session, tmp_path / "ctf.star")
@@ -102,9 +104,10 @@ def test_what_is_known_of_micrographs_chooses_among_them(session: Session) -> No
 def test_passports_count_where_nobody_said_anything_else(session: Session) -> None:
     kept = session.store.folder / "cache" / "passport" / "passport.jsonl"
     kept.parent.mkdir(parents=True)
-    lines = [json.dumps({"name": name, "key": {}, "result": {"ice_ring": ice, "fit_resolution_A": 9.0,
-             "tilt_deg": None}})
-             for name, ice in (("a", 0.7), ("d", 0.1))]  # fmt: skip
+    lines = [
+        json.dumps({"name": name, "key": {}, "result": {"ice_ring": ice, "fit_resolution_A": 9.0, "tilt_deg": None}})
+        for name, ice in (("a", 0.7), ("d", 0.1))
+    ]
     kept.write_text(
         "\n".join(
             [*lines, '{"name": "b", "key'],
@@ -185,8 +188,24 @@ def test_the_command_line_chooses_too(session: Session, tmp_path: Path, capsys: 
     assert Path(answer["file"]).is_file()
     assert run(["status", project, "--where", "und > 0", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["where"] == {"micrographs": ["a", "b"], "unknown": 0}
-    assert run(["export", project, "-o", str(tmp_path / "o"), "--to", "cryoppp", "--decision", "all",
-                "--where", "res < 5", "--json"]) == 0  # fmt: skip
+    assert (
+        run(
+            [
+                "export",
+                project,
+                "-o",
+                str(tmp_path / "o"),
+                "--to",
+                "cryoppp",
+                "--decision",
+                "all",
+                "--where",
+                "res < 5",
+                "--json",
+            ]
+        )
+        == 0
+    )
     assert Path(json.loads(capsys.readouterr().out)["files"][0]).name == "a.csv"
     assert run(["select", project, "--where", "res > 5", "--mark", "unusable", "--reason", "poor CTF"]) == 0
     session.refresh()

@@ -14,8 +14,10 @@ from ....model.curation import Decision
 from ....model.micrograph import Micrograph
 from ...layers.styles import HEX
 
-#: So many robust standard deviations from the median is an outlier; one is at least this share of the median.
-_FAR, _LEAST_SPREAD = 3.5, 0.05
+#: So many robust standard deviations from the median is an outlier.
+_FAR = 3.5
+#: A robust standard deviation is at least this share of the median.
+_LEAST_SPREAD = 0.05
 
 
 def outliers(counts: NDArray[np.float64]) -> NDArray[np.bool_]:

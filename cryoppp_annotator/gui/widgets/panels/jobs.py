@@ -23,8 +23,10 @@ from ....jobs.runner import Job, JobState
 from ...workbench import Workbench
 from ..dialogs.run_on_dialog import RunOnBox
 
-#: Last lines of a job's log that are shown, and in how many px.
-_LOG_LINES, _LOG_HEIGHT = 500, 150
+#: Last lines of a job's log that are shown.
+_LOG_LINES = 500
+#: Height of the log, px.
+_LOG_HEIGHT = 150
 
 
 def time_left(seconds: float | None) -> str:

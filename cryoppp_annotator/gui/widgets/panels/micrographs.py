@@ -37,8 +37,10 @@ from ..parts.list_facts import ListFacts, example
 from ..parts.micrograph_menu import MicrographMenu
 from .dataset import DatasetPlot
 
-#: Column of the name, and how narrow it may become, px.
-_NAME, _LEAST_NAME = 1, 64
+#: Column of the name.
+_NAME = 1
+#: Least width of that column, px.
+_LEAST_NAME = 64
 _ONLY = QItemSelectionModel.SelectionFlag.ClearAndSelect | QItemSelectionModel.SelectionFlag.Rows
 
 

@@ -32,7 +32,8 @@ from ...workbench import Workbench
 from ..parts.gallery_tiles import TileDelegate, TileView, draw_frame, draw_mark, draw_picture
 from ..parts.member_filter import MemberFilter
 
-_BEST, _WORST = "best first", "worst first"
+_BEST = "best first"
+_WORST = "worst first"
 
 
 class _Post(QObject):

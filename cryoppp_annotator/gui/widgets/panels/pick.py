@@ -40,7 +40,8 @@ from ..parts.threshold import ThresholdSlider
 from ..parts.view import ViewBox
 
 _SIDES = "Undecided picks only; decided ones stay as they are. One step, one undo."
-HERE, EVERYWHERE = "this micrograph", "all micrographs"
+HERE = "this micrograph"
+EVERYWHERE = "all micrographs"
 
 
 class PickPanel(QScrollArea):

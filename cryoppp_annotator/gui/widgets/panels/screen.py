@@ -21,8 +21,16 @@ from ....session.pictures.optics import ctf_of
 from ...workbench import Workbench
 
 _HISTOGRAM = "histogram"
-_INSIDE, _OUTSIDE, _SUGGESTED, _CURRENT = QColor("#56b4e9"), QColor(130, 130, 130), QColor("#e69f00"), QColor("white")
-_BINS, _MARGIN, _NEAR_PX = 30, 8, 12.0
+_INSIDE = QColor("#56b4e9")
+_OUTSIDE = QColor(130, 130, 130)
+_SUGGESTED = QColor("#e69f00")
+_CURRENT = QColor("white")
+#: Bins of the histograms.
+_BINS = 30
+#: Margin around the plot, px.
+_MARGIN = 8
+#: A click takes the micrograph whose point is so near, px.
+_NEAR_PX = 12.0
 
 
 class ScreenPlot(QWidget):
@@ -52,9 +60,9 @@ class ScreenPlot(QWidget):
 
     def points(self) -> np.ndarray:
         """(n, 2) float64, x and y on the widget, px; NaN where a number is not known."""
-        return np.column_stack([
-            _placed(self._x, _MARGIN, self.width() - _MARGIN), _placed(self._y, self.height() - _MARGIN, _MARGIN)
-        ])  # fmt: skip
+        return np.column_stack(
+            [_placed(self._x, _MARGIN, self.width() - _MARGIN), _placed(self._y, self.height() - _MARGIN, _MARGIN)]
+        )
 
     def paintEvent(self, _event: QPaintEvent) -> None:
         """A dot for each micrograph: stacked where it is a histogram."""
@@ -178,9 +186,12 @@ class ScreenPanel(QWidget):
         """Measure all micrographs in the background; what was measured before is kept."""
         known = next((ctf.optics for m in self._session.micrographs if (ctf := ctf_of(m)) is not None), Optics())
         work = partial(
-            passport_project.measure, ctf_project.exposures(self._session), passport_project.folder_of(self._session),
-            known, self._session.diameter_A,
-        )  # fmt: skip
+            passport_project.measure,
+            ctf_project.exposures(self._session),
+            passport_project.folder_of(self._session),
+            known,
+            self._session.diameter_A,
+        )
         self._bench.start(work, title="passports", on_done=self.show_rows)
 
     def show_rows(self, rows: Mapping[int, Mapping[str, Any]]) -> None:
@@ -265,10 +276,13 @@ class ScreenPanel(QWidget):
         ids, outside, suggested = list(self.rows), set(self.outside()), self.suggested()
         y = self.y.currentData()
         self.plot.show_values(
-            ids, self.values(self.x.currentData()), self.values(y) if y else None,
-            np.array([i in outside for i in ids], bool), np.array([i in suggested for i in ids], bool),
+            ids,
+            self.values(self.x.currentData()),
+            self.values(y) if y else None,
+            np.array([i in outside for i in ids], bool),
+            np.array([i in suggested for i in ids], bool),
             self._session.current_id,
-        )  # fmt: skip
+        )
         n = len(outside - self._unusable())
         self.mark.setText(f"Mark {n:,} unusable")
         self.mark.setEnabled(n > 0)

@@ -13,7 +13,8 @@ from ....session.classes.box_cache import geometry_of
 from ....session.classes.run_options import RunOptions
 from ...workbench import Workbench
 
-_DIAMETERS, _PX = "diameters", "px"
+_DIAMETERS = "diameters"
+_PX = "px"
 
 
 class BoxChoice(QWidget):

@@ -22,9 +22,14 @@ from ...layers.styles import HEX
 from ...models.class_table import TILE, ClassTable, Tile
 
 #: Tiles are dark on either theme: their pictures and the colours of decisions are made for it.
-_CARD, _TEXT, _FAINT = QColor("#16191D"), QColor("#E6E9EE"), QColor("#8B929C")
+_CARD = QColor("#16191D")
+_TEXT = QColor("#E6E9EE")
+_FAINT = QColor("#8B929C")
 _WHITE = QColor("#FFFFFF")
-_PAD, _FRAME = 3, 3
+#: Space around a tile, px.
+_PAD = 3
+#: Width of its frame, px.
+_FRAME = 3
 #: Opacity of a picture that is rejected, or would be.
 _DULL = 0.42
 
