@@ -43,7 +43,7 @@ def _of_mdoc(path: Path) -> Acquisition:
             text = stream.read(_MOST_BYTES).decode("utf-8", errors="replace")
     except OSError:
         return Acquisition()
-    values = dict(re.findall(r"^\s*(Voltage|PixelSpacing)\s*=\s*([-+.\deE]+)", text, re.MULTILINE)[::-1])
+    values = dict(re.findall(r"^[ \t]*(Voltage|PixelSpacing)[ \t]*=[ \t]*([-+.\deE]+)", text, re.MULTILINE)[::-1])
     return Acquisition(_positive(values.get("Voltage"), 1.0), _positive(values.get("PixelSpacing"), 1.0), path.name)
 
 

@@ -18,8 +18,8 @@ from .table.cs_tables import read_dataset
 from .table.text_rows import read_bounded
 
 _UID = "uid"
-_METAFILE = re.compile(r"""(?m)^\s*metafile:\s*['"]?>?([^'"\n]+?)['"]?\s*$""")
-_COUNT = re.compile(r"(?m)^(\s*num_items:\s*)\d+\s*$")
+_METAFILE = re.compile(r"""(?m)^[ \t]*metafile:[ \t]*['"]?>?([^'"\n]+?)['"]?[ \t]*$""")
+_COUNT = re.compile(r"(?m)^([ \t]*num_items:[ \t]*)\d+[ \t]*$")
 _MAX_BYTES = 1 << 20
 
 

@@ -40,13 +40,13 @@ _LABELS = {
     "resolution_A": "rlnCtfMaxResolution",
 }
 _AVERAGE = "_avrot"
-_MICROSCOPE_LINE = re.compile(
-    r"acceleration voltage:\s*([\d.eE+-]+).*?spherical aberration:\s*([\d.eE+-]+).*?amplitude contrast:\s*([\d.eE+-]+)"
+_MICROSCOPE = ("acceleration voltage", "spherical aberration", "amplitude contrast")
+_INPUT_LINE = re.compile(r"^# Input file:([^;\n]+)", re.M)
+_GCTF_VALUES = re.compile(
+    r"^[ \t]*([-\d.]+)[ \t]+([-\d.]+)[ \t]+([-\d.]+)[ \t]+([-\d.]+)(?:[ \t]+[-\d.]+)?[ \t]+Final Values", re.M
 )
-_INPUT_LINE = re.compile(r"^# Input file:\s*(.+?)\s*(?:;|$)", re.M)
-_GCTF_VALUES = re.compile(r"^\s*([-\d.]+)\s+([-\d.]+)\s+([-\d.]+)\s+([-\d.]+)(?:\s+[-\d.]+)?\s+Final Values", re.M)
 _GCTF_RESOLUTION = re.compile(r"RES_LIMIT\s+([\d.]+)")
-_GCTF_OPTION = re.compile(r"(?m)(?:--|^\s*)(kV|cs|ac)\s+([\d.]+)")
+_GCTF_OPTION = re.compile(r"(?m)(?:--|^[ \t]*)(kV|cs|ac)[ \t]+([\d.]+)")
 _MOST_DEFOCUS_A = 300_000.0
 
 
@@ -232,10 +232,9 @@ def _of_ctffind(text: str, path: Path) -> list[CtfRow]:
                 f"holds CTFFIND's averages only; the defocus is in {beside.name}, which is not here", path
             )
         return _of_ctffind(read_bounded(beside), beside)
-    microscope = _MICROSCOPE_LINE.search(text)
-    kilovolts, cs, contrast = (float(microscope[i]) for i in (1, 2, 3)) if microscope else (math.nan,) * 3
+    kilovolts, cs, contrast = (_number_after(name, text) for name in _MICROSCOPE)
     named = _INPUT_LINE.search(text)
-    name = named[1] if named else path.stem
+    name = (named[1].strip() if named else "") or path.stem
     rows: list[CtfRow] = []
     for number, line in enumerate(text.split("\n"), 1):
         values = _plain_numbers(line.split()) if line.strip() and not line.startswith("#") else np.zeros(0)
@@ -259,6 +258,15 @@ def _of_ctffind(text: str, path: Path) -> list[CtfRow]:
     if not rows:
         raise FormatError("has no row of CTFFIND's seven values", path)
     return rows[:1] if len(rows) == 1 else [_mean_of(rows)]
+
+
+def _number_after(name: str, text: str) -> float:
+    """The value in ``name: value``; NaN where there is none."""
+    match = re.search(rf"{name}:[ \t]*([\d.eE+-]+)", text)
+    try:
+        return float(match[1]) if match else math.nan
+    except ValueError:
+        return math.nan
 
 
 def _mean_of(rows: Sequence[CtfRow]) -> CtfRow:
@@ -322,7 +330,7 @@ def _of_warp(text: str, path: Path) -> list[CtfRow]:
 
 
 _KINDS: tuple[tuple[str, Callable[[str, Path], list[CtfRow]]], ...] = (
-    (r"(?im)^# Output from CTFFIND|^#.*defocus 1.*defocus 2", _of_ctffind),
+    (r"(?im)^# Output from CTFFIND|^#.*defocus 2", _of_ctffind),
     (r"(?i)Final Values", _of_gctf),
     (r"(?s)<(?:Movie|TiltSeries|CTF)\b", _of_warp),
 )

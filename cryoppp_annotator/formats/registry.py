@@ -21,6 +21,8 @@ _PICTURES = (".mrc", ".mrcs", ".map", ".tif", ".tiff", ".png", ".jpg", ".jpeg", 
 _LISTED = {"relion", "relion-particles"}
 #: Stands in RELION's list of coordinate files.
 _IS_LIST = b"data_coordinate_files"
+#: Characters of a file's name: no file system takes longer ones, so nothing is looked for in them.
+_LONGEST_NAME = 255
 _UID = re.compile(r"^\d{21}_(?=.)")
 #: RELION's number of a frame or image, in front of the file's name.
 _NUMBERED = re.compile(r"^\d+@")
@@ -326,6 +328,8 @@ def _is_file_of_its_own(part: FilePicks) -> bool:
 def _parse(name: str, suffix: str = "") -> _Parsed:
     plain_name = unicodedata.normalize("NFC", _NUMBERED.sub("", name.lstrip(">")))
     *folder, file = [part for part in re.split(r"[/\\]+", plain_name) if part not in ("", ".")] or [plain_name]
+    if len(file) > _LONGEST_NAME:
+        return _Parsed(tuple(folder), "", (file,) * 4)
     stem = _EXTENSION.sub("", file) or file
     stem = (stem.removesuffix(suffix) or stem) if suffix else stem
     bare = _SUFFIX.sub("", stem) or stem
@@ -336,6 +340,8 @@ def _parse(name: str, suffix: str = "") -> _Parsed:
 
 def _loose(plain: str) -> tuple[str, str]:
     """The two loosest keys: without what processing added, and up to the first dot."""
+    if len(plain) > _LONGEST_NAME:
+        return plain, plain
     return _PROCESSED.sub("", plain) or plain, plain.split(".")[0]
 
 
@@ -369,7 +375,7 @@ class _Index:
         """Micrographs whose name a stem begins with, where what follows looks like a suffix."""
         stem = parsed.keys[-1]
         matches: list[str] = []
-        for end in _BOUNDARY.finditer(stem):
+        for end in _BOUNDARY.finditer(stem if len(stem) <= _LONGEST_NAME else ""):
             matches += self._steps[4].get(stem[: end.start()], [])
         return _same_folder(parsed, matches) if len(set(matches)) > 1 else matches
 

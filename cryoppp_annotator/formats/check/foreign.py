@@ -27,7 +27,7 @@ _SIGNS: tuple[tuple[str, str], ...] = (
         r"(?m)^# Output from CTFFind",
         "is CTFFIND's result for one micrograph, not picks: give it to --ctf",
     ),
-    (r"(?m)^\s*_rlnMicrographMovieName|<Movie ", "is a list of movies, not picks"),
+    (r"(?m)^[ \t]*_rlnMicrographMovieName|<Movie ", "is a list of movies, not picks"),
     (r"(?i)^\s*<\?xml|^\s*<Movie", "is XML (Warp's values of one movie?): give it to --ctf if it holds a CTF"),
 )
 

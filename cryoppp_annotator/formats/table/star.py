@@ -23,7 +23,8 @@ from .columns import LongColumn
 
 _CHUNK = 1 << 16
 _MAX_TEXT_COLUMN_BYTES = 1 << 31
-_TOKEN = re.compile(r"""'[^\n]*?'(?=\s|$)|"[^\n]*?"(?=\s|$)|\S+""")
+_WORD = re.compile(r"\S+")
+_CLOSING = {quote: re.compile(rf"{quote}(?=\s|$)") for quote in "'\""}
 _RESERVED = re.compile(r"(?i)^(?:data_|save_|loop_|stop_|global_|[_$\[\]])")
 _NEEDS_QUOTES = re.compile(r"""(?i)^$|\s|^(?:data_|save_|loop_|stop_|global_|[_$#;'"])""")
 _NON_ASCII = re.compile(r"[^\x00-\x7f]")
@@ -222,9 +223,25 @@ def _wrong_row(line: str, tokens: Sequence[str], n_labels: int) -> str:
 
 
 def _tokens(line: str) -> list[str]:
-    tokens = _TOKEN.findall(line)
-    comment = next((i for i, token in enumerate(tokens) if token[0] == "#"), None)
-    return tokens[:comment]
+    """The values of a row, with their quotes, up to a comment. A quote ends where a blank follows it.
+
+    The time grows with the length of the line, also where nothing that is opened is closed.
+    """
+    tokens: list[str] = []
+    unclosed: set[str] = set()
+    place = 0
+    while word := _WORD.search(line, place):
+        start, place = word.span()
+        sign = line[start]
+        if sign == "#":
+            break
+        if sign in _CLOSING and sign not in unclosed:
+            closing = _CLOSING[sign].search(line, start + 1)
+            place = closing.end() if closing else place
+            if closing is None:
+                unclosed.add(sign)
+        tokens.append(line[start:place])
+    return tokens
 
 
 def _protected(token: str) -> str:
@@ -447,7 +464,7 @@ class ColumnReader:
 #: What programs write for a number that is not set, or that came out of 0/0: C++, Windows, pandas, CIF.
 _UNSET = re.compile(r"(?i)^(?:[+-]?(?:nan|inf|infinity|\d+\.#\w+)(?:\([^)]*\))?|none|null|<na>|na|n/a|[-.?]|)$")
 #: An exponent as Fortran writes it.
-_FORTRAN = re.compile(r"^([+-]?\d*\.?\d*)[dD]([+-]?\d+)$")
+_FORTRAN = re.compile(r"^([+-]?(?:\d+(?:\.\d*)?|\.\d+))[dD]([+-]?\d+)$")
 
 
 def _hint(value: str) -> str:

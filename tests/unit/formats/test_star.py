@@ -127,6 +127,21 @@ def test_number_text_is_short():
     assert number_text(np.array([3.0])) == ["3"]
 
 
+@pytest.mark.parametrize("value", ["'a'b ", '"a"b ', "'a ", "'\" ", "1", ".", "%u", "[", "[1 "])
+def test_a_long_damaged_row_is_refused_in_time_that_grows_with_its_length(value):
+    text = f"data_\n\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n{value * (1 << 18)}\n"
+    with pytest.raises(FormatError) as caught:
+        parse_star(text, HERE)
+    assert caught.value.line == 6
+
+
+def test_a_quote_ends_where_a_blank_follows_it():
+    text = "data_\n\nloop_\n_a #1\n_b #2\n'it's a' \"b \"c\" # d\n"
+    table = parse_star(text, HERE, permissive=True).tables[0]
+    assert table.columns["a"][0] == "it's a"
+    assert table.columns["b"][0] == 'b "c'
+
+
 @pytest.mark.parametrize("text", ["nan", "inf", "-inf", "abc", "", "1_0", "1,5", "1e999", "9" * 100_000 + "x"])
 def test_bad_numbers_are_named_by_line(text):
     columns = {"x": ["1", text, "3"]}
