@@ -399,14 +399,14 @@ class ClassesPanel(QWidget):
 
     def take(self, command: str) -> bool:
         """Do a command about the chosen classes. Returns whether it was one."""
-        if command == "select-none":
-            self.gallery.clearSelection()
-            return True
-        if command == "select-all":
-            self.gallery.selectAll()
-            return True
-        if command == "select-others":
-            self.gallery.invert()
+        gallery = self.gallery
+        choose = {
+            "select-none": gallery.clearSelection,
+            "select-all": gallery.selectAll,
+            "select-others": gallery.invert,
+        }
+        if command in choose:
+            choose[command]()
             return True
         decided = decision_of(command)
         if decided is None:
