@@ -92,7 +92,8 @@ class Project:
         -------
         DataFrame
             ``micrograph, micrograph_id, x, y`` (px), ``diameter_A`` (the project's where it has none), ``score``
-            (NaN = none), ``decision, reason`` (empty = none), ``class`` (0 = none), ``set, set_id, curator``.
+            (NaN = none), ``decision, reason`` (empty = none), ``class`` (0 = none), ``species`` (empty = none),
+            ``set, set_id, curator``.
 
         Raises
         ------
@@ -108,7 +109,7 @@ class Project:
         )
         picks = session.store.particles_where(which)
         names = {m.id: m.name for m in [*session.micrographs, *session.removed.values()]}
-        sets = session.pick_sets
+        sets, kinds = session.pick_sets, session.species
         reasons = {int(reason): "" if reason is Reason.NONE else reason.label for reason in Reason}
         columns = {
             "micrograph": [names[i] for i in picks.micrograph.tolist()],
@@ -120,6 +121,7 @@ class Project:
             "decision": pd.Categorical([DECISIONS[i] for i in picks.decision.tolist()], categories=DECISIONS),
             "reason": [reasons[i] for i in picks.reason.tolist()],
             "class": picks.class_id,
+            "species": [kinds[i].name if i in kinds else "" for i in picks.species.tolist()],
             "set": [sets[i].name for i in picks.pick_set.tolist()],
             "set_id": picks.pick_set,
             "curator": [sets[i].curator for i in picks.pick_set.tolist()],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ..session.files.exporting import ExportReport
 
 AS_IMPORTED = "as-imported"
+EACH = "each"
 
 EXAMPLE = """  cryoppp-annotator export my-project -o picks --to relion
   cryoppp-annotator export my-project -o dataset --to cryoppp --decision accepted+rejected
@@ -69,6 +71,10 @@ def export(
     template: TemplateOption = None,
     relion_root: RelionRootOption = None,
     where: OptionalWhereOption = None,
+    species: Annotated[
+        str | None,
+        typer.Option("--species", metavar="NAME", help="Only this species; each = each into a folder of its own."),
+    ] = None,
     pick_set: Annotated[
         int | None, typer.Option("--pick-set", metavar="N", help="Which import, for as-imported (see status --json).")
     ] = None,
@@ -87,6 +93,7 @@ def export(
     """
     from ..errors import Refused
     from ..session.core.opening import open_project
+    from ..session.core.species import find
     from ..session.files import exporting
     from ..session.files.as_imported import write_back
     from .progress import run_job, tell_written
@@ -95,16 +102,16 @@ def export(
     session = open_project(find_project(project), read_only=True)
 
     def work(context: JobContext) -> ExportReport:
-        if to == AS_IMPORTED and where is not None:
-            raise Refused("--where is for exports to a format; as-imported writes whole files back")
+        if to == AS_IMPORTED and (where or species):
+            raise Refused("--where and --species are for exports to a format; as-imported writes whole files back")
         if to == AS_IMPORTED:
             number = _the_import(session) if pick_set is None else pick_set
             return write_back(session, number, out, allow_outside=allow_outside, context=context)
         passed = chosen(session, where, context)
-        return exporting.export(
-            session,
-            out,
-            to,
+        write = partial(exporting.export_each_species if species == EACH else exporting.export, session, out, to)
+        if species not in (None, EACH):
+            write = partial(write, species=(find(session, str(species)).id,))
+        return write(
             decisions=exporting.DECISIONS[decision.value],
             orientation=frame.orientation,
             scale=scale,

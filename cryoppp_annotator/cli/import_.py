@@ -86,6 +86,9 @@ def import_(
     permissive: Annotated[
         bool, typer.Option("--permissive", help="Leave bad rows and files out, and list them.")
     ] = False,
+    species: Annotated[
+        str, typer.Option("--species", metavar="NAME", help="Of which kind the picks are; it is made if new.")
+    ] = "",
     curator: CuratorOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -139,7 +142,8 @@ def import_(
             shown = run_job(
                 lambda context: foreign_pictures.find(session, pictures, context=context), title="Finding pictures"
             )
-        messages = [importing.enter(session, plan, decision=Decision[decision.name]) for plan in plans]
+        implied = Decision[decision.name]
+        messages = [importing.enter(session, plan, decision=implied, species=species) for plan in plans]
         if known is not None:
             messages.append(optics.enter(session, known))
         if shown is not None:

@@ -56,6 +56,7 @@ def describe(session: Session, file_changes: FileNews) -> dict[str, Any]:
     from ..model.micrograph import MicrographState
     from ..model.which import Which
     from ..session.core.watch import What
+    from .species import described
 
     states = {state.value: 0 for state in MicrographState if state is not MicrographState.REMOVED}
     for micrograph in session.micrographs:
@@ -85,6 +86,7 @@ def describe(session: Session, file_changes: FileNews) -> dict[str, Any]:
         "particles": session.counts(),
         "diameter_A": session.diameter_A if session.settings.diameter_is_set else None,
         "pick_sets": sets,
+        "species": described(session),
     }
 
 
@@ -100,6 +102,10 @@ def _as_text(answer: dict[str, Any]) -> str:
     ]
     lines += [
         f"pick set     {s['name']}: {s['particles']:,} ({s['kind']}, {s['curator']})" for s in answer["pick_sets"]
+    ]
+    lines += [
+        f"species      {s['name']}: " + ", ".join(f"{n:,} {decision}" for decision, n in s["particles"].items())
+        for s in answer["species"]
     ]
     lines += _about_files(answer)
     if "where" in answer:

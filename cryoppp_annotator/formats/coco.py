@@ -19,7 +19,7 @@ import numpy as np
 from .. import __version__
 from ..errors import FormatError
 from ..model.coordinates import STORED_FRAME, SourceFrame
-from ..model.pickfile import FilePicks, MicrographPicks, PickFile, WriteOptions
+from ..model.pickfile import SPECIES_COLUMN, FilePicks, MicrographPicks, PickFile, WriteOptions
 from .atomic import write_text
 from .image.pictures import Y_AXIS, box_sizes, class_name, require_picture_frame, write_pictures
 from .names import refuse_collisions
@@ -30,7 +30,8 @@ _LIMIT = 512 << 20
 _PREFIX = "coco:"
 _CATEGORY = f"{_PREFIX}category"
 _OUR_CLASS = re.compile(r"class ([1-9]\d{0,8})")
-_OURS = frozenset({"id", "image_id", "category_id", "bbox", "score", "area"})
+_SPECIES = "species"
+_OURS = frozenset({"id", "image_id", "category_id", "bbox", "score", "area", _SPECIES})
 _MOST_CLASSES = 1 << 30
 
 
@@ -44,7 +45,7 @@ class _Coco:
     can_read: bool = True
     can_write: bool = True
     frame: SourceFrame = STORED_FRAME
-    carries: frozenset[str] = frozenset({"score", "diameter", "class", "extra"})
+    carries: frozenset[str] = frozenset({"score", "diameter", "class", "extra", "species"})
     many_micrographs: bool = True
 
     def sniff(self, path: Path, head: bytes) -> float:
@@ -170,6 +171,8 @@ def _row(
         return None
     class_id, name = categories.get(category, (category, "")) if category is not None else (0, "")
     extra = {f"{_PREFIX}{key}": kept_text(value) for key, value in entry.items() if key not in _OURS}
+    if isinstance(entry.get(_SPECIES), str):
+        extra[SPECIES_COLUMN] = entry[_SPECIES]
     if name and name != class_name(class_id):
         extra[_CATEGORY] = name
     x, y, width, height = bbox
@@ -250,6 +253,8 @@ def _annotation(number: int, image_id: int, pick: MicrographPicks, row: int, siz
     }
     if np.isfinite(pick.score[row]):
         entry["score"] = float(pick.score[row])
+    if pick.species is not None and pick.species[row]:
+        entry[_SPECIES] = str(pick.species[row])
     for label, column in pick.extra.items():
         key = label.removeprefix(_PREFIX)
         if label.startswith(_PREFIX) and label != _CATEGORY and key not in _OURS and column[row]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..errors import FormatError
 from ..model.coordinates import STORED_FRAME, SourceFrame
 from ..model.curation import Decision
-from ..model.pickfile import FilePicks, MicrographPicks, PickFile, WriteOptions
+from ..model.pickfile import SPECIES_COLUMN, FilePicks, MicrographPicks, PickFile, WriteOptions
 from .atomic import replacing, write_text
 from .table.spreadsheet import csv_text, original_text
 from .table.star import ColumnReader, decode_head, number_text
@@ -37,6 +37,7 @@ _SCORE = "score"
 _DIAMETER = "diameter_px"
 _CLASS = "class"
 _DECISION = "decision"
+_SPECIES = "species"
 _MAX_BYTES = 1 << 30
 _EXTENSIONS = (".csv", ".tsv", ".txt", ".parquet", ".coords", ".coord", ".xy")
 _DECISIONS = {decision.name.lower(): int(decision) for decision in Decision}
@@ -52,7 +53,7 @@ class _Table:
     can_read: bool = True
     can_write: bool = True
     frame: SourceFrame = STORED_FRAME
-    carries: frozenset[str] = frozenset({"score", "diameter", "class", "decision", "curation"})
+    carries: frozenset[str] = frozenset({"score", "diameter", "class", "decision", "curation", "species"})
     many_micrographs: bool = True
 
     def sniff(self, path: Path, head: bytes) -> float:
@@ -95,6 +96,8 @@ class _Table:
             words = columns[labels[_DECISION]]
             data["decision"] = np.array([_DECISIONS.get(word.strip().lower(), 0) for word in words], np.int8)
         ours = set(labels) >= _OURS
+        if ours and _SPECIES in labels:
+            data[_SPECIES] = texts(list(columns[labels[_SPECIES]]))
         image = next((labels[label] for label in _IMAGE if label in labels), None)
         images = columns[image] if image is not None else [_stem(path)] * len(lines)
         if ours and path.suffix.lower() != ".parquet":
@@ -206,7 +209,12 @@ def _picks(images: Sequence[str], data: Mapping[str, Any], reader: ColumnReader,
     good = reader.good
     chosen = {name: np.array(index, np.intp)[good[index]] for name, index in rows.items()}
     return tuple(
-        FilePicks(name, **{field: column[index] for field, column in data.items()}, source=path)
+        FilePicks(
+            name,
+            **{field: column[index] for field, column in data.items() if field != _SPECIES},
+            extra={SPECIES_COLUMN: data[_SPECIES][index]} if _SPECIES in data else {},
+            source=path,
+        )
         for name, index in chosen.items()
     )
 
@@ -215,8 +223,9 @@ def _picks(images: Sequence[str], data: Mapping[str, Any], reader: ColumnReader,
 
 
 def _columns(picks: Sequence[MicrographPicks], frame: SourceFrame) -> dict[str, list[str]]:
+    kinds = [_SPECIES] if any(pick.species is not None for pick in picks) else []
     known = [name for name in _CURATION if any(name in pick.curation for pick in picks)]
-    columns: dict[str, list[str]] = {name: [] for name in (*_OWN, *known)}
+    columns: dict[str, list[str]] = {name: [] for name in (*_OWN, *kinds, *known)}
     words = {int(decision): decision.name.lower() for decision in Decision}
     for pick in picks:
         x, y = source_positions(pick, frame)
@@ -237,6 +246,8 @@ def _columns(picks: Sequence[MicrographPicks], frame: SourceFrame) -> dict[str, 
         columns["pixel_size_A"] += [f"{pixel:.6g}" if pixel else ""] * len(pick)
         columns["class"] += [str(number) if number else "" for number in pick.class_id.tolist()]
         columns["decision"] += [words[int(value)] for value in pick.decision.tolist()]
+        for name in kinds:
+            columns[name] += [""] * len(pick) if pick.species is None else pick.species.tolist()
         for name in known:
             columns[name] += pick.curation[name].tolist() if name in pick.curation else [""] * len(pick)
     return columns

@@ -38,7 +38,7 @@ class _Relion:
     can_read: bool = True
     can_write: bool = True
     frame: SourceFrame = RELION_FRAME
-    carries: frozenset[str] = frozenset({"score", "class", "extra"})
+    carries: frozenset[str] = frozenset({"score", "class", "extra", "species"})
     many_micrographs: bool = False
 
     def sniff(self, path: Path, head: bytes) -> float:
@@ -101,7 +101,7 @@ class _RelionParticles:
     can_read: bool = True
     can_write: bool = True
     frame: SourceFrame = RELION_FRAME
-    carries: frozenset[str] = frozenset({"score", "class", "extra"})
+    carries: frozenset[str] = frozenset({"score", "class", "extra", "species"})
     many_micrographs: bool = True
 
     def sniff(self, path: Path, head: bytes) -> float:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import FormatError
 from ..model.coordinates import RELION_FRAME
-from ..model.pickfile import MicrographPicks, WriteOptions
+from ..model.pickfile import SPECIES_COLUMN, MicrographPicks, WriteOptions
 from .relion_lists import LIST_BLOCK, LIST_FILE, SUFFIX_FILE
 from .relion_optics import GROUP, OF_GROUP, optics_table
 from .relion_picks import CLASS, INTERPRETED, MICROGRAPH, SCORE, X, Y
@@ -57,10 +57,18 @@ def manual_columns(pick: MicrographPicks, options: WriteOptions) -> dict[str, li
         columns[SCORE] = _scores(pick)
     if pick.class_id.any():
         columns[CLASS] = list(map(str, pick.class_id.tolist()))
+    if pick.species is not None:
+        columns[SPECIES_COLUMN] = _species(pick)
     for label in pick.extra:
         if label.startswith("rln") and label not in columns and label not in _OWN:
             columns[label] = _texts(pick, label, _filler([pick], label))
     return columns
+
+
+def _species(pick: MicrographPicks) -> list[str]:
+    """What each pick's kind is called, as one word; RELION has no word for none."""
+    names = [""] * len(pick) if pick.species is None else pick.species.tolist()
+    return ["_".join(name.split()) or "None" for name in names]
 
 
 def _positions(pick: MicrographPicks, options: WriteOptions) -> dict[str, list[str]]:
@@ -127,7 +135,8 @@ def particle_columns(
 ) -> dict[str, list[str]]:
     """Columns of ``data_particles``, all micrographs one after another; ``groups`` (n,) has each one's group."""
     labels = [label for label in dict.fromkeys(key for pick in picks for key in pick.extra) if _is_kept(label)]
-    columns: dict[str, list[str]] = {label: [] for label in (MICROGRAPH, X, Y, SCORE, CLASS, GROUP, *labels)}
+    kinds = [SPECIES_COLUMN] if any(pick.species is not None for pick in picks) else []
+    columns: dict[str, list[str]] = {label: [] for label in (MICROGRAPH, X, Y, SCORE, CLASS, GROUP, *labels, *kinds)}
     fill = {label: _filler(picks, label) for label in labels}
     for pick, group in zip(picks, groups, strict=True):
         n = len(pick)
@@ -137,6 +146,8 @@ def particle_columns(
         columns[SCORE] += _scores(pick)
         columns[CLASS] += map(str, pick.class_id.tolist())
         columns[GROUP] += map(str, group[:n].tolist())
+        for label in kinds:
+            columns[label] += _species(pick)
         for label in labels:
             columns[label] += _texts(pick, label, fill[label]) if label in pick.extra else [fill[label]] * n
     return columns

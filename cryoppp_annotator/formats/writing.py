@@ -91,7 +91,7 @@ def lost_notes(target: CoordinateFormat, picks: Sequence[MicrographPicks]) -> li
         notes.append(f"{n - n_accepted:,} of {n:,} picks are undecided, and {target.name} has no place for that")
     if "curation" not in target.carries and n_rejected:
         notes.append("reasons, curators, times and regions are not written; --to table has them")
-    notes += _lost_filaments(target, picks)
+    notes += [*_lost_filaments(target, picks), *_lost_species(target, picks)]
     return notes
 
 
@@ -105,6 +105,15 @@ def _lost_filaments(target: CoordinateFormat, picks: Sequence[MicrographPicks]) 
     if not lost:
         return []
     return [f"{lost:,} picks are of filaments, and {target.name} has no place for which: that is not written"]
+
+
+def _lost_species(target: CoordinateFormat, picks: Sequence[MicrographPicks]) -> list[str]:
+    kinds = {name or "none" for pick in picks if pick.species is not None for name in pick.species.tolist()}
+    if len(kinds) < 2 or "species" in target.carries:
+        return []
+    listed = ", ".join(sorted(kinds))
+    why = f"the picks are of {len(kinds)} species ({listed}), and {target.name} has no place for which"
+    return [f"{why}: that is not written; export one species, or each into a folder of its own"]
 
 
 def without_bad_names(picks: Sequence[MicrographPicks]) -> tuple[list[MicrographPicks], list[str]]:

@@ -103,6 +103,10 @@ class Keys(QObject):
         self._press = {spelled(key): run for key, run in press.items()}
         self._hold = {spelled(key): run for key, run in hold.items()}
 
+    def add(self, press: Mapping[str, Callable[[], object]]) -> None:
+        """Let more keys do something, until :meth:`bind` is called again."""
+        self._press |= {spelled(key): run for key, run in press.items()}
+
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Take our keys, leave the rest."""
         kind = event.type()

@@ -46,11 +46,15 @@ class WindowState(QObject):
                 for name, value in thresholds.items()
                 if isinstance(value, int | float) and math.isfinite(value)
             }
+        own = _numbers(self._entries, "set thresholds")
+        focus.drawn.set_thresholds = {int(name): float(value) for name, value in own}
+        focus.drawn.hidden_sets = {int(name) for name, value in _numbers(self._entries, "hidden sets") if value}
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
         self._pause.setInterval(_PAUSE_MS)
         self._pause.timeout.connect(self._write)
         focus.drawn.threshold_changed.connect(self._later)
+        focus.drawn.changed.connect(self._later)
 
     @staticmethod
     def _read(path: Path) -> dict[str, Any]:
@@ -73,6 +77,7 @@ class WindowState(QObject):
     def close(self) -> None:
         """Write what is not written yet."""
         self._focus.drawn.threshold_changed.disconnect(self._later)
+        self._focus.drawn.changed.disconnect(self._later)
         if self._pause.isActive():
             self._pause.stop()
             self._write()
@@ -84,9 +89,19 @@ class WindowState(QObject):
     def _write(self) -> None:
         if self._path is None:
             return
-        self._entries["thresholds"] = self._focus.drawn.thresholds
+        drawn = self._focus.drawn
+        self._entries["thresholds"] = drawn.thresholds
+        self._entries["set thresholds"] = {str(i): value for i, value in drawn.set_thresholds.items()}
+        self._entries["hidden sets"] = {str(i): 1 for i in sorted(drawn.hidden_sets)}
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write_text(self._path, json.dumps(self._entries))
         except (OSError, AnnotatorError) as error:
             log.info("the window's state is not kept: %s", error)
+
+
+def _numbers(entries: dict[str, Any], name: str) -> list[tuple[str, float]]:
+    """Numbers by pick set, as they were written; what is none is passed over."""
+    stored = entries.get(name)
+    pairs = stored.items() if isinstance(stored, dict) else ()
+    return [(k, v) for k, v in pairs if k.isdecimal() and isinstance(v, int | float) and math.isfinite(v)]

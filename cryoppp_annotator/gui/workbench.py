@@ -359,7 +359,7 @@ class Workbench(QObject):
             # diameter, pixel size or frame: the filter, the scale and the rings follow
             self.show.refresh()
             self._show_particles()
-        elif announcement.touches(Table.PARTICLE):
+        elif any(map(announcement.touches, (Table.PARTICLE, Table.SPECIES, Table.PICK_SET))):
             self.particles_layer.redraw()
         if announcement.change is not None:
             self.show.follow(announcement.change, undone=announcement.kind == "undo")

@@ -62,6 +62,7 @@ class Table(StrEnum):
     PARTICLE = "particle"
     MICROGRAPH = "micrograph"
     PICK_SET = "pick_set"
+    SPECIES = "species"
     REGION = "region"
     SETTING = "setting"
 

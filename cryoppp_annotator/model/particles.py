@@ -23,6 +23,7 @@ COLUMNS: dict[str, Any] = {
     "decision": np.int8,
     "reason": np.int8,
     "class_id": np.int32,
+    "species": np.int32,
 }
 
 
@@ -39,6 +40,7 @@ class Particles:
     score : (n,) float64; NaN = none
     decision, reason : (n,) int8, see :class:`~.curation.Decision` and :class:`~.curation.Reason`
     class_id : (n,) int32; 0 = not classified
+    species : (n,) int32, see :class:`~.species.Species`; 0 = of none
     """
 
     id: NDArray[np.int64]
@@ -51,6 +53,7 @@ class Particles:
     decision: NDArray[np.int8]
     reason: NDArray[np.int8]
     class_id: NDArray[np.int32]
+    species: NDArray[np.int32]
 
     @staticmethod
     def empty() -> Particles:

@@ -34,6 +34,8 @@ class PickSet:
         what was left out.
     created : str
         ISO 8601.
+    colour : str
+        ``#RRGGBB``; empty = as the window chooses.
     """
 
     id: int
@@ -44,6 +46,7 @@ class PickSet:
     frame: Mapping[str, Any] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     created: str = ""
+    colour: str = ""
 
     @staticmethod
     def from_row(row: Mapping[str, Any]) -> PickSet:
@@ -57,7 +60,14 @@ class PickSet:
             frame=dict(json.loads(row["frame"] or "{}")),
             parameters=dict(json.loads(row["parameters"] or "{}")),
             created=str(row["created"]),
+            colour=str(row.get("colour") or ""),
         )
+
+    @property
+    def species(self) -> int:
+        """The species that it was proposed or imported for; 0 = of none. Picks of it may have been given another."""
+        value = self.parameters.get("species", 0)
+        return int(value) if isinstance(value, int) else 0
 
     @property
     def by_hand(self) -> bool:

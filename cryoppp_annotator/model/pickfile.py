@@ -201,6 +201,8 @@ class MicrographPicks:
         Which of ``optics`` each pick has; -1 = none.
     curation : mapping of name to (n,) array of str
         What the project knows of each pick beside: ``id, reason, pick_set, source, curator, decided, region``.
+    species : (n,) array of str or None
+        What each pick's kind is called, empty = of none; None where no pick is of any.
     """
 
     micrograph: Micrograph
@@ -216,6 +218,7 @@ class MicrographPicks:
     optics: tuple[Mapping[str, str], ...] = ()
     optics_row: NDArray[np.int64] | None = None
     curation: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
+    species: NDArray[np.str_] | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -238,6 +241,7 @@ class MicrographPicks:
             extra={name: column[index] for name, column in self.extra.items()},
             optics_row=None if self.optics_row is None else self.optics_row[index],
             curation={name: column[index] for name, column in self.curation.items()},
+            species=None if self.species is None else self.species[index],
         )
 
 
@@ -270,8 +274,11 @@ class WriteOptions:
     relion_root: Path | None = None
 
 
+#: The column in which our own exports say of which species a pick is.
+SPECIES_COLUMN = "cryopppSpecies"
+
 #: What a format may carry beside positions; the words of :attr:`CoordinateFormat.carries`.
-CARRIED = frozenset({"score", "diameter", "box", "class", "decision", "extra", "template", "curation"})
+CARRIED = frozenset({"score", "diameter", "box", "class", "decision", "extra", "template", "curation", "species"})
 
 
 class CoordinateFormat(Protocol):

@@ -57,6 +57,8 @@ class Which:
         Undecided picks with a score below these thresholds are left out: they are not drawn.
     removed : bool
         Also those of micrographs that were taken out of the project, which keep their decisions.
+    species : tuple of int, optional
+        0 = picks of none.
     """
 
     micrographs: tuple[int, ...] | None = None
@@ -69,6 +71,7 @@ class Which:
     ids: tuple[int, ...] | None = None
     hidden: Hidden = ()
     removed: bool = False
+    species: tuple[int, ...] | None = None
 
     @property
     def one_micrograph(self) -> int | None:

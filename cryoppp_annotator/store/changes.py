@@ -57,19 +57,21 @@ def reserve(connection: Connection, name: str, n: int) -> int:
 
 
 def with_ids(connection: Connection, change: Change) -> Change:
-    """Give the placeholders (negative ids) of new pick sets and particles their real ids."""
-    pick_sets: dict[int, int] = {}
+    """Give the placeholders (negative ids) of new pick sets, species and particles their real ids."""
+    real: dict[Table, dict[int, int]] = {Table.PICK_SET: {}, Table.SPECIES: {}}
     deltas = []
     for delta in change.deltas:
         if delta.kind is Kind.INSERT and len(delta) and (delta.ids < 0).any():
             first = reserve(connection, delta.table.value, len(delta))
             ids = np.arange(first, first + len(delta), dtype=np.int64)
-            if delta.table is Table.PICK_SET:
-                pick_sets.update(zip(delta.ids.tolist(), ids.tolist(), strict=True))
+            if delta.table in real:
+                real[delta.table].update(zip(delta.ids.tolist(), ids.tolist(), strict=True))
             delta = replace(delta, ids=ids)
-        if delta.table is Table.PARTICLE and "pick_set" in delta.after and (delta.after["pick_set"] < 0).any():
-            sets = np.array([pick_sets.get(int(s), int(s)) for s in delta.after["pick_set"]], np.int64)
-            delta = replace(delta, after={**delta.after, "pick_set": sets})
+        for table, numbers in real.items():
+            column = delta.after.get(table.value)
+            if delta.table is Table.PARTICLE and column is not None and (column < 0).any():
+                given = np.array([numbers.get(int(number), int(number)) for number in column], column.dtype)
+                delta = replace(delta, after={**delta.after, table.value: given})
         deltas.append(delta)
     return replace(change, deltas=tuple(deltas))
 

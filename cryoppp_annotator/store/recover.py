@@ -20,6 +20,7 @@ from .store import DATABASE_NAME, Store
 _ORDER = (
     "micrograph",
     "pick_set",
+    "species",
     "particle",
     "region",
     "record",
@@ -98,10 +99,11 @@ def _copy(
     columns = [str(row[1]) for row in source.execute(f"PRAGMA table_info({table})")]
     expected = [str(row[1]) for row in target.execute(f"PRAGMA table_info({table})")]
     names = [name for name in expected if name in columns]
+    kinds = {0, *(row[0] for row in target.execute("SELECT id FROM species"))}
     known = {
         column: {row[0] for row in target.execute(f"SELECT id FROM {other}")}
         for from_table, column, other in REFERENCES
-        if from_table == table
+        if from_table == table and column in columns and other != "species"
     }
     good = " AND ".join(
         f"ifnull({rule.good.format(c=quoted(name))}, 0)" for name, rule in RULES[table].items() if name in columns
@@ -116,10 +118,17 @@ def _copy(
         target.execute("DELETE FROM id_counter")
     for rows in _pieces(source, table, names, good or "1", report):
         check()
-        sound = [row[:-1] for row in rows if row[-1] and _fits(table, names, row, known)]
+        sound = [_of_known_kind(names, row[:-1], kinds) for row in rows if row[-1] and _fits(table, names, row, known)]
         lost += len(rows) - len(sound)
         saved += target.executemany(statement, sound).rowcount if sound else 0
     report.saved[table], report.lost[table] = saved, lost
+
+
+def _of_known_kind(names: list[str], row: tuple[Any, ...], kinds: set[int]) -> tuple[Any, ...]:
+    """A row; a pick whose species is lost is kept as one of none."""
+    if "species" not in names:
+        return row
+    return tuple(0 if n == "species" and v not in kinds else v for n, v in zip(names, row, strict=True))
 
 
 def _fits(table: str, names: list[str], row: tuple[Any, ...], known: dict[str, set[int]]) -> bool:
@@ -182,7 +191,7 @@ def _count_again(target: sqlite3.Connection) -> None:
             f"UPDATE micrograph SET {column} = (SELECT count(*) FROM particle "
             f"WHERE particle.micrograph = micrograph.id AND particle.decision = {decision})"
         )
-    for table in ("micrograph", "pick_set", "particle", "region", "record", "class_run"):
+    for table in ("micrograph", "pick_set", "species", "particle", "region", "record", "class_run"):
         last = target.execute(f"SELECT ifnull(max(id), 0) + 1 FROM {table}").fetchone()[0]
         target.execute(
             "INSERT INTO id_counter (name, next) VALUES (?, ?) "

@@ -175,7 +175,11 @@ _ANGSTROM = _or_null(_number(-1e6, 1e9))
 _DECISION = _whole(min(Decision), max(Decision))
 _REASON = _whole(min(Reason), max(Reason))
 
+_NAMES = {"name": _text(4096), "colour": _text(7), "key": _text(64)}
+_SPECIES = {"id": _ID, **_NAMES, "diameter_A": _or_null(_number(0.0, 1e9))}
+
 RULES: dict[str, dict[str, Rule]] = {
+    "species": _SPECIES,
     "setting": {"key": _text(64), "value": _json(_setting_value)},
     "id_counter": {"name": _text(32), "next": _whole(1)},
     "micrograph": {
@@ -207,6 +211,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "frame": _json(_frame),
         "parameters": _json(_pick_set_parameters),
         "created": _text(64),
+        "colour": _text(7),
     },
     "particle": {
         "id": _ID,
@@ -219,6 +224,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "decision": _DECISION,
         "reason": _REASON,
         "class_id": _whole(-(2**31), 2**31 - 1),
+        "species": _whole(0, 2**31 - 1),
         "extra": Rule(
             "{c} IS NULL OR CASE WHEN typeof({c}) = 'text' AND json_valid({c}) THEN json_type({c}) = 'object' END",
             "is no JSON object",
@@ -285,6 +291,7 @@ RULES: dict[str, dict[str, Rule]] = {
 REFERENCES = (
     ("particle", "micrograph", "micrograph"),
     ("particle", "pick_set", "pick_set"),
+    ("particle", "species", "species"),
     ("region", "micrograph", "micrograph"),
     ("class_run", "record", "record"),
     ("class_member", "run", "class_run"),

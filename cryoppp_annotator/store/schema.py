@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 #: Alembic revision of this schema.
-HEAD = "0002"
+HEAD = "0003"
 
 metadata = MetaData()
 
@@ -73,6 +73,18 @@ pick_set = Table(
     Column("frame", Text, nullable=False, server_default="{}"),  # JSON of the SourceFrame and how it was checked
     Column("parameters", Text, nullable=False, server_default="{}"),
     Column("created", String(32), nullable=False, server_default=""),
+    Column("colour", String(7), nullable=False, server_default=""),  # #RRGGBB; empty = as the window chooses
+)
+
+#: Kinds of particle.
+species = Table(
+    "species",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(255), nullable=False),
+    Column("colour", String(7), nullable=False, server_default=""),
+    Column("key", String(32), nullable=False, server_default=""),
+    Column("diameter_A", Float(53)),  # NULL = the project's
 )
 
 particle = Table(
@@ -88,6 +100,7 @@ particle = Table(
     Column("decision", SmallInteger, nullable=False, server_default="0"),
     Column("reason", SmallInteger, nullable=False, server_default="0"),
     Column("class_id", Integer, nullable=False, server_default="0"),
+    Column("species", Integer, nullable=False, server_default="0"),  # 0 = of none: the project's one kind
     Column("extra", Text),  # JSON of imported columns nobody here understands, as their own text
     Index("particle_by_micrograph", "micrograph"),
 )

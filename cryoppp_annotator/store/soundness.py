@@ -20,6 +20,8 @@ from .rules import FARTHEST, NUMBER_SETTINGS, REFERENCES, RULES, TEXT_SETTINGS, 
 MOST_LISTED = 20
 #: Seconds to wait for somebody who writes.
 _PATIENCE_S = 3.0
+#: Columns since schema 0003: of an older database they are not asked for.
+_SINCE_SPECIES = {"particle": {"species"}, "pick_set": {"colour"}}
 #: Tables with up to millions of rows: looked at whole by ``doctor`` only, and row by row as they are read.
 _LARGE = ("particle", "class_member", "change")
 
@@ -81,7 +83,9 @@ def problems_in(connection: sqlite3.Connection, *, deep: bool = False, large_tab
     if deep:
         problems += _pages(connection)
     tables = _columns(connection)
-    for table, rules in RULES.items():
+    older = {} if "species" in tables else _SINCE_SPECIES
+    for table, every in RULES.items():
+        rules = {name: rule for name, rule in every.items() if name not in older.get(table, ())}
         if table in tables and (large_tables or table not in _LARGE):
             problems += _rows(connection, table, rules, tables[table])
     problems += _settings(connection, tables)
@@ -208,7 +212,7 @@ def _references(connection: sqlite3.Connection, tables: dict[str, set[str]]) -> 
             continue
         query = (
             f"SELECT min(rowid) FROM {table} WHERE typeof({column}) = 'integer' GROUP BY {column} "
-            f"HAVING {column} NOT IN (SELECT id FROM {target}) LIMIT {MOST_LISTED}"
+            f"HAVING {column} <> 0 AND {column} NOT IN (SELECT id FROM {target}) LIMIT {MOST_LISTED}"
         )
         message = f"names a {target.replace('_', ' ')} that is not there"
         problems += [Problem(table, int(row), column, message) for (row,) in connection.execute(query)]

@@ -22,6 +22,7 @@ from ..model.micrograph import Micrograph, MicrographState
 from ..model.particles import Particles
 from ..model.pick_set import PickSet
 from ..model.region import Region
+from ..model.species import Species
 from ..model.which import Which
 from . import changes, regions, schema
 from . import which as which_table
@@ -158,6 +159,12 @@ class Store:
         with self.reading() as connection:
             every = connection.execute(select(schema.pick_set).order_by(schema.pick_set.c.id)).mappings().all()
         return [PickSet.from_row(dict(row)) for row in every]
+
+    def species(self) -> list[Species]:
+        """Kinds of particle, ordered by id."""
+        with self.reading() as connection:
+            every = connection.execute(select(schema.species).order_by(schema.species.c.id)).mappings().all()
+        return [Species.from_row(dict(row)) for row in every]
 
     def regions(self, micrograph: int | None = None) -> list[Region]:
         """Regions of one micrograph, or of the project, also those a person dismissed; ordered by id."""

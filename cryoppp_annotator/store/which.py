@@ -38,6 +38,7 @@ def condition(which: Which) -> ColumnElement[bool]:
         (p.pick_set, which.pick_sets),
         (p.decision, which.decisions),
         (p.id, which.ids),
+        (p.species, which.species),
     ):
         if values is not None:
             terms.append(column.in_([int(value) for value in values]))

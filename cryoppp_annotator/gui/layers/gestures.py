@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from ...errors import AnnotatorError
 from ...model.curation import Decision
 from ...model.region import Region
+from ...session.core import species
 from ...session.core.focus import Focus
 from .corners import MARK_PX, Corners
 from .particle_layer import ParticlesLayer
@@ -123,8 +124,8 @@ class Gestures:
         return BRUSH * self._ring_radius() * 2
 
     def _ring_radius(self) -> float:
-        current = self._session.current
-        return 0.5 * self._session.diameter_A / (1.0 if current is None else self._session.pixel_size_A(current))
+        current, diameter_A = self._session.current, self._session.loaded.new_diameter_A
+        return 0.5 * diameter_A / (1.0 if current is None else self._session.pixel_size_A(current))
 
     # ------------------------------------------------------------------ callbacks
 
@@ -430,7 +431,7 @@ class Gestures:
         if diameter * self.canvas_per_px() < 2 * CLICK_PX * pixel:
             return  # a click is no circle: it is asked for still
         self.measure(False)
-        self._try(lambda: self._session.set_diameter(diameter))
+        self._try(lambda: species.set_new_diameter(self._session, diameter))
 
     def _try(self, edit: Callable[[], Any]) -> None:
         try:

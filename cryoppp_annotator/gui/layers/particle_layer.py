@@ -6,6 +6,7 @@ Works with a ``ViewerModel``, without Qt.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from ...errors import AnnotatorError
 from ...model.curation import Decision, Reason
 from ...model.particles import Particles
+from ...model.species import next_colour
 from ...session.core.focus import Focus
 from .styles import ColourBy, colours, fills, silence, widths
 
@@ -101,14 +103,14 @@ class ParticlesLayer:
         Parameters
         ----------
         diameter_A : float, optional
-            Shown instead of the project's diameter while a slider moves.
+            Shown instead of the current species' (or the project's) diameter while a slider moves.
         """
         micrograph = self._session.current
         shown = self._session.particles.take(self._focus.drawn.mask())
-        own = shown.diameter_A
-        project = self._session.diameter_A if diameter_A is None else diameter_A
         pixel = 1.0 if micrograph is None else self._session.pixel_size_A(micrograph)
-        size = np.where(np.isnan(own), project, own) / pixel
+        size = self._session.diameters_A(shown) / pixel
+        if diameter_A is not None:
+            size[self._of_current_kind(shown)] = diameter_A / pixel
         self._updating = True
         try:
             layer = self.layer
@@ -138,9 +140,25 @@ class ParticlesLayer:
         finally:
             self._updating = False
 
+    def _of_current_kind(self, shown: Particles) -> NDArray[np.bool_]:
+        """(n,) mask of picks that are as large as new ones are."""
+        memory = self._session.loaded
+        kinds = [memory.current_species]
+        if not memory.current_species:
+            kinds += [one.id for one in memory.species.values() if one.diameter_A is None]
+        return np.isnan(shown.diameter_A) & np.isin(shown.species, kinds)
+
+    def palette(self) -> dict[int, str]:
+        """Colours of the species, or of the pick sets: a person's, else the next of a palette."""
+        if self.colour_by is ColourBy.SPECIES:
+            return {one.id: one.colour for one in self._session.species.values()}
+        sets = self._session.pick_sets.values()
+        return {one.id: one.colour or next_colour(k) for k, one in enumerate(sets)}
+
     def _features(self, shown: Particles) -> pd.DataFrame:
         """What other napari tools may want to know of each pick; a picture, as the layer is."""
         names = {number: pick_set.name for number, pick_set in self._session.pick_sets.items()}
+        kinds = defaultdict(str, {number: one.name for number, one in self._session.species.items()})
         return pd.DataFrame(
             {
                 "id": shown.id,
@@ -149,6 +167,7 @@ class ParticlesLayer:
                 "score": shown.score,
                 "set": np.array([names.get(number, "") for number in shown.pick_set.tolist()], object),
                 "class": self._numbers(shown),
+                "species": np.array([kinds[number] for number in shown.species.tolist()], object),
             }
         )
 
@@ -165,7 +184,7 @@ class ParticlesLayer:
     def _colours(self, shown: Particles) -> NDArray[np.float64]:
         if self.colour_by is ColourBy.CLASS:
             shown = replace(shown, class_id=self._numbers(shown))
-        rgba = colours(shown, self.colour_by)
+        rgba = colours(shown, self.colour_by, palette=self.palette())
         if self.lit:
             rgba[~self._is_lit(shown), 3] = UNLIT
         if self.dim_below is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from napari.layers import Layer
@@ -18,6 +20,8 @@ class ColourBy(StrEnum):
     DECISION = "decision"
     SCORE = "score"
     CLASS = "class"
+    SPECIES = "species"
+    SET = "pick set"
 
 
 HEX = {Decision.ACCEPTED: "#4C9BE8", Decision.UNDECIDED: "#F0C33C", Decision.REJECTED: "#E4572E"}
@@ -73,14 +77,24 @@ def rgba(text: str) -> NDArray[np.float64]:
     return np.array([int(text[i : i + 2], 16) / 255 for i in (1, 3, 5)] + [1.0])
 
 
-def colours(particles: Particles, by: ColourBy, score_range: tuple[float, float] | None = None) -> NDArray[np.float64]:
+def colours(
+    particles: Particles,
+    by: ColourBy,
+    score_range: tuple[float, float] | None = None,
+    palette: Mapping[int, str] | None = None,
+) -> NDArray[np.float64]:
     """(n, 4) float64 ring colours.
 
     Parameters
     ----------
     score_range : (low, high), optional
         Scores shown as the ends of the scale; those of the particles by default.
+    palette : mapping of number to ``#RRGGBB``, optional
+        Of species or pick sets; those without a colour are grey.
     """
+    if by in (ColourBy.SPECIES, ColourBy.SET):
+        numbers = particles.species if by is ColourBy.SPECIES else particles.pick_set
+        return _by_number(numbers, palette or {})
     if by is ColourBy.SCORE:
         return _by_score(particles.score, score_range)
     if by is ColourBy.CLASS:
@@ -89,6 +103,13 @@ def colours(particles: Particles, by: ColourBy, score_range: tuple[float, float]
         return table[np.where(number > 0, 1 + (number - 1) % len(_CLASS_COLOURS), 0)]
     table = np.array([rgba(HEX[d]) for d in Decision])
     return table[particles.decision.astype(np.intp)]
+
+
+def _by_number(numbers: NDArray[Any], palette: Mapping[int, str]) -> NDArray[np.float64]:
+    out = np.tile(_GREY, (len(numbers), 1))
+    for number, colour in palette.items():
+        out[numbers == number] = rgba(colour)
+    return out
 
 
 def _by_score(score: NDArray[np.float64], limits: tuple[float, float] | None) -> NDArray[np.float64]:

@@ -261,7 +261,8 @@ def plan(session: Session, picks: Picks, options: RunOptions) -> Geometry:
     notable = [size for size in np.unique(sizes[near]) if weight[near & (sizes >= size)].sum() >= _NOTABLE * len(picks)]
     coarsest = max(notable)
     own = picks.diameter_A[np.isfinite(picks.diameter_A)]
-    diameter_A = session.diameter_A if session.settings.diameter_is_set or not len(own) else float(np.median(own))
+    usual = session.loaded.diameter_of(options.species[0] if options.species else 0)
+    diameter_A = usual if session.settings.diameter_is_set or options.species or not len(own) else float(np.median(own))
     return geometry_of(options, diameter_A, float(coarsest))
 
 

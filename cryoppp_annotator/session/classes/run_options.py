@@ -22,6 +22,8 @@ class RunOptions:
         Picks so decided take part.
     pick_sets, micrographs : tuple of int, optional
         Only of these; None = all.
+    species : tuple of int, optional
+        Only picks of these kinds (0 = of none); None = all. The boxes are as large as the one that is named.
     hidden : tuple of (score, pick sets)
         Undecided picks of these sets (none named = all) with a lower score are left out.
     subset : int
@@ -59,18 +61,21 @@ class RunOptions:
     box_diameters: float = 1.5
     box_px: int | None = None
     pixel_size_A: float | None = None
+    species: tuple[int, ...] | None = None
 
     @property
     def which(self) -> Which:
         """The picks a run is made of."""
         classes = None if self.of_run is None else ClassesOf(self.of_run, self.of_numbers)
-        return Which(self.micrographs, self.decisions, self.pick_sets, classes=classes, hidden=self.hidden)
+        return Which(
+            self.micrographs, self.decisions, self.pick_sets, classes=classes, hidden=self.hidden, species=self.species
+        )
 
     @staticmethod
     def from_json(stored: Mapping[str, Any]) -> RunOptions:
         """As a run's record keeps them; keys nobody knows are passed over."""
         known = {name: value for name, value in stored.items() if name in RunOptions.__dataclass_fields__}
-        for name in ("pick_sets", "micrographs", "of_numbers"):
+        for name in ("pick_sets", "micrographs", "of_numbers", "species"):
             if known.get(name) is not None:
                 known[name] = tuple(known[name])
         known["hidden"] = tuple((float(score), tuple(sets)) for score, sets in known.get("hidden", ()))

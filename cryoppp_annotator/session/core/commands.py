@@ -13,6 +13,7 @@ import numpy as np
 from ...errors import Refused
 from ...model.curation import Decision, Reason
 from ...model.micrograph import MicrographState
+from . import species
 from .edits import count_of
 from .focus import Focus
 from .step import Nothing
@@ -202,9 +203,12 @@ def _can_redo(focus: Focus) -> str:
 
 def _scale_diameter(factor: float) -> Callable[[Focus], None]:
     def run(focus: Focus) -> None:
-        session = focus.session
-        # of two presses while a big step is written both count
-        session.when_free(lambda: session.set_diameter(session.diameter_A * factor))
+        session, chosen = focus.session, focus.selected
+        if len(chosen):
+            species.scale_diameters(session, chosen, factor)
+        else:
+            # of two presses while a big step is written both count
+            session.when_free(lambda: species.set_new_diameter(session, session.loaded.new_diameter_A * factor))
 
     return run
 
@@ -232,6 +236,7 @@ def _select_others(focus: Focus) -> None:
     focus.select(np.setdiff1d(focus.session.particles.id[focus.drawn.mask()], focus.selected))
 
 
+_WHOSE_SIZE = "Of the selected picks, else of the current species, else of all."
 DECIDING = "Deciding"
 PICKS = "Picks"
 WALKING = "Micrographs"
@@ -314,8 +319,8 @@ def session_commands() -> list[Command]:
         Command("select-all", "Select all picks here", ("Ctrl+A",), PICKS, _select_all, _open),
         Command("select-others", "Select the other picks here", ("Ctrl+I",), PICKS, _select_others, _open),
         Command("select-none", "Select nothing", ("Escape",), PICKS, lambda focus: focus.clear()),
-        Command("smaller", "Smaller diameter", ("[",), PICKS, _scale_diameter(1 / 1.05)),
-        Command("larger", "Larger diameter", ("]",), PICKS, _scale_diameter(1.05)),
+        Command("smaller", "Smaller diameter", ("[",), PICKS, _scale_diameter(1 / 1.05), always, _WHOSE_SIZE),
+        Command("larger", "Larger diameter", ("]",), PICKS, _scale_diameter(1.05), always, _WHOSE_SIZE),
         Command("undo", "Undo", ("Ctrl+Z",), UNDOING, _undo, _can_undo),
         Command("redo", "Redo", ("Ctrl+Shift+Z", "Ctrl+Y"), UNDOING, _redo, _can_redo),
     ]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from ...model.curation import Decision
-from ...model.which import Hidden
+from ...model.which import Hidden, Which, only
 from .session import Session
 
 
@@ -20,12 +20,20 @@ class Drawn:
     """
 
     threshold_changed = Signal()
+    #: Other pick sets or species are drawn.
+    changed = Signal()
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self.show_rejected = True
         #: The one pick set that is drawn and that bulk decisions act on; None = all.
         self.pick_set: int | None = None
+        #: Pick sets that are not drawn and that bulk decisions leave alone.
+        self.hidden_sets: set[int] = set()
+        #: The one species that is drawn and that bulk decisions act on, 0 = picks of none; None = all.
+        self.only_species: int | None = None
+        #: Thresholds of single pick sets, which overrule their picker's.
+        self.set_thresholds: dict[int, float] = {}
         #: The score that "above" and "below" mean, of each picker (or chosen pick set): they have none in common.
         self.thresholds: dict[str, float] = {}
 
@@ -36,12 +44,48 @@ class Drawn:
         if self.pick_set is not None:
             # one's own picks are never out of sight
             mask &= (p.pick_set == self.pick_set) | np.isin(p.pick_set, self._hand_sets())
-        return mask & ~self.below()
+        return mask & self._not_hidden() & ~self.below()
+
+    def _not_hidden(self) -> NDArray[np.bool_]:
+        """(n,) mask of the current particles of pick sets and species that are drawn."""
+        p = self._session.particles
+        mask = np.ones(len(p), bool) if self.only_species is None else np.asarray(p.species == self.only_species)
+        return mask & ~np.isin(p.pick_set, list(self.hidden_sets))
+
+    def sets(self) -> tuple[int, ...] | None:
+        """Pick sets that bulk decisions act on: the chosen one, else those that are drawn; None = all."""
+        if self.pick_set is not None or not self.hidden_sets:
+            return only(self.pick_set)
+        return tuple(i for i in self._session.pick_sets if i not in self.hidden_sets)
+
+    def of_bulk(self, hidden: Hidden = (), micrograph: int | None = None) -> Which:
+        """Undecided picks that bulk decisions act on, on one micrograph or in the project."""
+        undecided = (Decision.UNDECIDED,)
+        return Which(only(micrograph), undecided, self.sets(), hidden=hidden, species=only(self.only_species))
+
+    def hide_set(self, number: int, hidden: bool = True) -> None:
+        """Draw a pick set, or do not, and say so."""
+        (self.hidden_sets.add if hidden else self.hidden_sets.discard)(number)
+        self.changed.emit()
+
+    def show_only(self, species: int | None) -> None:
+        """Draw one species only (0 = picks of none; None = all), and say so."""
+        self.only_species = species
+        self.changed.emit()
+
+    def set_threshold_of(self, pick_set: int, value: float | None) -> None:
+        """Give one pick set a threshold of its own (None = its picker's again), and say so."""
+        if value is None:
+            self.set_thresholds.pop(pick_set, None)
+        else:
+            self.set_thresholds[pick_set] = value
+        self.threshold_changed.emit()
 
     def of_set(self) -> NDArray[np.bool_]:
         """(n,) mask of the current particles that bulk decisions act on: those of the chosen pick set."""
         p = self._session.particles
-        return np.ones(len(p), bool) if self.pick_set is None else np.asarray(p.pick_set == self.pick_set)
+        chosen = np.ones(len(p), bool) if self.pick_set is None else np.asarray(p.pick_set == self.pick_set)
+        return chosen & self._not_hidden()
 
     def below(self) -> NDArray[np.bool_]:
         """(n,) mask of undecided candidates whose score is below their picker's threshold: they are not drawn."""
@@ -53,11 +97,14 @@ class Drawn:
         return np.asarray(low & (p.decision == Decision.UNDECIDED))
 
     def hidden(self) -> Hidden:
-        """Every picker's threshold, and its pick sets."""
+        """Every picker's threshold and its pick sets, and those of single sets."""
+        own = {i: value for i, value in self.set_thresholds.items() if i in self._session.pick_sets}
         of: dict[str, list[int]] = {}
         for i in self.proposed_sets():
-            of.setdefault(self._picker_of(i), []).append(i)
-        return tuple((self.thresholds[name], tuple(sets)) for name, sets in of.items() if name in self.thresholds)
+            if i not in own:
+                of.setdefault(self._picker_of(i), []).append(i)
+        pickers = [(self.thresholds[name], tuple(sets)) for name, sets in of.items() if name in self.thresholds]
+        return (*pickers, *((value, (i,)) for i, value in own.items()))
 
     @property
     def threshold(self) -> float | None:
@@ -99,7 +146,9 @@ class Drawn:
         return tuple(i for i in proposed if self._picker_of(i) == last)
 
     def _picker_of(self, pick_set: int) -> str:
-        return self._session.pick_sets[pick_set].picker
+        """What scores of a set can be compared with: its picker's, for the species it looked for."""
+        one = self._session.pick_sets[pick_set]
+        return f"{one.picker}, species {one.species}" if one.species in self._session.species else one.picker
 
     def of_scale(self) -> NDArray[np.bool_]:
         """(n,) mask of the current particles whose scores the threshold means."""

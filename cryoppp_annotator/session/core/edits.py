@@ -78,8 +78,8 @@ def insert_particles(columns: Mapping[str, NDArray[Any]], n: int) -> Delta:
     )
 
 
-def add(micrograph: Micrograph, pick_set: int | Delta, x: ArrayLike, y: ArrayLike) -> Change:
-    """Hand picks: accepted, no score, no class, the project's diameter."""
+def add(micrograph: Micrograph, pick_set: int | Delta, x: ArrayLike, y: ArrayLike, species: int = 0) -> Change:
+    """Hand picks of a species: accepted, no score, no class, no diameter of their own."""
     xs, ys = np.atleast_1d(np.asarray(x, np.float64)), np.atleast_1d(np.asarray(y, np.float64))
     columns: dict[str, NDArray[Any]] = {
         "micrograph": np.array([micrograph.id], np.int64),
@@ -91,6 +91,7 @@ def add(micrograph: Micrograph, pick_set: int | Delta, x: ArrayLike, y: ArrayLik
         "class_id": np.array([0], np.int32),
         "diameter_A": np.array([np.nan]),
         "score": np.array([np.nan]),
+        "species": np.array([species], np.int32),
     }
     deltas: tuple[Delta, ...] = (insert_particles(columns, len(xs)),)
     if isinstance(pick_set, Delta):

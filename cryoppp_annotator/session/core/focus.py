@@ -29,6 +29,7 @@ class Focus:
     """
 
     selection_changed = Signal()
+    species_changed = Signal()
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -41,6 +42,7 @@ class Focus:
         session.changed.connect(self._on_changed)
         session.current_changed.connect(self.clear)
         self.drawn.threshold_changed.connect(self._on_threshold)
+        self.drawn.changed.connect(self._on_drawn)
 
     def targets(self) -> NDArray[np.int64]:
         """Ids an edit acts on: the selection, else the pick under the pointer, where it is drawn."""
@@ -55,6 +57,16 @@ class Focus:
         if not np.array_equal(new, self.selected):
             self.selected = new
             self.selection_changed.emit()
+
+    def choose_species(self, number: int) -> None:
+        """New picks, made by hand and proposed, are of this species; 0 = of none."""
+        if number != self.session.loaded.current_species:
+            self.session.loaded.current_species = number
+            self.species_changed.emit()
+
+    def _on_drawn(self) -> None:
+        """What is not drawn any more is not selected."""
+        self.select(np.intersect1d(self.selected, self.session.particles.id[self.drawn.mask()]))
 
     def toggle(self, ids: Iterable[int]) -> None:
         """Add to the selection what is not in it, take out what is."""
@@ -109,6 +121,8 @@ class Focus:
             self._walk_back(undone, direction)
         if self.drawn.pick_set is not None and self.drawn.pick_set not in self.session.pick_sets:
             self.drawn.pick_set = None  # its import was undone
+        if self.drawn.only_species not in (None, 0, *self.session.species):
+            self.drawn.only_species = None
         self.hovered = None if self.pointer is None else self.at(*self.pointer)
         here = np.intersect1d(self.selected, self.session.particles.id)
         if len(here) != len(self.selected):

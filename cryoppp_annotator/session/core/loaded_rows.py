@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...model.curation import Change, Delta, Kind, Table
+from ...model.coordinates import FloatArray
+from ...model.curation import Change, Decision, Delta, Kind, Table
 from ...model.micrograph import Micrograph, MicrographState
-from ...model.particles import tally
+from ...model.particles import Particles, tally
 from ...model.pick_set import PickSet
+from ...model.species import NO_SPECIES, Species
 from ...store.store import Store
 from .settings import ProjectSettings
 
@@ -50,10 +52,14 @@ class LoadedRows:
     removed : dict of id to Micrograph
         Taken out of the project, and kept until they are deleted for good.
     pick_sets : dict of id to PickSet
+    species : dict of id to Species
+    current_species : int
+        The species of new picks, hand-made and proposed; 0 = of none. Not stored: each window has its own.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.current_species = NO_SPECIES
         self.read()
 
     def read(self) -> None:
@@ -61,6 +67,8 @@ class LoadedRows:
         self.settings = ProjectSettings(self._store.settings())
         self._sort(self._store.micrographs())
         self.pick_sets = {pick_set.id: pick_set for pick_set in self._store.pick_sets()}
+        self.species = {one.id: one for one in self._store.species()}
+        self._forget_species()
 
     def _sort(self, every: Iterable[Micrograph]) -> None:
         """Keep what was removed apart from what is there."""
@@ -129,6 +137,8 @@ class LoadedRows:
                 self.set_settings(_settings_after(delta))
             elif delta.table is Table.PICK_SET:
                 self._follow_pick_sets(delta)
+            elif delta.table is Table.SPECIES:
+                self._follow_species(delta)
 
     def _recounted(self, touched: NDArray[np.int64], steps: NDArray[np.int64]) -> Iterator[Micrograph]:
         """Micrographs ``touched`` (k,) with so many more undecided, accepted and rejected picks (k, 3)."""
@@ -158,10 +168,49 @@ class LoadedRows:
         for k, i in enumerate(delta.ids.tolist()):
             if delta.kind is Kind.DELETE:
                 self.pick_sets.pop(i, None)
-            elif delta.kind is Kind.UPDATE:  # of a set only its name changes
-                self.pick_sets[i] = replace(self.pick_sets[i], name=str(delta.after["name"][k]))
+            elif delta.kind is Kind.UPDATE:  # of a set only its name and colour change
+                values: dict[str, Any] = {name: str(column[k]) for name, column in delta.after.items()}
+                self.pick_sets[i] = replace(self.pick_sets[i], **values)
             else:
                 self.pick_sets[i] = PickSet.from_row({"id": i, **{n: str(c[k]) for n, c in delta.after.items()}})
+
+    def _follow_species(self, delta: Delta) -> None:
+        for k, i in enumerate(delta.ids.tolist()):
+            if delta.kind is Kind.DELETE:
+                self.species.pop(i, None)
+            else:
+                values = {"id": i, **{name: column[k].item() for name, column in delta.after.items()}}
+                self.species[i] = Species.from_row(values)
+        self.species = dict(sorted(self.species.items()))
+        self._forget_species()
+
+    def _forget_species(self) -> None:
+        """One that is gone is not that of new picks."""
+        if self.current_species not in self.species:
+            self.current_species = NO_SPECIES
+
+    def counts(self) -> dict[str, int]:
+        """Particles by decision over the project."""
+        order = (Decision.ACCEPTED, Decision.UNDECIDED, Decision.REJECTED)
+        return {decision.name.lower(): sum(m.n_of(decision) for m in self.micrographs) for decision in order}
+
+    @property
+    def new_diameter_A(self) -> float:
+        """What new picks measure, angstrom: the current species' diameter, else the project's."""
+        return self.diameter_of(self.current_species)
+
+    def diameter_of(self, species: int) -> float:
+        """What a species measures, angstrom; the project's where it says nothing."""
+        one = self.species.get(species)
+        return self.settings.diameter_A if one is None or one.diameter_A is None else one.diameter_A
+
+    def diameters_A(self, particles: Particles) -> FloatArray:
+        """(n,) float64 diameters of picks, angstrom: their own, else their species', else the project's."""
+        usual = np.full(len(particles), self.settings.diameter_A)
+        for one in self.species.values():
+            if one.diameter_A is not None:
+                usual[particles.species == one.id] = one.diameter_A
+        return np.where(np.isnan(particles.diameter_A), usual, particles.diameter_A)
 
 
 def _settings_after(delta: Delta) -> dict[str, Any]:

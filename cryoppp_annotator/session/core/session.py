@@ -21,6 +21,7 @@ from ...model.curation import Change, Decision, Delta, Reason, Table
 from ...model.micrograph import FINISHED_STATES, Micrograph, MicrographState
 from ...model.particles import Particles, apply_delta
 from ...model.pick_set import PickSet
+from ...model.species import Species
 from ...model.which import Which
 from ...store.changes import HistoryEntry
 from ...store.store import Committed, Connection, Store
@@ -106,6 +107,11 @@ class Session:
         """Where picks came from, by id."""
         return self.loaded.pick_sets
 
+    @property
+    def species(self) -> dict[int, Species]:
+        """Kinds of particle, by id."""
+        return self.loaded.species
+
     def close(self) -> None:
         """Nothing needs saving, but what is still being written; give the database back."""
         settle(self)
@@ -140,9 +146,8 @@ class Session:
         return self.settings.diameter_A
 
     def diameters_A(self, particles: Particles | None = None) -> FloatArray:
-        """(n,) float64 diameter of every particle, the project's where it has none of its own."""
-        own = (self.particles if particles is None else particles).diameter_A
-        return np.where(np.isnan(own), self.diameter_A, own)
+        """(n,) float64 diameter of every particle: its own, else its species', else the project's."""
+        return self.loaded.diameters_A(self.particles if particles is None else particles)
 
     def diameters_px(self, micrograph: Micrograph, particles: Particles | None = None) -> FloatArray:
         """(n,) float64 diameter of every particle, px of the micrograph that they lie on."""
@@ -155,8 +160,7 @@ class Session:
 
     def counts(self) -> dict[str, int]:
         """Particles by decision over the project."""
-        order = (Decision.ACCEPTED, Decision.UNDECIDED, Decision.REJECTED)
-        return {decision.name.lower(): sum(m.n_of(decision) for m in self.micrographs) for decision in order}
+        return self.loaded.counts()
 
     def n_finished(self) -> int:
         """Micrographs a person is done with."""
@@ -247,18 +251,16 @@ class Session:
         def build() -> Change:
             if not anyway:
                 self._refuse_close(micrograph, x, y)
-            return edits.add(micrograph, self.hand_set(), x, y)
+            return edits.add(micrograph, self.hand_set(), x, y, self.loaded.current_species)
 
         return self.edit(build)
 
     def _refuse_close(self, micrograph: Micrograph, x: float, y: float) -> None:
         nearest = edits.nearest(self._on(micrograph), x, y)
-        limit = 0.5 * self.settings.diameter_px(micrograph)
+        limit = 0.5 * self.loaded.new_diameter_A / self.pixel_size_A(micrograph)
         if nearest < limit:
-            raise Refused(
-                f"not added: another pick is {nearest:.0f} px away, less than half a diameter "
-                "(Alt+click adds it all the same)"
-            )
+            why = f"not added: another pick is {nearest:.0f} px away, less than half a diameter"
+            raise Refused(f"{why} (Alt+click adds it all the same)")
 
     def move(self, ids: ArrayLike, x: ArrayLike, y: ArrayLike) -> Outcome:
         """Move picks of the current micrograph to ``x, y`` (n,), canonical px."""
@@ -334,9 +336,8 @@ class Session:
         micrograph, chosen = self._here(), _ids(ids)
 
         def build() -> Change | None:
-            picks = self._chosen(micrograph, chosen)
             hand = [i for i in self.pick_sets if self.is_hand_set(i)]
-            return edits.remove(micrograph, picks, hand)
+            return edits.remove(micrograph, self._chosen(micrograph, chosen), hand)
 
         return self.edit(build)
 

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...model.curation import Decision
-from ...model.which import Which, only
 from .drawn import Drawn
 from .session import Session
 
@@ -72,9 +71,9 @@ class Walking:
     def open_elsewhere(self) -> set[int]:
         """Micrographs with undecided picks that a walk would stop at: of the chosen pick set, not hidden."""
         hidden = self._drawn.hidden()
-        if self._drawn.pick_set is None and not hidden:
+        drawn = self._drawn.of_bulk(hidden)
+        if drawn.pick_sets is None and drawn.species is None and not hidden:
             return {m.id for m in self._session.micrographs if m.n_undecided}
-        drawn = Which(decisions=(Decision.UNDECIDED,), pick_sets=only(self._drawn.pick_set), hidden=hidden)
         return set(self._session.store.count_by_micrograph(drawn))
 
     def direction(self, selected: NDArray[np.int64]) -> int:

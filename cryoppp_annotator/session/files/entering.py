@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -18,9 +18,11 @@ from ...model.coordinates import SourceFrame
 from ...model.curation import Change, Decision, Delta, Reason
 from ...model.message import Message
 from ...model.micrograph import Micrograph
-from ...model.pickfile import FilePicks
+from ...model.pickfile import SPECIES_COLUMN, FilePicks
+from ...model.species import NO_SPECIES
 from ...store.store import Connection, Store
 from ..core import edits, own_paths
+from ..core import species as kinds
 from ..core.session import Session
 from ..core.step import Done, Queued, Result, Step
 from .import_plan import ImportPlan
@@ -33,6 +35,7 @@ def enter(
     decision: Decision | None = None,
     again: bool = False,
     name: str | None = None,
+    species: str = "",
     then: Callable[[str | None], object] = lambda line: None,
 ) -> str:
     """Enter an import as one step that can be undone. Returns the line for the status bar.
@@ -47,6 +50,8 @@ def enter(
         Also when the same file was imported before.
     name : str, optional
         What the pick set is called; the file's name by default.
+    species : str
+        Of which species the picks are that do not say it themselves; made where there is none of that name.
     then : callable, optional
         Gets that line when the picks are there, now or later; None where they could not be written.
 
@@ -71,7 +76,7 @@ def enter(
         )
 
     def build(_store: Store, _connection: Connection) -> Change:
-        return _change(session, plan, decision or Decision.UNDECIDED, identity, name)
+        return _change(session, plan, decision or Decision.UNDECIDED, identity, name, " ".join(species.split()))
 
     step = Step(build, plan.n_picks, f"importing {edits.count_of(plan.n_picks)}")
     outcome = session.commit(step, lambda result: then(_entered(session, plan, result)))
@@ -126,13 +131,17 @@ def _identity(plan: ImportPlan) -> str:
     return digest.hexdigest()[:24]
 
 
-def _change(session: Session, plan: ImportPlan, decision: Decision, identity: str, name: str | None = None) -> Change:
+def _change(
+    session: Session, plan: ImportPlan, decision: Decision, identity: str, name: str | None = None, species: str = ""
+) -> Change:
     placed = plan.placeable
     columns = [_columns(session, m, p, plan.frame, decision) for m, p in placed]
     joined = {name: np.concatenate([c[name] for c in columns]) for name in columns[0]}
     deltas: list[Delta] = []
+    made, joined["species"] = _species(session, [p for _, p in placed], species)
+    deltas += [] if made is None else [made]
     diameter = _common_diameter(joined["diameter_A"])
-    if diameter is not None:
+    if diameter is not None and not joined["species"].any():
         if not session.settings.diameter_is_set:
             deltas.append(edits.setting_delta("diameter_A", session.settings.values.get("diameter_A"), diameter))
             joined["diameter_A"] = np.full_like(joined["diameter_A"], np.nan)
@@ -153,6 +162,7 @@ def _change(session: Session, plan: ImportPlan, decision: Decision, identity: st
         "format": plan.file.format,
         "files": list(files),
         "unmatched": list(plan.unmatched[:100]),
+        **_one_kind(joined["species"]),
         **_kept_of_file(plan),
     }
     file_name = plan.file.path.name or str(plan.file.path)
@@ -174,6 +184,29 @@ def _change(session: Session, plan: ImportPlan, decision: Decision, identity: st
     only_micrograph = placed[0][0].id if len(on) == 1 else None
     where = f"on {edits.count_of(len(on), 'micrograph')}"
     return Message("import", edits.count_of(n), f"from {file_name}", where).change("import", deltas, only_micrograph)
+
+
+def _species(session: Session, placed: Sequence[FilePicks], usual: str) -> tuple[Delta | None, NDArray[np.int32]]:
+    """The species of each pick (n,): what the file says, else what a person says; and those that are to be made."""
+    names: list[str] = []
+    for picks in placed:
+        said = picks.extra[SPECIES_COLUMN].tolist() if SPECIES_COLUMN in picks.extra else [""] * len(picks)
+        names += [usual if text in _NO_NAME else text for text in said]
+    made = kinds.insert_species(session, names)
+    numbers = {kinds.plain(one.name): one.id for one in session.species.values()}
+    numbers |= {} if made is None else {kinds.plain(name): number for name, number in made[1].items()}
+    column = np.array([numbers.get(kinds.plain(name), NO_SPECIES) for name in names], np.int32)
+    return (None if made is None else made[0]), column
+
+
+def _one_kind(species: NDArray[np.int32]) -> dict[str, int]:
+    """The species that all picks are of, where it is one that is there already."""
+    first = int(species[0]) if len(species) else NO_SPECIES
+    return {"species": first} if first > 0 and (species == first).all() else {}
+
+
+#: What stands where a pick is of no species.
+_NO_NAME = frozenset({"", "None", "-999", "<NA>"})
 
 
 #: Formats whose rows name micrographs as RELION does.
@@ -222,7 +255,7 @@ def _columns(
 
 def _extra(picks: FilePicks) -> NDArray[np.bytes_]:
     """Uninterpreted columns, one JSON text a row as UTF-8; empty where there are none."""
-    names = list(picks.extra)
+    names = [name for name in picks.extra if name != SPECIES_COLUMN]
     if not names or not len(picks):
         return np.zeros(len(picks), dtype="S1")
     cells = [picks.extra[name].tolist() for name in names]

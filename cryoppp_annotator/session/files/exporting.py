@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +20,11 @@ from ...formats.writing import write_picks
 from ...model.context import JobContext
 from ...model.coordinates import Orientation, SourceFrame, angstrom_to_px
 from ...model.curation import Decision
+from ...model.file_names import file_name_problem
 from ...model.micrograph import FINISHED_STATES, Micrograph
 from ...model.particles import Particles
 from ...model.pickfile import CoordinateFormat, MicrographPicks, WriteOptions
-from ...model.which import Hidden
+from ...model.which import Hidden, Which
 from ..core import edits, watch
 from ..core.session import Session
 from ..pictures.optics import relion_of
@@ -68,6 +70,7 @@ def export(
     hidden: Hidden = (),
     relion_root: Path | None = None,
     micrographs: Collection[int] | None = None,
+    species: Collection[int] | None = None,
     context: JobContext = _QUIET,
 ) -> ExportReport:
     """Write the project's picks as coordinate files of one format.
@@ -96,6 +99,8 @@ def export(
         by walking up from the micrographs.
     micrographs : collection of int, optional
         Only these; all by default.
+    species : collection of int, optional
+        Only picks of these kinds (0 = of none); all by default.
 
     Files that an earlier export of the same format wrote into the folder and that this one does not are taken away.
 
@@ -119,7 +124,7 @@ def export(
             context.progress(i, len(up_to_date), f"{i}/{len(up_to_date)} micrographs")
         if left_out(micrograph):
             continue
-        here, without, below = _gather(session, micrograph, chosen, hidden, decided)
+        here, without, below = _gather(session, micrograph, chosen, hidden, decided, species)
         n_hidden += below
         n_guessed += without
         if len(here) or micrograph.state in FINISHED_STATES:
@@ -146,6 +151,39 @@ def export(
         notes.append(f"nobody has said the particle's diameter; {session.diameter_A:g} Å was taken for {n_guessed:,}")
     notes += written.tidy(session, out, f"{format} {suffix or ''}", files)
     return ExportReport(tuple(files), n, len(picks), tuple(notes))
+
+
+def export_each_species(session: Session, out: Path, format: str, **options: Any) -> ExportReport:
+    """Write the picks of each species into a folder of its own below ``out``, those of none into ``none``.
+
+    ``options`` are those of :func:`export`. A species without such picks has no folder, and is named in a note.
+
+    Raises
+    ------
+    FormatError, Refused
+        As :func:`export`; the project has no species, or none has picks.
+    """
+    if not session.species:
+        raise Refused("the project has no species; export without --species")
+    reports: list[ExportReport] = []
+    empty: list[str] = []
+    for number, name in ((0, "none"), *((one.id, one.name) for one in session.species.values())):
+        if not session.store.count(Which(species=(number,), decisions=tuple(options.get("decisions", Decision)))):
+            empty += [name] if number else []
+            continue
+        if problem := file_name_problem(name):
+            raise Refused(f"the species {name!r} cannot be the name of a folder: {problem}; rename it")
+        reports.append(export(session, out / name, format, species=(number,), **options))
+    if not reports:
+        raise Refused("nothing to export with this choice: no species has such picks")
+    notes = list(dict.fromkeys(note for report in reports for note in report.notes))
+    notes += [f"no such picks are of {', '.join(empty)}"] if empty else []
+    return ExportReport(
+        tuple(path for report in reports for path in report.files),
+        sum(report.n_picks for report in reports),
+        max(report.n_micrographs for report in reports),
+        tuple(notes),
+    )
 
 
 def writable(name: str) -> CoordinateFormat:
@@ -195,10 +233,13 @@ def _gather(
     decisions: np.ndarray,
     hidden: Hidden,
     decided: Mapping[int, tuple[str, str]] | None,
+    species: Collection[int] | None = None,
 ) -> tuple[MicrographPicks, int, int]:
     """Picks, how many of them have no diameter of their own, and how many more are hidden."""
     particles = session.store.particles(micrograph.id)
     particles = particles.take(np.isin(particles.decision, decisions))
+    if species is not None:
+        particles = particles.take(np.isin(particles.species, list(species)))
     below = is_hidden(particles, hidden)
     particles = particles.take(~below)
     picks = as_picks(session, micrograph, particles)
@@ -231,7 +272,16 @@ def as_picks(session: Session, micrograph: Micrograph, particles: Particles) -> 
         "",
         optics,
         optics_row,
+        species=_species_of(session, particles),
     )
+
+
+def _species_of(session: Session, particles: Particles) -> NDArray[np.str_] | None:
+    """Names of the kinds of particles (n,), empty = of none; None where the project knows no kinds."""
+    if not session.species:
+        return None
+    names = {number: one.name for number, one in session.species.items()}
+    return np.array([names.get(number, "") for number in particles.species.tolist()], np.str_)
 
 
 def _optics_of(

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from ...model.curation import Change, Delta, Kind, Table
 from ...model.pick_set import PickSet
+from ...model.species import Species
 from ...store.changes import HistoryEntry
-from ..core import edits
+from ...store.whole import Rows
+from ..core import edits, species
 from ..core.session import Session
 
 
@@ -83,6 +85,40 @@ def _note_import(past: Past, change: Change, identities: Mapping[int, str]) -> N
     picks = [delta for delta in change.deltas if delta.table is Table.PARTICLE and delta.kind is Kind.INSERT]
     if len(sets) == 1 and len(picks) == 1 and (identity := identities.get(int(sets[0].ids[0]), "")):
         past.imports[identity] = picks[0].ids
+
+
+class TwinSpecies:
+    """Species of the same name are the same on both sides; the others come to us."""
+
+    def __init__(self, session: Session, other: Session) -> None:
+        ours = {species.plain(one.name): one for one in session.species.values()}
+        self._ours: dict[int, int] = {0: 0}
+        #: The inserts of those that are new to us.
+        self.new: list[Delta] = []
+        #: What both sides say of one, and differently.
+        self.different: list[tuple[str, str]] = []
+        keys = {one.key for one in session.species.values()}
+        for theirs in other.species.values():
+            mine = ours.get(species.plain(theirs.name))
+            if mine is None:
+                number = -1 - len(self.new)
+                kept = replace(theirs, key="" if theirs.key in keys else theirs.key)
+                columns = species.columns_of(kept)
+                self.new.append(Delta(Table.SPECIES, Kind.INSERT, np.array([number], np.int64), {}, columns))
+            else:
+                number = mine.id
+                if mine.diameter_A != theirs.diameter_A:
+                    self.different.append((_size_of(mine), _size_of(theirs)))
+            self._ours[theirs.id] = number
+
+    def in_ours(self, rows: Rows) -> Rows:
+        """Rows of their picks with our numbers of species; negative ones are to come."""
+        numbers = [self._ours.get(number, 0) for number in rows["species"].tolist()]
+        return {**rows, "species": np.array(numbers, np.int32)}
+
+
+def _size_of(one: Species) -> str:
+    return f"{one.name}, {'as the project' if one.diameter_A is None else f'{one.diameter_A:g} Å'}"
 
 
 class TwinSets:

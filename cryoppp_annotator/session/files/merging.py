@@ -24,7 +24,7 @@ from ...store.changes import HistoryEntry, adopt
 from ..core import bookkeeping, edits, watch
 from ..core.session import Session
 from ..core.step import Done, Step
-from .merge_history import TwinSets, n_common, oldest_first, past_of
+from .merge_history import TwinSets, TwinSpecies, n_common, oldest_first, past_of
 
 #: Picks of different origin nearer than so many diameters are of one particle.
 _SAME = 0.25
@@ -34,6 +34,7 @@ _GROUPS: dict[str, tuple[str, ...]] = {
     "position": ("x", "y"),
     "diameter": ("diameter_A",),
     "class": ("class_id",),
+    "species": ("species",),
 }
 Rows = Mapping[str, NDArray[Any]]
 
@@ -45,8 +46,8 @@ class Conflict:
     Attributes
     ----------
     what : str
-        ``decision``, ``position``, ``diameter``, ``class``, ``state``, ``pixel size``, ``CTF``, ``setting``,
-        ``image``, ``removed``, ``deleted``.
+        ``decision``, ``position``, ``diameter``, ``class``, ``species``, ``state``, ``pixel size``, ``CTF``,
+        ``setting``, ``image``, ``removed``, ``deleted``.
     micrograph : str
         Its name; empty for what is of the project.
     particle : int
@@ -192,6 +193,7 @@ class _Merging:
         common = n_common(ours, theirs)
         self._mine, self._yours = past_of(session, ours, common), past_of(other, theirs, common)
         self._sets = TwinSets(session, other, self._mine, self._yours, common > 0)
+        self._species = TwinSpecies(session, other)
         self._deltas: list[Delta] = []
         self._updates: dict[str, list[tuple[int, int, Rows, int, Rows, int]]] = {}
         self._deleted: list[dict[str, NDArray[Any]]] = []
@@ -204,7 +206,10 @@ class _Merging:
             self._regions(theirs, ours)
         self._micrographs()
         self._settings()
-        deltas = [*self._sets.new, *self._deltas, *(_update(what, rows) for what, rows in self._updates.items())]
+        for our_size, their_size in self._species.different:
+            self._conflict("species", None, 0, our_size, their_size)
+        updates = [_update(what, rows) for what, rows in self._updates.items()]
+        deltas = [*self._species.new, *self._sets.new, *self._deltas, *updates]
         if self._deleted:
             gone = _joined(self._deleted)
             ids = gone.pop("id")
@@ -235,7 +240,7 @@ class _Merging:
         with self._session.store.reading() as connection:
             mine = whole.particles_of(connection, ours)
         with self._other.store.reading() as connection:
-            yours = whole.particles_of(connection, theirs)
+            yours = self._species.in_ours(whole.particles_of(connection, theirs))
         pairs, new = self._pair(mine, yours, ours)
         for a, b in pairs:
             self._compare(mine, a, yours, b, ours)

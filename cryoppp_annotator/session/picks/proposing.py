@@ -79,6 +79,8 @@ class Proposal:
     before: str = ""
     #: Why nothing was found anywhere, where that can be said; empty otherwise.
     why_none: str = ""
+    #: The kind of particle that was looked for; 0 = the project's one.
+    species: int = 0
     #: What has become of the micrographs' files; taken note of when it is entered.
     news: watch.FileNews = field(default_factory=watch.FileNews)
 
@@ -115,7 +117,7 @@ def propose(
     Cancelled
     """
     named_picker(picker)
-    diameter_A = session.diameter_A
+    diameter_A, species = session.loaded.new_diameter_A, session.loaded.current_species
     given = dict(parameters or {})
     if session.settings.bright and Need.POLARITY in extensions.needs_of(picker):
         given.setdefault("polarity", "bright")
@@ -171,6 +173,7 @@ def propose(
         avoid,
         before,
         _why_none([job for job in jobs if job.number in picked], picked),
+        species,
         file_changes,
     )
 
@@ -334,15 +337,16 @@ class _Merged:
 
 def _merged(session: Session, proposal: Proposal, read: Callable[[Which], Particles]) -> _Merged:
     mine = [i for i, pick_set in session.pick_sets.items() if pick_set.proposed]
+    kind = proposal.species if proposal.species in session.species else 0  # it was removed meanwhile
     inserts: list[Mapping[str, NDArray[Any]]] = []
     deletes: list[Particles] = []
     updates: list[Delta] = []
     for number, candidates in proposal.candidates:
         here = read(Which(micrographs=(number,)))
-        stale = np.isin(here.pick_set, mine) & (here.decision == Decision.UNDECIDED)
-        earlier = here.take(stale)
+        candidate = np.isin(here.pick_set, mine) & (here.decision == Decision.UNDECIDED)
+        earlier = here.take(candidate & (here.species == kind))  # those of other kinds stay, and are in nobody's way
         whole = angstrom_to_px(proposal.diameter_A, session.pixel_size_A(session.micrograph(number)))
-        new = candidates.take(_free(candidates, here.take(~stale), 0.5 * whole))
+        new = candidates.take(_free(candidates, here.take(~candidate), 0.5 * whole))
         row, repeated = _again(new, earlier, _SAME * whole)
         if len(row):
             updates.append(_scored_anew(earlier.take(repeated), new.score[row]))
@@ -353,7 +357,7 @@ def _merged(session: Session, proposal: Proposal, read: Callable[[Which], Partic
         fresh = np.ones(len(new), bool)
         fresh[row] = False
         if fresh.any():
-            inserts.append(_columns(number, new.take(fresh)))
+            inserts.append(_columns(number, new.take(fresh), kind))
     return _Merged(tuple(inserts), tuple(deletes), tuple(updates))
 
 
@@ -442,7 +446,7 @@ def _scored_anew(earlier: Particles, score: NDArray[Any]) -> Delta:
     return Delta(Table.PARTICLE, Kind.UPDATE, earlier.id, before, after, earlier.micrograph)
 
 
-def _columns(micrograph: int, new: Candidates) -> dict[str, NDArray[Any]]:
+def _columns(micrograph: int, new: Candidates, species: int) -> dict[str, NDArray[Any]]:
     n = len(new)
     return {
         "micrograph": np.full(n, micrograph, np.int64),
@@ -452,6 +456,7 @@ def _columns(micrograph: int, new: Candidates) -> dict[str, NDArray[Any]]:
         "decision": np.zeros(n, np.int8),
         "reason": np.zeros(n, np.int8),
         "class_id": np.zeros(n, np.int32),
+        "species": np.full(n, species, np.int32),
     }
 
 
@@ -464,8 +469,11 @@ def _change(session: Session, proposal: Proposal, merged: _Merged, areas: Sequen
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         given = json.loads(json.dumps(dict(proposal.parameters), default=str))
         stored = {"picker": proposal.picker, "diameter_A": proposal.diameter_A, **given, "avoid": proposal.avoid}
+        kind = session.species.get(proposal.species)
+        stored |= {} if kind is None else {"species": kind.id}
         stored["left_out"] = {reason.label: k for reason, k in proposal.left_out.items()}
-        name = f"{proposal.picker}, {proposal.diameter_A:.0f} Å"
+        of = "" if kind is None else f"{kind.name}, "
+        name = f"{proposal.picker}, {of}{proposal.diameter_A:.0f} Å"
         deltas += [
             edits.new_pick_set("picker", name, session.curator, parameters=stored, created=now),
             *merged.updates,

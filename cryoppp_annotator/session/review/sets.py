@@ -20,6 +20,7 @@ from ...model.curation import Change, Decision, Delta, Kind, Table
 from ...model.micrograph import Micrograph
 from ...model.particles import Particles
 from ...model.pick_set import PickSet
+from ...model.species import is_colour
 from ...model.which import Which
 from ...picking.matching import match
 from ..core import edits
@@ -282,18 +283,31 @@ def rename_set(session: Session, number: int, name: str) -> Outcome:
     if not name:
         raise Refused("a set needs a name")
 
+    return _change_set(session, number, "name", name, f"rename set {session.pick_sets[number].name} to {name}")
+
+
+def colour_set(session: Session, number: int, colour: str) -> Outcome:
+    """Give the rings of a set a colour, as a step. Raises Refused where it is none or there is no such set."""
+    if number not in session.pick_sets:
+        raise Refused("these picks are not a set of their own: nothing to colour")
+    if not is_colour(colour):
+        raise Refused(f"a colour is written as #RRGGBB, and not {colour!r}")
+    return _change_set(session, number, "colour", colour, f"colour of set {named(session, number)}: {colour}")
+
+
+def _change_set(session: Session, number: int, column: str, value: str, title: str) -> Outcome:
     def build() -> Change | None:
-        before = session.pick_sets[number].name
-        if before == name:
+        before = getattr(session.pick_sets[number], column)
+        if before == value:
             return None
         delta = Delta(
             Table.PICK_SET,
             Kind.UPDATE,
             np.array([number], np.int64),
-            {"name": np.array([before])},
-            {"name": np.array([name])},
+            {column: np.array([before])},
+            {column: np.array([value])},
         )
-        return Change("rename", f"rename set {before} to {name}", (delta,))
+        return Change("rename" if column == "name" else "colour", title, (delta,))
 
     return session.edit(build)
 

@@ -192,8 +192,11 @@ class ClassesPanel(QWidget):
         self.accept.clicked.connect(lambda: self.decide(self.gallery.chosen(), Decision.ACCEPTED))
         self.reject.clicked.connect(lambda: self.decide(self.gallery.chosen(), Decision.REJECTED))
         self.open_button.clicked.connect(lambda: self.open_classes(self.gallery.chosen()))
-        self.accept_suggested.clicked.connect(lambda: self._on_suggested(Decision.ACCEPTED))
-        self.reject_suggested.clicked.connect(lambda: self._on_suggested(Decision.REJECTED))
+        for button, decision in (
+            (self.accept_suggested, Decision.ACCEPTED),
+            (self.reject_suggested, Decision.REJECTED),
+        ):
+            button.clicked.connect(lambda _on=False, d=decision: self.decide(self.model.suggested(d), d))
         return grid
 
     # ------------------------------------------------------------------ what is shown
@@ -389,9 +392,6 @@ class ClassesPanel(QWidget):
         outcome = decide.decide_classes(self._session, run.id, numbers, decision, reason, at_most=n)
         if isinstance(outcome, Nothing):
             self._bench.say(outcome.why, "info")
-
-    def _on_suggested(self, decision: Decision) -> None:
-        self.decide(self.model.suggested(decision), decision)
 
     def has_keyboard(self) -> bool:
         """Whether keys mean the chosen classes."""

@@ -24,9 +24,10 @@ from qtpy.QtWidgets import (
 from skimage.filters import threshold_otsu
 
 from ....model.curation import Decision, Delta, Reason, Table
-from ....model.which import Which, only
+from ....model.which import Which
 from ....session.core.edits import count_of
 from ....session.core.session import Announcement
+from ....session.core.species import named
 from ....session.core.step import Nothing
 from ...latest import Latest
 from ...layers.styles import WORDS
@@ -36,6 +37,8 @@ from ..parts.calm_wheel import calm
 from ..parts.particle_size import ParticleSizeBox
 from ..parts.propose import ProposeBox
 from ..parts.region_box import RegionsBox
+from ..parts.sets_box import SetsBox
+from ..parts.species_box import SpeciesBox
 from ..parts.threshold import ThresholdSlider
 from ..parts.view import ViewBox
 
@@ -69,7 +72,10 @@ class PickPanel(QScrollArea):
         self.regions = RegionsBox(bench)
         self.view = ViewBox(bench)
         self.view.set_changed.connect(self._on_set)
-        for box in (self.particle, self.propose, self._score_box(), self._decide_box(), self.view, self.regions):
+        self.species, self.sets = SpeciesBox(bench), SetsBox(bench)
+        bench.focus.drawn.changed.connect(self._count_soon)
+        boxes = (self.particle, self.species, self.propose, self._score_box(), self._decide_box(), self.view, self.sets)
+        for box in (*boxes, self.regions):
             layout.addWidget(box)
         layout.addStretch(1)
         for box in inner.findChildren(QGroupBox):
@@ -90,7 +96,7 @@ class PickPanel(QScrollArea):
         bench.session.current_changed.connect(self.refresh)
         bench.focus.selection_changed.connect(self._show_selection)
         bench.hovered_changed.connect(self._show_selection)
-        self._sides: tuple[tuple[int, float | None, int | None], tuple[int, int, int]] = ((-1, 0.0, None), (0, 0, 0))
+        self._sides: tuple[tuple[int, float | None, Which], tuple[int, int, int]] = ((-1, 0.0, Which()), (0, 0, 0))
         self._latest = Latest()
         self._count_timer = QTimer(self)
         self._count_timer.setSingleShot(True)
@@ -105,6 +111,7 @@ class PickPanel(QScrollArea):
         self._count_timer.stop()
         self._session.changed.disconnect(self._on_changed)
         self._session.current_changed.disconnect(self.refresh)
+        self._bench.focus.drawn.changed.disconnect(self._count_soon)
 
     # ------------------------------------------------------------------ building
 
@@ -220,7 +227,7 @@ class PickPanel(QScrollArea):
 
     def _undecided(self) -> Which:
         """The picks that the bulk buttons act on."""
-        return Which(only(self._where()), (Decision.UNDECIDED,), only(self._bench.focus.drawn.pick_set))
+        return self._bench.focus.drawn.of_bulk(micrograph=self._where())
 
     def _on_all(self, decision: Decision) -> None:
         if self._scope.currentText() == HERE:
@@ -352,7 +359,8 @@ class PickPanel(QScrollArea):
         score = f" · score {p.score[row]:.4g}" if np.isfinite(p.score[row]) else ""
         pick_set = self._session.pick_sets.get(int(p.pick_set[row]))
         origin = "?" if pick_set is None else pick_set.name
-        return f"pick {particle}: {decision}{because}{score} · {origin}"
+        kind = f" · {named(self._session, int(p.species[row]))}" if self._session.species else ""
+        return f"pick {particle}: {decision}{because}{score}{kind} · {origin}"
 
     def _show_counts(self) -> None:
         """Counts for the bulk buttons."""
@@ -407,10 +415,9 @@ class PickPanel(QScrollArea):
 
     def _everywhere(self, value: float | None) -> tuple[int, int, int]:
         """Undecided picks of the project: all, above, below; counted in the background, the last known until then."""
-        pick_set = self._bench.focus.drawn.pick_set
-        undecided = Which(decisions=(Decision.UNDECIDED,), pick_sets=only(pick_set))
+        undecided = self._bench.focus.drawn.of_bulk()
         scored = replace(undecided, pick_sets=self._bench.focus.drawn.scored_sets())
-        key = (self._session.store.head, value, pick_set)
+        key = (self._session.store.head, value, undecided)
         if self._sides[0] != key and self._latest.ask(key):
             self._bench.start(
                 lambda context: self._count_sides(undecided, scored, value),
@@ -419,7 +426,7 @@ class PickPanel(QScrollArea):
                 on_failed=self._latest.only(lambda _job: self._latest.forget()),  # asked again with the next step
                 quiet=True,
             )
-        if pick_set is None:
+        if undecided.pick_sets is None and undecided.species is None:
             return (sum(m.n_undecided for m in self._session.micrographs), *self._sides[1][1:])
         return self._sides[1]
 
@@ -430,7 +437,7 @@ class PickPanel(QScrollArea):
         n, above, below = store.counts(undecided, replace(scored, min_score=value), replace(scored, below_score=value))
         return n, above, below
 
-    def _on_sides(self, key: tuple[int, float | None, int | None], sides: tuple[int, int, int]) -> None:
+    def _on_sides(self, key: tuple[int, float | None, Which], sides: tuple[int, int, int]) -> None:
         self._sides = (key, sides)
         self._show_counts()
 

@@ -25,6 +25,7 @@ from ....model.classes import ClassRun
 from ....model.context import JobContext
 from ....model.curation import Table
 from ....model.pick_set import PickSet
+from ....model.which import only
 from ....session.classes import decide
 from ....session.classes.browse import as_greys, n_classes_for
 from ....session.classes.decide import Preview, RunOptions, RunResult
@@ -200,7 +201,7 @@ class RunBox(QWidget):
         base = self.boxes.options(base)
         focus = self._bench.focus
         # candidates that are not drawn are not classified
-        return replace(base, hidden=focus.drawn.hidden())
+        return replace(base, hidden=focus.drawn.hidden(), species=only(focus.drawn.only_species))
 
     def refresh(self) -> None:
         """Say what can be done now."""

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 from superqt import QElidingLabel
 
 from ....model.coordinates import angstrom_to_px
+from ....session.core import species
 from ...workbench import Workbench
 
 #: The diameter slider runs over this range, angstrom, logarithmically.
@@ -111,17 +112,20 @@ class ParticleSizeBox(QGroupBox):
         self.frame.activated.connect(self._on_frame)
         self.polarity.activated.connect(self._on_polarity)
         bench.themed.connect(self._colour)
+        bench.focus.species_changed.connect(self.refresh)
         bench.picture_shown.connect(lambda _kind: self._show_pixel_size())
         self._colour()
 
     def refresh(self) -> None:
         """Show the session's numbers."""
-        self._show_diameter(self._session.diameter_A)
+        number = self._session.loaded.current_species
+        self.setTitle(f"Particle: {species.named(self._session, number)}" if number else "Particle")
+        self._show_diameter(self._session.loaded.new_diameter_A)
         self._show_pixel_size()
         self.polarity.setCurrentIndex(self.polarity.findData(self._session.settings.bright))
 
     def _on_diameter_typed(self, value: float) -> None:
-        self._bench.guarded(lambda: self._session.set_diameter(value))
+        self._bench.guarded(lambda: species.set_new_diameter(self._session, value))
 
     def _on_diameter_dragged(self, step: int) -> None:
         value = _diameter_of(step)
@@ -129,7 +133,8 @@ class ParticleSizeBox(QGroupBox):
         self._bench.preview_diameter(value)
 
     def _on_diameter_released(self) -> None:
-        self._bench.guarded(lambda: self._session.set_diameter(round(_diameter_of(self.diameter_slider.value()))))
+        value = float(round(_diameter_of(self.diameter_slider.value())))
+        self._bench.guarded(lambda: species.set_new_diameter(self._session, value))
 
     def _on_diameter_stepped(self, _action: int) -> None:
         if not self.diameter_slider.isSliderDown():
@@ -159,7 +164,8 @@ class ParticleSizeBox(QGroupBox):
             self.diameter.setValue(value_A)
             if not self.diameter_slider.isSliderDown():
                 self.diameter_slider.setValue(_step_of(value_A))
-        guess = not self._session.settings.diameter_is_set
+        one = self._session.species.get(self._session.loaded.current_species)
+        guess = not self._session.settings.diameter_is_set and (one is None or one.diameter_A is None)
         self.diameter_px.setText(f"({px:.0f} px)" if px is not None else "")
         self.guess.setVisible(guess)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from html import escape
 from pathlib import Path
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
@@ -110,7 +111,7 @@ class ViewBox(QGroupBox):
     def _build_rings(self) -> None:
         self._colour_by = QComboBox()
         self._colour_by.addItems([by.value for by in ColourBy])
-        self._colour_by.setToolTip("What the colour of a ring says: the decision, the score or the class")
+        self._colour_by.setToolTip("What the colour of a ring says: decision, score, class, species or pick set")
         self._rejected = QCheckBox("rejected")
         self._bench.keep_keyed(self._rejected.setToolTip, "Show rejected picks ({show-rejected})")
         colours = QHBoxLayout()
@@ -188,7 +189,8 @@ class ViewBox(QGroupBox):
         self._note.setVisible(bool(note))
         with QSignalBlocker(self._rejected):
             self._rejected.setChecked(bench.focus.drawn.show_rejected)
-        self._legend.setText(_legend(bench.particles_layer.colour_by))
+        by = bench.particles_layer.colour_by
+        self._legend.setText(_named_legend(bench) if by in (ColourBy.SPECIES, ColourBy.SET) else _legend(by))
 
 
 def _name_of_picture(record: str) -> str:
@@ -199,6 +201,18 @@ def _name_of_picture(record: str) -> str:
         return Path(str(json.loads(record)["path"])).name
     except (ValueError, TypeError, KeyError):
         return "a picture"
+
+
+def _named_legend(bench: Workbench) -> str:
+    """Species, or pick sets, with their colours."""
+    session, layer = bench.session, bench.particles_layer
+    species = layer.colour_by is ColourBy.SPECIES
+    names = {number: one.name for number, one in (session.species if species else session.pick_sets).items()}
+    rings = [
+        f"<span style='color:{colour}; background:#262930; font-size:large'>◯</span> {escape(names.get(number, ''))}"
+        for number, colour in layer.palette().items()
+    ]
+    return " &nbsp; ".join([*rings, *(["grey = no species"] if species else [])])
 
 
 def _legend(by: ColourBy) -> str:
