@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from qtpy.QtCore import QSignalBlocker, Qt
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -31,6 +31,32 @@ from .species_box import icon_of
 _NAME, _HERE, _THRESHOLD = range(3)
 #: Rows that are seen at once.
 _ROWS = 4
+
+
+class _ThresholdField(QDoubleSpinBox):
+    """The threshold of a set; at its lowest all are drawn.
+
+    A field of a table may outlive it: its signal goes to a method, as a closure would keep the window alive.
+    """
+
+    chosen = Signal(int, object)  # number of the set; the threshold, None = none
+
+    def __init__(self, number: int, low: float, high: float, value: float | None) -> None:
+        super().__init__()
+        self._number = number
+        step = (high - low) / 100 or 0.01
+        self._all_below = low - step / 2
+        self.setDecimals(int(np.clip(2 - np.floor(np.log10(max(high - low, 1e-9))), 0, 6)))
+        self.setRange(low - step, high)
+        self.setSingleStep(step)
+        self.setSpecialValueText("all")
+        self.setKeyboardTracking(False)
+        self.setToolTip("Undecided picks of this set with a lower score are not drawn, exported or classified")
+        self.setValue(low - step if value is None else value)
+        self.valueChanged.connect(self._on_value)
+
+    def _on_value(self, value: float) -> None:
+        self.chosen.emit(self._number, None if value < self._all_below else value)
 
 
 class SetsBox(QGroupBox):
@@ -129,17 +155,9 @@ class SetsBox(QGroupBox):
         if not len(scores):
             self.table.removeCellWidget(row, _THRESHOLD)
             return
-        low, high = float(scores.min()), float(scores.max())
-        step = (high - low) / 100 or 0.01
-        spin = QDoubleSpinBox()
-        spin.setDecimals(int(np.clip(2 - np.floor(np.log10(max(high - low, 1e-9))), 0, 6)))
-        spin.setRange(low - step, high)
-        spin.setSingleStep(step)
-        spin.setSpecialValueText("all")
-        spin.setKeyboardTracking(False)
-        spin.setToolTip("Undecided picks of this set with a lower score are not drawn, exported or classified")
-        spin.setValue(self._bench.focus.drawn.set_thresholds.get(number, low - step))
-        spin.valueChanged.connect(lambda value: self._on_threshold(number, value, low - step / 2))
+        now = self._bench.focus.drawn.set_thresholds.get(number)
+        spin = _ThresholdField(number, float(scores.min()), float(scores.max()), now)
+        spin.chosen.connect(self._on_threshold)
         spin.editingFinished.connect(self._bench.canvas.setFocus)
         self.table.setCellWidget(row, _THRESHOLD, spin)
 
@@ -177,8 +195,8 @@ class SetsBox(QGroupBox):
                 self.refresh()
             self._bench.canvas.setFocus()
 
-    def _on_threshold(self, number: int, value: float, all_below: float) -> None:
-        self._bench.focus.drawn.set_threshold_of(number, None if value < all_below else value)
+    def _on_threshold(self, number: int, value: float | None) -> None:
+        self._bench.focus.drawn.set_threshold_of(number, value)
         self._bench.particles_layer.redraw()
 
     def _ask_colour(self) -> None:
