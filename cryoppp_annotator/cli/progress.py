@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import select
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -75,6 +77,31 @@ def tell_written(report: ExportReport, to: str, out: Path, *, as_json: bool) -> 
     typer.echo(json.dumps(answer, indent=2) if as_json else said)
 
 
+class _Waiting:
+    """Says that a cluster has no workers, and takes the answer of who sits at a terminal."""
+
+    def __init__(self, job: Job) -> None:
+        self._job, self._said = job, ""
+
+    def look(self) -> None:
+        """Call it now and then."""
+        if self._job.lost != self._said:
+            self._said = self._job.lost
+            if self._said:
+                here = "Enter goes on here" if _has_keyboard() else "the same command without --scheduler goes on here"
+                print(
+                    f"{self._said}: waiting for them. Ctrl+C cancels and keeps what is finished; {here}",
+                    file=sys.stderr,
+                )
+        if self._said and _has_keyboard() and select.select([sys.stdin], [], [], 0)[0]:
+            sys.stdin.readline()
+            self._job.go_on_here()
+
+
+def _has_keyboard() -> bool:
+    return os.name == "posix" and sys.stdin is not None and sys.stdin.isatty()
+
+
 def _watch(job: Job) -> None:
     try:
         _draw(job)
@@ -89,9 +116,11 @@ def _tell(job: Job) -> None:
 
 
 def _draw(job: Job) -> None:
+    waiting = _Waiting(job)
     if not sys.stderr.isatty():
         while not job.wait(_TICK_S):
             _tell(job)
+            waiting.look()
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -106,4 +135,5 @@ def _draw(job: Job) -> None:
         task = bar.add_task(job.title, total=None, said="")
         while not job.wait(_TICK_S):
             _tell(job)
+            waiting.look()
             bar.update(task, completed=job.done, total=job.total or None, said=job.message)

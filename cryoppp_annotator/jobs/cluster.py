@@ -9,12 +9,13 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
+import os
 import queue
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, Executor, Future, wait
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from threadpoolctl import threadpool_limits
 
 from ..errors import Cancelled, EngineError
 from ..model.context import JobContext
+from .workers import GoOnHereError, WorkerWatch
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -35,6 +37,8 @@ _TICK_S = 0.2
 #: The same on a worker, where it is a question to the scheduler.
 _REMOTE_TICK_S = 0.5
 _CONNECT_S = 10.0
+#: Seconds that a worker is waited for before one looks whether there are any.
+_SCATTER_S = 2.0
 TRIES = 4
 #: What is said where Dask's ``distributed`` is not installed.
 NEEDS = "a cluster needs Dask: pip install 'cryoppp-annotator[cluster]'"
@@ -189,6 +193,8 @@ class Cluster:
             on_progress=_Here(self._report),
             is_cancelled=_Flag(self._is_cancelled, self._event, self._token),
             on_log=_Log(self._tell, self._token),
+            on_lost=_Here(),
+            goes_on_here=_never,
         )
 
     # threads of Dask's may live, and hold these, long after a lost scheduler: not the job, and the window with it
@@ -206,13 +212,21 @@ class Cluster:
 
     def holding(self, context: JobContext, unpacked: Callable[[Any], Any] = lambda item: item) -> HoldingPool:
         """An executor whose workers keep what they are handed; a cancel of ``context`` ends a wait for them."""
-        return HoldingPool(self.client, context.check, unpacked)
+        return HoldingPool(self.client, context.check, unpacked, self.watch(context))
+
+    def watch(self, context: JobContext) -> WorkerWatch:
+        """Says to ``context`` where no workers are connected; to be asked while one waits."""
+        return WorkerWatch(self.client, self.address, context)
 
 
 def _version() -> str:
     from .. import __version__
 
     return __version__
+
+
+def _never() -> bool:
+    return False
 
 
 class _Here:
@@ -320,13 +334,19 @@ class HoldingPool(Executor):
         Raises Cancelled where the job is; asked while a call waits.
     unpacked : callable
         Makes of an item what the workers get, the first time it is sent.
+    watch : WorkerWatch
+        Where it says so, the work goes on on threads of this computer.
     """
 
-    def __init__(self, client: Any, check: Callable[[], None], unpacked: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, client: Any, check: Callable[[], None], unpacked: Callable[[Any], Any], watch: WorkerWatch
+    ) -> None:
         self._client = client
         self._address = client.scheduler.address
         self._check = check
         self._unpacked = unpacked
+        self._watch = watch
+        self._here = False  # without the cluster, from now on
         self._held: dict[int, tuple[Any, Any]] = {}
 
     def submit(self, function: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
@@ -346,6 +366,8 @@ class HoldingPool(Executor):
             The same work was lost again and again, or the scheduler was.
         """
         (items,) = (list(iterable) for iterable in iterables)
+        if self._here:
+            return self._map_here(function, items)
         self._held = {id(item): self._held[id(item)] for item in items if id(item) in self._held}
         out: list[Any] = [None] * len(items)
         missing = list(range(len(items)))
@@ -353,12 +375,23 @@ class HoldingPool(Executor):
             self._refuse_lost(None)
             try:
                 missing = self._ask(function, items, missing, out)
+            except GoOnHereError:
+                self._here = True
+                return self._map_here(function, items)
             except OSError as error:  # what could not be sent
                 self._refuse_lost(error)
                 raise
             if not missing:
                 return iter(out)
         raise EngineError(f"workers died {TRIES} times on the same work (memory?)")
+
+    def _map_here(self, function: Callable[..., R], items: Sequence[Any]) -> Iterator[R]:
+        def one(item: Any) -> R:
+            self._check()
+            return _with_one_thread(function, self._unpacked(item))
+
+        with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="here") as pool:
+            return iter(list(pool.map(one, items)))
 
     def _refuse_lost(self, error: OSError | None) -> None:
         """Raises EngineError where not a worker but the scheduler has gone, and does not come back for a while."""
@@ -398,14 +431,24 @@ class HoldingPool(Executor):
             try:
                 return done.get(timeout=_TICK_S)
             except queue.Empty:
-                continue
+                self._watch.look()
 
     def _holder(self, item: Any) -> Any:
         known = self._held.get(id(item))
         if known is None or known[1].status in ("cancelled", "lost", "error"):
             # the item is kept: its id stands for it
-            known = self._held[id(item)] = (item, self._client.scatter(self._unpacked(item), hash=False))
+            known = self._held[id(item)] = (item, self._scattered(self._unpacked(item)))
         return known[1]
+
+    def _scattered(self, item: Any) -> Any:
+        while True:
+            self._check()
+            try:
+                return self._client.scatter(item, hash=False, timeout=_SCATTER_S)
+            except TimeoutError:  # nobody to send it to
+                if self._client.status != "running":
+                    raise
+                self._watch.look()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Forget what is held."""

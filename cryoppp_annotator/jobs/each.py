@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from ..errors import EngineError
 from ..model.context import JobContext
 from .cluster import TRIES, connected
+from .workers import GoOnHereError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -58,25 +59,39 @@ def each(
     EngineError
         There is no such cluster, or the connection to it was lost.
     """
-    if not items:
+    left = dict(enumerate(items))
+    if not left:
         return
-    with _place(threads, len(items), scheduler, context) as (executor, inner):
+    try:
+        yield from _each(function, left, threads, scheduler, what, context)
+    except GoOnHereError:
+        context.log("no workers are connected: the rest is done on this computer")
+        yield from _each(function, left, threads, None, what, context)
+
+
+def _each(
+    function: Callable[..., R], left: dict[int, T], threads: int, scheduler: str | None, what: str, context: JobContext
+) -> Generator[tuple[T, R | BaseException], None, None]:
+    """As :func:`each`; what is done is taken out of ``left``, so that what is not can be done elsewhere."""
+    n = max(left) + 1
+    with _place(threads, len(left), scheduler, context) as (executor, inner, look):
         done: queue.SimpleQueue[Future[R]] = queue.SimpleQueue()
-        of: dict[Future[R], T] = {}
+        of: dict[Future[R], int] = {}
         try:
-            for item in items:
+            for number, item in left.items():
                 context.check()
                 future = executor.submit(_task, function, item, inner)
-                of[future] = item
+                of[future] = number
                 future.add_done_callback(done.put)
             while of:
-                n_over = len(items) - len(of)
-                context.progress(n_over, len(items), f"{n_over}/{len(items)} {what}")
+                context.progress(n - len(of), n, f"{n - len(of)}/{n} {what}")
                 try:
                     future = done.get(timeout=_TICK_S)
                 except queue.Empty:
+                    look()
                     continue
-                yield of.pop(future), _outcome(future, scheduler)
+                outcome = _outcome(future, scheduler)
+                yield left.pop(of.pop(future)), outcome
         except BaseException:
             inner.is_cancelled()  # on a cluster: raises the event
             for future in of:
@@ -101,14 +116,19 @@ def _task(function: Callable[..., R], item: Any, context: JobContext) -> R:
 
 
 @contextmanager
-def _place(threads: int, n: int, scheduler: str | None, context: JobContext) -> Iterator[tuple[Executor, JobContext]]:
-    """An executor, and the context its tasks get: it reports nothing, and is cancelled when they are abandoned."""
+def _place(
+    threads: int, n: int, scheduler: str | None, context: JobContext
+) -> Iterator[tuple[Executor, JobContext, Callable[[], None]]]:
+    """An executor, the context its tasks get, and what is to be called while one waits for them.
+
+    The context reports nothing, and is cancelled when they are abandoned.
+    """
     if scheduler is None:
         stop = _Stop(context)
         inner = replace(context.part(), is_cancelled=stop)
         pool = ThreadPoolExecutor(max(1, min(threads, n)), thread_name_prefix="task")
         try:
-            yield pool, inner
+            yield pool, inner, lambda: None
         except BaseException:
             stop.stopped = True
             raise
@@ -117,7 +137,7 @@ def _place(threads: int, n: int, scheduler: str | None, context: JobContext) -> 
         return
     context.progress(0, n, f"connecting to {scheduler}")
     with connected(scheduler, context.check) as cluster:
-        yield cluster.executor(), cluster.shipped(context)
+        yield cluster.executor(), cluster.shipped(context), cluster.watch(context).look
 
 
 class _Stop:

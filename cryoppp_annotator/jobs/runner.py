@@ -59,6 +59,9 @@ class Job:
     where: str = ""
     #: What becomes of what it has done, where it is cancelled.
     if_cancelled: str = "what is saved already is kept"
+    #: Why it waits for a cluster ("No workers are connected ..."); empty where it does not.
+    lost: str = ""
+    _here: threading.Event = field(default_factory=threading.Event, repr=False)
     _cancel: threading.Event = field(default_factory=threading.Event, repr=False)
     _future: Future[Any] | None = field(default=None, repr=False)
     _over: threading.Event = field(default_factory=threading.Event, repr=False)
@@ -86,6 +89,10 @@ class Job:
         self._cancel.set()
         if self._future is not None:
             self._future.cancel()  # at once where it is queued: it must not wait for the job before it
+
+    def go_on_here(self) -> None:
+        """Do the rest on this computer, where it waits for a cluster without workers."""
+        self._here.set()
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Block until it is over (from a script or a test; never from a window)."""
@@ -183,7 +190,10 @@ class Runner:
         def report(done: float, total: float, message: str) -> None:
             job.done, job.total, job.message = done, total, message
 
-        context = JobContext(report, job._cancel.is_set, job.lines.append, seed)
+        def lost(why: str) -> None:
+            job.lost = why
+
+        context = JobContext(report, job._cancel.is_set, job.lines.append, seed, lost, job._here.is_set)
         return function(*arguments, context=context)
 
     def _finish(

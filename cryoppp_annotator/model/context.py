@@ -34,6 +34,10 @@ class JobContext:
     is_cancelled: Callable[[], bool] = field(default=_never)
     on_log: Callable[[str], None] = field(default=_no_log)
     seed: int = 0
+    #: Gets why a job on a cluster waits (no workers), and an empty text when it does not any more.
+    on_lost: Callable[[str], None] = field(default=_no_log)
+    #: Whether somebody has chosen that it goes on here, without the cluster.
+    goes_on_here: Callable[[], bool] = field(default=_never)
 
     def progress(self, done: float, total: float, message: str = "") -> None:
         """Report that ``done`` of ``total`` units are finished; also a cancel point."""

@@ -8,6 +8,8 @@ import shutil
 import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -396,3 +398,60 @@ def test_a_cancel_does_not_wait_for_an_address_where_nobody_answers(tmp_path: Pa
             with pytest.raises(Cancelled):
                 work()
             assert threading.active_count() > before, "nobody waited for the one that still tries"
+
+
+class Person:
+    """Reads what a job says while it waits for workers, and lets it go on here."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+        self.context = JobContext(on_lost=self.messages.append, goes_on_here=lambda: any(self.messages))
+
+
+def kill_all(machines: Machines) -> None:
+    for worker in machines.workers:
+        worker.send_signal(signal.SIGKILL)
+        worker.wait()
+
+
+def test_without_workers_it_is_said_and_goes_on_here(cluster: str, machines: Machines, tmp_path: Path) -> None:
+    person, outcome = Person(), {}
+    (tmp_path / "go").touch()
+    results = each(partial(slowly, tmp_path), range(6), threads=1, scheduler=cluster, context=person.context)
+    first, got = next(results)
+    outcome[first] = got
+    kill_all(machines)
+    outcome |= dict(results)
+    assert outcome == {i: i * i for i in range(6)}
+    assert person.messages == [f"No workers are connected to {cluster}", ""]
+
+
+def test_what_workers_hold_is_done_here_where_none_is_left(cluster: str, machines: Machines) -> None:
+    person = Person()
+    parts = [np.full(3, float(i)) for i in range(4)]
+    with Cluster(cluster) as there:
+        pool = there.holding(person.context)
+        before = list(pool.map(total, parts))
+        kill_all(machines)
+        assert [one for one, _ in pool.map(total, parts)] == [one for one, _ in before]
+        assert person.messages[0].startswith("No workers are connected")
+        assert len(list(pool.map(total, parts))) == 4, "and the next call at once"
+
+
+def test_the_command_line_says_that_there_are_no_workers(
+    cluster: str, machines: Machines, movies: Path, tmp_path: Path
+) -> None:
+    kill_all(machines)
+    command = [sys.executable, "-m", "cryoppp_annotator", "pick", movies, "-o", tmp_path / "out", "--diameter", "120"]
+    started = subprocess.Popen(
+        [*map(str, command), "--scheduler", cluster], stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+    )
+    try:
+        said = started.stderr.readline()
+        assert "No workers are connected" in said
+        assert "without --scheduler goes on here" in said
+        started.send_signal(signal.SIGINT)
+        assert started.wait(60) == 130
+    finally:
+        started.kill()
+        started.wait()

@@ -50,6 +50,7 @@ class JobRow(QFrame):
     """One job."""
 
     cancelled = Signal(object)  # a person wants it stopped
+    lost = Signal(object)  # its cluster has no workers
 
     def __init__(self, job: Job) -> None:
         super().__init__()
@@ -65,6 +66,11 @@ class JobRow(QFrame):
         self._cancel.setText("✕")
         self._cancel.setToolTip(f"Cancel; {job.if_cancelled}")
         self._cancel.clicked.connect(self._on_cancel)
+        self._here = QPushButton("Go on here")
+        self._here.setToolTip("Do the rest on this computer instead of waiting for workers; what is finished is kept")
+        self._here.clicked.connect(job.go_on_here)
+        self._here.hide()
+        self._lost = ""
         self._details = QPushButton("details")
         self._details.setCheckable(True)
         self._details.setToolTip("What the job wrote, for a report")
@@ -77,6 +83,7 @@ class JobRow(QFrame):
         top = QHBoxLayout()
         top.addWidget(self._title, 1)
         top.addWidget(self._details)
+        top.addWidget(self._here)
         top.addWidget(self._cancel)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
@@ -102,7 +109,13 @@ class JobRow(QFrame):
             self._show_text("\n".join(part for part in (job.details, log) if part), "details")
         else:
             left = took(job) if job.over else time_left(job.time_left_s())
-            self._note.setText(" · ".join(w for w in (job.state.value, job.where, job.message, left) if w))
+            waits = "" if job.over else job.lost
+            words = (waits,) if waits else (job.state.value, job.where, job.message, left)
+            self._note.setText(" · ".join(w for w in words if w))
+            self._here.setVisible(bool(waits))
+            if waits != self._lost:
+                self._lost = waits
+                self.lost.emit(job)
             if log:
                 self._show_text(log, f"log ({len(job.lines)})")
 
@@ -176,8 +189,15 @@ class JobsPanel(QWidget):
             if job.id not in self._rows:
                 self._rows[job.id] = JobRow(job)
                 self._rows[job.id].cancelled.connect(self._bench.cancel)
+                self._rows[job.id].lost.connect(self._tell_lost)
                 self._list.insertWidget(0, self._rows[job.id])
             self._rows[job.id].show_state()
+
+    def _tell_lost(self, job: Job) -> None:
+        if job.lost:
+            self._bench.say(f"{job.lost}: cancel “{job.title}”, or let it go on here (Jobs)", "warning", "workers")
+        else:
+            self._bench.over("workers")
 
     def _on_denoise_all(self) -> None:
         run_on = self._bench.run_on
