@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -28,6 +28,7 @@ class _FileSet:
     staged: dict[Path, Path] = field(default_factory=dict)
     made_folders: list[Path] = field(default_factory=list)
     n_opened: int = 0
+    on_file: Callable[[int], object] = lambda _n: None
 
     def place(self, path: Path) -> tuple[Path, Path]:
         """The final place of a file, and where it lies until the set is whole."""
@@ -36,6 +37,7 @@ class _FileSet:
             self._make(self.folder)
             self.staging = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=self.folder))
         self.n_opened += 1
+        self.on_file(self.n_opened)
         return target, self.staging / str(self.n_opened)
 
     def commit(self) -> None:
@@ -79,13 +81,16 @@ _open_set: ContextVar[_FileSet | None] = ContextVar("open_set", default=None)
 
 
 @contextmanager
-def file_set(folder: Path) -> Iterator[None]:
+def file_set(folder: Path, on_file: Callable[[int], object] = lambda _n: None) -> Iterator[None]:
     """Let all files that :func:`replacing` writes within the block appear together at its end, or none of them.
 
     Parameters
     ----------
     folder : Path
         Nothing is written outside it, whatever names are asked for; it is made where it is missing.
+
+    on_file : callable
+        Gets how many files have been begun, before each; it may raise.
 
     A set within a set is a set of its own: its files are there at the end of the inner block.
 
@@ -97,7 +102,7 @@ def file_set(folder: Path) -> Iterator[None]:
         A file cannot be written. As after any exception, the files that were there before are intact, and nothing
         of the set is left.
     """
-    files = _FileSet(Path(os.path.abspath(folder)))
+    files = _FileSet(Path(os.path.abspath(folder)), on_file=on_file)
     token = _open_set.set(files)
     try:
         yield

@@ -83,12 +83,12 @@ class _Relion:
         suffix = PICK_SUFFIX if options.suffix is None else options.suffix
         names = file_of(picks, suffix)
         refuse_collisions(names, out)
-        texts = {
-            out / name: format_star([("", manual_columns(pick, options))])
+        lists = coordinate_lists(out, picks, names, suffix, options)
+        files = [
+            write_text(out / name, format_star([("", manual_columns(pick, options))]))
             for name, pick in zip(names, picks, strict=True)
-        }
-        texts.update(coordinate_lists(out, picks, names, suffix, options))
-        return [write_text(path, text) for path, text in texts.items()]
+        ]
+        return files + [write_text(path, text) for path, text in lists.items()]
 
 
 @dataclass(frozen=True)

@@ -155,6 +155,8 @@ def size_keys(groups: Mapping[str, Group], table: StarTable) -> dict[tuple[str, 
     n = len(table)
     if not n:
         return {tuple(group.get(label, "") for label in _SIZE_LABELS): [] for group in groups.values()}
+    if not groups and not any(label in table.columns for label in _SIZE_LABELS):
+        return {("",) * len(_SIZE_LABELS): list(range(n))}
     only = next(iter(groups.values())) if len(groups) == 1 and GROUP not in table.columns else {}
     numbers = [plain_number(text) for text in table.columns[GROUP]] if GROUP in table.columns else [""] * n
     columns = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import FormatError, disk_reason
@@ -16,7 +16,12 @@ _NAMED = 3
 
 
 def write_picks(
-    target: CoordinateFormat, out: Path, picks: Sequence[MicrographPicks], options: WriteOptions
+    target: CoordinateFormat,
+    out: Path,
+    picks: Sequence[MicrographPicks],
+    options: WriteOptions,
+    *,
+    on_file: Callable[[int], object] = lambda _n: None,
 ) -> tuple[list[Path], list[str]]:
     """Write picks in a format: every file of the set, or none.
 
@@ -29,6 +34,8 @@ def write_picks(
         Folder, or file where the format holds many micrographs.
     picks : sequence of MicrographPicks
     options : WriteOptions
+    on_file : callable
+        Gets how many files have been begun, before each; what it raises ends the writing, and nothing is left.
 
     Returns
     -------
@@ -49,7 +56,7 @@ def write_picks(
         raise FormatError("; ".join(notes))
     is_file = target.many_micrographs and out.suffix.lower() in target.extensions
     try:
-        with file_set(out.parent if is_file else out):
+        with file_set(out.parent if is_file else out, on_file):
             files = target.write(out, usable, options)
     except OSError as error:
         raise FormatError(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Select, Table, bindparam, delete, insert, update
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from ..errors import ProjectError
 from ..model.curation import Decision, Delta, Kind, Reason
@@ -65,8 +66,7 @@ def write_delta(connection: Connection, table: Table, delta: Delta, check: Calla
         statement: Any = delete(table).where(table.c.id == bindparam("b_id"))
         columns: dict[str, NDArray[Any]] = {"b_id": delta.ids}
     elif delta.kind is Kind.INSERT:
-        statement = insert(table)
-        columns = {"id": delta.ids, **delta.after}
+        return insert_rows(connection, table, {"id": delta.ids, **delta.after}, rows, check)
     else:
         unchanged = [table.c[name].is_not_distinct_from(bindparam(f"w_{name}")) for name in delta.before]
         statement = update(table).where(table.c.id.between(bindparam("b_first"), bindparam("b_last")), *unchanged)
@@ -80,7 +80,33 @@ def write_delta(connection: Connection, table: Table, delta: Delta, check: Calla
     for piece in parameters(columns, rows):
         check()
         result = connection.execute(statement, piece)
-        n += len(piece) if delta.kind is Kind.INSERT else result.rowcount
+        n += result.rowcount
+    return n
+
+
+def insert_rows(
+    connection: Connection,
+    table: Table,
+    columns: Mapping[str, NDArray[Any]],
+    n: int,
+    check: Callable[[], None] = lambda: None,
+) -> int:
+    """Insert ``n`` rows of columns (n,) or (1,), which are repeated; returns how many.
+
+    The statement is compiled once and the driver gets tuples: making and taking apart a dict for each of millions of
+    rows would take longer than SQLite does.
+    """
+    compiled = insert(table).compile(dialect=connection.dialect, column_keys=list(columns))
+    order = compiled.positiontup if isinstance(compiled, SQLCompiler) else None
+    if order is None or set(order) != set(columns):  # another database, or columns that SQLAlchemy fills
+        for piece in parameters(columns, n):
+            check()
+            connection.execute(insert(table), piece)
+        return n
+    for start in range(0, n, CHUNK):
+        check()
+        values = [_values(columns[name], start, min(start + CHUNK, n), n) for name in order]
+        connection.exec_driver_sql(str(compiled), list(zip(*values, strict=True)))
     return n
 
 

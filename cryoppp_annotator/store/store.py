@@ -147,10 +147,10 @@ class Store:
     #: The same inside a transaction: ``store.read(connection, which)``.
     read = staticmethod(which_table.read)
 
-    def extra(self, micrograph: int) -> dict[int, dict[str, str]]:
-        """Uninterpreted imported columns of a micrograph's particles, by particle id."""
+    def extra(self, *micrographs: int) -> dict[int, dict[str, str]]:
+        """Uninterpreted imported columns of some micrographs' particles, by particle id."""
         p = schema.particle.c
-        query = select(p.id, p.extra).where(p.micrograph == micrograph, p.extra.is_not(None))
+        query = select(p.id, p.extra).where(p.micrograph.in_(micrographs), p.extra.is_not(None))
         with self.reading() as connection:
             return {i: json.loads(text) for i, text in connection.execute(query)}
 

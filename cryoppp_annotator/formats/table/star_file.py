@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from .long_star import read_long_star
-from .star import StarFile, parse_star, read_text
+from .simple_star import read_simple
+from .star import StarFile, StarTable, parse_star, read_text
 
 #: Larger files are read in pieces.
 _LONG_BYTES = 32 << 20
@@ -28,7 +29,11 @@ def read_star(path: Path, *, permissive: bool = False) -> StarFile:
     """
     if _is_long(path):
         return read_long_star(path, permissive=permissive)
-    return parse_star(read_text(path), path, permissive=permissive)
+    text = read_text(path)
+    simple = read_simple(text)
+    if simple is not None:
+        return StarFile(path, (StarTable(*simple),))
+    return parse_star(text, path, permissive=permissive)
 
 
 def _is_long(path: Path) -> bool:

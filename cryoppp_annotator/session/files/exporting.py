@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -119,12 +119,9 @@ def export(
     decided = last_decisions(session) if "curation" in target.carries else None
     meant = [m for m in session.micrographs if micrographs is None or m.id in micrographs]
     up_to_date, _ = watch.up_to_date(session, meant, context=context)
-    for i, micrograph in enumerate(up_to_date):
-        if i % 20 == 0:
-            context.progress(i, len(up_to_date), f"{i}/{len(up_to_date)} micrographs")
-        if left_out(micrograph):
-            continue
-        here, without, below = _gather(session, micrograph, chosen, hidden, decided, species)
+    reading, writing = context.part(0.0, 0.5), context.part(0.5, 1.0)
+    for micrograph, stored in _read(session, [m for m in up_to_date if not left_out(m)], reading):
+        here, without, below = _gather(session, micrograph, stored, chosen, hidden, decided, species)
         n_hidden += below
         n_guessed += without
         if len(here) or micrograph.state in FINISHED_STATES:
@@ -142,8 +139,12 @@ def export(
         images=_pictures(session, context),
         relion_root=names.root or relion_project.find_root(out),
     )
-    context.progress(len(session.micrographs), len(session.micrographs), "writing")
-    files, notes = write_picks(target, out, picks, options)
+
+    def on_file(k: int) -> None:
+        if k % 20 == 1:
+            writing.progress(min(k, len(picks)), len(picks), f"writing {min(k, len(picks)):,}/{len(picks):,} files")
+
+    files, notes = write_picks(target, out, picks, options, on_file=on_file)
     notes += notes_on(up_to_date)
     if n_hidden:
         notes.append(f"{edits.count_of(n_hidden, 'candidate')} below the threshold left out")
@@ -224,36 +225,65 @@ def _pictures(session: Session, context: JobContext) -> Callable[[Micrograph], N
 
 def gather(session: Session, micrograph: Micrograph, decisions: np.ndarray) -> MicrographPicks:
     """The picks of one micrograph with the given decisions, canonical frame."""
-    return _gather(session, micrograph, decisions, (), None)[0]
+    ((_, stored),) = _read(session, [micrograph], _QUIET)
+    return _gather(session, micrograph, stored, decisions, (), None)[0]
+
+
+#: Micrographs that are read from the database at once: asking takes longer than the answer.
+_AT_ONCE = 100
+#: Imported columns that nobody here understands, by particle id.
+_Extra = Mapping[int, Mapping[str, str]]
+
+
+def _read(
+    session: Session, micrographs: Sequence[Micrograph], context: JobContext
+) -> Iterator[tuple[Micrograph, tuple[Particles, _Extra]]]:
+    """Micrographs with their particles, ordered by id, and their imported columns."""
+    for start in range(0, len(micrographs), _AT_ONCE):
+        some = micrographs[start : start + _AT_ONCE]
+        context.progress(start, len(micrographs), f"reading picks of {start:,}/{len(micrographs):,} micrographs")
+        ids = tuple(m.id for m in some)
+        particles = session.store.particles_where(Which(micrographs=ids, removed=True))
+        extra = session.store.extra(*ids) if len(particles) else {}
+        order = np.argsort(particles.micrograph, kind="stable")
+        ordered = particles.micrograph[order]
+        for m in some:
+            first, last = np.searchsorted(ordered, (m.id, m.id + 1))
+            yield m, (particles.take(order[first:last]), extra)
 
 
 def _gather(
     session: Session,
     micrograph: Micrograph,
+    stored: tuple[Particles, _Extra],
     decisions: np.ndarray,
     hidden: Hidden,
     decided: Mapping[int, tuple[str, str]] | None,
     species: Collection[int] | None = None,
 ) -> tuple[MicrographPicks, int, int]:
     """Picks, how many of them have no diameter of their own, and how many more are hidden."""
-    particles = session.store.particles(micrograph.id)
+    particles, extra = stored
     particles = particles.take(np.isin(particles.decision, decisions))
     if species is not None:
         particles = particles.take(np.isin(particles.species, list(species)))
     below = is_hidden(particles, hidden)
     particles = particles.take(~below)
-    picks = as_picks(session, micrograph, particles)
+    picks = as_picks(session, micrograph, particles, extra)
     if decided is not None:
         picks = replace(picks, curation=curation_of(session, micrograph, particles, decided))
     return picks, int(np.isnan(particles.diameter_A).sum()), int(below.sum())
 
 
-def as_picks(session: Session, micrograph: Micrograph, particles: Particles) -> MicrographPicks:
-    """Particles of a micrograph with all that a writer may want of them."""
+def as_picks(
+    session: Session, micrograph: Micrograph, particles: Particles, extra: _Extra | None = None
+) -> MicrographPicks:
+    """Particles of a micrograph with all that a writer may want of them; ``extra`` where it has been read already."""
     pixel = session.pixel_size_A(micrograph)
-    extra = session.store.extra(micrograph.id) if len(particles) else {}
-    names = list(dict.fromkeys(name for row in extra.values() for name in row))
-    columns = {name: np.array([extra.get(i, {}).get(name, "") for i in particles.id.tolist()], str) for name in names}
+    if extra is None:
+        extra = session.store.extra(micrograph.id) if len(particles) else {}
+    rows = [extra.get(i, {}) for i in particles.id.tolist()] if extra else []
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = {name: np.array([row.get(name, "") for row in rows], str) for name in names}
     # picks made by hand have none of an import's columns: "" there, each writer has its own word for it
     known = {name: column for name, column in columns.items() if (column != "").any()}
     # rounding takes away what px -> angstrom -> px added

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from cryoppp_annotator.errors import FormatError
 from cryoppp_annotator.formats.atomic import replacing, write_text
+from cryoppp_annotator.formats.table.simple_star import read_simple
 from cryoppp_annotator.formats.table.star import ColumnReader, format_star, number_text, parse_star, read_text
 from cryoppp_annotator.formats.table.star_file import read_star
 
@@ -190,3 +191,36 @@ def test_a_replaced_file_keeps_its_mode_and_a_link_is_not_written_through(tmp_pa
     assert path.read_text() == "2"
     assert not (tmp_path / "link.csv").is_symlink()
     assert (tmp_path / "link.csv").read_text() == "3"
+
+
+# --- the short way for simple files --------------------------------------------------------------------------------
+
+words = st.text(alphabet="aZ09.-+_#'\"[]$;é dataloop\t", min_size=1, max_size=9)
+values = st.one_of(st.floats(-1e4, 1e4).map(str), words)
+
+
+@st.composite
+def star_texts(draw):
+    labels = draw(
+        st.lists(st.sampled_from(["_rlnX #1", "_rlnX", "_rlnY #2", "_b_c", "_", "_x y", "_rlnZ # note"]), max_size=4)
+    )
+    rows = draw(st.lists(st.lists(values, min_size=len(labels), max_size=len(labels)).map(" ".join), max_size=4))
+    head = draw(
+        st.sampled_from(["data_\n\nloop_\n", "# made\n\ndata_a\nloop_ \n", "data_ b\nloop_\n", "data_a\n_k 1\nloop_\n"])
+    )
+    tail = draw(st.sampled_from(["", "\n", "\n\n# end", "\ndata_more\nloop_\n_q\n1\n", "\n_rlnLate\n"]))
+    return head + "".join(f"{label}\n" for label in labels) + "\n".join(rows) + tail
+
+
+@given(star_texts())
+def test_a_simple_file_says_the_same_without_the_grammar(text):
+    simple = read_simple(text)
+    if simple is not None:
+        (table,) = parse_star(text, Path("x.star")).tables
+        block, columns, lines = simple
+        assert (table.block, {k: list(v) for k, v in table.columns.items()}, table.lines) == (block, columns, lines)
+
+
+def test_the_files_of_pickers_go_the_short_way():
+    text = "# version 30001\n\ndata_\n\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n1.5 2\n 3 4e-1 \n\n"
+    assert read_simple(text) == ("", {"rlnCoordinateX": ["1.5", "3"], "rlnCoordinateY": ["2", "4e-1"]}, [8, 9])
