@@ -83,7 +83,7 @@ class _Waiting:
     def __init__(self, job: Job) -> None:
         self._job, self._said = job, ""
 
-    def look(self) -> None:
+    def follow(self) -> None:
         """Call it now and then."""
         if self._job.lost != self._said:
             self._said = self._job.lost
@@ -120,7 +120,7 @@ def _draw(job: Job) -> None:
     if not sys.stderr.isatty():
         while not job.wait(_TICK_S):
             _tell(job)
-            waiting.look()
+            waiting.follow()
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -135,5 +135,5 @@ def _draw(job: Job) -> None:
         task = bar.add_task(job.title, total=None, said="")
         while not job.wait(_TICK_S):
             _tell(job)
-            waiting.look()
+            waiting.follow()
             bar.update(task, completed=job.done, total=job.total or None, said=job.message)

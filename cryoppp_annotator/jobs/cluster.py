@@ -431,7 +431,7 @@ class HoldingPool(Executor):
             try:
                 return done.get(timeout=_TICK_S)
             except queue.Empty:
-                self._watch.look()
+                self._watch.follow()
 
     def _holder(self, item: Any) -> Any:
         known = self._held.get(id(item))
@@ -448,7 +448,7 @@ class HoldingPool(Executor):
             except TimeoutError:  # nobody to send it to
                 if self._client.status != "running":
                     raise
-                self._watch.look()
+                self._watch.follow()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Forget what is held."""

@@ -74,7 +74,7 @@ def _each(
 ) -> Generator[tuple[T, R | BaseException], None, None]:
     """As :func:`each`; what is done is taken out of ``left``, so that what is not can be done elsewhere."""
     n = max(left) + 1
-    with _place(threads, len(left), scheduler, context) as (executor, inner, look):
+    with _place(threads, len(left), scheduler, context) as (executor, inner, while_waiting):
         done: queue.SimpleQueue[Future[R]] = queue.SimpleQueue()
         of: dict[Future[R], int] = {}
         try:
@@ -88,7 +88,7 @@ def _each(
                 try:
                     future = done.get(timeout=_TICK_S)
                 except queue.Empty:
-                    look()
+                    while_waiting()
                     continue
                 outcome = _outcome(future, scheduler)
                 yield left.pop(of.pop(future)), outcome
@@ -137,7 +137,7 @@ def _place(
         return
     context.progress(0, n, f"connecting to {scheduler}")
     with connected(scheduler, context.check) as cluster:
-        yield cluster.executor(), cluster.shipped(context), cluster.watch(context).look
+        yield cluster.executor(), cluster.shipped(context), cluster.watch(context).follow
 
 
 class _Stop:

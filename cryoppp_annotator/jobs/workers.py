@@ -33,7 +33,7 @@ class WorkerWatch:
         self._none_since: float | None = None
         self._said = False
 
-    def look(self) -> None:
+    def follow(self) -> None:
         """Call it while waiting. Raises GoOnHereError where somebody has chosen that."""
         now = time.monotonic()
         if now - self._looked >= _LOOK_S:

@@ -122,9 +122,10 @@ def migrate(engine: Engine, path: Path, *, read_only: bool = False) -> None:
             command.upgrade(config, "head")
 
 
-def take_away(path: Path) -> None:
+def take_away(path: Path, *, folder_too: bool) -> None:
     """Remove a database that was being made and could not be: an empty one would be taken for a project.
 
+    ``folder_too`` says that its folder was made for it, and goes where nothing else is in it.
     One that holds micrographs (somebody else has made it meanwhile) or cannot be looked into stays.
     """
     try:
@@ -137,8 +138,9 @@ def take_away(path: Path) -> None:
         return
     for ending in ("", "-wal", "-shm", "-journal"):
         path.with_name(f"{path.name}{ending}").unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # something else is in it
-        path.parent.rmdir()
+    if folder_too:
+        with contextlib.suppress(OSError):  # something else is in it
+            path.parent.rmdir()
 
 
 def refuse_damage(engine: Engine, path: Path) -> None:

@@ -79,6 +79,7 @@ class Store:
     @classmethod
     def create(cls, folder: Path) -> Store:
         """Make the folder and an empty database in it. Raises ProjectError where one exists or cannot be made."""
+        fresh = not folder.exists()
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -88,7 +89,7 @@ class Store:
         try:
             return cls(folder, create=True)
         except BaseException:
-            take_away(folder / DATABASE_NAME)
+            take_away(folder / DATABASE_NAME, folder_too=fresh)
             raise
 
     @classmethod

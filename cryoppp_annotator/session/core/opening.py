@@ -155,6 +155,7 @@ def open_project(folder: Path, *, curator: str | None = None, read_only: bool = 
 
 def open_plan(plan: Plan, *, curator: str | None = None, context: JobContext = _QUIET) -> Session:
     """Open or make the project of a plan, register its micrographs, and see what has become of those it has."""
+    fresh = not plan.project.exists()
     session = _opened(plan, curator) if plan.exists else _made(plan, curator or default_curator())
     try:
         if plan.micrographs:
@@ -165,7 +166,7 @@ def open_plan(plan: Plan, *, curator: str | None = None, context: JobContext = _
     except BaseException:
         session.close()
         if not plan.exists:
-            take_away(plan.project / DATABASE_NAME)
+            take_away(plan.project / DATABASE_NAME, folder_too=fresh)
         raise
     return session
 
@@ -180,6 +181,7 @@ def _opened(plan: Plan, curator: str | None) -> Session:
 def _made(plan: Plan, curator: str) -> Session:
     if plan.data_root is None:
         raise ProjectError(f"{plan.project}: no micrographs to make a project of")
+    fresh = not plan.project.exists()
     store = Store.create(plan.project)
     try:
         settings: dict[str, Any] = {"data_root": _portable(plan.data_root, plan.project)}
@@ -188,7 +190,7 @@ def _made(plan: Plan, curator: str) -> Session:
         store.refresh_micrographs((), "make the project", curator, settings)
     except BaseException:
         store.close()
-        take_away(plan.project / DATABASE_NAME)
+        take_away(plan.project / DATABASE_NAME, folder_too=fresh)
         raise
     session = Session(store, curator=curator, data_root=plan.data_root)
     watch.allow_sources(session, plan.sources)

@@ -95,9 +95,13 @@ def test_a_failed_migration_leaves_the_file_as_it_was(tmp_path: Path, monkeypatc
     monkeypatch.setattr(command, "upgrade", fail)
     with pytest.raises(database.ProjectError, match="full"):
         Store.create(tmp_path)
+    assert list(tmp_path.iterdir()) == [], "of a new one nothing is left"
+    shutil.copy(DATA / "schema_0001.sqlite", tmp_path / DATABASE_NAME)
+    with pytest.raises(database.ProjectError, match="full"):
+        Store.open(tmp_path)
     monkeypatch.undo()
     with closing(sqlite3.connect(tmp_path / DATABASE_NAME)) as connection:
-        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
     Store.open(tmp_path).close()
     assert differences(tmp_path) == []
 
