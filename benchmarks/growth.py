@@ -46,13 +46,12 @@ def make(folder: Path, n: int, picks: int) -> None:
 def commands(folder: Path, to: str) -> dict[str, list[object]]:
     """What is measured, in this order."""
     project = folder / "project"
+    sources = ["--micrographs", folder / "movies", "--coords", folder / "picks"]
     return {
-        "import": [
-            "import", project, "--micrographs", folder / "movies", "--coords", folder / "picks", "--frame", "as-stored",
-        ],
+        "import": ["import", project, *sources, "--frame", "as-stored"],
         "status": ["status", project],
         "export": ["export", project, "-o", folder / "out", "--to", to, "--decision", "all"],
-    }  # fmt: skip
+    }
 
 
 def measured(words: list[object]) -> tuple[float, float, float]:

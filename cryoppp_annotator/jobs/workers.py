@@ -7,8 +7,12 @@ from typing import Any
 
 from ..model.context import JobContext
 
-#: Seconds between looks, without a worker until it is said, and for the scheduler to answer.
-_LOOK_S, _PATIENCE_S, _ANSWER_S = 1.0, 4.0, 2.0
+#: Seconds between looks.
+_LOOK_S = 1.0
+#: Seconds without a worker until it is said.
+_PATIENCE_S = 4.0
+#: Seconds for the scheduler to answer.
+_ANSWER_S = 2.0
 
 
 class GoOnHereError(Exception):
@@ -38,12 +42,12 @@ class WorkerWatch:
         now = time.monotonic()
         if now - self._looked >= _LOOK_S:
             self._looked = now
-            self._follow(now, self._n_workers())
+            self._note(now, self._n_workers())
         if self._said and self._context.goes_on_here():
             self._context.on_lost("")
             raise GoOnHereError
 
-    def _follow(self, now: float, n_workers: int | None) -> None:
+    def _note(self, now: float, n_workers: int | None) -> None:
         if n_workers is None:
             return
         if n_workers:
