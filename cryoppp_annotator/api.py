@@ -124,7 +124,7 @@ class TunableDenoiser(Denoiser, Protocol):
         parameters : mapping of name to number
             As declared; what is missing takes its default.
         ctf : Ctf or None
-            None = nobody knows the defocus.
+            None = the defocus is not known.
 
         Raises
         ------

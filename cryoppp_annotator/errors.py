@@ -32,7 +32,7 @@ class FormatError(AnnotatorError):
 
 
 class OutsideError(FormatError):
-    """A project names a file outside the folders of its micrographs, and nobody has allowed that."""
+    """A project names a file outside the folders of its micrographs, which was not allowed."""
 
     def __init__(self, message: str, folders: tuple[Path, ...]) -> None:
         self.folders = folders

@@ -128,7 +128,7 @@ def _keep_problems(kept: Mapping[str, str]) -> None:
 
 
 def import_problem(point: EntryPoint) -> str:
-    """Why importing a plugin would end the program; empty where it does not. Tried once, in a process of its own.
+    """Why importing a plugin would end the program; empty where it does not. Tried once, in a separate process.
 
     What merely raises is not found here: the caller's own import says it better.
     """
@@ -156,7 +156,7 @@ def import_problem(point: EntryPoint) -> str:
 
 
 def is_foreign(group: str, name: str) -> bool:
-    """Whether a plugin is of another distribution than this program: it then runs in a process of its own."""
+    """Whether a plugin is of another distribution than this program: it then runs in a separate process."""
     return any(_distribution(point) not in (OURS, "unknown") for point in entry_points(group=group, name=name))
 
 

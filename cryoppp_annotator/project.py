@@ -245,7 +245,7 @@ class Project:
         Raises
         ------
         Refused
-            An id is none of a pick's, or there is no such decision or reason.
+            An id belongs to no pick, or there is no such decision or reason.
         ProjectError
             The project was opened read-only, or the disk refuses; nothing was changed.
         """
@@ -262,7 +262,7 @@ class Project:
         return outcome.n if isinstance(outcome, Done) else 0
 
     def add_picks(self, picks: pd.DataFrame, name: str = "from Python", *, decision: str = "undecided") -> list[int]:
-        """Add picks as a pick set of its own, as one step that can be undone.
+        """Add picks as a new pick set, as one step that can be undone.
 
         Parameters
         ----------

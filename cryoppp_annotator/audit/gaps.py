@@ -1,8 +1,8 @@
-"""Whole classes of particles that nobody labelled: a view, a margin, a corner of all micrographs.
+"""Whole classes of particles that were not labelled: a view, a margin, a corner of all micrographs.
 
 A model that learns from labels learns their gaps, too. So here nothing is asked of the labels but where they are: the
 good places of all micrographs, labelled or not, are sorted by what they look like into a mixture of averages, and the
-averages whose places are hardly ever labelled come out. Ice and carbon look alike, too; what tells them from a missed
+averages whose places are seldom labelled come out. Ice and carbon look alike, too; what tells them from a missed
 view is that they lie apart from labels, and are much stronger or weaker than particles are.
 """
 
@@ -25,7 +25,7 @@ from .places import LabelledPlaces
 
 #: A place is good where the detector's score is above that of this share of the labelled ones.
 _GOOD = 0.05
-#: A class is hardly ever labelled below this share of the usual one.
+#: A class is seldom labelled below this share of the usual one.
 _HARDLY = 0.4
 #: A class that is hardly labelled is a gap from so many places on.
 _FEWEST = 10
@@ -55,7 +55,7 @@ _MARGIN = 0.3
 
 @dataclass(frozen=True, eq=False)
 class Gap:
-    """Places that look like particles and are hardly ever labelled.
+    """Places that look like particles and are seldom labelled.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class _Pool:
 
 
 def find_gaps(places: Sequence[LabelledPlaces], margin: float, context: JobContext) -> list[Gap]:
-    """Views that are hardly ever labelled, the most particles first.
+    """Views that are seldom labelled, the most particles first.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def _labelled_neighbours(places: LabelledPlaces, rows: NDArray[np.intp]) -> Floa
 
 
 def _groups(pool: _Pool, view: NDArray[np.intp], likely: FloatArray, alike: FloatArray) -> list[NDArray[np.intp]]:
-    """Views that are hardly ever labelled, those that look alike together."""
+    """Views that are seldom labelled, those that look alike together."""
     usual = float(pool.labelled.mean())
     n = len(alike)
     counts = np.bincount(view, minlength=n)
@@ -189,7 +189,7 @@ def _gap(pool: _Pool, member: NDArray[np.bool_], likely: FloatArray, view: NDArr
     if len(rows) < _FEWEST:
         trust = 0.0
     n = len(np.unique(view[member]))
-    name = f"{len(rows)} places that look alike and are hardly ever labelled" + (f" ({n} averages)" if n > 1 else "")
+    name = f"{len(rows)} places that look alike and are seldom labelled" + (f" ({n} averages)" if n > 1 else "")
     return Gap(name, pool.micrograph[rows], pool.place[rows], trust)
 
 

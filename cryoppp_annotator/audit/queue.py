@@ -1,6 +1,6 @@
 """The queue: labels and places most worth a look first.
 
-Whoever judges a label was taught by other micrographs (k-fold), so that no label vouches for itself. Whole gaps come
+A label is judged by a model fitted to other micrographs (k-fold), so that no label vouches for itself. Whole gaps come
 first, because one answer settles many particles; then single labels and places by how likely something is wrong.
 """
 
@@ -97,7 +97,7 @@ def summon(teachers: Sequence[LabelledPlaces], context: JobContext) -> tuple[Jur
         np.concatenate([p.labelled[u] for p, u in zip(teachers, usable, strict=True)]),
     )
     odds = [calibration.log_odds(values) for values in judged]
-    context.progress(k, k + 1, "looking for what is hardly ever labelled")
+    context.progress(k, k + 1, "looking for what is seldom labelled")
     gaps = find_empty_parts(teachers, [calibration.probability(values) for values in judged], margin)
     gaps += find_gaps(teachers, margin, context)
     gaps.sort(key=lambda gap: -gap.worth)

@@ -1,4 +1,4 @@
-"""How likely each label is false, moved or double, and each unlabelled place a particle somebody missed.
+"""How likely each label is false, moved or double, and each unlabelled place a missed particle.
 
 By Bayes' rule from three things: how a place looks (``looks``), how far the label lies from what the detector sees, and
 how near another label is. What is assumed before anything is seen: one label in twenty is false, one in twenty moved,

@@ -93,7 +93,7 @@ class ComparisonReport:
 def compare(reference: Path, other: Path, options: CompareOptions, *, context: JobContext = _QUIET) -> ComparisonReport:
     """Match two sets, micrograph by micrograph, wherever the reference has been.
 
-    A micrograph that only the other set knows is left out with a note: nobody can say what the reference would hold
+    A micrograph that only the other set knows is left out with a note: it is not known what the reference would hold
     there. Rejected picks are in neither set, but count as candidates that a set refused.
 
     Parameters

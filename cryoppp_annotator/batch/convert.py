@@ -57,7 +57,7 @@ class ConvertOptions:
     template : Path or None
         For formats that fill a copy of a file; None = the source, where it is of that format.
     ask_image : bool
-        Where micrographs are given and nobody says the orientation, test it on them; what contradicts is refused.
+        Where micrographs are given and the orientation is not, test it on them; what contradicts is refused.
     by_image : bool
         What the images are sure of is taken instead of being refused.
     suffix : str

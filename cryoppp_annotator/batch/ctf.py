@@ -71,7 +71,7 @@ class CtfReport:
         Without an answer, whatever the cause.
     doubts : mapping of micrograph path to what is odd about the answer
     assumed : tuple of str
-        What nobody said and was taken to be usual.
+        What was not given and is assumed to be usual.
     star : Path
     seconds : float
     """
@@ -198,7 +198,7 @@ class Assumed:
         )
 
     def pixel_size_of(self, path: Path) -> float:
-        """Angstrom per pixel of a micrograph. Raises FormatError where it cannot be read or nobody knows."""
+        """Angstrom per pixel of a micrograph. Raises FormatError where it cannot be read or is not known."""
         info, pixel = images.probe(path), self.options.pixel_size_A
         if pixel is not None:
             return pixel
@@ -206,7 +206,10 @@ class Assumed:
         if pixel is None or not 0.05 <= pixel <= 50.0:
             raise FormatError("its header gives no pixel size; say it with --pixel-size", path)
         if pixel == 1.0:
-            self.doubt("a header says exactly 1 Å/px, which may mean that nobody knew it; --pixel-size says another")
+            self.doubt(
+                "a header says exactly 1 Å/px, which programs also write when they do not know it; "
+                "--pixel-size gives another"
+            )
         return float(pixel)
 
     def doubt(self, sentence: str) -> None:

@@ -107,7 +107,7 @@ def estimate(
 
 
 def enter(session: Session, estimates: Estimates) -> str:
-    """Enter estimates where nobody said a defocus, as one step; the line for the status bar.
+    """Enter estimates where no defocus is known, as one step; the line for the status bar.
 
     What was imported or entered by hand stays; where an estimate contradicts it, that is said.
     """

@@ -114,7 +114,7 @@ def _mark(folder: Path) -> dict[str, object] | None:
 
 
 def _candidates(data: DataSet, index: int) -> MicrographPicks:
-    """What an imperfect picker found: scores, and the class a 2D classification would have told."""
+    """What an imperfect picker found: scores, and the class that a 2D classification would have given."""
     truth = data.truth[index]
     candidates = imperfect_candidates(truth, np.random.default_rng([data.parameters.seed, index, 21]))
     n = len(candidates.x)

@@ -1,4 +1,4 @@
-"""Many micrographs through a denoiser, without a project: one MRC each; a second start goes on where one stopped."""
+"""Many micrographs through a denoiser, without a project: one MRC each; a second start continues."""
 
 from __future__ import annotations
 
@@ -296,7 +296,7 @@ def _note(out: Path, task: _Task) -> None:
 def write_picture(path: Path, picture: Picture, pixel_size_A: float | None) -> None:
     """Write a picture as a float32 MRC, whole or not at all.
 
-    The voxel size is the micrograph's times the step (0 where nobody knows it); pixel 0 is pixel 0 of the micrograph,
+    The voxel size is the micrograph's times the step (0 where it is not known); pixel 0 is pixel 0 of the micrograph,
     so the origin is 0.
 
     Raises

@@ -1,4 +1,4 @@
-"""Whether this display can draw what the window draws: tried in a process of its own, before the window opens.
+"""Whether this display can draw what the window draws: tried in a separate process, before the window opens.
 
 A display without usable OpenGL (``ssh -X`` with indirect GLX, an X server without GLX) gives a black canvas and
 thousands of lines of log, or ends the process. So a small canvas is drawn and read back first, as the display is, and

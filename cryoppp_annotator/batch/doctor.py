@@ -164,7 +164,7 @@ def _window(context: JobContext) -> list[Check]:
     if not display.works:
         return [qt, Check("OpenGL", Level.BROKEN, display.problem, display.mend)]
     version = display.opengl.split()[0]
-    how = f"{version} through EGL, which the window uses by itself" if display.environment else version
+    how = f"{version} through EGL, which the window uses automatically" if display.environment else version
     return [qt, Check("OpenGL", Level.OK, how)]
 
 
@@ -200,7 +200,7 @@ def _plugins(_context: JobContext) -> list[Check]:
 
 
 def _tried_plugins(context: JobContext) -> list[Check]:
-    """Other people's pickers and denoisers, each on a small image, in a process of its own."""
+    """Other people's pickers and denoisers, each on a small image, in a separate process."""
     out: list[Check] = []
     for group, method in ((extensions.PICKERS, "propose"), (extensions.DENOISERS, "denoise")):
         for name, plugin in sorted(extensions.find(group).items.items()):
@@ -237,7 +237,7 @@ def _tried(group: str, name: str, method: str, plugin: Any, context: JobContext)
         return Check(title, Level.BROKEN, f"does not come back within {_TRIAL_S:.0f} s on a small image", _TELL)
     except AnnotatorError as error:
         return Check(title, Level.BROKEN, str(error), _TELL)
-    return Check(title, Level.OK, "worked on a small image, in a process of its own")
+    return Check(title, Level.OK, "worked on a small image, in a separate process")
 
 
 def _engines(context: JobContext) -> list[Check]:

@@ -201,7 +201,7 @@ def _joined(parts: Sequence[PlacedPicks]) -> PlacedPicks:
 def diameter_on(
     path: Path, picks: PlacedPicks, diameter_A: float | None, diameter_px: float | None, pixel_size_A: float | None
 ) -> float:
-    """Diameter of the particle on a micrograph, px: as said, or as the picks say. Raises Refused where nobody does."""
+    """Diameter of the particle on a micrograph, px: as given, or as the picks say. Raises Refused where none is."""
     if diameter_px is not None:
         return diameter_px
     if diameter_A is not None:

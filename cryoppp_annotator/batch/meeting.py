@@ -72,7 +72,7 @@ class Part:
     doubt : str
         Why, then.
     name_there : str
-        What RELION calls the micrograph; empty where nobody knows.
+        What RELION calls the micrograph; empty where it is not known.
     optics : mapping of number to optics group
         Of the source.
     """
@@ -214,7 +214,7 @@ class _RelionNames:
         self._roots: dict[Path, Path | None] = {}
 
     def name_of(self, file: PickFile, picks: FilePicks, path: Path | None) -> str:
-        """Empty where nobody knows."""
+        """Empty where it is not known."""
         if self._root is not None and path is not None:
             name = relion_project.name_in(self._root, path)
             if name is not None:

@@ -1,4 +1,4 @@
-"""Many micrographs through a picker, without a project: one STAR each, on all cores, to be gone on with."""
+"""Many micrographs through a picker, without a project: one STAR each, on all cores; a second start continues."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class PickTask:
         All that its picks depend on; ``micrograph`` is the absolute path.
     pixel_size_A, diameter_A : float
     pixel_known : bool
-        False where nobody knows the pixel size: all is in px then.
+        False where the pixel size is not known: all is in px then.
     """
 
     path: Path
@@ -283,7 +283,7 @@ class _Record:
         except OSError as error:
             raise FormatError(f"cannot be written ({disk_reason(error)})", out) from error
         except ValueError as error:
-            raise FormatError(f"cannot be read ({error}); delete it to start anew", self._path) from error
+            raise FormatError(f"cannot be read ({error}); delete it to start again", self._path) from error
         for line in lines:
             try:
                 entry = json.loads(line)
@@ -328,7 +328,7 @@ def _run(
     scheduler: str | None,
     context: JobContext,
 ) -> dict[Path, int]:
-    """All of them; what is found is written here, whoever found it. Returns picks per STAR."""
+    """All of them; the picks are written here, wherever they were found. Returns picks per STAR."""
     counts: dict[Path, int] = {}
     by_path = {str(task.path): task for task in tasks}
     jobs = [_one(task, options) for task in tasks]

@@ -1,4 +1,4 @@
-"""What a command has finished, so that a second start goes on where the first stopped."""
+"""What a command has finished, so that a second start continues where the first stopped."""
 
 from __future__ import annotations
 

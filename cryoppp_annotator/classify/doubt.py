@@ -35,7 +35,7 @@ def why_not(counts: Sequence[int], evidence: Sequence[float], total: int) -> str
         return f"the classes are not reliable: picks agree with averages of others no better than noise does; {_ADVICE}"
     if len(counts) >= _SEVERAL and max(counts) > _MOST_IN_ONE * members:
         share = 100.0 * max(counts) / members
-        return f"the picks were hardly told apart: {share:.0f} % of those in classes lie in one; {_ADVICE}"
+        return f"the classification separated few of the picks: {share:.0f} % of those in classes lie in one; {_ADVICE}"
     return ""
 
 

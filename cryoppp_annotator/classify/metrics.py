@@ -163,7 +163,7 @@ def measure_images(
     resolution_A: NDArray[np.float64],
     mask_radius: float | None = MASK,
 ) -> tuple[ClassMetrics, ...]:
-    """Measure averages that were made elsewhere, in their order.
+    """Measure averages of other programs, in their order.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ def quality_of(
 
 
 def image_quality(images: NDArray[np.float32], mask_radius: float = MASK) -> NDArray[np.float64]:
-    """Quality of averages alone, (k,) 0 .. 1, for classes made elsewhere: detail, compactness, centring.
+    """Quality of averages alone, (k,) 0 .. 1, for classes of other programs: detail, compactness, centring.
 
     Parameters
     ----------

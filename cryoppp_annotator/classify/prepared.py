@@ -98,7 +98,7 @@ class Prepared:
         Rows of the stack.
     ctf : (n, n_rings) float32
     held : Partition or None
-        All coefficients; None = made anew for each use, because they are too many.
+        All coefficients; None = computed again for each use, because they are too many.
     n_images : int
         Of the stack.
     """

@@ -47,7 +47,7 @@ def changed(
 
     actions = [rescale is not None, pixel_size is not None, keep, start_anew]
     if sum(actions) > 1:
-        raise typer.BadParameter("choose one of --rescale, --pixel-size, --keep and --start-anew")
+        raise typer.BadParameter("give one of --rescale, --pixel-size, --keep and --start-anew")
     session = open_project(find_project(project), curator=curator, read_only=not any(actions))
     try:
         run_job(lambda context: check(session, context=context), title="Looking at files")
@@ -113,4 +113,4 @@ def _as_text(answer: dict[str, Any]) -> str:
     for entry in answer["changed"]:
         scale = f"scale {entry['scale']:g}" if entry["scale"] is not None else f"no scale: {entry['why']}"
         lines.append(f"{entry['micrograph']}: {entry['picks']:,} picks; {entry['how']}; {scale}")
-    return "\n".join([*lines, "say --rescale auto (or a factor), --pixel-size, --keep or --start-anew"])
+    return "\n".join([*lines, "give --rescale auto (or a factor), --pixel-size, --keep or --start-anew"])

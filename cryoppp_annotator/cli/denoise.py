@@ -64,7 +64,7 @@ def denoise(
     """Denoise micrographs for looking at.
 
     Writes DIR/<stem>.mrc (float32, its pixel size in the header, pixel 0 in place). What fails is reported and the
-    others finish (exit code 1); a second start goes on where the first stopped, and does again what has changed.
+    others finish (exit code 1); a second start continues where the first stopped, and does again what has changed.
     """
     from ..batch.denoise import DenoiseOptions, denoise_all
     from .progress import run_job

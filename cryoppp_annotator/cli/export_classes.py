@@ -34,7 +34,7 @@ def export_classes(
 ) -> None:
     """Write the 2D classes that a project keeps: classes.mrcs, particles.star, summary.csv, gallery.png.
 
-    Nothing is computed anew. Rejected picks are left out of particles.star.
+    Nothing is computed again. Rejected picks are left out of particles.star.
     """
     from ..errors import ProjectError
     from ..session.classes.decide import list_runs

@@ -92,7 +92,7 @@ def import_(
     curator: CuratorOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Add micrographs, picks, defocus and pictures made elsewhere to a project.
+    """Add micrographs, picks, defocus and pictures of other programs to a project.
 
     Files that belong together are one step to undo. Where the images contradict the frame a file declares, nothing
     is imported: say the right one with --frame.
@@ -216,7 +216,7 @@ def _offer_text(offered: dict[str, Any]) -> str:
 
 
 def _classes_of_relion(session: Session, file: Path) -> list[str]:
-    """Import the classes of a Class2D job; where that fails the picks are there all the same."""
+    """Import the classes of a Class2D job; where that fails the picks are entered nevertheless."""
     from ..errors import AnnotatorError
     from ..session.classes.decide import enter_run
     from ..session.classes.other_programs import import_run

@@ -38,7 +38,7 @@ def passport(
     """Measure micrographs: defocus, drift, ice, thickness, carbon, contrast, broken pixels, duplicates.
 
     Writes DIR/passport.csv, one row a micrograph; the column `suggestion` says why one seems unusable. A second start
-    goes on where the first stopped.
+    continues where the first stopped.
     """
     from ..batch.ctf import CtfOptions
     from ..batch.passport import passport_all

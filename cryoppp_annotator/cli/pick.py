@@ -86,7 +86,7 @@ def pick(
     """Propose particles on micrographs.
 
     Writes DIR/<stem>.star with rlnAutopickFigureOfMerit for each micrograph. What fails is reported and the others
-    finish (exit code 1); a second start goes on where the first stopped, and picks again what has changed.
+    finish (exit code 1); a second start continues where the first stopped, and picks again what has changed.
     """
     from ..batch.pick import PickOptions, pick_all
     from ..extensions import needs_of

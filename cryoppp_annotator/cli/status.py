@@ -118,7 +118,7 @@ def _as_text(answer: dict[str, Any]) -> str:
 
 
 def _about_files(answer: dict[str, Any]) -> list[str]:
-    """What somebody should do something about."""
+    """What needs attention."""
     from ..session.core.edits import count_of
     from ..session.core.watch import named
     from ..store.journal import NOTE, Journal

@@ -207,7 +207,7 @@ def edges(pick: MicrographPicks, options: WriteOptions, frame: SourceFrame, side
     own[~((own >= 0) & (own <= MAX_EDGE))] = np.nan
     sizes = np.where(np.isnan(own), 2.0 * np.ceil(pick.diameter_px / frame.scale / 2.0), own)
     if not np.isfinite(sizes).all():
-        raise FormatError(f"{pick.micrograph.name} has picks without a diameter, and nobody said the box size: set one")
+        raise FormatError(f"{pick.micrograph.name} has picks without a diameter, and no box size was given: set one")
     return np.asarray(sizes, np.float64)
 
 

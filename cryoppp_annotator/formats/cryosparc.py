@@ -2,7 +2,7 @@
 
 ``x = center_x_frac * W``, ``y = center_y_frac * H`` with the file's own ``micrograph_shape`` are centres in the frame
 CryoPPP's CSVs are in (``row = H - y``), in float64. The fields ``location/*`` often lie in the passthrough file beside,
-joined by ``uid``, a 64-bit number that never goes through a float. cryoSPARC takes picks made elsewhere only as STAR;
+joined by ``uid``, a 64-bit number that never is a float. cryoSPARC takes picks of other programs only as STAR;
 writing a ``.cs`` therefore fills a copy of the one that was read.
 """
 

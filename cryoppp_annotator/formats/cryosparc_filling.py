@@ -25,8 +25,8 @@ from .table.text_rows import kept, read_bounded, source_positions
 #: A difference below this is the arithmetic's, not the curator's: float32 fractions resolve no less, px.
 _MOVED_PX = 1e-4
 STAR_ROUTE = (
-    "cryoSPARC takes picks made elsewhere as STAR: export relion-particles and use Import Particle Stack with Source "
-    "exposures; or name the .cs these picks were read from as the template, and a copy of it is filled"
+    "cryoSPARC imports picks of other programs as STAR: export relion-particles and use Import Particle Stack with "
+    "Source exposures; or name the .cs these picks were read from as the template, and a copy of it is filled"
 )
 
 

@@ -1,7 +1,7 @@
 """EMAN2 ``info/<micrograph>_info.json``: particle centres under the key ``boxes``, one file per micrograph.
 
 An entry is ``[x, y, tag]`` or ``[x, y, tag, score]`` in px of the full micrograph, the tag ``manual``, ``auto_local``
-and the like. The same file holds CTF, quality and more, which is nobody's business here: only ``boxes`` is written.
+and the like. The same file holds CTF, quality and more, which is left as it is: only ``boxes`` is written.
 Particle and pixel size are in ``info/project.json`` (EMAN2 ``programs/e2boxer.py``; FORMATS.md 4.2).
 """
 
@@ -87,7 +87,7 @@ class _Eman2:
             if boxes is not None:
                 picks.append(boxes if size is None else replace(boxes, diameter_px=np.full(len(boxes), size)))
         if not picks and not path.is_dir():
-            raise FormatError(f'has no key "{_KEY}": nobody picked on this micrograph', path)
+            raise FormatError(f'has no key "{_KEY}": this micrograph was not picked', path)
         return PickFile(self.name, path, self.frame, tuple(picks), tuple(issues), apix)
 
     def write(self, out: Path, picks: Sequence[MicrographPicks], options: WriteOptions) -> list[Path]:

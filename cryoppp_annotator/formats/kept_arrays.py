@@ -21,7 +21,7 @@ _LONGEST_TEXT = 256 * 2**20
 def load_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
     """The arrays of an ``.npz`` by name; None, with a line in the log, where it cannot be read.
 
-    Never waits (a pipe of that name is no file) and never runs what somebody put into it (no pickle).
+    Never waits (a pipe of that name is no file) and never runs code from it (no pickle).
     """
     if not _is_file(path):
         return None
@@ -93,11 +93,11 @@ def _is_file(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     if not stat.S_ISREG(mode):
-        log.warning("%s is no ordinary file; what it should hold is made anew", path)
+        log.warning("%s is no ordinary file; its contents are computed again", path)
         return False
     return True
 
 
 def _say(path: Path, error: Exception) -> None:
     reason = str(error).strip().partition("\n")[0] or type(error).__name__
-    log.warning("%s cannot be read (%s); what it held is made anew", path, reason)
+    log.warning("%s cannot be read (%s); its contents are computed again", path, reason)

@@ -57,7 +57,7 @@ class _Table:
     many_micrographs: bool = True
 
     def sniff(self, path: Path, head: bytes) -> float:
-        """How sure (0 .. 1) that this is our table, or at least a plain one; any other format is surer of its own."""
+        """How sure (0 .. 1) that this is our table, or at least a plain one; other formats are surer of theirs."""
         if path.is_dir():
             return 0.0
         if head.startswith(b"PAR1"):

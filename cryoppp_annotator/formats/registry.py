@@ -68,7 +68,7 @@ def sniff(path: Path, formats: Iterable[CoordinateFormat]) -> list[tuple[float, 
 def read_any(
     path: Path, formats: Sequence[CoordinateFormat], *, format: str | None = None, permissive: bool = False
 ) -> PickFile:
-    """Read a coordinate file in the format it is told, or the one that recognises it.
+    """Read a coordinate file in a given format, or the one that recognises it.
 
     Parameters
     ----------

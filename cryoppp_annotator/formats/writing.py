@@ -76,7 +76,7 @@ _HELIX_ENDS = ("-1", "-2")
 
 
 def lost_notes(target: CoordinateFormat, picks: Sequence[MicrographPicks]) -> list[str]:
-    """What a format cannot say of these picks and somebody will miss, as sentences.
+    """What a format cannot say of these picks, as sentences.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def lost_notes(target: CoordinateFormat, picks: Sequence[MicrographPicks]) -> li
         rest = "" if n_rejected == n else f" among the {n:,}"
         notes.append(
             f"{n_rejected:,} rejected picks are{rest} written, and {target.name} has no place for the decision: "
-            "whoever reads the files takes them for particles (--to table keeps it)"
+            "a program that reads the files takes them for particles (--to table keeps it)"
         )
     elif "decision" not in target.carries and 0 < n_accepted < n:
         notes.append(f"{n - n_accepted:,} of {n:,} picks are undecided, and {target.name} has no place for that")

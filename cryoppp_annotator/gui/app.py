@@ -1,4 +1,4 @@
-"""The program of its own: a napari window with the annotator in it and napari's panels folded away."""
+"""The program: a napari window with the annotator in it and napari's panels folded away."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def main(
     Returns
     -------
     int
-        Exit code: 1 where the path could not be opened and the window was to quit by itself.
+        Exit code: 1 where the path could not be opened and the window was to quit automatically.
 
     Raises
     ------

@@ -11,7 +11,7 @@ from qtpy.QtGui import QKeyEvent
 
 
 def _rewrapper() -> Callable[[QEvent], QKeyEvent]:
-    """What wraps the object behind an event anew, as a key event."""
+    """What wraps the object behind an event as a key event."""
     if API_NAME.startswith("PySide"):
         import shiboken6 as shiboken
 

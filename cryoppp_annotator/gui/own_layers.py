@@ -37,7 +37,7 @@ class OwnLayers:
         self._viewer.layers.events.removed.disconnect(self._on_removed)
 
     def foreign(self) -> list[Layer]:
-        """The layers of somebody else."""
+        """Layers that are not ours."""
         ours = (self._picture.layer, self._particles.layer)
         return [layer for layer in self._viewer.layers if layer not in ours]
 

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QWidget
 class Follower(Protocol):
     """A widget that listens to the session or the workbench.
 
-    Qt's own ``close`` hides a widget; :meth:`close_panel` ends what it listens to. Nobody has to remember to call it:
+    Qt's own ``close`` hides a widget; :meth:`close_panel` ends what it listens to. No panel needs to call it:
     the window closes all that :func:`followers` finds.
     """
 
@@ -26,5 +26,5 @@ class Panel(Protocol):
 
 
 def followers(root: QWidget) -> list[Follower]:
-    """A widget and all widgets in it that must be told when the project is closed, the outer ones first."""
+    """A widget and all widgets in it that must know when the project is closed, the outer ones first."""
     return [widget for widget in (root, *root.findChildren(QWidget)) if isinstance(widget, Follower)]

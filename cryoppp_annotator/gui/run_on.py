@@ -45,7 +45,7 @@ class RunOn(QObject):
 
     @property
     def scheduler(self) -> str | None:
-        """What a job is told; None = this computer."""
+        """The scheduler that a job uses; None = this computer."""
         return self.address if self.cluster and self.address and not self.why_not else None
 
     @property

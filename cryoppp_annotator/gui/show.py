@@ -185,12 +185,12 @@ class Show:
         self.pictures.prepare([m for m in ahead if self.pictures.key(m, self.view) not in self._refused], self.view)
 
     def retry_problems(self) -> None:
-        """Try the micrograph on the screen anew, where it could not be read."""
+        """Try the micrograph on the screen again, where it could not be read."""
         self._rechecked.clear()
         self.refresh()
 
     def retry_lost(self) -> None:
-        """Try the attached pictures anew that could not be shown: they were named again."""
+        """Try again the attached pictures that could not be shown: they were named again."""
         self.pictures.forget_lost()
         self._said_lost.clear()
         self.refresh()

@@ -32,7 +32,7 @@ class Viewport:
     scale : callable returning float
         World units per micrograph px.
     had_layers : bool
-        The viewer shows something of somebody else: its camera is given back.
+        The viewer shows foreign layers: its camera is given back.
     """
 
     def __init__(

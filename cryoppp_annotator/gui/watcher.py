@@ -66,7 +66,7 @@ class Watcher(QObject):
         )
 
     def look_at(self, micrograph: Micrograph) -> None:
-        """Look at one file, which somebody is about to work on."""
+        """Check one file, on which a person is about to work."""
         session = self._session
         self._bench.start(
             lambda context: watch.look_at_files(session, [micrograph], context=context),

@@ -345,7 +345,7 @@ class Workbench(QObject):
         self.particles_layer.redraw()
 
     def world(self) -> tuple[float, str]:
-        """World units per micrograph px: nanometres, or pixels beside layers of somebody else."""
+        """World units per micrograph px: nanometres, or pixels beside layers that are not ours."""
         current = self.session.current
         if current is None or self._units != "nm":
             return 1.0, self._units

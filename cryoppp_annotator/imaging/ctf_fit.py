@@ -66,7 +66,7 @@ class CtfFitOptions:
     Attributes
     ----------
     lowest_resolution_A, highest_resolution_A : float
-        Band of the rings that are fitted; ice has rings of its own beyond 4 A.
+        Band of the rings that are fitted; ice has rings beyond 4 A.
     least_defocus_A, most_defocus_A : float
         Of the mean of u and v.
     most_astigmatism_A : float
@@ -177,7 +177,7 @@ def fit_spectrum(
     k, power = spectrum.frequencies, spectrum.radial
     end = passband_end(k, power)
     if end < min(1.0 / _FILTERED_A, float(k[-1])):
-        reason = f"a filter has taken away what is finer than {1.0 / end:.0f} Å; rings are in the raw micrograph only"
+        reason = f"a filter has removed what is finer than {1.0 / end:.0f} Å; rings are in the raw micrograph only"
         return CtfFit(None, reason, spectrum=spectrum)
     low, high = 1.0 / options.lowest_resolution_A, 1.0 / options.highest_resolution_A
     band = (low, min(high, _MOST_NYQUIST * end))

@@ -69,7 +69,7 @@ def refine(
 ) -> Refined:
     """Least squares of rings, envelope and background together (Gauss-Newton), three times.
 
-    Structure of the particles makes rings of its own, which no smooth background follows: after each time a ring of
+    Structure of the particles makes further rings, which no smooth background follows: after each time a ring of
     the spectrum weighs less, the more its mean over the sectors departs from the model.
 
     Parameters

@@ -1,6 +1,6 @@
-"""Which micrographs of a set seem unusable: robust outliers, with floors below which nobody would care.
+"""Which micrographs of a set seem unusable: robust outliers, with floors below which a difference does not matter.
 
-Never applied by itself: a suggestion names its reason, and a person decides.
+Never applied automatically: a suggestion names its reason, and a person decides.
 """
 
 from __future__ import annotations

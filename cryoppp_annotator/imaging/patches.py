@@ -215,7 +215,7 @@ def normalise(patches: NDArray[np.float32], radius: float = 0.375) -> NDArray[np
 
 
 def _standardise(patches: NDArray[np.float32], radius: float, size: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """:func:`normalise`, told the size (n,) of the grey values before anything was taken from them."""
+    """:func:`normalise`, given the size (n,) of the grey values before anything was subtracted from them."""
     outside = _level(patches, radius)
     sd = patches[:, outside].std(axis=1)
     good = sd > 1e-5 * size

@@ -287,7 +287,7 @@ def add_contaminant(
         Softness of its edge.
     rng : Generator
     depths : (low, high)
-        Share of the light that it takes away, drawn evenly.
+        Share of the light that it absorbs, drawn evenly.
     height : float
         Its potential, in units of the shot noise.
 

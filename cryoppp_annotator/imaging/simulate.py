@@ -71,7 +71,7 @@ class SimulationParameters:
     n_pale, n_aggregates : float
         Mean number of pieces of pale contamination, and of clumps of particles (which are no particles), a micrograph.
     ice_step : float
-        Share of the light that thicker ice on one side of a line takes away, 0 .. 1; particles lie on both sides.
+        Share of the light that thicker ice on one side of a line absorbs, 0 .. 1; particles lie on both sides.
     crack_probability : float
         Of a bright crack through the ice, 0 .. 1.
     astigmatism_A : float

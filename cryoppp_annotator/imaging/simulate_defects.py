@@ -1,4 +1,4 @@
-"""Micrographs that nobody can use, of each kind one: for the passport's limits to be measured on."""
+"""Unusable micrographs, one of each kind: for the passport's limits to be measured on."""
 
 from __future__ import annotations
 

@@ -208,7 +208,7 @@ def radial_power(spectrum: NDArray[np.complex64], full: tuple[int, int]) -> tupl
 def noise_floor(k: FloatArray, power: FloatArray) -> FloatArray:
     """Noise spectrum (n,) under a radial power spectrum: ``a exp(-b k^2)`` fitted where nothing else is left.
 
-    Counting noise is white but for the camera's transfer function. A micrograph that somebody low-passed has hardly any
+    Counting noise is white but for the camera's transfer function. A micrograph that was low-passed has hardly any
     floor, and then nothing more is taken from it.
 
     Parameters

@@ -102,7 +102,7 @@ class Cluster:
     Raises
     ------
     EngineError
-        Dask's ``distributed`` is not installed, nobody answers, or the workers lack this package.
+        Dask's ``distributed`` is not installed, no scheduler answers, or the workers lack this package.
     """
 
     def __init__(self, address: str) -> None:
@@ -134,7 +134,7 @@ class Cluster:
             raise
 
     def _check_versions(self) -> None:
-        """Told at once, not once a micrograph. Workers may also come later; the scheduler unpacks what is sent, too."""
+        """Checked at once, not for every micrograph. Workers may also come later; the scheduler unpacks, too."""
         from .. import __version__
 
         versions: dict[str, object] = {}
@@ -257,7 +257,7 @@ class _Log:
 
 
 class _RemoteLog:
-    """A line for the job's log. On a worker: sent to whoever started the job."""
+    """A line for the job's log. On a worker: sent to the process that started the job."""
 
     def __init__(self, token: str) -> None:
         self._token = token

@@ -1,4 +1,4 @@
-"""Other people's code in a process of its own: it may print, exit, crash or never return, and the program goes on."""
+"""Other people's code in a separate process: it may print, exit, crash or never return, and the program goes on."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def call_isolated(
     words: Mapping[str, Any],
     context: JobContext,
 ) -> Any:
-    """Call a method of the plugin that an entry point names, in a process of its own.
+    """Call a method of the plugin that an entry point names, in a separate process.
 
     The process stays for the next call; it is killed, with what it started, where the job is cancelled.
 

@@ -233,7 +233,7 @@ def summaries_as_json(summaries: Sequence[ClassSummary]) -> list[dict[str, Any]]
 
 
 def summaries_from_json(entries: Sequence[Mapping[str, Any]]) -> tuple[ClassSummary, ...]:
-    """Inverse of :func:`summaries_as_json`; keys nobody knows are passed over."""
+    """Inverse of :func:`summaries_as_json`; unknown keys are ignored."""
     made = []
     for entry in entries:
         known = {n: v for n, v in entry.items() if n in ClassSummary.__dataclass_fields__}

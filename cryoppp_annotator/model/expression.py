@@ -2,7 +2,7 @@
 
 Comparisons of columns with numbers, words and each other, joined by ``and``, ``or``, ``not`` and brackets. What is not
 known is neither: a comparison with it is unknown, and only what is true passes (Kleene's logic), so that neither
-``res > 6`` nor ``not res > 6`` lets a micrograph through whose resolution nobody knows; ``res == unknown`` finds those.
+``res > 6`` nor ``not res > 6`` lets a micrograph through whose resolution is not known; ``res == unknown`` finds those.
 """
 
 from __future__ import annotations

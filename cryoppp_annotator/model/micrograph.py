@@ -58,10 +58,10 @@ class Micrograph:
         Why the file cannot be used, empty where it can.
     optics : str
         JSON with ``voltage_kV, cs_mm, amplitude_contrast, defocus_u_A, defocus_v_A, defocus_angle_deg``; empty
-        where nobody said.
+        where it is not known.
     picture : str
         JSON with ``path`` (POSIX, relative to the data root where it lies below) and ``scale`` (micrograph px per
-        picture px): a picture made elsewhere that is shown instead of ours. Coordinates stay the micrograph's.
+        picture px): a picture of another program that is shown instead of ours. Coordinates stay the micrograph's.
     n_accepted, n_undecided, n_rejected : int
         Particles by decision.
     """
@@ -92,7 +92,7 @@ class Micrograph:
 
     @property
     def changed(self) -> bool:
-        """Whether the file is another image than the one that was picked on, and nobody has said what that means."""
+        """Whether the file is another image than the one that was picked on, and no person has said what that means."""
         return self.problem.startswith(CHANGED)
 
     def n_of(self, decision: Decision) -> int:

@@ -39,7 +39,7 @@ class Region:
     reason : Reason
         One of :data:`REGION_REASONS`.
     vertices : (n, 2) float64, yx, canonical px
-        Closed by itself; at least three.
+        The last is joined to the first; at least three.
     id : int
         0 while it is not in a project.
     micrograph : int

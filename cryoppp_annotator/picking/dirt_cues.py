@@ -146,7 +146,7 @@ def clumps(strength: FloatImage, diameter: float) -> Mask:
     Returns
     -------
     (h, w) bool
-        Aggregates; ice, too, where it has a strong rim or detail of its own.
+        Aggregates; ice, too, where it has a strong rim or detail.
     """
     nothing = np.zeros(strength.shape, bool)
     strongest_near = ndimage.maximum_filter(strength, size=2 * round(0.75 * diameter) + 1)

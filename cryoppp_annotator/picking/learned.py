@@ -229,7 +229,7 @@ def too_few(n_accepted: int, n_rejected: int) -> str:
 
 
 def _labels(seen: Seen, decided: Example) -> FloatArray:
-    """1, 0, or NaN (nobody decided) for each candidate; 0 for one that lies beside an accepted pick's candidate."""
+    """1, 0, or NaN (undecided) for each candidate; 0 for one that lies beside an accepted pick's candidate."""
     out = np.full(len(seen), np.nan)
     if not len(seen) or not len(decided.x):
         return out
@@ -244,7 +244,7 @@ def _labels(seen: Seen, decided: Example) -> FloatArray:
 
 
 def _asked(seen: Seen, decided: Example) -> NDArray[np.bool_]:
-    """Whether somebody decided about a candidate itself."""
+    """Whether the candidate itself was decided on."""
     out = np.zeros(len(seen), bool)
     if len(seen) and len(decided.x):
         out[_rows(seen, decided, cKDTree(np.column_stack([seen.x, seen.y])))[0]] = True
@@ -285,7 +285,7 @@ def _whitener(landmarks: NDArray[np.float32]) -> NDArray[np.float64]:
 def _fitted(kernel: NDArray[np.float64], label: FloatArray, score: FloatArray) -> tuple[float, FloatArray, FloatArray]:
     """Ridge regression on decisions and, elsewhere, on what the likelihood under the views says.
 
-    Returns bias, weights, and for each place (n,) what would come out had nobody decided about it.
+    Returns bias, weights, and for each place (n,) what would come out if it were undecided.
     """
     known = np.isfinite(label)
     teacher = _teacher(score, label)

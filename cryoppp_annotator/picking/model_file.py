@@ -1,4 +1,4 @@
-"""What the ``learned`` picker has learned, in memory and as a file (``.npz``, no pickle: a file of somebody else's
+"""What the ``learned`` picker has learned, in memory and as a file (``.npz``, no pickle: a file of another person's
 cannot run anything)."""
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def load_model(path: Path) -> Model:
     try:
         with np.load(path, allow_pickle=False) as file:
             if int(file["version"]) != VERSION:
-                raise EngineError(f"{path} was learned by another version of this program; let it learn anew")
+                raise EngineError(f"{path} was learned by another version of this program; learn it again")
             values = {field.name: file[field.name] for field in fields(Model)}
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise EngineError(f"{path} is no model of the learned picker ({error})") from error

@@ -170,7 +170,7 @@ def beyond_reference(
 ) -> Beyond:
     """Test the correlation outside the reference's band against none at all.
 
-    The halves share no reference there, and noise has none of its own: the expected correlation is 0, its variance
+    The halves share no reference there, and noise has none either: the expected correlation is 0, its variance
     one over the independent voxels of the shell. Sums from the band outwards are looked at, because where structure
     ends is not known.
 

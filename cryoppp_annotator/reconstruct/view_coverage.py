@@ -77,7 +77,7 @@ def _grid() -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True)
 class LostView:
-    """A view that a rejection takes away.
+    """A view that a rejection removes.
 
     Attributes
     ----------

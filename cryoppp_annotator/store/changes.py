@@ -179,7 +179,7 @@ def adopt(connection: Connection, entries: Iterable[HistoryEntry]) -> None:
 
 
 def load(connection: Connection, change_id: int) -> Change:
-    """A stored change with its row_arrays. Raises ProjectError where there is none or it is damaged."""
+    """A stored change with its rows. Raises ProjectError where there is none or it is damaged."""
     c = schema.change.c
     query = select(c.verb, c.title, c.payload, c.micrograph).where(c.id == change_id)
     row = connection.execute(query).first()
@@ -203,7 +203,7 @@ _ON_MICROGRAPHS = frozenset({Table.PARTICLE, Table.REGION, Table.MICROGRAPH})
 def refuse_conflict(
     connection: Connection, entry: HistoryEntry, change: Change, curator: str, passed: Collection[int] = ()
 ) -> None:
-    """Refuse to revert rows that somebody else, or a later step that was ``passed`` over, changed after the step.
+    """Refuse to revert rows that another person, or a later step that was ``passed`` over, changed after the step.
 
     The database picks out the steps that may be about the same rows; of those no more is unpacked than says which rows
     they are about.

@@ -87,8 +87,8 @@ def migrate(engine: Engine, path: Path, *, read_only: bool = False) -> None:
         programs = find_programs(connection.connection)
         if programs:
             raise ProjectError(
-                f"{path} holds {programs[0]}, which this program never makes; it was not opened: whoever made it can "
-                "say what it is for"
+                f"{path} holds {programs[0]}, which this program never makes; it was not opened. Ask the person "
+                "who made the project what it is for"
             )
         revision = current_revision(connection)
         foreign = revision is None and bool(inspect(connection).get_table_names())
@@ -126,7 +126,7 @@ def take_away(path: Path, *, folder_too: bool) -> None:
     """Remove a database that was being made and could not be: an empty one would be taken for a project.
 
     ``folder_too`` says that its folder was made for it, and goes where nothing else is in it.
-    One that holds micrographs (somebody else has made it meanwhile) or cannot be looked into stays.
+    One that holds micrographs (another process has made it meanwhile) or cannot be looked into stays.
     """
     try:
         if path.stat().st_size:

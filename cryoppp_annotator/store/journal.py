@@ -58,8 +58,8 @@ def _to_rollback(uri: str, timeout_s: float) -> None:
 def reading_uri(path: Path, timeout_s: float) -> str:
     """How to open a database to read only.
 
-    What an earlier reader left beside it is empty, and a read-only disk lets nobody make it again: the file is then
-    read as one that nobody changes. Where the disk has no shared memory, the log is taken out of it first.
+    What an earlier reader left beside it is empty, and on a read-only disk it cannot be made again: the file is then
+    read as one that does not change. Where the disk has no shared memory, the write-ahead log is merged into it first.
 
     Raises
     ------

@@ -113,7 +113,7 @@ def insert_rows(
 def _runs(ids: NDArray[np.int64], columns: Sequence[NDArray[Any]]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """First and last places of runs of rows with consecutive ids (n,) and the same values: one statement for each.
 
-    A decision about a whole data set is few runs; a row of its own costs as much as a run.
+    A decision about a whole data set is few runs; a separate row costs as much as a run.
     """
     new = np.diff(ids) != 1
     for column in columns:

@@ -1,4 +1,4 @@
-"""Is what a project's database says sound? A project is passed around, so it is data that somebody else made.
+"""Is what a project's database says sound? A project is passed around, so it is data that another person made.
 
 SQLite answers for its pages; this looks at the meaning: types, enumerations, finite numbers, JSON, references, and that
 there is nothing in the file which would run (views, triggers, virtual tables).

@@ -52,7 +52,7 @@ class Store:
     """One open project database.
 
     Every write goes through :meth:`commit`, :meth:`revert` or :meth:`visit`, each one transaction that first checks
-    that nobody else wrote since ``head``.
+    that no other process wrote since ``head``.
     """
 
     def __init__(self, folder: Path, *, read_only: bool = False, create: bool = False) -> None:
@@ -115,7 +115,7 @@ class Store:
             return self._read_head() != self.head
 
     def newest(self) -> int:
-        """The number of the newest change, whoever made it; see :attr:`head`."""
+        """The number of the newest change, whichever process made it; see :attr:`head`."""
         with explained(self.path):
             return self._read_head()
 
@@ -395,7 +395,7 @@ class Store:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A write transaction, from any thread, over rows that nobody else reads yet: they make no history."""
+        """A write transaction, from any thread, over rows that no other process reads yet: they make no history."""
         self._refuse_read_only()
         self._refuse_vanished()
         with (

@@ -51,7 +51,7 @@ def test_look_jump_mend_undo(doubtful):
     window, panel = doubtful, doubtful.annotator.check
     show(window, "Check")
     assert not panel.mend.isEnabled()
-    assert panel.mend.toolTip() == "none of these findings has a safe mend"
+    assert panel.mend.toolTip() == "none of these findings has a safe remedy"
     panel.check.click()
     assert not panel.check.isEnabled()
     window.until(panel.check.isEnabled)

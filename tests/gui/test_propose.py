@@ -177,7 +177,7 @@ def test_propose_asks_for_the_diameter_and_goes_on_when_a_circle_is_drawn(unmeas
     box.here.click()
     assert all(job.quiet for job in window.bench.runner.active())
     assert box.question.isVisible()
-    assert "nobody has set" in box.question.message.text()
+    assert "which is not set" in box.question.message.text()
     assert "Drag from the centre" in window.bench.overlay.text
     assert "drag from the centre" in window.status
     x, y = places(0)[0]

@@ -97,7 +97,7 @@ def test_a_cluster_is_tested_and_what_is_long_runs_there(numbered: Window, calls
     box, propose = window.annotator.jobs.run_on, window.annotator.pick.propose
     show_jobs(window)
     assert not box.address.isVisible()
-    assert propose.everywhere.toolTip().endswith("the next start goes on where it stopped")
+    assert propose.everywhere.toolTip().endswith("the next start continues where it stopped")
     choose(box.place, "a cluster")
     assert box.address.isVisible()
     assert box.test.toolTip() == "say where the cluster is first"
@@ -188,11 +188,11 @@ def test_cancelling_says_that_the_next_start_goes_on(numbered: Window, calls: Ca
     calls.let_through(2)
     propose.everywhere.click()
     row = row_of(window, f"propose on {N} micrographs")
-    tip = "Cancel; it enters nothing, and the next start goes on where this one stopped"
+    tip = "Cancel; no pick is entered, and the next start continues where this one stopped"
     assert row._cancel.toolTip() == tip
     window.until(lambda: len(kept(window)) == 2)
     row._cancel.click()
-    window.until(lambda: row._note.text().startswith("cancelled · 2 of 4 are kept: the next start goes on there"))
+    window.until(lambda: row._note.text().startswith("cancelled · 2 of 4 are kept: the next start continues there"))
     assert window.session.counts()["undecided"] == 0
     calls.taken()
     calls.let_through(N)

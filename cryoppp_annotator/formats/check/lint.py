@@ -329,7 +329,7 @@ def _counts(everything: Sequence[MicrographPicks]) -> Iterable[Finding]:
     counts = np.array([np.count_nonzero(p.decision != Decision.REJECTED) for p in everything], dtype=float)
     for picks, n in zip(everything, counts, strict=True):
         if n == 0 and picks.micrograph.state not in FINISHED_STATES:
-            text = "no picks, and nobody has said that it is empty"
+            text = "the micrograph has no picks and is not marked as empty"
             yield Finding("no-picks", Severity.NOTE, picks.micrograph.name, (), text)
     busy = counts[counts > 0]
     if len(busy) < 5:

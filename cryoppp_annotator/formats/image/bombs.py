@@ -25,7 +25,7 @@ def refuse_bombs(page: Any, file: IO[bytes], path: Path) -> None:
     """Unpack every part of a TIFF page in small pieces, to see that none is larger than the page says.
 
     Decoders unpack a part whole before they look at its size, so that a file of 3 MB that says 64 x 48 px can take
-    gigabytes. Parts that are not compressed, or by a method that is bounded by itself, are not looked at.
+    gigabytes. Parts that are not compressed, or by a method that is bounded, are not checked.
 
     Parameters
     ----------

@@ -136,7 +136,7 @@ def _is_number(text: str) -> bool:
 
 
 def empty_picks(path: Path, micrograph: str | None = None) -> FilePicks:
-    """What a file of 0 bytes says: somebody looked and found nothing."""
+    """What a file of 0 bytes says: the micrograph was inspected and holds no particle."""
     return FilePicks(path.stem if micrograph is None else micrograph, np.zeros(0), np.zeros(0), source=path)
 
 

@@ -66,7 +66,7 @@ class Gestures:
     active : callable
         Whether our layers have the mouse.
     on_error, on_hover, on_brush_end : callable
-        Told why an edit was refused, what the pointer is over.
+        Get why an edit was refused, and what the pointer is over.
     """
 
     def __init__(

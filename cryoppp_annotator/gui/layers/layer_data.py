@@ -109,7 +109,7 @@ def _note(path: Path | None, width: int, height: int, pixel_size_A: float | None
 
 
 def is_coordinate_file(path: str | Sequence[str]) -> bool:
-    """Whether a path is one file that a coordinate format knows; an empty CSV is nobody's."""
+    """Whether a path is one file that a coordinate format knows; an empty CSV is of no format."""
     if not isinstance(path, str):
         return False
     try:
@@ -446,7 +446,7 @@ def _picks(
 
 
 def _write(path: Path, picks: MicrographPicks, note: Mapping[str, Any], format: str) -> list[Path]:
-    """Through the format's own writer, in a folder of its own, then the one file to where it was asked for."""
+    """Through the format's own writer, in a temporary folder, then the file is moved to the path that was given."""
     fmt = extensions.formats()[format]
     frame = None
     if format == "cryoppp" and note.get("format") == "cryoppp":

@@ -42,7 +42,7 @@ class ParticlesLayer:
     viewer : ViewerModel
     focus : Focus
     on_error : callable
-        Told one sentence when an edit made with napari's tools is refused.
+        Gets one sentence when an edit made with napari's tools is refused.
     units : str
         World units to begin with.
     """
@@ -238,7 +238,7 @@ class ParticlesLayer:
         self.layer.face_color = fills(ring_px, selected)
 
     def _tell_napari(self) -> None:
-        """Let napari know the selection while one of its own tools is in use.
+        """Let napari know the selection while one of napari's tools is in use.
 
         Otherwise it would paint selected rings in a blue that looks like *accepted*.
         """

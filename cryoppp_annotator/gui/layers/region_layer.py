@@ -1,6 +1,6 @@
 """The session's regions drawn as one Shapes layer: a picture of the store, never asked what is true.
 
-The layer is made when there is a first region to draw, so that who has none pays nothing. Works with a
+The layer is made when there is a first region to draw, so that projects without regions pay nothing. Works with a
 ``ViewerModel``, without Qt.
 """
 

@@ -98,7 +98,7 @@ class MemberTable(QAbstractListModel):
         self.tell()
 
     def tell(self) -> None:
-        """Draw all rows anew."""
+        """Draw all rows again."""
         if len(self.ids):
             self.dataChanged.emit(self.index(0), self.index(len(self.ids) - 1))
 

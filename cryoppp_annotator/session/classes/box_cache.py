@@ -68,7 +68,7 @@ class BoxStack:
     def append(self, records: Path | NDArray[Any], particles: NDArray[np.int64]) -> None:
         """Add the boxes of some particles from records with fields ``particle`` and ``image``, in memory or a file.
 
-        They are looked up when they are read: another run may have written the file anew, with more in it.
+        They are looked up when they are read: another run may have written the file again, with more in it.
 
         Parameters
         ----------
@@ -105,7 +105,7 @@ class BoxStack:
             ids = particles[positions[mine] - self._starts[number]]
             rows = np.minimum(np.searchsorted(records["particle"], ids), len(records) - 1)
             if not np.array_equal(records["particle"][rows], ids):
-                raise EngineError(f"{source} has lost boxes that this run is made of: run again, they are cut anew")
+                raise EngineError(f"{source} has lost boxes of this run: run again, and they are cut again")
             out[mine] = records["image"][rows]
         return out
 
@@ -113,7 +113,7 @@ class BoxStack:
 def _opened(path: Path, side: int) -> NDArray[Any]:
     boxes = _load(path, side)
     if boxes is None:
-        raise EngineError(f"{path} has vanished or is damaged: run again, it is made anew")
+        raise EngineError(f"{path} has vanished or is damaged: run again, and it is computed again")
     return boxes
 
 

@@ -252,7 +252,7 @@ def recentre(
 
 
 def reclassify(run: ClassRun, numbers: Sequence[int], n_classes: int | None = None) -> RunOptions:
-    """Options of a new run on the picks of some classes only, that starts anew.
+    """Options of a new run on the picks of some classes only, without a start from averages.
 
     Parameters
     ----------

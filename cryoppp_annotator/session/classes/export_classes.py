@@ -1,4 +1,4 @@
-"""A stored class run as files: averages, particles with their classes, a table, a picture. Nothing is computed anew."""
+"""A stored class run as files: averages, particles with classes, a table, a picture. Nothing is computed again."""
 
 from __future__ import annotations
 

@@ -167,9 +167,7 @@ def _doubts(session: Session, picks: Picks) -> list[str]:
     doubts = sorted({session.settings.pixel_size_doubt(m) for m in list(session.micrographs) if m.id in used} - {""})
     notes = [f"the pixel size is doubtful: {doubts[0]}"] if doubts else []
     if not session.settings.diameter_is_set and not np.isfinite(picks.diameter_A).any():
-        notes.append(
-            f"nobody has set the particle's diameter: the boxes are cut for a guess of {session.diameter_A:g} Å"
-        )
+        notes.append(f"the particle's diameter is not set: the boxes are cut for a guess of {session.diameter_A:g} Å")
     return notes
 
 
@@ -235,7 +233,7 @@ def save(session: Session, result: RunResult, *, context: JobContext = _QUIET, q
 
 
 def _sweep(session: Session) -> None:
-    """Take away forgotten runs, and what a process that died while saving has left: no saving takes a day."""
+    """Delete forgotten runs, and what a process that died while saving has left: no saving takes a day."""
     yesterday = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
     for number in table.unpublished(session.store, yesterday.isoformat(timespec="seconds")):
         clear_away(session, number)

@@ -78,7 +78,7 @@ def look_at(scheduler: str, paths: Sequence[Path], *, context: JobContext) -> Cl
     Raises
     ------
     EngineError
-        Nobody answers, there is no worker, it is another version, or one does not see the files.
+        No scheduler answers, there is no worker, it is another version, or one does not see the files.
     Cancelled
     """
     context.progress(0, 1, f"connecting to {scheduler}")

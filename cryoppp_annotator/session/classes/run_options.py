@@ -73,7 +73,7 @@ class RunOptions:
 
     @staticmethod
     def from_json(stored: Mapping[str, Any]) -> RunOptions:
-        """As a run's record keeps them; keys nobody knows are passed over."""
+        """As a run's record keeps them; unknown keys are ignored."""
         known = {name: value for name, value in stored.items() if name in RunOptions.__dataclass_fields__}
         for name in ("pick_sets", "micrographs", "of_numbers", "species"):
             if known.get(name) is not None:

@@ -24,7 +24,7 @@ def write(folder: Path, model: ClassModel) -> None:
 
 
 def load(project: Path, run: int) -> ClassModel | None:
-    """The model of a run; None where there is none that can be read: a run then starts anew."""
+    """The model of a run; None where there is none that can be read: a run then starts without it."""
     arrays = load_arrays(project / "classes" / f"run-{run:04d}" / FILE)
     if arrays is None:
         return None

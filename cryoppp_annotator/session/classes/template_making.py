@@ -132,7 +132,7 @@ def from_file(
     Raises
     ------
     EngineError
-        No such file, or no templates in it, or nobody knows the pixel size.
+        No such file, or no templates in it, or the pixel size is not known.
     ProjectError, Cancelled
     """
     context.progress(0, 1, f"reading {path.name}")

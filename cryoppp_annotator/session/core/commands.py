@@ -20,7 +20,7 @@ from .step import Nothing
 
 
 def always(_focus: Focus) -> str:
-    """Nothing stands in the way."""
+    """The command can always be given."""
     return ""
 
 
@@ -155,7 +155,7 @@ def _ahead(focus: Focus, step: int) -> list[int]:
 
 
 def _walk(focus: Focus, step: int, ahead: list[int]) -> bool:
-    """Take a step of a walk by need; at the end it begins anew. Returns whether there was anything to go to."""
+    """Take a step of a walk by need; at the end it starts again. Returns whether there was anything to go to."""
     if not ahead and (elsewhere := _elsewhere(focus, step)) is not None:
         focus.session.go(elsewhere)
     ahead = ahead or focus.walking.by_need().tolist()[::step]
@@ -286,7 +286,7 @@ def session_commands() -> list[Command]:
             WALKING,
             _next_undecided(1),
             _open,
-            "Nearest to the score threshold first; goes on to the next micrograph.",
+            "Nearest to the score threshold first; continues on the next micrograph.",
         ),
         Command("previous-undecided", "Previous undecided", ("Shift+N",), WALKING, _next_undecided(-1), _open),
         Command("accept", "Accept", ("A",), DECIDING, _decide(Decision.ACCEPTED), _targets, selection),

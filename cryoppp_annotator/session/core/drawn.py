@@ -108,7 +108,7 @@ class Drawn:
 
     @property
     def threshold(self) -> float | None:
-        """Of the scores that :meth:`scored_sets` have; None where nobody has set one."""
+        """Of the scores that :meth:`scored_sets` have; None where none is set."""
         return self.thresholds.get(self._scale())
 
     def _scale(self) -> str:
@@ -156,7 +156,7 @@ class Drawn:
         return np.ones(len(p), bool) if sets is None else np.asarray(np.isin(p.pick_set, sets))
 
     def hidden_at(self, x: float, y: float) -> int | None:
-        """Id of the candidate below the threshold that stands in the way of a pick at ``(x, y)``, canonical px."""
+        """Id of the candidate below the threshold that is too near to a pick at ``(x, y)``, canonical px."""
         micrograph, p, below = self._session.current, self._session.particles, self.below()
         if micrograph is None or not below.any():
             return None

@@ -143,7 +143,7 @@ def decide(
 
 
 def remove(micrograph: Micrograph, particles: Particles, hand_sets: Sequence[int]) -> Change | None:
-    """Delete hand picks; reject imported ones, which are evidence of somebody else's work."""
+    """Delete hand picks; reject imported ones, which are evidence of another person's work."""
     by_hand = np.isin(particles.pick_set, np.asarray(hand_sets, np.int64))
     # what was rejected already keeps its reason
     mine, theirs = particles.take(by_hand), particles.take(~by_hand & (particles.decision != Decision.REJECTED))

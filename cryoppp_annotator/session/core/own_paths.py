@@ -45,7 +45,7 @@ def outside(session: Session, paths: Iterable[Path]) -> tuple[Path, ...]:
 
 
 def refuse_outside(session: Session, paths: Iterable[Path], what: str) -> None:
-    """Raises OutsideError where the project names files in folders that nobody has allowed.
+    """Raises OutsideError where the project names files in folders that were not allowed.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def allow(session: Session, folders: Iterable[Path]) -> None:
 
 
 def refuse(session: Session, folders: Iterable[Path]) -> None:
-    """Remember that a person does not want these folders opened: nobody asks again."""
+    """Remember that a person does not want these folders opened: the question is not asked again."""
     allowed, refused = _kept().get(_key(session), (set(), set()))
     _keep(session, allowed, refused | set(map(str, folders)))
 

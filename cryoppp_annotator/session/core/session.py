@@ -327,7 +327,7 @@ class Session:
         return Editing(self, build, then).begin()
 
     def when_free(self, edit: Callable[[], object]) -> None:
-        """Do an edit now, or after the big step that is being written: for edits whose result nobody waits for."""
+        """Do an edit now, or after the big step that is being written: for edits whose result is not needed at once."""
         if not waits(self, edit):
             edit()
 
@@ -392,7 +392,7 @@ class Session:
         Raises
         ------
         ConflictError
-            Somebody else changed the same since: the step stays, and the next undo takes back the one before it.
+            Another person changed the same since: the step stays, and the next undo takes back the one before it.
         """
         return self._undo.revert(redo=False)
 
@@ -425,7 +425,7 @@ class Session:
         return edits.new_hand_set(self.curator)
 
     def retried(self, attempt: Callable[[], T]) -> T:
-        """Try something anew, after reading everything again, where another window has written meanwhile."""
+        """Repeat an edit after reading the project again, where another window has written meanwhile."""
         return retried(self, attempt)
 
     def absorb(self, committed: Committed, tallies: Tallies | None = None) -> None:

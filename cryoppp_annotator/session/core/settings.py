@@ -28,7 +28,7 @@ _LARGEST_DIAMETER_PX = 6e4
 
 @dataclass(frozen=True, eq=False)
 class ProjectSettings:
-    """Settings of a project as they are now, and the change that setting one anew is.
+    """Settings of a project as they are now, and the change that setting one of them makes.
 
     How each micrograph was imaged is kept with the micrograph (:mod:`..pictures.optics`).
 
@@ -63,7 +63,7 @@ class ProjectSettings:
         return float(value) if value is not None and value > 0 else None
 
     def pixel_size_of(self, micrograph: Micrograph) -> float:
-        """Effective pixel size: the micrograph's override, the project's, the header's; 1.0 where nobody knows."""
+        """Effective pixel size: the micrograph's override, the project's, the header's; 1.0 where none is known."""
         for value in (micrograph.own_pixel_size_A, self.pixel_size_A, micrograph.header_pixel_size_A):
             if value is not None and value > 0:
                 return float(value)

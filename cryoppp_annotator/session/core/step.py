@@ -35,7 +35,7 @@ class Step:
         Makes the change of rows that it reads in the same transaction; None = there is nothing to change. May be
         called on another thread, and again where another window wrote first.
     at_most : int, optional
-        Picks it can be about; None = nobody knows. One about many is written in the background, where there is one.
+        Picks it can be about; None = not known. One about many is written in the background, where there is one.
     title : str
         Said while that goes on ("rejecting picks in the project").
     nothing : str
@@ -106,7 +106,7 @@ class Owner(Protocol):
 
 
 def is_big(n: int | None) -> bool:
-    """Whether a step about so many picks (None = nobody knows) is written in the background."""
+    """Whether a step about so many picks (None = not known) is written in the background."""
     return n is None or n > BIG
 
 
@@ -122,7 +122,7 @@ def settle(owner: Owner) -> None:
 
 
 def retried(owner: Owner, attempt: Callable[[], T]) -> T:
-    """Try something anew, after reading everything again, where another window has written meanwhile."""
+    """Repeat an edit after reading the project again, where another window has written meanwhile."""
     settle(owner)
     for _ in range(_TRIES):
         try:
@@ -164,7 +164,7 @@ class Taking:
         return Queued()
 
     def after_waiting(self) -> None:
-        """As :meth:`begin`, for one that has waited: nobody looks at what it returns."""
+        """As :meth:`begin`, for one that has waited: what it returns is not used."""
         outcome = self.begin()
         if isinstance(outcome, Nothing):
             self.owner.say(outcome.why)

@@ -57,7 +57,7 @@ class Undo:
         Raises
         ------
         ConflictError
-            Somebody else changed the same since: the step stays, and the next undo takes back the one before it.
+            Another person changed the same since: the step stays, and the next undo takes back the one before it.
         """
         owner = self._owner
         if step.waits(owner, partial(self.revert, redo=redo)):
@@ -104,5 +104,5 @@ class Undo:
         return committed.change.title
 
     def _passed(self) -> frozenset[int]:
-        """Steps that undo has been refused for and passes over, until somebody edits something."""
+        """Steps that undo has been refused for and passes over, until the project is edited."""
         return self._refused[1] if self._refused[0] == self._owner.store.head else frozenset()

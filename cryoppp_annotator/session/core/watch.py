@@ -2,7 +2,7 @@
 
 Looking (:func:`look_at_files`) changes nothing and may run on any thread. Taking note (:func:`note`) is for the thread
 that owns the session. A micrograph that was picked and is another image now is *changed*: its record says what the file
-is, the setting :data:`WAS` what it was, and nothing is proposed on it or exported until somebody says what that means
+is, the setting :data:`WAS` what it was, and nothing is proposed on it or exported until a person says what that means
 (``session.files.changed``).
 """
 
@@ -180,7 +180,7 @@ def look_at_files(
     new : bool
         Look for new images, too.
     damaged : bool
-        Read those anew whose header is fine and whose pixels could not be read.
+        Read those again whose header is fine and whose pixels could not be read.
 
     Raises
     ------
@@ -343,7 +343,7 @@ def new_images(session: Session) -> list[Path]:
     out: list[Path] = []
     for source in sources_of(session):
         if own_paths.outside(session, [_start_of(session.data_root / source) / "any"]):
-            log.warning("new micrographs are not looked for in %s: only the project names that folder", source)
+            log.warning("new micrographs are not searched in %s: only the project names that folder", source)
             continue
         try:
             listed = images.find_micrographs(session.data_root / source)
@@ -390,7 +390,7 @@ def allow_sources(session: Session, sources: Iterable[str]) -> None:
 def note(session: Session, file_changes: FileNews) -> str:
     """Let the project follow what was seen; not a step to undo. Returns a line for the status bar, empty for none.
 
-    What somebody has changed since it was looked at stays as it is. A project that is open to read only follows in
+    What was changed since it was checked stays as it is. A project that is open to read only follows in
     memory.
     """
     due = [update for update in file_changes.updates if update.what is not What.GONE and _still(session, update)]

@@ -64,7 +64,7 @@ def write_back(
     Refused
         The set was not imported from files that can be edited in place.
     OutsideError
-        The project names files outside the folders of its micrographs, and nobody has allowed that.
+        The project names files outside the folders of its micrographs, which was not allowed.
     FormatError
         A file has changed since it was imported, is gone, or cannot be written.
     """
@@ -104,7 +104,7 @@ def write_back(
 
 
 def outside_of(session: Session, pick_set: int) -> tuple[Path, ...]:
-    """Folders of a pick set's files that nobody but the project has named; see :mod:`..core.own_paths`."""
+    """Folders of a pick set's files that only the project has named; see :mod:`..core.own_paths`."""
     return own_paths.outside(session, _named(session, pick_set))
 
 
@@ -292,7 +292,7 @@ def _filled_copy(
                 stream.write(_bytes(original))
         return [copy for _, copy in pairs]
     if "template" not in fmt.carries:
-        raise Refused(f"{file.name}: files of this format are written anew, not edited; export it instead")
+        raise Refused(f"{file.name}: files of this format are written as a whole, not edited; export it instead")
     picks = [_as_picks(session, part, alone=not fmt.many_micrographs) for part in parts]
     options = WriteOptions(None if frame == fmt.frame else frame, template=file)
     with tempfile.TemporaryDirectory(prefix="cryoppp-annotator-") as folder:

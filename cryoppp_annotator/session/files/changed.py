@@ -1,4 +1,4 @@
-"""What becomes of the picks of a micrograph whose file was replaced: moved along, kept, or begun anew. One step each.
+"""What becomes of the picks of a micrograph whose file was replaced: scaled, kept, or begun again. One step each.
 
 A micrograph is found to be *changed* by :mod:`..core.watch`; each of these verbs says that its file is the right one
 from now on.
@@ -35,7 +35,7 @@ class Scale:
     Attributes
     ----------
     factor : float or None
-        New px per old px; None where nobody can tell.
+        New px per old px; None where it is not known.
     why : str
         What it was taken from, or why it is not known.
     """
@@ -52,7 +52,7 @@ def suggested_scale(session: Session, micrograph: Micrograph) -> Scale:
     """
     was = watch.was_of(session).get(micrograph.id)
     if was is None or not was["width"] or not was["height"]:
-        return Scale(None, "nobody knows the size it had")
+        return Scale(None, "the size that it had is not known")
     across, down = micrograph.width / was["width"], micrograph.height / was["height"]
     if abs(across / down - 1.0) > _ALIKE:
         return Scale(None, f"its sides changed by {across:.3g} and {down:.3g}: it was cut or turned, not scaled")
@@ -107,7 +107,7 @@ def rescale_to(session: Session, micrographs: Iterable[int], pixel_size_A: float
     was = watch.was_of(session)
     old = {m.id: _pixel_size_it_had(session, m, was[m.id]) for m in chosen}
     if unknown := [m.name for m in chosen if not old[m.id]]:
-        raise Refused(f"nobody knows the pixel size that {watch.named(unknown)} had; say a factor")
+        raise Refused(f"it is not known which pixel size {watch.named(unknown)} had; say a factor")
     factors = {i: size / pixel_size_A for i, size in old.items() if size}
 
     def deltas(connection: Connection, m: Micrograph) -> list[Delta]:
@@ -201,7 +201,7 @@ def _moved(connection: Connection, m: Micrograph, factor: float) -> list[Delta]:
 
 
 def removed_rows(connection: Connection, m: Micrograph) -> list[Delta]:
-    """All picks (with their imported columns) and regions of a micrograph taken away."""
+    """All picks (with their imported columns) and regions of a micrograph deleted."""
     out = []
     picks = whole.particles_of(connection, m.id)
     if len(picks["id"]):

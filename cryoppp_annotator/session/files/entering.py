@@ -60,7 +60,7 @@ def enter(
     Refused
         It was imported before, or its frame contradicts the image.
     FormatError
-        None of its micrographs can be read, so that nobody knows their height.
+        None of its micrographs can be read, so that their height is not known.
     """
     if plan.contradiction:
         raise Refused(plan.contradiction)

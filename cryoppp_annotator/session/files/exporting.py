@@ -102,7 +102,7 @@ def export(
     species : collection of int, optional
         Only picks of these kinds (0 = of none); all by default.
 
-    Files that an earlier export of the same format wrote into the folder and that this one does not are taken away.
+    Files that an earlier export of the same format wrote into the folder and that this one does not are deleted.
 
     Raises
     ------
@@ -149,7 +149,7 @@ def export(
     if n_hidden:
         notes.append(f"{edits.count_of(n_hidden, 'candidate')} below the threshold left out")
     if n_guessed and not session.settings.diameter_is_set:
-        notes.append(f"nobody has said the particle's diameter; {session.diameter_A:g} Å was taken for {n_guessed:,}")
+        notes.append(f"the particle's diameter is not set; {session.diameter_A:g} Å was taken for {n_guessed:,}")
     notes += written.tidy(session, out, f"{format} {suffix or ''}", files)
     return ExportReport(tuple(files), n, len(picks), tuple(notes))
 

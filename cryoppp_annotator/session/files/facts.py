@@ -167,7 +167,7 @@ _CTF = frozenset({"defocus", "astig", "res"})
 
 
 def _ctf(session: Session, micrograph: Micrograph) -> dict[str, float]:
-    """What somebody said of the micrograph's CTF; of its picks, where they brought it."""
+    """The micrograph's CTF as it was given; that of its picks, where they brought it."""
     ctf = ctf_of(micrograph)
     values = {
         "defocus": defocus_of(session, micrograph).mean_A / 1e4,
@@ -178,7 +178,7 @@ def _ctf(session: Session, micrograph: Micrograph) -> dict[str, float]:
 
 
 def _from_passport(passport: Mapping[str, object]) -> dict[str, float]:
-    """What was measured; of the CTF, where nobody said anything else."""
+    """What was measured; of the CTF, where nothing else was given."""
     values = {fact.name: passport.get(fact.passport) for fact in FACTS if fact.passport}
     values["res"], values["astig"] = passport.get("fit_resolution_A"), passport.get("astigmatism_A")
     u, v = passport.get("defocus_u_A"), passport.get("defocus_v_A")

@@ -137,7 +137,7 @@ def mend(
         for particle in item.ids:
             reasons.setdefault(particle, (item.micrograph, reason))
     if not reasons:
-        return Nothing("none of these findings has a safe mend")
+        return Nothing("none of these findings has a safe remedy")
     by_micrograph: dict[int, list[int]] = {}
     for particle, (micrograph, _) in reasons.items():
         by_micrograph.setdefault(micrograph, []).append(particle)
@@ -154,7 +154,7 @@ def mend(
         only_micrograph = next(iter(by_micrograph)) if len(by_micrograph) == 1 else None
         return Message("mend", count_of(n), "found by lint").change("mend", deltas, only_micrograph)
 
-    return session.commit(Step(build, len(reasons), "mending what lint found"), then)
+    return session.commit(Step(build, len(reasons), "applying the remedies that lint suggests"), then)
 
 
 def _rejection(particles: Particles, ids: Sequence[int], because: dict[int, tuple[int, Reason]]) -> Delta | None:

@@ -140,7 +140,7 @@ def _is_conflict(report: MergeReport, m: Micrograph) -> bool:
 
 
 def _match(session: Session, other: Session, report: MergeReport) -> dict[int, int]:
-    """Our id of each of their micrographs that is ours: the same image, or the same name where nobody knows it."""
+    """Our id of each of their micrographs that is ours: the same image, or, where that is not known, the same name."""
     by_content = {m.fingerprint: m for m in session.micrographs if m.fingerprint}
     by_name: dict[str, list[Micrograph]] = {}
     for m in session.micrographs:
@@ -321,7 +321,7 @@ class _Merging:
         return by_them
 
     def _gone(self, mine: Rows, yours: Rows, ours: int) -> None:
-        """Picks that they deleted: deleted here, too, unless somebody has worked on them here."""
+        """Picks that they deleted: deleted here, too, unless they were worked on here."""
         present = set(yours["id"].tolist())
         for a, number in enumerate(mine["id"].tolist()):
             theirs = self._sets.reverse(number)

@@ -35,7 +35,7 @@ class RelionNames:
         self.root = self._said or self._first_root()
 
     def name_of(self, micrograph: Micrograph) -> str:
-        """What RELION calls a micrograph; empty where nobody knows."""
+        """What RELION calls a micrograph; empty where it is not known."""
         path = self._session.path_of(micrograph).absolute()
         if self._said is not None and (name := relion_project.name_in(self._said, path)) is not None:
             return name

@@ -1,7 +1,7 @@
-"""What our exports wrote into a folder, so that the next one takes away what is obsolete and leaves the rest alone.
+"""What our exports wrote into a folder, so that the next one deletes what is obsolete and keeps the rest.
 
 The list lies in the folder itself (:data:`LIST_NAME`), and goes with it. A file is ours while its size and date are
-those that we left; whoever has edited one since keeps it, and is told.
+those that we left; a file that was edited since is kept, which is reported.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LIST_NAME = ".cryoppp-annotator-export"
 
 
 def tidy(session: Session, out: Path, kind: str, files: Sequence[Path]) -> list[str]:
-    """Take away what the last export of that kind wrote here and this one did not, and note what this one wrote.
+    """Delete what the last export of that kind wrote here and this one did not, and note what this one wrote.
 
     Parameters
     ----------
@@ -69,10 +69,10 @@ def tidy(session: Session, out: Path, kind: str, files: Sequence[Path]) -> list[
 def _notes(removed: Sequence[str], edited: Sequence[str]) -> list[str]:
     notes = []
     if removed:
-        notes.append(f"{count_of(len(removed), 'file')} of the last export here taken away ({_some(removed)})")
+        notes.append(f"{count_of(len(removed), 'file')} of the last export here deleted ({_some(removed)})")
     if edited:
         notes.append(
-            f"{count_of(len(edited), 'file')} of the last export here left alone, because somebody has edited it since "
+            f"{count_of(len(edited), 'file')} of the last export here kept, because it was edited since "
             f"({_some(edited)})"
         )
     return notes

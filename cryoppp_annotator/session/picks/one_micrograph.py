@@ -126,7 +126,7 @@ def pick_micrograph(task: OnePick, *, context: JobContext = _QUIET) -> Picked:
 
 
 def _proposed(task: OnePick, image: NDArray[Any], context: JobContext) -> Candidates:
-    """What the picker gives, held to its contract; other people's pickers run in a process of their own."""
+    """What the picker gives, held to its contract; other people's pickers run in a separate process."""
     picker = named_picker(task.picker)
     words: dict[str, Any] = {
         "pixel_size_A": task.pixel_size_A,

@@ -1,4 +1,4 @@
-"""What a picker found on a micrograph, kept in the project's cache, so that a second start goes on where one stopped.
+"""What a picker found on a micrograph, kept in the project's cache, so that a second start continues.
 
 One file a micrograph (``cache/proposals/<id>.npz``, no pickle), the newest only. It may be deleted at any time, and a
 cache that cannot be read or written costs time, nothing else.
@@ -102,7 +102,7 @@ class ProposalCache:
         try:
             return _unpacked(arrays) if str(arrays["key"]) == key else None
         except _DAMAGED as error:
-            log.log(self._level, "%s is no kept proposal (%s); its micrograph is picked anew", path, error)
+            log.log(self._level, "%s is no kept proposal (%s); its micrograph is picked again", path, error)
             self._level = logging.DEBUG
             return None
 

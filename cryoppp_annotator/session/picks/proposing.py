@@ -153,7 +153,7 @@ def propose(
                     context.log(": ".join(failed[-1]))
     except Cancelled:
         if not cache.problem and picked:
-            message = f"{len(picked):,} of {len(jobs):,} are kept: the next start goes on there"
+            message = f"{len(picked):,} of {len(jobs):,} are kept: the next start continues there"
             context.on_progress(len(picked), len(jobs), message)
         raise
     words = [f"{len(picked):,}/{len(micrographs):,} micrographs", before]

@@ -20,7 +20,7 @@ _OPTICS = {"rlnVoltage": "voltage_kV", "rlnSphericalAberration": "cs_mm", "rlnAm
 
 @dataclass(frozen=True, slots=True)
 class KnownDefocus:
-    """Mean defocus, angstrom, underfocus positive (NaN = not known), and the microscope (None = nobody said)."""
+    """Mean defocus, angstrom, underfocus positive (NaN = not known), and the microscope (None = not known)."""
 
     mean_A: float
     optics: Optics | None

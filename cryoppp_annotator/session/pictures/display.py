@@ -219,20 +219,20 @@ class Pictures:
             self.request(micrograph, view)
 
     def allow_outside(self, folders: set[Path]) -> None:
-        """A person trusts the project: attached pictures in these folders are opened, and are made anew."""
+        """A person trusts the project: attached pictures in these folders are opened, and are read again."""
         own_paths.allow(self._session, folders)
         self.outside -= folders
         self.forget_lost()
 
     def forget_lost(self) -> None:
-        """Try the attached pictures anew that could not be shown."""
+        """Try again the attached pictures that could not be shown."""
         for number in self.lost:
             for key in [key for key in self._memory if key[0] == number and key[1] is View.DENOISED]:
                 del self._memory[key]
         self.lost.clear()
 
     def forget_waiting(self) -> None:
-        """Nobody waits for what was asked so far (the micrograph on the screen changed)."""
+        """What was asked for so far is not needed any more (the micrograph on the screen changed)."""
         self._waiting.clear()
 
     def denoise_all(self, micrographs: Iterable[Micrograph], *, scheduler: str | None = None, where: str = "") -> Job:
@@ -327,7 +327,7 @@ class Pictures:
         return self._denoise(micrograph, method, context)
 
     def _attached(self, micrograph: Micrograph, context: JobContext) -> Picture:
-        """The picture made elsewhere. Raises FormatError where it is gone."""
+        """The picture of the other program. Raises FormatError where it is gone."""
         foreign = foreign_pictures.attached_to(self._session, micrograph)
         if foreign is None:
             raise FormatError("what the project says of the attached picture makes no sense", micrograph.name)

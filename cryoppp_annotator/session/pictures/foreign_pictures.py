@@ -39,7 +39,7 @@ _QUIET = JobContext()
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """A picture made elsewhere.
+    """A picture of another program.
 
     Attributes
     ----------

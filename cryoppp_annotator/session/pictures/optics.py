@@ -55,7 +55,7 @@ class OpticsPlan:
 
 
 def ctf_of(micrograph: Micrograph) -> Ctf | None:
-    """The micrograph's CTF; None where nobody said its defocus, or what is stored makes no sense."""
+    """The micrograph's CTF; None where its defocus is not known, or what is stored makes no sense."""
     if not micrograph.optics:
         return None
     try:
@@ -103,13 +103,13 @@ def as_json(ctf: Ctf, resolution_A: float = math.nan, relion: Mapping[str, objec
 
 
 def resolution_of(micrograph: Micrograph) -> float:
-    """To which resolution the micrograph's CTF was fitted, angstrom; NaN where nobody said."""
+    """To which resolution the micrograph's CTF was fitted, angstrom; NaN where it is not known."""
     value = _stored(micrograph).get("resolution_A", math.nan)
     return float(value) if isinstance(value, int | float) else math.nan
 
 
 def relion_of(micrograph: Micrograph) -> dict[str, Any]:
-    """What RELION's list says of the micrograph: ``name``, and ``group``, its optics group; empty where nobody did."""
+    """What RELION's list says of the micrograph: ``name``, and ``group``, its optics group; empty where unknown."""
     relion = _stored(micrograph).get("relion", {})
     return relion if isinstance(relion, dict) else {}
 
@@ -145,7 +145,7 @@ def impossible(ctf: Ctf) -> str:
 
 
 def set_optics(session: Session, micrograph_ids: Iterable[int], ctf: Ctf | None) -> Result:
-    """Say how micrographs were imaged (None = nobody knows), as one step.
+    """Say how micrographs were imaged (None = not known), as one step.
 
     Raises
     ------

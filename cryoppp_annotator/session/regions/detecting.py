@@ -147,7 +147,7 @@ def _entered(detected: Detected, result: Result) -> str:
     if changed:
         line += " · {undo} undoes"
     elif n_detected:
-        line += ": what was found is marked already, or was taken away by a person"
+        line += ": what was found is marked already, or a person deleted it"
     if detected.failed:
         name, why = detected.failed[0]
         line += f" · {edits.count_of(len(detected.failed), 'micrograph')} could not be read ({name}: {why})"

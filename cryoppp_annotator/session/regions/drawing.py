@@ -1,4 +1,4 @@
-"""Regions drawn by a person: drawn, named, reshaped, taken away.
+"""Regions drawn by a person: drawn, named, reshaped, deleted.
 
 A found region that a person took away is kept as *dismissed*, so that the machine does not bring it back.
 """

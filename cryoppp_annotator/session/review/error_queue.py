@@ -162,7 +162,7 @@ class Review:
             kept = read_kept_json(path)
             items = [_from_json(entry) for entry in kept["items"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ProjectError(f"{path} cannot be read ({error}); look for errors anew") from error
+            raise ProjectError(f"{path} cannot be read ({error}); search for errors again") from error
         self.items, self.made = items, str(kept.get("made", ""))
         self._forget()
         self.follow()
@@ -221,16 +221,16 @@ class Review:
 
     @property
     def n_answered(self) -> int:
-        """Items somebody has answered."""
+        """Answered items."""
         return len(self._answered)
 
     def next(self) -> int | None:
-        """Number of the next item that nobody has answered or looks at; None at the end."""
+        """Number of the next item that is neither answered nor looked at; None at the end."""
         self.follow()
         return next(self._open(), None)
 
     def hold(self, number: int) -> None:
-        """Say that one looks at an item, so that nobody else is shown it."""
+        """Say that one looks at an item, so that no other curator is shown it."""
         self._write([number], Answer.LOOK)
 
     def _open(self) -> Iterator[int]:
@@ -364,7 +364,7 @@ class Review:
         return message.change("review", deltas, micrographs.pop() if len(micrographs) == 1 else None)
 
     def _without_picks(self, places: Sequence[tuple[int, float, float]]) -> list[tuple[int, float, float]]:
-        """Those of some places that nobody has picked meanwhile."""
+        """Those of some places that were not picked meanwhile."""
         session, free = self._session, []
         for micrograph in {m for m, _, _ in places}:
             here = session.store.particles(micrograph)
@@ -374,7 +374,7 @@ class Review:
 
     def _moved(self, item: ReviewItem, here: Particles) -> tuple[Delta, ...]:
         if not (math.isfinite(item.to_x) and math.isfinite(item.to_y)):
-            raise Refused("nobody knows where this pick should lie: accept it, reject it, or move it by hand")
+            raise Refused("the right place of this pick is not known: accept it, reject it, or move it by hand")
         micrograph = self._session.micrograph(item.micrograph)
         change = edits.move(micrograph, here, np.array([item.particle], np.int64), item.to_x, item.to_y)
         return () if change is None else change.deltas

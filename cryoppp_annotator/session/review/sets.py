@@ -279,7 +279,7 @@ def rename_set(session: Session, number: int, name: str) -> Outcome:
     """Give a set another name, as a step. Raises Refused where it has no name or there is no such set."""
     name = " ".join(name.split())
     if number not in session.pick_sets:
-        raise Refused("these picks are not a set of their own: nothing to rename")
+        raise Refused("these picks are not a pick set made here: nothing to rename")
     if not name:
         raise Refused("a set needs a name")
 
@@ -315,7 +315,7 @@ def _change_set(session: Session, number: int, column: str, value: str, title: s
 def delete_set(session: Session, number: int) -> Outcome:
     """Delete all picks of a set, over the whole project, as one step that can be undone. Raises Refused."""
     if number not in session.pick_sets:
-        raise Refused("these picks are not a set of their own: nothing to delete")
+        raise Refused("these picks are not a pick set made here: nothing to delete")
 
     def build(store: Any, connection: Any) -> Change | None:
         mine = store.read(connection, Which(pick_sets=(number,), removed=True))

@@ -87,7 +87,7 @@ def test_a_project_has_particle_and_pixel_size(tmp_path):
         assert [(p.micrograph, len(p)) for p in file.picks] == [("a.b", 1), ("c", 0)]
         assert file.pixel_size_A == 1.77
         assert file.picks[0].diameter_px.tolist() == [108]
-    with pytest.raises(FormatError, match="nobody picked"):
+    with pytest.raises(FormatError, match="was not picked"):
         EMAN2.read(tmp_path / "info/d_info.json")
     put(tmp_path, "[]", "info/e_info.json")
     with pytest.raises(FormatError, match="list"):

@@ -87,7 +87,7 @@ def test_empty_is_a_statement_and_unseen_is_none(session: Session, tmp_path: Pat
 
 def test_a_diameter_that_nobody_said_is_told(session: Session, tmp_path: Path) -> None:
     report = exporting.export(session, tmp_path / "o", "cryoppp")
-    assert "nobody has said the particle's diameter; 150 Å" in report.notes[0]
+    assert "the particle's diameter is not set; 150 Å" in report.notes[0]
     session.set_diameter(40)
     report = exporting.export(session, tmp_path / "o", "cryoppp")
     assert report.notes == ()

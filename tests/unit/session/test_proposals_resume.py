@@ -98,7 +98,7 @@ def test_a_cancelled_proposal_enters_nothing_and_the_next_one_picks_only_the_res
     steps = len(eight.history())
     with pytest.raises(Cancelled):
         propose(eight, stopped_after(eight, 5, said))
-    assert said[-1] == "5 of 8 are kept: the next start goes on there"
+    assert said[-1] == "5 of 8 are kept: the next start continues there"
     assert set(calls.taken()) >= set(range(5))
     assert (len(eight.history()), eight.counts()["undecided"]) == (steps, 0), "nothing half-done appears"
     calls.let_through(N)

@@ -25,7 +25,7 @@ _ALL = 0
 
 
 class ChangedDialog(QDialog):
-    """Scale the positions, keep them, or start anew; for one changed micrograph or all of them.
+    """Scale the positions, keep them, or start again; for one changed micrograph or all of them.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class ChangedDialog(QDialog):
         self.by_pixel = QRadioButton("Keep positions in Å; the pixel is now")
         self.pixel = _number(0.01, 100.0, 4, " Å/px")
         self.keep = QRadioButton("Keep the positions: the image is the same in another form")
-        self.anew = QRadioButton("Start anew: another image has that name now")
+        self.anew = QRadioButton("Start again: another image has that name now")
         scale, pixel = QHBoxLayout(), QHBoxLayout()
         scale.addWidget(self.scale)
         scale.addWidget(self.factor)

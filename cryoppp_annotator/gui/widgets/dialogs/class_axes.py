@@ -1,4 +1,4 @@
-"""How the axes of classes made elsewhere lie, where the image or the picks contradict the program's format."""
+"""How the axes of classes of other programs lie, where the image or the picks contradict the program's format."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class ClassFrameDialog(QDialog):
         if plan.contradicted:
             return f"The image says {plan.verdict}."
         why = plan.verdict.reason or "it agrees"
-        return f"The image does not contradict it ({why}), but so hardly a particle lies on a pick of this project."
+        return f"The image does not contradict it ({why}), but then few particles lie on picks of this project."
 
     def _choose(self, orientation: Orientation, _checked: bool = False) -> None:
         self.accept()

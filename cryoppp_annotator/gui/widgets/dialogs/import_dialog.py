@@ -69,7 +69,7 @@ class What(StrEnum):
 
 
 class ImportDialog(QDialog):
-    """Choose coordinate files or a folder; they are read at once, in the background, and entered when told to.
+    """Choose coordinate files or a folder; they are read at once, in the background, and entered with the button.
 
     Parameters
     ----------

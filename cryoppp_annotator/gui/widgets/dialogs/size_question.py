@@ -1,4 +1,4 @@
-"""What to do where the particle's diameter is needed and nobody has said it: measure one, or confirm the guess."""
+"""What to do where the particle's diameter is needed and not set: measure one, or confirm the guess."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MEASURE_TIP = "Then drag from the centre of a particle to its rim ({measure})"
 
 
 class SizeQuestion(QWidget):
-    """Hidden until it is asked; what needs the diameter goes on by itself when a person has set it.
+    """Hidden until it is asked; what needs the diameter continues when a person has set it.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class SizeQuestion(QWidget):
             return False
         self._then = then
         self.message.setText(
-            f"{what} needs the particle's diameter, and nobody has set it: drag from a particle's centre to its rim."
+            f"{what} needs the particle's diameter, which is not set: drag from a particle's centre to its rim."
         )
         self._show_guess()
         self.show()

@@ -40,7 +40,7 @@ class TemplateChoice(QWidget):
     ----------
     bench : Workbench
     question : SizeQuestion
-        Asks for the diameter where nobody has set it.
+        Asks for the diameter where it is not set.
     """
 
     changed = Signal()

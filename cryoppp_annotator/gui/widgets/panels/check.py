@@ -157,7 +157,7 @@ class CheckPanel(QWidget):
                 "{undo} undoes"
             )
             if n
-            else "none of these findings has a safe mend"
+            else "none of these findings has a safe remedy"
         )
 
     def _on_mend(self) -> None:

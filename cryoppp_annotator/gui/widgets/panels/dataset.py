@@ -21,7 +21,7 @@ _LEAST_SPREAD = 0.05
 
 
 def outliers(counts: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which counts (n,) stand out from the rest, (n,) bool; those of micrographs nobody picked on (0) do not count."""
+    """Which counts (n,) stand out from the rest, (n,) bool; those of micrographs without picks (0) do not count."""
     some = counts[counts > 0]
     if len(some) < 5:
         return np.zeros(len(counts), bool)

@@ -238,7 +238,7 @@ class ParticleGallery(QWidget):
     # ------------------------------------------------------------------ pictures
 
     def _forget_pictures(self) -> None:
-        """Pictures are to be cut anew; those that are still on their way are as the ones before."""
+        """Pictures are to be cut again; those that are still being cut are outdated."""
         self._latest.ask()
         if self._job is not None:
             self._job.cancel()

@@ -70,7 +70,7 @@ class ByClassRow(QWidget):
         self.refresh()
 
     def refresh(self) -> None:
-        """Count anew, when edits pause."""
+        """Count again, when edits pause."""
         if not self._closed:
             self._timer.start()
 

@@ -179,7 +179,10 @@ class ClassMenu(QMenu):
 
     def _on_import(self) -> None:
         chosen, _ = QFileDialog.getOpenFileNames(
-            self._panel, "Classes made elsewhere", str(self._session.data_root), "Classes (*.star *.cs);;All files (*)"
+            self._panel,
+            "Classes of other programs",
+            str(self._session.data_root),
+            "Classes (*.star *.cs);;All files (*)",
         )
         if chosen:
             self.import_files([Path(name) for name in chosen])

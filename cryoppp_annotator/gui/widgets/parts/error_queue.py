@@ -33,8 +33,8 @@ from ..panels.particle_gallery import decision_of
 _QUESTIONS = {
     ErrorKind.FALSE: "Is this a particle?",
     ErrorKind.MOVED: "Is this pick where its particle is?",
-    ErrorKind.DOUBLE: "Is this a particle of its own?",
-    ErrorKind.MISSING: "Is this a particle nobody picked?",
+    ErrorKind.DOUBLE: "Is this another particle?",
+    ErrorKind.MISSING: "Is this a particle without a pick?",
     ErrorKind.GAP: "Are these particles?",
 }
 
@@ -65,7 +65,7 @@ class ErrorQueue(QWidget):
         self.move_to, self.skip = QPushButton("Move there (M)"), QPushButton()
         self.page, self.back = QPushButton("Page of look-alikes"), QPushButton()
         for button, tip in (
-            (self.of, "The set of picks whose errors are looked for"),
+            (self.of, "The pick set in which errors are searched"),
             (self.accept, "It is a particle: accept it, and go to the next item"),
             (self.reject, "It is none: reject it, and go to the next item; the keys of reasons give one"),
             (self.move_to, "Move the pick to where the model sees the particle"),
@@ -138,7 +138,7 @@ class ErrorQueue(QWidget):
             self._bench.warn(str(error))
         self.why.setText("")
         self.said.setText(
-            "A review goes on: show the next item with Skip." if loaded else "Find errors in a set first."
+            "A review is open: show the next item with Skip." if loaded else "Find errors in a set first."
         )
         self._show_progress()
 
@@ -168,7 +168,7 @@ class ErrorQueue(QWidget):
     # ------------------------------------------------------------------ walking
 
     def show_next(self) -> None:
-        """Bring the next item that nobody has answered to the middle of the screen."""
+        """Bring the next unanswered item to the middle of the screen."""
         self.number = self._review.next()
         self._show_progress()
         if self.number is None:
@@ -218,7 +218,7 @@ class ErrorQueue(QWidget):
             self._on_page()
             return
         if answer is Answer.MOVE and not math.isfinite(self._review.items[number].to_x):
-            self._bench.say("nobody knows where this pick should lie: move it by hand, or say what it is")
+            self._bench.say("the right place of this pick is not known: move it by hand, or say what it is")
             return
         if self._bench.guarded(lambda: self._bench.say(self._review.answer(number, answer, reason))):
             self.show_next()

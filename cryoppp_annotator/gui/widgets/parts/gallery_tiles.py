@@ -81,7 +81,7 @@ def draw_mark(painter: QPainter, centre: QPointF, radius: float, decision: Decis
 
 
 class TileDelegate(QStyledItemDelegate):
-    """Draws tiles as wide as the view has told it.
+    """Draws tiles as wide as the view has set.
 
     Parameters
     ----------

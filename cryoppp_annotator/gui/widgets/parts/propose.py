@@ -41,10 +41,10 @@ _HERE = "Undecided candidates on this micrograph; nothing you decided is touched
 _MANY = 50
 #: Milliseconds without a decision before it is learned from by itself.
 _PAUSE_MS = 700
-_IF_CANCELLED = "it enters nothing, and the next start goes on where this one stopped"
+_IF_CANCELLED = "no pick is entered, and the next start continues where this one stopped"
 _EVERYWHERE = (
     "In the background, on every micrograph that is not finished; one step, one undo.\n"
-    "Cancelled, it enters nothing; the next start goes on where it stopped"
+    "If you cancel it, no pick is entered; the next start continues where it stopped"
 )
 
 
@@ -75,14 +75,14 @@ class ProposeBox(QGroupBox):
         known = self.picker.findData(bench.window_state.get("picker"))
         self.picker.setCurrentIndex(known if known >= 0 else max(0, self.picker.findData(extensions.DEFAULT_PICKER)))
         self.programs = Programs(bench)
-        self.picker.setToolTip("Who proposes; the particle's diameter above is what it looks for")
+        self.picker.setToolTip("The picker that proposes candidates; it uses the particle diameter above")
         self.note = QLabel()
         self.note.setWordWrap(True)
         self.question = SizeQuestion(bench)
         self.templates = TemplateChoice(bench, self.question)
         self.anew = QCheckBox("Retrain as I decide")
         self.anew.setToolTip(
-            "When there are a quarter more decisions than it learned from, it learns anew in the background, and\n"
+            "When there are a quarter more decisions than it learned from, it learns again in the background, and\n"
             "the candidates on this micrograph get new probabilities. They stay the picks they are; one step, one undo"
         )
         self._pause = QTimer(self)
@@ -106,7 +106,7 @@ class ProposeBox(QGroupBox):
         self.box_px.setRange(2, 9999)
         self.box_px.setSuffix(" px")
         self.box_px.setKeyboardTracking(False)
-        self.box_px.setToolTip("Side of the box, px of the micrograph; one and a half diameters where nobody said it")
+        self.box_px.setToolTip("Side of the box, px of the micrograph; one and a half diameters where it is not set")
         boxes = QHBoxLayout()
         boxes.addWidget(self.whole)
         boxes.addWidget(self.box_px, 1)
@@ -258,7 +258,7 @@ class ProposeBox(QGroupBox):
         self._start(micrographs)
 
     def _would_learn(self) -> bool:
-        """Whether it should learn again by itself: it has, here, and there are so many more decisions."""
+        """Whether it should learn again automatically: it has learned here, and there are so many more decisions."""
         return (
             self.anew.isChecked()
             and _learns(self.picker.currentData())
@@ -328,7 +328,7 @@ class ProposeBox(QGroupBox):
             self._learning = None
 
     def _on_learned(self, micrograph: int, done: tuple[Proposal, Learned | None]) -> None:
-        """Of its own accord: kept only where the curator still is, and still wants it."""
+        """Started automatically: kept only where the curator still is, and still wants it."""
         if self._bench.session.current_id == micrograph and self.anew.isChecked():
             self._on_done(False, done)
         else:

@@ -40,7 +40,7 @@ from ...workbench import Workbench
 
 _FIND = (
     "Looks for carbon edges, ice crystals, contamination and aggregates;\n"
-    "what you took away is not found again. One undo."
+    "regions that you deleted are not found again. One undo."
 )
 _CANCEL = "Stops looking; nothing is marked"
 #: Lines of the list that are seen at once.

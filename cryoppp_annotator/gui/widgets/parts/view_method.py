@@ -171,7 +171,7 @@ class MethodFold(QWidget):
         self._bench.start(work, title=f"read {star.name}", on_done=enter, on_failed=self._bench.job_failed, quiet=True)
 
     def estimate_all(self) -> None:
-        """Find the defocus of all micrographs in the background and enter it where nobody said one."""
+        """Find the defocus of all micrographs in the background and enter it where none is known."""
         given = Optics(self.voltage.value(), self.cs.value())
         optics_now = ctf_project.optics_for(self._session, given)
 

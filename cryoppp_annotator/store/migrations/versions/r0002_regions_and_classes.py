@@ -1,4 +1,4 @@
-"""Regions, provenance records, class runs; what is known of a micrograph's optics, a picture made elsewhere."""
+"""Regions, provenance records, class runs; what is known of a micrograph's optics, a picture of another program."""
 
 from __future__ import annotations
 
