@@ -87,7 +87,7 @@ def build(folder: Path | None = None, *, n_micrographs: int = 6, seed: int = 0, 
         return Demo(folder, project, False)
     if mark is not None and mark.get("complete"):
         raise Refused(f"{folder} holds a demo of other parameters; choose another folder (--dir)")
-    if mark is not None:  # it was interrupted, so nobody has worked in it
+    if mark is not None:  # it was interrupted, so it holds no work
         shutil.rmtree(project, ignore_errors=True)
         (folder / _MARK).unlink(missing_ok=True)
     refuse_occupied(folder)

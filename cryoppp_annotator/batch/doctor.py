@@ -1,4 +1,4 @@
-"""What is installed, what is missing, and how to mend each."""
+"""What is installed, what is missing, and how to repair each."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def _plugins(_context: JobContext) -> list[Check]:
             out.append(Check(kind, Level.BROKEN, "none is registered: the installation is not complete", mend))
         for broken in plugins.broken:
             text = f"{broken.name} of {broken.distribution}: {broken.reason}"
-            # the window without Qt is no fault, and was told above
+            # the window without Qt is no fault, and was reported above
             level = Level.MISSING if kind == "windows" else Level.BROKEN
             mend = f"pip install -U {broken.distribution}, or pip uninstall {broken.distribution}"
             out.append(Check(f"{kind}: {broken.name}", level, text, "" if kind == "windows" else mend))

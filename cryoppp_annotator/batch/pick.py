@@ -251,7 +251,7 @@ def _task(path: Path, out: Path, options: PickOptions) -> PickTask:
     if pixel is None and options.diameter_px is None:
         doubt = pixel_size_doubt(info.pixel_size_A)
         raise Refused(f"{path}: {doubt}; give it (--pixel-size), or the diameter in px (--diameter 108px)")
-    # in px throughout where nobody knows the pixel's size
+    # in px throughout where the pixel size is not known
     known = pixel is not None
     pixel = pixel or 1.0
     diameter = options.diameter_A if options.diameter_A is not None else (options.diameter_px or 0.0) * pixel

@@ -1,4 +1,4 @@
-"""``doctor``: what is installed, what is missing, and how to mend it."""
+"""``doctor``: what is installed, what is missing, and how to repair it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def doctor(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what is installed, what is missing, and how to mend each; or what is wrong with a project.
+    """Say what is installed, what is missing, and how to repair each; or what is wrong with a project.
 
     Looks at the machine, the libraries, the window (Qt, OpenGL), plugins and the programs they start. Exit code 1
     where something that is needed is broken; what is merely not there (RELION, Topaz, Dask) is no failure.

@@ -42,7 +42,7 @@ def run_job(work: Callable[..., T], *, title: str) -> T:
 
     from ..jobs.runner import Runner
 
-    # what fails is told once, by whoever called
+    # a failure is reported once, by the caller
     logging.getLogger("cryoppp_annotator.jobs.runner").setLevel(logging.CRITICAL)
     runner = Runner(ThreadPoolExecutor(max_workers=1, thread_name_prefix="job"))
     job = runner.submit(work, title=title)

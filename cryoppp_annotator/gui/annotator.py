@@ -156,7 +156,7 @@ class Annotator(QWidget):
         if self.bench is None:
             self.open_path(paths[0])
         elif any(path.suffix == ".mrcs" for path in paths) and any(self.bench.session.counts().values()):
-            self._import_classes(paths)  # averages: nobody brings picks with those
+            self._import_classes(paths)  # class averages are no coordinates
         else:
             self._ask_to_import(paths)
 

@@ -188,7 +188,7 @@ def _plan_ending(
     def ready() -> None:
         if limit.isActive():  # the first project that is shown, not one that is opened after it
             limit.stop()
-            # two frames after the news, so that the canvas has drawn what it was told
+            # two frames after the news, so that the canvas has drawn what it shows
             QTimer.singleShot(1200, finish)
 
     annotator.ready.connect(ready)  # type: ignore[attr-defined]

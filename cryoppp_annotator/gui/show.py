@@ -317,7 +317,7 @@ class Show:
         # who presses Ctrl+Z too often sees the picks vanish that came with the data set
         taken_back = imported and undone
         self.notice = f"“{change.title}” was undone · {{redo}} brings it back" if taken_back else ""
-        # an import comes by itself with a data set: nothing the welcome explains has been done yet
+        # a data set is imported automatically: nothing the welcome explains has been done yet
         self.welcome &= imported
         if self._words() != before and not self.problem:
             self._bench.overlay.write(self._words())

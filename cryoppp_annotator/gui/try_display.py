@@ -43,7 +43,7 @@ def _drawn(application: QApplication) -> tuple[str, str, list[int]]:
 
     gl.use_gl("gl+")  # as napari does, for its points
     canvas = scene.SceneCanvas(size=(64, 64), show=False, bgcolor="black")
-    canvas.native.setAttribute(QtCore.Qt.WidgetAttribute.WA_DontShowOnScreen)  # nobody sees it flash
+    canvas.native.setAttribute(QtCore.Qt.WidgetAttribute.WA_DontShowOnScreen)  # no window appears on the screen
     canvas.native.show()
     view = canvas.central_widget.add_view()
     scene.visuals.Image(np.ones((8, 8), np.float32), parent=view.scene, cmap="grays", clim=(0, 1))

@@ -123,7 +123,7 @@ class Workbench(QObject):
         viewer.layers.selection.active = self.particles_layer.layer
         self._had_scale_bar = bool(viewer.canvas.overlays.scale_bar.visible)
         # The focus has connected before, and listeners run in the order in which they connected: when the rings are
-        # drawn anew, a pick that was deleted is neither selected nor under the pointer any more.
+        # drawn again, a pick that was deleted is neither selected nor under the pointer any more.
         session.changed.connect(self._on_changed)
         session.current_changed.connect(self._on_current)
         session.said.connect(self.say)

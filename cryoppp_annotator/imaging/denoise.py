@@ -257,7 +257,7 @@ def _subtract_plane(image: NDArray[np.float32], padding: Padding) -> None:
     sample = inner[:: stride[0], :: stride[1]].astype(np.float64)
     y = np.arange(sample.shape[0]) - (sample.shape[0] - 1) / 2
     x = np.arange(sample.shape[1]) - (sample.shape[1] - 1) / 2
-    # On a full grid the three terms are orthogonal, so each is a projection of its own.
+    # On a full grid the three terms are orthogonal, so each is a separate projection.
     slope_y = (sample.mean(axis=1) @ y) / max(1e-9, float(y @ y)) / stride[0]
     slope_x = (sample.mean(axis=0) @ x) / max(1e-9, float(x @ x)) / stride[1]
     rows = (np.arange(image.shape[0]) - padding[0]) * slope_y - y[-1] * stride[0] * slope_y + sample.mean()

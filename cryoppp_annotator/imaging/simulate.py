@@ -204,7 +204,7 @@ def simulate_micrograph(
     carbon = random_carbon(params.size, layout) if layout.random() < params.carbon_probability else None
     contamination = _place_contamination(params, params.n_contaminants, layout)
     n_dark = len(contamination)
-    # what was added later draws from a stream of its own: a seed of before gives the micrograph of before
+    # what was added later draws from another stream: an old seed still gives the old micrograph
     more = np.random.default_rng([params.seed, index, 14])
     pale = _place_contamination(params, params.n_pale, more)
     clumps = _place_aggregates(params, views.diameter_A / params.pixel_size_A, more)

@@ -100,7 +100,7 @@ def _each(
 
 
 def _outcome(future: Future[Any], scheduler: str | None) -> Any:
-    if future.cancelled():  # nobody here did: the scheduler is gone
+    if future.cancelled():  # not by this program: the scheduler is gone
         raise EngineError(f"the scheduler {scheduler} was lost; what is finished is kept, start again to go on")
     error = future.exception()
     if error is None:

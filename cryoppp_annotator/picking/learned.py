@@ -325,7 +325,7 @@ def _calibrated(output: FloatArray, edge: FloatArray, label: FloatArray) -> tupl
     """Slope, slope of the nearness to the edge, offset of the logistic function."""
     columns = np.column_stack([4.0 * (output - 0.5), edge])
     n_yes = float((label > 0.5).sum())
-    # as Platt's, but with half a count (Krichevsky and Trofimov's): nobody is that sure
+    # as Platt's, but with half a count (Krichevsky and Trofimov's): no decision is quite certain
     yes, no = (n_yes + 0.5) / (n_yes + 1.0), 0.5 / (len(label) - n_yes + 1.0)
     smooth = np.where(label > 0.5, yes, no)
     slopes, offset = _logistic(columns, smooth, np.ones(len(label)), np.array([2.0, -1.0]), np.array([0.3, 1.0]))

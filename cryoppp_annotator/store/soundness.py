@@ -79,7 +79,7 @@ def problems_in(connection: sqlite3.Connection, *, deep: bool = False, large_tab
     """As :func:`find_problems`, of an open database; ``large_tables`` = also particles, members and history."""
     problems = list(_objects(connection))
     if problems:
-        return problems  # nothing else is asked of a database that would answer with somebody's program
+        return problems  # a database that would run another person's program is not asked further
     if deep:
         problems += _pages(connection)
     tables = _columns(connection)

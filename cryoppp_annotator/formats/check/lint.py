@@ -1,4 +1,4 @@
-"""What is suspicious about a set of picks, before it goes out. Each finding is one sentence, and a mend where safe.
+"""What is suspicious about a set of picks, before it goes out. Each finding is one sentence, and a remedy where safe.
 
 Works on the picks of an export (:class:`~cryoppp_annotator.model.pickfile.MicrographPicks`), so that a project and a
 loose coordinate file are judged alike.

@@ -103,7 +103,7 @@ def _npy_header(stream: BinaryIO, path: Path) -> tuple[tuple[int, ...], np.dtype
         if version not in read_header:
             raise FormatError(f"is of NPY version {version}, which cryoSPARC does not write", path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # old headers, which are read all the same
+            warnings.simplefilter("ignore")  # old headers, which are read nevertheless
             shape, fortran, dtype = read_header[version](stream, max_header_size=_MAX_HEADER)
     except (*_BAD_HEADER, EOFError, tokenize.TokenError) as error:
         raise FormatError(f"has a damaged NPY header ({str(error)[:80]})", path) from error

@@ -43,4 +43,4 @@ def _is_long(path: Path) -> bool:
         with path.open("rb") as stream:
             return stream.read(2) not in (b"\xff\xfe", b"\xfe\xff")
     except OSError:
-        return False  # whoever reads it says why it cannot be
+        return False  # the reader says why it cannot be read

@@ -119,7 +119,7 @@ class Backlog:
                 writing.brought = writing.work(context)
                 writing.ran = True
             except StaleError as error:
-                writing.error = error  # nothing went wrong: it is built anew
+                writing.error = error  # nothing went wrong: it is built again
             except Exception as error:
                 writing.error = error
                 raise

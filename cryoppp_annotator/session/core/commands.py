@@ -220,7 +220,7 @@ def _all_here(decision: Decision) -> Callable[[Focus], None]:
         p = focus.session.particles
         chosen = (p.decision == Decision.UNDECIDED) & focus.drawn.of_set()
         if decision is Decision.ACCEPTED:
-            chosen &= focus.drawn.mask()  # nobody accepts what is not drawn
+            chosen &= focus.drawn.mask()  # what is not drawn is not accepted
         if not chosen.any():
             raise Refused("nothing is undecided here")
         focus.session.decide(p.id[chosen], decision)

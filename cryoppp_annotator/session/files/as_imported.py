@@ -320,7 +320,7 @@ def _as_picks(session: Session, part: _Part, *, alone: bool) -> MicrographPicks:
 
 
 def _numbers(values: FloatArray, layout: RowLayout) -> list[str]:
-    # the flip of a decimal fraction leaves dust in the last digits that nobody wrote
+    # the flip of a decimal fraction leaves rounding errors in the last digits
     return number_text(np.rint(values) if layout.whole else np.round(values, 9))
 
 

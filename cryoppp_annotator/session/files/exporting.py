@@ -286,7 +286,7 @@ def as_picks(
     columns = {name: np.array([row.get(name, "") for row in rows], str) for name in names}
     # picks made by hand have none of an import's columns: "" there, each writer has its own word for it
     known = {name: column for name, column in columns.items() if (column != "").any()}
-    # rounding takes away what px -> angstrom -> px added
+    # rounding removes what px -> angstrom -> px added
     diameter_px = np.round(angstrom_to_px(session.diameters_A(particles), pixel), 9)
     optics, optics_row = _optics_of(session, micrograph, particles, known)
     return MicrographPicks(

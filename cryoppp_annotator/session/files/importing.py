@@ -240,5 +240,5 @@ def typical_diameter_px(session: Session, micrograph: Micrograph, picks: FilePic
     if picks.box_size_px is not None and (picks.box_size_px > 0).any():
         # boxes are drawn some 1.5 to 2 times the particle
         return max(2.0, 0.55 * float(np.nanmedian(picks.box_size_px)) * frame.scale)
-    # nobody said: half the typical distance of neighbours is of the particle's order
+    # the diameter is not known: half the typical distance of neighbours is of the particle's order
     return max(8.0, 0.02 * max(micrograph.width, micrograph.height))

@@ -1,4 +1,4 @@
-"""Lint of an open project: findings with the particles they are about, and their mends as one step."""
+"""Lint of an open project: findings with the particles they are about, and their remedies as one step."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _seen(
 def mend(
     session: Session, findings: Sequence[ProjectFinding], then: Callable[[Result], object] = lambda result: None
 ) -> Outcome:
-    """Reject what the findings' mends say, all as one step.
+    """Reject the picks that the findings' remedies name, all as one step.
 
     ``then`` gets the result when it is over, as in :meth:`Session.commit`.
     """
@@ -181,7 +181,7 @@ def _rejection(particles: Particles, ids: Sequence[int], because: dict[int, tupl
 
 
 def n_mendable(findings: Sequence[ProjectFinding]) -> int:
-    """Picks the mends of these findings would reject."""
+    """Picks that the remedies of these findings would reject."""
     return len({i for item in findings if item.finding.mend in REASONS for i in item.ids})
 
 

@@ -309,7 +309,7 @@ class _Merging:
         self, what: str, names: Sequence[str], mine: Rows, a: int, yours: Rows, b: int, has_twin: bool
     ) -> bool | None:
         """Whether theirs is taken; None where that is for a person to say."""
-        if not has_twin:  # nobody knows what either was before
+        if not has_twin:  # what either was before is not known
             undecided = int(Decision.UNDECIDED)
             if int(yours["decision"][b]) == undecided:
                 return False

@@ -217,4 +217,4 @@ def _forget_old(newest: Path) -> None:
             if path != newest:
                 path.unlink()
     except OSError:
-        return  # a model too many harms nobody
+        return  # a superfluous model does no harm

@@ -168,7 +168,7 @@ def scale_of(full: tuple[int, ...], size: tuple[int, ...]) -> float | None:
     if not _LEAST_SCALE <= ratio <= _MOST_SCALE:
         return None
     if max(full) != max(size) and abs(ratio - 1.0) < 0.01:
-        return None  # not binned but cut: nobody knows where
+        return None  # not binned but cut, at an unknown place
     slack = _SLACK_PX if ratio > 1.0 else _SLACK_PX / ratio
     half = round(2.0 * ratio) / 2.0
     rest = slack if half % 1.0 == 0.0 else 0.5

@@ -101,7 +101,7 @@ class RunOnBox(QWidget):
         elif self._tested != choice.address:
             self._tell("Not tested yet.", "note")
         if self._job is not None and self._tested != choice.scheduler:
-            self._job.cancel()  # nobody waits for its answer
+            self._job.cancel()  # its answer is not needed any more
         self._enable()
 
     def _enable(self) -> None:

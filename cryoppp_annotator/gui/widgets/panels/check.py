@@ -1,4 +1,4 @@
-"""Lint: what is suspicious, a way there, and a mend in one step."""
+"""Lint: what is suspicious, a way there, and a remedy in one step."""
 
 from __future__ import annotations
 

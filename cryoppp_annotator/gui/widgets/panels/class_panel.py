@@ -255,7 +255,7 @@ class ClassesPanel(QWidget):
 
     def _on_preview(self, greys: NDArray[np.uint8], share: NDArray[np.float64], n: int, iteration: int) -> None:
         if self._pages.currentIndex() == 1:
-            return  # nobody's page is turned
+            return  # the particles that a person looks at stay on the screen
         self.model.show_preview(greys, share, n)
         self._show_actions()
         self.verdict.setText(f"Iteration {iteration} on {count_of(n)}: the averages sharpen while it runs")
@@ -449,7 +449,7 @@ class ClassesPanel(QWidget):
             self.verdict.setText("")
         self.verdict.setVisible(bool(self.verdict.text()))
 
-    # ------------------------------------------------------------------ classes made elsewhere
+    # ------------------------------------------------------------------ classes of other programs
 
     def dragEnterEvent(self, event: object) -> None:
         """Take files of classes."""

@@ -335,7 +335,7 @@ class PickPanel(QScrollArea):
             text = f"{count_of(len(p))} here" + (f", {hidden:,} hidden below the threshold" if hidden else "")
             text += " · none selected"
         self._selection.setText(text)
-        # thirteen tooltips are not made anew for every pick
+        # thirteen tooltips are not written again for every pick
         shown = (bool(n), self._bench.chosen_keys)
         if shown == self._targets_shown:
             return

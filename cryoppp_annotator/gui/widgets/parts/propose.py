@@ -293,7 +293,7 @@ class ProposeBox(QGroupBox):
             given: Mapping[str, Any] = parameters
             learned = None
             if _learns(name):
-                # anew each time: it takes a second, and the decisions have grown
+                # trained again each time: it takes a second, and the decisions have grown
                 learned = learning.learn(session, polarity=polarity, context=context)
                 context.log(learned.summary)
                 given = learning.parameters_of(learned)
