@@ -10,51 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audit.comparing import Agreement, Part, TwoSets, agreement, by_edge, by_score, compare_sets
-from ..errors import Refused
 from ..formats.image import images
 from ..model.context import JobContext
 from ..model.coordinates import FloatArray, Orientation
-from .label_sets import (
-    LabelSet,
-    PlacedPicks,
-    diameter_on,
-    micrographs_by_name,
-    orientation_on_images,
-    read_label_set,
-)
+from .label_sets import LabelSet, MatchOptions, PlacedPicks, orientation_on_images, read_label_set
 
 _QUIET = JobContext()
-
-
-@dataclass(frozen=True, slots=True)
-class CompareOptions:
-    """How to compare.
-
-    Attributes
-    ----------
-    micrographs : str
-        Folder or pattern.
-    tolerance : float
-        Largest distance of two picks of one particle, diameters.
-    diameter_A, diameter_px : float or None
-        At most one; None = what the reference says.
-    pixel_size_A : float or None
-        Instead of what the headers say.
-    orientation, reference_orientation : Orientation or None
-        Of the axes of the other set and of the reference; None = as their format declares, unless the images are sure
-        that it is not so.
-    threshold : float or None
-        Picks of the other set with a lower score count as refused.
-    """
-
-    micrographs: str
-    tolerance: float = 0.3
-    diameter_A: float | None = None
-    diameter_px: float | None = None
-    pixel_size_A: float | None = None
-    orientation: Orientation | None = None
-    reference_orientation: Orientation | None = None
-    threshold: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +51,7 @@ class ComparisonReport:
     tolerance: float
 
 
-def compare(reference: Path, other: Path, options: CompareOptions, *, context: JobContext = _QUIET) -> ComparisonReport:
+def compare(reference: Path, other: Path, options: MatchOptions, *, context: JobContext = _QUIET) -> ComparisonReport:
     """Match two sets, micrograph by micrograph, wherever the reference has been.
 
     A micrograph that only the other set knows is left out with a note: it is not known what the reference would hold
@@ -109,9 +70,7 @@ def compare(reference: Path, other: Path, options: CompareOptions, *, context: J
         The diameter is not known, or the tolerance makes no sense.
     Cancelled
     """
-    if not (np.isfinite(options.tolerance) and options.tolerance > 0):
-        raise Refused(f"a tolerance of {options.tolerance:g} diameters makes no sense")
-    by_name = micrographs_by_name(options.micrographs)
+    by_name = options.by_name()
     context.progress(0, 3, "reading the reference")
     first, first_note = _read(reference, options.reference_orientation, by_name, options, context)
     context.progress(1, 3, "reading the other set")
@@ -142,7 +101,7 @@ def _read(
     source: Path,
     orientation: Orientation | None,
     by_name: Mapping[str, Path],
-    options: CompareOptions,
+    options: MatchOptions,
     context: JobContext,
 ) -> tuple[LabelSet, str]:
     note = ""
@@ -166,10 +125,10 @@ def _left_out(first: LabelSet, second: LabelSet) -> list[str]:
     return notes
 
 
-def _two_sets(path: Path, mine: PlacedPicks, its: PlacedPicks, options: CompareOptions) -> TwoSets:
+def _two_sets(path: Path, mine: PlacedPicks, its: PlacedPicks, options: MatchOptions) -> TwoSets:
     info = images.probe(path)
     kept = its.accepted(options.threshold)
-    diameter = diameter_on(path, mine, options.diameter_A, options.diameter_px, options.pixel_size_A)
+    diameter = options.diameter_on(path, mine)
     return compare_sets(
         path.name,
         (info.height, info.width),

@@ -6,23 +6,20 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..errors import AnnotatorError, Cancelled, FormatError, Refused, disk_reason
+from ..errors import FormatError, Refused
 from ..formats.acquisition import read_acquisition
 from ..formats.image import images
 from ..imaging.ctf import Ctf, Defocus, Optics
 from ..imaging.ctf_fit import CtfFit, CtfFitOptions, fit_ctf
-from ..imaging.filters import fft_workers
-from ..jobs.each import each
 from ..model.context import JobContext
 from ..session.pictures.optics import impossible
 from .ctf_output import CtfRow, write_fit_picture, write_star
-from .resume import Progress, micrographs_of
+from .resume import Progress, do_work, micrographs_of, plan_work
 
 log = logging.getLogger(__name__)
 _QUIET = JobContext()
@@ -122,38 +119,23 @@ def fit_all(
     started = time.monotonic()
     refuse_nonsense(options)
     named = micrographs_of(micrographs)
-    progress = Progress(out / RECORD)
-    finished, assumed = progress.finished(), Assumed(options)
-    failed: dict[str, str] = {}
-    results: dict[str, dict[str, Any]] = {}
-    tasks = []
-    for i, (name, path) in enumerate(named.items()):
-        context.progress(i, len(named), f"looking at {path.name}")
-        try:
-            task = _task(name, path, out, options, assumed)
-        except AnnotatorError as error:
-            failed[str(path)] = str(error)
-            continue
-        key, result = finished.get(name, (None, None))
-        if key == task.key and (task.picture is None or task.picture.is_file()):
-            results[name] = result
-        else:
-            tasks.append(task)
-    n_kept = len(results)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FormatError(f"cannot be made ({disk_reason(error)})", out) from error
-    _run(tasks, results, failed, progress, scheduler, context)
-    for name in results:
-        if results[name].get("reason"):
-            failed[str(named[name])] = results[name]["reason"]
+    progress, assumed = Progress(out / RECORD), Assumed(options)
+    work = plan_work(
+        named,
+        progress,
+        lambda name, path: _task(name, path, out, options, assumed),
+        lambda task: task.picture is None or task.picture.is_file(),
+        context=context,
+    )
+    do_work(work, fit_one, progress, scheduler=scheduler, context=context)
+    results, failed = work.results, work.failed
+    failed |= {str(named[name]): result["reason"] for name, result in results.items() if result.get("reason")}
     rows = tuple(_row(named[name], results[name]) for name in named if name in results and not results[name]["reason"])
     doubts = {str(named[n]): str(results[n]["doubt"]) for n in named if n in results and results[n].get("doubt")}
     star = write_star(out / STAR, rows)
     in_order = {str(path): failed[str(path)] for path in named.values() if str(path) in failed}
     return CtfReport(
-        rows, len(results) - n_kept, n_kept, in_order, doubts, assumed.sentences(), star, time.monotonic() - started
+        rows, work.n_done, work.n_kept, in_order, doubts, assumed.sentences(), star, time.monotonic() - started
     )
 
 
@@ -273,28 +255,6 @@ def result_of(fit: CtfFit, pixel_size_A: float) -> dict[str, Any]:
         "tilt_deg": None if fit.tilt is None else round(fit.tilt.angle_deg, 2),
         "tilt_error_deg": None if fit.tilt is None else round(fit.tilt.error_deg, 2),
     }
-
-
-def _run(
-    tasks: Sequence[_Task],
-    results: dict[str, dict[str, Any]],
-    failed: dict[str, str],
-    progress: Progress,
-    scheduler: str | None,
-    context: JobContext,
-) -> None:
-    with closing(each(fit_one, tasks, threads=min(fft_workers(), 4), scheduler=scheduler, context=context)) as answers:
-        for task, answer in answers:
-            if isinstance(answer, Cancelled):
-                raise answer
-            if isinstance(answer, BaseException):
-                if not isinstance(answer, AnnotatorError):
-                    log.debug("the CTF of %s failed", task.path, exc_info=answer)
-                known = isinstance(answer, AnnotatorError)
-                failed[str(task.path)] = str(answer) if known else f"{type(answer).__name__}: {answer}"
-            else:
-                results[task.name] = answer
-                progress.note(task.name, task.key, answer)
 
 
 def _row(path: Path, result: Mapping[str, Any]) -> CtfRow:

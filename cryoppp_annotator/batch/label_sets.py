@@ -22,6 +22,47 @@ from . import check_frame
 _QUIET = JobContext()
 
 
+@dataclass(frozen=True, slots=True)
+class MatchOptions:
+    """How two label sets are read and matched; the reference of an evaluation is the truth.
+
+    Attributes
+    ----------
+    micrographs : str
+        Folder or pattern.
+    tolerance : float
+        Largest distance of two picks of one particle, diameters.
+    diameter_A, diameter_px : float or None
+        At most one; None = what the reference says.
+    pixel_size_A : float or None
+        Instead of what the headers say.
+    orientation, reference_orientation : Orientation or None
+        Of the axes of the other set and of the reference; None = as their format declares (``compare`` also asks the
+        images, where they are sure that it is not so).
+    threshold : float or None
+        Picks of the other set with a lower score count as refused.
+    """
+
+    micrographs: str
+    tolerance: float = 0.3
+    diameter_A: float | None = None
+    diameter_px: float | None = None
+    pixel_size_A: float | None = None
+    orientation: Orientation | None = None
+    reference_orientation: Orientation | None = None
+    threshold: float | None = None
+
+    def by_name(self) -> dict[str, Path]:
+        """The micrographs by name. Raises Refused where the tolerance makes no sense or there are no micrographs."""
+        if not (np.isfinite(self.tolerance) and self.tolerance > 0):
+            raise Refused(f"a tolerance of {self.tolerance:g} diameters makes no sense")
+        return micrographs_by_name(self.micrographs)
+
+    def diameter_on(self, path: Path, reference: PlacedPicks) -> float:
+        """Diameter of the particle on a micrograph, px. Raises Refused where it is not known."""
+        return diameter_on(path, reference, self.diameter_A, self.diameter_px, self.pixel_size_A)
+
+
 @dataclass(frozen=True, eq=False)
 class PlacedPicks:
     """Picks of one micrograph.

@@ -7,7 +7,6 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,22 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import __version__
-from ..errors import AnnotatorError, Cancelled, FormatError
+from ..errors import FormatError
 from ..formats.atomic import write_text
 from ..formats.image import images
 from ..formats.table.spreadsheet import csv_text
 from ..imaging.ctf import Optics
 from ..imaging.ctf_fit import CtfFit, CtfFitOptions, fit_ctf
-from ..imaging.filters import fft_workers
 from ..imaging.passport import THUMBNAIL, measure
 from ..imaging.passport_limits import duplicates, suggestions
-from ..jobs.each import each
 from ..model.context import JobContext
 from ..model.curation import Reason
 from ..model.region import Region
 from ..picking.dirt import find_regions
 from .ctf import Assumed, CtfOptions, refuse_nonsense
-from .resume import Progress, micrographs_of
+from .resume import Progress, do_work, micrographs_of, plan_work
 
 log = logging.getLogger(__name__)
 _QUIET = JobContext()
@@ -134,34 +131,15 @@ def passport_all(
     if diameter_A is None:
         diameter_A = USUAL_DIAMETER_A
     named = micrographs_of(micrographs)
-    progress, assumed = Progress(out / RECORD), Assumed(options)
-    finished = progress.finished()
-    failed: dict[str, str] = {}
-    results: dict[str, dict[str, Any]] = {}
-    tasks = []
-    for i, (name, path) in enumerate(named.items()):
-        context.progress(i, len(named), f"looking at {path.name}")
-        try:
-            task = _task(name, path, options, diameter_A, assumed)
-        except AnnotatorError as error:
-            failed[str(path)] = str(error)
-            continue
-        key, result = finished.get(name, (None, None))
-        if key == task.key:
-            results[name] = result
-        else:
-            tasks.append(task)
-    n_kept = len(results)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FormatError(f"cannot be made ({error.strerror or error})", out) from error
-    _run(tasks, results, failed, progress, scheduler, context)
+    progress, assumed, diameter = Progress(out / RECORD), Assumed(options), diameter_A
+    work = plan_work(named, progress, lambda name, path: _task(name, path, options, diameter, assumed), context=context)
+    do_work(work, measure_one, progress, scheduler=scheduler, context=context)
+    results = work.results
     order = [name for name in named if name in results]
     rows = compared([named[name].as_posix() for name in order], [results[name] for name in order])
     table = write_table(out / TABLE, rows)
     return PassportReport(
-        tuple(rows), len(results) - n_kept, n_kept, failed, assumed.sentences(), table, time.monotonic() - started
+        tuple(rows), work.n_done, work.n_kept, work.failed, assumed.sentences(), table, time.monotonic() - started
     )
 
 
@@ -239,29 +217,6 @@ def shares(regions: Sequence[Region], shape: tuple[int, ...]) -> dict[str, float
         kinds = {Reason.CARBON: "carbon_share", Reason.AGGREGATE: "aggregate_share"}
         areas[kinds.get(region.reason, "contamination_share")] += region.area / (shape[0] * shape[1])
     return {name: min(1.0, area) for name, area in areas.items()}
-
-
-def _run(
-    tasks: Sequence[_Task],
-    results: dict[str, dict[str, Any]],
-    failed: dict[str, str],
-    progress: Progress,
-    scheduler: str | None,
-    context: JobContext,
-) -> None:
-    threads = min(fft_workers(), 4)
-    with closing(each(measure_one, tasks, threads=threads, scheduler=scheduler, context=context)) as answers:
-        for task, answer in answers:
-            if isinstance(answer, Cancelled):
-                raise answer
-            if isinstance(answer, BaseException):
-                if not isinstance(answer, AnnotatorError):
-                    log.debug("the passport of %s failed", task.path, exc_info=answer)
-                known = isinstance(answer, AnnotatorError)
-                failed[str(task.path)] = str(answer) if known else f"{type(answer).__name__}: {answer}"
-            else:
-                results[task.name] = answer
-                progress.note(task.name, task.key, answer)
 
 
 def compared(names: Sequence[str], results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
-from ..errors import FormatError, Refused, disk_reason
+from ..errors import AnnotatorError, Cancelled, FormatError, Refused, disk_reason
 from ..formats.image import images
 from ..formats.kept_arrays import read_kept_text
+from ..imaging.filters import fft_workers
+from ..jobs.each import each
+from ..model.context import JobContext
+
+log = logging.getLogger(__name__)
+#: Most micrographs that are read at once on this computer.
+_MOST_THREADS = 4
 
 
 class Progress:
@@ -71,3 +81,127 @@ def micrographs_of(sources: Sequence[Path | str]) -> dict[str, Path]:
         if other != path:
             raise Refused(f"{other} and {path} have the same name; do them into two folders")
     return named
+
+
+class Task(Protocol):
+    """What is done with one micrograph."""
+
+    @property
+    def name(self) -> str:
+        """Of the micrograph, without folder and suffix."""
+
+    @property
+    def path(self) -> Path:
+        """Of the micrograph, as a person named it."""
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What the result is made from: another key, and it is done again."""
+
+
+T = TypeVar("T", bound=Task)
+
+
+@dataclass(slots=True)
+class Work(Generic[T]):
+    """Micrographs of one start of a command: what is to be done, and what came out.
+
+    Attributes
+    ----------
+    tasks : list of task
+        To be done.
+    results : dict of result by name
+        Of this start and of earlier ones.
+    failed : dict of reason by path
+    n_kept : int
+        Results of earlier starts.
+    """
+
+    tasks: list[T] = field(default_factory=list)
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    n_kept: int = 0
+
+    @property
+    def n_done(self) -> int:
+        """Results of this start."""
+        return len(self.results) - self.n_kept
+
+
+def plan_work(
+    named: Mapping[str, Path],
+    progress: Progress,
+    task_of: Callable[[str, Path], T],
+    is_complete: Callable[[T], bool] = lambda task: True,
+    *,
+    context: JobContext,
+) -> Work[T]:
+    """Look at every micrograph: what an earlier start has finished and is unchanged is not done again.
+
+    Parameters
+    ----------
+    named : mapping of name to path
+    progress : Progress
+        What earlier starts have finished; its folder is made.
+    task_of : callable
+        Gets name and path; an AnnotatorError that it raises is the reason why that micrograph failed.
+    is_complete : callable
+        Whether everything that the task writes is there.
+
+    Raises
+    ------
+    FormatError
+        The folder cannot be made, or the record of earlier starts cannot be read.
+    Cancelled
+    """
+    work, finished = Work[T](), progress.finished()
+    for i, (name, path) in enumerate(named.items()):
+        context.progress(i, len(named), f"looking at {path.name}")
+        try:
+            task = task_of(name, path)
+        except AnnotatorError as error:
+            work.failed[str(path)] = str(error)
+            continue
+        key, result = finished.get(name, (None, None))
+        if key == task.key and is_complete(task):
+            work.results[name] = result
+        else:
+            work.tasks.append(task)
+    work.n_kept = len(work.results)
+    folder = progress.path.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FormatError(f"cannot be made ({disk_reason(error)})", folder) from error
+    return work
+
+
+def do_work(
+    work: Work[T],
+    function: Callable[..., dict[str, Any]],
+    progress: Progress,
+    *,
+    scheduler: str | None,
+    context: JobContext,
+) -> None:
+    """Call ``function(task, context=...)`` for each task; results are noted as they come, failures are kept.
+
+    Raises
+    ------
+    FormatError
+        A result cannot be noted.
+    Cancelled
+    """
+    threads = min(fft_workers(), _MOST_THREADS)
+    with closing(each(function, work.tasks, threads=threads, scheduler=scheduler, context=context)) as answers:
+        for task, answer in answers:
+            if isinstance(answer, Cancelled):
+                raise answer
+            if isinstance(answer, AnnotatorError):
+                work.failed[str(task.path)] = str(answer)
+            elif isinstance(answer, BaseException):
+                log.debug("%s failed", task.path, exc_info=answer)
+                work.failed[str(task.path)] = f"{type(answer).__name__}: {answer}"
+            else:
+                work.results[task.name] = answer
+                progress.note(task.name, task.key, answer)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .evaluate import quality_as_json
-from .options import Frame, JsonOption, PixelSizeOption, parse_diameter
+from .options import Frame, ImagesOption, JsonOption, PixelSizeOption, ToleranceOption, parse_diameter
 
 if TYPE_CHECKING:
     from ..audit.comparing import Agreement
@@ -25,10 +25,8 @@ EXAMPLE = """  cryoppp-annotator compare manual.star topaz --micrographs movies 
 def compare(
     reference: Annotated[Path, typer.Argument(metavar="REFERENCE", help="Coordinate file, or folder of such.")],
     other: Annotated[Path, typer.Argument(metavar="OTHER", help="The same, of the set that is judged by it.")],
-    micrographs: Annotated[str, typer.Option("--micrographs", metavar="DIR", help="Folder or pattern of images.")],
-    tolerance: Annotated[
-        float, typer.Option("--tolerance", metavar="SHARE", help="Largest distance of a match, of the diameter.")
-    ] = 0.3,
+    micrographs: ImagesOption,
+    tolerance: ToleranceOption = 0.3,
     diameter: Annotated[
         str | None,
         typer.Option("--diameter", metavar="A", help="In angstrom, or 108px; what the reference says by default."),
@@ -53,13 +51,13 @@ def compare(
     One-to-one: the most pairs within the tolerance, then the least distance. The micrographs with the most disagreement
     come first.
     """
-    from ..batch.compare import CompareOptions
     from ..batch.compare import compare as compare_all
     from ..batch.html_report import write_report
+    from ..batch.label_sets import MatchOptions
     from .progress import run_job
 
     diameter_A, diameter_px = parse_diameter(diameter)
-    options = CompareOptions(
+    options = MatchOptions(
         micrographs,
         tolerance,
         diameter_A,

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import JsonOption, PixelSizeOption, SchedulerOption
+from .options import (
+    AmplitudeContrastOption,
+    CsOption,
+    JsonOption,
+    MicrographsArgument,
+    PixelSizeOption,
+    SchedulerOption,
+    VoltageOption,
+)
 
 if TYPE_CHECKING:
     from ..batch.ctf import CtfReport
@@ -19,19 +27,11 @@ EXAMPLE = """  cryoppp-annotator ctf movies/*.mrc -o ctf --voltage 300 --cs 2.7 
 
 
 def ctf(
-    micrographs: Annotated[
-        list[str], typer.Argument(metavar="MICROGRAPH...", help="Image files, folders of such, or patterns.")
-    ],
+    micrographs: MicrographsArgument,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for micrographs_ctf.star.")],
-    voltage: Annotated[
-        float | None, typer.Option("--voltage", metavar="KV", help="Of the microscope; 300 where no file says it.")
-    ] = None,
-    cs: Annotated[
-        float | None, typer.Option("--cs", metavar="MM", help="Spherical aberration; 2.7 by default.")
-    ] = None,
-    amplitude_contrast: Annotated[
-        float | None, typer.Option("--amplitude-contrast", metavar="W", help="Its share, 0 to 1; 0.1 by default.")
-    ] = None,
+    voltage: VoltageOption = None,
+    cs: CsOption = None,
+    amplitude_contrast: AmplitudeContrastOption = None,
     pixel_size: PixelSizeOption = None,
     phase_plate: Annotated[
         bool, typer.Option("--phase-plate", help="A phase plate was in use: find its shift, too.")

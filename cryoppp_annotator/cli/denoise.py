@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import JsonOption, PixelSizeOption, SchedulerOption, parse_diameter
+from .options import (
+    JsonOption,
+    MicrographsArgument,
+    PixelSizeOption,
+    SchedulerOption,
+    parse_diameter,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,9 +41,7 @@ def _list_methods(asked: bool) -> None:
 
 
 def denoise(
-    micrographs: Annotated[
-        list[str], typer.Argument(metavar="MICROGRAPH...", help="Image files, folders of such, or patterns.")
-    ],
+    micrographs: MicrographsArgument,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for <stem>.mrc.")],
     method: Annotated[str, typer.Option("--method", metavar="NAME", help="How; see --list-methods.")] = "auto",
     binning: Annotated[

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import Frame, JsonOption, PixelSizeOption, parse_diameter
+from .options import Frame, ImagesOption, JsonOption, PixelSizeOption, ToleranceOption, parse_diameter
 
 if TYPE_CHECKING:
     from ..picking.evaluate import Quality
@@ -22,10 +22,8 @@ EXAMPLE = """  cryoppp-annotator evaluate picks --truth ground_truth/particle_co
 def evaluate(
     picks: Annotated[Path, typer.Argument(metavar="PICKS", help="Coordinate file, or folder of such.")],
     truth: Annotated[Path, typer.Option("--truth", metavar="TRUTH", help="The same, of the true particles.")],
-    micrographs: Annotated[str, typer.Option("--micrographs", metavar="DIR", help="Folder or pattern of images.")],
-    tolerance: Annotated[
-        float, typer.Option("--tolerance", metavar="SHARE", help="Largest distance of a match, of the diameter.")
-    ] = 0.3,
+    micrographs: ImagesOption,
+    tolerance: ToleranceOption = 0.3,
     diameter: Annotated[
         str | None,
         typer.Option("--diameter", metavar="A", help="In angstrom, or 108px; what the truth says by default."),
@@ -46,13 +44,13 @@ def evaluate(
     One-to-one, from the best score down: precision, recall, F1, average precision, centring error, and the threshold
     at which F1 would be best, for each micrograph and in all.
     """
-    from ..batch.evaluate import EvaluateOptions
     from ..batch.evaluate import evaluate as compare
+    from ..batch.label_sets import MatchOptions
     from ..batch.plots import plot_precision_recall
     from .progress import run_job
 
     diameter_A, diameter_px = parse_diameter(diameter)
-    options = EvaluateOptions(
+    options = MatchOptions(
         micrographs,
         tolerance,
         diameter_A,

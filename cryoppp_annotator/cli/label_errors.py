@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import Frame, JsonOption, PixelSizeOption, SchedulerOption, parse_diameter
+from .options import (
+    Frame,
+    ImagesOption,
+    JsonOption,
+    PixelSizeOption,
+    SchedulerOption,
+    parse_diameter,
+)
 
 if TYPE_CHECKING:
     from ..batch.label_errors import ErrorReport
@@ -23,7 +30,7 @@ _LIKELY = 0.5
 
 def errors(
     labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Coordinate file, or folder of such.")],
-    micrographs: Annotated[str, typer.Option("--micrographs", metavar="DIR", help="Folder or pattern of images.")],
+    micrographs: ImagesOption,
     diameter: Annotated[str, typer.Option("--diameter", metavar="A", help="In angstrom, or 108px.")],
     out: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for queue.csv.")],
     frame: Annotated[

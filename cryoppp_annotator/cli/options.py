@@ -119,6 +119,20 @@ PixelSizeOption = Annotated[
     float | None,
     typer.Option("--pixel-size", metavar="A", help="Angstrom per pixel, instead of what the headers say."),
 ]
+MicrographsArgument = Annotated[
+    list[str], typer.Argument(metavar="MICROGRAPH...", help="Image files, folders of such, or patterns.")
+]
+ImagesOption = Annotated[str, typer.Option("--micrographs", metavar="DIR", help="Folder or pattern of images.")]
+ToleranceOption = Annotated[
+    float, typer.Option("--tolerance", metavar="SHARE", help="Largest distance of a match, of the diameter.")
+]
+VoltageOption = Annotated[
+    float | None, typer.Option("--voltage", metavar="KV", help="Of the microscope; 300 where no file says it.")
+]
+CsOption = Annotated[float | None, typer.Option("--cs", metavar="MM", help="Spherical aberration; 2.7 by default.")]
+AmplitudeContrastOption = Annotated[
+    float | None, typer.Option("--amplitude-contrast", metavar="W", help="Its share, 0 to 1; 0.1 by default.")
+]
 SchedulerOption = Annotated[
     str | None,
     typer.Option(

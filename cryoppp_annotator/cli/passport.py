@@ -9,28 +9,29 @@ from typing import Annotated
 
 import typer
 
-from .options import JsonOption, PixelSizeOption, SchedulerOption, parse_diameter
+from .options import (
+    AmplitudeContrastOption,
+    CsOption,
+    JsonOption,
+    MicrographsArgument,
+    PixelSizeOption,
+    SchedulerOption,
+    VoltageOption,
+    parse_diameter,
+)
 
 EXAMPLE = """  cryoppp-annotator passport movies/*.mrc -o passport --diameter 150 --voltage 300 --cs 2.7"""
 
 
 def passport(
-    micrographs: Annotated[
-        list[str], typer.Argument(metavar="MICROGRAPH...", help="Image files, folders of such, or patterns.")
-    ],
+    micrographs: MicrographsArgument,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for passport.csv.")],
     diameter: Annotated[
         str | None, typer.Option("--diameter", metavar="A", help="Of the particle, angstrom; 150 by default.")
     ] = None,
-    voltage: Annotated[
-        float | None, typer.Option("--voltage", metavar="KV", help="Of the microscope; 300 where no file says it.")
-    ] = None,
-    cs: Annotated[
-        float | None, typer.Option("--cs", metavar="MM", help="Spherical aberration; 2.7 by default.")
-    ] = None,
-    amplitude_contrast: Annotated[
-        float | None, typer.Option("--amplitude-contrast", metavar="W", help="Its share, 0 to 1; 0.1 by default.")
-    ] = None,
+    voltage: VoltageOption = None,
+    cs: CsOption = None,
+    amplitude_contrast: AmplitudeContrastOption = None,
     pixel_size: PixelSizeOption = None,
     scheduler: SchedulerOption = None,
     as_json: JsonOption = False,

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import FORMATS_HELP, JsonOption, PixelSizeOption, SchedulerOption, parse_diameter
+from .options import (
+    FORMATS_HELP,
+    JsonOption,
+    MicrographsArgument,
+    PixelSizeOption,
+    SchedulerOption,
+    parse_diameter,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,9 +30,7 @@ EXAMPLE = """  cryoppp-annotator pick movies/*.mrc -o picks --diameter 191
 
 
 def pick(
-    micrographs: Annotated[
-        list[str], typer.Argument(metavar="MICROGRAPH...", help="Image files, folders of such, or patterns.")
-    ],
+    micrographs: MicrographsArgument,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for <stem>.star.")],
     diameter: Annotated[
         str | None,
