@@ -147,7 +147,7 @@ def test_ice_is_found_in_the_background_and_what_was_taken_away_stays_away(new_w
     with_r(window, 120, 200, RIGHT)
     assert here(window) == []
     box.here.click()
-    window.until(lambda: "taken away by a person" in window.status)
+    window.until(lambda: "a person deleted it" in window.status)
     assert here(window) == []
 
 

@@ -311,7 +311,7 @@ def test_boxes_that_are_not_square_are_not_edited_in_place(opened, movies, tmp_p
     assert out.read_bytes() == path.read_bytes()
     session.go(session.micrographs[0].id)
     session.move(session.particles.id[:1], [104], [25])
-    with pytest.raises(Refused, match="written anew"):
+    with pytest.raises(Refused, match="written as a whole"):
         write_back(session, number, tmp_path / "edited")
 
 

@@ -140,7 +140,7 @@ def test_what_a_person_took_away_is_not_found_again(session):
     assert regions.remove(session, [first.id]).n == 1
     assert [r.id for r in here(session)] == [second.id]
     head = session.store.head
-    assert "taken away by a person" in line_of(session, found_by_hand(session))
+    assert "a person deleted it" in line_of(session, found_by_hand(session))
     assert session.store.head == head  # nothing was written
     assert [r.id for r in here(session)] == [second.id]
     session.undo()
