@@ -24,6 +24,32 @@ _MASK_OF_PICKS = 1.15 / 3.0
 _DEFOCUS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")
 
 
+@dataclass(frozen=True, slots=True)
+class BoxOptions:
+    """Where boxes come from, and how they are prepared.
+
+    Attributes
+    ----------
+    extract : ExtractOptions or None
+        How picks are cut from their micrographs; None = the source is a stack.
+    side_px : int
+        Larger boxes are Fourier-cropped to this, px.
+    pixel_size_A : float or None
+        Of the stack, instead of what its files say.
+    use_ctf : bool
+        Whether the defocus that the files give is used.
+    """
+
+    extract: ExtractOptions | None = None
+    side_px: int = 64
+    pixel_size_A: float | None = None
+    use_ctf: bool = True
+
+
+#: Boxes of a stack, as its files say.
+USUAL_BOXES = BoxOptions()
+
+
 @dataclass(frozen=True, eq=False)
 class Boxes:
     """Boxes ready to be matched, and where they come from.
@@ -48,11 +74,8 @@ class Boxes:
 def load_boxes(
     sources: Sequence[Path],
     out: Path,
+    options: BoxOptions = USUAL_BOXES,
     *,
-    extract_options: ExtractOptions | None = None,
-    side_px: int = 64,
-    pixel_size_A: float | None = None,
-    use_ctf: bool = True,
     context: JobContext = _QUIET,
 ) -> Boxes:
     """Read a stack, or cut picks into ``out / "extracted"`` first.
@@ -60,14 +83,9 @@ def load_boxes(
     Parameters
     ----------
     sources : sequence of Path
-        One stack or STAR with images; or, with ``extract_options``, coordinate files.
+        One stack or STAR with images; or, with ``options.extract``, coordinate files.
     out : Path
-    extract_options : ExtractOptions, optional
-    side_px : int
-        Larger boxes are Fourier-cropped to this, px.
-    pixel_size_A : float, optional
-        Of the stack, instead of what its files say.
-    use_ctf : bool
+    options : BoxOptions
     context : JobContext
 
     Raises
@@ -75,29 +93,29 @@ def load_boxes(
     FormatError, Refused, Cancelled
     """
     notes: list[str] = []
-    if extract_options is not None:
-        cut = extract(sources, out / "extracted", replace(extract_options, phase_flip=False), context=context)
+    if options.extract is not None:
+        cut = extract(sources, out / "extracted", replace(options.extract, phase_flip=False), context=context)
         notes += cut.notes
         source = load_stack(cut.star)
     elif len(sources) == 1:
         source = load_stack(sources[0])
     else:
         raise Refused("one stack at a time; picks need their micrographs (--micrographs)")
-    images, pixel = source.images, pixel_size_A or source.pixel_size_A
+    images, pixel = source.images, options.pixel_size_A or source.pixel_size_A
     if not pixel:
         raise Refused(f"the pixel size of {sources[0].name} is not known: give it (--pixel-size)")
     box = images.shape[1]
     if box != images.shape[2]:
         raise FormatError(f"has images of {images.shape[2]} x {box} px; square boxes are needed", sources[0])
-    if box > side_px:
-        images = shrink(images, side_px)
-        pixel = pixel * (box // 2 * 2) / side_px
-    defocus = _defocus(source.table, len(images)) if use_ctf else np.full((len(images), 3), np.nan)
+    if box > options.side_px:
+        images = shrink(images, options.side_px)
+        pixel = pixel * (box // 2 * 2) / options.side_px
+    defocus = _defocus(source.table, len(images)) if options.use_ctf else np.full((len(images), 3), np.nan)
     unknown = int((~np.isfinite(defocus).all(axis=1)).sum())
     if unknown:
         which = "all boxes" if unknown == len(images) else f"{unknown:,} boxes"
         notes.append(f"no CTF for {which}: the defocus is not known or not used, so fine details cancel each other")
-    tight = extract_options is not None and extract_options.box_px is None
+    tight = options.extract is not None and options.extract.box_px is None
     stack = Stack(images, pixel, defocus, source.optics)
     return Boxes(stack, source, _MASK_OF_PICKS if tight else MASK, tuple(notes))
 

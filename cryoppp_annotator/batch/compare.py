@@ -13,7 +13,7 @@ from ..audit.comparing import Agreement, Part, TwoSets, agreement, by_edge, by_s
 from ..formats.image import images
 from ..model.context import JobContext
 from ..model.coordinates import FloatArray, Orientation
-from .label_sets import LabelSet, MatchOptions, PlacedPicks, orientation_on_images, read_label_set
+from .label_sets import CompareOptions, LabelSet, PlacedPicks, orientation_on_images, read_label_set
 
 _QUIET = JobContext()
 
@@ -51,7 +51,7 @@ class ComparisonReport:
     tolerance: float
 
 
-def compare(reference: Path, other: Path, options: MatchOptions, *, context: JobContext = _QUIET) -> ComparisonReport:
+def compare(reference: Path, other: Path, options: CompareOptions, *, context: JobContext = _QUIET) -> ComparisonReport:
     """Match two sets, micrograph by micrograph, wherever the reference has been.
 
     A micrograph that only the other set knows is left out with a note: it is not known what the reference would hold
@@ -101,7 +101,7 @@ def _read(
     source: Path,
     orientation: Orientation | None,
     by_name: Mapping[str, Path],
-    options: MatchOptions,
+    options: CompareOptions,
     context: JobContext,
 ) -> tuple[LabelSet, str]:
     note = ""
@@ -125,7 +125,7 @@ def _left_out(first: LabelSet, second: LabelSet) -> list[str]:
     return notes
 
 
-def _two_sets(path: Path, mine: PlacedPicks, its: PlacedPicks, options: MatchOptions) -> TwoSets:
+def _two_sets(path: Path, mine: PlacedPicks, its: PlacedPicks, options: CompareOptions) -> TwoSets:
     info = images.probe(path)
     kept = its.accepted(options.threshold)
     diameter = options.diameter_on(path, mine)

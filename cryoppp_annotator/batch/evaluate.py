@@ -9,7 +9,7 @@ from pathlib import Path
 from ..model.context import JobContext
 from ..picking.evaluate import Quality, quality
 from ..picking.matching import Matches, match
-from .label_sets import MatchOptions, PlacedPicks, read_label_set
+from .label_sets import CompareOptions, PlacedPicks, read_label_set
 
 _QUIET = JobContext()
 
@@ -34,7 +34,7 @@ class Evaluation:
     matches: Mapping[str, Matches]
 
 
-def evaluate(picks: Path, truth: Path, options: MatchOptions, *, context: JobContext = _QUIET) -> Evaluation:
+def evaluate(picks: Path, truth: Path, options: CompareOptions, *, context: JobContext = _QUIET) -> Evaluation:
     """Match picks with the truth, micrograph by micrograph.
 
     Rejected particles count neither as picks nor as truth. A micrograph with truth and without picks counts as

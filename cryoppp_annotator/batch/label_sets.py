@@ -23,7 +23,7 @@ _QUIET = JobContext()
 
 
 @dataclass(frozen=True, slots=True)
-class MatchOptions:
+class CompareOptions:
     """How two label sets are read and matched; the reference of an evaluation is the truth.
 
     Attributes

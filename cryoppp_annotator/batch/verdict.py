@@ -14,8 +14,7 @@ from ..formats.table.star import format_star
 from ..model.context import JobContext
 from ..reconstruct.verdict import CONFIDENT_DEG, MatchOptions, Verdicts, judge
 from ..reconstruct.view_coverage import LostView, ViewSpread, lost_views, spread_of
-from .box_files import load_boxes, load_map, posed_table
-from .extract import ExtractOptions
+from .box_files import USUAL_BOXES, BoxOptions, load_boxes, load_map, posed_table
 
 _QUIET = JobContext()
 _USUAL = MatchOptions()
@@ -58,9 +57,7 @@ def verdict_files(
     options: MatchOptions = _USUAL,
     *,
     map_pixel_A: float | None = None,
-    extract_options: ExtractOptions | None = None,
-    pixel_size_A: float | None = None,
-    use_ctf: bool = True,
+    box_options: BoxOptions = USUAL_BOXES,
     threshold: float = 0.0,
     context: JobContext = _QUIET,
 ) -> VerdictReport:
@@ -69,17 +66,14 @@ def verdict_files(
     Parameters
     ----------
     sources : sequence of Path
-        One stack or STAR with images; or, with ``extract_options``, coordinate files.
+        One stack or STAR with images; or, with ``box_options.extract``, coordinate files.
     map_path : Path
         An MRC volume of any box and pixel size.
     out : Path
     options : MatchOptions
     map_pixel_A : float, optional
         Instead of what the map's header says.
-    extract_options : ExtractOptions, optional
-    pixel_size_A : float, optional
-        Of the stack, instead of what its files say.
-    use_ctf : bool
+    box_options : BoxOptions
     threshold : float
         Log odds below which picks would be rejected: views that this loses are named.
     context : JobContext
@@ -90,9 +84,7 @@ def verdict_files(
     """
     started = time.monotonic()
     volume, map_pixel = load_map(map_path, map_pixel_A)
-    boxes = load_boxes(
-        sources, out, extract_options=extract_options, pixel_size_A=pixel_size_A, use_ctf=use_ctf, context=context
-    )
+    boxes = load_boxes(sources, out, box_options, context=context)
     options = replace(options, mask_radius=boxes.mask_radius)
     verdicts = judge(boxes.stack, volume, map_pixel, options, context=context)
     rows = np.arange(len(boxes.stack))

@@ -19,8 +19,7 @@ from ..formats.table.star import format_star
 from ..model.context import JobContext
 from ..reconstruct.initial import InitialOptions, initial_map
 from ..reconstruct.rounds import Volume, VolumeOptions, reconstruct
-from .box_files import Boxes, load_boxes, load_map, posed_table
-from .extract import ExtractOptions
+from .box_files import USUAL_BOXES, Boxes, BoxOptions, load_boxes, load_map, posed_table
 
 _QUIET = JobContext()
 _USUAL = VolumeOptions()
@@ -67,10 +66,7 @@ def volume_files(
     *,
     map_path: Path | None = None,
     map_pixel_A: float | None = None,
-    extract_options: ExtractOptions | None = None,
-    side_px: int = 64,
-    pixel_size_A: float | None = None,
-    use_ctf: bool = True,
+    box_options: BoxOptions = USUAL_BOXES,
     context: JobContext = _QUIET,
 ) -> VolumeReport:
     """Make half maps of a stack, or of picks that are cut first.
@@ -78,19 +74,14 @@ def volume_files(
     Parameters
     ----------
     sources : sequence of Path
-        One stack or STAR with images; or, with ``extract_options``, coordinate files.
+        One stack or STAR with images; or, with ``box_options.extract``, coordinate files.
     out : Path
     options : VolumeOptions
     map_path : Path, optional
         The reference, of which nothing finer than the low-pass is used; without it one is made from the boxes.
     map_pixel_A : float, optional
         Instead of what the map's header says.
-    extract_options : ExtractOptions, optional
-    side_px : int
-        Larger boxes are Fourier-cropped to this, px.
-    pixel_size_A : float, optional
-        Of the stack, instead of what its files say.
-    use_ctf : bool
+    box_options : BoxOptions
     context : JobContext
 
     Raises
@@ -99,15 +90,7 @@ def volume_files(
     """
     started = time.monotonic()
     reference = None if map_path is None else load_map(map_path, map_pixel_A)
-    boxes = load_boxes(
-        sources,
-        out,
-        extract_options=extract_options,
-        side_px=side_px,
-        pixel_size_A=pixel_size_A,
-        use_ctf=use_ctf,
-        context=context,
-    )
+    boxes = load_boxes(sources, out, box_options, context=context)
     if len(boxes.stack) < _LEAST_PICKS:
         raise EngineError(f"{len(boxes.stack)} boxes are too few for a map; {_LEAST_PICKS} are needed")
     options = replace(options, match=replace(options.match, mask_radius=boxes.mask_radius))

@@ -53,11 +53,11 @@ def compare(
     """
     from ..batch.compare import compare as compare_all
     from ..batch.html_report import write_report
-    from ..batch.label_sets import MatchOptions
+    from ..batch.label_sets import CompareOptions
     from .progress import run_job
 
     diameter_A, diameter_px = parse_diameter(diameter)
-    options = MatchOptions(
+    options = CompareOptions(
         micrographs,
         tolerance,
         diameter_A,

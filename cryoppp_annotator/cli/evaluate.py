@@ -45,12 +45,12 @@ def evaluate(
     at which F1 would be best, for each micrograph and in all.
     """
     from ..batch.evaluate import evaluate as compare
-    from ..batch.label_sets import MatchOptions
+    from ..batch.label_sets import CompareOptions
     from ..batch.plots import plot_precision_recall
     from .progress import run_job
 
     diameter_A, diameter_px = parse_diameter(diameter)
-    options = MatchOptions(
+    options = CompareOptions(
         micrographs,
         tolerance,
         diameter_A,

@@ -73,11 +73,13 @@ def verdict(
     """
     from dataclasses import replace
 
+    from ..batch.box_files import BoxOptions
     from ..batch.verdict import verdict_files
     from ..reconstruct.verdict import MatchOptions
     from .progress import run_job
 
-    options = extract_options_of(micrographs, box_size, white, frame, pixel_size, diameter)
+    extract = extract_options_of(micrographs, box_size, white, frame, pixel_size, diameter)
+    box_options = BoxOptions(extract, pixel_size_A=pixel_size if extract is None else None, use_ctf=ctf)
 
     def work(context: JobContext) -> VerdictReport:
         return verdict_files(
@@ -86,9 +88,7 @@ def verdict(
             out,
             MatchOptions(symmetry),
             map_pixel_A=map_pixel_size,
-            extract_options=options,
-            pixel_size_A=pixel_size if options is None else None,
-            use_ctf=ctf,
+            box_options=box_options,
             threshold=threshold,
             context=replace(context, seed=seed),
         )

@@ -66,12 +66,14 @@ def volume(
     """
     from dataclasses import replace
 
+    from ..batch.box_files import BoxOptions
     from ..batch.volume import volume_files
     from ..reconstruct.rounds import VolumeOptions
     from ..reconstruct.verdict import MatchOptions
     from .progress import run_job
 
-    options = extract_options_of(micrographs, box_size, white, frame, pixel_size, diameter)
+    extract = extract_options_of(micrographs, box_size, white, frame, pixel_size, diameter)
+    box_options = BoxOptions(extract, side // 2 * 2, pixel_size if extract is None else None, ctf)
 
     def work(context: JobContext) -> VolumeReport:
         return volume_files(
@@ -80,10 +82,7 @@ def volume(
             VolumeOptions(MatchOptions(symmetry), lowpass),
             map_path=map_,
             map_pixel_A=map_pixel_size,
-            extract_options=options,
-            side_px=side // 2 * 2,
-            pixel_size_A=pixel_size if options is None else None,
-            use_ctf=ctf,
+            box_options=box_options,
             context=replace(context, seed=seed),
         )
 
