@@ -4,28 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
 import mrcfile
 import numpy as np
 import pytest
+from command_tools import Cli
 
-from cryoppp_annotator.cli import main
 from cryoppp_annotator.testing import planted
-
-Cli = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = main.run([str(a) for a in arguments])
-        return code, *capfd.readouterr()
-
-    return run
 
 
 def write_star(path: Path, x: np.ndarray, y: np.ndarray, score: np.ndarray | None = None) -> None:

@@ -5,46 +5,27 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import mrcfile
+import command_tools
 import numpy as np
 import pytest
 from PIL import Image
 
 from cryoppp_annotator.batch.ctf import RECORD, STAR, CtfOptions, fit_all
-from cryoppp_annotator.cli import main
 from cryoppp_annotator.errors import Cancelled
 from cryoppp_annotator.imaging.ctf import Defocus
 from cryoppp_annotator.imaging.simulate import SimulationParameters, simulate_micrograph, views_for
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.session.pictures.optics import read_ctfs
 
-Cli = Callable[..., tuple[int, str, str]]
 PIXEL_A = 2.0
+write_mrc = partial(command_tools.write_mrc, pixel_A=PIXEL_A)
 PARAMETERS = SimulationParameters(
     size=(768, 768), pixel_size_A=PIXEL_A, n_particles=30, n_views=10, carbon_probability=1.0, astigmatism_A=600.0
 )
 OPTICS = ("--voltage", 300, "--cs", 2.7, "--amplitude-contrast", 0.1)
-
-
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = main.run([str(a) for a in arguments])
-        return code, *capfd.readouterr()
-
-    return run
-
-
-def write_mrc(path: Path, image: np.ndarray, pixel_A: float = PIXEL_A) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with mrcfile.new(path, overwrite=True) as file:
-        file.set_data(image)
-        file.voxel_size = pixel_A
-    return path
 
 
 @pytest.fixture(scope="session")

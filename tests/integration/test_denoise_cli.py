@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import command_tools
 import mrcfile
 import numpy as np
 import pytest
 
 from cryoppp_annotator import extensions
 from cryoppp_annotator.batch.denoise import RECORD, DenoiseOptions, denoise_all
-from cryoppp_annotator.cli import main
 from cryoppp_annotator.errors import Cancelled, EngineError, Refused
 from cryoppp_annotator.imaging.denoise import BAND_PASS
 from cryoppp_annotator.imaging.wiener import AUTO
@@ -23,26 +23,8 @@ from cryoppp_annotator.session.core.opening import open_project
 from cryoppp_annotator.session.pictures.optics import ctf_of
 from cryoppp_annotator.testing import planted
 
-Cli = Callable[..., tuple[int, str, str]]
 PIXEL_A = 2.5
-
-
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = main.run([str(a) for a in arguments])
-        return code, *capfd.readouterr()
-
-    return run
-
-
-def write_mrc(path: Path, image: np.ndarray, pixel_A: float = PIXEL_A) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with mrcfile.new(path, overwrite=True) as file:
-        file.set_data(image)
-        file.voxel_size = pixel_A
-    return path
+write_mrc = partial(command_tools.write_mrc, pixel_A=PIXEL_A)
 
 
 @pytest.fixture

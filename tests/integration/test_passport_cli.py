@@ -5,22 +5,21 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-import mrcfile
+import command_tools
 import numpy as np
 import pytest
 
 from cryoppp_annotator.batch.passport import COLUMNS
-from cryoppp_annotator.cli import main
 from cryoppp_annotator.imaging.simulate import SimulationParameters, simulate_micrograph, views_for
 from cryoppp_annotator.imaging.simulate_defects import DEFECTS, simulate_defect
 
 DATA = Path(os.environ.get("CRYOPPP_TEST_DATA", "../shared/data"))
-Cli = Callable[..., tuple[int, str, str]]
 PIXEL_A = 1.6
+write_mrc = partial(command_tools.write_mrc, pixel_A=PIXEL_A)
 PARAMETERS = SimulationParameters(
     size=(768, 768),
     pixel_size_A=PIXEL_A,
@@ -33,24 +32,6 @@ PARAMETERS = SimulationParameters(
     dose_per_px=40.0,
 )
 OPTICS = ("--voltage", 300, "--cs", 2.7, "--amplitude-contrast", 0.1, "--diameter", 150)
-
-
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = main.run([str(a) for a in arguments])
-        return code, *capfd.readouterr()
-
-    return run
-
-
-def write_mrc(path: Path, image: np.ndarray, pixel_A: float = PIXEL_A) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with mrcfile.new(path, overwrite=True) as file:
-        file.set_data(image)
-        file.voxel_size = pixel_A
-    return path
 
 
 def read_table(path: Path) -> dict[str, dict[str, str]]:

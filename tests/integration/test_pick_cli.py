@@ -6,18 +6,19 @@ import json
 import os
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import mrcfile
+import command_tools
 import numpy as np
 import pytest
+from command_tools import Cli
 from numpy.typing import NDArray
 from PIL import Image
 
 from cryoppp_annotator import extensions
 from cryoppp_annotator.batch.pick import RECORD, PickOptions, pick_all
-from cryoppp_annotator.cli import main
 from cryoppp_annotator.errors import Cancelled, EngineError, Refused
 from cryoppp_annotator.formats.image.stacks import write_stack
 from cryoppp_annotator.formats.table.star_file import read_star
@@ -30,26 +31,8 @@ from cryoppp_annotator.picking.model_file import save_model
 from cryoppp_annotator.picking.seen import Example, describe
 from cryoppp_annotator.testing import planted
 
-Cli = Callable[..., tuple[int, str, str]]
 PIXEL_A = 2.0
-
-
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = main.run([str(a) for a in arguments])
-        return code, *capfd.readouterr()
-
-    return run
-
-
-def write_mrc(path: Path, image: NDArray[Any], pixel_A: float = PIXEL_A) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with mrcfile.new(path, overwrite=True) as file:
-        file.set_data(image)
-        file.voxel_size = pixel_A
-    return path
+write_mrc = partial(command_tools.write_mrc, pixel_A=PIXEL_A)
 
 
 @pytest.fixture
