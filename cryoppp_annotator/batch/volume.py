@@ -108,7 +108,7 @@ def volume_files(
     files += _write(out, boxes, volume)
     used = int((volume.verdicts.probability > 0.5).sum())
     if used < len(boxes.stack):
-        notes.append(f"{len(boxes.stack) - used:,} of {len(boxes.stack):,} boxes are rather no particle; left out")
+        notes.append(f"{len(boxes.stack) - used:,} of {len(boxes.stack):,} boxes are more likely no particle; left out")
     return VolumeReport(volume, tuple(files), used, len(boxes.stack), time.monotonic() - started, tuple(notes))
 
 

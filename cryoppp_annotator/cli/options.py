@@ -90,7 +90,7 @@ RelionRootOption = Annotated[
     typer.Option(
         "--relion-root",
         metavar="DIR",
-        help="RELION's project folder: names in RELION's files are relative to it. Found by walking up, if not said.",
+        help="RELION's project folder, to which names in its files are relative; searched upwards if not given.",
     ),
 ]
 TemplateOption = Annotated[

@@ -103,7 +103,7 @@ def verdict(
         return
     share = 100.0 * report.particles / max(1, report.picks)
     typer.echo(
-        f"{report.particles:,} of {report.picks:,} picks ({share:.0f} %) are rather the particle than not, "
+        f"{report.particles:,} of {report.picks:,} picks ({share:.0f} %) are more likely the particle than not, "
         f"{report.confident:,} with a pose known to 15 degrees; evenness of views {report.spread.sampling:.2f} "
         f"({report.seconds:.1f} s, {report.star})"
     )

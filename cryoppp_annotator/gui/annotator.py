@@ -261,7 +261,7 @@ class Annotator(QWidget):
         box.setTextFormat(Qt.TextFormat.PlainText)
         box.setText(f"They are not in {session.data_root} any more. All picks are safe.")
         find = box.addButton("Show me the folder…", QMessageBox.ButtonRole.AcceptRole)
-        box.addButton("Go on without images", QMessageBox.ButtonRole.RejectRole)
+        box.addButton("Continue without images", QMessageBox.ButtonRole.RejectRole)
         bench.closing.connect(box.reject)
         box.exec_()
         if box.clickedButton() is not find:

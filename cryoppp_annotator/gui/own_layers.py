@@ -56,7 +56,7 @@ class OwnLayers:
         """A person deleted one of our layers in napari's list: it comes back, nothing is lost."""
         if self._closed or (self._particles.alive and self._picture.alive):
             return
-        self._warn("that layer is a picture of the project, which keeps everything; close the panel to leave")
+        self._warn("that layer only shows the project, which keeps everything; close the panel to remove it")
         QTimer.singleShot(0, self._restore)
 
     def _restore(self) -> None:

@@ -164,7 +164,7 @@ def test_moved_micrographs_are_asked_for(moved, new_window, micrographs, tmp_pat
 
 
 def test_going_on_without_images(moved, new_window):
-    answer(question, lambda box: button(box, "Go on without images").click())
+    answer(question, lambda box: button(box, "Continue without images").click())
     window = new_window().open(moved, ready=False)
     window.until(lambda: window.bench.problem)
     assert "does not exist" in window.bench.overlay.text

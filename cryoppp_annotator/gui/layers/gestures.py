@@ -356,7 +356,7 @@ class Gestures:
             return
         self._focus.select(self._focus.inside(corners).tolist())
         n = len(self._focus.selected)
-        words = "{accept} accepts, {reject} or {reasons} rejects, {remove} removes, {select-none} lets go"
+        words = "{accept} accepts, {reject} or {reasons} rejects, {remove} removes, {select-none} clears the selection"
         self._session.said.emit(f"{n:,} selected: {words}" if n else "no pick is in there: nothing is selected", "info")
 
     def _drawn(self, event: Any, *, rectangle: bool) -> Generator[None, None, NDArray[np.float64] | None]:

@@ -123,7 +123,7 @@ class ExportDialog(QDialog):
     def _on_choice(self, *_: object) -> None:
         edits_files = self._as_imported() is not None
         for widget, tip in (
-            (self.decisions, "Which picks go out, by what was decided about them"),
+            (self.decisions, "Which picks are exported, by their decision"),
             (self.frame, "Where the files count rows from; the format's own unless a program wants another"),
             (self.suffix, "Stands between the micrograph's name and the ending"),
             (self.box_size, "Side of the boxes, for formats that have them"),

@@ -52,7 +52,7 @@ FRAMES = {
     "exchanged and flipped": Orientation.SWAP_FLIP_Y,
 }
 ENTER_AS = {"undecided": Decision.UNDECIDED, "accepted": Decision.ACCEPTED, "rejected": Decision.REJECTED}
-_ENTER_TIP = "What picks are about which the file says nothing; false_positives stay rejected"
+_ENTER_TIP = "The decision of picks for which the file gives none; false_positives stay rejected"
 _PICTURE_PX = 330
 
 

@@ -16,7 +16,7 @@ from ...workbench import Workbench
 
 _TIP = (
     "Where Propose on all unfinished, Classify and Denoise all ahead run. Propose here and what you look at\n"
-    "stay on this computer, and so does the project: only the computing goes elsewhere"
+    "stay on this computer, and so does the project: only the computing is done on the cluster"
 )
 _ADDRESS_TIP = (
     "Address of a Dask scheduler, as it says itself when it starts, or its scheduler file. Its workers need this\n"

@@ -1,4 +1,4 @@
-"""Classifications that could not be saved (the disk is full): kept and offered until they are saved or thrown away."""
+"""Classifications that could not be saved (the disk is full): kept and offered until they are saved or discarded."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class UnsavedBox(QWidget):
         names = [f"“{result.run.name}”" for result in self.held]
         for button, tip in (
             (self.again, "Tries to save these classes once more: free some space first"),
-            (self.away, f"Throws {names[0] if names else 'them'} away; picks and decisions stay"),
+            (self.away, f"Discards {names[0] if names else 'them'}; picks and decisions stay"),
         ):
             button.setEnabled(not why)
             button.setToolTip(why or tip)
@@ -68,7 +68,7 @@ class UnsavedBox(QWidget):
             self.message.setToolTip("\n".join([*names, "kept in memory; your picks are safe"]))
 
     def keep(self, result: RunResult) -> None:
-        """Hold a run until it is saved or thrown away."""
+        """Hold a run until it is saved or discarded."""
         self.held.append(result)
         self._show()
 
@@ -107,13 +107,13 @@ class UnsavedBox(QWidget):
         result = self.held[0]
         asked = QMessageBox.question(
             self,
-            "Throw these classes away?",
+            "Discard these classes?",
             f"“{result.run.name}” could not be saved and is lost then. Picks and decisions stay. "
             "This cannot be undone.",
         )
         if asked == QMessageBox.StandardButton.Yes and result in self.held and not self._saving:
             self.held.remove(result)
-            self._bench.say(f"threw the classes {result.run.name} away", "info")
+            self._bench.say(f"discarded the classes {result.run.name}", "info")
             self._show()
 
     def close_panel(self) -> None:

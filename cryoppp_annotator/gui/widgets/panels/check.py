@@ -53,7 +53,7 @@ class CheckPanel(QWidget):
         self._images = QCheckBox("Check against the images too")
         self._images.setChecked(True)
         self._images.setToolTip("Finds padding borders and picks beside their particle; reads every micrograph once")
-        self._said = QLabel("Accepted and undecided picks are checked. Nothing is changed by looking.")
+        self._said = QLabel("Accepted and undecided picks are checked. The check changes nothing.")
         self._said.setWordWrap(True)
         self.table = QTableWidget(0, 2)
         self.table.setHorizontalHeaderLabels(["micrograph", "finding"])

@@ -154,7 +154,7 @@ class JobsPanel(QWidget):
         self.run_on = RunOnBox(bench)
         self._denoise = QPushButton("Denoise all micrographs ahead")
         self._denoise.clicked.connect(self._on_denoise_all)
-        self._empty = QLabel("Nothing runs. Pictures of the next micrographs are prepared by themselves.")
+        self._empty = QLabel("Nothing runs. Pictures of the next micrographs are prepared automatically.")
         self._empty.setWordWrap(True)
         inner = QWidget()
         self._list = QVBoxLayout(inner)

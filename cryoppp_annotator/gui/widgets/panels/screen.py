@@ -286,7 +286,9 @@ class ScreenPanel(QWidget):
         n = len(outside - self._unusable())
         self.mark.setText(f"Mark {n:,} unusable")
         self.mark.setEnabled(n > 0)
-        self.mark.setToolTip("Those outside a range; one step to undo" if n else "no range leaves any out")
+        self.mark.setToolTip(
+            "Those outside a range; one step to undo" if n else "every micrograph lies inside the ranges"
+        )
         self.mark_suggested.setText(f"Mark {count_of(len(suggested), 'suggested micrograph')} unusable")
         self.mark_suggested.setEnabled(bool(suggested))
         self.mark_suggested.setToolTip(_lines(suggested, self._session) or "none seems unusable")

@@ -55,7 +55,9 @@ class ErrorQueue(QWidget):
         self.number: int | None = None
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.of, self.find = QComboBox(), QPushButton("Find errors")
-        self.find.setToolTip("Judges each pick by what the picks of the other micrographs teach; changes nothing")
+        self.find.setToolTip(
+            "Judges each pick by a model fitted to the picks of the other micrographs; changes nothing"
+        )
         self.said, self.why = QLabel(), QLabel()
         for label in (self.said, self.why):
             label.setWordWrap(True)
@@ -157,7 +159,7 @@ class ErrorQueue(QWidget):
 
     def _on_failed(self, job: object) -> None:
         self.find.setEnabled(True)
-        self.said.setText("Nothing was found out; the Jobs tab says why.")
+        self.said.setText("The search failed; the Jobs tab says why.")
         self._bench.job_failed(job)  # type: ignore[arg-type]
 
     def _on_found(self, items: list[ReviewItem]) -> None:
@@ -228,7 +230,7 @@ class ErrorQueue(QWidget):
         if not self._bench.guarded(lambda: back.append(self._review.back())):
             return
         if back[0] is None:
-            self._bench.say("no answer of this session is left to take back")
+            self._bench.say("there is no answer of this session to take back")
             return
         self.show_next()
 

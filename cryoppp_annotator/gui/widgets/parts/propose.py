@@ -95,7 +95,7 @@ class ProposeBox(QGroupBox):
         self.avoid.setChecked(True)
         self.avoid.setToolTip(
             "Candidates in the regions of a micrograph, on carbon and ice found on the way, and on the padding border\n"
-            "do not come. Unticked they come too, undecided like the others"
+            "are left out. Unticked, they are proposed too, undecided like the others"
         )
         self.whole = QCheckBox("whole boxes only, of")
         self.whole.setToolTip(

@@ -73,7 +73,7 @@ class RegionsBox(QGroupBox):
         self.everywhere = QPushButton("on all")
         self.list = QListWidget()
         self.list.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        bench.keep_keyed(self.list.setToolTip, "Click selects a region here and on the picture; {remove} takes it away")
+        bench.keep_keyed(self.list.setToolTip, "Click selects a region here and on the picture; {remove} deletes it")
         self.remove = QPushButton("Delete region")
         self.reject = QPushButton("Reject picks in them")
         self.reject_all = QPushButton("on all")
@@ -82,7 +82,7 @@ class RegionsBox(QGroupBox):
         bench.keep_keyed(
             how.setToolTip,
             "{region} held: a drag draws a region, from a corner of one it moves the corner;\n"
-            "a click selects a region, a right click takes it away. Each is one step, one undo",
+            "a click selects a region, a right click deletes it. Each is one step, one undo",
         )
         bench.on_rekeyed.append(self._show_buttons)
         first, second, third = QHBoxLayout(), QHBoxLayout(), QHBoxLayout()
@@ -130,7 +130,7 @@ class RegionsBox(QGroupBox):
         return has_keyboard(self.list)
 
     def take(self, command: str) -> bool:
-        """Delete takes the selected regions away."""
+        """The Delete key deletes the selected regions."""
         if command != "remove":
             return False
         self.remove_selected()
@@ -190,10 +190,10 @@ class RegionsBox(QGroupBox):
         self.everywhere.setToolTip(_CANCEL if busy else f"On every micrograph, in the background. {_FIND}")
         n = len(self.selected)
         self.remove.setEnabled(n > 0)
-        take = "away; picks stay as they are ({remove} in the list, {region} held + right click)"
+        keys = "picks stay as they are ({remove} in the list, {region} held + right click)"
         self.remove.setToolTip(
             self._bench.keyed(
-                f"Takes {count_of(n, 'region')} {take}"
+                f"Deletes {count_of(n, 'region')}; {keys}"
                 if n
                 else "click a region in the list, or on the picture with {region} held"
             )
