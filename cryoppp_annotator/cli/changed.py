@@ -29,7 +29,7 @@ def changed(
         typer.Option("--pixel-size", metavar="A", help="Positions in angstrom stay; the new images have this pixel."),
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the picks where they are.")] = False,
-    start_anew: Annotated[bool, typer.Option("--start-anew", help="Take the picks away and begin again.")] = False,
+    start_anew: Annotated[bool, typer.Option("--start-anew", help="Delete the picks and begin again.")] = False,
     micrograph: Annotated[
         list[str] | None,
         typer.Option("--micrograph", metavar="NAME", help="Only this one (may be repeated); all by default."),
@@ -39,7 +39,7 @@ def changed(
 ) -> None:
     """List micrographs whose file is another image than the one that was picked, or say what becomes of their picks.
 
-    Exit code 1 where some are left about which nothing was said.
+    Exit code 1 where some are left undecided.
     """
     from ..session.core.opening import open_project
     from ..session.core.watch import check

@@ -32,7 +32,7 @@ def check_frame(
     ] = None,
     pixel_size: PixelSizeOption = None,
     suffix: SuffixOption = "",
-    permissive: Annotated[bool, typer.Option("--permissive", help="Pass bad rows over.")] = False,
+    permissive: Annotated[bool, typer.Option("--permissive", help="Skip bad rows.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Test on the images which way the axes run, whether boxes give centres or corners, and the binning.

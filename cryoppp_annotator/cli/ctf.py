@@ -42,8 +42,8 @@ def ctf(
     """Find the defocus of raw micrographs from their Thon rings.
 
     Writes DIR/micrographs_ctf.star (RELION 3.1) and for each micrograph DIR/<stem>_ctf.png: the measured spectrum left,
-    the fitted one right. A micrograph without rings gets no answer, and is named (exit code 1). A second start goes on
-    where the first stopped.
+    the fitted one right. A micrograph without rings gets no answer, and is named (exit code 1). A second start
+    continues where the first stopped.
     """
     from ..batch.ctf import CtfOptions, fit_all
     from ..imaging.ctf_fit import CtfFitOptions

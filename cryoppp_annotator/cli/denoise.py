@@ -65,7 +65,7 @@ def denoise(
         bool, typer.Option("--list-methods", is_eager=True, callback=_list_methods, help="Show the methods, and end.")
     ] = False,
 ) -> None:
-    """Denoise micrographs for looking at.
+    """Denoise micrographs for display.
 
     Writes DIR/<stem>.mrc (float32, its pixel size in the header, pixel 0 in place). What fails is reported and the
     others finish (exit code 1); a second start continues where the first stopped, and does again what has changed.

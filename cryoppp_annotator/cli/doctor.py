@@ -17,14 +17,14 @@ EXAMPLE = """  cryoppp-annotator doctor
 
 def doctor(
     project: Annotated[
-        Path | None, typer.Argument(metavar="[PROJECT]", help="A project whose database is to be looked at, instead.")
+        Path | None, typer.Argument(metavar="[PROJECT]", help="A project whose database is checked instead.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what is installed, what is missing, and how to repair each; or what is wrong with a project.
 
     Looks at the machine, the libraries, the window (Qt, OpenGL), plugins and the programs they start. Exit code 1
-    where something that is needed is broken; what is merely not there (RELION, Topaz, Dask) is no failure.
+    where something that is needed is broken; what is merely absent (RELION, Topaz, Dask) is no failure.
     """
     if project is not None:
         _examine_project(project, as_json)

@@ -34,7 +34,7 @@ EXAMPLE = """  cryoppp-annotator export my-project -o picks --to relion
 
 
 class Wanted(StrEnum):
-    """Which picks; the words of ``session.exports.DECISIONS``."""
+    """Which picks; the words of ``session.files.exporting.DECISIONS``."""
 
     ACCEPTED = "accepted"
     UNDECIDED = "undecided"

@@ -39,8 +39,8 @@ def import_classes(
 ) -> None:
     """Bring 2D classes made in RELION or cryoSPARC to the picks of a project.
 
-    Particles are met with picks by micrograph and position (a quarter of the diameter, one for one). No pick is made,
-    moved or decided about. What lies on no pick is counted.
+    Particles are matched with picks by micrograph and position (a quarter of the diameter, one for one). No pick is
+    made, moved or decided about. What lies on no pick is counted.
     """
     from ..errors import ProjectError
     from ..session.classes.decide import enter_run

@@ -61,8 +61,8 @@ def volume(
     """Make half maps, and say what they show that the reference did not have.
 
     Writes half1.mrc, half2.mrc, map.mrc, fsc.csv and particles.star (poses that relion_reconstruct, relion_refine and
-    cryoSPARC go on from; of picks that are more likely the particle than not). The halves share nothing finer than the
-    low-pass.
+    cryoSPARC continue from; of picks that are more likely the particle than not). The halves share nothing finer than
+    the low-pass.
     """
     from dataclasses import replace
 
