@@ -14,9 +14,9 @@ from ..model.coordinates import FloatArray
 from ..picking.evaluate import Quality, quality
 from ..picking.matching import Matches, match
 
-#: Bounds of the distances from the edge that are told apart, diameters.
+#: Bounds of the distances from the edge that are distinguished, diameters.
 EDGE_BOUNDS = (0.0, 0.5, 1.0, 2.0, 4.0, math.inf)
-#: Parts that the scores are told apart in, with equally many picks each.
+#: Parts that the scores are divided into, with equally many picks each.
 _SCORE_PARTS = 5
 
 

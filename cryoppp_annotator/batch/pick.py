@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 #: Says of each finished micrograph what was done; a line is added when its STAR is written.
 RECORD = "picked.jsonl"
 _QUIET = JobContext()
-#: How the command line is told what a picker cannot do without.
+#: How the command line says what a picker cannot do without.
 _HOW_TO_GIVE = {
     Need.MODEL: "--model FILE, or --model PROJECT to learn from its decisions",
     Need.TEMPLATES: "--templates averages.mrcs, or a map",

@@ -25,7 +25,7 @@ _LEFT = 80
 _TOP = 50
 _RIGHT = 40
 _BOTTOM = 70
-#: Okabe & Ito's colours, told apart by the colour-blind too.
+#: Okabe & Ito's colours, distinguished by the colour-blind too.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#999999")
 _INK = "#222222"
 _GRID = "#DDDDDD"

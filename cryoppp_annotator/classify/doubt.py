@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 #: Nats by which images must agree with averages they are no part of: below it classes are noise that was averaged.
 LEAST_EVIDENCE = 1.0
-#: Share of the images in one of several classes from which on they were hardly told apart.
+#: Share of the images in one of several classes from which on they were hardly distinguished.
 _MOST_IN_ONE = 0.7
 #: Share of all images that the averages must explain.
 _LEAST_MEMBERS = 0.02

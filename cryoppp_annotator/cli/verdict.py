@@ -69,7 +69,7 @@ def verdict(
 
     Writes particles.star with rlnAngleRot/Tilt/Psi, rlnOriginXAngst/YAngst and cryopppVerdict (log odds that it is the
     particle). Particles of a stack must be white, as RELION's are. A map with another pixel size than its header says,
-    or of the opposite contrast, is noticed and said; its hand cannot be told from an untilted specimen.
+    or of the opposite contrast, is noticed and said; its hand cannot be determined from an untilted specimen.
     """
     from dataclasses import replace
 

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from ..errors import FormatError
 
-#: From so many files on the whole disk is told to sync once, instead of each file by itself.
+#: From so many files on the whole disk is synchronised once, instead of each file by itself.
 _MANY_FILES = 16
 
 

@@ -48,7 +48,7 @@ def filled(
     template = options.template
     uids = data.columns[UID]
     if len(np.unique(uids)) < len(uids):
-        raise FormatError("has the same uid twice: its rows cannot be told apart", template)
+        raise FormatError("has the same uid twice: its rows cannot be distinguished", template)
     chosen = _chosen(picks, options)
     rows = rows_of(chosen.uid, uids)
     known = (rows >= 0) & (rows_of(chosen.uid, located.columns[UID]) >= 0)

@@ -277,7 +277,7 @@ def _sole_group(picks: Sequence[MicrographPicks]) -> Group:
 
 
 def _keys(pick: MicrographPicks, scale: float, of_micrographs: bool, sole: Group) -> list[tuple[tuple[str, str], ...]]:
-    """What each particle's group is told apart by: all its labels but the number is among them."""
+    """What each particle's group is distinguished by: all its labels but the number is among them."""
     size = None if pick.pixel_size_A is None else number_text(np.array([pick.pixel_size_A * scale]))[0]
     rows = np.full(len(pick), -1, np.int64) if pick.optics_row is None else pick.optics_row
     here = set(rows[rows >= 0].tolist())

@@ -150,7 +150,7 @@ def fit_ctf(
     Returns
     -------
     CtfFit
-        Without an answer, and with the reason, where no rings can be told.
+        Without an answer, and with the reason, where no rings can be seen.
 
     Raises
     ------

@@ -20,7 +20,7 @@ _QUIET = JobContext()
 _LEAST_WEIGHT = 0.05
 #: Shares of the picks at which the resolution is measured.
 _SHARES = (0.25, 0.5, 1.0)
-#: Resolutions for which the needed number of picks is told, A.
+#: Resolutions for which the needed number of picks is given, A.
 GOALS_A = (20.0, 15.0, 10.0)
 
 

@@ -23,7 +23,7 @@ from .evidence import MIN_PICKS, Profiles, Score, profiles, score
 SCALES = (0.125, 0.25, 1 / 3, 0.5, 1.0, 2.0, 3.0, 4.0, 8.0)
 #: Combined standard errors by which the best hypothesis must lead.
 MIN_MARGIN_SE = 3.0
-#: Anchors nearer to each other than this are not told apart, particle diameters.
+#: Anchors nearer to each other than this are not distinguished, particle diameters.
 _SAME_PLACE = 0.25
 
 __all__ = ["MIN_MARGIN_SE", "MIN_PICKS", "SCALES", "FrameVerdict", "check_frame", "combine", "describe"]

@@ -28,7 +28,7 @@ _TEXT = 10
 _LETTER_PX = 9.0
 #: Places along each side of a region's box where its text may stand.
 _GRID = 12
-#: Where there is no room for the word: told apart without colours. A question mark: found, nobody has said so.
+#: Where there is no room for the word: distinguished without colours. A question mark: found, nobody has said so.
 LETTERS = {Reason.CARBON: "C", Reason.ICE: "I", Reason.AGGREGATE: "A", Reason.OTHER: "O"}
 
 

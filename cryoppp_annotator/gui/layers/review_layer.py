@@ -11,7 +11,7 @@ from ...audit.comparing import TwoSets
 from .styles import silence
 
 NAME = "review"
-#: Okabe & Ito's colours, told apart by the colour-blind too: in both sets, only in the reference, only in the other.
+#: Okabe & Ito's colours, distinguished by the colour-blind too: in both sets, only in the reference, only in the other.
 BOTH = "#56B4E9"
 ONLY_REFERENCE = "#E69F00"
 ONLY_OTHER = "#CC79A7"

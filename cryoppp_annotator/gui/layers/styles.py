@@ -1,4 +1,4 @@
-"""Colours of picks. Blue, yellow and red-orange are told apart by colour-blind people; rejected is also thinner."""
+"""Colours of picks. Blue, yellow and red-orange are distinguished by colour-blind people; rejected is also thinner."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ColourBy(StrEnum):
 
 
 HEX = {Decision.ACCEPTED: "#4C9BE8", Decision.UNDECIDED: "#F0C33C", Decision.REJECTED: "#E4572E"}
-#: Regions: pink, green, brown and grey, told apart from the rings and (by lightness too) from one another.
+#: Regions: pink, green, brown and grey, distinguished from the rings and (by lightness too) from one another.
 REGION_HEX = {Reason.CARBON: "#D678B6", Reason.ICE: "#2BD1A4", Reason.AGGREGATE: "#B07A3C", Reason.OTHER: "#C8C8C8"}
 WORDS = {Decision.ACCEPTED: "accepted", Decision.UNDECIDED: "undecided", Decision.REJECTED: "rejected"}
 

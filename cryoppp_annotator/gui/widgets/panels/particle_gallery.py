@@ -64,7 +64,7 @@ class MemberDelegate(TileDelegate):
 
 
 class MemberView(TileView):
-    """Crops in rows; plain clicks are told apart from double clicks and from choosing with Ctrl or Shift."""
+    """Crops in rows; plain clicks are distinguished from double clicks and from choosing with Ctrl or Shift."""
 
     clicked_plain = Signal(QModelIndex)
     rejected = Signal(QModelIndex)
