@@ -52,7 +52,7 @@ SAME_THING = {
         "verdict",
         "volume",
     ),
-    *("classes", "error_queue", "facts", "which"),
+    *("classes", "error_queue", "facts", "species", "which"),
 }
 #: Words that say how a thing came and not what it is; see docs/glossary.md.
 OLD_WORDS = {"told", "wish", "found", "wanted", "look", "others"}

@@ -133,10 +133,17 @@ def test_a_species_is_changed_and_taken_away_in_one_step_each(session: Session, 
     assert not find_problems(session.store.path, deep=True)
 
 
-@pytest.mark.parametrize(("values", "why"), [
-    ({"name": " "}, "needs a name"), ({"name": "Proteasome"}, "already"), ({"name": "None"}, "what picks without"),
-    ({"colour": "red"}, "#RRGGBB"), ({"diameter_A": 1.0}, "makes no sense"), ({"key": "F2"}, "is that of proteasome"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"name": " "}, "needs a name"),
+        ({"name": "Proteasome"}, "already"),
+        ({"name": "None"}, "what picks without"),
+        ({"colour": "red"}, "#RRGGBB"),
+        ({"diameter_A": 1.0}, "makes no sense"),
+        ({"key": "F2"}, "is that of proteasome"),
+    ],
+)
 def test_a_species_that_makes_no_sense_is_refused(session: Session, values: dict[str, object], why: str) -> None:
     with pytest.raises(Refused, match=why):
         species.change(session, 1, **values)
@@ -255,8 +262,10 @@ def test_merging_knows_species_by_their_names(session: Session, tmp_path: Path) 
     report = merging.merge(session, other)
     other.close()
     assert [(one.name, one.diameter_A) for one in session.species.values()] == [
-        ("ribosome", 240.0), ("proteasome", 150.0), ("virus", 600.0)
-    ]  # fmt: skip
+        ("ribosome", 240.0),
+        ("proteasome", 150.0),
+        ("virus", 600.0),
+    ]
     assert kinds(session) == [0, 1, 2, 3, 1]
     assert [(c.what, c.ours, c.theirs) for c in report.conflicts if c.what == "species"] == [
         ("species", "ribosome, 240 Å", "Ribosome, 250 Å")
@@ -291,8 +300,9 @@ def test_the_command_line_knows_species(session: Session, tmp_path: Path, capsys
     capsys.readouterr()
     (tmp_path / "b.csv").write_text("x,y\n50,300\n")
     answer("import", project, "--coords", str(tmp_path / "b.csv"), "--species", "ribosome")
-    written = answer("export", project, "-o", str(tmp_path / "o"), "--to", "cryoppp", "--decision", "all",
-                     "--species", "ribosome")  # fmt: skip
+    written = answer(
+        "export", project, "-o", str(tmp_path / "o"), "--to", "cryoppp", "--decision", "all", "--species", "ribosome"
+    )
     assert written["picks"] == 2
     written = answer("export", project, "-o", str(tmp_path / "e"), "--to", "cryoppp", "--species", "each")
     assert {Path(file).relative_to(tmp_path / "e").parts[0] for file in written["files"]} == {
