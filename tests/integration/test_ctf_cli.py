@@ -125,7 +125,7 @@ def test_nonsense_is_refused(cli, movies, tmp_path, options, code, words):
 
 
 def test_a_file_without_pixel_size_or_content_is_reported_and_the_others_finish(cli, movies, simulated, tmp_path):
-    write_mrc(movies / "bare.mrc", simulated[0][0], 0.0)
+    write_mrc(movies / "bare.mrc", simulated[0][0], pixel_A=0.0)
     (movies / "broken.mrc").write_text("hello")
     code, said, _ = cli("ctf", movies, "-o", tmp_path / "out", *OPTICS, "--json")
     answer = json.loads(said)

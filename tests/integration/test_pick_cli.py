@@ -216,7 +216,7 @@ def test_other_formats_are_written_beside_the_stars(cli: Cli, movies: Path, tmp_
 
 def test_a_pixel_size_that_nobody_knows(cli: Cli, tmp_path: Path) -> None:
     image, x, _ = planted()
-    path = write_mrc(tmp_path / "m.mrc", image, 0.0)
+    path = write_mrc(tmp_path / "m.mrc", image, pixel_A=0.0)
     code, said, err = cli("pick", path, "-o", tmp_path / "p", "--diameter", 60)
     assert code == 1
     assert "--pixel-size" in err
