@@ -8,6 +8,8 @@ import numpy as np
 
 from .errors import EngineError
 from .model.candidates import Candidates
+from .model.coordinates import SourceFrame
+from .model.pickfile import FilePicks, PickFile
 from .model.picture import Picture
 
 #: No micrograph holds more particles; a picker that proposes more has failed, and the window would not end.
@@ -103,6 +105,39 @@ def picture_of(answer: Any, denoiser: str, shape: tuple[int, ...]) -> Picture:
         step = []
     if len(step) != 2 or not all(np.isfinite(value) and value > 0 for value in step):
         raise _wrong(denoiser, f"returned a picture whose step is {answer.step!r}; two numbers above 0 are expected")
+    return answer
+
+
+def pick_file_of(answer: Any, plugin: str) -> PickFile:
+    """What a coordinate format read, as the contract of :class:`cryoppp_annotator.api.CoordinateFormat` has it.
+
+    Parameters
+    ----------
+    answer : object
+        What ``read`` returned.
+    plugin : str
+        Its name, for the message.
+
+    Raises
+    ------
+    EngineError
+        It is something else, or what is in it does not fit together.
+    """
+    if not isinstance(answer, PickFile):
+        raise _wrong(plugin, f"returned {_kind(answer)}; a PickFile is expected")
+    if not isinstance(answer.frame, SourceFrame) or not isinstance(answer.picks, tuple):
+        raise _wrong(plugin, "returned a PickFile whose frame or picks are of another kind")
+    for picks in answer.picks:
+        if not isinstance(picks, FilePicks) or not isinstance(picks.micrograph, str):
+            raise _wrong(plugin, f"returned {_kind(picks)} among the picks; FilePicks are expected")
+        x, y = np.asarray(picks.x), np.asarray(picks.y)
+        if x.ndim != 1 or x.shape != y.shape or x.dtype.kind not in "fiu" or y.dtype.kind not in "fiu":
+            raise _wrong(plugin, f"returned positions of {picks.micrograph!r} that do not fit together")
+        if not (np.isfinite(x).all() and np.isfinite(y).all()):
+            raise _wrong(plugin, f"returned positions of {picks.micrograph!r} that are not finite")
+        columns = [picks.score, picks.diameter_px, picks.class_id, *picks.extra.values()]
+        if any(column is not None and np.shape(column) != x.shape for column in columns):
+            raise _wrong(plugin, f"returned columns of {picks.micrograph!r} of another length than its positions")
     return answer
 
 

@@ -21,6 +21,7 @@ import platformdirs
 
 from .api import CoordinateFormat, Denoiser, Engine, Need, Picker
 from .errors import EngineError
+from .foreign_formats import ForeignFormat
 from .formats.atomic import write_text
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,8 @@ def find(group: str) -> Found:
                     plugin = point.load()
                 reason = _wrong_kind(group, plugin)
                 if not reason:
-                    items[point.name] = plugin
+                    ours = group != FORMATS or _distribution(point) in (OURS, "unknown")
+                    items[point.name] = plugin if ours else ForeignFormat.of(group, point.name, plugin)
                     continue
             except (Exception, SystemExit) as error:
                 log.debug("plugin %s is broken", point.name, exc_info=True)
@@ -198,14 +200,17 @@ def needs_of(picker: str) -> frozenset[Need]:
 def why_not(picker: str, parameters: Mapping[str, Any]) -> str:
     """Why a picker cannot pick with these parameters; empty where it can, or does not say."""
     known = pickers().get(picker)
-    for parameter in getattr(known, "parameters", ()):
-        if parameter.name in parameters:
-            try:
+    try:
+        for parameter in getattr(known, "parameters", ()):
+            if parameter.name in parameters:
                 parameter.checked(parameters[parameter.name])
-            except EngineError as error:
-                return str(error)
-    ask = getattr(known, "why_not", None)
-    return "" if ask is None else str(ask(parameters))
+        ask = getattr(known, "why_not", None)
+        return "" if ask is None else str(ask(parameters))
+    except EngineError as error:
+        return str(error)
+    except (Exception, SystemExit) as error:  # somebody else's code
+        log.debug("the picker %s could not say why not", picker, exc_info=True)
+        return f"the plugin {picker!r} failed ({type(error).__name__}: {error}); tell its authors"
 
 
 def engines() -> dict[str, Engine]:

@@ -213,6 +213,8 @@ def _tried_plugins(context: JobContext) -> list[Check]:
 def _tried(group: str, name: str, method: str, plugin: Any, context: JobContext) -> Check:
     title = f"{group.rpartition('.')[2]}: {name}"
     reason = extensions.why_not(name, {}) if group == extensions.PICKERS else ""
+    if reason.startswith(f"the plugin {name!r} failed"):
+        return Check(title, Level.BROKEN, reason, _TELL)
     engine = extensions.engine_of(name, group)
     if reason or (engine is not None and not engine.status().found):
         return Check(title, Level.OK, f"not tried: {reason or 'its program is not there'}")

@@ -132,6 +132,8 @@ def call_isolated(
     arguments: Sequence[Any],
     words: Mapping[str, Any],
     context: JobContext,
+    *,
+    with_context: bool = True,
 ) -> Any:
     """Call a method of the plugin that an entry point names, in a separate process.
 
@@ -143,6 +145,8 @@ def call_isolated(
         The entry point.
     method : str
         Called with ``arguments``, ``words`` and a ``context`` whose progress and log are the job's.
+    with_context : bool
+        Whether the method takes a context.
 
     Raises
     ------
@@ -163,6 +167,7 @@ def call_isolated(
         "arguments": tuple(arguments),
         "words": dict(words),
         "seed": context.seed,
+        "with_context": with_context,
     }
     try:
         answer = worker.call(request, context)

@@ -55,7 +55,8 @@ def _answer(call: dict[str, Any], answers: IO[bytes], lock: threading.Lock) -> t
     try:
         (point,) = list(entry_points(group=call["group"], name=call["name"]))[:1]
         plugin = point.load()
-        answer = getattr(plugin, call["method"])(*call["arguments"], **call["words"], context=context)
+        words = {**call["words"], "context": context} if call["with_context"] else call["words"]
+        answer = getattr(plugin, call["method"])(*call["arguments"], **words)
         pickle.dumps(answer)
         return "answer", answer
     except AnnotatorError as error:

@@ -131,3 +131,90 @@ def test_doctor_tries_each_plugin_on_a_small_image(tmp_path):
     checks = {c["name"]: c for c in json.loads(program(plugin, "doctor", "--json").stdout)["checks"]}
     assert checks["pickers: evil"]["level"] == "broken"
     assert "exit status 7" in checks["pickers: evil"]["said"]
+
+
+FORMAT = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from cryoppp_annotator.api import *
+from cryoppp_annotator.model.pickfile import FilePicks, PickFile
+from cryoppp_annotator.model.coordinates import STORED_FRAME
+
+class It:
+    name, title, extensions = "odd", "Odd", (".odd",)
+    can_read = can_write = many_micrographs = True
+    frame, carries = STORED_FRAME, frozenset()
+    def sniff(self, path, head):
+        print("a line of the plugin's")
+        return {sniff}
+    def read(self, path, *, permissive=False):
+        print("another")
+        rows = [line.split() for line in Path(path).read_text().split(chr(10)) if line]
+        x, y = (np.array([float(row[k]) for row in rows]) for k in (1, 2))
+        {read}
+        return PickFile("odd", path, self.frame, (FilePicks(rows[0][0], x, y, source=path),))
+    def write(self, out, picks, options):
+        {write}
+        out.write_text("".join(f"{{p.micrograph.name}} {{x}} {{y}}" + chr(10) for p in picks for x, y in zip(p.x, p.y)))
+        return [out]
+
+IT = It()
+"""
+
+
+def odd_format(folder: Path, *, sniff: str = "0.95 * path.name.endswith('.odd')", read: str = "", write: str = "pass"):
+    info = folder / "odd.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: odd-format\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{extensions.FORMATS}]\nodd = odd_format:IT\n")
+    (folder / "odd_format.py").write_text(FORMAT.format(sniff=sniff, read=read or "pass", write=write))
+    return folder
+
+
+def test_a_format_of_somebody_else_works_in_a_process_of_its_own(micrograph, tmp_path):
+    plugin = odd_format(tmp_path / "plugin")
+    (tmp_path / "m.odd").write_text("m 10 20\nm 30.5 40\n")
+    words = ("--to", "table", "--micrographs", micrograph.parent, "--json")
+    to_table = program(plugin, "convert", tmp_path / "m.odd", "-o", tmp_path / "t.csv", *words)
+    assert to_table.returncode == 0, to_table.stderr
+    assert json.loads(to_table.stdout)["picks"] == 2, "what it prints is not in the answer"
+    to_odd = ("--to", "odd", "--micrographs", micrograph.parent)
+    back = program(plugin, "convert", tmp_path / "t.csv", "-o", tmp_path / "back.odd", *to_odd)
+    assert back.returncode == 0, back.stderr
+    assert (tmp_path / "back.odd").read_text() == "m 10.0 20.0\nm 30.5 40.0\n"
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"read": "sys.exit(0)"}, "'odd' failed (SystemExit: 0)"),
+        ({"read": "os._exit(0)"}, "'odd' ended its process"),
+        ({"read": "return 5"}, "returned a int; a PickFile is expected"),
+        ({"read": "x[0] = np.nan"}, "not finite"),
+        ({"read": "y = y[:1]"}, "do not fit together"),
+        ({"sniff": "os._exit(0)"}, "of no known coordinate format"),
+        ({"sniff": "'very'"}, "of no known coordinate format"),
+    ],
+    ids=str,
+)
+def test_what_a_format_of_somebody_else_does_wrong_is_named(how, said, micrograph, tmp_path):
+    plugin = odd_format(tmp_path / "plugin", **how)
+    (tmp_path / "m.odd").write_text("m 10 20\nm 30.5 40\n")
+    words = ("--to", "table", "--micrographs", micrograph.parent)
+    answer = program(plugin, "convert", tmp_path / "m.odd", "-o", tmp_path / "out", *words)
+    assert answer.returncode == 1
+    assert said in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_format_writes_nowhere_but_where_it_is_told(micrograph, tmp_path):
+    plugin = odd_format(tmp_path / "plugin", write="(out.parent.parent / 'stray').write_text('x'); os._exit(1)")
+    (tmp_path / "t.csv").write_text("micrograph,x,y,decision\nm,1,2,accepted\n")
+    words = ("--to", "odd", "--micrographs", micrograph.parent)
+    before = {path.name for path in tmp_path.iterdir()}
+    answer = program(plugin, "convert", tmp_path / "t.csv", "-o", tmp_path / "out" / "a.odd", *words)
+    assert answer.returncode == 1
+    assert "'odd' ended its process" in answer.stderr
+    assert {path.name for path in tmp_path.iterdir()} == before

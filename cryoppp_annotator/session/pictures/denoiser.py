@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -17,6 +18,8 @@ from ...jobs.isolated import call_isolated
 from ...model.context import JobContext
 from ...model.picture import Picture
 
+log = logging.getLogger(__name__)
+
 #: What is used where nobody chooses.
 DEFAULT = "auto"
 
@@ -31,7 +34,14 @@ def named_denoiser(name: str) -> Denoiser:
 
 def parameters_of(denoiser: Denoiser) -> tuple[Parameter, ...]:
     """The numbers a denoiser lets a person choose; none where it is a plain one."""
-    return tuple(getattr(denoiser, "parameters", ()))
+    try:
+        described = tuple(getattr(denoiser, "parameters", ()))
+    except (Exception, SystemExit):  # somebody else's code
+        log.warning(
+            "the parameters of the denoiser %s are left out: it fails to say them", denoiser.name, exc_info=True
+        )
+        return ()
+    return tuple(one for one in described if isinstance(one, Parameter))
 
 
 def uses_ctf(denoiser: Denoiser) -> bool:
