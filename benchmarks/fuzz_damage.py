@@ -2,8 +2,9 @@
 
     python benchmarks/fuzz_damage.py [pictures] [projects] [cache] [--count 1900] [--seed 0]
 
-Prints a Markdown table: tried, worked (the damage did no harm), named (one of the program's own errors), raw (any other
-exception) and hung (nothing came back within a minute). Exit code 1 where the last two are not 0.
+Prints a Markdown table: tried, clean (the next two together), worked (the damage did no harm), named (one of the
+program's own errors), raw (any other exception) and hung (nothing came back within a minute). Exit code 1 where the
+last two are not 0.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from cryoppp_annotator.formats.kept_arrays import load_arrays, map_array  # noqa
 
 #: Seconds after which nothing is expected to come back.
 PATIENCE_S = 60
-COLUMNS = ("tried", "worked", "named", "raw", "hung")
+COLUMNS = ("tried", "clean", "worked", "named", "raw", "hung")
 
 
 class HangError(BaseException):
@@ -52,8 +53,10 @@ def attempt(counts: Counter[str], name: str, work: Callable[[], object]) -> None
     try:
         work()
         counts["worked"] += 1
+        counts["clean"] += 1
     except AnnotatorError:
         counts["named"] += 1
+        counts["clean"] += 1
     except HangError:
         counts["hung"] += 1
         print(f"hung: {name}", file=sys.stderr)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import shutil
 import signal
+import socket
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing, contextmanager
@@ -17,7 +19,10 @@ from project_tools import open_session
 
 from cryoppp_annotator.cli.main import run
 from cryoppp_annotator.errors import AnnotatorError
+from cryoppp_annotator.session.classes.templates import list_templates
+from cryoppp_annotator.session.core import watch
 from cryoppp_annotator.session.core.opening import open_project
+from cryoppp_annotator.session.review.error_queue import Review
 from cryoppp_annotator.store.copies import FOLDER
 from cryoppp_annotator.store.recover import recover
 from cryoppp_annotator.store.soundness import find_problems
@@ -173,3 +178,40 @@ def _on(day: str, monkeypatch, do: Callable[[], object]) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("cryoppp_annotator.store.copies.datetime.date", Day)
         do()
+
+
+ODD_PLACES = ("cache/files.json", "cache/window.json", "cache/proposals", "review/queue.json", "templates/t.json")
+
+
+def odd_thing(place: Path, kind: str) -> None:
+    """A pipe, a device, a socket, a folder or nonsense where a kept file belongs."""
+    if place.is_dir():
+        shutil.rmtree(place)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "device":
+        place.symlink_to("/dev/zero")
+    elif kind == "socket":
+        with contextlib.chdir(place.parent), socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(place.name)
+    elif kind == "folder":
+        place.mkdir()
+    else:
+        place.write_text({"nested": "[" * 100_000, "other": '{"a": 5, "/x": [1, 2, 3, 4, 5]}'}[kind])
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "socket", "folder", "nested", "other"])
+def test_what_is_kept_beside_the_database_never_hangs_nor_stops_a_project(kind, sound, tmp_path):
+    folder = Path(shutil.copytree(sound, tmp_path / "p"))
+    kept = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.parent != folder]
+    kept = [path for path in kept if path.parts[0] in ("cache", "classes", "templates", "models")]
+    for place in [*map(Path, ODD_PLACES), *kept]:
+        odd_thing(folder / place, kind)
+    with limited(60), contextlib.closing(open_project(folder, curator="me")) as session:
+        watch.check(session, new=True)
+        assert list_templates(session) == []
+        with contextlib.suppress(AnnotatorError):
+            Review(session).load()
+    attempt(folder, tmp_path / "out")
