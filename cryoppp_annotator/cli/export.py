@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ..session.files.exporting import ExportReport
 
 AS_IMPORTED = "as-imported"
-EACH = "each"
 
 EXAMPLE = """  cryoppp-annotator export my-project -o picks --to relion
   cryoppp-annotator export my-project -o dataset --to cryoppp --decision accepted+rejected
@@ -108,9 +107,10 @@ def export(
             number = _the_import(session) if pick_set is None else pick_set
             return write_back(session, number, out, allow_outside=allow_outside, context=context)
         passed = chosen(session, where, context)
-        write = partial(exporting.export_each_species if species == EACH else exporting.export, session, out, to)
-        if species not in (None, EACH):
-            write = partial(write, species=(find(session, str(species)).id,))
+        each = species == exporting.EACH_SPECIES
+        write = partial(exporting.export_each_species if each else exporting.export, session, out, to)
+        if species is not None and not each:
+            write = partial(write, species=(find(session, species).id,))
         return write(
             decisions=exporting.DECISIONS[decision.value],
             orientation=frame.orientation,

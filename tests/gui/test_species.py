@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
-from window import scored, write_star
+from window import choose, scored, write_star
 
 from cryoppp_annotator.gui.layers.styles import ColourBy, rgba
+from cryoppp_annotator.gui.widgets.dialogs.export_dialog import ExportDialog
+from cryoppp_annotator.gui.widgets.dialogs.import_dialog import ImportDialog
 from cryoppp_annotator.model.curation import Decision
 from cryoppp_annotator.session.core import species
 
@@ -69,6 +71,34 @@ def test_one_species_alone_is_drawn_and_decided_about(two):
     species.remove(session, 1)
     assert box.choice.currentData() == 0
     assert box.choice.count() == 2
+
+
+def test_dialogs_ask_for_the_species(two, tmp_path):
+    window, session = two, two.session
+    species.give(session, session.particles.id[:6], 1)
+    session.decide(session.particles.id[:10], Decision.ACCEPTED)
+    dialog = ExportDialog(window.bench)
+    choose(dialog.species, "only big")
+    assert dialog.note.text().startswith("6 picks")
+    dialog.folder.setText(str(tmp_path / "out"))
+    choose(dialog.format, dialog.format.itemText(dialog.format.findData("table")))
+    dialog._on_export()
+    window.idle()
+    rows = (tmp_path / "out" / "picks.csv").read_text().splitlines()
+    assert len(rows) == 7
+    assert all(",big" in row for row in rows[1:])
+    choose(dialog.species, "each, in a folder of its own")
+    dialog._on_export()
+    window.idle()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == ["big", "none"]
+    dialog.close()
+    # imports: a name that is typed makes a species
+    asked = ImportDialog(window.bench, None, [write_star(tmp_path / "b.star", scored("b", 5))])
+    window.until(lambda: asked.ok.isEnabled())
+    asked.species.setCurrentText("virus")
+    asked._on_import()
+    window.until(lambda: len(session.species) == 3)
+    assert session.store.particles(session.micrographs[1].id).species.tolist() == [3] * 5
 
 
 def test_pick_sets_are_hidden_coloured_renamed_and_have_thresholds(window, tmp_path):

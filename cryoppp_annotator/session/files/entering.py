@@ -76,7 +76,8 @@ def enter(
         )
 
     def build(_store: Store, _connection: Connection) -> Change:
-        return _change(session, plan, decision or Decision.UNDECIDED, identity, name, " ".join(species.split()))
+        kind = " ".join((species or plan.species).split())
+        return _change(session, plan, decision or Decision.UNDECIDED, identity, name, kind)
 
     step = Step(build, plan.n_picks, f"importing {edits.count_of(plan.n_picks)}")
     outcome = session.commit(step, lambda result: then(_entered(session, plan, result)))

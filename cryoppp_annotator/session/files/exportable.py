@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,9 @@ def left_out(micrograph: Micrograph) -> bool:
     return micrograph.state is MicrographState.UNUSABLE or micrograph.changed
 
 
-def count(session: Session, decisions: Iterable[Decision], hidden: Hidden = ()) -> Exportable:
+def count(
+    session: Session, decisions: Iterable[Decision], hidden: Hidden = (), species: tuple[int, ...] | None = None
+) -> Exportable:
     """Count what an export with these decisions writes.
 
     Parameters
@@ -50,16 +52,21 @@ def count(session: Session, decisions: Iterable[Decision], hidden: Hidden = ()) 
     decisions : iterable of Decision
     hidden : Hidden
         Thresholds whose candidates are left out.
+    species : tuple of int, optional
+        Only picks of these kinds; all by default.
     """
     chosen = set(decisions)
-    undecided = Which(decisions=(Decision.UNDECIDED,), hidden=hidden)
-    drawn = session.store.count_by_micrograph(undecided) if hidden and Decision.UNDECIDED in chosen else None
+    which = Which(decisions=tuple(chosen), species=species)
+    drawn = None
+    if species is not None or (hidden and Decision.UNDECIDED in chosen):
+        drawn = session.store.count_by_micrograph(replace(which, hidden=hidden))
+    of_species = session.store.count_by_micrograph(which) if species is not None else {}
     n_picks = n_micrographs = n_hidden = 0
     for m in session.micrographs:
         if left_out(m):
             continue
-        n = sum(m.n_of(d) for d in chosen)
-        below = m.n_undecided - min(m.n_undecided, drawn.get(m.id, 0)) if drawn is not None else 0
+        n = sum(m.n_of(d) for d in chosen) if species is None else of_species.get(m.id, 0)
+        below = n - min(n, drawn.get(m.id, 0)) if drawn is not None else 0
         n_picks += n - below
         n_hidden += below
         n_micrographs += bool(n - below or m.state in FINISHED_STATES)

@@ -34,6 +34,8 @@ from .pick_origins import curation_of, last_decisions
 from .relion_names import RelionNames
 
 _QUIET = JobContext()
+#: What a person says who wants each species in a folder of its own.
+EACH_SPECIES = "each"
 
 #: Decisions that may be exported, by the word a person uses.
 DECISIONS = {

@@ -32,6 +32,8 @@ class ImportPlan:
         By the format.
     suffix : str
         What a person said stands behind each micrograph's name.
+    species : str
+        Of which species a person said the picks are that do not say it themselves; empty = of none.
     """
 
     file: PickFile
@@ -43,6 +45,7 @@ class ImportPlan:
     contradicted: bool = False
     declared: SourceFrame = field(default_factory=SourceFrame)
     suffix: str = ""
+    species: str = ""
 
     @property
     def n_picks(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from qtpy.QtWidgets import (
@@ -30,6 +31,7 @@ from ....session.files.as_imported import outside_of, write_back
 from ....session.files.linting import ProjectFinding
 from ...latest import Latest
 from ...workbench import Workbench
+from ..parts.species_choice import species_to_export
 from .import_dialog import FRAMES
 from .outside import ask_outside
 
@@ -66,6 +68,7 @@ class ExportDialog(QDialog):
         self.format.setToolTip("The program that will read the files")
         self.decisions = QComboBox()
         self.decisions.addItems(list(exporting.DECISIONS))
+        self.species = species_to_export(bench.session)
         self.frame = QComboBox()
         for text, orientation in FRAMES.items():
             self.frame.addItem(text.split(",")[0], orientation)
@@ -97,6 +100,8 @@ class ExportDialog(QDialog):
         form = QFormLayout()
         form.addRow("Format", self.format)
         form.addRow("Picks", self.decisions)
+        if bench.session.species:
+            form.addRow("Species", self.species)
         form.addRow("Into", row)
         form.addRow("File suffix", self.suffix)
         form.addRow("Box size", self.box_size)
@@ -113,6 +118,7 @@ class ExportDialog(QDialog):
         self.finished.connect(self._forget)
         self.decisions.currentTextChanged.connect(self._on_choice)
         self.format.currentIndexChanged.connect(self._on_choice)
+        self.species.currentIndexChanged.connect(self._on_choice)
         self.box_size.valueChanged.connect(self._on_choice)
         self._on_choice()
 
@@ -123,6 +129,7 @@ class ExportDialog(QDialog):
     def _on_choice(self, *_: object) -> None:
         edits_files = self._as_imported() is not None
         for widget, tip in (
+            (self.species, "Which species are exported, and whether each has a folder of its own"),
             (self.decisions, "Which picks are exported, by their decision"),
             (self.frame, "Where the files count rows from; the format's own unless a program wants another"),
             (self.suffix, "Stands between the micrograph's name and the ending"),
@@ -142,7 +149,8 @@ class ExportDialog(QDialog):
         else:
             decisions = exporting.DECISIONS[self.decisions.currentText()]
             session, hidden = self._bench.session, self._bench.focus.drawn.hidden()
-            will_be = exportable.count(session, decisions, hidden)
+            kind = self.species.currentData()
+            will_be = exportable.count(session, decisions, hidden, kind if isinstance(kind, tuple) else None)
             n = will_be.n_picks
             hint = "" if n else " Nothing would be written: decide first, or choose other picks."
             lines = list(will_be.notes)
@@ -210,6 +218,9 @@ class ExportDialog(QDialog):
         orientation, suffix = self.frame.currentData(), self.suffix.text().strip() or None
         box = self.box_size.value() or None
         hidden = bench.focus.drawn.hidden()  # what is not drawn is not exported
+        kind = self.species.currentData()
+        each = kind == exporting.EACH_SPECIES
+        write = partial(exporting.export_each_species) if each else partial(exporting.export, species=kind)
         if number is None:
             ExportDialog.last_format = chosen
         elif folders := outside_of(session, number):
@@ -219,7 +230,7 @@ class ExportDialog(QDialog):
         def work(context: JobContext) -> exporting.ExportReport:
             if number is not None:
                 return write_back(session, number, out, context=context)
-            return exporting.export(
+            return write(
                 session,
                 out,
                 chosen,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -42,6 +43,7 @@ from ....session.files.two_readings import Comparison, compare
 from ...latest import Latest
 from ...plain_text import escaped
 from ...workbench import Workbench
+from ..parts.species_choice import species_choice, species_named
 
 AUTO = "Detect automatically"
 FRAMES = {
@@ -127,6 +129,7 @@ class ImportDialog(QDialog):
             "2D classes enter no picks: each particle is taken for the pick it lies on, and shown in the Classes tab"
         )
         self.what.activated.connect(lambda _row: self._show())
+        self.species = species_choice(bench.session)
         self.permissive = QCheckBox("Skip invalid rows")
         self.permissive.setToolTip("The rows left out are named before anything is entered")
         form = QFormLayout()
@@ -135,6 +138,7 @@ class ImportDialog(QDialog):
         form.addRow("Format", self.format)
         form.addRow("Frame", self.frame)
         form.addRow("Import as", self.decision)
+        form.addRow("Species", self.species)
         form.addRow("", self.permissive)
         self._what_label = form.labelForField(self.what)
         self.said = QLabel()
@@ -267,7 +271,8 @@ class ImportDialog(QDialog):
         if what is What.CLASSES and import_classes is not None:
             import_classes(files, chosen, permissive)
         else:
-            enter_all(self._bench, self._plans, ENTER_AS[self.decision.currentText()], follow)
+            plans = [replace(plan, species=species_named(self.species)) for plan in self._plans]
+            enter_all(self._bench, plans, ENTER_AS[self.decision.currentText()], follow)
         self.accept()
 
 
