@@ -194,6 +194,9 @@ class TunablePicker(Picker, Protocol):
         Numbers that a person can choose.
     needs : frozenset of Need
         What the program hands over.
+
+    One whose scores are probabilities that a person would accept the candidate, calibrated over all candidates, may say
+    so with ``gives_probabilities = True``: the threshold of the best expected F1 is then suggested for them.
     """
 
     parameters: tuple[Parameter, ...]

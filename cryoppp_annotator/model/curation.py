@@ -67,6 +67,12 @@ class Table(StrEnum):
     SETTING = "setting"
 
 
+#: The verb of a decision by a rule: above a score, all that are left, in regions. Nobody looked at each pick.
+BULK_VERB = "decide-many"
+#: Verbs of steps whose decisions nobody made one by one, by a page or by a class.
+BULK_VERBS = frozenset({BULK_VERB, "mend"})
+
+
 class Kind(StrEnum):
     """What a delta does to rows."""
 

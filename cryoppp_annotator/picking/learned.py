@@ -6,16 +6,15 @@ the angle, of the image on rings around it, and the likelihood that it shows one
 numbers from. So the likelihood, calibrated by the decisions, says of each *undecided* place on the same micrographs
 how likely it is a particle; kernel ridge regression is fitted to these soft labels and to the decisions, which weigh
 more. The regression finds what its noisy teacher's good places have in common, and so becomes better than it. Last, a
-logistic function of its cross-validated output and of how much the edge cuts off, fitted to the decisions alone, makes
-it a probability. The numbers are standardised within each micrograph, which takes much of defocus and ice out of them.
+logistic function of its cross-validated output and of how much the edge cuts off makes it a probability
+(``calibration``). The numbers are standardised within each micrograph, which takes much of defocus and ice out of them.
 
 Many curators take nothing whose box sticks out of the micrograph, however good it looks; their labels end at a line.
 Where it runs, if anywhere, is estimated from the decisions, too: a distribution over margins, by Bayes.
 
 What this beats and what it does not was measured: docs/picking.md.
 
-Kernel expansion: C. Williams & M. Seeger, NIPS 13 (2001) 682. Calibration: J. Platt, Advances in Large Margin
-Classifiers (1999) 61.
+Kernel expansion: C. Williams & M. Seeger, NIPS 13 (2001) 682.
 """
 
 from __future__ import annotations
@@ -29,10 +28,8 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
-from skimage import filters
 from threadpoolctl import threadpool_limits
 
 from ..errors import AnnotatorError, EngineError
@@ -40,14 +37,13 @@ from ..model.candidates import Candidates
 from ..model.context import JobContext
 from ..model.coordinates import FloatArray
 from ..model.parameter import Need, Parameter
+from .calibration import calibrate, logistic, parting, sigmoid
 from .log import DISTANCE
 from .model_file import Model, load_model
 from .seen import SAME, Example, Seen, describe
 from .suppress import in_polygons, suppress
 from .views import Views, find_views, likelihood, pictures
 
-# scikit-image has no types
-_filters: Any = filters
 _QUIET = JobContext()
 #: Weight of the detector's score among the numbers.
 _SCORE_WEIGHT = 0.18
@@ -159,9 +155,11 @@ def train(
             shown = np.where(apart, np.nan, label)
             bias, weights, held_out = _fitted(kernel, shown, scaled[:, 2].astype(np.float64))
             answered = asked & np.isfinite(shown)
-            slope, edge_slope, offset = _calibrated(held_out[answered], edge[answered], shown[answered])
+            slope, edge_slope, offset = calibrate(
+                held_out[answered], edge[answered], shown[answered] > 0.5, bias + kernel @ weights
+            )
             answered = asked & np.isfinite(label)
-            p = _probability(slope * held_out + edge_slope * edge + offset)
+            p = sigmoid(slope * held_out + edge_slope * edge + offset)
             margins = _margins(p[answered], away[answered], label[answered] > 0.5)
     return Model(
         landmarks,
@@ -314,23 +312,11 @@ def _teacher(score: FloatArray, label: FloatArray) -> FloatArray:
     """
     known = np.isfinite(label)
     z = (score - score.mean()) / (score.std() + 1e-9)
-    parted = _probability(_PARTED_SLOPE * (z - float(_filters.threshold_otsu(z))))
+    parted = sigmoid(_PARTED_SLOPE * (z - parting(z)))
     target = np.where(known, label, parted)
     weight = np.where(known, 1.0, _PARTED / max(1, int((~known).sum())))
-    a, b = _logistic(z[:, None], target, weight, np.array([_PARTED_SLOPE]), np.array([0.3]))
-    return _probability(a[0] * z + b)
-
-
-def _calibrated(output: FloatArray, edge: FloatArray, label: FloatArray) -> tuple[float, float, float]:
-    """Slope, slope of the nearness to the edge, offset of the logistic function."""
-    columns = np.column_stack([4.0 * (output - 0.5), edge])
-    n_yes = float((label > 0.5).sum())
-    # as Platt's, but with half a count (Krichevsky and Trofimov's): no decision is quite certain
-    yes, no = (n_yes + 0.5) / (n_yes + 1.0), 0.5 / (len(label) - n_yes + 1.0)
-    smooth = np.where(label > 0.5, yes, no)
-    slopes, offset = _logistic(columns, smooth, np.ones(len(label)), np.array([2.0, -1.0]), np.array([0.3, 1.0]))
-    slope = max(float(slopes[0]), 0.1)  # decisions that contradict the picture must not turn the order round
-    return 4.0 * slope, min(float(slopes[1]), 0.0), float(offset) - 2.0 * slope
+    a, b = logistic(z[:, None], target, weight, np.array([_PARTED_SLOPE, 0.0]), np.array([0.3, 0.01]))
+    return sigmoid(a[0] * z + b)
 
 
 def _margins(p: FloatArray, away: FloatArray, accepted: NDArray[np.bool_]) -> FloatArray:
@@ -352,33 +338,13 @@ def _outside(margins: FloatArray, away: FloatArray) -> FloatArray:
     return np.asarray(np.cumsum(margins)[np.maximum(last, 0)])
 
 
-def _logistic(
-    columns: NDArray[np.float64], label: FloatArray, weight: FloatArray, prior: FloatArray, stiffness: FloatArray
-) -> tuple[FloatArray, float]:
-    """Logistic regression whose slopes are held near ``prior``: slopes (k,), offset."""
-
-    def loss(at: FloatArray) -> tuple[float, FloatArray]:
-        z = columns @ at[:-1] + at[-1]
-        off = at[:-1] - prior
-        error = weight * (_probability(z) - label)
-        value = float(weight @ (np.logaddexp(0.0, z) - label * z) + 0.5 * off @ (stiffness * off) + 0.005 * at[-1] ** 2)
-        return value, np.append(columns.T @ error + stiffness * off, error.sum() + 0.01 * at[-1])
-
-    fit = minimize(loss, np.append(prior, 0.0), jac=True, method="L-BFGS-B")
-    return np.asarray(fit.x[:-1]), float(fit.x[-1])
-
-
-def _probability(z: FloatArray) -> FloatArray:
-    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(z, -50.0, 50.0))))
-
-
 def probability(model: Model, seen: Seen, context: JobContext = _QUIET) -> FloatArray:
     """Probability that each candidate is a particle the curator would accept, (n,) float64."""
     if not len(seen):
         return np.zeros(0)
     features = _features(seen, Views(model.averages, model.shares), context)
     output = model.bias + _kernel(_scaled(features, model.mean, model.spread), model.landmarks) @ model.weights
-    looks = _probability(model.slope * output + model.edge_slope * seen.edge + model.offset)
+    looks = sigmoid(model.slope * output + model.edge_slope * seen.edge + model.offset)
     return looks * _outside(model.margins, seen.away)
 
 
@@ -394,6 +360,7 @@ class LearnedPicker:
     title: str = "Learned from your decisions"
     parameters: tuple[Parameter, ...] = (DISTANCE, _PROBABILITY)
     needs: frozenset[Need] = frozenset({Need.MODEL})
+    gives_probabilities: bool = True
 
     def why_not(self, parameters: Mapping[str, Any]) -> str:
         """See :class:`cryoppp_annotator.api.TunablePicker`."""

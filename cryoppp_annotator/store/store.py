@@ -26,6 +26,7 @@ from ..model.species import Species
 from ..model.which import Which
 from . import changes, regions, schema
 from . import which as which_table
+from .bulk import BulkDecided, BulkHistory
 from .changes import HistoryEntry
 from .copies import keep_daily
 from .database import explained, journal_of, make_engine, migrate, refuse_damage, sensible, take_away
@@ -61,6 +62,7 @@ class Store:
         self.read_only = read_only
         #: Threads of this process queue here; the database refuses who has waited for some seconds.
         self._one_writer = threading.RLock()
+        self._bulk = BulkHistory()
         self._engine = make_engine(self.path, read_only=read_only, create=create)
         try:
             with explained(self.path):
@@ -214,6 +216,11 @@ class Store:
             query = query.where(schema.change.c.id < before)
         with self.reading() as connection:
             return [HistoryEntry(*row) for row in connection.execute(query)]
+
+    def decided_in_bulk(self) -> BulkDecided:
+        """Picks whose present decision was made by a rule, not by a look at each."""
+        with self.reading() as connection:
+            return self._bulk.up_to(connection, self.head)
 
     def change(self, change_id: int) -> Change:
         """A stored change with its rows."""

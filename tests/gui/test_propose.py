@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -51,14 +52,30 @@ def test_learned_waits_for_decisions_then_proposes_and_the_list_counts_above_the
     box.everywhere.click()
     window.idle()
     table = window.annotator.micrographs.model
-    other = window.session.micrographs[1]
     window.until(lambda: table.above is not None)
+    # the line stands where F1 is expected to be best, and what is expected there is about right
+    suggested = panel.suggested
+    line = panel.threshold.value
+    assert line is not None
+    assert not suggested.follow.isEnabled()
+    assert f"{line:.3g}" in suggested.follow.text()
+    precision, recall = (float(word) for word in re.findall(r"~(\d\.\d\d)", suggested.expected.text()))
+    other = window.session.micrographs[1]
+    scored = window.session.store.particles(other.id)
+    at = scored.score >= line
+    near = [np.hypot(*(places(1) - [x, y]).T).min() for x, y in zip(scored.x, scored.y, strict=True)]
+    right = np.array(near) < 0.3 * DIAMETER
+    assert abs(right[at].mean() - precision) < 0.2
+    assert abs((right & at).sum() / len(places(1)) - recall) < 0.2
     panel.threshold.changed.emit(0.99999)
+    assert suggested.follow.isEnabled()
     window.until(lambda: table.n_undecided(other) == 0)
     assert other.n_undecided > 0
     assert "hidden below the threshold" in panel._selection.text()
     panel.threshold.changed.emit(0.5)
     window.until(lambda: table.n_undecided(other) > 25)
+    suggested.follow.click()
+    assert panel.threshold.value == line
     window.annotator.micrographs.plot.chosen.emit(other.id)
     assert window.session.current_id == other.id
 

@@ -223,7 +223,7 @@ def _all_here(decision: Decision) -> Callable[[Focus], None]:
             chosen &= focus.drawn.mask()  # what is not drawn is not accepted
         if not chosen.any():
             raise Refused("nothing is undecided here")
-        focus.session.decide(p.id[chosen], decision)
+        focus.session.decide(p.id[chosen], decision, in_bulk=True)
 
     return run
 

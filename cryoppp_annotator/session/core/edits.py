@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...model.curation import Change, Decision, Delta, Kind, Reason, Table
+from ...model.curation import BULK_VERB, Change, Decision, Delta, Kind, Reason, Table
 from ...model.message import Message
 from ...model.micrograph import Micrograph, MicrographState
 from ...model.particles import Particles
@@ -120,7 +120,13 @@ def move(micrograph: Micrograph, particles: Particles, ids: Ids, x: ArrayLike, y
 
 
 def decide(
-    particles: Particles, decision: Decision, reason: Reason, where: str, micrograph: int | None
+    particles: Particles,
+    decision: Decision,
+    reason: Reason,
+    where: str,
+    micrograph: int | None,
+    *,
+    in_bulk: bool = False,
 ) -> Change | None:
     """Give every row of ``particles`` one decision. None where all have it already.
 
@@ -128,6 +134,8 @@ def decide(
     ----------
     where : str
         Ends the title ("on 14_33_35_0").
+    in_bulk : bool
+        By a rule: nobody looked at each pick.
     """
     if decision is not Decision.REJECTED:
         reason = Reason.NONE
@@ -139,7 +147,8 @@ def decide(
     after = {"decision": np.array([int(decision)], np.int8), "reason": np.array([int(reason)], np.int8)}
     because = f"as {reason.label}" if reason is not Reason.NONE else ""
     message = Message(VERB[decision], count_of(len(rows)), because, where)
-    return message.change("decide", (_update(particles, rows, before, after),), micrograph)
+    verb = BULK_VERB if in_bulk else "decide"
+    return message.change(verb, (_update(particles, rows, before, after),), micrograph)
 
 
 def remove(micrograph: Micrograph, particles: Particles, hand_sets: Sequence[int]) -> Change | None:

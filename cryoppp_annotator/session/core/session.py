@@ -269,15 +269,17 @@ class Session:
             raise Refused("a pick needs a position")
         return self.edit(lambda: edits.move(micrograph, self._on(micrograph), chosen, x, y))
 
-    def decide(self, ids: ArrayLike, decision: Decision, reason: Reason = Reason.NONE) -> Outcome:
-        """Decide about picks of the current micrograph."""
+    def decide(
+        self, ids: ArrayLike, decision: Decision, reason: Reason = Reason.NONE, *, in_bulk: bool = False
+    ) -> Outcome:
+        """Decide about picks of the current micrograph; ``in_bulk``: nobody looked at each (nothing learns from it)."""
         micrograph, chosen = self._here(), _ids(ids)
 
         def build() -> Change | None:
             picks = self._chosen(micrograph, chosen)
             if gone := len(chosen) - len(picks):  # new candidates came while the decision waited for its turn
                 self.say(f"{edits.count_of(gone)} not decided: replaced by newer candidates", "warning")
-            return edits.decide(picks, decision, reason, f"on {micrograph.name}", micrograph.id)
+            return edits.decide(picks, decision, reason, f"on {micrograph.name}", micrograph.id, in_bulk=in_bulk)
 
         return self.edit(build)
 
@@ -288,21 +290,23 @@ class Session:
         reason: Reason = Reason.NONE,
         what: str = "",
         nothing: str = "nothing was left to change",
+        *,
+        in_bulk: bool = False,
     ) -> Outcome:
         """Decide about all the particles that are meant, over the whole project, as one step.
 
         Parameters
         ----------
-        what : str
-            Says in the title what was meant ("above score 1.82").
-        nothing : str
-            Said where it changed nothing.
+        what : str, says in the title what was meant ("above score 1.82")
+        nothing : str, said where it changed nothing
+        in_bulk : bool, by a rule: nobody looked at each pick, and nothing learns from it
         """
         micrograph = which.one_micrograph
         where = "in the project" if micrograph is None else f"on {self.micrograph(micrograph).name}"
 
         def build(store: Store, connection: Connection) -> Change | None:
-            return edits.decide(store.read(connection, which), decision, reason, f"{what} {where}".strip(), micrograph)
+            picks = store.read(connection, which)
+            return edits.decide(picks, decision, reason, f"{what} {where}".strip(), micrograph, in_bulk=in_bulk)
 
         micrographs = self.micrographs if which.micrographs is None else [self.micrograph(i) for i in which.micrographs]
         at_most = sum(m.n_of(d) for m in micrographs for d in which.decisions or Decision)
@@ -312,11 +316,7 @@ class Session:
     def commit(self, step: Step, then: Callable[[Result], object] = lambda result: None) -> Outcome:
         """Commit a step that reads the database; one about many picks is written in the background.
 
-        Parameters
-        ----------
-        step : Step
-        then : callable, optional
-            Gets the result when it is over, now or later; also where it failed in the background.
+        ``then`` gets the result when it is over, now or later; also where it failed in the background.
         """
         return take(self, step, then)
 

@@ -20,7 +20,7 @@ from ...model.context import JobContext
 from ...model.curation import Decision
 from ...model.micrograph import Micrograph, MicrographState
 from ...model.particles import Particles
-from ...picking.learned import too_few, train
+from ...picking.learned import ENOUGH_OF_EACH, too_few, train
 from ...picking.model_file import Model, save_model
 from ...picking.seen import Example, Seen, describe
 from ..core.session import Session
@@ -34,8 +34,8 @@ _KEPT = 20
 _MOST = 6
 #: So many are looked at to find the particle's views: where fewer hold decisions, undecided ones are added.
 _LOOKED_AT = 5
-#: Decisions learned from on one micrograph at most, evenly taken.
-_MOST_HERE = 2000
+#: Decisions of one kind learned from on one micrograph at most, evenly taken.
+_MOST_HERE = 1000
 #: A new model is offered when there are so many times the decisions it was made from.
 _GROWN = 1.25
 
@@ -69,17 +69,87 @@ class Learned:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Usable:
+    """The decisions of a project that can be learned from, and how many others there are.
+
+    Attributes
+    ----------
+    micrographs : tuple of Micrograph
+        That are learned from.
+    n_accepted, n_rejected : int
+        Decisions on these that a person made one by one, by a page or by a class.
+    in_bulk : int
+        Decisions made by a rule, anywhere: above a score, all that were left, in regions.
+    elsewhere : int
+        Decisions on further micrographs, or too many on one.
+    """
+
+    micrographs: tuple[Micrograph, ...]
+    n_accepted: int
+    n_rejected: int
+    in_bulk: int
+    elsewhere: int
+
+    @property
+    def n(self) -> int:
+        """Decisions of both kinds."""
+        return self.n_accepted + self.n_rejected
+
+    @property
+    def sentence(self) -> str:
+        """What is learned from, and what not and why."""
+        where = "1 micrograph" if len(self.micrographs) == 1 else f"{len(self.micrographs)} micrographs"
+        text = f"learns from {self.n_accepted:,} accepted and {self.n_rejected:,} rejected picks on {where}"
+        return f"{text}; {self.left_out}" if self.left_out else text
+
+    @property
+    def left_out(self) -> str:
+        """Which decisions are not learned from, and why; empty where all are."""
+        reasons = []
+        if self.in_bulk:
+            reasons.append(f"{self.in_bulk:,} decided in bulk, not one by one")
+        if self.elsewhere:
+            reasons.append(f"{self.elsewhere:,} beyond the {_MOST} micrographs with the most decisions")
+        return f"not from {' and '.join(reasons)}" if reasons else ""
+
+
+def usable(session: Session) -> Usable:
+    """Which decisions can be learned from."""
+    bulk = session.store.decided_in_bulk()
+    there = [m for m in session.micrographs if not m.problem]
+    judged = {m.id: [m.n_accepted, m.n_rejected] for m in there}
+    for k, decision in enumerate((Decision.ACCEPTED, Decision.REJECTED)):
+        ids, counts = np.unique(bulk.micrograph[bulk.decision == decision], return_counts=True)
+        for micrograph, n in zip(ids.tolist(), counts.tolist(), strict=True):
+            if micrograph in judged:
+                judged[micrograph][k] = max(0, judged[micrograph][k] - n)
+    total = sum(m.n_accepted + m.n_rejected for m in there)
+    in_bulk = total - sum(map(sum, judged.values()))
+    taken = {i: (min(a, _MOST_HERE), min(r, _MOST_HERE)) for i, (a, r) in judged.items() if a + r}
+    by_id = {m.id: m for m in there}
+    chosen = _with_both_kinds(taken)
+    n_accepted, n_rejected = (sum(taken[i][k] for i in chosen) for k in (0, 1))
+    elsewhere = total - in_bulk - n_accepted - n_rejected
+    return Usable(tuple(by_id[i] for i in chosen), n_accepted, n_rejected, in_bulk, elsewhere)
+
+
 def decided(session: Session) -> tuple[int, int]:
-    """Accepted and rejected picks of the project."""
-    usable = [m for m in session.micrographs if not m.problem]
-    return sum(m.n_accepted for m in usable), sum(m.n_rejected for m in usable)
+    """Accepted and rejected picks of the project that can be learned from."""
+    there = usable(session)
+    return there.n_accepted, there.n_rejected
 
 
 def why_not(session: Session) -> str:
     """Why nothing can be learned yet; empty where something can."""
     if not session.settings.diameter_is_set:
         return "needs the particle's diameter: set it first, or measure a particle"
-    return too_few(*decided(session))
+    return _why_too_few(usable(session))
+
+
+def _why_too_few(there: Usable) -> str:
+    why = too_few(there.n_accepted, there.n_rejected)
+    return f"{why}; {there.left_out}" if why and there.left_out else why
 
 
 def grown(session: Session, model: Model, since: int = 0) -> bool:
@@ -119,13 +189,9 @@ def learn(session: Session, *, polarity: str = "dark", context: JobContext = _QU
     started = time.monotonic()
     if why := why_not(session):
         raise EngineError(f"learned {why}")
-    chosen = sorted(
-        (m for m in session.micrographs if not m.problem and m.n_accepted + m.n_rejected),
-        key=lambda m: (-min(m.n_accepted + m.n_rejected, _MOST_HERE), m.id),
-    )
-    # no micrograph is left out that has all the rejected (or accepted) ones
-    chosen = _with_both_kinds(chosen)
-    lessons = [_lesson(session, m, polarity) for m in [*chosen, *_spread(session, chosen)]]
+    chosen = list(usable(session).micrographs)
+    bulk = session.store.decided_in_bulk().ids
+    lessons = [_lesson(session, m, polarity, bulk) for m in [*chosen, *_spread(session, chosen)]]
     seen: dict[int, Seen] = {}
     problems: list[str] = []
     with closing(each(_described, lessons, threads=fft_workers(), context=context)) as results:
@@ -161,11 +227,18 @@ def parameters_of(learned: Learned) -> Mapping[str, Any]:
     return {"model": str(learned.path.absolute())}
 
 
-def _with_both_kinds(ranked: list[Micrograph]) -> list[Micrograph]:
+def _with_both_kinds(taken: Mapping[int, tuple[int, int]]) -> list[int]:
+    """Ids of the micrographs with the most decisions, and of such as have the rejected (or accepted) ones.
+
+    ``taken`` gives how many of each kind there are on each.
+    """
+    ranked = sorted(taken, key=lambda i: (-sum(taken[i]), i))
     chosen = ranked[:_MOST]
-    for kind in ("n_accepted", "n_rejected"):
-        if not any(getattr(m, kind) for m in chosen):
-            chosen = [*chosen[: _MOST - 1], *[m for m in ranked[_MOST:] if getattr(m, kind)][:1]]
+    for kind in (0, 1):
+        if sum(taken[i][kind] for i in chosen) < ENOUGH_OF_EACH:
+            rest = sorted((i for i in ranked[_MOST:] if taken[i][kind]), key=lambda i: (-taken[i][kind], i))
+            more = rest[:ENOUGH_OF_EACH]
+            chosen = [*chosen[: _MOST - len(more)], *more]
     return chosen
 
 
@@ -178,10 +251,18 @@ def _spread(session: Session, chosen: list[Micrograph]) -> list[Micrograph]:
     return [rest[(2 * i + 1) * len(rest) // (2 * n)] for i in range(n)]
 
 
-def _lesson(session: Session, micrograph: Micrograph, polarity: str) -> _Lesson:
+def _spread_rows(rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """So many of them as are learned from at most, evenly taken."""
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), _MOST_HERE)).astype(np.intp)] if len(rows) else rows
+
+
+def _lesson(session: Session, micrograph: Micrograph, polarity: str, bulk: NDArray[np.int64]) -> _Lesson:
     particles = session.store.particles(micrograph.id)
-    rows = np.flatnonzero(particles.decision != Decision.UNDECIDED)
-    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), _MOST_HERE)).astype(np.intp)] if len(rows) else rows
+    kinds = [
+        _spread_rows(np.flatnonzero((particles.decision == decision) & ~np.isin(particles.id, bulk)))
+        for decision in (Decision.ACCEPTED, Decision.REJECTED)
+    ]
+    rows = np.sort(np.concatenate(kinds))
     example = _example(particles, rows)
     return _Lesson(
         str(session.path_of(micrograph).absolute()),

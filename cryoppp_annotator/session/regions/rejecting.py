@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...model.context import JobContext
-from ...model.curation import Change, Decision, Delta, Kind, Reason, Table
+from ...model.curation import BULK_VERB, Change, Decision, Delta, Kind, Reason, Table
 from ...model.message import Message
 from ...model.particles import Particles
 from ...model.region import Region
@@ -92,7 +92,7 @@ def reject_inside(session: Session, inside: Inside) -> Outcome:
         kinds, counts = np.unique(why, return_counts=True)
         by_reason = ", ".join(f"{c:,} as {Reason(int(k)).label}" for k, c in zip(kinds, counts, strict=True))
         message = Message("reject", edits.count_of(n), "in regions", f"on {where}: {by_reason}")
-        return message.change("decide", (delta,), only_micrograph)
+        return message.change(BULK_VERB, (delta,), only_micrograph)
 
     title = f"rejecting {edits.count_of(len(inside.ids))} in regions"
     return session.commit(Step(build, len(inside.ids), title, nothing))

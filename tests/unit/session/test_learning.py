@@ -11,6 +11,9 @@ from cryoppp_annotator.batch.pick import PickOptions, pick_all
 from cryoppp_annotator.errors import EngineError
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.curation import Decision
+from cryoppp_annotator.model.which import Which
+from cryoppp_annotator.session.core.commands import session_commands
+from cryoppp_annotator.session.core.focus import Focus
 from cryoppp_annotator.session.picks import learning, proposing
 
 
@@ -36,6 +39,46 @@ def test_it_says_what_is_missing_until_there_is_enough(session):
         for y in np.linspace(100, 800, 8):
             session.add(x, y)
     assert "rejected" in learning.why_not(session)
+
+
+def test_what_was_decided_in_bulk_is_not_learned_from_until_somebody_looks_at_it(session):
+    decide(session)
+    judged = learning.usable(session)
+    model = learning.learn(session).model.digest()
+    commands = {command.id: command for command in session_commands()}
+    rule = Which(decisions=(Decision.UNDECIDED,), min_score=float(np.quantile(session.particles.score, 0.2)))
+    above = session.decide_where(rule, Decision.ACCEPTED, what="above score 1", in_bulk=True).n
+    commands["reject-rest"].run(Focus(session))
+    assert above > 5
+    there = learning.usable(session)
+    left = session.counts()
+    assert (there.n_accepted, there.n_rejected) == (judged.n_accepted, judged.n_rejected)
+    assert there.in_bulk == sum(left.values()) - judged.n
+    assert f"not from {there.in_bulk:,} decided in bulk" in there.sentence
+    assert learning.learn(session).model.digest() == model, "its own output teaches nothing"
+    p = session.particles
+    looked_at = p.id[np.isin(p.id, session.store.decided_in_bulk().ids) & (p.decision == Decision.ACCEPTED)][:4]
+    session.decide(looked_at, Decision.REJECTED)
+    assert learning.usable(session).n_rejected == judged.n_rejected + 4
+    session.undo()
+    assert learning.usable(session).in_bulk == there.in_bulk
+    session.undo()
+    session.undo()
+    assert learning.usable(session).sentence == judged.sentence
+
+
+def test_the_number_said_is_the_number_learned_from(session):
+    proposing.enter(session, proposing.propose(session, "log", [session.micrographs[0]]))
+    p = session.particles
+    session.decide(p.id[:2], Decision.REJECTED)
+    rule = Which(decisions=(Decision.UNDECIDED,))
+    n = session.decide_where(rule, Decision.ACCEPTED, what="above score 0", in_bulk=True).n
+    assert f"28 more (0 accepted and 2 rejected so far); not from {n:,} decided in bulk" in learning.why_not(session)
+    session.undo()
+    decide(session)
+    there = learning.usable(session)
+    model = learning.learn(session).model
+    assert (model.n_accepted, model.n_rejected) == (there.n_accepted, there.n_rejected)
 
 
 def test_decisions_on_one_micrograph_serve_the_other(session):

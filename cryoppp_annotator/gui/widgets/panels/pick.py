@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from qtpy.QtCore import QSignalBlocker, Qt, QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -21,7 +20,6 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from skimage.filters import threshold_otsu
 
 from ....model.curation import Decision, Delta, Reason, Table
 from ....model.which import Which
@@ -29,6 +27,7 @@ from ....session.core.edits import count_of
 from ....session.core.session import Announcement
 from ....session.core.species import named
 from ....session.core.step import Nothing
+from ....session.picks.suggesting import are_probabilities, suggest
 from ...latest import Latest
 from ...layers.styles import WORDS
 from ...workbench import Workbench
@@ -39,10 +38,12 @@ from ..parts.propose import ProposeBox
 from ..parts.region_box import RegionsBox
 from ..parts.sets_box import SetsBox
 from ..parts.species_box import SpeciesBox
+from ..parts.suggested import SuggestedThreshold
 from ..parts.threshold import ThresholdSlider
 from ..parts.view import ViewBox
 
 _SIDES = "Undecided picks only; decided ones stay as they are. One step, one undo."
+_NOTHING = "nothing undecided is there"
 HERE = "this micrograph"
 EVERYWHERE = "all micrographs"
 
@@ -199,6 +200,8 @@ class PickPanel(QScrollArea):
         top.addWidget(QLabel("score"))
         top.addWidget(self._score)
         top.addStretch(1)
+        self.suggested = SuggestedThreshold()
+        self.suggested.followed.connect(self._on_suggested)
         buttons = QHBoxLayout()
         self._above = QPushButton("Accept above")
         self._below = QPushButton("Reject below")
@@ -207,6 +210,7 @@ class PickPanel(QScrollArea):
             buttons.addWidget(button)
         layout.addWidget(self.threshold)
         layout.addLayout(top)
+        layout.addWidget(self.suggested)
         layout.addWidget(self._counts)
         layout.addLayout(buttons)
         self.threshold.changed.connect(self._on_threshold_moved)
@@ -247,7 +251,7 @@ class PickPanel(QScrollArea):
 
     def _bulk(self, which: Which, decision: Decision, what: str) -> None:
         def edit() -> None:
-            outcome = self._session.decide_where(which, decision, what=what, nothing="nothing undecided is there")
+            outcome = self._session.decide_where(which, decision, what=what, nothing=_NOTHING, in_bulk=True)
             if isinstance(outcome, Nothing):
                 self._bench.say(outcome.why, "info")
 
@@ -263,6 +267,7 @@ class PickPanel(QScrollArea):
             self._score.setValue(value)
         if not len(self._bench.focus.selected):
             self._show_selection()
+        self.suggested.show_at(value)
         self._count_soon()
 
     def _count_soon(self) -> None:
@@ -307,11 +312,18 @@ class PickPanel(QScrollArea):
             self._bench.focus.drawn.set_threshold(None)
             return
         self._score.setSingleStep(float(np.ptp(scores)) / 100 or 0.01)
-        if not self._threshold_chosen:
-            value = suggested_threshold(scores)
-            self.threshold.set_value(value)
-            self._on_threshold(value)
-            self._bench.preview_threshold(None)  # draws what the threshold leaves
+        suggestion = suggest(scores, probabilities=are_probabilities(self._session, sets))
+        self.suggested.set_suggestion(suggestion)
+        self.threshold.set_suggestion(None if suggestion is None else suggestion.threshold)
+        if suggestion is not None and not self._threshold_chosen:
+            self._on_suggested(suggestion.threshold)
+        self.suggested.show_at(self.threshold.value)
+
+    def _on_suggested(self, value: float) -> None:
+        self._threshold_chosen = False  # it follows new scores again
+        self.threshold.set_value(value)
+        self._on_threshold(value)
+        self._bench.preview_threshold(None)  # draws what the threshold leaves
 
     def refresh(self) -> None:
         """Show the session's numbers."""
@@ -446,10 +458,3 @@ def _has_scores(delta: Delta) -> bool:
     """Whether it is of a pick set that may bring scores: not of one by hand, which comes with the first pick."""
     kinds = (delta.after or delta.before).get("kind", ()) if delta.table is Table.PICK_SET else ()
     return any(str(kind) != "hand" for kind in kinds)
-
-
-def suggested_threshold(scores: NDArray[np.float64]) -> float:
-    """Between the two humps of a distribution of scores (n,), where it has two."""
-    if np.ptp(scores) <= 0:
-        return float(scores[0])
-    return float(threshold_otsu(scores))

@@ -216,15 +216,14 @@ class ProposeBox(QGroupBox):
         return ""
 
     def _learned_note(self) -> str:
-        accepted, rejected = learning.decided(self._bench.session)
-        note = f"learns from {accepted:,} accepted and {rejected:,} rejected picks"
+        there = learning.usable(self._bench.session)
         if self.learned is None:
-            return note
+            return there.sentence
         if learning.grown(self._bench.session, self.learned.model):
-            more = accepted + rejected - self.learned.model.n_accepted - self.learned.model.n_rejected
+            more = there.n - self.learned.model.n_accepted - self.learned.model.n_rejected
             wait = "it will learn from them" if self.anew.isChecked() else "propose again to use them"
             return f"{more:,} more decisions since it last learned: {wait}"
-        return note
+        return there.sentence
 
     # ------------------------------------------------------------------ doing it
 

@@ -20,12 +20,15 @@ class ThresholdSlider(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.value: float | None = None
+        self._suggestion: float | None = None
         self._counts: NDArray[np.float64] = np.zeros(0)
         self._range = (0.0, 1.0)
         self.setMinimumHeight(70)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setCursor(Qt.CursorShape.SizeHorCursor)
-        self.setToolTip("Drag: undecided picks right of the line are above the threshold")
+        self.setToolTip(
+            "Drag: undecided picks right of the line are above the threshold; the dashed line is the suggested one"
+        )
 
     def sizeHint(self) -> QSize:
         """As wide as there is room."""
@@ -50,6 +53,11 @@ class ThresholdSlider(QWidget):
     def set_value(self, value: float) -> None:
         """Move the line without telling anybody."""
         self.value = value
+        self.update()
+
+    def set_suggestion(self, value: float | None) -> None:
+        """Draw a dashed line where a threshold is suggested; None = nowhere."""
+        self._suggestion = value
         self.update()
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
@@ -88,6 +96,10 @@ class ThresholdSlider(QWidget):
             painter.fillRect(
                 QRectF(k * bar, height - h, max(1.0, bar - 1), h), QColor("#4C9BE8" if kept else "#6B7078")
             )
+        if self._suggestion is not None:
+            suggested = (self._suggestion - low) / (high - low) * width
+            painter.setPen(QPen(self.palette().text().color(), 1, Qt.PenStyle.DashLine))
+            painter.drawLine(QPointF(suggested, 0), QPointF(suggested, height))
         painter.setPen(QPen(QColor("#F0C33C"), 2))
         painter.drawLine(QPointF(at, 0), QPointF(at, height))
         painter.setPen(QPen(self.palette().text().color()))
