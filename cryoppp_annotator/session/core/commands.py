@@ -143,6 +143,7 @@ def _next_undecided(step: int) -> Callable[[Focus], None]:
     def run(focus: Focus) -> None:
         if not _walk(focus, step, _ahead(focus, step)):
             raise Refused("no undecided pick is left in the listed micrographs")
+        focus.session.said.emit(focus.walking.left(), "info")
 
     return run
 
@@ -155,9 +156,19 @@ def _ahead(focus: Focus, step: int) -> list[int]:
 
 
 def _walk(focus: Focus, step: int, ahead: list[int]) -> bool:
-    """Take a step of a walk by need; at the end it starts again. Returns whether there was anything to go to."""
-    if not ahead and (elsewhere := _elsewhere(focus, step)) is not None:
-        focus.session.go(elsewhere)
+    """Take a step of a walk by need; at the end it starts again. Returns whether there was anything to go to.
+
+    It goes through both sides of the threshold, nearest first, for as long as there are picks above it; then to the
+    next micrograph that has some, and only where none has to what is left below.
+    """
+    walking = focus.walking
+    if not ahead or (step > 0 and not np.isin(ahead, walking.above()).any()):
+        elsewhere = _elsewhere(focus, step, walking.open_elsewhere())
+        if elsewhere is None and not ahead:
+            elsewhere = _elsewhere(focus, step, walking.open_elsewhere(below=True))
+        if elsewhere is not None:
+            focus.session.go(elsewhere)
+            ahead = []
     ahead = ahead or focus.walking.by_need().tolist()[::step]
     if ahead:
         focus.walk_to(ahead[0], step)
@@ -171,11 +182,10 @@ def _walk_on(focus: Focus, step: int, ahead: list[int]) -> None:
         focus.session.said.emit("every pick of the listed micrographs is decided · {undo} undoes the last step", "info")
 
 
-def _elsewhere(focus: Focus, step: int) -> int | None:
+def _elsewhere(focus: Focus, step: int, open_there: set[int]) -> int | None:
     order = focus.walking.micrographs()
     here = focus.session.current_id
     start = order.index(here) if here in order else -1
-    open_there = focus.walking.open_elsewhere()
     for k in range(1, len(order)):
         candidate = order[(start + step * k) % len(order)]
         if candidate != here and candidate in open_there:
@@ -286,7 +296,7 @@ def session_commands() -> list[Command]:
             WALKING,
             _next_undecided(1),
             _open,
-            "Nearest to the score threshold first; continues on the next micrograph.",
+            "Nearest to the score threshold first, on both sides of it; continues on the next micrograph.",
         ),
         Command("previous-undecided", "Previous undecided", ("Shift+N",), WALKING, _next_undecided(-1), _open),
         Command("accept", "Accept", ("A",), DECIDING, _decide(Decision.ACCEPTED), _targets, selection),

@@ -22,6 +22,8 @@ class Drawn:
     threshold_changed = Signal()
     #: Other pick sets or species are drawn.
     changed = Signal()
+    #: Another candidate below its threshold is drawn, or none.
+    in_sight_changed = Signal()
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -36,15 +38,21 @@ class Drawn:
         self.set_thresholds: dict[int, float] = {}
         #: The score that "above" and "below" mean, of each picker (or chosen pick set): they have none in common.
         self.thresholds: dict[str, float] = {}
+        #: A candidate that is drawn though it is below its threshold: the one a walk has come to.
+        self.in_sight: int | None = None
 
     def mask(self) -> NDArray[np.bool_]:
         """(n,) mask of the current particles that are drawn."""
+        return self.without_threshold() & ~self.below()
+
+    def without_threshold(self) -> NDArray[np.bool_]:
+        """(n,) mask of the current particles that would be drawn without thresholds."""
         p = self._session.particles
         mask = np.ones(len(p), bool) if self.show_rejected else np.asarray(p.decision != Decision.REJECTED)
         if self.pick_set is not None:
             # one's own picks are never out of sight
             mask &= (p.pick_set == self.pick_set) | np.isin(p.pick_set, self._hand_sets())
-        return mask & self._not_hidden() & ~self.below()
+        return mask & self._not_hidden()
 
     def _not_hidden(self) -> NDArray[np.bool_]:
         """(n,) mask of the current particles of pick sets and species that are drawn."""
@@ -94,7 +102,13 @@ class Drawn:
         with np.errstate(invalid="ignore"):
             for threshold, sets in self.hidden():
                 low |= (p.score < threshold) & np.isin(p.pick_set, sets)
-        return np.asarray(low & (p.decision == Decision.UNDECIDED))
+        return np.asarray(low & (p.decision == Decision.UNDECIDED) & (p.id != (self.in_sight or 0)))
+
+    def keep_in_sight(self, particle: int | None) -> None:
+        """Draw one candidate whatever its score; None = none."""
+        if particle != self.in_sight:
+            self.in_sight = particle
+            self.in_sight_changed.emit()
 
     def hidden(self) -> Hidden:
         """Every picker's threshold and its pick sets, and those of single sets."""

@@ -56,6 +56,8 @@ class Focus:
         new = np.unique(np.fromiter(ids, dtype=np.int64))
         if not np.array_equal(new, self.selected):
             self.selected = new
+            if self.drawn.in_sight is not None and self.drawn.in_sight not in new:
+                self.drawn.keep_in_sight(None)
             self.selection_changed.emit()
 
     def choose_species(self, number: int) -> None:
@@ -108,6 +110,7 @@ class Focus:
     def walk_to(self, particle: int, step: int) -> None:
         """Select a pick as the one a walk by need has come to."""
         self.walking.reached = (particle, step)
+        self.drawn.keep_in_sight(particle)
         self.select([particle])
 
     def _on_threshold(self) -> None:

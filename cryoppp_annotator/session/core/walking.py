@@ -46,9 +46,12 @@ class Walking:
         return order[at] if 0 <= at < len(order) else None
 
     def by_need(self) -> NDArray[np.int64]:
-        """Undecided picks here, the one that matters most first: nearest to the threshold, else in reading order."""
+        """Undecided picks here, the one that matters most first: nearest to the threshold, else in reading order.
+
+        Those below the threshold, too: what lies just below the line is as doubtful as what lies just above.
+        """
         p = self._session.particles
-        rows = np.flatnonzero((p.decision == Decision.UNDECIDED) & self._drawn.mask() & self._drawn.of_set())
+        rows = np.flatnonzero(self._undecided())
         if not len(rows):
             return np.zeros(0, np.int64)
         score = np.where(self._drawn.of_scale()[rows], p.score[rows], np.nan)
@@ -57,6 +60,26 @@ class Walking:
             distance = np.where(np.isfinite(score), np.abs(score - middle), np.inf)
             return p.id[rows[np.lexsort((p.id[rows], distance))]]
         return p.id[rows[self._reading_order(rows)]]
+
+    def _undecided(self) -> NDArray[np.bool_]:
+        p = self._session.particles
+        open_picks = p.decision == Decision.UNDECIDED
+        return np.asarray(open_picks & self._drawn.without_threshold() & self._drawn.of_set())
+
+    def above(self) -> NDArray[np.int64]:
+        """Ids of the undecided picks here that the threshold leaves; one that is only kept in sight is none of them."""
+        kept, self._drawn.in_sight = self._drawn.in_sight, None
+        try:
+            return self._session.particles.id[self._undecided() & ~self._drawn.below()]
+        finally:
+            self._drawn.in_sight = kept
+
+    def left(self) -> str:
+        """What is left to decide, here and in the project."""
+        above, here = len(self.above()), int(self._undecided().sum())
+        project = sum(m.n_undecided for m in self._session.micrographs)
+        sides = f" ({above:,} above the line, {here - above:,} below)" if here > above else ""
+        return f"{here:,} undecided here{sides}, {project:,} in the project"
 
     def _reading_order(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
         """Order of picks as one reads: lines a diameter high, left to right; those cut by the edge come last."""
@@ -68,9 +91,12 @@ class Walking:
         line = np.floor(y / self._session.settings.diameter_px(current))
         return np.lexsort((y, x, line, cut))
 
-    def open_elsewhere(self) -> set[int]:
-        """Micrographs with undecided picks that a walk would stop at: of the chosen pick set, not hidden."""
-        hidden = self._drawn.hidden()
+    def open_elsewhere(self, *, below: bool = False) -> set[int]:
+        """Micrographs with undecided picks that a walk would stop at: of the chosen pick set, above the threshold.
+
+        ``below``: also those below it.
+        """
+        hidden = () if below else self._drawn.hidden()
         drawn = self._drawn.of_bulk(hidden)
         if drawn.pick_sets is None and drawn.species is None and not hidden:
             return {m.id for m in self._session.micrographs if m.n_undecided}

@@ -9,6 +9,7 @@ import mrcfile
 import numpy as np
 import pytest
 
+from cryoppp_annotator.errors import Refused
 from cryoppp_annotator.model.candidates import Candidates
 from cryoppp_annotator.model.curation import Decision
 from cryoppp_annotator.model.which import Which
@@ -106,6 +107,31 @@ def test_undo_takes_the_walk_back_to_the_pick_it_undid(session):
     row = session.particles.rows_of(np.array([first]))
     assert session.particles.decision[row] == Decision.REJECTED
     assert focus.selected.tolist() == [second]
+
+
+def test_a_walk_takes_both_sides_of_the_threshold_shows_where_it_is_and_says_what_is_left(session):
+    propose(session, "log", 0, [6.0, 4.2, 3.9, 3.0, 1.0])
+    propose(session, "log", 1, [2.0])
+    commands = {command.id: command for command in session_commands()}
+    lines = []
+    session.said.connect(lambda text, level: lines.append(text))
+    focus = Focus(session)
+    focus.drawn.set_threshold(4.0)
+    scores = []
+    for _ in range(4):
+        commands["next-undecided"].run(focus)
+        row = session.particles.rows_of(focus.selected)
+        scores.append(float(session.particles.score[row][0]))
+        assert focus.drawn.mask()[row].all(), "what a walk has come to is drawn"
+        assert focus.drawn.mask().sum() == 2 + (scores[-1] < 4)
+    assert scores == [3.9, 4.2, 3.0, 6.0]
+    assert lines[-1] == "5 undecided here (2 above the line, 3 below), 6 in the project"
+    for _ in range(6):
+        commands["next-undecided"].run(focus)
+        commands["reject"].run(focus)
+    assert session.counts()["undecided"] == 0
+    with pytest.raises(Refused, match="no undecided pick is left"):
+        commands["next-undecided"].run(focus)
 
 
 def test_next_undecided_goes_where_the_chosen_set_has_some_and_nothing_hidden(session):
