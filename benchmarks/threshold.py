@@ -76,9 +76,12 @@ def threshold(sets: dict[str, list[Labelled]], draws: int) -> None:
                     continue
                 rest = [k for k in range(len(items)) if k != source]
                 model = train(
-                    [seen[source]], [example], undecided=[seen[k] for k in rest],
-                    diameter_A=items[0].diameter_A, context=JobContext(),
-                )  # fmt: skip
+                    [seen[source]],
+                    [example],
+                    undecided=[seen[k] for k in rest],
+                    diameter_A=items[0].diameter_A,
+                    context=JobContext(),
+                )
                 matches = [matched(items[k], proposed_by(model, seen[k])) for k in rest]
                 rows.append(at_suggestion(matches))
             if rows:

@@ -128,7 +128,7 @@ class Workbench(QObject):
         session.current_changed.connect(self._on_current)
         session.said.connect(self.say)
         self.focus.selection_changed.connect(self.particles_layer.mark_selected)
-        self.focus.drawn.in_sight_changed.connect(self._on_in_sight)
+        self.focus.drawn.in_sight_changed.connect(self.particles_layer.redraw)
         viewer.events.theme.connect(self._on_theme)
         self.run_on.changed.connect(self._on_run_on)
         self._poll = QTimer(self)
@@ -366,9 +366,6 @@ class Workbench(QObject):
             self.show.follow(announcement.change, undone=announcement.kind == "undo")
         self._on_hover()
         self.say(self.show.notice or announcement.message, "warning" if self.show.notice else "info")
-
-    def _on_in_sight(self) -> None:
-        self.particles_layer.redraw()
 
     def _on_run_on(self) -> None:
         self.over("cluster")

@@ -29,16 +29,24 @@ from ..model.coordinates import FloatArray
 
 # scikit-image has no types
 _filters: Any = filters
-#: Slope and offset of the logistic function that is expected, in standard deviations of all scores from their boundary.
-_SLOPE, _OFFSET = 4.0, 0.15
-#: How firmly each is expected: inverse variances.
-_SLOPE_HELD, _OFFSET_HELD = 3.0, 70.0
-#: The same of the nearness to the edge, which can only take away.
-_EDGE, _EDGE_HELD = -1.0, 1.0
+#: Slope of the logistic function that is expected, per standard deviation of all scores.
+_SLOPE = 4.0
+#: Log odds that are expected at the boundary of the two kinds.
+_OFFSET = 0.15
+#: How firmly the slope is expected: inverse variance.
+_SLOPE_HELD = 3.0
+#: How firmly the log odds at the boundary are expected: inverse variance; as much as some seventy decisions.
+_OFFSET_HELD = 70.0
+#: Log odds at the edge of the micrograph, which can only take away.
+_EDGE = -1.0
+#: How firmly they are expected.
+_EDGE_HELD = 1.0
 #: Steps towards the two kinds of scores.
 _STEPS = 60
-#: Share of the candidates that are particles: the first guess, and its limits.
-_SHARE, _SHARE_LIMITS = 0.3, (0.005, 0.9)
+#: Share of the candidates that are particles: the first guess.
+_SHARE = 0.3
+#: Its limits.
+_SHARE_LIMITS = (0.005, 0.9)
 #: A slope is never less: decisions that contradict the picture must not turn the order round.
 _LEAST_SLOPE = 0.3
 
