@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..model.coordinates import FloatArray
 from ..picking.evaluate import Quality, quality
 from ..picking.matching import Matches, match
+from .completeness import Completeness, completeness
 
 #: Bounds of the distances from the edge that are distinguished, diameters.
 EDGE_BOUNDS = (0.0, 0.5, 1.0, 2.0, 4.0, math.inf)
@@ -136,6 +137,12 @@ class Agreement:
     shift_error: float
     spread: float
     kappa: float
+
+    @property
+    def completeness(self) -> Completeness | None:
+        """How many particles nobody picked, where both sets are independent; None without a common pick."""
+        both = self.quality.matched
+        return completeness(both + self.only_reference, both + self.only_other, both)
 
 
 def agreement(sets: Sequence[TwoSets]) -> Agreement:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..audit.completeness import ASSUMPTIONS
 from .evaluate import quality_as_json
 from .options import Frame, ImagesOption, JsonOption, PixelSizeOption, ToleranceOption, parse_diameter
 
@@ -81,6 +82,7 @@ def _as_json(report: ComparisonReport) -> dict[str, Any]:
         "other": report.other,
         "tolerance": report.tolerance,
         **_agreement(report.total),
+        "completeness": _completeness(report.total),
         "by_distance_from_edge": [_plain(asdict(part)) for part in report.edge],
         "by_score": [_plain(asdict(part)) for part in report.score],
         "per_micrograph": {name: _agreement(agreement) for name, agreement in report.per_micrograph.items()},
@@ -102,6 +104,14 @@ def _agreement(agreement: Agreement) -> dict[str, Any]:
     )
 
 
+def _completeness(agreement: Agreement) -> dict[str, Any] | None:
+    estimate = agreement.completeness
+    if estimate is None:
+        return None
+    derived = {"seen": estimate.n_seen, "unseen": estimate.unseen, "share_seen": estimate.share_seen}
+    return {**_plain(asdict(estimate)), **derived}
+
+
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
     """JSON has neither NaN nor infinity."""
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
@@ -114,6 +124,9 @@ def _as_text(report: ComparisonReport) -> str:
         f"{'':{width}}   both  only reference  only other  precision  recall     F1  kappa  shift x, y (px)  spread",
         *(f"{name:{width}}  {_line(agreement)}" for name, agreement in rows.items()),
     ]
+    estimate = report.total.completeness
+    if estimate is not None:
+        lines += ["", f"completeness, if both sets are independent: {estimate.sentence}", ASSUMPTIONS]
     return "\n".join(lines)
 
 

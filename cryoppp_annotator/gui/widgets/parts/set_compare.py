@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from ....audit.comparing import agreement
+from ....audit.completeness import ASSUMPTIONS
 from ....model.curation import Table
 from ....session.core.session import Announcement
 from ....session.review import sets
@@ -59,6 +60,9 @@ class SetCompare(QWidget):
         self.counts = QLabel("Choose two sets of picks. Comparing changes nothing.")
         self.counts.setWordWrap(True)
         self.counts.setTextFormat(Qt.TextFormat.RichText)
+        self.complete = QLabel()
+        self.complete.setWordWrap(True)
+        self.complete.setToolTip(ASSUMPTIONS)
         self.table = self._make_table()
         self.how = QComboBox()
         self.how.addItems(list(_ALGEBRA))
@@ -120,6 +124,7 @@ class SetCompare(QWidget):
         layout.addLayout(grid)
         layout.addWidget(self.start)
         layout.addWidget(self.counts)
+        layout.addWidget(self.complete)
         layout.addWidget(self.table, 1)
         layout.addLayout(algebra)
         layout.addLayout(changes)
@@ -177,6 +182,9 @@ class SetCompare(QWidget):
             f"<span style='color:{ONLY_OTHER}'>●</span> only second {total.only_other:,}<br>"
             f"precision {total.quality.precision:.3f}, recall {total.quality.recall:.3f}, F1 {total.quality.f1:.3f}"
         )
+        estimate = total.completeness
+        self.complete.setText("" if estimate is None else f"{estimate.short}. {ASSUMPTIONS}")
+        self.complete.setVisible(estimate is not None)
         self.counts.setToolTip(f"First: {names.get(compared.reference)}\nSecond: {names.get(compared.other)}")
         self.table.setRowCount(len(compared.sets))
         for row, (number, two) in enumerate(compared.sets.items()):
