@@ -30,8 +30,8 @@ _WIDE = 1.96
 #: What the estimates take for granted; shown wherever they are.
 ASSUMPTIONS = (
     "Assumed: the sets were made without knowledge of each other, and hold few false picks. Particles that both miss "
-    "for the same reason (a view that no picker knows) are not seen; the interval allows for particles of unequal ease, "
-    "a correlation of up to 0.4."
+    "for the same reason (a view that no picker knows) are not seen. The interval allows for particles of unequal "
+    "ease, a correlation of up to 0.4."
 )
 
 
