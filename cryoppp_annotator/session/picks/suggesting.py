@@ -32,23 +32,16 @@ class Suggestion:
         return None if self.probabilities is None else expected(self.probabilities, threshold)
 
 
-def suggest(scores: NDArray[np.float64], *, probabilities: bool) -> Suggestion | None:
+def suggest(scores: NDArray[np.float64], *, probabilities: bool) -> Suggestion:
     """Suggest a threshold: of the best expected F1 for probabilities, else where the scores part into two kinds.
 
     Parameters
     ----------
     scores : (n,) float64
-        Of the candidates of one picker, no NaN.
+        Of the candidates of one picker, no NaN; at least one.
     probabilities : bool
         Whether they are probabilities that a person would accept each.
-
-    Returns
-    -------
-    Suggestion or None
-        None without scores.
     """
-    if not len(scores):
-        return None
     best = best_expected(scores) if probabilities else None
     return Suggestion(parting(scores)) if best is None else Suggestion(best.threshold, scores)
 

@@ -27,7 +27,7 @@ from ....session.core.edits import count_of
 from ....session.core.session import Announcement
 from ....session.core.species import named
 from ....session.core.step import Nothing
-from ....session.picks.suggesting import are_probabilities, suggest
+from ....session.picks.suggesting import are_probabilities
 from ...latest import Latest
 from ...layers.styles import WORDS
 from ...workbench import Workbench
@@ -200,8 +200,7 @@ class PickPanel(QScrollArea):
         top.addWidget(QLabel("score"))
         top.addWidget(self._score)
         top.addStretch(1)
-        self.suggested = SuggestedThreshold()
-        self.suggested.followed.connect(self._on_suggested)
+        self.suggested = SuggestedThreshold(self.threshold, self._on_suggested)
         buttons = QHBoxLayout()
         self._above = QPushButton("Accept above")
         self._below = QPushButton("Reject below")
@@ -312,12 +311,9 @@ class PickPanel(QScrollArea):
             self._bench.focus.drawn.set_threshold(None)
             return
         self._score.setSingleStep(float(np.ptp(scores)) / 100 or 0.01)
-        suggestion = suggest(scores, probabilities=are_probabilities(self._session, sets))
-        self.suggested.set_suggestion(suggestion)
-        self.threshold.set_suggestion(None if suggestion is None else suggestion.threshold)
-        if suggestion is not None and not self._threshold_chosen:
-            self._on_suggested(suggestion.threshold)
-        self.suggested.show_at(self.threshold.value)
+        value = self.suggested.follow_scores(scores, are_probabilities(self._session, sets))
+        if not self._threshold_chosen:
+            self._on_suggested(value)
 
     def _on_suggested(self, value: float) -> None:
         self._threshold_chosen = False  # it follows new scores again

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import Signal
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
 
-from ....session.picks.suggesting import Suggestion
+from ....session.picks.suggesting import Suggestion, suggest
+from .threshold import ThresholdSlider
 
 _TIP = "Puts the line where F1 is expected to be best (of probabilities), or where the scores part into two kinds"
 _EXPECTED = (
@@ -16,12 +20,19 @@ _EXPECTED = (
 
 
 class SuggestedThreshold(QWidget):
-    """A button that follows the suggestion, and a line of estimates."""
+    """A button that follows the suggestion, and a line of estimates.
 
-    followed = Signal(float)
+    Parameters
+    ----------
+    slider : ThresholdSlider
+        Shows where the suggestion lies.
+    follow : callable
+        Gets the suggested threshold when it is asked for.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, slider: ThresholdSlider, follow: Callable[[float], object]) -> None:
         super().__init__()
+        self._slider = slider
         self._suggestion: Suggestion | None = None
         self.follow, self.expected = QPushButton("Suggested"), QLabel()
         self.follow.setToolTip(_TIP)
@@ -30,14 +41,16 @@ class SuggestedThreshold(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.follow)
         layout.addWidget(self.expected, 1)
-        self.follow.clicked.connect(self._on_follow)
+        self.follow.clicked.connect(lambda: self._suggestion and follow(self._suggestion.threshold))
 
-    def set_suggestion(self, suggestion: Suggestion | None) -> None:
-        """Know another suggestion; None = there are no scores."""
-        self._suggestion = suggestion
-        self.setVisible(suggestion is not None)
-        if suggestion is not None:
-            self.follow.setText(f"Suggested: {suggestion.threshold:.3g}")
+    def follow_scores(self, scores: NDArray[np.float64], probabilities: bool) -> float:
+        """Suggest a threshold for scores (n,), at least one; returns it."""
+        self._suggestion = suggest(scores, probabilities=probabilities)
+        threshold = self._suggestion.threshold
+        self._slider.set_suggestion(threshold)
+        self.follow.setText(f"Suggested: {threshold:.3g}")
+        self.show_at(self._slider.value)
+        return threshold
 
     def show_at(self, threshold: float | None) -> None:
         """Say what is expected above a threshold, where the scores tell."""
@@ -46,9 +59,4 @@ class SuggestedThreshold(QWidget):
             return
         self.follow.setEnabled(threshold != suggestion.threshold)
         above = suggestion.at(threshold)
-        said = "" if above is None else f"precision ~{above.precision:.2f}, recall ~{above.recall:.2f}"
-        self.expected.setText(said)
-
-    def _on_follow(self) -> None:
-        if self._suggestion is not None:
-            self.followed.emit(self._suggestion.threshold)
+        self.expected.setText("" if above is None else f"precision ~{above.precision:.2f}, recall ~{above.recall:.2f}")
