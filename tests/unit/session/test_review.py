@@ -15,12 +15,16 @@ from hypothesis.extra.numpy import arrays
 
 from cryoppp_annotator.audit.suspects import ErrorKind
 from cryoppp_annotator.errors import Refused
+from cryoppp_annotator.model.candidates import Candidates
 from cryoppp_annotator.model.curation import Decision, Reason
+from cryoppp_annotator.model.which import Which
 from cryoppp_annotator.session.core import opening
 from cryoppp_annotator.session.core.session import Session
+from cryoppp_annotator.session.picks import learning, proposing
 from cryoppp_annotator.session.review import sets
 from cryoppp_annotator.session.review.error_queue import Answer, Review, find_errors
 from cryoppp_annotator.session.review.sets import ACCEPTED, Algebra
+from cryoppp_annotator.session.review.undecided_queue import no_particle, undecided_items
 from cryoppp_annotator.testing import planted
 
 DIAMETER = 30.0
@@ -216,6 +220,44 @@ def test_a_page_is_one_step_and_its_exceptions_are_the_opposite(doubtful: Sessio
     assert review.next() not in page
     review.back()
     assert doubtful.counts() == before
+
+
+def test_undecided_candidates_are_lined_up_by_the_threshold_and_settled_by_pages(session: Session) -> None:
+    with pytest.raises(Refused, match="propose some first"):
+        undecided_items(session, None, 0.5, probabilities=True)
+    score = np.linspace(0.05, 0.95, 60)
+    for micrograph, places in zip(session.micrographs, (np.arange(0, 30), np.arange(30, 60)), strict=False):
+        x = 40.0 + 5.0 * np.arange(len(places))
+        here = Candidates(x, np.full(len(x), 20.0), score[places], np.full(len(x), 60.0))
+        proposing.enter(session, proposing.Proposal("learned", 60.0, {}, ((micrograph.id, here),)))
+    proposed = tuple(i for i, one in session.pick_sets.items() if one.proposed)
+    items = undecided_items(session, proposed, 0.4, probabilities=True)
+    particles = session.store.particles_where(Which(pick_sets=proposed))
+    assert len(items) == len(particles) > 30
+    queue = Review(session)
+    queue.start(items)
+    score_of = dict(zip(particles.id.tolist(), particles.score.tolist(), strict=True))
+    distance = [abs(item.probability - 0.5) for item in items]
+    assert distance == sorted(distance)
+    assert all(item.likely == (score_of[item.particle] < 0.4) for item in items)
+    page = queue.page(10)
+    assert len({items[n].likely for n in page}) == 1, "one side of the threshold"
+    answer = Answer.REJECT if items[page[0]].likely else Answer.ACCEPT
+    before = learning.usable(session).n
+    queue.answer_page(page, page[:3], answer)
+    after = session.store.particles_where(Which(ids=tuple(items[n].particle for n in page)))
+    likely = Decision.REJECTED if answer is Answer.REJECT else Decision.ACCEPTED
+    assert (after.decision == likely).sum() == 7
+    assert (after.decision == Decision.UNDECIDED).sum() == 0
+    assert learning.usable(session).n == before + 10, "a page is looked at: it is learned from"
+    queue.back()
+    assert learning.usable(session).n == before
+
+
+def test_a_score_that_is_no_probability_has_its_half_at_the_threshold() -> None:
+    wrong = no_particle(np.array([-3.0, 1.9, 2.0, 5.0]), 2.0, probabilities=False)
+    assert (np.diff(wrong) < 0).all()
+    assert (wrong >= 0.5).tolist() == [True, True, False, False]
 
 
 def test_review_goes_on_another_day_and_beside_another_curator(doubtful: Session, review: Review) -> None:

@@ -22,8 +22,10 @@ from ....audit.suspects import ErrorKind
 from ....errors import AnnotatorError
 from ....model.curation import Decision, Reason
 from ....session.core.session import Announcement
+from ....session.picks.suggesting import are_probabilities
 from ....session.review import sets
 from ....session.review.error_queue import Answer, Review, ReviewItem, find_errors
+from ....session.review.undecided_queue import UNDECIDED, undecided_items
 from ...latest import Latest
 from ...layers.review_layer import ReviewLayer
 from ...workbench import Workbench
@@ -124,10 +126,11 @@ class ErrorQueue(QWidget):
         self.of.clear()
         for number, name in sets.choices(self._bench.session).items():
             self.of.addItem(name, number)
+        self.of.addItem("undecided candidates", UNDECIDED)
         self.of.setCurrentIndex(max(0, self.of.findData(chosen)))
 
     def _on_changed(self, announcement: Announcement) -> None:
-        if len(sets.choices(self._bench.session)) != self.of.count():
+        if len(sets.choices(self._bench.session)) + 1 != self.of.count():
             self._fill()
 
     # ------------------------------------------------------------------ finding
@@ -146,6 +149,9 @@ class ErrorQueue(QWidget):
 
     def _on_find(self) -> None:
         number, session = self.of.currentData(), self._bench.session
+        if number == UNDECIDED:
+            self._line_up_undecided()
+            return
         if not self._latest.ask():
             return
         self.find.setEnabled(False)
@@ -155,6 +161,16 @@ class ErrorQueue(QWidget):
             title="find errors in picks",
             on_done=self._latest.only(self._on_found),
             on_failed=self._on_failed,
+        )
+
+    def _line_up_undecided(self) -> None:
+        drawn, session = self._bench.focus.drawn, self._bench.session
+        if drawn.threshold is None:
+            self._bench.say("propose candidates first: they are lined up by their distance from the threshold")
+            return
+        where, scales, line = drawn.scored_sets(), are_probabilities(session, drawn.scored_sets()), drawn.threshold
+        self._bench.guarded(
+            lambda: self._on_found(undecided_items(session, where, line, probabilities=scales))  # changes nothing yet
         )
 
     def _on_failed(self, job: object) -> None:
