@@ -81,7 +81,7 @@ class SetsBox(QGroupBox):
         head.setSectionResizeMode(_NAME, QHeaderView.ResizeMode.Stretch)
         self.colour, self.delete = QPushButton("Colour…"), QPushButton("Remove picks")
         self.colour.setToolTip("Of the rings of the chosen set, with Rings by: pick set. One step, one undo")
-        self.delete.setToolTip("Deletes all picks of the chosen set, on every micrograph. One step, one undo")
+        self.delete.setToolTip("Removes all picks of the chosen set, on every micrograph. One step, one undo")
         buttons = QHBoxLayout()
         buttons.addWidget(self.colour)
         buttons.addWidget(self.delete)
