@@ -79,3 +79,28 @@ _DISK_REASONS = {
 def disk_reason(error: OSError) -> str:
     """Why the system refused, in words: *the disk is full* instead of ``[Errno 28]``."""
     return _DISK_REASONS.get(error.errno or 0, error.strerror or str(error))
+
+
+#: Work on one picture holds so many arrays of the size of the one that could not be had, beside what is held already.
+_ARRAYS_AT_ONCE = 6
+
+
+def memory_reason(error: MemoryError) -> str:
+    """What would have been enough, in words, instead of numpy's ``Unable to allocate``."""
+    size = getattr(error, "_total_size", None)
+    if not isinstance(size, int | float):
+        return "there is not enough free memory; close other programs, or give fewer files at once"
+    enough = _held_bytes() + _ARRAYS_AT_ONCE * size
+    return (
+        f"there is not enough free memory: {size / 2**20:,.0f} MB more could not be had, and about "
+        f"{enough / 2**30:.1f} GB for this program would be enough. Close other programs, or raise its limit"
+    )
+
+
+def _held_bytes() -> float:
+    """Address space of this process; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    return pages * 4096.0

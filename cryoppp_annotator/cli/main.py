@@ -19,7 +19,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from .. import __version__
-from ..errors import AnnotatorError, Cancelled, disk_reason
+from ..errors import AnnotatorError, Cancelled, disk_reason, memory_reason
 from . import (
     annotate,
     changed,
@@ -163,7 +163,7 @@ def _run(arguments: list[str], debug: bool) -> int:
     except MemoryError as error:
         if debug:
             traceback.print_exc()
-        return _fail(f"there is not enough free memory{_needed(error)}; close other programs, or give fewer files", 1)
+        return _fail(memory_reason(error), 1)
     except Exception as error:
         if debug:
             traceback.print_exc()
@@ -171,12 +171,6 @@ def _run(arguments: list[str], debug: bool) -> int:
     if code == CANCELLED:
         print("cancelled; what was finished is kept", file=sys.stderr)
     return code if isinstance(code, int) else 0
-
-
-def _needed(error: MemoryError) -> str:
-    """How much an array would have taken, where numpy says so."""
-    size = getattr(error, "_total_size", None)
-    return f" (one array needs {size / 2**20:,.0f} MB more)" if isinstance(size, int | float) else ""
 
 
 def _fail(message: str, code: int) -> int:

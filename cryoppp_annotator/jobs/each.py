@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from ..errors import EngineError
+from ..errors import EngineError, memory_reason
 from ..model.context import JobContext
 from .cluster import TRIES, connected
 from .workers import GoOnHereError
@@ -107,6 +107,8 @@ def _outcome(future: Future[Any], scheduler: str | None) -> Any:
         return future.result()
     if type(error).__name__ == "KilledWorker":
         return EngineError(f"its worker died {TRIES} times on it (memory?)")
+    if isinstance(error, MemoryError):
+        return EngineError(memory_reason(error))
     return error
 
 

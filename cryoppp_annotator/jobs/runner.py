@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from ..errors import AnnotatorError, Cancelled
+from ..errors import AnnotatorError, Cancelled, EngineError, memory_reason
 from ..model.context import JobContext
 
 log = logging.getLogger(__name__)
@@ -194,7 +194,10 @@ class Runner:
             job.lost = why
 
         context = JobContext(report, job._cancel.is_set, job.lines.append, seed, lost, job._here.is_set)
-        return function(*arguments, context=context)
+        try:
+            return function(*arguments, context=context)
+        except MemoryError as error:
+            raise EngineError(memory_reason(error)) from error
 
     def _finish(
         self,

@@ -7,6 +7,7 @@ import resource
 import shutil
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -455,3 +456,33 @@ def test_where_there_is_no_project(tmp_path: Path) -> None:
     new_project(tmp_path / "project")
     with pytest.raises(ProjectError, match="there is already a project"):
         Store.create(tmp_path / "project")
+
+
+# ---------------------------------------------------------------------- too little memory
+
+
+def test_too_little_memory_says_what_would_be_enough(tmp_path: Path) -> None:
+    header = np.zeros(256, np.int32)
+    header[[0, 1, 2, 3, 7, 8, 9]] = 12_000, 8_000, 1, 2, 12_000, 8_000, 1
+    header[52] = int.from_bytes(b"MAP ", "little")
+    (tmp_path / "big.mrc").write_bytes(header.tobytes())
+    os.truncate(tmp_path / "big.mrc", 1024 + 4 * 12_000 * 8_000)  # takes no room on the disk
+    command = [
+        sys.executable,
+        "-m",
+        "cryoppp_annotator",
+        "pick",
+        tmp_path,
+        "-o",
+        tmp_path / "out",
+        "--diameter",
+        "90px",
+    ]
+    limited = ["bash", "-c", 'ulimit -v 1000000; exec "$@"', "bash", *map(str, command)]
+    threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(limited, capture_output=True, text=True, check=False, env={**os.environ, **threads})
+    assert done.returncode == 1
+    assert "there is not enough free memory" in done.stderr
+    assert "GB for this program would be enough" in done.stderr
+    assert "MemoryError" not in done.stderr
+    assert "Unable to allocate" not in done.stderr
