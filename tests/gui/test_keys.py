@@ -242,7 +242,7 @@ def test_what_is_said_names_the_keys_that_a_person_chose(classed):
     assert window.status == "undid: add 1 pick on a · F5 redoes"
     window.drag([(1, 1), (398, 318)], CTRL)
     assert window.status == (
-        "40 selected: Y accepts, X or 1 to 9 rejects, Delete removes, Annotate > Select nothing lets go"
+        "40 selected: Y accepts, X or 1 to 9 rejects, Delete removes, Annotate > Select nothing clears the selection"
     )
     bench.measure()
     assert bench.overlay.text.endswith("Annotate > Select nothing: not now")
