@@ -268,3 +268,26 @@ def test_counts_in_the_panel_follow(window, tmp_path):
     window.until(lambda: pick._accept_all.text() == "Accept 35 undecided")
     window.go("b")
     window.until(lambda: pick._accept_all.text() == "Accept 40 undecided")
+
+
+def test_a_job_whose_cluster_has_no_workers_offers_to_go_on_here(window):
+    went_on = threading.Event()
+
+    def work(context):
+        context.on_lost("No workers are connected to tcp://there:8786")
+        while not context.goes_on_here():
+            context.check()
+        context.on_lost("")
+        went_on.set()
+        return 5
+
+    show(window, "Jobs")
+    window.bench.start(work, title="a job elsewhere")
+    row = row_of(window, "a job elsewhere")
+    window.until(row._here.isVisible)
+    assert row._note.text() == "No workers are connected to tcp://there:8786"
+    assert "No workers are connected" in window.status
+    row._here.click()
+    window.until(lambda: row.job.state is JobState.DONE)
+    assert went_on.is_set()
+    window.until(lambda: not row._here.isVisible())

@@ -92,6 +92,7 @@ class JobRow(QFrame):
         layout.addWidget(self._note)
         layout.addWidget(self._text)
         self.show_state()
+        self._lost = ""  # nobody has listened yet
 
     def show_state(self) -> None:
         """Follow the job."""
