@@ -129,6 +129,7 @@ def test_pick_sets_are_hidden_coloured_renamed_and_have_thresholds(window, tmp_p
     QApplication.processEvents()
     assert session.pick_sets[2].name == "Topaz, all of Monday"
     box.set_colour(2, "#D55E00")
+    assert window.annotator.pick.view._colour_by.currentText() == "pick set"
     of_two = session.particles.pick_set[np.searchsorted(session.particles.id, window.bench.particles_layer.ids)] == 2
     assert np.allclose(window.layer.border_color[of_two], rgba("#D55E00"))
     assert session.next_undo().verb == "colour"

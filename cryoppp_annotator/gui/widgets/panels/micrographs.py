@@ -88,6 +88,8 @@ class MicrographsPanel(QWidget):
         self._search = _Search()
         self._search.setPlaceholderText("name, res > 6")
         self._search.setToolTip(example())
+        wide = self._search.fontMetrics().horizontalAdvance("res > 6 and und > 0") + 44
+        self._search.setStyleSheet(f"min-width: {wide}px;")  # napari's style overrules setMinimumWidth
         self._wrong = QLabel()
         self._wrong.setWordWrap(True)
         self._wrong.hide()

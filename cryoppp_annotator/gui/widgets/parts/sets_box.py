@@ -128,8 +128,9 @@ class SetsBox(QGroupBox):
             self.table.setRowCount(len(every))
             for row, one in enumerate(every.values()):
                 self._fill(row, one, one.colour or next_colour(row))
-        height = self.table.verticalHeader().defaultSectionSize()
-        self.table.setFixedHeight(height * min(_ROWS, max(1, len(every))) + self.table.horizontalHeader().height() + 4)
+        height = self.table.verticalHeader().defaultSectionSize() * min(_ROWS, max(1, len(every)))
+        around = self.table.horizontalHeader().sizeHint().height() + 2 * self.table.frameWidth() + 6
+        self.table.setFixedHeight(height + around)
         self._show_counts()
         self._show_buttons()
 

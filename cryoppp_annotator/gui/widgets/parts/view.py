@@ -190,6 +190,8 @@ class ViewBox(QGroupBox):
         with QSignalBlocker(self._rejected):
             self._rejected.setChecked(bench.focus.drawn.show_rejected)
         by = bench.particles_layer.colour_by
+        with QSignalBlocker(self._colour_by):
+            self._colour_by.setCurrentText(by.value)
         self._legend.setText(_named_legend(bench) if by in (ColourBy.SPECIES, ColourBy.SET) else _legend(by))
 
 
