@@ -84,6 +84,9 @@ def export(
             help="Open imported files outside the folders of the micrographs, though only the project names them.",
         ),
     ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files, too, that no earlier export wrote here.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write picks as coordinate files.
@@ -119,6 +122,7 @@ def export(
             box_size_px=box_size,
             template=template,
             relion_root=relion_root,
+            overwrite=overwrite,
             micrographs=None if passed is None else [m.id for m in passed.micrographs],
             context=context,
         )

@@ -305,9 +305,11 @@ def _warn(plans: list[ImportPlan]) -> None:
 
 
 def _summary(session: Session, plans: list[ImportPlan]) -> dict[str, Any]:
+    from ..session.core.opening import averaged_note
     from ..session.files.entering import pixel_size_notes
 
     return {
+        "averaged": averaged_note(session),
         "project": str(session.store.folder),
         "micrographs": len(session.micrographs),
         "unreadable": [m.name for m in session.micrographs if m.problem],
@@ -344,4 +346,5 @@ def _as_text(summary: dict[str, Any]) -> str:
     particles = ", ".join(f"{n:,} {decision}" for decision, n in summary["particles"].items())
     unreadable = summary["unreadable"]
     bad = f" ({len(unreadable):,} of them cannot be read: {', '.join(unreadable[:3])} ...)" if unreadable else ""
-    return f"{summary['project']}: {summary['micrographs']:,} micrographs{bad}, particles: {particles}"
+    averaged = f"; {summary['averaged']}" if summary["averaged"] else ""
+    return f"{summary['project']}: {summary['micrographs']:,} micrographs{bad}, particles: {particles}{averaged}"

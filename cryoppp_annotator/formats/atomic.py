@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -16,6 +16,20 @@ from ..errors import FormatError
 
 #: From so many files on the whole disk is synchronised once, instead of each file by itself.
 _MANY_FILES = 16
+
+
+class WouldOverwrite(FormatError):
+    """Files are there that are not of an earlier export. Nothing was written."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        names = ", ".join(file.name for file in files[:3]) + (" ..." if len(files) > 3 else "")
+        count = "a file that is" if len(files) == 1 else f"{len(files):,} files that are"
+        super().__init__(
+            f"holds {count} not of an earlier export, or edited since ({names}); nothing was written. Choose another "
+            "folder, or say that they may be replaced (--overwrite)",
+            files[0].parent,
+        )
+        self.files = tuple(files)
 
 
 @dataclass(eq=False)
@@ -29,6 +43,7 @@ class _FileSet:
     made_folders: list[Path] = field(default_factory=list)
     n_opened: int = 0
     on_file: Callable[[int], object] = lambda _n: None
+    may_replace: Callable[[Path], bool] = lambda _path: True
 
     def place(self, path: Path) -> tuple[Path, Path]:
         """The final place of a file, and where it lies until the set is whole."""
@@ -41,6 +56,9 @@ class _FileSet:
         return target, self.staging / str(self.n_opened)
 
     def commit(self) -> None:
+        foreign = [target for target in self.staged if os.path.lexists(target) and not self.may_replace(target)]
+        if foreign:
+            raise WouldOverwrite(foreign)
         if len(self.staged) >= _MANY_FILES and hasattr(os, "sync"):
             os.sync()
         else:
@@ -81,16 +99,22 @@ _open_set: ContextVar[_FileSet | None] = ContextVar("open_set", default=None)
 
 
 @contextmanager
-def file_set(folder: Path, on_file: Callable[[int], object] = lambda _n: None) -> Iterator[None]:
+def file_set(
+    folder: Path,
+    on_file: Callable[[int], object] = lambda _n: None,
+    *,
+    may_replace: Callable[[Path], bool] = lambda _path: True,
+) -> Iterator[None]:
     """Let all files that :func:`replacing` writes within the block appear together at its end, or none of them.
 
     Parameters
     ----------
     folder : Path
         Nothing is written outside it, whatever names are asked for; it is made where it is missing.
-
     on_file : callable
         Gets how many files have been begun, before each; it may raise.
+    may_replace : callable
+        Whether a file that is there may be replaced; where one may not, nothing is written.
 
     A set within a set is a set of its own: its files are there at the end of the inner block.
 
@@ -98,11 +122,13 @@ def file_set(folder: Path, on_file: Callable[[int], object] = lambda _n: None) -
     ------
     FormatError
         A file would lie outside the folder, or behind a link in it.
+    WouldOverwrite
+        A file is there that may not be replaced.
     OSError
         A file cannot be written. As after any exception, the files that were there before are intact, and nothing
         of the set is left.
     """
-    files = _FileSet(Path(os.path.abspath(folder)), on_file=on_file)
+    files = _FileSet(Path(os.path.abspath(folder)), on_file=on_file, may_replace=may_replace)
     token = _open_set.set(files)
     try:
         yield

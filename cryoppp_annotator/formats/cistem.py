@@ -9,8 +9,7 @@ positions in angstrom, row 0 = first row of the MRC (``src/core/database_schema.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,8 @@ from ..errors import FormatError
 from ..model.coordinates import STORED_FRAME, Orientation, SourceFrame, angstrom_to_px
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, WriteOptions
 from .atomic import write_text
-from .names import refuse_collisions
+from .names import distinct_names, refuse_collisions
+from .table.sqlite_file import SQLITE_MAGIC, opened, tables
 from .table.star import ColumnReader, number_text
 from .table.text_rows import (
     empty_picks,
@@ -38,7 +38,6 @@ from .table.text_rows import (
 PLT_FRAME = SourceFrame(Orientation.FLIP_Y, first_index=1)
 _THIRD = "plt:third"
 _EXPECTED = "H-y+1 x+1 1.0"
-_MAGIC = b"SQLite format 3\x00"
 _POSITIONS = "PARTICLE_POSITION_ASSETS"
 _IMAGES = "IMAGE_ASSETS"
 _KEPT = (
@@ -102,7 +101,7 @@ class _CistemPlt:
         FormatError
             A position is not finite, the micrograph's height is unknown, two micrographs share a stem.
         """
-        names = [f"{pick.micrograph.name}{options.suffix or ''}.plt" for pick in picks]
+        names = [f"{name}{options.suffix or ''}.plt" for name in distinct_names(picks)]
         refuse_collisions(names, out)
         bodies = [_plt_text(pick, options) for pick in picks]
         return [write_text(out / name, body) for name, body in zip(names, bodies, strict=True)]
@@ -133,11 +132,11 @@ class _Cistem:
 
     def sniff(self, path: Path, head: bytes) -> float:
         """How sure (0 .. 1) that this is a cisTEM project: an SQLite file with cisTEM's tables."""
-        if path.is_dir() or not head.startswith(_MAGIC):
+        if path.is_dir() or not head.startswith(SQLITE_MAGIC):
             return 0.0
         try:
-            with _opened(path) as database:
-                return 0.97 if _tables(database) >= {_POSITIONS, _IMAGES} else 0.0
+            with opened(path, "cisTEM project") as database:
+                return 0.97 if tables(database) >= {_POSITIONS, _IMAGES} else 0.0
         except FormatError:
             return 0.0
 
@@ -149,8 +148,8 @@ class _Cistem:
         FormatError
             It is no cisTEM project, it is damaged, or a position makes no sense.
         """
-        with _opened(path) as database:
-            missing = {_POSITIONS, _IMAGES} - _tables(database)
+        with opened(path, "cisTEM project") as database:
+            missing = {_POSITIONS, _IMAGES} - tables(database)
             if missing:
                 raise FormatError(f"is no cisTEM project: it has no table {min(missing)}", path)
             images = _images(database, path)
@@ -160,24 +159,6 @@ class _Cistem:
     def write(self, out: Path, picks: Sequence[MicrographPicks], options: WriteOptions) -> list[Path]:
         """Refuse: a cisTEM project is its program's own."""
         raise FormatError("cisTEM's database is read only; write cistem-plt, which cisTEM imports", out)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a database that nothing here can change; every error of SQLite becomes a FormatError."""
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-            database.execute("PRAGMA trusted_schema = OFF")
-            database.execute("PRAGMA query_only = ON")
-            database.text_factory = lambda data: data.decode("utf-8", errors="replace")
-            yield database
-    except (sqlite3.Error, OverflowError, ValueError) as error:
-        raise FormatError(f"is no readable cisTEM project ({error})", path) from error
-
-
-def _tables(database: sqlite3.Connection) -> set[str]:
-    names = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-    return {name.upper() for (name,) in names if isinstance(name, str)}
 
 
 def _columns(database: sqlite3.Connection, table: str) -> set[str]:

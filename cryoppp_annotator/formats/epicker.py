@@ -19,7 +19,7 @@ from ..errors import FormatError
 from ..model.coordinates import STORED_FRAME, SourceFrame
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, RowLayout, WriteOptions
 from .atomic import write_text
-from .names import refuse_collisions
+from .names import distinct_names, refuse_collisions
 from .table.star import ColumnReader, decode_head, number_text
 from .table.text_rows import (
     empty_picks,
@@ -103,7 +103,7 @@ class _Epicker:
         FormatError
             A position is not finite, or two micrographs share a stem.
         """
-        names = [f"{pick.micrograph.name}{options.suffix or ''}.thi" for pick in picks]
+        names = [f"{name}{options.suffix or ''}.thi" for name in distinct_names(picks)]
         refuse_collisions(names, out)
         bodies = [_text(pick, options) for pick in picks]
         return [write_text(out / name, body) for name, body in zip(names, bodies, strict=True)]

@@ -22,6 +22,7 @@ def write_picks(
     options: WriteOptions,
     *,
     on_file: Callable[[int], object] = lambda _n: None,
+    may_replace: Callable[[Path], bool] = lambda _path: True,
 ) -> tuple[list[Path], list[str]]:
     """Write picks in a format: every file of the set, or none.
 
@@ -36,6 +37,8 @@ def write_picks(
     options : WriteOptions
     on_file : callable
         Gets how many files have been begun, before each; what it raises ends the writing, and nothing is left.
+    may_replace : callable
+        Whether a file that is there may be replaced.
 
     Returns
     -------
@@ -46,7 +49,8 @@ def write_picks(
     Raises
     ------
     FormatError
-        The disk refuses, the suffix is none, or the format cannot hold the picks. What was there before is intact.
+        A file may not be replaced (``WouldOverwrite``), the disk refuses, the suffix
+        is none, or the format cannot hold the picks. What was there before is intact.
     """
     problem = suffix_problem(options.suffix or "")
     if problem:
@@ -56,7 +60,7 @@ def write_picks(
         raise FormatError("; ".join(notes))
     is_file = target.many_micrographs and out.suffix.lower() in target.extensions
     try:
-        with file_set(out.parent if is_file else out, on_file):
+        with file_set(out.parent if is_file else out, on_file, may_replace=may_replace):
             files = target.write(out, usable, options)
     except OSError as error:
         raise FormatError(

@@ -19,7 +19,7 @@ from ..model.coordinates import STORED_FRAME, SourceFrame
 from ..model.curation import Decision
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, RowLayout, WriteOptions
 from .atomic import write_text
-from .names import refuse_collisions
+from .names import distinct_names, refuse_collisions
 from .table.star import ColumnReader, StarFile, StarTable, decode_head, number_text, parse_star
 from .table.text_rows import empty_picks, kept, read_bounded, source_positions, texts
 
@@ -99,7 +99,7 @@ class _Xmipp:
         FormatError
             A position is not finite, or two micrographs share a stem.
         """
-        names = [f"{pick.micrograph.name}{options.suffix or ''}.pos" for pick in picks]
+        names = [f"{name}{options.suffix or ''}.pos" for name in distinct_names(picks)]
         refuse_collisions(names, out)
         bodies = {out / name: _text(pick, options) for name, pick in zip(names, picks, strict=True)}
         if options.box_size_px is not None:

@@ -33,8 +33,11 @@ from ..model.coordinates import Orientation
 from ..session.core import opening
 from ..session.core.session import Session
 from .bridge import Bridge
+from .dock_room import give_room
+from .drops import Drops
 from .panel import Follower, followers
 from .plain_text import PlainText
+from .report_action import ReportActions
 from .run_on import RunOn
 from .widgets.dialogs.export_dialog import ExportDialog
 from .widgets.dialogs.help import HelpDialog
@@ -84,6 +87,8 @@ class Annotator(QWidget):
         self._menu: QMenu | None = None
         self._docked = False
         self._awaiting = {"picture", "import"}
+        #: Whether the window is our program's: nothing that is dropped into it is meant for napari.
+        self.own_window = False
         self._stack = QStackedWidget()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -91,13 +96,17 @@ class Annotator(QWidget):
         self._start_message = QLabel()
         self._stack.addWidget(self._start_page())
         self.setMinimumWidth(385)
-        # else napari puts a stretch below and the panel stays short
+        # else napari puts a stretch below, and the panel stays short
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-        self.setAcceptDrops(True)
         self.destroyed.connect(_Closer(self))
         self._watched = viewer_widgets(self.viewer)
         for watched in self._watched:
             watched.installEventFilter(self)
+        self._drops = Drops(self._watched[0], self)
+        #: *Save a report* and *Show the log*.
+        self.report = ReportActions(
+            self._watched[0], self.viewer.window.help_menu, lambda: self.bench and self.bench.session, self.bridge.start
+        )
 
     # ------------------------------------------------------------------ start page
 
@@ -145,21 +154,6 @@ class Annotator(QWidget):
             on_failed=self._on_open_failed,
         )
 
-    def dragEnterEvent(self, event: object) -> None:
-        """Take files and folders."""
-        if event.mimeData().hasUrls():  # type: ignore[attr-defined]
-            event.acceptProposedAction()  # type: ignore[attr-defined]
-
-    def dropEvent(self, event: object) -> None:
-        """Open what is dropped; onto an open project, coordinate files are imported."""
-        paths = [Path(url.toLocalFile()) for url in event.mimeData().urls()]  # type: ignore[attr-defined]
-        if self.bench is None:
-            self.open_path(paths[0])
-        elif any(path.suffix == ".mrcs" for path in paths) and any(self.bench.session.counts().values()):
-            self._import_classes(paths)  # class averages are no coordinates
-        else:
-            self._ask_to_import(paths)
-
     # ------------------------------------------------------------------ opening
 
     def open_path(self, path: Path, *, project_folder: Path | None = None, curator: str | None = None) -> None:
@@ -190,17 +184,19 @@ class Annotator(QWidget):
             self._opening = None
 
     def _on_open_failed(self, job: Job) -> None:
-        text = str(job.error)
-        self._start_message.setText(text)
-        self.failed.emit(text)
+        self.refuse(str(job.error))
+
+    def refuse(self, why: str) -> None:
+        """Say on the start page why something was not opened."""
+        self._start_message.setText(why)
+        self.failed.emit(why)
 
     def _on_opened(self, session: Session, plan: opening.Plan) -> None:
         try:
             self.bench = bench = Workbench(self.viewer, session, self.runner, self.bridge, self.run_on)
         except AnnotatorError as error:
             session.close()
-            self._start_message.setText(str(error))
-            self.failed.emit(str(error))
+            self.refuse(str(error))
             return
         self._build(bench)
         missing = opening.missing(session)
@@ -214,7 +210,7 @@ class Annotator(QWidget):
             bench.guarded(lambda: session.go(first))
         else:
             self._awaiting.discard("picture")
-        for note in (plan.note, opening.journal_note(session)):
+        for note in (plan.note, "" if plan.exists else opening.averaged_note(session), opening.journal_note(session)):
             if note:
                 bench.say(note, "warning")
         bench.watcher.check_now()
@@ -292,6 +288,7 @@ class Annotator(QWidget):
             window.add_dock_widget(self.micrographs, area="left", name=MICROGRAPHS),
             window.add_dock_widget(self.status, area="bottom", name=STATUS),
         ]
+        give_room(self.viewer, self._docks[0])
         self._docks[1].setTitleBarWidget(QWidget())  # a line of text needs no title bar
         self._docks[1].setFixedHeight(self.status.height() + 6)
         self._panels = [panel for root in (page, self.micrographs, self.status) for panel in followers(root)]
@@ -366,13 +363,14 @@ class Annotator(QWidget):
 
     def show_import(self) -> None:
         """The import dialog."""
-        self._ask_to_import(())
+        self.ask_to_import(())
 
-    def _ask_to_import(self, paths: Sequence[Path]) -> None:
+    def ask_to_import(self, paths: Sequence[Path]) -> None:
+        """The import dialog, with files to begin with."""
         if self.bench is not None:
-            self._show(ImportDialog(self.bench, self.bench.window, paths, self._import_classes), self.bench)
+            self._show(ImportDialog(self.bench, self.bench.window, paths, self.import_classes), self.bench)
 
-    def _import_classes(
+    def import_classes(
         self, files: Sequence[Path], orientation: Orientation | None = None, permissive: bool = False
     ) -> None:
         """Bring 2D classes in, and show the tab that they come to."""
@@ -428,6 +426,8 @@ class Annotator(QWidget):
             if is_alive(watched):
                 watched.removeEventFilter(self)
         self._watched = ()
+        self._drops.close()
+        self.report.close()
         self.bridge.close()
         self.runner.close()
 

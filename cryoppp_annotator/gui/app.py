@@ -77,6 +77,7 @@ def main(
     fold_napari(viewer)
     unasked = close_unasked(window)
     annotator = Annotator(viewer)
+    annotator.own_window = True
     if scheduler is not None:
         annotator.run_on = RunOn(scheduler)
     viewer.window.add_dock_widget(annotator, area="right", name="CryoPPP Annotator")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -81,6 +81,7 @@ class Keys(QObject):
         self._active = active
         self._press: dict[str, Callable[[], object]] = {}
         self._hold: dict[str, Callable[[bool], None]] = {}
+        self._always: set[str] = set()
         self._held: set[str] = set()
         self._ending: dict[str, QTimer] = {}
         QApplication.instance().installEventFilter(self)
@@ -97,8 +98,18 @@ class Keys(QObject):
         """Keys that are held down now."""
         return frozenset(self._held)
 
-    def bind(self, press: Mapping[str, Callable[[], object]], hold: Mapping[str, Callable[[bool], None]]) -> None:
-        """Set what keys do: ``press`` once a press, ``hold`` gets True on press and False on release."""
+    def bind(
+        self,
+        press: Mapping[str, Callable[[], object]],
+        hold: Mapping[str, Callable[[bool], None]],
+        *,
+        always: Iterable[str] = (),
+    ) -> None:
+        """Set what keys do: ``press`` once a press, ``hold`` gets True on press and False on release.
+
+        Those of ``always`` are ours also while our layers do not have the keyboard.
+        """
+        self._always = {spelled(key) for key in always}
         # "Delete" and "Escape" are "Del" and "Esc" where Qt spells them
         self._press = {spelled(key): run for key, run in press.items()}
         self._hold = {spelled(key): run for key, run in hold.items()}
@@ -117,10 +128,12 @@ class Keys(QObject):
             return False
         if kind not in (QEvent.Type.ShortcutOverride, QEvent.Type.KeyPress) or not isinstance(watched, QWidget):
             return False
-        if not self._ours(watched):
+        if not self._reach(watched):
             return False
         pressed = as_key_event(event)
         text = key_text(pressed)
+        if text not in self._always and not self._active():
+            return False
         if text not in self._press and text not in self._hold:
             return False
         pressed.accept()
@@ -135,16 +148,15 @@ class Keys(QObject):
             self._press[text]()
         return True
 
-    def _ours(self, watched: QWidget) -> bool:
+    def _reach(self, watched: QWidget) -> bool:
+        """Whether keys for a widget are commands at all: it is in the window, and nobody is typing."""
         app = QApplication.instance()
         if app.activeModalWidget() is not None or app.activePopupWidget() is not None:
             return False
         if not self._is_home(watched.window()):
             return False
         focus = app.focusWidget()
-        if isinstance(focus, _TYPING) or (isinstance(focus, QComboBox) and focus.isEditable()):
-            return False
-        return self._active()
+        return not (isinstance(focus, _TYPING) or (isinstance(focus, QComboBox) and focus.isEditable()))
 
     def _is_home(self, window: QObject) -> bool:
         """The main window, or a dock of it that floats."""

@@ -1,8 +1,12 @@
-"""Our two layers among those of the viewer: whether they have the mouse, and that they come back when deleted."""
+"""Our two layers among those of the viewer: whether they have the mouse, and that they come back when deleted.
+
+A layer that somebody adds does not take mouse and keys by itself; one that somebody chooses does, and it is said.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from napari import Viewer
 from napari.layers import Layer
@@ -21,7 +25,7 @@ class OwnLayers:
     picture : PictureLayer
     particles : ParticlesLayer
     warn : callable
-        Gets a sentence where a person deleted one of them.
+        Gets a sentence where a person deleted one of them, or where another layer has the mouse now.
     """
 
     def __init__(
@@ -29,12 +33,19 @@ class OwnLayers:
     ) -> None:
         self._viewer, self._picture, self._particles, self._warn = viewer, picture, particles, warn
         self._closed = False
+        self._added = ""  # the name of a layer that was added while ours had mouse and keys
         viewer.layers.events.removed.connect(self._on_removed)
+        viewer.layers.events.inserted.connect(self._on_inserted)
+        viewer.layers.selection.events.active.connect(self._on_active)
+        particles.layer.events.mode.connect(self._on_mode)
 
     def close(self) -> None:
         """Let them go."""
         self._closed = True
         self._viewer.layers.events.removed.disconnect(self._on_removed)
+        self._viewer.layers.events.inserted.disconnect(self._on_inserted)
+        self._viewer.layers.selection.events.active.disconnect(self._on_active)
+        self._particles.layer.events.mode.disconnect(self._on_mode)
 
     def foreign(self) -> list[Layer]:
         """Layers that are not ours."""
@@ -51,6 +62,37 @@ class OwnLayers:
     def are_active(self) -> bool:
         """Whether one of ours is the active layer."""
         return self._viewer.layers.selection.active in (self._particles.layer, self._picture.layer)
+
+    def take_back(self) -> None:
+        """Give mouse and keys back to the picks."""
+        self._particles.layer.mode = "pan_zoom"
+        self._viewer.layers.selection.active = self._particles.layer
+
+    def _on_inserted(self, event: Any) -> None:
+        """Somebody adds a layer, which napari makes the active one: the next click is still a pick."""
+        if not self._closed and self.are_active() and event.value in self.foreign():
+            self._added = str(event.value.name)
+            QTimer.singleShot(0, self._keep_mouse)
+
+    def _keep_mouse(self) -> None:
+        name, self._added = self._added, ""
+        if self._closed or not name:
+            return
+        self.take_back()
+        self._warn(
+            f"layer “{name}” was added; mouse and keys stay with the picks (choose it in the layer list to use it)"
+        )
+
+    def _on_active(self, event: Any) -> None:
+        """Somebody chose another layer: that is said once, or the next click would do nothing in silence."""
+        layer = event.value
+        if not self._closed and not self._added and layer is not None and layer in self.foreign():
+            self._warn(f"layer “{layer.name}” has mouse and keys now · {{take-back}} gives them back to the picks")
+
+    def _on_mode(self, event: Any) -> None:
+        if not self._closed and self.are_active() and str(event.mode) != "pan_zoom":
+            tool = str(event.mode).replace("_", " ")
+            self._warn(f"napari's tool “{tool}” has the mouse now · {{take-back}} gives it back to the picks")
 
     def _on_removed(self, _event: object) -> None:
         """A person deleted one of our layers in napari's list: it comes back, nothing is lost."""

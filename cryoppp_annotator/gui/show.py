@@ -128,6 +128,16 @@ class Show:
         self._bench.view_changed.emit()
 
     @property
+    def unseen(self) -> str:
+        """Why the current micrograph is not on the screen (it is still being read, say); empty where it is."""
+        current = self._session.current
+        if current is None:
+            return "open a micrograph first"
+        if self.problem or self._drawn == current.id:  # of a problem the verbs themselves have more to say
+            return ""
+        return f"{current.name} is still being read: nothing was changed"
+
+    @property
     def refusal(self) -> str:
         """Why the chosen method cannot do the micrograph on the screen; empty where it can."""
         current = self._session.current
@@ -337,7 +347,7 @@ class Show:
         scale, units = bench.world()
         self._drawn = current.id
         raw = self.pictures.ready(current, View.RAW) if self.split and view is View.DENOISED else None
-        bench.picture_layer.show(picture, current, scale, units, raw=raw)
+        bench.picture_layer.show(picture, current, scale, units, raw=raw, kind=view.value)
         shape = (current.height, current.width)
         if shape != self._shape:
             self._shape = shape

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
-from ..session.core.commands import Command
+from ..errors import Refused
+from ..session.core.commands import PICKS, Command
 from ..session.core.focus import Focus
+from .own_layers import OwnLayers
 from .show import Show
 from .viewport import Viewport
 
 LOOKING = "Looking"
+#: Its keys work also while somebody else's layer has the keyboard.
+TAKE_BACK = "take-back"
 
 
 class View(Protocol):
@@ -18,6 +23,7 @@ class View(Protocol):
 
     show: Show
     viewport: Viewport
+    layers: OwnLayers
     help_requested: Any  # a Qt signal
 
     def toggle_view(self) -> None:
@@ -29,8 +35,26 @@ class View(Protocol):
     def measure(self) -> None:
         """The next drag measures a particle."""
 
+    def say(self, text: str) -> None:
+        """Put a line into the status bar."""
+
     def export(self) -> None:
         """Ask where to export to."""
+
+
+def _add_here(bench: View, focus: Focus) -> None:
+    """Add a pick under the pointer, also close to another."""
+    if bench.show.unseen:
+        raise Refused(bench.show.unseen)
+    if focus.pointer is None:
+        raise Refused("point at the place on the micrograph first")
+    focus.session.add(*focus.pointer, anyway=True)
+
+
+def _take_back(bench: View) -> None:
+    """Give mouse and keys back to the picks."""
+    bench.layers.take_back()
+    bench.say("mouse and keys are with the picks")
 
 
 def view_commands(bench: View) -> list[Command]:
@@ -51,6 +75,22 @@ def view_commands(bench: View) -> list[Command]:
         Command("region", "Region while held: drag round carbon, ice", ("R",), LOOKING, view(lambda: None)),
         Command("show-rejected", "Show or hide rejected picks", ("H",), LOOKING, view(bench.toggle_rejected)),
         Command("measure", "Measure a particle: drag from its centre", ("O",), LOOKING, view(bench.measure)),
+        Command(
+            "add-here",
+            "Add a pick at the pointer, also close to another",
+            ("P",),
+            PICKS,
+            partial(_add_here, bench),
+            about="Alt+click does the same, where the window manager does not take it.",
+        ),
+        Command(
+            TAKE_BACK,
+            "Mouse and keys back to the picks",
+            ("F8",),
+            LOOKING,
+            view(partial(_take_back, bench)),
+            about="After another layer of napari was chosen, or one of its tools. This key works always.",
+        ),
         Command("export", "Export (everything is saved already)", ("Ctrl+S",), LOOKING, view(bench.export)),
         Command("help", "All keys", ("?", "F1"), LOOKING, view(bench.help_requested.emit)),
     ]

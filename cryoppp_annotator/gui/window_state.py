@@ -1,4 +1,4 @@
-"""What the window remembers of a project until it is opened again: thresholds, the picker.
+"""What the window remembers of a project until it is opened again: thresholds, the picker, the contrast.
 
 Nothing of it is an annotation. It lies in the project's deletable cache, and one that cannot be read or written is as
 none.
@@ -18,6 +18,7 @@ from ..errors import AnnotatorError
 from ..formats.atomic import write_text
 from ..formats.kept_arrays import read_kept_json
 from ..session.core.focus import Focus
+from .layers.picture_layer import PictureLayer
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,11 @@ class WindowState(QObject):
             self._entries[name] = value
             self._later()
 
+    def follow_contrast(self, layer: PictureLayer) -> None:
+        """Give a layer the contrasts it had, raw and denoised, and keep what is chosen."""
+        layer.contrasts.update(_pairs(self.get("contrast")))
+        layer.on_contrast = lambda: self.put("contrast", {kind: list(pair) for kind, pair in layer.contrasts.items()})
+
     def close(self) -> None:
         """Write what is not written yet."""
         self._focus.drawn.threshold_changed.disconnect(self._later)
@@ -105,3 +111,16 @@ def _numbers(entries: dict[str, Any], name: str) -> list[tuple[str, float]]:
     stored = entries.get(name)
     pairs = stored.items() if isinstance(stored, dict) else ()
     return [(k, v) for k, v in pairs if k.isdecimal() and isinstance(v, int | float) and math.isfinite(v)]
+
+
+def _pairs(entry: Any) -> dict[str, tuple[float, float]]:
+    """What was kept as pairs of numbers, the lower one first."""
+    pairs = entry.items() if isinstance(entry, dict) else ()
+    return {
+        str(kind): (float(pair[0]), float(pair[1]))
+        for kind, pair in pairs
+        if isinstance(pair, list)
+        and len(pair) == 2
+        and all(isinstance(share, int | float) and math.isfinite(share) for share in pair)
+        and pair[0] < pair[1]
+    }

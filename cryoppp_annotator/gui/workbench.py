@@ -31,7 +31,7 @@ from .own_layers import OwnLayers
 from .preferences import keep_preference, preference
 from .run_on import RunOn
 from .show import Show
-from .view_commands import view_commands
+from .view_commands import TAKE_BACK, view_commands
 from .viewport import Viewport
 from .watcher import Watcher
 from .widgets.parts.overlay import Overlay
@@ -107,11 +107,13 @@ class Workbench(QObject):
         in_pixels = [layer for layer in viewer.layers if str(layer.units[-1]) not in ("nm", "nanometer")]
         self._units = "pixel" if in_pixels else "nm"
         self.picture_layer = PictureLayer(viewer, self._units)
+        self.window_state.follow_contrast(self.picture_layer)
         self.particles_layer = ParticlesLayer(viewer, self.focus, self.warn, self._units)
         self.layers = OwnLayers(viewer, self.picture_layer, self.particles_layer, self.warn)
         self.gestures = Gestures(
             viewer, self.particles_layer, self.focus, self.overlay, self.layers.have_mouse, self.warn, self._on_hover
         )
+        self.gestures.unseen = lambda: self.show.unseen
         self.viewport = Viewport(
             viewer, session, canvas, self.overlay, self._scale, had_layers=bool(self.layers.foreign())
         )
@@ -207,7 +209,7 @@ class Workbench(QObject):
                     hold[key] = self.gestures.hold_outline
                 else:
                     press[key] = partial(self.give, command.id)
-        self.keys.bind(press, hold)
+        self.keys.bind(press, hold, always=self.keys_of(TAKE_BACK))
         for follow in self.on_rekeyed:
             follow()
 

@@ -386,7 +386,8 @@ def drop(window, *files):
     window.annotator.tabs.setCurrentWidget(window.annotator.pick)
     data = QMimeData()
     data.setUrls([QUrl.fromLocalFile(str(file)) for file in files])
-    window.annotator.dropEvent(QDropEvent(QPointF(5, 5), Qt.DropAction.CopyAction, data, LEFT, PLAIN))
+    event = QDropEvent(QPointF(5, 5), Qt.DropAction.CopyAction, data, LEFT, PLAIN)
+    QApplication.sendEvent(window.annotator, event)
 
 
 def asked_about(window, *files):

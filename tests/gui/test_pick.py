@@ -63,7 +63,7 @@ def test_too_close_is_refused_and_alt_adds_all_the_same(window, tmp_path):
     window.click(107, 100)
     assert window.said[-1][1] == "warning"
     assert "not added: another pick is" in window.status
-    assert window.status.endswith("px away, less than half a diameter (Alt+click adds it anyway)")
+    assert window.status.endswith("px away, less than half a diameter (P or Alt+click adds it anyway)")
     assert (window.steps(), len(window.layer.data)) == (before, 3)
     window.click(115, 100)
     assert window.steps() == before + 1, "farther than half a diameter"

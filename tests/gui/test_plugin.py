@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import threading
 import time
 import weakref
@@ -22,6 +23,7 @@ from qtpy.QtWidgets import QApplication, QDockWidget
 from scipy.ndimage import uniform_filter
 
 import cryoppp_annotator
+from cryoppp_annotator import extensions
 from cryoppp_annotator.errors import FormatError
 from cryoppp_annotator.gui.annotator import Annotator
 from cryoppp_annotator.imaging.simulate import SimulationParameters, simulate_micrograph, views_for
@@ -76,17 +78,13 @@ def test_manifest_is_valid_and_every_command_is_there():
     manifest.validate_imports()
     assert manifest.name == PLUGIN
     # npe2 drops what it does not know of a menu item or a command without a word
-    assert {c.id for c in manifest.contributions.commands} == {
-        f"{PLUGIN}.{name}"
-        for name in (
-            "annotator",
-            "read_micrograph",
-            "read_coordinates",
-            "write_cryoppp",
-            "write_relion",
-            "simulated_micrograph",
-        )
-    }
+    doors = {"annotator", "read_micrograph", "read_coordinates", "simulated_micrograph"}
+    written = {f"write_{name.partition('-plt')[0].replace('-', '_')}" for name in written_formats()}
+    assert {c.id for c in manifest.contributions.commands} == {f"{PLUGIN}.{name}" for name in doors | written}
+
+
+def written_formats():
+    return [name for name, known in extensions.formats().items() if known.can_write]
 
 
 def test_npe2_finds_the_installed_manifest():
@@ -118,7 +116,9 @@ def test_menus_list_the_widget_and_the_sample(make_napari_viewer):
     for menu in (viewer.window.plugins_menu, viewer.window.file_menu):
         menu.aboutToShow.emit()
         texts += [action.text().replace("&", "") for action in _all_actions(menu)]
-    assert "Annotator (CryoPPP Annotator)" in texts
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (path,) = re.findall(r"In napari: \*Plugins › (.+?)\*", readme)
+    assert path in [action.text() for action in viewer.window.plugins_menu.actions()], "the path in the README"
     assert any("Simulated micrograph" in text for text in texts)
 
 

@@ -35,7 +35,8 @@ def drop(widget, paths: Sequence[Path]) -> None:
     data = QMimeData()
     data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
     action, here = Qt.DropAction.CopyAction, QPointF(5, 5)
-    widget.dropEvent(QDropEvent(here, action, data, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier))
+    event = QDropEvent(here, action, data, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier)
+    QApplication.sendEvent(widget, event)
     QApplication.processEvents()
 
 

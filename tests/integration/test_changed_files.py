@@ -14,6 +14,9 @@ import pytest
 from project_tools import check_memory, import_change, state
 
 from cryoppp_annotator.errors import Refused
+from cryoppp_annotator.extensions import formats
+from cryoppp_annotator.formats import registry
+from cryoppp_annotator.formats.atomic import WouldOverwrite
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.micrograph import MicrographState
 from cryoppp_annotator.session import regions
@@ -460,6 +463,44 @@ def test_what_somebody_has_edited_is_left_alone(data: Path, tmp_path: Path) -> N
     session.close()
 
 
+def test_what_is_not_ours_is_not_replaced_unasked(data: Path, tmp_path: Path) -> None:
+    session, out = picked(data), tmp_path / "out"
+    exporting.export(session, out, "box")
+    exporting.export(session, out, "box")  # ours is replaced without a word
+    for name in ("a.box", "b.box"):
+        (out / name).write_text(f"somebody's {name}")
+    (out / "c.box").write_text("in nobody's way")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(WouldOverwrite, match=r"holds 2 files that are not of an earlier export.*\(a.box, b.box\)"):
+        exporting.export(session, out, "box")
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    exporting.export(session, out, "box", overwrite=True)
+    assert "somebody" not in (out / "a.box").read_text()
+    assert (out / "c.box").read_text() == "in nobody's way"
+    exporting.export(session, out, "box")
+    session.close()
+
+
+def test_a_table_has_the_regions_beside_it(data: Path, tmp_path: Path) -> None:
+    session, out = picked(data), tmp_path / "out"
+    session.go(2)
+    corners = [[10.0, 20.0], [10.0, 90.0], [80.0, 90.0]]
+    number = regions.draw(session, corners, Reason.CARBON).new_id
+    report = exporting.export(session, out, "table", decisions=exporting.DECISIONS["all"])
+    assert out / "regions.geojson" in report.files
+    features = json.loads((out / "regions.geojson").read_text())["features"]
+    (feature,) = [one for one in features if one["properties"]["region"] == number]
+    assert feature["properties"]["reason"] == "carbon"
+    assert feature["properties"]["micrograph"] == session.micrograph(2).path
+    (ring,) = feature["geometry"]["coordinates"]
+    assert ring == [[x, y] for y, x in [*corners, corners[0]]]
+    assert len(registry.read_any(out, list(formats().values())).picks) > 0, "no picks are made of outlines"
+    (out / "regions.geojson").write_text("mine")
+    with pytest.raises(WouldOverwrite):
+        exporting.export(session, out, "table")
+    session.close()
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"x": 3}', "not json", '{"KEY": {"../../secret": [1, 2]}}'])
 def test_a_list_of_nonsense_takes_nothing_away(data: Path, tmp_path: Path, content: str) -> None:
     session, out = picked(data), tmp_path / "deep" / "out"
@@ -470,6 +511,6 @@ def test_a_list_of_nonsense_takes_nothing_away(data: Path, tmp_path: Path, conte
     key = next(iter(json.loads((out / written.LIST_NAME).read_text())))
     text = content.replace("KEY", key).replace("[1, 2]", json.dumps([stat.st_size, stat.st_mtime_ns]))
     (out / written.LIST_NAME).write_text(text)
-    exporting.export(session, out, "box")
+    exporting.export(session, out, "box", overwrite=True)
     assert secret.exists()
     session.close()

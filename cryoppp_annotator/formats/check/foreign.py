@@ -47,7 +47,7 @@ def what_it_is(path: Path) -> str:
     except OSError:
         return ""  # who opens it says why
     if head.startswith(b"SQLite format 3"):
-        return "is an SQLite database, but neither of a cisTEM project nor of Scipion coordinates"
+        return "is an SQLite database, but neither a cisTEM project nor a set of Scipion coordinates"
     if head[208:211] == b"MAP":
         return "is an image (MRC), not a coordinate file: give it to --micrographs"
     text = head.decode("utf-8", "replace")

@@ -180,7 +180,9 @@ def parse_header(head: bytes, path: Path, size: int | None) -> MrcHeader:
     is_volume = n_frames >= _SLICES and int(fields["ispg"]) > 0 and int(fields["mz"]) == n_frames
     is_volume = is_volume or (n_frames > 1 and path.name.lower().endswith((".rec", "_rec.mrc", "_tomo.mrc")))
     if n_frames > 1 and not is_volume:
-        notes.append(f"{n_frames} frames: average shown")
+        as_volume = int(fields["ispg"]) > 0 and int(fields["mz"]) == n_frames
+        what = "sections of what its header calls a volume" if as_volume else "frames"
+        notes.append(f"{n_frames} {what}: average shown")
     return MrcHeader(width, height, n_frames, dtype, offset, header.pixel_size_A, tuple(notes), is_volume)
 
 

@@ -1,7 +1,7 @@
 """The mouse on the canvas: one mode in which a click adds, a drag moves, a right click rejects.
 
 ========================  ====================================================
-click on empty ice        add a pick (Alt: also close to another)
+click on empty ice        add a pick (Alt: also close to another, as the key *add here* does)
 click on a pick           select it (Ctrl: add to or take from the selection)
 drag a pick               move it, and the selection it belongs to
 drag empty ice            pan (napari's own)
@@ -79,6 +79,8 @@ class Gestures:
         on_error: Callable[[str], None],
         on_hover: Callable[[], None],
     ) -> None:
+        #: Gives a sentence where the current micrograph's picture is not on the screen.
+        self.unseen: Callable[[], str] = lambda: ""
         self._viewer, self._layer, self._focus, self._canvas = viewer, layer, focus, canvas
         self._session = focus.session
         self._active, self._on_error, self._tell_hover = active, on_error, on_hover
@@ -188,12 +190,20 @@ class Gestures:
                 callback(viewer, event)
             return
         event.handled = True
-        self._click(event, self.xy(event))
+        if self._is_seen():
+            self._click(event, self.xy(event))
+
+    def _is_seen(self) -> bool:
+        """Whether the pointer is on a picture: nobody picks what is not on the screen yet."""
+        why = self.unseen()
+        if why:
+            self._on_error(why)
+        return not why
 
     def _on_drag(self, _viewer: Any, event: Any) -> Iterator[None]:
         if not self._active() or self._session.current is None:
             return
-        if event.button not in (1, 2):
+        if event.button not in (1, 2) or not self._is_seen():
             return
         gesture, here = self._right if event.button == 2 else self._choose(event), self._session.current_id
         for _ in gesture(event):

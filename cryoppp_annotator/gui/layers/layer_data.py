@@ -1,4 +1,4 @@
-"""Files to napari layers and back, for napari without our panel.
+"""Files to napari layers, for napari without our panel; back to files: :mod:`.saving`.
 
 Points are canonical (pixels of the stored micrograph, row 0 = first row of the file, ``(row, column)``); a layer's
 scale makes nanometres of them where the pixel size is believed. CryoPPP counts y from the last row, so that its files
@@ -7,36 +7,38 @@ are read and written only where the micrograph's height is certain: picks are ne
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import napari
 import numpy as np
 from napari.layers import Image, Points
-from napari.utils.notifications import show_info
 
 from ... import extensions
 from ...errors import FormatError
 from ...formats import registry
-from ...formats.atomic import write_text
 from ...formats.image import images
 from ...imaging.contrast import robust_limits
 from ...imaging.simulate import SimulationParameters, simulate_micrograph, views_for
-from ...model.coordinates import Orientation, SourceFrame, to_yx
+from ...model.coordinates import Orientation, to_yx
 from ...model.curation import Decision
-from ...model.micrograph import Micrograph, pixel_size_doubt
-from ...model.pickfile import FilePicks, MicrographPicks, PickFile, WriteOptions
+from ...model.micrograph import pixel_size_doubt
+from ...model.pickfile import FilePicks, PickFile
 from .styles import HEX, WIDTH, WORDS
 
 #: Key of what we note in ``layer.metadata``.
 NOTE = "cryoppp_annotator"
 #: A file with more micrographs than this is for the panel, not for a pile of layers.
 MOST_LAYERS = 40
+#: How napari's own CSV of a Points layer begins.
+_OWN_CSV = b"index,axis-0"
+#: Entries of a folder that are looked at, to know whether it holds coordinates.
+_LOOK_AT = 500
 
-_PICTURES = (".png", ".jpg", ".jpeg")
+PICTURES = (".png", ".jpg", ".jpeg")
 _SIMULATED = SimulationParameters(
     size=(1024, 1024),
     pixel_size_A=3.54,
@@ -75,7 +77,7 @@ def micrograph_layer(path: Path) -> LayerData:
         "contrast_limits": robust_limits(middle),
         "colormap": "gray",
         "rgb": False,
-        "metadata": {NOTE: _note(path, info.width, info.height, info.pixel_size_A)},
+        "metadata": {NOTE: note_of(path, info.width, info.height, info.pixel_size_A)},
     }
     return pixels, described, "image"
 
@@ -95,7 +97,8 @@ def _world(pixel_size_A: float | None) -> tuple[float, str]:
     return pixel_size_A / 10.0, "nm"
 
 
-def _note(path: Path | None, width: int, height: int, pixel_size_A: float | None) -> dict[str, Any]:
+def note_of(path: Path | None, width: int, height: int, pixel_size_A: float | None) -> dict[str, Any]:
+    """What is noted in a layer of the micrograph that it shows, or that its points are of."""
     return {
         "path": "" if path is None else str(path),
         "width": width,
@@ -109,14 +112,31 @@ def _note(path: Path | None, width: int, height: int, pixel_size_A: float | None
 
 
 def is_coordinate_file(path: str | Sequence[str]) -> bool:
-    """Whether a path is one file that a coordinate format knows; an empty CSV is of no format."""
+    """Whether a path is one file or folder that a coordinate format knows; napari's own CSVs are napari's."""
     if not isinstance(path, str):
         return False
+    place = Path(path)
     try:
-        matches = registry.sniff(Path(path), extensions.formats().values())
-    except FormatError:
+        if place.is_dir():
+            return _is_coordinate_folder(place)
+        return place.suffix.lower() == ".star" or _is_known(place)
+    except (FormatError, OSError):
         return False
-    return bool(matches) and (matches[0][0] > 0.5 or Path(path).suffix.lower() == ".star")
+
+
+def _is_known(path: Path) -> bool:
+    if path.suffix.lower() == ".csv" and path.read_bytes()[: len(_OWN_CSV)] == _OWN_CSV:
+        return False
+    return bool(registry.sniff(path, extensions.formats().values()))
+
+
+def _is_coordinate_folder(folder: Path) -> bool:
+    """Whether a folder is a source as a whole, or a file in it (the first few of each folder) is one."""
+    if registry.sniff(folder, extensions.formats().values()):
+        return True
+    endings = tuple({e for f in extensions.formats().values() if f.can_read for e in f.extensions})
+    files = (file for pattern in ("*", "*/*") for file in islice(sorted(folder.glob(pattern)), _LOOK_AT))
+    return any(file.name.lower().endswith(endings) and file.is_file() and _is_known(file) for file in files)
 
 
 def points_layers(path: Path) -> list[Points]:
@@ -164,8 +184,13 @@ def _points(file: PickFile, picks: FilePicks) -> Points:
     diameter = _diameters(picks, place) * file.frame.scale
     features = _features(picks)
     decision = np.broadcast_to(np.asarray(picks.decision, np.int8), (len(picks),))
-    note = _note(place.path, place.width, place.height, place.pixel_size_A)
-    note |= {"format": file.format, "micrograph": picks.micrograph, "orientation": file.frame.orientation.value}
+    note = note_of(place.path, place.width, place.height, place.pixel_size_A)
+    note |= {
+        "format": file.format,
+        "micrograph": picks.micrograph,
+        "orientation": file.frame.orientation.value,
+        "file": str(file.path),
+    }
     rejected = len(decision) > 0 and bool((decision == Decision.REJECTED).all())
     name = f"{registry.micrograph_key(picks.micrograph)} {'rejected' if rejected else 'particles'}"
     layer = Points(
@@ -238,7 +263,7 @@ def _place(file: PickFile, picks: FilePicks) -> _Place:
     image = _file_near(path, picks.micrograph)
     flipped = file.frame.orientation in (Orientation.FLIP_Y, Orientation.SWAP_FLIP_Y)
     place = _Place()
-    if image is not None and not (flipped and image.suffix.lower() in _PICTURES):
+    if image is not None and not (flipped and image.suffix.lower() in PICTURES):
         info = images.probe(image)
         place = _Place(image, info.width, info.height, info.pixel_size_A, *_world(info.pixel_size_A))
     elif layer is not None:
@@ -295,177 +320,11 @@ def _open_image(micrograph: str) -> Image | None:
         if not isinstance(layer, Image) or layer.rgb or layer.multiscale:
             continue
         source = layer.metadata.get(NOTE, {}).get("path") or layer.source.path
-        if source and Path(source).suffix.lower() in _PICTURES:
+        if source and Path(source).suffix.lower() in PICTURES:
             continue
         candidates[source or layer.name] = layer
     match = registry.match_micrographs([micrograph], candidates).matches
     return candidates[match[micrograph]] if micrograph in match else None
-
-
-# --- layers to coordinate files --------------------------------------------------------------------------------------
-
-
-def write_points(path: Path, layers: Sequence[LayerData], format: str) -> list[Path]:
-    """Write one Points layer, with the Image layer it lies on if that is saved with it.
-
-    Returns
-    -------
-    list of Path
-        The file, and for CryoPPP ``<stem>_false_positives.csv`` where points are rejected.
-
-    Raises
-    ------
-    FormatError
-        The micrograph's height is not certain, or points are not in its pixels.
-    """
-    (data, points) = next((data, meta) for data, meta, kind in layers if kind == "points")
-    image = next(((data, meta) for data, meta, kind in layers if kind == "image"), None)
-    if np.shape(data)[-1] != 2:
-        raise FormatError(f"the layer {points['name']!r} has {np.shape(data)[-1]} dimensions; a micrograph has two")
-    note = _micrograph_of(points, image)
-    if format == "relion" and note.get("orientation") == Orientation.AS_STORED and note.get("format") == "cryoppp":
-        raise FormatError(
-            f"the points of {points['name']!r} lie on a CryoPPP_Lite picture, which is upside down against the MRC "
-            "that RELION will read; open the MRC's data set instead"
-        )
-    picks = _picks(np.asarray(data, np.float64), points, note, path)
-    return _write(path, picks, note, format)
-
-
-def _micrograph_of(points: Mapping[str, Any], image: tuple[Any, Mapping[str, Any]] | None) -> dict[str, Any]:
-    """What is known for certain of the micrograph under the points."""
-    own = dict(points.get("metadata", {}).get(NOTE, {}))
-    if image is not None:
-        under = _note_of_image(*image)
-        _require_same_pixels(points, image[1])
-    elif own.get("height"):
-        _require_unmoved(points)
-        return own
-    else:
-        under = _note_in_viewer(points)
-    if own.get("height") and own["height"] != under["height"]:
-        raise FormatError(
-            f"the points of {points['name']!r} belong to a micrograph of {own['height']} rows, not {under['height']}"
-        )
-    return {**under, **own, "height": under["height"], "width": under["width"]}
-
-
-def _note_of_image(data: Any, meta: Mapping[str, Any]) -> dict[str, Any]:
-    note = meta.get("metadata", {}).get(NOTE)
-    if note is None:
-        viewer = napari.current_viewer()
-        source = None
-        if viewer is not None and meta["name"] in viewer.layers:
-            source = viewer.layers[meta["name"]].source.path
-        if source and Path(source).suffix.lower() in _PICTURES:
-            raise FormatError(
-                f"{meta['name']!r} is a picture, whose rows need not be those of the micrograph; open the MRC instead"
-            )
-        if meta.get("rgb") or meta.get("multiscale") or np.ndim(data) != 2:
-            raise FormatError(f"{meta['name']!r} is not one grey image, so that its height is not certain")
-        note = _note(None, int(np.shape(data)[1]), int(np.shape(data)[0]), None)
-    return {**note, "micrograph": meta["name"]}
-
-
-def _note_in_viewer(points: Mapping[str, Any]) -> dict[str, Any]:
-    """The one open image that our reader brought, where the points lie in its pixels."""
-    viewer = napari.current_viewer()
-    images = [] if viewer is None else [im for im in viewer.layers if isinstance(im, Image) and NOTE in im.metadata]
-    if len(images) != 1:
-        raise FormatError(
-            f"of which micrograph the points of {points['name']!r} are is not certain, and so is its height: select "
-            "its image layer too and save both, or open one MRC only (a project is exported in the Annotator panel)"
-        )
-    data, meta, _ = images[0].as_layer_data_tuple()
-    _require_same_pixels(points, meta)
-    return _note_of_image(data, meta)
-
-
-_TRANSFORM = ("scale", "translate", "rotate", "shear", "affine")
-
-
-def _require_same_pixels(points: Mapping[str, Any], image: Mapping[str, Any]) -> None:
-    """Refuse where a point's numbers are not pixels of the image."""
-    for name in _TRANSFORM:
-        a, b = (np.asarray(meta.get(name, 0.0), np.float64) for meta in (points, image))
-        if a.shape != b.shape or not np.allclose(a, b, rtol=1e-6, atol=1e-9):
-            raise FormatError(
-                f"{points['name']!r} and {image['name']!r} differ in {name}: the points are not in pixels of that image"
-            )
-
-
-def _require_unmoved(points: Mapping[str, Any]) -> None:
-    affine = np.asarray(points.get("affine", np.eye(3)))
-    moved = (
-        np.any(np.asarray(points.get("translate", 0.0)))
-        or not np.allclose(points.get("rotate", np.eye(2)), np.eye(2))
-        or np.any(np.asarray(points.get("shear", 0.0)))
-        or not np.allclose(affine, np.eye(len(affine)))
-    )
-    if moved:
-        raise FormatError(f"the layer {points['name']!r} was moved or turned against its micrograph")
-
-
-def _picks(
-    data: np.ndarray[Any, Any], points: Mapping[str, Any], note: Mapping[str, Any], path: Path
-) -> MicrographPicks:
-    n = len(data)
-    table = points.get("features")
-    columns = {} if table is None else {str(name): np.asarray(table[name]) for name in table.columns}
-    words = {word: decision for decision, word in WORDS.items()}
-    decisions = columns.get("decision", np.full(n, ""))
-    unknown = sorted({str(word) for word in decisions.tolist()} - {*words, ""})
-    if unknown:
-        raise FormatError(f"{unknown[0]!r} in the column 'decision' is none of {', '.join(words)}")
-    own = ("row", "decision", "score", "class")
-    extra = {
-        name: column.astype(str)
-        for name, column in columns.items()
-        if "row" in columns and name not in own and all(str(value) for value in column.tolist())
-    }
-    pixel = note.get("pixel_size_A")
-    micrograph = Micrograph(
-        1,
-        path.stem.removesuffix("_manualpick"),
-        Path(str(note.get("path") or note["micrograph"])).name,
-        int(note["width"]),
-        int(note["height"]),
-        pixel,
-    )
-    return MicrographPicks(
-        micrograph,
-        pixel if pixel and pixel > 0 else None,
-        data[:, 1],
-        data[:, 0],
-        np.broadcast_to(np.asarray(points["size"], np.float64), (n,)),
-        np.asarray(columns.get("score", np.full(n, np.nan)), np.float64),
-        np.array([words.get(str(word), Decision.ACCEPTED) for word in decisions.tolist()], np.int8).reshape(n),
-        np.nan_to_num(np.asarray(columns.get("class", np.zeros(n)), np.float64)).astype(np.int32),
-        extra,
-    )
-
-
-def _write(path: Path, picks: MicrographPicks, note: Mapping[str, Any], format: str) -> list[Path]:
-    """Through the format's own writer, in a temporary folder, then the file is moved to the path that was given."""
-    fmt = extensions.formats()[format]
-    frame = None
-    if format == "cryoppp" and note.get("format") == "cryoppp":
-        frame = SourceFrame(Orientation(note["orientation"]))
-    rejected = picks.decision == Decision.REJECTED
-    if format == "relion" and rejected.any():
-        show_info(f"{int(rejected.sum())} rejected points left out: a RELION STAR has no place for them")
-        picks = picks.take(~rejected)
-    with tempfile.TemporaryDirectory(prefix="cryoppp-annotator-") as folder:
-        written = fmt.write(Path(folder), [picks], WriteOptions(frame=frame))
-        texts = {file.name: file.read_text(encoding="utf-8") for file in written}
-    name = picks.micrograph.name
-    if format == "relion":
-        return [write_text(path, texts[f"{name}_manualpick.star"])]
-    files = [write_text(path, texts[f"{name}.csv"])]
-    false = texts.get(f"{name}_false_positives.csv")
-    if false is not None:
-        files.append(write_text(path.with_name(f"{name}_false_positives.csv"), false))
-    return files
 
 
 # --- sample data -----------------------------------------------------------------------------------------------------
@@ -475,7 +334,7 @@ def sample() -> list[LayerData]:
     """A simulated micrograph as an Image layer and its true particles as a Points layer."""
     made = simulate_micrograph(_SIMULATED, 0, views_for(_SIMULATED))
     height, width = made.image.shape
-    note = _note(None, width, height, made.pixel_size_A) | {"micrograph": "simulated"}
+    note = note_of(None, width, height, made.pixel_size_A) | {"micrograph": "simulated"}
     scale, units = _world(made.pixel_size_A)
     common = {"scale": (scale, scale), "units": (units, units), "metadata": {NOTE: note}}
     picture = {"name": "simulated", "contrast_limits": robust_limits(made.image), "colormap": "gray", "rgb": False}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -35,8 +36,12 @@ class PictureLayer:
         )
         silence(self.layer)
         viewer.add_layer(self.layer)
-        #: Contrast chosen by the curator as shares of the picture's own range; (0, 1) = automatic.
-        self.contrast = (0.0, 1.0)
+        #: Contrast chosen by the curator for each kind of picture, as shares of the picture's own range.
+        self.contrasts: dict[str, tuple[float, float]] = {}
+        #: Which kind is shown.
+        self.kind = ""
+        #: Called when the curator has chosen another contrast.
+        self.on_contrast: Callable[[], object] = lambda: None
         self.picture: Picture | None = None
         self._shape = (0, 0)
         self._raw: Picture | None = None
@@ -57,7 +62,14 @@ class PictureLayer:
         return self.layer in self._viewer.layers
 
     def show(
-        self, picture: Picture, micrograph: Micrograph, scale: float, units: str, raw: Picture | None = None
+        self,
+        picture: Picture,
+        micrograph: Micrograph,
+        scale: float,
+        units: str,
+        *,
+        raw: Picture | None = None,
+        kind: str = "",
     ) -> None:
         """Show a picture.
 
@@ -68,7 +80,10 @@ class PictureLayer:
         raw : Picture, optional
             Shown to the left of a divider that follows the pointer, in the contrast of its own limits; in the middle
             until it moves.
+        kind : str
+            Raw or denoised: each has a contrast of its own.
         """
+        self.kind = kind
         layer = self.layer
         step = (picture.step[0] * scale, picture.step[1] * scale)
         if picture is self.picture and raw is self._raw and np.allclose(layer.scale, step) and layer.visible:
@@ -150,10 +165,16 @@ class PictureLayer:
         self.picture = self._raw = self._left = None
         self.layer.visible = False
 
+    @property
+    def contrast(self) -> tuple[float, float]:
+        """Contrast of the kind that is shown, shares of the picture's own range; (0, 1) = automatic."""
+        return self.contrasts.get(self.kind, (0.0, 1.0))
+
     def set_contrast(self, low: float, high: float) -> None:
-        """Set the contrast as shares of the automatic range, -1 .. 2."""
-        self.contrast = (low, max(high, low + 0.01))
+        """Set the contrast of the kind that is shown, as shares of the automatic range, -1 .. 2."""
+        self.contrasts[self.kind] = (low, max(high, low + 0.01))
         self._apply_contrast()
+        self.on_contrast()
 
     def _apply_contrast(self) -> None:
         if self.picture is None:

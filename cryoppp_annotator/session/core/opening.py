@@ -197,6 +197,17 @@ def _made(plan: Plan, curator: str) -> Session:
     return session
 
 
+def averaged_note(session: Session) -> str:
+    """What is said of micrographs that are stacks of several frames, whose average is used; empty where none is."""
+    averaged = [m.name for m in session.micrographs if m.n_frames > 1 and m.frame < 0 and not m.problem]
+    if not averaged:
+        return ""
+    names = ", ".join(averaged[:3]) + (" ..." if len(averaged) > 3 else "")
+    what = "a stack of several frames; its" if len(averaged) == 1 else "stacks of several frames; their"
+    are = "is" if len(averaged) == 1 else "are"
+    return f"{count_of(len(averaged), 'micrograph')} {are} {what} average is used ({names})"
+
+
 def journal_note(session: Session) -> str:
     """What is said once of a project on a disk that has no shared memory; empty everywhere else, and from then on."""
     flag = "told_of_the_journal"

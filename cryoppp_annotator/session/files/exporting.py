@@ -31,6 +31,7 @@ from ..pictures.optics import relion_of
 from . import written
 from .exportable import is_hidden, left_out, notes_on
 from .pick_origins import curation_of, last_decisions
+from .region_outlines import refuse_foreign, write_outlines
 from .relion_names import RelionNames
 
 _QUIET = JobContext()
@@ -73,6 +74,7 @@ def export(
     relion_root: Path | None = None,
     micrographs: Collection[int] | None = None,
     species: Collection[int] | None = None,
+    overwrite: bool = False,
     context: JobContext = _QUIET,
 ) -> ExportReport:
     """Write the project's picks as coordinate files of one format.
@@ -103,13 +105,18 @@ def export(
         Only these; all by default.
     species : collection of int, optional
         Only picks of these kinds (0 = of none); all by default.
+    overwrite : bool
+        Whether files may be replaced that no earlier export wrote, or that somebody has edited since.
+
+    A table with everything (``curation``) has the outlines of the regions beside it, as GeoJSON.
 
     Files that an earlier export of the same format wrote into the folder and that this one does not are deleted.
 
     Raises
     ------
     FormatError
-        The format is unknown or cannot be written, or the disk refuses.
+        The format is unknown or cannot be written, a file that is not ours would be replaced
+        (:class:`~cryoppp_annotator.formats.atomic.WouldOverwrite`), or the disk refuses.
     Refused
         There is nothing to write.
     """
@@ -146,7 +153,13 @@ def export(
         if k % 20 == 1:
             writing.progress(min(k, len(picks)), len(picks), f"writing {min(k, len(picks)):,}/{len(picks):,} files")
 
-    files, notes = write_picks(target, out, picks, options, on_file=on_file)
+    may_replace = (lambda _path: True) if overwrite else written.is_of_an_export(out)
+    folder, outlined = (out.parent if out.suffix else out), "curation" in target.carries
+    if outlined:
+        refuse_foreign(folder, may_replace)
+    files, notes = write_picks(target, out, picks, options, on_file=on_file, may_replace=may_replace)
+    if outlined:
+        files += write_outlines(session, folder, {pick.micrograph.id for pick in picks})
     notes += notes_on(up_to_date)
     if n_hidden:
         notes.append(f"{edits.count_of(n_hidden, 'candidate')} below the threshold left out")

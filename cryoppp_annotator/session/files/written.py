@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,23 @@ def tidy(session: Session, out: Path, kind: str, files: Sequence[Path]) -> list[
     with suppress(OSError, FormatError):  # without the list, the next export takes nothing away
         write_text(folder / LIST_NAME, json.dumps(lists))
     return _notes(removed, edited)
+
+
+def is_of_an_export(out: Path) -> Callable[[Path], bool]:
+    """What says of a file whether an earlier export wrote it into ``out`` and nobody has touched it since.
+
+    Parameters
+    ----------
+    out : Path
+        As the export is given: the folder, or a file in it.
+    """
+    folder = out if out.is_dir() or not out.suffix else out.parent
+    marks = {name: mark for files in _read(folder / LIST_NAME).values() for name, mark in files.items()}
+
+    def is_ours(path: Path) -> bool:
+        return path.is_file() and marks.get(_inside(folder, path)) == _mark(path)
+
+    return is_ours
 
 
 def _notes(removed: Sequence[str], edited: Sequence[str]) -> list[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QComboBox,
     QDialog,
@@ -15,12 +17,14 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QLineEdit,
+    QMessageBox,
     QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
 from .... import extensions
+from ....formats.atomic import WouldOverwrite
 from ....jobs.runner import Job
 from ....model.context import JobContext
 from ....session.core import own_paths
@@ -227,7 +231,7 @@ class ExportDialog(QDialog):
             ask_outside(self, folders, "imported files", lambda yes: self._allow(folders) if yes else None)
             return
 
-        def work(context: JobContext) -> exporting.ExportReport:
+        def work(context: JobContext, *, overwrite: bool = False) -> exporting.ExportReport:
             if number is not None:
                 return write_back(session, number, out, context=context)
             return write(
@@ -239,6 +243,7 @@ class ExportDialog(QDialog):
                 suffix=suffix,
                 box_size_px=box,
                 hidden=hidden,
+                overwrite=overwrite,
                 context=context,
             )
 
@@ -248,5 +253,30 @@ class ExportDialog(QDialog):
             bench.say(f"exported {count_of(report.n_picks)} on {where} to {out}{notes}")
             bench.exported.emit()
 
-        bench.start(work, title=f"export to {out.name}", on_done=done)
+        def failed(job: Job) -> None:
+            if isinstance(job.error, WouldOverwrite):
+                again = partial(bench.start, partial(work, overwrite=True), title=job.title, on_done=done)
+                _ask_to_replace(bench, job.error, again)
+            else:
+                bench.job_failed(job)
+
+        bench.start(work, title=f"export to {out.name}", on_done=done, on_failed=failed)
         self.accept()
+
+
+def _ask_to_replace(bench: Workbench, error: WouldOverwrite, again: Callable[[], object]) -> None:
+    """Files of somebody else are there: only a person knows whether they may go."""
+    names = ", ".join(file.name for file in error.files[:5]) + (" …" if len(error.files) > 5 else "")
+    box = QMessageBox(bench.window)
+    box.setWindowTitle("Replace files?")
+    box.setTextFormat(Qt.TextFormat.PlainText)
+    box.setText(
+        f"{error.files[0].parent} holds {count_of(len(error.files), 'file')} of these names that no earlier export "
+        f"wrote, or that was edited since: {names}. Nothing was written."
+    )
+    replace = box.addButton("Replace", QMessageBox.ButtonRole.DestructiveRole)
+    box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
+    box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    replace.clicked.connect(lambda: again())
+    bench.closing.connect(box.reject)
+    box.open()

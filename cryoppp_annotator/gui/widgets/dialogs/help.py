@@ -25,7 +25,8 @@ from ...view_commands import LOOKING
 from ...workbench import Workbench
 
 GESTURES = (
-    ("click", "add a pick (Alt: even close to another)"),
+    ("click", "add a pick"),
+    ("{add-here}, or Alt+click", "add one even close to another"),
     ("click on a pick", "select it (Ctrl: add to the selection)"),
     ("drag a pick", "move it (and what is selected with it)"),
     ("drag beside, wheel", "pan, zoom"),

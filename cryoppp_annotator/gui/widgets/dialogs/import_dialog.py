@@ -294,6 +294,9 @@ def summary(plan: importing.ImportPlan) -> str:
         f"{plan.file.path.name}: {plan.file.format}, {count_of(plan.n_picks)} on {on}",
         f"   {plan.frame_message()}",
     ]
+    lines += [f"   assumed: {note}" for note in plan.assumptions]
+    if plan.file.pixel_size_doubt:
+        lines.append(f"   pixel size not taken from the file: {plan.file.pixel_size_doubt}")
     if plan.contradicted:
         lines.append("   the two readings will be shown to you before anything is entered")
     if plan.unmatched:

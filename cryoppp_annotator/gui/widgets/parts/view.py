@@ -53,7 +53,7 @@ class ViewBox(QGroupBox):
         self._form.addRow("Up", self._up)
         self._up.activated.connect(self._on_up)
         bench.view_changed.connect(self._show_view)
-        bench.picture_shown.connect(lambda _kind: self._show_view())
+        bench.picture_shown.connect(lambda _kind: self._on_picture())
         self._show_view()
 
     def _build_picture(self) -> None:
@@ -168,6 +168,12 @@ class ViewBox(QGroupBox):
             for i in shown:
                 self._set.addItem("all" if i is None else sets[i].name, i)
         self._set.setCurrentIndex(max(0, self._set.findData(self._bench.focus.drawn.pick_set)))
+
+    def _on_picture(self) -> None:
+        low, high = self._bench.picture_layer.contrast  # raw and denoised have one each
+        with QSignalBlocker(self.contrast):
+            self.contrast.setValue((round(100 * low), round(100 * high)))
+        self._show_view()
 
     def _show_view(self) -> None:
         bench, show = self._bench, self._bench.show

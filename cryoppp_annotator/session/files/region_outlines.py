@@ -1,0 +1,66 @@
+"""Regions' outlines as GeoJSON, beside the table of picks that names them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+from ...formats.atomic import WouldOverwrite, file_set, write_text
+from ...model.region import Origin, Region
+from ..core.session import Session
+
+#: Of no coordinate format: a folder that holds it is read as before.
+NAME = "regions.geojson"
+
+
+def refuse_foreign(folder: Path, may_replace: Callable[[Path], bool]) -> None:
+    """Raise WouldOverwrite where outlines are in a folder that may not be replaced."""
+    if (folder / NAME).exists() and not may_replace(folder / NAME):
+        raise WouldOverwrite([folder / NAME])
+
+
+def write_outlines(session: Session, folder: Path, micrographs: Collection[int]) -> list[Path]:
+    """Write the outlines of all regions on some micrographs; no file where there are none.
+
+    Corners are (x, y) in px of the micrograph: x the column, y the row from the first row of the file.
+    Regions that a person has dismissed are left out.
+
+    Parameters
+    ----------
+    session : Session
+    folder : Path
+    micrographs : collection of int
+
+    Returns
+    -------
+    list of Path
+
+    Raises
+    ------
+    OSError
+    """
+    names = {m.id: m.path for m in session.micrographs if m.id in micrographs}
+    regions = [r for r in session.store.regions() if r.micrograph in names and r.origin is not Origin.DISMISSED]
+    if not regions:
+        return []
+    features = ",\n".join(json.dumps(_feature(region, names[region.micrograph])) for region in regions)
+    with file_set(folder):
+        return [write_text(folder / NAME, f'{{"type": "FeatureCollection", "features": [\n{features}\n]}}\n')]
+
+
+def _feature(region: Region, micrograph: str) -> dict[str, Any]:
+    corners = [[x, y] for y, x in region.vertices.round(2).tolist()]
+    return {
+        "type": "Feature",
+        "properties": {
+            "region": region.id,
+            "micrograph": micrograph,
+            "reason": region.reason.label,
+            "origin": region.origin.value,
+            "curator": region.curator,
+            "created": region.created,
+        },
+        "geometry": {"type": "Polygon", "coordinates": [[*corners, corners[0]]]},
+    }
