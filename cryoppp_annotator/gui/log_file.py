@@ -11,7 +11,8 @@ from ..session.core.opening import home
 
 _LOGGERS = ("cryoppp_annotator", "napari")
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-_MOST_BYTES, _OLDER = 1_000_000, 2
+_MOST_BYTES = 1_000_000
+_OLDER = 2
 
 
 def log_path() -> Path:

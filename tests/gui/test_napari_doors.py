@@ -102,10 +102,9 @@ def test_cryosparc_comes_back_as_a_filled_copy(viewer: Any, tmp_path: Path) -> N
     from cryosparc.dataset import Dataset
 
     n = 5
-    data = Dataset.allocate(n, [
-        ("location/micrograph_path", "O"), ("location/micrograph_shape", "<u4", (2,)),
-        ("location/center_x_frac", "<f4"), ("location/center_y_frac", "<f4"),
-    ])  # fmt: skip
+    fields: list[Any] = [("location/micrograph_path", "O"), ("location/micrograph_shape", "<u4", (2,))]
+    fields += [("location/center_x_frac", "<f4"), ("location/center_y_frac", "<f4")]
+    data = Dataset.allocate(n, fields)
     data["location/micrograph_path"] = ["J1/one.mrc"] * n
     data["location/micrograph_shape"] = [[HEIGHT, WIDTH]] * n
     data["location/center_x_frac"] = places()[:n, 0] / WIDTH
