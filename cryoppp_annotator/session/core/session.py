@@ -260,7 +260,7 @@ class Session:
         limit = 0.5 * self.loaded.new_diameter_A / self.pixel_size_A(micrograph)
         if nearest < limit:
             why = f"not added: another pick is {nearest:.0f} px away, less than half a diameter"
-            raise Refused(f"{why} ({{add-here}} or Alt+click adds it all the same)")
+            raise Refused(f"{why} ({{add-here}} or Alt+click adds it anyway)")
 
     def move(self, ids: ArrayLike, x: ArrayLike, y: ArrayLike) -> Outcome:
         """Move picks of the current micrograph to ``x, y`` (n,), canonical px."""
