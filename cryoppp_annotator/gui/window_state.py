@@ -75,10 +75,11 @@ class WindowState(QObject):
             self._entries[name] = value
             self._later()
 
-    def follow_contrast(self, layer: PictureLayer) -> None:
+    def with_contrast(self, layer: PictureLayer) -> PictureLayer:
         """Give a layer the contrasts it had, raw and denoised, and keep what is chosen."""
         layer.contrasts.update(_pairs(self.get("contrast")))
         layer.on_contrast = lambda: self.put("contrast", {kind: list(pair) for kind, pair in layer.contrasts.items()})
+        return layer
 
     def close(self) -> None:
         """Write what is not written yet."""

@@ -106,8 +106,7 @@ class Workbench(QObject):
         # napari draws layers of different units as if they had none
         in_pixels = [layer for layer in viewer.layers if str(layer.units[-1]) not in ("nm", "nanometer")]
         self._units = "pixel" if in_pixels else "nm"
-        self.picture_layer = PictureLayer(viewer, self._units)
-        self.window_state.follow_contrast(self.picture_layer)
+        self.picture_layer = self.window_state.with_contrast(PictureLayer(viewer, self._units))
         self.particles_layer = ParticlesLayer(viewer, self.focus, self.warn, self._units)
         self.layers = OwnLayers(viewer, self.picture_layer, self.particles_layer, self.warn)
         self.gestures = Gestures(
