@@ -20,7 +20,7 @@ _EXPECTED = (
 
 
 class SuggestedThreshold(QWidget):
-    """A button that follows the suggestion, and a line of estimates.
+    """A line of estimates, and a button that follows the suggestion: ``follow`` is laid out by the panel.
 
     Parameters
     ----------
@@ -39,8 +39,7 @@ class SuggestedThreshold(QWidget):
         self.expected.setToolTip(_EXPECTED)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.follow)
-        layout.addWidget(self.expected, 1)
+        layout.addWidget(self.expected)
         self.follow.clicked.connect(lambda: self._suggestion and follow(self._suggestion.threshold))
 
     def follow_scores(self, scores: NDArray[np.float64], probabilities: bool) -> float:
