@@ -20,6 +20,7 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 
+from cryoppp_annotator.formats.image import images
 from cryoppp_annotator.model.curation import Change, Decision, Delta
 from cryoppp_annotator.model.micrograph import Micrograph
 from cryoppp_annotator.model.which import Which
@@ -89,7 +90,9 @@ def fill(store: Store, n_micrographs: int, n_each: int, paths: Callable[[int], s
     """A project with random picks, written in imports of at most 300,000."""
     store.add_micrographs(
         (
-            Micrograph(0, Path(paths(i)).stem, paths(i), side, side, 1.77, fingerprint=f"f{i}")
+            Micrograph(
+                0, Path(paths(i)).stem, paths(i), side, side, 1.77, fingerprint=fingerprint_of(store, paths(i), i)
+            )
             for i in range(n_micrographs)
         ),
         "bench",
@@ -115,6 +118,12 @@ def fill(store: Store, n_micrographs: int, n_each: int, paths: Callable[[int], s
             edits.insert_particles(columns, n),
         )
         store.commit(Change("import", f"import {n}", deltas), "bench")
+
+
+def fingerprint_of(store: Store, path: str, number: int) -> str:
+    """Of the file, so that the window does not take it for another image; made up where there is no file."""
+    file = store.folder.parent / path
+    return images.fingerprint(file) if file.is_file() else f"f{number}"
 
 
 def write_images(folder: Path, n: int) -> None:
