@@ -11,7 +11,10 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
 from ....session.picks.suggesting import Suggestion, suggest
 from .threshold import ThresholdSlider
 
-_TIP = "Puts the line where F1 is expected to be best (of probabilities), or where the scores part into two kinds"
+_TIP = (
+    "The suggested threshold, the dashed line: where F1 is expected to be best (of probabilities), or where the\n"
+    "scores part into two kinds"
+)
 _EXPECTED = (
     "Of the picks above the line so many are expected to be particles, and so many of the particles among the\n"
     "candidates to be above it, by the candidates' probabilities. Too high where particles are rare (fewer than one\n"
@@ -47,7 +50,7 @@ class SuggestedThreshold(QWidget):
         self._suggestion = suggest(scores, probabilities=probabilities)
         threshold = self._suggestion.threshold
         self._slider.set_suggestion(threshold)
-        self.follow.setText(f"Suggested: {threshold:.3g}")
+        self.follow.setText(f"Use {threshold:.3g}")
         self.show_at(self._slider.value)
         return threshold
 
