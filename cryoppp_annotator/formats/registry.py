@@ -123,7 +123,8 @@ def _read_folder(folder: Path, formats: Sequence[CoordinateFormat], permissive: 
     """
     by_format: dict[str, list[Path]] = {}
     files = _coordinate_files(folder)
-    lists = [file for file in files if file.suffix == ".star" and _IS_LIST in _head(file)]
+    stars = [file for file in files if file.suffix == ".star"]
+    lists = [file for file in stars if file.name.startswith("coords_suffix_") or _IS_LIST in _head(file)]
     for file in files:
         candidates = sniff(file, formats)
         if candidates:
