@@ -12,6 +12,7 @@ from pathlib import Path
 from ..errors import FormatError, disk_reason
 from ..model.pickfile import CoordinateFormat, FilePicks, PickFile
 from .check.foreign import what_it_is
+from .relion_lists import picks_beside
 
 _HEAD_BYTES = 4096
 #: Files of a folder that are looked at; two for each of 100,000 micrographs.
@@ -85,6 +86,7 @@ def read_any(
     FormatError
         No format or several equally sure ones recognise the file, or reading fails.
     """
+    path = picks_beside(path)
     if format is not None:
         known = _named(format, formats)
         if path.is_dir() and not known.sniff(path, b""):

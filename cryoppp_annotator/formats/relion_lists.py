@@ -23,6 +23,18 @@ SUFFIX_FILE = "coords_suffix"
 _TEXT_WIDTHS = (2, 3, 4, 5)
 
 
+#: Ends the list of micrographs that RELION's picking jobs write beside the list of the coordinate files.
+_OF_MICROGRAPHS = "_micrographs"
+
+
+def picks_beside(path: Path) -> Path:
+    """The list of coordinate files that lies beside a picking job's list of micrographs; of another file, itself."""
+    if path.suffix != ".star" or not path.stem.endswith(_OF_MICROGRAPHS):
+        return path
+    beside = path.with_name(f"{path.stem.removesuffix(_OF_MICROGRAPHS)}.star")
+    return beside if beside.is_file() else path
+
+
 def read_list(star: StarFile, table: StarTable, permissive: bool) -> PickFile:
     """Read all files that a ``data_coordinate_files`` table names.
 

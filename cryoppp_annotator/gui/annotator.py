@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,15 +12,14 @@ from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QDialog,
     QFileDialog,
-    QHBoxLayout,
-    QLabel,
     QMainWindow,
     QMenu,
+    QMenuBar,
     QMessageBox,
-    QPushButton,
     QSizePolicy,
     QStackedWidget,
     QTabWidget,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -34,9 +34,12 @@ from ..session.core import opening
 from ..session.core.session import Session
 from .bridge import Bridge
 from .dock_room import give_room
+from .docks import PANEL_WIDTH, Docks
 from .drops import Drops
+from .menus import Menus
 from .panel import Follower, followers
 from .plain_text import PlainText
+from .recent import remember
 from .report_action import ReportActions
 from .run_on import RunOn
 from .widgets.dialogs.export_dialog import ExportDialog
@@ -50,13 +53,12 @@ from .widgets.panels.micrographs import MicrographsPanel
 from .widgets.panels.pick import PickPanel
 from .widgets.panels.review import ReviewPanel
 from .widgets.panels.screen import ScreenPanel
+from .widgets.parts.compact import compact, primary
+from .widgets.parts.start_page import StartPage
 from .widgets.parts.status_line import StatusLine
 from .workbench import Workbench, is_alive, viewer_widgets
 
 log = logging.getLogger(__name__)
-
-MICROGRAPHS = "Micrographs"
-STATUS = "Status"
 
 
 class Annotator(QWidget):
@@ -66,13 +68,15 @@ class Annotator(QWidget):
     ----------
     napari_viewer : Viewer
         Its other layers are left alone; closing the widget leaves the viewer as it was.
+    own_window : bool
+        The window is the program's own: its menus are ours, and its docks have no title bars.
     """
 
     opened = Signal()
     ready = Signal()  # the first micrograph and its picks are on the screen
     failed = Signal(str)
 
-    def __init__(self, napari_viewer: Viewer) -> None:
+    def __init__(self, napari_viewer: Viewer, *, own_window: bool = False) -> None:
         super().__init__()
         PlainText.install()
         # napari hands plugins a proxy that warns of what it has no public name for, and whose layers are proxies too
@@ -82,21 +86,23 @@ class Annotator(QWidget):
         self.bridge = Bridge(self.runner)
         self.run_on = RunOn()
         self._opening: Job | None = None
-        self._docks: list[QWidget] = []
+        self._docks = Docks(self.viewer, self, own_window=own_window)
+        self.own_window = own_window
         self._panels: list[Follower] = []
+        self.menus: Menus | None = None
         self._menu: QMenu | None = None
         self._docked = False
         self._awaiting = {"picture", "import"}
-        #: Whether the window is our program's: nothing that is dropped into it is meant for napari.
-        self.own_window = False
         self._stack = QStackedWidget()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._stack)
-        self._start_message = QLabel()
-        self._stack.addWidget(self._start_page())
-        self.setMinimumWidth(385)
-        # else napari puts a stretch below, and the panel stays short
+        self.start_page = StartPage()
+        self.start_page.path_chosen.connect(self.open_path)
+        self.start_page.demo_wanted.connect(self.open_demo)
+        self._stack.addWidget(self.start_page)
+        self.setMinimumWidth(PANEL_WIDTH - 6)
+        # else napari puts a stretch below and the panel stays short
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.destroyed.connect(_Closer(self))
         self._watched = viewer_widgets(self.viewer)
@@ -110,43 +116,10 @@ class Annotator(QWidget):
 
     # ------------------------------------------------------------------ start page
 
-    def _start_page(self) -> QWidget:
-        page = QWidget()
-        layout = QVBoxLayout(page)
-        title = QLabel("<h2>CryoPPP Annotator</h2>Label protein particles in cryo-EM micrographs.")
-        title.setTextFormat(Qt.TextFormat.RichText)
-        title.setWordWrap(True)
-        layout.addWidget(title)
-        for text, tip, run in (
-            ("Open a folder of micrographs…", "Also a CryoPPP data set or an existing project", self._on_open_folder),
-            ("Open one micrograph…", "MRC, TIFF, PNG or JPEG", self._on_open_file),
-            ("Try the demo", "Six simulated micrographs whose truth is known", self._on_demo),
-        ):
-            button = QPushButton(text)
-            button.setToolTip(tip)
-            button.clicked.connect(run)
-            layout.addWidget(button)
-        self._start_message.setWordWrap(True)
-        self._start_message.setText(
-            "Or drop a folder here. Images are never changed; what you do is saved as you do it."
-        )
-        layout.addWidget(self._start_message)
-        layout.addStretch(1)
-        return page
-
-    def _on_open_folder(self) -> None:
-        chosen = QFileDialog.getExistingDirectory(self, "Folder of micrographs, data set or project")
-        if chosen:
-            self.open_path(Path(chosen))
-
-    def _on_open_file(self) -> None:
-        chosen, _ = QFileDialog.getOpenFileName(self, "Micrograph")
-        if chosen:
-            self.open_path(Path(chosen))
-
-    def _on_demo(self) -> None:
+    def open_demo(self) -> None:
+        """Make simulated micrographs, and open them."""
         self._stop_opening()
-        self._start_message.setText("making six simulated micrographs …")
+        self.start_page.message.setText("making six simulated micrographs …")
         self._opening = self.bridge.start(
             lambda context: demo.build(context=context),
             title="make the demo",
@@ -169,7 +142,7 @@ class Annotator(QWidget):
             context.check()
             return session, plan
 
-        self._start_message.setText(f"opening {path} …")
+        self.start_page.message.setText(f"opening {path} …")
         self._opening = self.bridge.start(
             work,
             title=f"open {path.name}",
@@ -188,7 +161,7 @@ class Annotator(QWidget):
 
     def refuse(self, why: str) -> None:
         """Say on the start page why something was not opened."""
-        self._start_message.setText(why)
+        self.start_page.message.setText(why)
         self.failed.emit(why)
 
     def _on_opened(self, session: Session, plan: opening.Plan) -> None:
@@ -199,6 +172,7 @@ class Annotator(QWidget):
             self.refuse(str(error))
             return
         self._build(bench)
+        remember(session.store.folder)
         missing = opening.missing(session)
         if missing and len(missing) == len(session.micrographs[:20]):
             QTimer.singleShot(0, lambda: self._ask_root(bench))
@@ -273,88 +247,76 @@ class Annotator(QWidget):
     def _build(self, bench: Workbench) -> None:
         page = QWidget()
         layout = QVBoxLayout(page)
-        layout.setContentsMargins(2, 10, 2, 2)  # napari's title bar covers the first few pixels
-        layout.addLayout(self._top_row(bench))
+        # napari's title bar covers the first few pixels
+        layout.setContentsMargins(2, 2 if self.own_window else 10, 2, 2)
         self.tabs = tabs = QTabWidget()
         self.pick, self.classes, self.review = PickPanel(bench), ClassesPanel(bench), ReviewPanel(bench)
         self.check, self.screen = CheckPanel(bench), ScreenPanel(bench)
         self.history, self.jobs = HistoryPanel(bench), JobsPanel(bench)
         for panel in (self.pick, self.classes, self.review, self.check, self.screen, self.history, self.jobs):
             tabs.addTab(panel, panel.title)
+            compact(panel)
+        primary(self.classes.run.start, self.review.queue.find)
+        primary(self.review.sets.start, self.check.check, self.screen.measure)
         layout.addWidget(tabs, 1)
         self.micrographs, self.status = MicrographsPanel(bench), StatusLine(bench)
-        window = self.viewer.window
-        self._docks = [
-            window.add_dock_widget(self.micrographs, area="left", name=MICROGRAPHS),
-            window.add_dock_widget(self.status, area="bottom", name=STATUS),
-        ]
-        give_room(self.viewer, self._docks[0])
-        self._docks[1].setTitleBarWidget(QWidget())  # a line of text needs no title bar
-        self._docks[1].setFixedHeight(self.status.height() + 6)
+        self._docks.add(self.micrographs, self.pick.view.bar, self.status)
+        if not self.own_window:
+            give_room(self.viewer, self._docks.micrographs)
         self._panels = [panel for root in (page, self.micrographs, self.status) for panel in followers(root)]
+        self._aside = (self.history, self.jobs)
+        for button, panel in ((self.status.history, self.history), (self.status.jobs, self.jobs)):
+            button.clicked.connect(lambda _checked=False, aside=panel: self._show_aside(aside))
+        tabs.currentChanged.connect(self._hide_aside)
+        self._hide_aside()
         self.classes.run.chosen.connect(self.pick.by_class.show_run)
         self.pick.by_class.show_run(self.classes.run.shown)
         self.screen.dimmed.connect(self.micrographs.on_screened)
         self._stack.addWidget(page)
         self._stack.setCurrentWidget(page)
-        self._menu = self._make_menu(bench)
+        if not self.own_window:
+            self._menu = bench.window.menuBar().addMenu("&Annotate")  # type: ignore[attr-defined]
+            self.menus = Menus(self, self._menu)
+            self._add_corner(tabs, self._menu)
+        bench.fold_requested.connect(self._docks.fold)
+        bench.widen_requested.connect(self._docks.widen)
         bench.help_requested.connect(self.show_help)
         bench.export_requested.connect(self.show_export)
 
-    def _top_row(self, bench: Workbench) -> QHBoxLayout:
-        row = QHBoxLayout()
-        for text, tip, run in (
-            ("Import…", "Read a coordinate file into this project", self.show_import),
-            ("Export…", "Write coordinate files ({export})", self.show_export),
-            ("Keys ({help})", "All keys and gestures", self.show_help),
-            ("Close", "Close the project; everything is saved", self.close_project),
-        ):
-            button = QPushButton()
-            bench.keep_keyed(button.setText, text)
-            bench.keep_keyed(button.setToolTip, tip)
-            button.clicked.connect(run)
-            row.addWidget(button)
-        return row
-
-    def _make_menu(self, bench: Workbench) -> QMenu | None:
-        bar = bench.window.menuBar()  # type: ignore[attr-defined]
-        menu = bar.addMenu("&Annotate")
-        menu.setToolTipsVisible(True)
-        menu.aboutToShow.connect(lambda: self._fill_menu(menu, bench))
-        self._fill_menu(menu, bench)
-        return menu
-
-    def _fill_menu(self, menu: QMenu, bench: Workbench) -> None:
-        menu.clear()
-        group = ""
-        reasons: QMenu | None = None
-        for command in bench.commands.values():
-            if command.group != group:
-                group = command.group
-                menu.addSection(group)
-            why = command.why_not(bench.focus)
-            into = menu
-            if command.id.startswith("reject-") and command.id != "reject-rest":
-                # nine lines fewer: else the menu is higher than a small screen
-                reasons = into = reasons or menu.addMenu("Reject as")
-                into.setToolTipsVisible(True)
-            action = into.addAction(self._menu_text(command.id, bench))
-            action.setEnabled(not why)
-            action.setToolTip(why or command.about or command.title)
-            action.triggered.connect(lambda _checked=False, name=command.id: bench.give(name))
-
     @staticmethod
-    def _menu_text(name: str, bench: Workbench) -> str:
-        title = bench.commands[name].title
-        entry = None
-        if name == "undo":
-            entry = bench.session.next_undo()
-        elif name == "redo":
-            entry = bench.session.next_redo()
-        if entry is not None:
-            title = f"{title}: {entry.title}"
-        keys = bench.keys_of(name)
-        return f"{title}\t{keys[0]}" if keys else title
+    def _add_corner(tabs: QTabWidget, menu: QMenu) -> None:
+        """The menus beside the tabs, too: napari's bar is far away."""
+        corner = QToolButton()
+        corner.setText("☰")
+        corner.setToolTip("Import, export, keys: everything of the menu Annotate")
+        corner.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        corner.setMenu(menu)
+        corner.setStyleSheet("QToolButton::menu-indicator { image: none; }")
+        tabs.setCornerWidget(corner)
+
+    def _show_aside(self, panel: QWidget) -> None:
+        """History or Jobs, which have a tab while they are looked at; asked for again, the tab before them."""
+        if self.tabs.currentWidget() is panel:
+            self.tabs.setCurrentWidget(self._before_aside)
+        else:
+            self.tabs.setCurrentWidget(panel)
+
+    def _hide_aside(self, _index: int = 0) -> None:
+        shown = self.tabs.currentWidget()
+        if shown not in self._aside:
+            self._before_aside = shown
+        for panel in self._aside:
+            self.tabs.setTabVisible(self.tabs.indexOf(panel), panel is shown)
+
+    def use_menu_bar(self, bar: QMenuBar) -> Menus:
+        """Our menus instead of napari's, in a window of our own."""
+        for action in bar.actions():
+            action.setVisible(False)
+        self.menus = Menus(self, bar)
+        me = weakref.proxy(self)  # what is connected to a menu outlives the window
+        self.menus.add("Help", "Save a report…", self.report.save.toolTip(), lambda: me.report.ask())
+        self.menus.add("Help", "Show the log", self.report.log.toolTip(), lambda: me.report.log.trigger())
+        return self.menus
 
     def show_help(self) -> None:
         """The page of keys."""
@@ -404,11 +366,15 @@ class Annotator(QWidget):
         bench.close()
         if is_alive(self) and is_alive(bench.window):
             self._take_down([result.run.name for result in self.classes.run.unsaved.held])
-        self._docks, self._panels, self._menu = [], [], None
+        self._panels, self._menu = [], None
+        if self.menus is not None and self.own_window:
+            self.menus.forget()
+        elif self.menus is not None:
+            self.menus.close()
+            self.menus = None
 
     def _take_down(self, lost: list[str]) -> None:
-        for dock in self._docks:
-            self.viewer.window.remove_dock_widget(dock)
+        self._docks.remove()
         if self._menu is not None:
             self._menu.menuAction().setVisible(False)
             self._menu.deleteLater()
@@ -416,12 +382,16 @@ class Annotator(QWidget):
             page = self._stack.widget(1)
             self._stack.removeWidget(page)
             page.deleteLater()
+        self.start_page.show_recent()
         message = f"the picks are saved. Lost, because they could not be saved: {'; '.join(lost)}." if lost else ""
-        self._start_message.setText(f"Closed; {message or 'everything is saved.'}")
+        self.start_page.message.setText(f"Closed; {message or 'everything is saved.'}")
 
     def shut_down(self) -> None:
         """Close the project and stop the workers."""
         self.close_project()
+        if self.own_window and self.menus is not None:
+            self.menus.close()
+            self.menus = None
         for watched in self._watched:
             if is_alive(watched):
                 watched.removeEventFilter(self)

@@ -8,19 +8,29 @@ import logging
 import os
 import sys
 import warnings
+import weakref
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, QTimer
-from qtpy.QtWidgets import QApplication, QWidget
+from qtpy.QtWidgets import QApplication, QMainWindow, QWidget
 
 from ..batch import display_check
 from ..errors import EngineError
+
+if TYPE_CHECKING:
+    from napari import Viewer
+
+    from .annotator import Annotator
 
 log = logging.getLogger(__name__)
 
 #: Give up on a screenshot after this long, ms; a busy machine without a GPU needs minutes to open a window.
 _SCREENSHOT_LIMIT_MS = 600_000
+_SEPARATORS = "QMainWindow::separator { width: 5px; height: 3px; margin: 0px; padding: 0px; image: none; }"
+#: A window manager has put its frame around a window by then, ms.
+_FRAME_MS = 400
 
 
 def main(
@@ -76,8 +86,8 @@ def main(
     window = viewer.window._qt_window
     fold_napari(viewer)
     unasked = close_unasked(window)
-    annotator = Annotator(viewer)
-    annotator.own_window = True
+    annotator = Annotator(viewer, own_window=True)
+    own_menus(annotator, window)
     if scheduler is not None:
         annotator.run_on = RunOn(scheduler)
     viewer.window.add_dock_widget(annotator, area="right", name="CryoPPP Annotator")
@@ -136,6 +146,43 @@ def fold_napari(viewer: object) -> None:
         dock.setVisible(False)
 
 
+def own_menus(annotator: Annotator, window: QMainWindow) -> None:
+    """Our menus; napari's come back with *View > napari's menus*, its own status bar stays away."""
+    window.statusBar().hide()
+    n_theirs = len(window.menuBar().actions())
+    menus = annotator.use_menu_bar(window.menuBar())
+    there = weakref.ref(window)
+
+    def show_theirs() -> None:
+        if (main := there()) is not None:
+            for action in main.menuBar().actions()[:n_theirs]:
+                action.setVisible(not action.isVisible())
+
+    def close() -> None:
+        if (main := there()) is not None:
+            main.close()
+
+    thin_separators(annotator.viewer, window)
+    menus.add("Project", "Quit", "Close the window; everything is saved", close)
+    menus.add("View", "Show or hide napari's menus", "Layers, plugins, preferences of napari", show_theirs)
+
+
+def thin_separators(viewer: Viewer, window: QMainWindow) -> None:
+    """The lines between the docks take 5 px, not napari's 18; napari writes its style anew with every theme."""
+
+    from .workbench import is_alive
+
+    there = weakref.ref(window)
+
+    def write() -> None:
+        main = there()
+        if main is not None and is_alive(main) and _SEPARATORS not in (style := main.styleSheet()):
+            main.setStyleSheet(style + _SEPARATORS)
+
+    viewer.events.theme.connect(lambda _event: QTimer.singleShot(0, write))
+    write()
+
+
 class _Unasked(QObject):
     """Turns the window manager's *close* into the program's own, which asks nothing."""
 
@@ -158,10 +205,23 @@ def close_unasked(window: QWidget) -> QObject:
 
 
 def size_window(window: QWidget) -> None:
-    """As large as the screen allows, up to 1720 x 1050."""
+    """As large as the screen allows, up to 1720 x 1050, with the frame that the desktop draws around it."""
     room = QApplication.primaryScreen().availableGeometry()
-    window.resize(min(1720, room.width()), min(1050, room.height()))
+    frame = window.frameGeometry().size() - window.size()
+    window.resize(min(1720, room.width() - frame.width()), min(1050, room.height() - frame.height()))
     window.move(room.topLeft())
+    if not frame.height():  # the desktop draws it a moment later
+        QTimer.singleShot(_FRAME_MS, lambda: keep_inside(window))
+
+
+def keep_inside(window: QWidget) -> None:
+    """Make a window smaller whose frame reaches out of the screen."""
+    room = QApplication.primaryScreen().availableGeometry()
+    frame = window.frameGeometry()
+    too_wide, too_high = max(0, frame.width() - room.width()), max(0, frame.height() - room.height())
+    if too_wide or too_high:
+        window.resize(window.width() - too_wide, window.height() - too_high)
+        window.move(room.topLeft())
 
 
 def _plan_ending(

@@ -29,6 +29,7 @@ from qtpy.QtWidgets import (
 from ..session.core.commands import Command
 from ..session.core.opening import home
 from .binding import as_key_event
+from .menu_entries import menu_of
 
 _TYPING = (QLineEdit, QAbstractSpinBox, QTextEdit, QPlainTextEdit, QKeySequenceEdit)
 #: A key that is held comes as releases and presses on X11, not all of them marked as repeated: let go of is one
@@ -223,7 +224,7 @@ def with_keys(text: str, commands: Mapping[str, Command], keys_of: Callable[[str
             return str(field[0])
         if keys := keys_of(name):
             return f"{opening}{keys[0]}{closing}"
-        return "" if opening else f"Annotate > {commands[name].title}"
+        return "" if opening else f"{menu_of(name)} > {commands[name].title}"
 
     return _FIELD.sub(fill, text)
 
@@ -232,7 +233,7 @@ def _reasons(keys_of: Callable[[str], tuple[str, ...]]) -> str:
     keys = [keys_of(f"reject-{k}")[:1] for k in range(1, 10)]
     if keys == [(str(k),) for k in range(1, 10)]:
         return "1 to 9"
-    return ", ".join(key for some in keys for key in some) or "Annotate > Reject as"
+    return ", ".join(key for some in keys for key in some) or "Picks > Reject as"
 
 
 def own_keys() -> dict[str, tuple[str, ...]]:

@@ -25,6 +25,7 @@ class View(Protocol):
     viewport: Viewport
     layers: OwnLayers
     help_requested: Any  # a Qt signal
+    fold_requested: Any  # a Qt signal
 
     def toggle_view(self) -> None:
         """Raw instead of denoised, and back."""
@@ -60,6 +61,8 @@ def _take_back(bench: View) -> None:
 def view_commands(bench: View) -> list[Command]:
     """The commands, in the order of the menu."""
 
+    fold = bench.fold_requested.emit
+
     def view(run: Callable[[], object]) -> Callable[[Focus], None]:
         def give(_focus: Focus) -> None:
             run()
@@ -91,6 +94,8 @@ def view_commands(bench: View) -> list[Command]:
             view(partial(_take_back, bench)),
             about="After another layer of napari was chosen, or one of its tools. This key works always.",
         ),
+        Command("fold-list", "Fold the list of micrographs", ("Ctrl+L",), LOOKING, view(lambda: fold("list"))),
+        Command("fold-panel", "Fold the panel of tools", ("Ctrl+T",), LOOKING, view(lambda: fold("panel"))),
         Command("export", "Export (everything is saved already)", ("Ctrl+S",), LOOKING, view(bench.export)),
         Command("help", "All keys", ("?", "F1"), LOOKING, view(bench.help_requested.emit)),
     ]

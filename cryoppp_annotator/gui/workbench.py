@@ -16,10 +16,12 @@ from qtpy.QtWidgets import QWidget
 from ..errors import AnnotatorError, Refused
 from ..jobs.runner import Job, Runner
 from ..model.curation import Table
+from ..model.micrograph import Micrograph
 from ..session.core.backlog import Backlog
 from ..session.core.commands import session_commands
 from ..session.core.focus import Focus
 from ..session.core.session import Announcement, Session
+from ..session.files.linting import ProjectFinding
 from ..session.pictures.display import View
 from .bridge import Bridge
 from .keys import Keys, own_keys, with_keys
@@ -38,6 +40,8 @@ from .widgets.parts.overlay import Overlay
 from .window_state import WindowState
 
 log = logging.getLogger(__name__)
+
+_REJECTED = "show rejected picks"
 
 
 class Taker(Protocol):
@@ -70,6 +74,8 @@ class Workbench(QObject):
     picture_shown = Signal(str)  # "raw" or "denoised"
     diameter_previewed = Signal(float)
     help_requested = Signal()
+    fold_requested = Signal(str)  # "list" or "panel"
+    widen_requested = Signal(bool)  # the panel over most of the canvas, and back
     hovered_changed = Signal()
     export_requested = Signal()
     propose_requested = Signal(object)  # ids of micrographs
@@ -83,6 +89,8 @@ class Workbench(QObject):
         self.viewer, self.session, self.runner = viewer, session, runner
         self.run_on = run_on or RunOn()
         self.takers: list[Taker] = []
+        #: Step of the project at the last check that looked at the images, and what it found.
+        self.checked: tuple[int, list[ProjectFinding]] = (-1, [])
         #: Called when keys were changed.
         self.on_rekeyed: list[Callable[[], object]] = []
         self.focus = Focus(session)
@@ -93,10 +101,7 @@ class Workbench(QObject):
         self.pictures = self.show.pictures
         self._hovered: int | None = None
         self._about: list[str] = []  # what the line in the status bar is about, where that can be over
-        self._preview = QTimer(self)
-        self._preview.setSingleShot(True)
-        self._preview.setInterval(30)
-        self._preview.timeout.connect(self._on_preview)
+        self._preview = _timer(self, 30, self._on_preview, once=True)
         self._closed = False
         session.backlog = Backlog(session, runner)
         window, canvas = _window_of(viewer)
@@ -118,6 +123,7 @@ class Workbench(QObject):
         )
         self.commands = {c.id: c for c in [*session_commands(), *view_commands(self)]}
         self.overlay.keyed, self.overlay.on_left = self.keyed, self._on_left
+        self.focus.drawn.show_rejected = preference(_REJECTED, True)
         self.focus.walking.go_on = preference("go on after a decision", True)
         self.keys = Keys(window, self.keys_are_ours)
         self.bind_keys()
@@ -132,9 +138,7 @@ class Workbench(QObject):
         self.focus.drawn.in_sight_changed.connect(self.particles_layer.redraw)
         viewer.events.theme.connect(self._on_theme)
         self.run_on.changed.connect(self._on_run_on)
-        self._poll = QTimer(self)
-        self._poll.setInterval(2000)
-        self._poll.timeout.connect(self._on_poll)
+        self._poll = _timer(self, 2000, self._on_poll)
         self._poll.start()
         self.watcher = Watcher(self)
 
@@ -227,10 +231,7 @@ class Workbench(QObject):
         if moved and focus.walking.direction(focus.selected):
             self.viewport.centre_on(focus.selected)
         elif command.id in ("next", "previous") and (current := self.session.current) is not None:
-            self.say(
-                f"{current.name} · {current.n_accepted:,} accepted, {current.n_undecided:,} undecided, "
-                f"{current.n_rejected:,} rejected"
-            )
+            self.say(_counted(current))
         return True
 
     def guarded(self, edit: Callable[[], object]) -> bool:
@@ -294,7 +295,12 @@ class Workbench(QObject):
 
     def toggle_rejected(self) -> None:
         """Show or hide rejected picks."""
-        self.focus.drawn.show_rejected = not self.focus.drawn.show_rejected
+        self.show_rejected(not self.focus.drawn.show_rejected)
+
+    def show_rejected(self, shown: bool) -> None:
+        """Draw rejected picks or not, now and at the next start."""
+        self.focus.drawn.show_rejected = shown
+        keep_preference(_REJECTED, shown)
         self.particles_layer.redraw()
         self.view_changed.emit()
 
@@ -331,6 +337,7 @@ class Workbench(QObject):
     # ------------------------------------------------------------------ following the session
 
     def _on_current(self) -> None:
+        self._on_hover()  # no ring of the micrograph before
         self.gestures.show_brush()
         self.show.on_current()
         if (current := self.session.current) is not None:
@@ -385,9 +392,6 @@ class Workbench(QObject):
         if hovered != self._hovered:
             self._hovered = hovered
             self.hovered_changed.emit()
-        self._mark_hovered()
-
-    def _mark_hovered(self) -> None:
         row = -1
         if self._hovered is not None:
             row = int(self.session.particles.rows_of(np.array([self._hovered]))[0])
@@ -450,6 +454,18 @@ class Workbench(QObject):
     def job_failed(self, job: Job) -> None:
         """Say why a background job failed."""
         self.say(f"{job.title}: {job.error}", "error", "cluster" if job.where else "")
+
+
+def _timer(parent: QObject, interval_ms: int, do: Callable[[], object], *, once: bool = False) -> QTimer:
+    timer = QTimer(parent)
+    timer.setSingleShot(once)
+    timer.setInterval(interval_ms)
+    timer.timeout.connect(do)
+    return timer
+
+
+def _counted(m: Micrograph) -> str:
+    return f"{m.name} · {m.n_accepted:,} accepted, {m.n_undecided:,} undecided, {m.n_rejected:,} rejected"
 
 
 def is_alive(widget: QWidget) -> bool:

@@ -86,7 +86,7 @@ class LogPicker:
     """An ``api.TunablePicker``; see the module."""
 
     name: str = "log"
-    title: str = "Laplacian of Gaussian, self-sharpened"
+    title: str = "Laplacian of Gaussian (LoG)"
     parameters: tuple[Parameter, ...] = (DISTANCE, THRESHOLD)
     needs: frozenset[Need] = frozenset({Need.POLARITY})
 

@@ -136,7 +136,7 @@ def test_undo_back_to_a_marked_step(window):
 
 def test_each_step_is_named_in_the_menu(window):
     window.click(100, 80)
-    menu = window.annotator._menu
+    menu = window.annotator.menus.menus["Edit"]
     menu.aboutToShow.emit()
     said = {action.text().split("\t")[0]: action for action in menu.actions()}
     assert said["Undo: add 1 pick on a"].isEnabled()

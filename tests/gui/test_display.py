@@ -261,6 +261,8 @@ def test_one_pick_set_at_a_time(scored_window, tmp_path):
     assert len(window.layer.data) == everything == 53
     choose(pick.view._set, "second.star")
     assert len(window.layer.data) == 13, "that set and one's own"
+    listed = window.annotator.micrographs.model
+    window.until(lambda: [listed.n_undecided(window.named(name)) for name in "abcd"] == [12, 12, 0, 0])
     choose(pick._scope, "this micrograph")
     window.until(lambda: pick._accept_all.text() == "Accept 12 undecided")
     pick._accept_all.click()
@@ -279,6 +281,8 @@ def test_a_file_of_several_frames(new_window, tmp_path):
     write_mrc(tmp_path / "data" / "single.mrc", discs(3))
     window = new_window().open(tmp_path / "data")
     pick = window.annotator.pick
+    assert pick.particle.more.head.text().endswith("3 frames")
+    pick.particle.more.open()
     assert pick.particle.frame.isVisible()
     assert [pick.particle.frame.itemText(k) for k in range(4)] == ["average of 3", "frame 1", "frame 2", "frame 3"]
     assert pick.particle.frame.currentText() == "average of 3"

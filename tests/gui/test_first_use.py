@@ -104,7 +104,7 @@ def test_a_picker_without_its_program_says_so_before_and_after(
         assert "cryoppp-annotator-topaz install" in shown.toolTip()
     assert box.note.isVisibleTo(box)
     assert box.note.text() == box.here.toolTip()
-    choose(box.picker, "Laplacian of Gaussian, self")
+    choose(box.picker, "(LoG)")
     assert box.here.isEnabled()
     monkeypatch.setenv("CRYOPPP_TOPAZ", str(program))
     choose(box.picker, "Topaz")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from class_window import click_class
@@ -80,14 +81,16 @@ def test_a_key_that_is_taken_is_refused(window, page):
 
 
 def test_every_command_says_what_it_does_in_the_menu(window):
-    menu = window.annotator._menu
-    menu.aboutToShow.emit()
-    inner = [action.menu() for action in menu.actions() if action.menu() is not None]
-    actions = [a for m in (menu, *inner) for a in m.actions() if not a.isSeparator() and a.menu() is None]
-    assert len(actions) == len(window.bench.commands)
+    menus = list(window.annotator.menus.menus.values())
+    for menu in menus:
+        menu.aboutToShow.emit()
+    inner = [action.menu() for menu in menus for action in menu.actions() if action.menu() is not None]
+    actions = [a for m in (*menus, *inner) for a in m.actions() if not a.isSeparator() and a.menu() is None]
     for action in actions:
         assert action.toolTip(), action.text()
+    said = [a.text().split("\t")[0].split(": ")[0] if "do: " in a.text() else a.text().split("\t")[0] for a in actions]
     for command in window.bench.commands.values():
+        assert said.count(command.title) == 1, command.id
         if command.keys:
             assert any(a.text().endswith(f"\t{command.keys[0]}") for a in actions), command.id
 
@@ -116,7 +119,7 @@ def test_everything_that_can_be_pressed_has_a_tooltip(window, tmp_path):
     window.enter(write_star(tmp_path / "picker.star", scored("ab")))
     annotator = window.annotator
     window.idle()
-    for panel in (annotator, annotator.micrographs, annotator.status):
+    for panel in (annotator, annotator.micrographs, annotator.status, annotator.pick.view.bar):
         assert without_tooltip(panel) == []
     for show, kind in ((annotator.show_import, ImportDialog), (annotator.show_export, ExportDialog)):
         show()
@@ -131,7 +134,9 @@ def test_what_is_disabled_says_why(window):
         assert shown.toolTip().endswith("\nselect some picks first"), name
     window.until(lambda: not pick._accept_all.isEnabled())
     assert pick._accept_all.toolTip() == pick._reject_all.toolTip() == "nothing is undecided there"
-    assert not pick._score_group.isVisible(), "no scores, no threshold"
+    assert not pick._score.isEnabled(), "no scores, no threshold"
+    assert pick._accept_all.isVisible()
+    assert not pick._above.isVisible()
     for command in window.bench.commands.values():
         why = command.why_not(window.bench.focus)
         assert not why or len(why) > 10, command.id
@@ -169,9 +174,9 @@ def test_a_key_after_the_mouse_is_a_key(window):
         window.key(Key.Key_Z, CTRL)
 
 
-def texts(parent: QWidget) -> str:
-    """All that is written on it and in its tooltips."""
-    widgets = [parent, *parent.findChildren(QWidget)]
+def texts(annotator: Any) -> str:
+    """All that is written on it, on the bar over the picture, and in their tooltips."""
+    widgets = [w for parent in (annotator, annotator.pick.view.bar) for w in (parent, *parent.findChildren(QWidget))]
     written = [widget.text() for widget in widgets if isinstance(widget, QLabel | QAbstractButton)]
     return "\n".join([*written, *(widget.toolTip() for widget in widgets)])
 
@@ -211,17 +216,17 @@ def test_every_text_names_the_keys_that_a_person_chose(classed):
     before = texts(annotator)
     assert {"Accept (A)", "Reject (X)", "R + drag draws"} < set(before.split("\n"))
     assert "Advance after A or X" in before
-    for key in ("(D toggles)", "(O)", "(F)", "(H)", "(Ctrl+S)", "(Escape)", "[ and ]", "1 to 9 give", "(Ctrl+Z)"):
+    for key in ("(D toggles)", "(O)", "(F)", "(H)", "(Escape)", "[ and ]", "1 to 9 give", "(Ctrl+Z)"):
         assert key in before, key
-    assert {"Keys (?)", "1 carbon", "9 other"} < set(before.split("\n"))
+    assert {"1 carbon", "9 other"} < set(before.split("\n"))
     keep_own_keys({name: (key,) for name, key in OTHER.items()})
     bench.bind_keys()
     after = texts(annotator)
     assert "Accept (F2)" in after
-    assert {"Keys (T)", "carbon", "other"} < set(after.split("\n"))
+    assert {"carbon", "other"} < set(after.split("\n"))
     assert "F8 + drag draws" in after
     assert "Advance after F2 or F3" in after
-    for key in ("(F11 toggles)", "(F10)", "(J)", "(K)", "(Q)", "(F7)", "M and P", "Ctrl+1, Ctrl+2", "(F4)"):
+    for key in ("(F11 toggles)", "(F10)", "(J)", "(K)", "(F7)", "M and P", "Ctrl+1, Ctrl+2", "(F4)"):
         assert key in after, key
     held = r"\b[ADHNORSX] (toggles|held|came)|\b1 to 9\b"
     old = re.compile(rf"\(([A-Z0-9]|Ctrl\+.|Escape)\)|{held}|Ctrl\+Z|Delete(?! region)")
@@ -242,10 +247,10 @@ def test_what_is_said_names_the_keys_that_a_person_chose(classed):
     assert window.status == "undid: add 1 pick on a · F5 redoes"
     window.drag([(1, 1), (398, 318)], CTRL)
     assert window.status == (
-        "40 selected: Y accepts, X or 1 to 9 rejects, Delete removes, Annotate > Select nothing clears the selection"
+        "40 selected: Y accepts, X or 1 to 9 rejects, Delete removes, Edit > Select nothing clears the selection"
     )
     bench.measure()
-    assert bench.overlay.text.endswith("Annotate > Select nothing: not now")
+    assert bench.overlay.text.endswith("Edit > Select nothing: not now")
     assert window.annotator.classes.particles.back.toolTip() == "Back to the classes", "no key, no bracket"
     bench.say("read {undo}.star and {no-such-command} with Alt+click")
     assert window.status == "read F4.star and {no-such-command} with Alt+click"

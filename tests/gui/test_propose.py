@@ -36,7 +36,7 @@ def test_learned_waits_for_decisions_then_proposes_and_the_list_counts_above_the
     choose(box.picker, "Templates")
     assert not box.here.isEnabled()
     assert "no templates yet" in box.here.toolTip()
-    choose(box.picker, "self-sharpened")
+    choose(box.picker, "(LoG)")
     box.here.click()
     window.idle()
     p = window.session.particles
@@ -92,7 +92,7 @@ def decide_some(window: Window, accept: int, reject: int = 0) -> None:
 
 def test_it_learns_again_as_decisions_come_in_where_that_is_wished(window: Window) -> None:
     box = window.annotator.pick.propose
-    choose(box.picker, "self-sharpened")
+    choose(box.picker, "(LoG)")
     assert not box.anew.isVisible()
     box.here.click()
     window.until(lambda: window.session.current.n_undecided > 0)
@@ -137,7 +137,7 @@ def test_the_same_proposal_again_is_no_step_and_a_threshold_waits_for_the_next_s
     window: Window, new_window: Any
 ) -> None:
     box, panel = window.annotator.pick.propose, window.annotator.pick
-    choose(box.picker, "self-sharpened")
+    choose(box.picker, "(LoG)")
     box.here.click()
     window.until(lambda: window.session.current.n_undecided > 0)
     steps, n = window.steps(), len(window.session.particles)
@@ -160,7 +160,7 @@ def test_whole_boxes_are_asked_for_kept_in_the_project_and_taken_back(window: Wi
     assert not box.whole.isChecked()
     assert not box.box_px.isEnabled()
     assert box.box_px.value() >= 1.5 * DIAMETER
-    choose(box.picker, "self-sharpened")
+    choose(box.picker, "(LoG)")
     box.whole.click()
     assert box.box_px.isEnabled()
     box.box_px.setValue(100)

@@ -65,6 +65,23 @@ def test_one_key_an_answer_the_next_at_once_and_back(doubtful):
     QTest.keyClick(queue, Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert queue.number == 0
     assert window.session.counts() == before
+    assert not queue.back.isEnabled(), "there is no answer left to take back"
+    QTest.keyClick(queue, Key.Key_X)
+    assert queue.back.isEnabled()
+    window.key(Key.Key_Z, Qt.KeyboardModifier.ControlModifier)  # on the picture
+    assert (queue.number, queue.progress.value()) == (0, 0), "undone is unanswered"
+    assert window.session.counts() == before
+
+
+def test_the_set_that_has_picks_is_offered_first(picked):
+    open_tab(picked, "Review")
+    queue = picked.annotator.review.queue
+    assert queue.of.currentText() == "picks.star", "nothing is accepted yet"
+    assert not queue.back.isEnabled()
+    picked.session.decide_where(Which(), Decision.ACCEPTED)
+    open_tab(picked, "Check")
+    open_tab(picked, "Review")
+    assert queue.of.currentText() == "accepted picks"
 
 
 def test_what_was_planted_is_settled_by_the_first_answers(doubtful):

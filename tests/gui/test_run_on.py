@@ -132,7 +132,7 @@ def test_a_cluster_is_tested_and_what_is_long_runs_there(numbered: Window, calls
     for micrograph in window.session.micrographs:
         assert pictures._file(pictures.key(micrograph, window.bench.view)[2]).exists()
     # classes
-    choose(propose.picker, "self-sharpened")
+    choose(propose.picker, "(LoG)")
     propose.everywhere.click()
     window.until(lambda: all(m.n_undecided > 20 for m in window.session.micrographs))
     run = window.annotator.classes.run

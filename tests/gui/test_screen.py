@@ -70,7 +70,7 @@ def test_a_suggestion_is_followed_only_by_a_click(screened):
     window, _ = screened
     screen = window.annotator.screen
     assert states(window) == "...."
-    assert screen.mark_suggested.text() == "Mark 1 suggested micrograph unusable"
+    assert screen.mark_suggested.text() == "Mark 1 suggested unusable"
     assert "d: rings end early" in screen.mark_suggested.toolTip()
     screen.mark_suggested.click()
     assert states(window) == "...x"

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import QApplication, QComboBox, QDialog, QPushButton, QSlide
 from scipy.ndimage import gaussian_filter
 
 from cryoppp_annotator.gui.annotator import Annotator
+from cryoppp_annotator.gui.app import fold_napari, own_menus
 from cryoppp_annotator.imaging.denoise import BAND_PASS
 from cryoppp_annotator.model.micrograph import Micrograph
 from cryoppp_annotator.session.files import importing
@@ -154,12 +155,15 @@ def held_by_another(project: Path) -> Iterator[None]:
 
 
 class Window:
-    """One annotator in one viewer."""
+    """One annotator in one viewer; ``own``: in a window that is ours, as the program opens it."""
 
-    def __init__(self, viewer: Viewer, qtbot: Any) -> None:
+    def __init__(self, viewer: Viewer, qtbot: Any, *, own: bool = False) -> None:
         self.qtbot, self.viewer = qtbot, viewer
         self.said: list[tuple[str, str]] = []
-        self.annotator = Annotator(viewer)
+        self.annotator = Annotator(viewer, own_window=own)
+        if own:
+            fold_napari(viewer)
+            own_menus(self.annotator, viewer.window._qt_window)
         viewer.window.add_dock_widget(self.annotator, area="right", name="CryoPPP Annotator")
 
     def open(self, path: Path, *, ready: bool = True, **words: Any) -> Window:

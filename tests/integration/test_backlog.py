@@ -327,7 +327,7 @@ def test_a_proposal_for_every_micrograph_is_entered_behind_and_takes_no_decision
     assert lines == []
     assert "Saving 120 candidates …" in door.said
     door.open()
-    assert lines == ["Laplacian of Gaussian, self-sharpened proposes 120 candidates on 3 micrographs"]
+    assert lines == ["Laplacian of Gaussian (LoG) proposes 120 candidates on 3 micrographs"]
     agrees(session)
 
     candidates = session.particles.id[session.particles.x >= 2000]

@@ -7,7 +7,7 @@ loose coordinate file are judged alike.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -43,6 +43,7 @@ class Mend(StrEnum):
     REJECT_ICE = "reject as ice"
     REJECT_AGGREGATE = "reject as aggregate"
     REJECT_OTHER = "reject as other"
+    RECENTRE = "recentre"
 
 
 #: Mend of the picks in a region of each reason.
@@ -68,6 +69,8 @@ class Finding:
         Rows of that micrograph's picks, first those a mend would act on.
     message : str
     mend : Mend
+    centres : tuple of (float, float)
+        Of an off-centre pick: x and y of its particle, canonical px; one a row.
     """
 
     rule: str
@@ -76,6 +79,7 @@ class Finding:
     rows: tuple[int, ...]
     message: str
     mend: Mend = Mend.NONE
+    centres: tuple[tuple[float, float], ...] = ()
 
 
 def lint_micrograph(
@@ -112,10 +116,7 @@ def lint_micrograph(
         *_off_centre(chosen, density, step),
         *_in_regions(chosen, regions),
     ]
-    return [
-        Finding(f.rule, f.severity, f.micrograph, tuple(kept[list(f.rows)].tolist()), f.message, f.mend)
-        for f in findings
-    ]
+    return [replace(f, rows=tuple(kept[list(f.rows)].tolist())) for f in findings]
 
 
 def lint_set(everything: Sequence[MicrographPicks]) -> list[Finding]:
@@ -152,7 +153,12 @@ def _overlaps(picks: MicrographPicks) -> Iterable[Finding]:
         worse = worse_of(picks, pairs[mask])
         if len(worse):
             name = picks.micrograph.name
-            yield Finding(rule, severity, name, tuple(worse), _sentence(len(worse), *words), Mend.REJECT_OVERLAP)
+            text = f"{_sentence(len(worse), *words)}; {_STAYS}"
+            yield Finding(rule, severity, name, tuple(worse), text, Mend.REJECT_OVERLAP)
+
+
+#: Of two picks of one particle.
+_STAYS = "the accepted one stays, else the one with the higher score, else the earlier one"
 
 
 def worse_of(picks: MicrographPicks, pairs: NDArray[np.int64]) -> list[int]:
@@ -211,7 +217,16 @@ def _off_centre(picks: MicrographPicks, density: NDArray[np.float32] | None, ste
     if len(rows):
         far = "off-centre by more than a quarter diameter"
         text = _sentence(len(rows), f"pick is {far}", f"picks are {far}")
-        yield Finding("off-centre", Severity.WARNING, picks.micrograph.name, tuple(rows.tolist()), text)
+        centres = np.stack([picks.x[rows], picks.y[rows]], axis=1) + shift[rows]
+        yield Finding(
+            "off-centre",
+            Severity.WARNING,
+            picks.micrograph.name,
+            tuple(rows.tolist()),
+            text,
+            Mend.RECENTRE,
+            tuple((float(x), float(y)) for x, y in centres),
+        )
 
 
 def _in_regions(picks: MicrographPicks, regions: Sequence[Region]) -> Iterable[Finding]:

@@ -68,7 +68,7 @@ class ClassTable(QAbstractListModel):
         super().__init__()
         self.numbers: list[int] = []
         self._tiles: dict[int, Tile] = {}
-        self._by = SortBy.SIZE
+        self._by = SortBy.DOUBT
         self._ascending = False
         self._threshold: float | None = None
 
@@ -86,7 +86,7 @@ class ClassTable(QAbstractListModel):
             decided = _triple(counts[k])
             suggested = suggestion_of(item, self._threshold)
             tiles[item.number] = Tile(item, as_image(greys[k]), decided, state_of(decided), suggested)
-        self._fill(tiles, order_of(summaries, self._by, ascending=self._ascending))
+        self._fill(tiles, self._order(summaries))
 
     def show_preview(self, greys: NDArray[np.uint8], share: NDArray[np.float64], n_picks: int) -> None:
         """Show the averages of a run that goes on, (n, s, s) uint8 and shares (n,) of the picks; the largest first."""
@@ -142,7 +142,10 @@ class ClassTable(QAbstractListModel):
         """Choose the order."""
         self._by, self._ascending = by, ascending
         if not self.is_live:
-            self._fill(self._tiles, order_of([t.summary for t in self._tiles.values()], by, ascending=ascending))
+            self._fill(self._tiles, self._order([t.summary for t in self._tiles.values()]))
+
+    def _order(self, summaries: Sequence[ClassSummary]) -> list[int]:
+        return order_of(summaries, self._by, ascending=self._ascending, threshold=self._threshold)
 
     def _tell(self) -> None:
         if self.numbers:

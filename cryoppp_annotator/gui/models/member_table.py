@@ -40,7 +40,6 @@ class MemberTable(QAbstractListModel):
         self._rows: NDArray[np.intp] = np.zeros(0, np.intp)
         self._images: OrderedDict[int, QImage] = OrderedDict()
         self._failed: dict[int, str] = {}
-        self._soon: dict[int, Decision] = {}
         self._names: dict[int, str] = {}
 
     def show_members(self, members: RunMembers, rows: NDArray[np.intp], names: dict[int, str]) -> None:
@@ -48,7 +47,6 @@ class MemberTable(QAbstractListModel):
         self.beginResetModel()
         self._members, self._rows, self._names = members, rows, names
         self.ids = members.particle[rows]
-        self._soon = {}
         self.endResetModel()
 
     def forget_pictures(self) -> None:
@@ -77,9 +75,6 @@ class MemberTable(QAbstractListModel):
 
     def decision(self, row: int) -> Decision:
         """What is decided about a pick; UNDECIDED where it was deleted."""
-        particle = int(self.ids[row])
-        if particle in self._soon:
-            return self._soon[particle]
         if self._members is None:
             return Decision.UNDECIDED
         return Decision(max(0, int(self._members.decision[self._rows[row]])))
@@ -88,14 +83,6 @@ class MemberTable(QAbstractListModel):
         """Micrograph of a pick."""
         assert self._members is not None
         return int(self._members.micrograph[self._rows[row]])
-
-    def show_soon(self, particle: int, decision: Decision | None) -> None:
-        """Draw a decision that is about to be made; None takes that back."""
-        if decision is None:
-            self._soon.pop(particle, None)
-        else:
-            self._soon[particle] = decision
-        self.tell()
 
     def tell(self) -> None:
         """Draw all rows again."""

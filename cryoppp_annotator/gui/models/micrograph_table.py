@@ -14,6 +14,9 @@ from ...session.core.session import Announcement, Session
 from ...session.files.facts import COLUMNS as NAMES
 from ...session.files.facts import FACTS, Fact, Row, understood
 
+#: Accepted, undecided and rejected picks of a row, and the most picks of any.
+COUNTS_ROLE = int(Qt.ItemDataRole.UserRole) + 1
+
 SYMBOL = {
     MicrographState.UNSEEN: "·",
     MicrographState.IN_PROGRESS: "◐",
@@ -179,6 +182,7 @@ class MicrographTable(QAbstractTableModel):
         self.rows = [m.id for m in kept]
         self._place = {i: row for row, i in enumerate(self.rows)}
         self._n_there = len(self.session.micrographs)
+        self._most = self._most_picks()
         self.endResetModel()
         self.order_changed.emit()
 
@@ -188,6 +192,9 @@ class MicrographTable(QAbstractTableModel):
         unknown = [m for m in kept if (value := key(m)) != value]
         known = [m for m in kept if (value := key(m)) == value]
         return sorted(known, key=key, reverse=reverse) + unknown
+
+    def _most_picks(self) -> int:
+        return max((m.n_accepted + self.n_undecided(m) + m.n_rejected for m in self.session.micrographs), default=0)
 
     def _passes(self, m: Micrograph) -> bool:
         if self._text and self._text not in m.name.lower():
@@ -261,6 +268,8 @@ class MicrographTable(QAbstractTableModel):
             return self._tip(m, column)
         if role == Qt.ItemDataRole.TextAlignmentRole and column >= 2 and column != len(COLUMNS) - 1:
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        if role == COUNTS_ROLE:
+            return (m.n_accepted, self.n_undecided(m), m.n_rejected, self._most)
         quiet = m.state is MicrographState.UNUSABLE or m.id in self.dimmed
         if role == Qt.ItemDataRole.ForegroundRole and (m.problem or quiet):
             return QColor(self.ink("error" if m.problem else "note"))
@@ -301,7 +310,8 @@ class MicrographTable(QAbstractTableModel):
             return f"{self.n_undecided(m):,} undecided, {hidden:,} more hidden below the threshold"
         if column == 5:
             return self.session.settings.pixel_size_doubt(m) or f"{self.session.pixel_size_A(m):.4g} Å per pixel"
-        return m.problem or f"{m.name}\n{m.width} × {m.height} px\n{m.path}"
+        counts = f"{m.n_accepted:,} accepted, {self.n_undecided(m):,} undecided, {m.n_rejected:,} rejected"
+        return m.problem or f"{m.name}\n{counts}\n{m.width} × {m.height} px\n{m.path}"
 
     def _on_changed(self, announcement: Announcement) -> None:
         come_or_gone = self._n_there != len(self.session.micrographs)
@@ -314,6 +324,7 @@ class MicrographTable(QAbstractTableModel):
         self._refresh_cells()
 
     def _refresh_cells(self) -> None:
+        self._most = self._most_picks()
         if self.rows:
             self.dataChanged.emit(self.index(0, 0), self.index(len(self.rows) - 1, self.columnCount() - 1))
 

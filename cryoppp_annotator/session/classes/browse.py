@@ -39,6 +39,7 @@ _DOUBTFUL = 0.12
 class SortBy(StrEnum):
     """Order of the classes."""
 
+    DOUBT = "doubt"
     SIZE = "size"
     QUALITY = "quality"
     RESOLUTION = "resolution"
@@ -209,8 +210,16 @@ def suggested_threshold(summaries: Iterable[ClassSummary]) -> float:
     return max(0.0, min(1.0, (min(kept) + max(dropped)) / 2.0))
 
 
-def order_of(summaries: Sequence[ClassSummary], by: SortBy, *, ascending: bool = False) -> list[int]:
-    """Numbers of the classes that hold picks: the largest, the best or the sharpest first; models of junk last."""
+def order_of(
+    summaries: Sequence[ClassSummary], by: SortBy, *, ascending: bool = False, threshold: float | None = None
+) -> list[int]:
+    """Numbers of the classes that hold picks: the largest, the best or the sharpest first; models of junk last.
+
+    By doubt: what is suggested for rejection (by a ``threshold`` of quality, where a person set one) first, models of
+    junk and the worst before the others, then the rest with the largest first.
+    """
+    if by is SortBy.DOUBT:
+        return [item.number for item in sorted(summaries, key=lambda item: _doubt(item, threshold)) if item.count]
 
     def key(item: ClassSummary) -> tuple[float, ...]:
         value = {SortBy.SIZE: -item.count, SortBy.QUALITY: -item.quality, SortBy.RESOLUTION: item.resolution_A}[by]
@@ -219,6 +228,13 @@ def order_of(summaries: Sequence[ClassSummary], by: SortBy, *, ascending: bool =
         return last, float(not known), (-value if ascending else value) if known else 0.0, item.number
 
     return [item.number for item in sorted(summaries, key=key) if item.count]
+
+
+def _doubt(item: ClassSummary, threshold: float | None) -> tuple[float, ...]:
+    if suggestion_of(item, threshold) is not Decision.REJECTED:
+        return 2.0, -float(item.count), item.number
+    worst = 0.0 if math.isnan(item.quality) else item.quality
+    return float(item.kind == "structure"), worst, item.number
 
 
 def n_classes_for(n_picks: int) -> int:

@@ -163,23 +163,30 @@ def work_out(
     )
     rng = context.rng()
     n_first = max(options.subset, _PER_CLASS * options.n_classes)
+    n_passes, begun = 1, 0.0
     if start is None and len(picks) > 1.2 * n_first:
+        n_passes, begun = 2, 0.4
         some = picks.take(_first(picks, n_first, rng))
         first = replace(work, boxes=Boxes(BoxStack(geometry.side), geometry))
         cut_out(session, some, first.boxes, context=context.part(0.0, 0.1))
         if len(first.boxes) > n_first // 2:
-            inner = context.part(0.1, 0.4, f"first {len(first.boxes):,} picks, ")
+            inner = context.part(0.1, 0.4, f"Pass 1 of 2: {len(first.boxes):,} picks, ")
             start = first.classify(np.arange(len(first.boxes)), None, inner).model
-    cut_out(session, picks, boxes, context=context.part(0.4, 0.7))
+    # cutting out takes a third of what is left; without a first pass that is all of it
+    cut = begun + (1.0 - begun) / 3
+    cut_out(session, picks, boxes, context=context.part(begun, cut))
     if not len(boxes):
         raise Refused("; ".join(["not one pick has its whole box on a micrograph", *notes_of(boxes, len(picks))[:3]]))
     if len(boxes) <= TRAINED:
         everything = np.arange(len(boxes))
-        result = work.classify(everything, start, context.part(0.7, 1.0))
+        words = f"Pass {n_passes} of {n_passes}: {len(boxes):,} picks, "
+        result = work.classify(everything, start, context.part(cut, 1.0, words))
         return work.outcome(result, _Labels.of(result))
     labels = _Labels.unknown(len(boxes)) if before is None else before.labels(boxes, picks)
     trained = _chosen(labels.missing(), len(boxes), rng)
-    result = work.classify(trained, start, context.part(0.7, 0.8, f"{len(trained):,} picks, "))
+    result = work.classify(
+        trained, start, context.part(cut, 0.8, f"Pass {n_passes} of {n_passes}: {len(trained):,} picks, ")
+    )
     labels.put(trained, _Labels.of(result))
     rest = labels.missing()
     for piece in np.array_split(rest, max(1, round(len(rest) / TRAINED))):

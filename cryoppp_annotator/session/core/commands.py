@@ -228,9 +228,8 @@ def _all_here(decision: Decision) -> Callable[[Focus], None]:
         if focus.session.current_id is None:
             raise Refused("open a micrograph first")
         p = focus.session.particles
-        chosen = (p.decision == Decision.UNDECIDED) & focus.drawn.of_set()
-        if decision is Decision.ACCEPTED:
-            chosen &= focus.drawn.mask()  # what is not drawn is not accepted
+        # what is not drawn is not decided
+        chosen = (p.decision == Decision.UNDECIDED) & focus.drawn.of_set() & focus.drawn.mask()
         if not chosen.any():
             raise Refused("nothing is undecided here")
         focus.session.decide(p.id[chosen], decision, in_bulk=True)

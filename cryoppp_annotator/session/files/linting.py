@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,6 +155,58 @@ def mend(
         return Message("mend", count_of(n), "found by lint").change("mend", deltas, only_micrograph)
 
     return session.commit(Step(build, len(reasons), "applying the remedies that lint suggests"), then)
+
+
+def recentre(
+    session: Session, findings: Sequence[ProjectFinding], then: Callable[[Result], object] = lambda result: None
+) -> Outcome:
+    """Move off-centre picks onto the particles that were seen beside them, all as one step.
+
+    ``then`` gets the result when it is over, as in :meth:`Session.commit`.
+    """
+    centres = {
+        particle: centre
+        for item in findings
+        if item.finding.mend is Mend.RECENTRE
+        for particle, centre in zip(item.ids, item.finding.centres, strict=True)
+    }
+    if not centres:
+        return Nothing("none of these picks is off-centre")
+    ids = np.array(sorted(centres), np.int64)
+
+    def build(store: Store, connection: Connection) -> Change | None:
+        there = store.read(connection, Which(ids=tuple(ids.tolist())))
+        if not len(there):
+            return None
+        to = np.array([centres[i] for i in there.id.tolist()])
+        before, after = {"x": there.x, "y": there.y}, {"x": to[:, 0], "y": to[:, 1]}
+        delta = Delta(Table.PARTICLE, Kind.UPDATE, there.id, before, after, there.micrograph)
+        one = int(there.micrograph[0]) if len(set(there.micrograph.tolist())) == 1 else None
+        return Message("move", count_of(len(there)), "onto their particles").change("move", [delta], one)
+
+    return session.commit(Step(build, len(centres), "recentring picks"), then)
+
+
+def n_off_centre(findings: Sequence[ProjectFinding]) -> int:
+    """Picks that :func:`recentre` would move."""
+    return len({i for item in findings if item.finding.mend is Mend.RECENTRE for i in item.ids})
+
+
+def of_decisions(
+    session: Session, findings: Sequence[ProjectFinding], decisions: Iterable[Decision]
+) -> list[ProjectFinding]:
+    """What of a check concerns picks of some decisions: those that are meant to go out, and the whole set."""
+    ids = tuple(sorted({i for item in findings for i in item.ids}))
+    there = session.store.particles_where(Which(ids=ids, decisions=tuple(decisions))) if ids else None
+    kept = set() if there is None else set(there.id.tolist())
+    out = []
+    for item in findings:
+        rows = [k for k, i in enumerate(item.ids) if i in kept]
+        if rows or not item.ids:
+            centres = tuple(item.finding.centres[k] for k in rows) if item.finding.centres else ()
+            finding = replace(item.finding, rows=tuple(item.finding.rows[k] for k in rows), centres=centres)
+            out.append(ProjectFinding(finding, item.micrograph, tuple(item.ids[k] for k in rows)))
+    return out
 
 
 def _rejection(particles: Particles, ids: Sequence[int], because: dict[int, tuple[int, Reason]]) -> Delta | None:

@@ -148,7 +148,8 @@ class Review:
         self.made = ""
         self._answered: dict[int, str] = {}
         self._held: dict[int, tuple[str, float]] = {}
-        self._mine: list[tuple[list[int], bool]] = []
+        #: Items of each answer of mine, and the step that it became.
+        self._mine: list[tuple[list[int], int | None]] = []
         self._read = 0
 
     # ------------------------------------------------------------------ files
@@ -295,7 +296,7 @@ class Review:
         """
         if answer is Answer.SKIP:
             self._write(numbers, answer)
-            self._mine.append((list(numbers), False))
+            self._mine.append((list(numbers), None))
             return f"skipped {edits.count_of(len(numbers), 'item')}"
         opposite = {Answer.ACCEPT: Answer.REJECT, Answer.REJECT: Answer.ACCEPT, Answer.MOVE: Answer.ACCEPT}[answer]
         left_out = set(exceptions)
@@ -303,18 +304,34 @@ class Review:
         outcome = self._session.edit(lambda: self._change(answers, reason))
         changed = isinstance(outcome, Done)
         self._write(numbers, answer)
-        self._mine.append((list(numbers), changed))
+        step = self._session.next_undo() if changed else None
+        self._mine.append((list(numbers), None if step is None else step.id))
         return outcome.committed.change.done if isinstance(outcome, Done) else "as it was before"
 
     def back(self) -> int | None:
         """Take the last answer back, with what it changed. Returns the number of its first item; None where none is."""
         if not self._mine:
             return None
-        numbers, changed = self._mine.pop()
-        if changed:
+        numbers, step = self._mine.pop()
+        if step is not None:
             self._session.undo()
         self._write(numbers, Answer.BACK)
         return numbers[0]
+
+    @property
+    def can_go_back(self) -> bool:
+        """Whether there is an answer of this session to take back."""
+        return bool(self._mine)
+
+    def take_back_undone(self) -> bool:
+        """Take the last answer back where what it changed was undone elsewhere. Returns whether it was."""
+        redo = self._session.next_redo()
+        for k, (numbers, step) in reversed(list(enumerate(self._mine))):
+            if redo is not None and step == redo.id:
+                del self._mine[k]
+                self._write(numbers, Answer.BACK)
+                return True
+        return False
 
     def _change(self, answers: dict[int, Answer], reason: Reason) -> Change | None:
         """One change for all answers; None where everything is so already."""

@@ -72,6 +72,14 @@ def choices(session: Session) -> dict[int, str]:
     return {ACCEPTED: "accepted picks", **{i: named(session, i) for i in session.pick_sets}}
 
 
+def largest(session: Session) -> int:
+    """The set one would look at first: the accepted picks, else the set with the most picks."""
+    counts = session.counts()
+    if counts["accepted"] or not session.pick_sets:
+        return ACCEPTED
+    return max(session.pick_sets, key=lambda i: session.store.count(Which(pick_sets=(i,))))
+
+
 def named(session: Session, number: int) -> str:
     """What a set is called."""
     if number == ACCEPTED:

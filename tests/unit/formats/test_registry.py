@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from format_tools import picks_of
 
 from cryoppp_annotator.errors import FormatError
 from cryoppp_annotator.formats.cryoppp import CRYOPPP
 from cryoppp_annotator.formats.registry import match_micrographs, micrograph_key, read_any, sniff
 from cryoppp_annotator.formats.relion import RELION, RELION_PARTICLES
+from cryoppp_annotator.model.pickfile import WriteOptions
 
 FORMATS = (CRYOPPP, RELION, RELION_PARTICLES)
 UID = "000001281467243737059_"
@@ -145,3 +147,11 @@ def test_endings_of_other_programs(name):
     assert match_micrographs([name], ["a.mrc", "b.mrc"]).matches == {name: "a.mrc"}
     stem = name.split(".")[0]
     assert match_micrographs([name], ["a.mrc", f"{stem}.mrc"]).matches == {name: f"{stem}.mrc"}
+
+
+def test_what_relion_was_given_reads_back_by_its_folder_and_by_either_list(tmp_path):
+    """A job has a list of its micrographs and one of their coordinate files; people point at any of them."""
+    RELION.write(tmp_path / "job", [picks_of("m1", [10, 20], [30, 40]), picks_of("m2", [50], [60])], WriteOptions())
+    for name in ("", "manualpick.star", "manualpick_micrographs.star"):
+        read = read_any(tmp_path / "job" / name, FORMATS)
+        assert [part.x.tolist() for part in read.picks] == [[10, 20], [50]], name

@@ -49,7 +49,7 @@ def test_findings_and_mend(session):
     reasons = {int(i): Reason(int(r)) for m in (1, 2) for i, r in zip(*_reasons(session, m), strict=True)}
     assert reasons[first[1]] is Reason.OVERLAP
     assert reasons[first[3]] is Reason.EDGE
-    assert not [f for f in linting.lint(session) if f.finding.mend is not Mend.NONE]
+    assert not [f for f in linting.lint(session) if f.finding.mend not in (Mend.NONE, Mend.RECENTRE)]
     assert linting.mend(session, findings).n == 0
     session.undo()
     assert session.counts() == before
@@ -74,3 +74,26 @@ def test_a_vanished_image_does_not_stop_the_look(session):
     session.path_of(session.micrographs[0]).unlink()
     findings = linting.lint(session, decisions=(Decision.ACCEPTED,))
     assert ("duplicate", (ids[1],)) in [(f.finding.rule, f.ids) for f in findings]
+
+
+def test_off_centre_picks_are_moved_onto_their_particles_in_one_step(session):
+    truth = np.array([(90.0, 90.0), (250.0, 120.0), (400.0, 300.0), (120.0, 300.0)])
+    rows, columns = np.mgrid[:400, :500]
+    image = np.random.default_rng(2).normal(0, 0.3, (400, 500))
+    for x, y in truth:
+        image -= 2.0 * (np.hypot(rows - y, columns - x) < 20)
+    with mrcfile.open(session.path_of(session.micrographs[0]), "r+") as mrc:
+        mrc.set_data(image.astype(np.float32))
+    shift = np.array([(0, 0), (13, 0), (0, -14), (0, 0)])
+    ids = place(session, "a", (truth + shift).tolist())
+    findings = linting.lint(session)
+    assert linting.n_off_centre(findings) == 2
+    assert linting.n_off_centre(linting.of_decisions(session, findings, (Decision.UNDECIDED,))) == 0
+    assert linting.n_off_centre(linting.of_decisions(session, findings, (Decision.ACCEPTED,))) == 2
+    linting.recentre(session, findings)
+    there = session.store.particles(session.micrographs[0].id)
+    np.testing.assert_allclose(there.yx[there.rows_of(np.array(ids))], truth[:, ::-1], atol=4)
+    assert linting.n_off_centre(linting.lint(session)) == 0
+    session.undo()
+    there = session.store.particles(session.micrographs[0].id)
+    np.testing.assert_allclose(there.yx[there.rows_of(np.array(ids))], (truth + shift)[:, ::-1])

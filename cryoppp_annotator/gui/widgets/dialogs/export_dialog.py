@@ -188,8 +188,14 @@ class ExportDialog(QDialog):
         self._latest.forget()
 
     def _on_findings(self, findings: list[ProjectFinding]) -> None:
+        session = self._bench.session
+        head, checked = self._bench.checked
+        looked = head == session.store.head and not self.box_size.value()
+        if looked:  # the Check tab has looked at the images, too: one truth
+            findings = linting.of_decisions(session, checked, exporting.DECISIONS[self.decisions.currentText()])
         self._findings = findings
-        self.lint.setText(linting.one_line(findings))
+        more = "" if looked else " The images were not looked at: the Check tab does."
+        self.lint.setText(f"{linting.one_line(findings).rstrip('.')}.{more}")
         n = linting.n_mendable(findings)
         self.mend.setVisible(n > 0)
         self.mend.setText(f"Reject {count_of(n, 'flagged pick')}")

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ....formats.check.lint import Mend, Severity
+from ....formats.check.lint import Severity
 from ....jobs.runner import Job, JobState
 from ....session.core.edits import count_of
 from ....session.core.session import Announcement
@@ -66,12 +66,15 @@ class CheckPanel(QWidget):
         self.table.setColumnWidth(0, 110)
         self.table.setToolTip("Click: go to the micrograph and select the picks")
         self.mend = QPushButton("Reject flagged picks")
+        self.recentre = QPushButton("Recentre")
+        self.recentre.clicked.connect(self._on_recentre)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
         for widget in (self.check, self._images, self._said):
             layout.addWidget(widget)
         layout.addWidget(self.table, 1)
         layout.addWidget(self.mend)
+        layout.addWidget(self.recentre)
         self.check.clicked.connect(self.start)
         self.mend.clicked.connect(self._on_mend)
         self.table.cellClicked.connect(self._on_clicked)
@@ -94,7 +97,7 @@ class CheckPanel(QWidget):
         self._job = self._bench.start(
             lambda context: linting.lint(session, read_images=with_images, context=context),
             title="check picks",
-            on_done=lambda findings: self._on_findings(head, findings),
+            on_done=lambda findings: self._on_findings(head, findings, with_images),
             on_failed=self._on_failed,
         )
 
@@ -110,8 +113,10 @@ class CheckPanel(QWidget):
             self.check.setEnabled(True)
             self._said.setText("the check was cancelled; nothing was changed")
 
-    def _on_findings(self, head: int, findings: list[ProjectFinding]) -> None:
+    def _on_findings(self, head: int, findings: list[ProjectFinding], with_images: bool) -> None:
         self._head = head
+        if with_images:
+            self._bench.checked = (head, findings)  # the export dialog says the same
         self.check.setEnabled(True)
         order = list(Severity)
         self._findings = sorted(findings, key=lambda item: order.index(item.finding.severity))
@@ -141,10 +146,13 @@ class CheckPanel(QWidget):
         if item.ids:
             self._bench.focus.select(item.ids)
 
-    def _mendable(self) -> list[ProjectFinding]:
+    def _chosen(self) -> list[ProjectFinding]:
         rows = {index.row() for index in self.table.selectionModel().selectedRows()}
-        chosen = [self._findings[row] for row in sorted(rows)] or self._findings
-        return [item for item in chosen if item.finding.mend is not Mend.NONE]
+        return [self._findings[row] for row in sorted(rows)] or self._findings
+
+    def _mendable(self) -> list[ProjectFinding]:
+        chosen = self._chosen()
+        return [item for item in chosen if item.finding.mend in linting.REASONS]
 
     def _show_mend(self) -> None:
         mendable = self._mendable()
@@ -160,6 +168,18 @@ class CheckPanel(QWidget):
             else "none of these findings has a safe remedy"
         )
 
+        n = linting.n_off_centre(self._chosen())
+        old = self._bench.session.store.head != self._head
+        self.recentre.setText(f"Recentre {n:,}" if n else "Recentre")
+        self.recentre.setEnabled(n > 0 and not old)
+        tip = "Moves off-centre picks onto the particles that were seen beside them; one step, {undo} undoes"
+        why = "out of date: check again" if n else "none of these picks is off-centre, as far as was looked"
+        self.recentre.setToolTip(self._bench.keyed(tip) if n and not old else why)
+
+    def _on_recentre(self) -> None:
+        findings = self._chosen()
+        self._bench.guarded(lambda: linting.recentre(self._bench.session, findings, self._on_mended))
+
     def _on_mend(self) -> None:
         findings = self._mendable()
         self._bench.guarded(lambda: linting.mend(self._bench.session, findings, self._on_mended))
@@ -170,6 +190,7 @@ class CheckPanel(QWidget):
 
     def _on_changed(self, _announcement: Announcement) -> None:
         self._tell_age()
+        self._show_mend()
 
     def _tell_age(self) -> None:
         if self._findings and self._bench.session.store.head != self._head:

@@ -13,11 +13,11 @@ from qtpy.QtCore import QModelIndex, QSignalBlocker, Qt
 from qtpy.QtWidgets import (
     QComboBox,
     QGridLayout,
-    QHBoxLayout,
     QLabel,
     QListWidget,
     QListWidgetItem,
     QPushButton,
+    QSizePolicy,
     QSlider,
     QSplitter,
     QStackedWidget,
@@ -39,10 +39,12 @@ from ...models.class_table import ClassTable
 from ...workbench import Workbench
 from ..parts.class_menu import SUFFIXES, ClassMenu
 from ..parts.class_run import RunBox
+from ..parts.compact import side_by_side
 from ..parts.gallery_tiles import ClassGallery
 from .particle_gallery import ParticleGallery, decision_of
 
 _SORTS = {
+    "to reject": (SortBy.DOUBT, False),
     "largest": (SortBy.SIZE, False),
     "smallest": (SortBy.SIZE, True),
     "best quality": (SortBy.QUALITY, False),
@@ -135,29 +137,27 @@ class ClassesPanel(QWidget):
         layout.addLayout(self._actions())
         return page
 
-    def _sort_row(self) -> QHBoxLayout:
+    def _sort_row(self) -> QVBoxLayout:
         self.sort = QComboBox()
         self.sort.addItems(list(_SORTS))
-        self.sort.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.sort.setMinimumContentsLength(8)
-        self.sort.setMaximumWidth(self.sort.fontMetrics().horizontalAdvance("resolution, worst") + 30)
-        self.sort.setToolTip("Which classes come first: by picks, quality or resolution")
         self.threshold = QSlider(Qt.Orientation.Horizontal)
         self.threshold.setRange(0, 100)
-        self.threshold.setToolTip("Classes of lower quality are dimmed and suggested for rejection")
         self.quality = QLabel()
         self.automatic = QToolButton()
         self.automatic.setText("auto")
-        row = QHBoxLayout()
-        row.addWidget(QLabel("First"))
-        row.addWidget(self.sort)
-        row.addWidget(self.threshold, 1)
-        row.addWidget(self.quality)
-        row.addWidget(self.automatic)
+        self.wide = QToolButton()
+        self.wide.setText("⤢")
+        self.wide.setCheckable(True)
+        self.wide.setToolTip("Show all classes at once, over most of the micrograph; again: as before")
+        self.wide.toggled.connect(self._bench.widen_requested.emit)
+        self.sort.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        rows = QVBoxLayout()
+        rows.addLayout(side_by_side(QLabel("First"), self.sort, self.wide))
+        rows.addLayout(side_by_side(self.threshold, self.quality, self.automatic))
         self.sort.currentTextChanged.connect(self._on_sort)
         self.threshold.valueChanged.connect(self._on_threshold)
         self.automatic.clicked.connect(lambda: self._set_threshold(None))
-        return row
+        return rows
 
     def _where_box(self) -> QWidget:
         box = QWidget()
@@ -302,8 +302,9 @@ class ClassesPanel(QWidget):
         self._light()
 
     def hideEvent(self, event: object) -> None:
-        """Behind another tab nothing is lit."""
+        """Behind another tab nothing is lit, and the micrograph has its room again."""
         super().hideEvent(event)
+        self.wide.setChecked(False)
         self._light()
 
     def _light(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from typing import ClassVar
 
 from qtpy.QtCore import Signal
@@ -23,6 +25,9 @@ from ....jobs.runner import Job, JobState
 from ...workbench import Workbench
 from ..dialogs.run_on_dialog import RunOnBox
 
+#: From this share on a job's pace is a pace, and an estimate follows it within so many seconds.
+_JUDGED = 0.05
+_FOLLOWS_S = 20.0
 #: Last lines of a job's log that are shown.
 _LOG_LINES = 500
 #: Height of the log, px.
@@ -36,6 +41,28 @@ def time_left(seconds: float | None) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s left"
     return f"{seconds / 60:.0f} min left"
+
+
+class Remaining:
+    """How long a job still takes, as a person can plan by it: it follows the pace, and does not jump with it."""
+
+    def __init__(self) -> None:
+        self._job = -1
+        self._end = self._asked_at = 0.0
+
+    def text(self, job: Job, now: float | None = None) -> str:
+        """``2 min left``; nothing while there is too little to judge by."""
+        now = time.monotonic() if now is None else now
+        left = job.time_left_s(now)
+        if left is None or (job.fraction or 0.0) < _JUDGED:
+            return ""
+        if job.id != self._job:
+            self._job, self._end = job.id, now + left
+        else:
+            share = 1.0 - math.exp(-(now - self._asked_at) / _FOLLOWS_S)
+            self._end += share * (now + left - self._end)
+        self._asked_at = now
+        return time_left(max(0.0, self._end - now))
 
 
 def took(job: Job) -> str:
@@ -55,6 +82,7 @@ class JobRow(QFrame):
     def __init__(self, job: Job) -> None:
         super().__init__()
         self.job = job
+        self._remaining = Remaining()
         self._title = QLabel(job.title)
         self._title.setWordWrap(True)
         self._bar = QProgressBar()
@@ -109,7 +137,7 @@ class JobRow(QFrame):
             self._note.setText(f"failed: {job.error}")
             self._show_text("\n".join(part for part in (job.details, log) if part), "details")
         else:
-            left = took(job) if job.over else time_left(job.time_left_s())
+            left = took(job) if job.over else self._remaining.text(job)
             waits = "" if job.over else job.lost
             words = (waits,) if waits else (job.state.value, job.where, job.message, left)
             self._note.setText(" · ".join(w for w in words if w))

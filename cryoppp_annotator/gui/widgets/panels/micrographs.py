@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from qtpy.QtCore import QItemSelectionModel, QModelIndex, Qt, QTimer, Signal
-from qtpy.QtGui import QFontMetrics, QKeyEvent
+from qtpy.QtGui import QFontMetrics, QKeyEvent, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -32,15 +33,21 @@ from ....session.core.session import Announcement
 from ...latest import Latest
 from ...models.micrograph_table import FILTERS, MicrographTable, bold
 from ...workbench import Workbench
+from ..parts.counts_bar import CountsBar
 from ..parts.file_news import FileNewsBox
 from ..parts.list_facts import ListFacts, example
 from ..parts.micrograph_menu import MicrographMenu
 from .dataset import DatasetPlot
 
-#: Column of the name.
+#: Column of the name, and how narrow it may become, px.
 _NAME = 1
-#: Least width of that column, px.
 _LEAST_NAME = 64
+_USUAL_NAME = 112
+#: Columns of numbers, and the least width of a panel that shows them, px.
+_NUMBERS = (2, 3, 4, 5)
+_WIDE = 300
+#: In napari the list is one dock of several: a row and the heads are kept, px.
+_LEAST_ROWS = 48
 _ONLY = QItemSelectionModel.SelectionFlag.ClearAndSelect | QItemSelectionModel.SelectionFlag.Rows
 
 
@@ -83,7 +90,7 @@ class MicrographsPanel(QWidget):
         self._states = QComboBox()
         self._states.addItems(FILTERS)
         self._states.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self._states.setMinimumContentsLength(7)
+        self._states.setMinimumContentsLength(8)
         self._states.setToolTip("Show only micrographs of this state; Next and Previous follow the list")
         self._search = _Search()
         self._search.setPlaceholderText("name, res > 6")
@@ -103,13 +110,11 @@ class MicrographsPanel(QWidget):
         self._above_timer.setSingleShot(True)
         self._above_timer.setInterval(120)
         self._above_timer.timeout.connect(self._count_above)
-        top = QHBoxLayout()
-        top.addWidget(self._states, 1)
-        top.addWidget(self._search, 2)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 10, 4, 4)  # napari's title bar covers the first few pixels
         layout.addWidget(self._progress)
-        layout.addLayout(top)
+        layout.addWidget(self._states)
+        layout.addWidget(self._search)
         layout.addWidget(self._wrong)
         self.news = FileNewsBox(bench)
         self._menu = MicrographMenu(bench, self, self.news)
@@ -131,6 +136,7 @@ class MicrographsPanel(QWidget):
         bench.session.changed.connect(self._on_changed)
         bench.session.current_changed.connect(self._on_current)
         bench.focus.drawn.threshold_changed.connect(self._on_threshold)
+        bench.view_changed.connect(self._on_threshold)  # one pick set, or all
         self._on_order()
         self._show_counts()
         self._fit_numbers()
@@ -177,6 +183,7 @@ class MicrographsPanel(QWidget):
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        table.setMinimumHeight(_LEAST_ROWS)
         table.setShowGrid(False)
         table.setWordWrap(False)
         table.setTextElideMode(Qt.TextElideMode.ElideLeft)
@@ -186,8 +193,9 @@ class MicrographsPanel(QWidget):
         head.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         head.setStretchLastSection(True)
         head.setMinimumSectionSize(22)
-        for column, width in ((0, 24), (1, 112), (2, 42), (3, 42), (4, 42), (5, 46), (6, 160)):
+        for column, width in ((0, 24), (_NAME, _USUAL_NAME), (2, 42), (3, 42), (4, 42), (5, 46), (6, 160)):
             table.setColumnWidth(column, width)
+        table.setItemDelegateForColumn(_NAME, CountsBar(table))
         head.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         table.setSortingEnabled(True)
         table.setColumnHidden(6, not any(m.problem for m in self._session.micrographs))
@@ -196,6 +204,20 @@ class MicrographsPanel(QWidget):
         table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         table.customContextMenuRequested.connect(self._on_menu)
         return table
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """A narrow list shows the counts as a bar under the name, a wide one also as numbers."""
+        super().resizeEvent(event)
+        narrow = event.size().width() < _WIDE
+        for column in _NUMBERS:
+            if self.table.isColumnHidden(column) != narrow:
+                self.table.setColumnHidden(column, narrow)
+        if narrow:
+            room = self.table.viewport().width() - self.table.columnWidth(0)
+            self.table.setColumnWidth(_NAME, max(_LEAST_NAME, room))
+        elif event.oldSize().width() < _WIDE:
+            self.table.setColumnWidth(_NAME, _USUAL_NAME)
+            self._fit_numbers()
 
     def chosen(self) -> list[int]:
         """Ids of the micrographs marked in the list."""
@@ -259,13 +281,13 @@ class MicrographsPanel(QWidget):
         """Ask how many candidates the threshold leaves on every micrograph, in the background."""
         self._fit_numbers()  # here and not with every edit: it looks at every micrograph
         focus, store = self._bench.focus, self._session.store
-        hidden = focus.drawn.hidden()
-        if not hidden:
+        which = replace(focus.drawn.of_bulk(), hidden=focus.drawn.hidden())
+        if which == Which(decisions=(Decision.UNDECIDED,)):  # all of them
             self._latest.forget()
             self._on_above(None)
-        elif self._latest.ask((store.head, hidden)):
+        elif self._latest.ask((store.head, which)):
             self._bench.start(
-                lambda context: store.count_by_micrograph(Which(decisions=(Decision.UNDECIDED,), hidden=hidden)),
+                lambda context: store.count_by_micrograph(which),
                 title="count candidates above the threshold",
                 on_done=self._latest.only(self._on_above),
                 on_failed=self._latest.only(lambda _job: self._latest.forget()),  # asked again with the next step

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QModelIndex, QObject, QPointF, QRectF, Qt, QTimer, Signal
 from qtpy.QtGui import QMouseEvent, QPainter
 from qtpy.QtWidgets import (
-    QApplication,
     QComboBox,
     QHBoxLayout,
     QLabel,
@@ -64,39 +63,25 @@ class MemberDelegate(TileDelegate):
 
 
 class MemberView(TileView):
-    """Crops in rows; plain clicks are distinguished from double clicks and from choosing with Ctrl or Shift."""
+    """Crops in rows: a click chooses, a right click rejects, a double click goes there."""
 
-    clicked_plain = Signal(QModelIndex)
     rejected = Signal(QModelIndex)
 
     def __init__(self, model: MemberTable) -> None:
-        super().__init__(4, 84)
+        super().__init__(3, 84)
         self.setItemDelegate(MemberDelegate(self))
         self.setModel(model)
-        self._pressed = QModelIndex()
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
-        """Remember where; the right button rejects."""
-        plain = event.modifiers() == Qt.KeyboardModifier.NoModifier
-        index = self.indexAt(event.pos())
-        self._pressed = index if plain and event.button() == Qt.MouseButton.LeftButton else QModelIndex()
+        """The right button rejects, as on the micrograph."""
         if event.button() == Qt.MouseButton.RightButton:
-            if index.isValid():
+            if (index := self.indexAt(event.pos())).isValid():
                 self.rejected.emit(index)
             return
         super().mousePressEvent(event)
 
-    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
-        """A click is a press and a release on one tile."""
-        super().mouseReleaseEvent(event)
-        index = self.indexAt(event.pos())
-        if self._pressed.isValid() and index == self._pressed:
-            self.clicked_plain.emit(index)
-        self._pressed = QModelIndex()
-
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
         """Go there."""
-        self._pressed = QModelIndex()
         index = self.indexAt(event.pos())
         if index.isValid() and event.button() == Qt.MouseButton.LeftButton:
             self.opened.emit(index)
@@ -121,8 +106,6 @@ class ParticleGallery(QWidget):
         self._invert = True
         self._latest = Latest()
         self._job: Job | None = None
-        self._before: dict[int, Decision] = {}
-        self._clicked: tuple[int, Decision, Decision] | None = None
         self._post = _Post()
         self.model = MemberTable()
         self.view = MemberView(self.model)
@@ -152,24 +135,19 @@ class ParticleGallery(QWidget):
         layout.addWidget(self.filter)
         layout.addWidget(self.hint)
         layout.addWidget(self.view, 1)
-        # pictures are asked for when scrolling pauses, decisions made when no second click follows
+        # pictures are asked for when scrolling pauses
         self._ask = QTimer(self)
         self._ask.setSingleShot(True)
         self._ask.setInterval(40)
         self._ask.timeout.connect(self._ask_for_pictures)
-        self._decide = QTimer(self)
-        self._decide.setSingleShot(True)
-        self._decide.timeout.connect(self._on_single)
         self.back.clicked.connect(self.leave)
         self.order.activated.connect(lambda _row: self._on_order())
         self.view.seen.connect(self._ask.start)
         self.view.opened.connect(self._on_opened)
-        self.view.clicked_plain.connect(self._on_clicked)
         self.view.rejected.connect(self._on_right)
 
     def close_panel(self) -> None:
-        """Do what a click asked for, and stop."""
-        self._finish_click()
+        """Stop."""
         self._ask.stop()
         if self._job is not None:
             self._job.cancel()
@@ -183,13 +161,11 @@ class ParticleGallery(QWidget):
         if invert != self._invert:
             self._forget_pictures()  # they were black on white, or white on black
         self._members, self.numbers, self._invert = members, list(numbers), invert
-        self._before = {}
         self._arrange()
         self.view.setFocus()
 
     def leave(self) -> None:
         """Back to the classes."""
-        self._finish_click()
         if self._job is not None:
             self._job.cancel()
         self.left.emit()
@@ -213,7 +189,6 @@ class ParticleGallery(QWidget):
     def _arrange(self) -> None:
         if self._members is None:
             return
-        self._finish_click()
         rows = self._members.ranked(self.numbers, best_first=self.order.currentText() == _BEST)
         rows = self.filter.let_through(self._members, rows)
         names = {m.id: m.name for m in self._session.micrographs}
@@ -231,8 +206,10 @@ class ParticleGallery(QWidget):
         total = len(self._members.of_classes(self.numbers))
         self.title.setText(f"<b>{what}</b>: {count_of(n) if n == total else f'{n:,} of {count_of(total)}'}")
         self.hint.setText(
-            f"{rejected:,} rejected · click: reject or restore; double click: go there; Ctrl, Shift: choose for "
-            + self._bench.keyed("{accept}, {reject}")
+            f"{rejected:,} rejected · "
+            + self._bench.keyed(
+                "click chooses, {accept} accepts, {reject} or a right click rejects, a double click goes there"
+            )
         )
 
     # ------------------------------------------------------------------ pictures
@@ -274,33 +251,7 @@ class ParticleGallery(QWidget):
 
     # ------------------------------------------------------------------ deciding
 
-    def _on_clicked(self, index: QModelIndex) -> None:
-        self._finish_click()
-        particle, now = int(self.model.ids[index.row()]), self.model.decision(index.row())
-        if now is Decision.REJECTED:
-            decision = self._before.get(particle, Decision.UNDECIDED)
-        else:
-            self._before[particle] = now
-            decision = Decision.REJECTED
-        self._clicked = (particle, decision, now)
-        self.model.show_soon(particle, decision)  # seen at once
-        self._decide.start(QApplication.doubleClickInterval())
-
-    def _on_single(self) -> None:
-        if self._clicked is None:
-            return
-        (particle, decision, _), self._clicked = self._clicked, None
-        self._give([particle], decision)
-        self.model.show_soon(particle, None)
-
-    def _finish_click(self) -> None:
-        """Do now what the last click asked for."""
-        if self._decide.isActive():
-            self._decide.stop()
-            self._on_single()
-
     def _on_right(self, index: QModelIndex) -> None:
-        self._finish_click()
         self._give([int(self.model.ids[index.row()])], Decision.REJECTED)
 
     def _give(self, ids: Sequence[int], decision: Decision, reason: Reason = Reason.NOT_A_PARTICLE) -> None:
@@ -308,10 +259,6 @@ class ParticleGallery(QWidget):
         self._bench.guarded(lambda: decide_picks(self._session, np.array(ids, np.int64), decision, because))
 
     def _on_opened(self, index: QModelIndex) -> None:
-        self._decide.stop()
-        if self._clicked is not None:
-            self.model.show_soon(self._clicked[0], None)
-            self._clicked = None
         self.go_to(index.row())
 
     def go_to(self, row: int) -> None:
@@ -324,7 +271,7 @@ class ParticleGallery(QWidget):
             bench.say("this pick was deleted", "info")
             return
         if self.model.decision(row) is Decision.REJECTED and not bench.focus.drawn.show_rejected:
-            bench.toggle_rejected()
+            bench.show_rejected(True)
         bench.focus.select([particle])
         bench.viewport.centre_on(np.array([particle], np.int64))
 
@@ -346,7 +293,6 @@ class ParticleGallery(QWidget):
             chosen = set(self.view.chosen_rows())
             self.view.choose_rows([row for row in range(len(self.model.ids)) if row not in chosen])
             return True
-        self._finish_click()  # before whatever the key does: Ctrl+Z takes this click back, not the step before it
         decided = decision_of(command)
         if decided is None:
             return False

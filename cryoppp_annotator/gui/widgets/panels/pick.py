@@ -6,20 +6,21 @@ from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
-from qtpy.QtCore import QSignalBlocker, Qt, QTimer
+from qtpy.QtCore import QSignalBlocker, QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QDoubleSpinBox,
     QGridLayout,
     QGroupBox,
     QHBoxLayout,
     QLabel,
     QPushButton,
-    QScrollArea,
+    QSizePolicy,
+    QStackedWidget,
     QVBoxLayout,
     QWidget,
 )
+from superqt import QElidingLabel
 
 from ....model.curation import Decision, Delta, Reason, Table
 from ....model.which import Which
@@ -28,11 +29,15 @@ from ....session.core.session import Announcement
 from ....session.core.species import named
 from ....session.core.step import Nothing
 from ....session.picks.suggesting import are_probabilities
+from ....store.store import Store
 from ...latest import Latest
 from ...layers.styles import WORDS
 from ...workbench import Workbench
 from ..parts.by_class import ByClassRow
 from ..parts.calm_wheel import calm
+from ..parts.choice import Choice
+from ..parts.compact import primary, side_by_side, tighten
+from ..parts.fold import Fold, StillScrollArea
 from ..parts.particle_size import ParticleSizeBox
 from ..parts.propose import ProposeBox
 from ..parts.region_box import RegionsBox
@@ -44,11 +49,13 @@ from ..parts.view import ViewBox
 
 _SIDES = "Undecided picks only; decided ones stay as they are. One step, one undo."
 _NOTHING = "nothing undecided is there"
+#: Step of the project, threshold and picks that were counted.
+_Counted = tuple[int, float | None, Which]
 HERE = "this micrograph"
 EVERYWHERE = "all micrographs"
 
 
-class PickPanel(QScrollArea):
+class PickPanel(StillScrollArea):
     """The *Pick* tab.
 
     Parameters
@@ -59,7 +66,7 @@ class PickPanel(QScrollArea):
     title: ClassVar[str] = "Pick"
 
     def __init__(self, bench: Workbench) -> None:
-        super().__init__()
+        super().__init__(bench.canvas)
         self._bench = bench
         self._threshold_chosen = False
         self._scale: tuple[int, ...] | None = None
@@ -67,37 +74,38 @@ class PickPanel(QScrollArea):
         self._session = bench.session
         inner = QWidget()
         layout = QVBoxLayout(inner)
-        layout.setContentsMargins(6, 6, 6, 6)
+        layout.setContentsMargins(4, 2, 4, 2)
+        layout.setSpacing(1)
         self.propose = ProposeBox(bench)
         self.particle = ParticleSizeBox(bench)
         self.regions = RegionsBox(bench)
         self.view = ViewBox(bench)
         self.view.set_changed.connect(self._on_set)
         self.species, self.sets = SpeciesBox(bench), SetsBox(bench)
+        for box in (self.species, self.sets, self.regions):
+            box.setTitle("")  # its fold says it
         bench.focus.drawn.changed.connect(self._count_soon)
-        boxes = (self.particle, self.species, self.propose, self._score_box(), self._decide_box(), self.view, self.sets)
-        for box in (*boxes, self.regions):
+        score, decide = self._score_box(), self._decide_box()
+        self.by_class = ByClassRow(bench, self._where)
+        self.folds = {
+            "class": Fold("By class", self.by_class, "Accept or reject the undecided picks of a class"),
+            "regions": Fold("Carbon and ice", self.regions, "Draw or find regions, reject the picks in them"),
+            "species": Fold("Species", self.species, "Kinds of particle, and which one new picks are"),
+            "sets": Fold("Pick sets", self.sets, "Where picks came from; which are drawn, and in which colour"),
+            "view": Fold("Picture", self.view, "How the denoised picture is made, contrast, which way is up"),
+        }
+        for box in (self.particle, self.propose, score, decide, *self.folds.values()):
             layout.addWidget(box)
         layout.addStretch(1)
-        for box in inner.findChildren(QGroupBox):
-            box.layout().setContentsMargins(6, 4, 6, 6)
-        for combo in inner.findChildren(QComboBox):
-            combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-            combo.setMinimumContentsLength(5)
-        for button in inner.findChildren(QPushButton):
-            button.setMinimumWidth(10)
-            button.setStyleSheet("padding: 3px 1px;")
+        tighten(inner, [button for button, _reason in self._reason_buttons])
+        primary(self.propose.here, self._above)
         self.setWidget(inner)
         calm(inner)
-        self.setWidgetResizable(True)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        sideways = self.horizontalScrollBar()  # hidden, but a focus that moves on and a wheel would move it
-        sideways.valueChanged.connect(lambda _value: sideways.setValue(0))
         bench.session.changed.connect(self._on_changed)
         bench.session.current_changed.connect(self.refresh)
         bench.focus.selection_changed.connect(self._show_selection)
         bench.hovered_changed.connect(self._show_selection)
-        self._sides: tuple[tuple[int, float | None, Which], tuple[int, int, int]] = ((-1, 0.0, Which()), (0, 0, 0))
+        self._sides: tuple[_Counted, tuple[int, int, int]] = ((-1, 0.0, Which()), (0, 0, 0))
         self._latest = Latest()
         self._count_timer = QTimer(self)
         self._count_timer.setSingleShot(True)
@@ -119,8 +127,9 @@ class PickPanel(QScrollArea):
     def _decide_box(self) -> QGroupBox:
         box = QGroupBox("Decide")
         layout = QVBoxLayout(box)
-        self._selection = QLabel()
-        self._selection.setWordWrap(True)
+        self._selection = QElidingLabel()  # one line: what is below must not move under the pointer
+        self._selection.setFixedHeight(self.fontMetrics().height() + 2)
+        self._selection.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         row = QHBoxLayout()
         self._target_buttons: list[tuple[QPushButton, str]] = []
         for name, text in (
@@ -139,20 +148,9 @@ class PickPanel(QScrollArea):
                 button = self._command_button(f"reject-{int(reason)}", reason.label)
                 self._reason_buttons.append((button, reason))
                 grid.addWidget(button, k // 3, k % 3)
+        self._reasons = grid
         self._bench.on_rekeyed.append(self._name_reasons)
         self._name_reasons()
-        rest = QHBoxLayout()
-        self._scope = QComboBox()
-        self._scope.addItems([HERE, EVERYWHERE])
-        self._scope.setToolTip("Where these buttons and the score buttons act; one step, one undo")
-        self._accept_all = QPushButton("Accept undecided")
-        self._reject_all = QPushButton("Reject undecided")
-        for button in (self._accept_all, self._reject_all):
-            button.setToolTip("One step, one undo")
-        self._accept_all.clicked.connect(lambda: self._on_all(Decision.ACCEPTED))
-        self._reject_all.clicked.connect(lambda: self._on_all(Decision.REJECTED))
-        rest.addWidget(self._accept_all)
-        rest.addWidget(self._reject_all)
         self.go_on = QCheckBox()
         self._bench.on_rekeyed.append(self._show_selection)
         keep = self._bench.keep_keyed
@@ -164,14 +162,6 @@ class PickPanel(QScrollArea):
         layout.addLayout(row)
         layout.addLayout(grid)
         layout.addWidget(self.go_on)
-        scope = QHBoxLayout()
-        scope.addWidget(QLabel("On"))
-        scope.addWidget(self._scope, 1)
-        layout.addLayout(scope)
-        layout.addLayout(rest)
-        self.by_class = ByClassRow(self._bench, self._where)
-        layout.addWidget(self.by_class)
-        self._scope.currentTextChanged.connect(lambda _text: self._show_counts())
         return box
 
     def _command_button(self, name: str, text: str) -> QPushButton:
@@ -185,9 +175,12 @@ class PickPanel(QScrollArea):
         for button, reason in self._reason_buttons:
             key = next(iter(self._bench.keys_of(f"reject-{int(reason)}")), "")
             button.setText(f"{key if len(key) == 1 else ''} {reason.label}".strip())
+        for column in range(3):  # wide where the words are long
+            texts = [button.text() for button, reason in self._reason_buttons if (int(reason) - 1) % 3 == column]
+            self._reasons.setColumnStretch(column, max(map(self.fontMetrics().horizontalAdvance, texts)))
 
     def _score_box(self) -> QGroupBox:
-        self._score_group = QGroupBox("Score threshold")
+        self._score_group = QGroupBox("Threshold")
         layout = QVBoxLayout(self._score_group)
         self.threshold = ThresholdSlider()
         self._score = QDoubleSpinBox()
@@ -196,22 +189,23 @@ class PickPanel(QScrollArea):
         self._score.setKeyboardTracking(False)
         self._counts = QLabel()
         self._counts.setWordWrap(True)
-        top = QHBoxLayout()
-        top.addWidget(QLabel("score"))
-        top.addWidget(self._score)
+        self._scope = Choice(
+            (
+                (HERE, "This", "The buttons below act on this micrograph"),
+                (EVERYWHERE, "All", "The buttons below act on all micrographs; one step, one undo"),
+            )
+        )
         self.suggested = SuggestedThreshold(self.threshold, self._on_suggested)
-        top.addWidget(self.suggested.follow, 1)
-        buttons = QHBoxLayout()
-        self._above = QPushButton("Accept above")
-        self._below = QPushButton("Reject below")
-        for button in (self._above, self._below):
-            button.setToolTip(_SIDES)
-            buttons.addWidget(button)
+        top = QHBoxLayout()
+        top.addWidget(QLabel("Score"))
+        top.addWidget(self._score, 1)
+        top.addWidget(self._scope, 1)
+        self._counts.setFixedHeight(2 * self.fontMetrics().height() + 2)  # both lines have their room
         layout.addWidget(self.threshold)
         layout.addLayout(top)
-        layout.addWidget(self.suggested)
+        layout.addLayout(side_by_side(self.suggested.follow, self.suggested))
         layout.addWidget(self._counts)
-        layout.addLayout(buttons)
+        layout.addWidget(self._bulk_buttons())
         self.threshold.changed.connect(self._on_threshold_moved)
         self.threshold.changed.connect(self._bench.preview_threshold)
         self.threshold.released.connect(lambda: self._bench.preview_threshold(None))
@@ -220,7 +214,29 @@ class PickPanel(QScrollArea):
         self._score.editingFinished.connect(self._bench.canvas.setFocus)
         self._above.clicked.connect(lambda: self._on_side(above=True))
         self._below.clicked.connect(lambda: self._on_side(above=False))
+        self._scope.currentTextChanged.connect(lambda _text: self._show_counts())
         return self._score_group
+
+    def _bulk_buttons(self) -> QStackedWidget:
+        """One pair: above and below the line where there are scores, else all that is undecided."""
+        self._above, self._below = QPushButton("Accept above"), QPushButton("Reject below")
+        self._accept_all, self._reject_all = QPushButton("Accept undecided"), QPushButton("Reject undecided")
+        self._bulk_pairs = QStackedWidget()
+        self._bulk_pairs.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        for pair, tip in (
+            ((self._above, self._below), _SIDES),
+            ((self._accept_all, self._reject_all), "One step, one undo"),
+        ):
+            page = QWidget()
+            row = QHBoxLayout(page)
+            row.setContentsMargins(0, 0, 0, 0)
+            for button in pair:
+                button.setToolTip(tip)
+                row.addWidget(button, 1)
+            self._bulk_pairs.addWidget(page)
+        self._accept_all.clicked.connect(lambda: self._on_all(Decision.ACCEPTED))
+        self._reject_all.clicked.connect(lambda: self._on_all(Decision.REJECTED))
+        return self._bulk_pairs
 
     # ------------------------------------------------------------------ bulk
 
@@ -232,11 +248,15 @@ class PickPanel(QScrollArea):
         """The picks that the bulk buttons act on."""
         return self._bench.focus.drawn.of_bulk(micrograph=self._where())
 
+    def _drawn(self) -> Which:
+        """Those of them that are drawn, or would be on their micrographs."""
+        return replace(self._undecided(), hidden=self._bench.focus.drawn.hidden())
+
     def _on_all(self, decision: Decision) -> None:
         if self._scope.currentText() == HERE:
             self._bench.give("accept-rest" if decision is Decision.ACCEPTED else "reject-rest")
         else:
-            self._bulk(self._undecided(), decision, "")
+            self._bulk(self._drawn(), decision, "")
 
     def _on_side(self, *, above: bool) -> None:
         value = self.threshold.value
@@ -246,15 +266,20 @@ class PickPanel(QScrollArea):
         if above:
             self._bulk(replace(scored, min_score=value), Decision.ACCEPTED, f"above score {value:.4g}")
         else:
-            self._bulk(replace(scored, below_score=value), Decision.REJECTED, f"below score {value:.4g}")
+            done = self._bulk(replace(scored, below_score=value), Decision.REJECTED, f"below score {value:.4g}")
+            if done and self._bench.focus.drawn.show_rejected:
+                self._bench.show_rejected(False)  # they were hidden before, and would cover the picture now
 
-    def _bulk(self, which: Which, decision: Decision, what: str) -> None:
+    def _bulk(self, which: Which, decision: Decision, what: str) -> bool:
+        outcomes = []
+
         def edit() -> None:
             outcome = self._session.decide_where(which, decision, what=what, nothing=_NOTHING, in_bulk=True)
             if isinstance(outcome, Nothing):
                 self._bench.say(outcome.why, "info")
+            outcomes.append(outcome)
 
-        self._bench.guarded(edit)
+        return self._bench.guarded(edit) and not isinstance(outcomes[0], Nothing)
 
     def _on_threshold_moved(self, value: float) -> None:
         self._threshold_chosen = True
@@ -302,7 +327,9 @@ class PickPanel(QScrollArea):
             self._threshold_chosen = self.threshold.value is not None
         self._scale = sets
         scores = self._session.store.sample_scores(Which(pick_sets=sets))
-        self._score_group.setVisible(bool(len(scores)))
+        for widget in (self.threshold, self._score):
+            widget.setEnabled(bool(len(scores)))
+        self._bulk_pairs.setCurrentIndex(0 if len(scores) else 1)
         self.threshold.set_scores(scores)
         if self.threshold.value is not None:
             with QSignalBlocker(self._score):
@@ -330,8 +357,7 @@ class PickPanel(QScrollArea):
 
     def _show_selection(self) -> None:
         n = len(self._bench.focus.selected)
-        p = self._session.particles
-        hovered = self._bench.focus.hovered
+        drawn, hovered = self._bench.focus.drawn, self._bench.focus.hovered
         if n == 1:
             text = self._describe(int(self._bench.focus.selected[0]))
         elif n:
@@ -339,10 +365,12 @@ class PickPanel(QScrollArea):
         elif hovered is not None:
             text = self._describe(hovered)
         else:
-            hidden = int(self._bench.focus.drawn.below().sum())
-            text = f"{count_of(len(p))} here" + (f", {hidden:,} hidden below the threshold" if hidden else "")
+            hidden = int((drawn.below() & drawn.of_set()).sum())
+            text = f"{count_of(int(drawn.of_set().sum()))} here"
+            text += f", {hidden:,} hidden below the threshold" if hidden else ""
             text += " · none selected"
         self._selection.setText(text)
+        self._selection.setToolTip(text)
         # thirteen tooltips are not written again for every pick
         shown = (bool(n), self._bench.chosen_keys)
         if shown == self._targets_shown:
@@ -378,22 +406,20 @@ class PickPanel(QScrollArea):
         value = self.threshold.value
         everywhere = self._everywhere(value)
         here = self._scope.currentText() == HERE
-        shown, all_here = int((undecided & focus.drawn.mask()).sum()), int(undecided.sum())
-        n_accept, n_reject = (shown, all_here) if here else (everywhere[0], everywhere[0])
-        words = " undecided" if self._fits(f"Reject {max(n_accept, n_reject):,} undecided") else ""
-        self._show_rest(self._accept_all, f"Accept {n_accept:,}", words, n_accept, all_here if here else 0)
-        self._show_rest(self._reject_all, f"Reject {n_reject:,}", words, n_reject)
-        if not here and focus.drawn.proposed_sets():
-            self._accept_all.setEnabled(False)
-            self._accept_all.setToolTip("candidates below the threshold are not drawn: use Accept above")
-        if value is None or self._score_group.isHidden():
+        n = int((undecided & focus.drawn.mask()).sum()) if here else everywhere[0]
+        words = " undecided" if self._fits(f"Reject {n:,} undecided") else ""
+        for button, verb in ((self._accept_all, "Accept"), (self._reject_all, "Reject")):
+            _show_rest(button, f"{verb} {n:,}", words, n)
+        if value is None or not self.threshold.isEnabled():
+            n_all = everywhere[0]
+            self._counts.setText(f"undecided here: {int(undecided.sum()):,}\nall micrographs: {n_all:,}")
             return
         with np.errstate(invalid="ignore"):
             scored = undecided & focus.drawn.of_scale()
             above, below = int((scored & (p.score >= value)).sum()), int((scored & (p.score < value)).sum())
         text = f"undecided here: {above:,} above, {below:,} below"
         text += f"\nall micrographs: {everywhere[1]:,} above, {everywhere[2]:,} below"
-        if self._scope.currentText() == EVERYWHERE:
+        if not here:
             above, below = everywhere[1:]
         self._counts.setText(text)
         where = "here" if here else "on any micrograph"
@@ -410,44 +436,38 @@ class PickPanel(QScrollArea):
         button = self._reject_all
         return not button.isVisible() or button.fontMetrics().horizontalAdvance(text) <= button.width() - 6
 
-    @staticmethod
-    def _show_rest(button: QPushButton, text: str, what: str, n: int, of: int = 0) -> None:
-        """``of``: how many there are, those too that are hidden."""
-        button.setText(f"{text}{what}")
-        button.setEnabled(n > 0)
-        hidden = f"{of - n:,} more are hidden below the threshold: they are rejected, but not accepted, with the others"
-        tip = f"{text} undecided picks. One step, one undo" if n else "nothing is undecided there"
-        if of > n:
-            tip = f"{tip}\n{hidden}" if n else f"all {of:,} undecided picks are hidden below the threshold"
-        button.setToolTip(tip)
-
     def _everywhere(self, value: float | None) -> tuple[int, int, int]:
-        """Undecided picks of the project: all, above, below; counted in the background, the last known until then."""
-        undecided = self._bench.focus.drawn.of_bulk()
-        scored = replace(undecided, pick_sets=self._bench.focus.drawn.scored_sets())
-        key = (self._session.store.head, value, undecided)
+        """Undecided picks of the project: drawn, above, below; counted in the background, the last known until then."""
+        drawn = self._bench.focus.drawn.of_bulk()
+        scored = replace(drawn, pick_sets=self._bench.focus.drawn.scored_sets())
+        drawn = replace(drawn, hidden=self._bench.focus.drawn.hidden())
+        key = (self._session.store.head, value, drawn)
         if self._sides[0] != key and self._latest.ask(key):
             self._bench.start(
-                lambda context: self._count_sides(undecided, scored, value),
+                lambda context: _count_sides(self._session.store, drawn, scored, value),
                 title="count undecided picks",
                 on_done=self._latest.only(lambda sides: self._on_sides(key, sides)),
                 on_failed=self._latest.only(lambda _job: self._latest.forget()),  # asked again with the next step
                 quiet=True,
             )
-        if undecided.pick_sets is None and undecided.species is None:
-            return (sum(m.n_undecided for m in self._session.micrographs), *self._sides[1][1:])
         return self._sides[1]
 
-    def _count_sides(self, undecided: Which, scored: Which, value: float | None) -> tuple[int, int, int]:
-        store = self._session.store
-        if value is None:
-            return (store.count(undecided), 0, 0)
-        n, above, below = store.counts(undecided, replace(scored, min_score=value), replace(scored, below_score=value))
-        return n, above, below
-
-    def _on_sides(self, key: tuple[int, float | None, Which], sides: tuple[int, int, int]) -> None:
+    def _on_sides(self, key: _Counted, sides: tuple[int, int, int]) -> None:
         self._sides = (key, sides)
         self._show_counts()
+
+
+def _show_rest(button: QPushButton, text: str, what: str, n: int) -> None:
+    button.setText(f"{text}{what}")
+    button.setEnabled(n > 0)
+    button.setToolTip(f"{text} undecided picks. One step, one undo" if n else "nothing is undecided there")
+
+
+def _count_sides(store: Store, drawn: Which, scored: Which, value: float | None) -> tuple[int, int, int]:
+    if value is None:
+        return (store.count(drawn), 0, 0)
+    n, above, below = store.counts(drawn, replace(scored, min_score=value), replace(scored, below_score=value))
+    return n, above, below
 
 
 def _has_scores(delta: Delta) -> bool:

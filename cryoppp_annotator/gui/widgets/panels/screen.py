@@ -70,6 +70,8 @@ class ScreenPlot(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setPen(QColor(128, 128, 128))
         painter.drawRect(QRectF(0.5, 0.5, self.width() - 1, self.height() - 1))
+        if not self._ids:
+            painter.drawText(self.rect(), int(Qt.AlignmentFlag.AlignCenter), "Not measured yet")
         painter.setPen(Qt.PenStyle.NoPen)
         radius = 2.5 if len(self._ids) > 500 else 4.0
         for i, (x, y) in enumerate(self.points()):
@@ -142,7 +144,7 @@ class ScreenPanel(QWidget):
         self.y.setToolTip("A second number to plot the first against, or how many micrographs have each value")
         for widget in (self.slider, *self.slider.findChildren(QWidget)):
             widget.setToolTip("What lies outside is dimmed in the list; nothing is changed")
-        self.note = QLabel("Nothing was measured yet.")
+        self.note = QLabel("Measuring reads every micrograph once.")
         self.note.setWordWrap(True)
         self.mark, self.mark_suggested = QPushButton(), QPushButton()
         self.reset = QPushButton("Reset ranges")
@@ -286,10 +288,8 @@ class ScreenPanel(QWidget):
         n = len(outside - self._unusable())
         self.mark.setText(f"Mark {n:,} unusable")
         self.mark.setEnabled(n > 0)
-        self.mark.setToolTip(
-            "Those outside a range; one step to undo" if n else "every micrograph lies inside the ranges"
-        )
-        self.mark_suggested.setText(f"Mark {count_of(len(suggested), 'suggested micrograph')} unusable")
+        self.mark.setToolTip("Those outside a range; one undo" if n else "every micrograph lies inside the ranges")
+        self.mark_suggested.setText(f"Mark {len(suggested):,} suggested unusable")
         self.mark_suggested.setEnabled(bool(suggested))
         self.mark_suggested.setToolTip(_lines(suggested, self._session) or "none seems unusable")
         self.note.setText(self._sentence(len(outside), len(suggested)))
@@ -297,7 +297,7 @@ class ScreenPanel(QWidget):
 
     def _sentence(self, n_outside: int, n_suggested: int) -> str:
         if not self.rows:
-            return "Nothing was measured yet."
+            return "Measuring reads every micrograph once."
         current = self.rows.get(self._session.current_id or -1)
         here = f" Here: {current['suggestion']}." if current is not None and current["suggestion"] else ""
         measured = count_of(len(self.rows), "micrograph")

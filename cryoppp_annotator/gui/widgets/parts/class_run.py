@@ -35,7 +35,7 @@ from ...latest import Latest
 from ...workbench import Workbench
 from ..dialogs.size_question import SizeQuestion
 from ..dialogs.unsaved_runs import UnsavedBox
-from ..panels.jobs import time_left
+from ..panels.jobs import Remaining
 from .box_options import BoxChoice
 
 #: Fewest picks that can be classified.
@@ -64,6 +64,7 @@ class RunBox(QWidget):
         self._bench = bench
         self._session = bench.session
         self._job: Job | None = None
+        self._remaining = Remaining()
         self._level = "info"
         self._watching = False  # whether the run that goes on was chosen to be seen
         self._latest = Latest()
@@ -124,11 +125,11 @@ class RunBox(QWidget):
         self._colour()
 
     def _lay_out(self) -> None:
-        top = QHBoxLayout()
-        top.addWidget(self.start)
-        top.addWidget(self.picks, 1)
-        top.addWidget(QLabel("into"))
-        top.addWidget(self.number)
+        what, top = QHBoxLayout(), QHBoxLayout()
+        what.addWidget(self.picks, 1)
+        what.addWidget(QLabel("into"))
+        what.addWidget(self.number)
+        top.addWidget(self.start, 1)
         top.addWidget(self.boxes.fold)
         self._progress = QWidget()
         progress = QHBoxLayout(self._progress)
@@ -146,6 +147,7 @@ class RunBox(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
+        layout.addLayout(what)
         layout.addLayout(top)
         layout.addWidget(self.boxes)
         layout.addWidget(self.question)
@@ -285,7 +287,7 @@ class RunBox(QWidget):
         elif not job.over:
             self.bar.setRange(0, 0 if job.fraction is None else 1000)
             self.bar.setValue(int(1000 * (job.fraction or 0)))
-            words = [job.message or "starting", time_left(job.time_left_s())]
+            words = [job.message or "starting", self._remaining.text(job)]
             self._tell(" · ".join(w for w in words if w))
 
     def _on_preview(self, arrived: tuple[object, object, int, int]) -> None:

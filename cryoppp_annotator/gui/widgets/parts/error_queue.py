@@ -55,6 +55,7 @@ class ErrorQueue(QWidget):
         self._bench, self._mark, self._latest = bench, mark, Latest()
         self._review = Review(bench.session)
         self.number: int | None = None
+        self._chosen = False  # whether a person chose the set
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.of, self.find = QComboBox(), QPushButton("Find errors")
         self.find.setToolTip(
@@ -86,6 +87,7 @@ class ErrorQueue(QWidget):
         ):
             bench.keep_keyed(button.setText, text)
         self._arrange()
+        self.of.activated.connect(self._on_chosen)
         self.find.clicked.connect(self._on_find)
         self.accept.clicked.connect(lambda: self._answer(Answer.ACCEPT))
         self.reject.clicked.connect(lambda: self._answer(Answer.REJECT))
@@ -122,16 +124,32 @@ class ErrorQueue(QWidget):
         layout.addStretch(1)
 
     def _fill(self) -> None:
-        chosen = self.of.currentData()
+        session = self._bench.session
+        chosen = self.of.currentData() if self._chosen else sets.largest(session)
         self.of.clear()
-        for number, name in sets.choices(self._bench.session).items():
+        for number, name in sets.choices(session).items():
             self.of.addItem(name, number)
         self.of.addItem("undecided candidates", UNDECIDED)
         self.of.setCurrentIndex(max(0, self.of.findData(chosen)))
 
+    def _on_chosen(self, _row: int) -> None:
+        self._chosen = True
+
     def _on_changed(self, announcement: Announcement) -> None:
         if len(sets.choices(self._bench.session)) + 1 != self.of.count():
             self._fill()
+        if announcement.kind == "undo" and self._review.take_back_undone():
+            # undone on the picture: the question is open again
+            if self.isVisible():
+                self.show_next()
+            else:
+                self._show_progress()
+
+    def showEvent(self, event: object) -> None:
+        """Offer the set that is worth a look now."""
+        if not self._chosen:
+            self._fill()
+        super().showEvent(event)
 
     # ------------------------------------------------------------------ finding
 
@@ -223,6 +241,7 @@ class ErrorQueue(QWidget):
             button.setEnabled(item is not None and item.kind is not ErrorKind.GAP)
         self.page.setEnabled(n > 0)
         self.skip.setEnabled(n > 0)
+        self.back.setEnabled(self._review.can_go_back)
         self.move_to.setEnabled(item is not None and math.isfinite(item.to_x))
 
     # ------------------------------------------------------------------ answering

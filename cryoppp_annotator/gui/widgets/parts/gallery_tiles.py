@@ -200,7 +200,9 @@ class ClassDelegate(TileDelegate):
             (undecided, Decision.UNDECIDED),
             (rejected, Decision.REJECTED),
         ):
-            painter.setPen(QColor(HEX[decision]) if n else QColor("#565D66"))
+            if not n:
+                continue  # the bar says it, and the row is narrow
+            painter.setPen(QColor(HEX[decision]))
             word = f"{n:,}"
             painter.drawText(QRectF(left, upper.y(), upper.right() - left, upper.height()), start, word)
             left += metrics.horizontalAdvance(word) + metrics.horizontalAdvance(" ") * 1.6
@@ -211,7 +213,9 @@ class ClassDelegate(TileDelegate):
         if item.kind != "structure":
             words = [item.kind]
         painter.setPen(_FAINT)
-        painter.drawText(lower, start, " · ".join(words))
+        painter.drawText(
+            lower, start, metrics.elidedText(" · ".join(words), Qt.TextElideMode.ElideRight, int(box.width()))
+        )
         if metrics.horizontalAdvance(" · ".join(words) + f"  {item.number}") < box.width():
             painter.drawText(lower, end, f"{item.number}")
 
@@ -325,7 +329,7 @@ class ClassGallery(TileView):
     chosen_changed = Signal()
 
     def __init__(self, model: ClassTable) -> None:
-        super().__init__(4, 86)
+        super().__init__(3, 86)
         self.classes = model
         self._keep: list[int] = []
         self.setItemDelegate(ClassDelegate(self))

@@ -12,17 +12,21 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QPushButton,
+    QSizePolicy,
     QSlider,
+    QWidget,
 )
 from superqt import QElidingLabel
 
 from ....model.coordinates import angstrom_to_px
 from ....session.core import species
 from ...workbench import Workbench
+from .fold import Fold
 
 #: The diameter slider runs over this range, angstrom, logarithmically.
 DIAMETER_RANGE_A = (20.0, 2000.0)
 _STEPS = 1000
+_MORE = "Dark or bright particles, which image of a stack, whose pixel size you enter"
 
 
 class ParticleSizeBox(QGroupBox):
@@ -37,6 +41,7 @@ class ParticleSizeBox(QGroupBox):
         super().__init__("Particle")
         self._bench = bench
         self._session = bench.session
+        self._guessed = False
         form = QFormLayout(self)
         form.setVerticalSpacing(3)  # Qt gives it to rows that are hidden, too
         self.diameter = QDoubleSpinBox()
@@ -51,17 +56,15 @@ class ParticleSizeBox(QGroupBox):
         wide = self.fontMetrics().horizontalAdvance
         self.diameter.setStyleSheet(f"min-width: {wide('1888 Å') + 18}px;")
         self.diameter_px = QLabel()
-        self.guess = QLabel("Default: measure a particle to set it")
-        self.guess.setWordWrap(True)
-        self.measure = QPushButton("measure")
+        self.guess = QElidingLabel("Default: measure a particle to set it")
+        self.measure = QPushButton("Measure")
         self.measure.setStyleSheet("padding: 3px 4px;")  # beside the number the word has little room
         bench.keep_keyed(self.measure.setToolTip, "Then drag from the centre of a particle to its rim ({measure})")
         self.measure.clicked.connect(lambda: self._bench.give("measure"))
         row = QHBoxLayout()
         row.setSpacing(4)
-        row.addWidget(self.diameter)
-        row.addWidget(self.diameter_px)
-        row.addWidget(self.measure, 1)
+        row.addWidget(self.diameter, 1)
+        row.addWidget(self.measure)
         self.diameter_slider = QSlider(Qt.Orientation.Horizontal)
         self.diameter_slider.setRange(0, _STEPS)
         self.diameter_slider.setToolTip("Rings follow while you drag; it is stored when you let go")
@@ -74,12 +77,9 @@ class ParticleSizeBox(QGroupBox):
         self.pixel_size.setStyleSheet(f"min-width: {wide('88.8888 Å/px') + 40}px;")
         self.pixel_scope = QComboBox()
         self.pixel_scope.setStyleSheet("min-width: 40px;")
-        self.pixel_scope.addItem("of all", "all")
-        self.pixel_scope.addItem("of this", "this")
+        self.pixel_scope.addItem("of all micrographs", "all")
+        self.pixel_scope.addItem("of this micrograph", "this")
         self.pixel_scope.setToolTip("Whether a pixel size you enter is the project's or this micrograph's")
-        pixel = QHBoxLayout()
-        pixel.addWidget(self.pixel_size, 8)
-        pixel.addWidget(self.pixel_scope, 5)
         self.polarity = QComboBox()
         self.polarity.addItem("dark particles", False)
         self.polarity.addItem("bright particles", True)
@@ -87,21 +87,17 @@ class ParticleSizeBox(QGroupBox):
             "How particles look in the raw micrographs; for pickers, templates and finding carbon and ice.\n"
             "Dark is usual; one step, one undo"
         )
-        self.doubt = QLabel()
-        self.doubt.setWordWrap(True)
+        self.doubt = QElidingLabel()
         self.frame = QComboBox()
         self.frame.setToolTip("The file holds several images; coordinates are the same for all")
         form.addRow("Diameter", row)
-        form.addRow("", self.diameter_slider)
-        form.addRow(self.guess)
-        form.addRow("Pixel size", pixel)
-        form.addRow("Contrast", self.polarity)
-        form.addRow(self.doubt)
-        self._frame_label = QLabel("Frame")
-        form.addRow(self._frame_label, self.frame)
-        # one line, which keeps its place: what is below must not move under the pointer
+        form.addRow(self.diameter_px, self.diameter_slider)
+        form.addRow("Pixel size", self.pixel_size)
         self.notes = QElidingLabel(" ")
-        form.addRow(self.notes)
+        form.addRow(self._line())
+        self._frame_label = QLabel("Frame")
+        self.more = Fold("Contrast, frame", self._folded(), _MORE)
+        form.addRow(self.more)
         self.diameter.valueChanged.connect(self._on_diameter_typed)
         self.diameter.editingFinished.connect(self._leave_field)
         self.diameter_slider.sliderMoved.connect(self._on_diameter_dragged)
@@ -115,6 +111,27 @@ class ParticleSizeBox(QGroupBox):
         bench.focus.species_changed.connect(self.refresh)
         bench.picture_shown.connect(lambda _kind: self._show_pixel_size())
         self._colour()
+
+    def _line(self) -> QWidget:
+        """One line, which keeps its place: what is below must not move under the pointer."""
+        line = QWidget()
+        layout = QHBoxLayout(line)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for label in (self.doubt, self.guess, self.notes):
+            label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+            layout.addWidget(label)
+        line.setFixedHeight(self.fontMetrics().height() + 2)
+        return line
+
+    def _folded(self) -> QWidget:
+        content = QWidget()
+        form = QFormLayout(content)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setVerticalSpacing(3)
+        form.addRow("Pixel size", self.pixel_scope)
+        form.addRow("Contrast", self.polarity)
+        form.addRow(self._frame_label, self.frame)
+        return content
 
     def refresh(self) -> None:
         """Show the session's numbers."""
@@ -167,7 +184,19 @@ class ParticleSizeBox(QGroupBox):
         one = self._session.species.get(self._session.loaded.current_species)
         guess = not self._session.settings.diameter_is_set and (one is None or one.diameter_A is None)
         self.diameter_px.setText(f"({px:.0f} px)" if px is not None else "")
-        self.guess.setVisible(guess)
+        self._guessed = guess
+        self._show_line()
+
+    def _show_line(self) -> None:
+        """What is most in need of a person, of what there is to say."""
+        doubt, notes = bool(self.doubt.text()), self.notes.text().strip()
+        self.doubt.setVisible(doubt)
+        self.guess.setVisible(self._guessed and not doubt)
+        self.notes.setVisible(bool(notes) and not doubt and not self._guessed)
+        texts = [self.doubt.text(), self.guess.text() if self._guessed else "", self.notes.toolTip()]
+        tip = "\n".join(text for text in texts if text)
+        for label in (self.doubt, self.guess):
+            label.setToolTip(tip)
 
     def _show_pixel_size(self) -> None:
         current = self._session.current
@@ -183,11 +212,12 @@ class ParticleSizeBox(QGroupBox):
         self.pixel_size.setToolTip(f"The header says {size}; 0 = as the header says")
         doubt = self._session.settings.pixel_size_doubt(current)
         self.doubt.setText(f"⚠ {doubt}; enter the true one" if doubt else "")
-        self.doubt.setVisible(bool(doubt))
         notes = self._bench.pictures.notes.get(current.id, ())
         self.notes.setText(" · ".join(notes) or " ")
         self.notes.setToolTip("\n".join(notes))
+        self._show_line()
         several = current.n_frames > 1
+        self.more.say(f"{current.n_frames} frames" if several else "")
         self.frame.setVisible(several)
         self._frame_label.setVisible(several)
         if several:

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QPushButton,
     QSpinBox,
     QVBoxLayout,
+    QWidget,
 )
 
 from .... import extensions
@@ -35,6 +36,7 @@ from ...programs import Programs
 from ...workbench import Workbench
 from ..dialogs.size_question import SizeQuestion
 from ..dialogs.template_choice import TemplateChoice
+from .fold import Fold
 
 _HERE = "Undecided candidates on this micrograph; nothing you decided is touched. One undo"
 #: More picks at once than this were not looked at one by one.
@@ -78,6 +80,7 @@ class ProposeBox(QGroupBox):
         self.picker.setToolTip("The picker that proposes candidates; it uses the particle diameter above")
         self.note = QLabel()
         self.note.setWordWrap(True)
+        self.note.setMinimumHeight(2 * self.fontMetrics().height() + 2)
         self.question = SizeQuestion(bench)
         self.templates = TemplateChoice(bench, self.question)
         self.anew = QCheckBox("Retrain as I decide")
@@ -91,13 +94,13 @@ class ProposeBox(QGroupBox):
         self._pause.timeout.connect(self._learn_again)
         self._learning: Job | None = None
         self._heard = 0
-        self.avoid = QCheckBox("leave out carbon, ice and regions")
+        self.avoid = QCheckBox("Leave out carbon, ice and regions")
         self.avoid.setChecked(True)
         self.avoid.setToolTip(
             "Candidates in the regions of a micrograph, on carbon and ice found on the way, and on the padding border\n"
             "are left out. Unticked, they are proposed too, undecided like the others"
         )
-        self.whole = QCheckBox("whole boxes only, of")
+        self.whole = QCheckBox("Whole boxes only, of")
         self.whole.setToolTip(
             "No candidates whose box would stick out of the micrograph: programs that cut boxes drop those,\n"
             "and labels made with them end half a box from the edge. Kept in the project; one step, one undo"
@@ -114,7 +117,7 @@ class ProposeBox(QGroupBox):
         self.left_out.setWordWrap(True)
         self.left_out.setToolTip("By the last proposal; the regions are listed under Carbon and ice")
         self.here = QPushButton("Propose here")
-        self.everywhere = QPushButton("on all unfinished")
+        self.everywhere = QPushButton("On all unfinished")
         row = QHBoxLayout()
         row.addWidget(self.here)
         row.addWidget(self.everywhere)
@@ -123,10 +126,9 @@ class ProposeBox(QGroupBox):
             layout.addWidget(widget)
         layout.addWidget(self.anew)
         layout.addWidget(self.question)
-        layout.addWidget(self.avoid)
-        layout.addLayout(boxes)
         layout.addLayout(row)
-        layout.addWidget(self.left_out)
+        self.options = Fold("Left out", self._folded(boxes), "Which candidates do not come, and how many did not")
+        layout.addWidget(self.options)
         self.here.clicked.connect(self._on_here)
         self.everywhere.clicked.connect(self._on_everywhere)
         self.picker.currentIndexChanged.connect(self._on_picker)
@@ -141,6 +143,15 @@ class ProposeBox(QGroupBox):
         bench.session.changed.connect(self._on_changed)
         bench.run_on.changed.connect(self.refresh)
         self.refresh()
+
+    def _folded(self, boxes: QHBoxLayout) -> QWidget:
+        content = QWidget()
+        layout = QVBoxLayout(content)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.avoid)
+        layout.addLayout(boxes)
+        layout.addWidget(self.left_out)
+        return content
 
     def close_panel(self) -> None:
         """Stop following the session."""
@@ -183,7 +194,8 @@ class ProposeBox(QGroupBox):
         if _learns(name):
             note = missing or self._learned_note()
         self.note.setText(note[:1].upper() + note[1:])
-        self.note.setVisible(bool(note))
+        # its two lines keep their room for a picker that has something to say now and then
+        self.note.setVisible(bool(note) or _learns(name) or _takes_templates(name))
         left_out = proposing.last_left_out(session)
         self.left_out.setText(left_out)
         self.left_out.setVisible(bool(left_out))

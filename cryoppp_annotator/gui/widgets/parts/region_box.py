@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QGroupBox,
-    QHBoxLayout,
     QLabel,
     QListWidget,
     QListWidgetItem,
@@ -37,6 +36,7 @@ from ...layers.corners import Corners
 from ...layers.region_layer import REASON_WORDS, RegionsLayer, letter_of, name_of
 from ...layers.styles import REGION_HEX
 from ...workbench import Workbench
+from .compact import side_by_side
 
 _FIND = (
     "Looks for carbon edges, ice crystals, contamination and aggregates;\n"
@@ -85,20 +85,14 @@ class RegionsBox(QGroupBox):
             "a click selects a region, a right click deletes it. Each is one step, one undo",
         )
         bench.on_rekeyed.append(self._show_buttons)
-        first, second, third = QHBoxLayout(), QHBoxLayout(), QHBoxLayout()
-        for row, widgets in (
-            (first, (self.reason, how, self.visible)),
-            (second, (self.here, self.everywhere, self.remove)),
-            (third, (self.reject, self.reject_all)),
-        ):
-            for k, widget in enumerate(widgets):
-                row.addWidget(widget, 0 if widget in (self.visible, self.reject_all) else 1 + (k == 0))
         layout = QVBoxLayout(self)
         layout.setSpacing(4)
-        layout.addLayout(first)
-        layout.addLayout(second)
+        layout.addLayout(side_by_side(self.reason, self.visible))
+        layout.addWidget(how)
+        layout.addLayout(side_by_side(self.here, self.everywhere))
         layout.addWidget(self.list)
-        layout.addLayout(third)
+        layout.addWidget(self.remove)
+        layout.addLayout(side_by_side(self.reject, self.reject_all))
         self.reason.activated.connect(self._on_reason)
         self.visible.toggled.connect(self.layer.set_visible)
         self.here.clicked.connect(self._on_here)

@@ -116,7 +116,7 @@ class SetCompare(QWidget):
         grid.addWidget(self.tolerance, 2, 1)
         algebra, changes = QHBoxLayout(), QHBoxLayout()
         algebra.addWidget(self.how, 1)
-        algebra.addWidget(self.make)
+        changes.addWidget(self.make)
         for button in (self.rename, self.delete):
             changes.addWidget(button)
         layout = QVBoxLayout(self)

@@ -11,10 +11,10 @@ from superqt import QElidingLabel
 from ....jobs.runner import Job
 from ....session.core.edits import count_of
 from ...workbench import Workbench
-from ..panels.jobs import time_left
+from ..panels.jobs import Remaining
 
 #: The job takes no more of the line than this, px.
-_WIDEST_JOB = 420
+_WIDEST_JOB = 360
 #: A word longer than this (a micrograph's name) loses its beginning, which is the same for all of them.
 _LONG_WORD = 22
 
@@ -39,6 +39,7 @@ class StatusLine(QWidget):
     def __init__(self, bench: Workbench) -> None:
         super().__init__()
         self._bench = bench
+        self._remaining = Remaining()
         self.message = QElidingLabel()
         self.message.setTextFormat(Qt.TextFormat.PlainText)
         self.message.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
@@ -54,9 +55,17 @@ class StatusLine(QWidget):
         self._cancel.clicked.connect(self._on_cancel)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(8, 0, 8, 0)
-        self.setFixedHeight(26)
+        self.message.setWordWrap(True)
+        self.setFixedHeight(2 * self.fontMetrics().lineSpacing() + 4)  # two rows, which keep their room
+        self.history, self.jobs = QToolButton(), QToolButton()
+        for button, text, tip in (
+            (self.history, "History", "Every step, and the way back"),
+            (self.jobs, "Jobs", "What runs in the background, and what has run"),
+        ):
+            button.setText(text)
+            button.setToolTip(tip)
         layout.addWidget(self.message, 1)
-        for widget in (self._job, self._bar, self._cancel):
+        for widget in (self._job, self._bar, self._cancel, self.history, self.jobs):
             layout.addWidget(widget)
         bench.said.connect(self.show_message)
         bench.bridge.ticked.connect(self.refresh)
@@ -91,7 +100,7 @@ class StatusLine(QWidget):
         job = listed[0]
         self._cancel.setToolTip(f"Cancel this job; {job.if_cancelled}")
         more = f" (+{len(listed) - 1})" if len(listed) > 1 else ""
-        left = time_left(job.time_left_s())
+        left = self._remaining.text(job)
         self._show_job(" · ".join(w for w in (f"{job.title}{more}", job.message, left) if w))
         self._bar.setRange(0, 0 if job.fraction is None else 1000)
         self._bar.setValue(int(1000 * (job.fraction or 0)))

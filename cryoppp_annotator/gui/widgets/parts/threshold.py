@@ -23,7 +23,7 @@ class ThresholdSlider(QWidget):
         self._suggestion: float | None = None
         self._counts: NDArray[np.float64] = np.zeros(0)
         self._range = (0.0, 1.0)
-        self.setMinimumHeight(70)
+        self.setMinimumHeight(48)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setCursor(Qt.CursorShape.SizeHorCursor)
         self.setToolTip(
@@ -32,7 +32,7 @@ class ThresholdSlider(QWidget):
 
     def sizeHint(self) -> QSize:
         """As wide as there is room."""
-        return QSize(240, 74)
+        return QSize(200, 48)
 
     def set_scores(self, scores: NDArray[np.float64]) -> None:
         """Show the distribution of scores (n,); extreme ones are drawn at the ends."""
@@ -82,9 +82,12 @@ class ThresholdSlider(QWidget):
 
     def paintEvent(self, _event: object) -> None:
         """Paint."""
-        if not len(self._counts) or self.value is None:
-            return
         painter = QPainter(self)
+        if not len(self._counts) or self.value is None:
+            painter.setPen(QPen(QColor("#8A9099")))
+            painter.drawText(self.rect(), int(Qt.AlignmentFlag.AlignCenter), "No scores yet")
+            painter.end()
+            return
         width, height = self.width(), self.height() - 14
         bar = width / len(self._counts)
         # the square root keeps small bins visible beside tall ones

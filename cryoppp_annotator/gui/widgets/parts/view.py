@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
+from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -15,7 +17,9 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QPushButton,
+    QSizePolicy,
     QToolButton,
+    QWidget,
 )
 from superqt import QRangeSlider
 
@@ -23,6 +27,7 @@ from ....model.curation import Decision
 from ....session.pictures.display import View
 from ...layers.styles import HEX, WORDS, ColourBy
 from ...workbench import Workbench
+from .calm_wheel import calm
 from .view_method import MethodFold
 
 
@@ -37,8 +42,10 @@ class ViewBox(QGroupBox):
     set_changed = Signal()
 
     def __init__(self, bench: Workbench) -> None:
-        super().__init__("View")
+        super().__init__()
         self._bench, self._session = bench, bench.session
+        #: Stands over the micrograph: what is changed all the time.
+        self.bar = PictureBar()
         self._form = QFormLayout(self)
         self._build_picture()
         self._build_rings()
@@ -57,9 +64,8 @@ class ViewBox(QGroupBox):
         self._show_view()
 
     def _build_picture(self) -> None:
-        self._raw, self._split, self._denoised = QPushButton("raw"), QPushButton("split"), QPushButton("denoised")
-        self._fit = QPushButton("fit")
-        row = QHBoxLayout()
+        self._raw, self._split, self._denoised = QPushButton("Raw"), QPushButton("Split"), QPushButton("Denoised")
+        self._fit = QPushButton("Fit")
         for button, tip in (
             (self._raw, "The micrograph as it is ({toggle-raw} toggles)"),
             (self._split, "Raw to the left of the pointer, denoised to the right ({split})"),
@@ -67,8 +73,6 @@ class ViewBox(QGroupBox):
         ):
             button.setCheckable(True)
             self._bench.keep_keyed(button.setToolTip, tip)
-            row.addWidget(button)
-        row.addWidget(self._fit)
         self._raw.clicked.connect(lambda: self._bench.set_view(View.RAW))
         self._denoised.clicked.connect(lambda: self._bench.set_view(View.DENOISED))
         self._split.clicked.connect(lambda: self._bench.give("split"))
@@ -79,7 +83,7 @@ class ViewBox(QGroupBox):
             self._method.addItem(denoiser.title, name)
         self._method.activated.connect(self._on_method)
         self._more = QToolButton()
-        self._more.setText("more")
+        self._more.setText("More")
         self._more.setCheckable(True)
         self._more.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self._more.setToolTip("Numbers of the method, defocus, pictures of other programs")
@@ -94,14 +98,13 @@ class ViewBox(QGroupBox):
         self.contrast.setRange(-100, 200)
         self.contrast.setValue((0, 100))
         self.contrast.setToolTip("Black and white points; the middle third is the automatic range")
-        self._auto = QPushButton("auto")
+        self._auto = QPushButton("Auto")
         self._auto.setToolTip("Contrast from the picture's percentiles, border and hot pixels left out")
         contrast = QHBoxLayout()
         contrast.addWidget(self.contrast, 1)
         contrast.addWidget(self._auto)
         self.contrast.valueChanged.connect(self._on_contrast)
         self._auto.clicked.connect(lambda: self.contrast.setValue((0, 100)))
-        self._form.addRow("Picture", row)
         self._form.addRow("Denoise", method)
         self._form.addRow(self._note)
         self._form.addRow(self.fold)
@@ -112,20 +115,19 @@ class ViewBox(QGroupBox):
         self._colour_by = QComboBox()
         self._colour_by.addItems([by.value for by in ColourBy])
         self._colour_by.setToolTip("What the colour of a ring says: decision, score, class, species or pick set")
-        self._rejected = QCheckBox("rejected")
+        self._rejected = QCheckBox("Rejected")
         self._bench.keep_keyed(self._rejected.setToolTip, "Show rejected picks ({show-rejected})")
-        colours = QHBoxLayout()
-        colours.addWidget(self._colour_by, 1)
-        colours.addWidget(self._rejected)
         self._set = QComboBox()
         self._set.setToolTip("Draw one pick set only (and your own picks); bulk decisions then act on that set")
-        self._set_label = QLabel("Pick set")
+        self._set_label = QLabel("Set")
         self._legend = QLabel()
         self._legend.setTextFormat(Qt.TextFormat.RichText)
-        self._legend.setWordWrap(True)
-        self._form.addRow("Rings by", colours)
-        self._form.addRow(self._legend)
-        self._form.addRow(self._set_label, self._set)
+        self.bar.lay_out(
+            (self._raw, self._split, self._denoised),
+            self._fit,
+            (QLabel("Rings"), self._colour_by, self._rejected, self._set_label, self._set),
+            self._legend,
+        )
         self._colour_by.currentTextChanged.connect(lambda text: self._bench.set_colour_by(ColourBy(text)))
         self._rejected.clicked.connect(lambda: self._bench.give("show-rejected"))
         self._set.activated.connect(self._on_set)
@@ -142,6 +144,7 @@ class ViewBox(QGroupBox):
         self._bench.focus.drawn.pick_set = self._set.currentData()
         self._bench.particles_layer.redraw()
         self.set_changed.emit()
+        self._bench.view_changed.emit()
 
     def _on_method(self, _index: int) -> None:
         self.fold.choose(self._method.currentData())
@@ -199,6 +202,7 @@ class ViewBox(QGroupBox):
         with QSignalBlocker(self._colour_by):
             self._colour_by.setCurrentText(by.value)
         self._legend.setText(_named_legend(bench) if by in (ColourBy.SPECIES, ColourBy.SET) else _legend(by))
+        self.bar.place_legend()
 
 
 def _name_of_picture(record: str) -> str:
@@ -211,6 +215,64 @@ def _name_of_picture(record: str) -> str:
         return "a picture"
 
 
+class PictureBar(QWidget):
+    """The strip over the micrograph: which picture, which rings, and what their colours say where there is room."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._row = QHBoxLayout(self)
+        self._row.setContentsMargins(6, 1, 6, 1)
+        self._row.setSpacing(5)
+        self._legend = QLabel()
+        self._rings = QWidget()
+        self._always: tuple[QWidget, ...] = ()
+
+    def lay_out(self, pictures: Sequence[QWidget], fit: QWidget, rings: Sequence[QWidget], legend: QLabel) -> None:
+        """Put them side by side; the legend stands at the end. It and the rings' go where there is no room for them."""
+        together = QHBoxLayout()
+        together.setSpacing(0)
+        for widget in pictures:
+            together.addWidget(widget)
+        self._rings = QWidget()
+        row = QHBoxLayout(self._rings)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(5)
+        for widget in rings:
+            row.addWidget(widget)
+            if isinstance(widget, QComboBox):
+                widget.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+                widget.setMinimumContentsLength(6)
+            calm(widget)
+        self._row.addLayout(together)
+        self._row.addWidget(fit)
+        self._row.addWidget(self._rings)
+        self._row.addStretch(1)
+        self._always = (*pictures, fit)
+        self._legend = legend
+        legend.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        legend.setParent(self)
+        self.setFixedHeight(self.fontMetrics().height() + 14)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+
+    def minimumSizeHint(self) -> QSize:
+        """A window may be narrower: a bar that is too wide must not hold it open."""
+        return QSize(120, self.height())
+
+    def place_legend(self) -> None:
+        """At the right end, where it is free."""
+        size = self._legend.sizeHint()
+        always = sum(widget.minimumSizeHint().width() for widget in self._always) + 22
+        rings = always + self._rings.minimumSizeHint().width()
+        self._rings.setVisible(rings <= self.width())
+        self._legend.setVisible(rings + size.width() + 6 <= self.width())
+        self._legend.setGeometry(self.width() - size.width() - 6, 0, size.width(), self.height())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Follow the width."""
+        super().resizeEvent(event)
+        self.place_legend()
+
+
 def _named_legend(bench: Workbench) -> str:
     """Species, or pick sets, with their colours."""
     session, layer = bench.session, bench.particles_layer
@@ -220,7 +282,7 @@ def _named_legend(bench: Workbench) -> str:
         f"<span style='color:{colour}; background:#262930; font-size:large'>◯</span> {escape(names.get(number, ''))}"
         for number, colour in layer.palette().items()
     ]
-    return " &nbsp; ".join([*rings, *(["grey = no species"] if species else [])])
+    return " ".join([*rings, *(["grey = no species"] if species else [])])
 
 
 def _legend(by: ColourBy) -> str:
@@ -229,7 +291,7 @@ def _legend(by: ColourBy) -> str:
             f"<span style='color:{HEX[d]}; background:#262930; font-size:large'>◯</span> {WORDS[d]}"
             for d in (Decision.ACCEPTED, Decision.UNDECIDED, Decision.REJECTED)
         ]
-        return " &nbsp; ".join(rings)
+        return " ".join(rings)
     if by is ColourBy.SCORE:
         return "dark blue = lowest score here, yellow = highest, grey = none"
     return "one colour a class, grey = not classified"

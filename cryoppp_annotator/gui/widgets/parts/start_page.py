@@ -1,0 +1,78 @@
+"""What is seen while no project is open: open one, go on with a recent one, try the demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from ...recent import recent
+
+_WELCOME = "Or drop a folder here. Images are never changed; what you do is saved as you do it."
+_READS = (
+    "<b>Micrographs</b>: MRC (also .mrcs, .gz, .bz2), TIFF, PNG, JPEG.<br>"
+    "<b>Picks</b>: RELION, cryoSPARC, CryoPPP, EMAN2, crYOLO, Topaz, Xmipp, cisTEM, IMOD, EPicker, COCO, YOLO."
+)
+
+
+class StartPage(QWidget):
+    """Buttons that say which path to open."""
+
+    path_chosen = Signal(object)
+    demo_wanted = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.message = QLabel(_WELCOME)
+        self.message.setWordWrap(True)
+        layout = QVBoxLayout(self)
+        title = QLabel("<h2>CryoPPP Annotator</h2>Label protein particles in cryo-EM micrographs.")
+        layout.addWidget(_rich(title))
+        for text, tip, run in (
+            ("Open a folder of micrographs…", "Also a CryoPPP data set or an existing project", self.ask_folder),
+            ("Open one micrograph…", "MRC, TIFF, PNG or JPEG", self.ask_file),
+            ("Try the demo", "Six simulated micrographs whose truth is known", self.demo_wanted.emit),
+        ):
+            button = QPushButton(text)
+            button.setToolTip(tip)
+            button.clicked.connect(lambda _checked=False, act=run: act())
+            layout.addWidget(button)
+        self._recent = QVBoxLayout()
+        layout.addLayout(self._recent)
+        layout.addWidget(self.message)
+        layout.addWidget(_rich(QLabel(_READS)))
+        layout.addStretch(1)
+        self.show_recent()
+
+    def show_recent(self) -> None:
+        """Read anew which projects were opened last."""
+        while (item := self._recent.takeAt(0)) is not None:
+            item.widget().deleteLater()
+        folders = recent()[:5]
+        if folders:
+            self._recent.addWidget(QLabel("Recent projects"))
+        for folder in folders:
+            button = QPushButton(f"{folder.parent.name}/{folder.name}")
+            button.setToolTip(f"Open {folder}")
+            button.setStyleSheet("text-align: left; padding: 3px 6px;")
+            button.clicked.connect(lambda _checked=False, path=folder: self.path_chosen.emit(path))
+            self._recent.addWidget(button)
+
+    def ask_folder(self) -> None:
+        """Ask which folder to open."""
+        chosen = QFileDialog.getExistingDirectory(self, "Folder of micrographs, data set or project")
+        if chosen:
+            self.path_chosen.emit(Path(chosen))
+
+    def ask_file(self) -> None:
+        """Ask which micrograph to open."""
+        chosen, _ = QFileDialog.getOpenFileName(self, "Micrograph")
+        if chosen:
+            self.path_chosen.emit(Path(chosen))
+
+
+def _rich(label: QLabel) -> QLabel:
+    label.setTextFormat(Qt.TextFormat.RichText)
+    label.setWordWrap(True)
+    return label
