@@ -101,7 +101,7 @@ class Annotator(QWidget):
         self.start_page.path_chosen.connect(self.open_path)
         self.start_page.demo_wanted.connect(self.open_demo)
         self._stack.addWidget(self.start_page)
-        self.setMinimumWidth(PANEL_WIDTH - 6)
+        self.setMinimumWidth(PANEL_WIDTH - 4)
         # else napari puts a stretch below and the panel stays short
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.destroyed.connect(_Closer(self))

@@ -14,7 +14,7 @@ STATUS = "Status"
 PICTURE = "Picture"
 #: Widths at first: the micrograph keeps at least 60 % of a window of 1280 px.
 LIST_WIDTH = 174
-PANEL_WIDTH = 306
+PANEL_WIDTH = 298
 #: What is left of the micrograph beside a panel that was made wide, px.
 LEAST_CANVAS = 220
 

@@ -215,7 +215,7 @@ def test_a_project_that_closes_tries_once_more_to_save_classes(picked, room):
             window.annotator.close_project()
     if room:
         window.annotator.close_project()
-    said = window.annotator._start_message.text()
+    said = window.annotator.start_page.message.text()
     session = opening.open_project(folder, curator="ann")
     kept = decide.list_runs(session)
     session.close()

@@ -80,7 +80,7 @@ def test_picks_without_a_project_are_no_micrograph(new_window, micrographs: Path
     window: Window = new_window()
     window.annotator.own_window = True
     drop(window, window.annotator, [box_file(tmp_path, "a")])
-    assert window.annotator._start_message.text().startswith("a.box holds picks: open the folder")
+    assert window.annotator.start_page.message.text().startswith("a.box holds picks: open the folder")
     with window.qtbot.waitSignal(window.annotator.ready):
         drop(window, window.viewer.window._qt_viewer, [micrographs])
     assert len(window.session.micrographs) == 4

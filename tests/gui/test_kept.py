@@ -185,7 +185,7 @@ def test_a_path_that_cannot_be_opened_is_said_on_the_start_page(new_window, tmp_
     with qtbot.waitSignal(window.annotator.failed, timeout=LIMIT_MS) as failure:
         window.annotator.open_path(tmp_path / "empty")
     assert "holds no micrographs" in failure.args[0]
-    assert window.annotator._start_message.text() == failure.args[0]
+    assert window.annotator.start_page.message.text() == failure.args[0]
     assert window.bench is None
 
 

@@ -306,7 +306,7 @@ def test_what_was_chosen_last_is_opened_and_nothing_else(new_window, micrographs
 def test_the_demo_does_not_close_what_was_opened_while_it_was_made(new_window, elsewhere, monkeypatch, tmp_path):
     monkeypatch.setenv("CRYOPPP_ANNOTATOR_HOME", str(tmp_path / "home"))
     window = new_window()
-    window.annotator._on_demo()
+    window.annotator.open_demo()
     window.open(elsewhere)
     window.idle()
     assert window.session.data_root == elsewhere
