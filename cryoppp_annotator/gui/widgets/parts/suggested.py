@@ -43,6 +43,7 @@ class SuggestedThreshold(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.expected)
+        self.setFixedHeight(self.fontMetrics().height() + 8)
         self.follow.clicked.connect(lambda: self._suggestion and follow(self._suggestion.threshold))
 
     def follow_scores(self, scores: NDArray[np.float64], probabilities: bool) -> float:
