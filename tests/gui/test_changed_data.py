@@ -116,7 +116,7 @@ def test_the_particles_layer_has_features(picked: Window) -> None:
     x, y = 200.0, 5.0
     window.session.add(x, y, anyway=True)
     features = window.layer.features
-    assert list(features.columns) == ["id", "decision", "reason", "score", "set", "class"]
+    assert list(features.columns) == ["id", "decision", "reason", "score", "set", "class", "species"]
     rejected = features[features["decision"] == "rejected"]
     assert rejected["id"].tolist() == particles.id[:3].tolist()
     assert rejected["reason"].unique().tolist() == ["off-centre"]

@@ -96,6 +96,7 @@ def test_what_it_is_can_be_changed_and_it_can_be_taken_away(window: Window) -> N
     assert len(window.session.particles) == 0  # no pick was added or rejected by all this
     window.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     box.reason.setCurrentIndex(0)
+    window.annotator.pick.folds["regions"].open()
     box.list.item(0).setSelected(True)
     assert box.reason.currentData() is Reason.ICE  # what is selected, so that it can be changed
     box.list.setFocus()

@@ -110,7 +110,7 @@ def _deltas(payload: bytes) -> tuple[Delta, ...]:
     return unpack(payload)
 
 
-_UNKNOWN = {"diameter_A": None, "score": None, "decision": 0, "reason": 0, "class_id": 0, "extra": None}
+_UNKNOWN = {"diameter_A": None, "score": None, "decision": 0, "reason": 0, "class_id": 0, "species": 0, "extra": None}
 
 
 def _replay_one(particles: dict[int, dict[str, Any]], delta: Delta) -> None:

@@ -233,6 +233,7 @@ class Curation(RuleBasedStateMachine):
             "decision": 0,
             "reason": 0,
             "class_id": 0,
+            "species": 0,
             "extra": None,
             **values,
         }

@@ -19,6 +19,7 @@ import numpy as np
 from format_tools import mutated as damaged
 from format_tools import picks_of
 from test_cistem import SCHEMA
+from test_scipion import scipion_set
 from test_read_only import SAMPLES
 
 from cryoppp_annotator.errors import FormatError
@@ -94,7 +95,7 @@ class Seed:
 def seeds(data_dir: Path | None = None) -> list[Seed]:
     """Made files of every format and, where there are any, the real ones."""
     with tempfile.TemporaryDirectory() as folder:
-        all_seeds = [*_written(Path(folder)), *_datasets(Path(folder)), _database(Path(folder))]
+        all_seeds = [*_written(Path(folder)), *_datasets(Path(folder)), _database(Path(folder)), _scipion(Path(folder))]
     all_seeds += [Seed(fmt.name, name, data) for fmt, data, name in SAMPLES.values()]
     if data_dir is not None and data_dir.is_dir():
         all_seeds += _real(data_dir)
@@ -146,6 +147,11 @@ def _database(folder: Path) -> Seed:
         connection.executemany(f"INSERT INTO PARTICLE_POSITION_ASSETS VALUES ({','.join('?' * 11)})", rows)
         connection.commit()
     return Seed("cistem", "p.db", (folder / "p.db").read_bytes())
+
+
+def _scipion(folder: Path) -> Seed:
+    path = scipion_set(folder / "coordinates.sqlite")
+    return Seed("scipion", path.name, path.read_bytes())
 
 
 def _real(data_dir: Path) -> list[Seed]:
