@@ -21,6 +21,7 @@ from window import (
     button,
     choose,
     dialog,
+    drop_files,
     let_go,
     places,
     scored,
@@ -384,10 +385,7 @@ def test_classes_whose_frame_nobody_settles_are_not_imported(picked, tmp_path):
 def drop(window, *files):
     """On the window, while the tab *Pick* is shown."""
     window.annotator.tabs.setCurrentWidget(window.annotator.pick)
-    data = QMimeData()
-    data.setUrls([QUrl.fromLocalFile(str(file)) for file in files])
-    event = QDropEvent(QPointF(5, 5), Qt.DropAction.CopyAction, data, LEFT, PLAIN)
-    QApplication.sendEvent(window.annotator, event)
+    drop_files(window.annotator, files)
 
 
 def asked_about(window, *files):

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
-from qtpy.QtGui import QDragEnterEvent, QDropEvent
-from qtpy.QtWidgets import QApplication, QWidget
-from window import ALT, LEFT, PLAIN, RIGHT, Window, dialog, discs, held, places, scored, write_mrc, write_star
+from qtpy.QtCore import Qt
+from window import (
+    ALT,
+    RIGHT,
+    Window,
+    dialog,
+    discs,
+    drop_files,
+    held,
+    places,
+    scored,
+    write_mrc,
+    write_star,
+)
 
 from cryoppp_annotator.gui.widgets.dialogs.import_dialog import ImportDialog
 from cryoppp_annotator.store.store import DATABASE_NAME
 
 Key = Qt.Key
-
-
-def drop(window: Window, on: QWidget, paths: Sequence[Path]) -> bool:
-    """Drop files where a widget is, as the window system does. Returns whether the window takes them."""
-    data = QMimeData()
-    data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
-    main = window.viewer.window._qt_window
-    here, copy = on.mapTo(main, QPoint(on.width() // 2, on.height() // 2)), Qt.DropAction.CopyAction
-    enter = QDragEnterEvent(here, copy, data, LEFT, PLAIN)
-    QApplication.sendEvent(main.windowHandle(), enter)
-    QApplication.sendEvent(main.windowHandle(), QDropEvent(QPointF(here), copy, data, LEFT, PLAIN))
-    QApplication.processEvents()
-    return enter.isAccepted()
 
 
 def box_file(folder: Path, name: str) -> Path:
@@ -50,7 +46,7 @@ def test_what_is_dropped_anywhere_goes_to_the_import(window: Window, tmp_path: P
         (window.annotator.status, [tmp_path / "boxes"]),
         (window.annotator.tabs, boxes),
     ):
-        assert drop(window, on, files)
+        assert drop_files(on, files)
         window.until(lambda: dialog(ImportDialog) is not None)
         asked = dialog(ImportDialog)
         window.until(asked.ok.isEnabled)
@@ -64,14 +60,14 @@ def test_what_is_dropped_anywhere_goes_to_the_import(window: Window, tmp_path: P
 def test_micrographs_and_projects_that_are_dropped(window: Window, tmp_path: Path) -> None:
     window.annotator.own_window = True
     more = write_mrc(tmp_path / "more" / "e.mrc", discs(4))
-    drop(window, window.bench.canvas, [more])
+    drop_files(window.bench.canvas, [more])
     window.until(lambda: [m.name for m in window.session.micrographs] == ["a", "b", "c", "d", "e"])
     write_mrc(tmp_path / "folder" / "f.mrc", discs(5))
-    drop(window, window.bench.canvas, [tmp_path / "folder"])
+    drop_files(window.bench.canvas, [tmp_path / "folder"])
     window.until(lambda: window.session.micrographs[-1].name == "f")
     project = window.project()
     with window.qtbot.waitSignal(window.annotator.ready):
-        drop(window, window.bench.canvas, [project / DATABASE_NAME])
+        drop_files(window.bench.canvas, [project / DATABASE_NAME])
     assert window.project() == project
     assert len(window.session.micrographs) == 6
 
@@ -79,16 +75,16 @@ def test_micrographs_and_projects_that_are_dropped(window: Window, tmp_path: Pat
 def test_picks_without_a_project_are_no_micrograph(new_window, micrographs: Path, tmp_path: Path) -> None:
     window: Window = new_window()
     window.annotator.own_window = True
-    drop(window, window.annotator, [box_file(tmp_path, "a")])
+    drop_files(window.annotator, [box_file(tmp_path, "a")])
     assert window.annotator.start_page.message.text().startswith("a.box holds picks: open the folder")
     with window.qtbot.waitSignal(window.annotator.ready):
-        drop(window, window.viewer.window._qt_viewer, [micrographs])
+        drop_files(window.viewer.window._qt_viewer, [micrographs])
     assert len(window.session.micrographs) == 4
 
 
 def test_beside_other_layers_napari_gets_what_is_not_ours(window: Window, tmp_path: Path) -> None:
     np.save(tmp_path / "other.npy", np.zeros((8, 8), np.float32))
-    drop(window, window.bench.canvas, [tmp_path / "other.npy"])
+    drop_files(window.bench.canvas, [tmp_path / "other.npy"])
     assert [layer.name for layer in window.viewer.layers][-1] == "other"
     window.until(lambda: "layer “other” was added" in window.status)
     window.click(200, 160)

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import csv
 import sqlite3
-from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
-from qtpy.QtGui import QDropEvent
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QDialogButtonBox, QLabel
-from window import CTRL, DIAMETER, HEIGHT, SHIFT, button, choose, dialog, discs, places, scored, write_mrc, write_star
+from window import (
+    CTRL,
+    DIAMETER,
+    HEIGHT,
+    SHIFT,
+    button,
+    choose,
+    dialog,
+    discs,
+    drop_files,
+    places,
+    scored,
+    write_mrc,
+    write_star,
+)
 
 from cryoppp_annotator.gui.widgets.dialogs.export_dialog import ExportDialog
 from cryoppp_annotator.gui.widgets.dialogs.import_dialog import FrameDialog, ImportDialog
@@ -29,15 +41,6 @@ def write_csv(path: Path, xy: np.ndarray) -> Path:
     rows = "".join(f"{x:g},{HEIGHT - y:g},{DIAMETER}\n" for x, y in xy.tolist())
     path.write_text("X-Coordinate,Y-Coordinate,Diameter\n" + rows)
     return path
-
-
-def drop(widget, paths: Sequence[Path]) -> None:
-    data = QMimeData()
-    data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
-    action, here = Qt.DropAction.CopyAction, QPointF(5, 5)
-    event = QDropEvent(here, action, data, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier)
-    QApplication.sendEvent(widget, event)
-    QApplication.processEvents()
 
 
 def the(window, kind):
@@ -57,7 +60,7 @@ def wide(name: str, *, flip: bool = False) -> list[tuple[object, ...]]:
 
 def test_dropped_files_are_recognised_and_entered(window, tmp_path):
     files = [write_csv(tmp_path / "labels" / f"{name}.csv", places("abcd".index(name))) for name in "ab"]
-    drop(window.annotator, files)
+    drop_files(window.annotator, files)
     asked = the(window, ImportDialog)
     assert not asked.ok.isEnabled()
     window.until(asked.ok.isEnabled)
@@ -80,14 +83,14 @@ def test_the_dialog_takes_a_drop_and_enters_as_told(window, tmp_path):
     asked = the(window, ImportDialog)
     assert not asked.ok.isEnabled()
     assert asked.ok.toolTip() == "choose a file first"
-    drop(asked, [write_star(tmp_path / "picker.star", scored("abc"))])
+    drop_files(asked, [write_star(tmp_path / "picker.star", scored("abc"))])
     window.until(asked.ok.isEnabled)
     assert "120 picks on 3 micrographs" in asked.said.text()
     choose(asked.decision, "accepted")
     asked.ok.click()
     window.until(lambda: window.session.counts()["accepted"] == 120)
     # the same file again: said, not doubled
-    drop(window.annotator, [tmp_path / "picker.star"])
+    drop_files(window.annotator, [tmp_path / "picker.star"])
     again = the(window, ImportDialog)
     window.until(again.ok.isEnabled)
     again.ok.click()
@@ -100,7 +103,7 @@ def test_a_broken_file_says_where_and_the_good_rows_can_be_taken(window, tmp_pat
     lines = bad.read_text().splitlines()
     lines[3] = "what,is,this"
     bad.write_text("\n".join(lines))
-    drop(window.annotator, [bad])
+    drop_files(window.annotator, [bad])
     asked = the(window, ImportDialog)
     window.until(lambda: "reading" not in asked.said.text())
     assert "a.csv" in asked.said.text()
@@ -115,7 +118,7 @@ def test_a_broken_file_says_where_and_the_good_rows_can_be_taken(window, tmp_pat
 
 
 def test_a_dialog_that_is_closed_while_it_reads(window, tmp_path):
-    drop(window.annotator, [write_star(tmp_path / "picker.star", scored("abcd"))])
+    drop_files(window.annotator, [write_star(tmp_path / "picker.star", scored("abcd"))])
     the(window, ImportDialog).close()
     QApplication.sendPostedEvents(None, 52)  # QEvent.DeferredDelete
     window.idle()
@@ -124,7 +127,7 @@ def test_a_dialog_that_is_closed_while_it_reads(window, tmp_path):
 
 
 def test_a_file_of_other_micrographs_is_refused(window, tmp_path):
-    drop(window.annotator, [write_star(tmp_path / "picker.star", [("elsewhere.mrc", 10, 10, 1, 1)])])
+    drop_files(window.annotator, [write_star(tmp_path / "picker.star", [("elsewhere.mrc", 10, 10, 1, 1)])])
     asked = the(window, ImportDialog)
     window.until(lambda: "belong to other micrographs" in asked.said.text())
     assert "it names elsewhere" in asked.said.text()
@@ -135,7 +138,7 @@ def test_a_file_of_other_micrographs_is_refused(window, tmp_path):
 @pytest.fixture
 def contradicted(window, tmp_path):
     """Asked about a STAR file whose rows count from the last, which RELION's never do."""
-    drop(window.annotator, [write_star(tmp_path / "upside_down.star", wide("a", flip=True))])
+    drop_files(window.annotator, [write_star(tmp_path / "upside_down.star", wide("a", flip=True))])
     asked = the(window, ImportDialog)
     window.until(asked.ok.isEnabled)
     assert "but the image says flip-y" in asked.said.text()

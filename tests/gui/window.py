@@ -14,8 +14,8 @@ from typing import Any
 import mrcfile
 import numpy as np
 from napari import Viewer
-from qtpy.QtCore import QEvent, QPoint, QPointF, Qt, QTimer
-from qtpy.QtGui import QMouseEvent
+from qtpy.QtCore import QEvent, QMimeData, QPoint, QPointF, Qt, QTimer, QUrl
+from qtpy.QtGui import QDragEnterEvent, QDropEvent, QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QComboBox, QDialog, QPushButton, QSlider, QWidget
 from scipy.ndimage import gaussian_filter
@@ -152,6 +152,19 @@ def held_by_another(project: Path) -> Iterator[None]:
 
 
 # --- the window ------------------------------------------------------------------------------------------------------
+
+
+def drop_files(on: QWidget, paths: Sequence[Path]) -> bool:
+    """Drop files where a widget is, as the window system does. Returns whether they are taken."""
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
+    top, copy = on.window(), Qt.DropAction.CopyAction
+    here = on.mapTo(top, QPoint(on.width() // 2, on.height() // 2))
+    enter = QDragEnterEvent(here, copy, data, LEFT, PLAIN)
+    QApplication.sendEvent(top.windowHandle(), enter)
+    QApplication.sendEvent(top.windowHandle(), QDropEvent(QPointF(here), copy, data, LEFT, PLAIN))
+    QApplication.processEvents()
+    return bool(enter.isAccepted())
 
 
 class Window:

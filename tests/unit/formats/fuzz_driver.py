@@ -19,8 +19,8 @@ import numpy as np
 from format_tools import mutated as damaged
 from format_tools import picks_of
 from test_cistem import SCHEMA
-from test_scipion import scipion_set
 from test_read_only import SAMPLES
+from test_scipion import scipion_set
 
 from cryoppp_annotator.errors import FormatError
 from cryoppp_annotator.extensions import formats
