@@ -6,6 +6,7 @@ A layer that somebody adds does not take mouse and keys by itself; one that some
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from napari import Viewer
@@ -14,6 +15,7 @@ from qtpy.QtCore import QTimer
 
 from .layers.particle_layer import ParticlesLayer
 from .layers.picture_layer import PictureLayer
+from .layers.styles import is_ours
 
 
 class OwnLayers:
@@ -70,7 +72,7 @@ class OwnLayers:
 
     def _on_inserted(self, event: Any) -> None:
         """Somebody adds a layer, which napari makes the active one: the next click is still a pick."""
-        if not self._closed and self.are_active() and event.value in self.foreign():
+        if not self._closed and self.are_active() and not is_ours(event.value):
             self._added = str(event.value.name)
             QTimer.singleShot(0, self._keep_mouse)
 
@@ -86,7 +88,15 @@ class OwnLayers:
     def _on_active(self, event: Any) -> None:
         """Somebody chose another layer: that is said once, or the next click would do nothing in silence."""
         layer = event.value
-        if not self._closed and not self._added and layer is not None and layer in self.foreign():
+        if self._closed or self._added or layer is None or layer not in self.foreign():
+            return
+        if is_ours(layer):  # the layer of regions is active for a moment, while the program adds it
+            QTimer.singleShot(0, partial(self._say_chosen, layer))
+        else:
+            self._say_chosen(layer)
+
+    def _say_chosen(self, layer: Layer) -> None:
+        if not self._closed and self._viewer.layers.selection.active is layer:
             self._warn(f"layer “{layer.name}” has mouse and keys now · {{take-back}} gives them back to the picks")
 
     def _on_mode(self, event: Any) -> None:

@@ -61,8 +61,13 @@ def ink(level: str, *, light: bool) -> str:
     return _INK[level][light] if level in _INK else ""
 
 
+#: Key of a layer's metadata.
+_OURS = "cryoppp-annotator"
+
+
 def silence(layer: Layer) -> None:
-    """Keep napari's hints out of its status bar: they tell of number keys that reject here."""
+    """Mark a layer of ours, and keep napari's hints out of its status bar: they name number keys that reject here."""
+    layer.metadata[_OURS] = True
 
     def hush(_event: object = None) -> None:
         layer.help = ""
@@ -70,6 +75,11 @@ def silence(layer: Layer) -> None:
     # after the others, who would take a hint for what is said now
     layer.events.help.connect(hush, position="last")
     hush()
+
+
+def is_ours(layer: Layer) -> bool:
+    """Whether the program made a layer: picture, picks, regions, or what a review shows."""
+    return _OURS in layer.metadata
 
 
 def rgba(text: str) -> NDArray[np.float64]:
