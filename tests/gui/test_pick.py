@@ -109,7 +109,7 @@ def test_lasso_and_rectangle(picked):
     np.testing.assert_array_equal(selected[~near], inside[~near])
     n = int(selected.sum())
     assert n > 5
-    assert window.status == f"{n} selected: A accepts, X or 1 to 9 rejects, Delete removes, Escape lets go"
+    assert window.status == f"{n} selected: A accepts, X or 1 to 9 rejects, Delete removes, Escape clears the selection"
     window.key(Key.Key_1)
     np.testing.assert_array_equal(window.session.particles.decision == Decision.REJECTED, selected)
     assert window.status == f"rejected {n} picks as carbon on a · Ctrl+Z undoes"
