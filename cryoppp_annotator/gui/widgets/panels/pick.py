@@ -417,8 +417,8 @@ class PickPanel(StillScrollArea):
         with np.errstate(invalid="ignore"):
             scored = undecided & focus.drawn.of_scale()
             above, below = int((scored & (p.score >= value)).sum()), int((scored & (p.score < value)).sum())
-        text = f"undecided here: {above:,} above, {below:,} below"
-        text += f"\nall micrographs: {everywhere[1]:,} above, {everywhere[2]:,} below"
+        counted = f"{everywhere[1]:,} above, {everywhere[2]:,} below" if self._sides[0][0] >= 0 else "being counted"
+        text = f"undecided here: {above:,} above, {below:,} below\nall micrographs: {counted}"
         if not here:
             above, below = everywhere[1:]
         self._counts.setText(text)
