@@ -152,7 +152,7 @@ def test_above_and_below_a_score_here_and_everywhere(picked):
     window, pick, session = picked, picked.annotator.pick, picked.session
     pick._score.setValue(0.7)
     window.until(lambda: pick._above.text() == "Accept 12 above")
-    counted = "undecided here: 12 above, 28 below\nall micrographs: 36 above, 84 below"
+    counted = "undecided here: 12 above, 28 below\nin all: 36 above, 84 below"
     window.until(lambda: pick._counts.text() == counted)
     pick._above.click()
     assert session.current.n_accepted == 12

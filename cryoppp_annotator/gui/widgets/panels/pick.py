@@ -418,7 +418,7 @@ class PickPanel(StillScrollArea):
             scored = undecided & focus.drawn.of_scale()
             above, below = int((scored & (p.score >= value)).sum()), int((scored & (p.score < value)).sum())
         counted = f"{everywhere[1]:,} above, {everywhere[2]:,} below" if self._sides[0][0] >= 0 else "being counted"
-        text = f"undecided here: {above:,} above, {below:,} below\nall micrographs: {counted}"
+        text = f"undecided here: {above:,} above, {below:,} below\nin all: {counted}"
         if not here:
             above, below = everywhere[1:]
         self._counts.setText(text)
