@@ -444,7 +444,12 @@ def test_the_command_line_says_that_there_are_no_workers(
     kill_all(machines)
     command = [sys.executable, "-m", "cryoppp_annotator", "pick", movies, "-o", tmp_path / "out", "--diameter", "120"]
     started = subprocess.Popen(
-        [*map(str, command), "--scheduler", cluster], stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+        [*map(str, command), "--scheduler", cluster],
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        # a shell's background job ignores it, and so would this
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         said = started.stderr.readline()
