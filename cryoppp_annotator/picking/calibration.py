@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.special import expit
 from skimage import filters
 
 from ..model.coordinates import FloatArray
@@ -64,11 +65,6 @@ class Calibration(NamedTuple):
     offset: float
 
 
-def sigmoid(z: FloatArray) -> FloatArray:
-    """Logistic function, (n,) in 0 .. 1."""
-    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(z, -50.0, 50.0))))
-
-
 def parting(scores: FloatArray) -> float:
     """The level between the two kinds of values that scores (n,) are of."""
     return float(scores[0]) if np.ptp(scores) <= 0 else float(_filters.threshold_otsu(scores))
@@ -107,7 +103,7 @@ def boundary(of_all: FloatArray, score: FloatArray, accepted: NDArray[np.bool_])
     low, high = _first_kinds(of_all, score, accepted)
     for _ in range(_STEPS):
         odds = high.log_density(of_all) - low.log_density(of_all)
-        is_high = np.where(of_all <= low.mean, 0.0, np.where(of_all >= high.mean, 1.0, sigmoid(odds)))
+        is_high = np.where(of_all <= low.mean, 0.0, np.where(of_all >= high.mean, 1.0, expit(odds)))
         share = float(np.clip(is_high.mean(), *_SHARE_LIMITS))
         low = _kind(1.0 - share, of_all, 1.0 - is_high, score[~accepted])
         high = _kind(share, of_all, is_high, score[accepted])
@@ -185,7 +181,7 @@ def logistic(
     def loss(at: FloatArray) -> tuple[float, FloatArray]:
         z = columns @ at[:-1] + at[-1]
         off = at - prior
-        error = weight * (sigmoid(z) - label)
+        error = weight * (expit(z) - label)
         value = float(weight @ (np.logaddexp(0.0, z) - label * z) + 0.5 * off @ (held * off))
         return value, np.append(columns.T @ error, error.sum()) + held * off
 

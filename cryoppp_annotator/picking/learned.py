@@ -30,6 +30,7 @@ import scipy.linalg
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
+from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
 from ..errors import AnnotatorError, EngineError
@@ -37,7 +38,7 @@ from ..model.candidates import Candidates
 from ..model.context import JobContext
 from ..model.coordinates import FloatArray
 from ..model.parameter import Need, Parameter
-from .calibration import calibrate, logistic, parting, sigmoid
+from .calibration import calibrate, logistic, parting
 from .log import DISTANCE
 from .model_file import Model, load_model
 from .seen import SAME, Example, Seen, describe
@@ -159,7 +160,7 @@ def train(
                 held_out[answered], edge[answered], shown[answered] > 0.5, bias + kernel @ weights
             )
             answered = asked & np.isfinite(label)
-            p = sigmoid(slope * held_out + edge_slope * edge + offset)
+            p = expit(slope * held_out + edge_slope * edge + offset)
             margins = _margins(p[answered], away[answered], label[answered] > 0.5)
     return Model(
         landmarks,
@@ -312,11 +313,11 @@ def _teacher(score: FloatArray, label: FloatArray) -> FloatArray:
     """
     known = np.isfinite(label)
     z = (score - score.mean()) / (score.std() + 1e-9)
-    parted = sigmoid(_PARTED_SLOPE * (z - parting(z)))
+    parted = expit(_PARTED_SLOPE * (z - parting(z)))
     target = np.where(known, label, parted)
     weight = np.where(known, 1.0, _PARTED / max(1, int((~known).sum())))
     a, b = logistic(z[:, None], target, weight, np.array([_PARTED_SLOPE, 0.0]), np.array([0.3, 0.01]))
-    return sigmoid(a[0] * z + b)
+    return np.asarray(expit(a[0] * z + b))
 
 
 def _margins(p: FloatArray, away: FloatArray, accepted: NDArray[np.bool_]) -> FloatArray:
@@ -344,7 +345,7 @@ def probability(model: Model, seen: Seen, context: JobContext = _QUIET) -> Float
         return np.zeros(0)
     features = _features(seen, Views(model.averages, model.shares), context)
     output = model.bias + _kernel(_scaled(features, model.mean, model.spread), model.landmarks) @ model.weights
-    looks = sigmoid(model.slope * output + model.edge_slope * seen.edge + model.offset)
+    looks = expit(model.slope * output + model.edge_slope * seen.edge + model.offset)
     return looks * _outside(model.margins, seen.away)
 
 

@@ -111,7 +111,7 @@ def test_next_and_previous_follow_filter_and_order(window, listed):
     window.session.set_state([window.named("b").id], MicrographState.COMPLETE)
     choose(panel._states, "not finished")
     assert listed.names() == list("acd")
-    assert panel._count.text() == "3 of 4 micrographs shown"
+    assert panel._count.text() == "3 of 4 shown"
     window.key(Key.Key_PageDown)
     assert window.session.current.name == "c"
     assert window.status == "c · 0 accepted, 30 undecided, 0 rejected"

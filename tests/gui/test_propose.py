@@ -225,7 +225,7 @@ def test_the_guess_can_be_confirmed_and_is_never_taken_without_a_word(unmeasured
     window.key(Qt.Key.Key_Z, CTRL)
     assert not window.session.settings.diameter_is_set
     box.everywhere.click()
-    assert box.question.confirm.text() == "Use 150 Å (30 px)"
+    assert box.question.confirm.text() == "Use 150 Å"
     box.question.confirm.click()
     window.until(lambda: all(m.n_undecided for m in window.session.micrographs))
     assert window.session.settings.diameter_is_set

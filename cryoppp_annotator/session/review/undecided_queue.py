@@ -7,13 +7,13 @@ the exceptions. Measured by a simulated curator: ``benchmarks/curating.py``.
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import expit
 
 from ...audit.suspects import ErrorKind
 from ...errors import Refused
 from ...model.coordinates import FloatArray
 from ...model.curation import Decision
 from ...model.which import Which
-from ...picking.calibration import sigmoid
 from ..core.session import Session
 from .error_queue import ReviewItem
 
@@ -85,5 +85,5 @@ def no_particle(score: FloatArray, threshold: float, *, probabilities: bool) -> 
     else:
         reach = float(np.abs(score - threshold).max()) or 1.0
         away = _FARTHEST * (score - threshold) / reach
-    below = np.asarray(score < threshold)
-    return np.where(below, np.maximum(sigmoid(-away), 0.5), np.minimum(sigmoid(-away), np.nextafter(0.5, 0.0)))
+    below, wrong = np.asarray(score < threshold), expit(-away)
+    return np.asarray(np.where(below, np.maximum(wrong, 0.5), np.minimum(wrong, np.nextafter(0.5, 0.0))))

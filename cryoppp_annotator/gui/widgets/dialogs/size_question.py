@@ -92,8 +92,7 @@ class SizeQuestion(QWidget):
 
     def _show_guess(self) -> None:
         session, current = self._session, self._session.current
-        px = "" if current is None else f" ({session.settings.diameter_px(current):.0f} px)"
-        self.confirm.setText(f"Use {session.diameter_A:.0f} Å{px}")
+        self.confirm.setText(f"Use {session.diameter_A:.0f} Å")
         readable = current is not None and not current.problem
         self.measure.setEnabled(readable)
         self.measure.setToolTip(self._bench.keyed(_MEASURE_TIP) if readable else "open a micrograph first")

@@ -99,8 +99,12 @@ class MicrographsPanel(QWidget):
         self._search.setStyleSheet(f"min-width: {wide}px;")  # napari's style overrules setMinimumWidth
         self._wrong = QLabel()
         self._wrong.setWordWrap(True)
+        as_wide_as_the_list = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        as_wide_as_the_list.setHeightForWidth(True)
+        self._wrong.setSizePolicy(as_wide_as_the_list)
         self._wrong.hide()
-        self._count = QLabel()
+        self._count = QElidingLabel()
+        self._count.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.table = self._make_table()
         self.facts = ListFacts(bench, self.table, self.model)
         self.plot = DatasetPlot()
@@ -230,9 +234,11 @@ class MicrographsPanel(QWidget):
         self.facts.refresh()
 
     def _show_wrong(self) -> None:
-        """Why the filter is not understood, or of how many too little is known for it."""
+        """Why the filter is not understood, of how many too little is known for it, or that it lets none through."""
         error, unknown = self.model.error, self.model.n_unknown
         text = error or (f"too little is known of {count_of(unknown, 'micrograph')}" if unknown else "")
+        if not text and not self.model.rowCount() and self._session.micrographs:
+            text = "no micrograph passes the filter"
         self._wrong.setText(text[:1].upper() + text[1:])
         self._wrong.setStyleSheet(f"color: {self._bench.ink('error' if error else 'note')};")
         self._wrong.setVisible(bool(text))
@@ -243,11 +249,11 @@ class MicrographsPanel(QWidget):
         self._bench.focus.walking.order = list(self.model.rows)
         n, total = len(self.model.rows), len(self._session.micrographs)
         if not total:
-            self._count.setText("no micrographs yet: File › Import, or open a folder")
+            self._count.setText("no micrographs yet: drop some here")
         elif n == total:
             self._count.setText(count_of(total, "micrograph"))
         else:
-            self._count.setText(f"{n:,} of {total:,} micrographs shown")
+            self._count.setText(f"{n:,} of {total:,} shown")
         self._on_current()
 
     def _on_clicked(self, index: QModelIndex) -> None:
