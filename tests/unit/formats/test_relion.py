@@ -10,6 +10,7 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pytest
+from format_tools import mutated
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -280,39 +281,6 @@ def test_damaged_files_raise_format_errors_only(data_dir, tmp_path):
                 except FormatError:
                     continue
                 assert all(np.isfinite(p.x).all() and np.isfinite(p.y).all() for p in file.picks)
-
-
-def mutated(data: bytes, rng: random.Random) -> bytes:
-    """Bytes changed, cut out, doubled, or replaced by what breaks parsers."""
-    for _ in range(rng.randint(1, 4)):
-        start = rng.randrange(len(data) + 1)
-        end = min(len(data), start + rng.choice([0, 1, 1, 5, 60, 900]))
-        poison = rng.choice(
-            [
-                b"",
-                b"\x00",
-                b"\xff",
-                b"\n",
-                b"'",
-                b'"',
-                b";",
-                b"#",
-                b"_a",
-                b"loop_\n",
-                b"data_\n",
-                b"nan",
-                b" ",
-                b"\t",
-                b"\r",
-                b"-",
-                b",",
-                "é".encode(),
-                data[start:end] * 2,
-                rng.randbytes(3),
-            ]
-        )
-        data = data[:start] + poison + data[end:]
-    return data
 
 
 # --- RELION's own programs -----------------------------------------------------------------------------------------
