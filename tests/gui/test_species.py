@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
-from window import choose, scored, write_star
+from window import choose, dialog, scored, write_star
 
 from cryoppp_annotator.gui.layers.styles import ColourBy, rgba
 from cryoppp_annotator.gui.widgets.dialogs.export_dialog import ExportDialog
@@ -115,6 +115,12 @@ def test_pick_sets_are_hidden_coloured_renamed_and_have_thresholds(window, tmp_p
         "what is hidden stays"
     )
     window.bench.give("undo")
+    window.annotator.show_export()
+    window.until(lambda: dialog(ExportDialog) is not None)
+    asked = dialog(ExportDialog)
+    choose(asked.decisions, "all")
+    assert "20 picks of hidden pick sets among them" in asked.note.text()
+    asked.reject()
     box.table.item(0, 0).setCheckState(Qt.CheckState.Checked)
     # a threshold of its own
     scores = session.particles.score[session.particles.pick_set == 2]

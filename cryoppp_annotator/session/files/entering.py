@@ -18,6 +18,7 @@ from ...model.coordinates import SourceFrame
 from ...model.curation import Change, Decision, Delta, Reason
 from ...model.message import Message
 from ...model.micrograph import Micrograph
+from ...model.pick_set import PickSet
 from ...model.pickfile import SPECIES_COLUMN, FilePicks
 from ...model.species import NO_SPECIES
 from ...store.store import Connection, Store
@@ -65,7 +66,7 @@ def enter(
     if plan.contradiction:
         raise Refused(plan.contradiction)
     identity = _identity(plan)
-    if not again and any(s.parameters.get("identity") == identity for s in session.pick_sets.values()):
+    if not again and any(_is_same(plan, identity, s) for s in session.pick_sets.values()):
         raise Refused(
             f"{plan.file.path.name} was imported before; undo that import first, or import it again on purpose"
         )
@@ -124,6 +125,18 @@ def pixel_size_notes(session: Session, plan: ImportPlan) -> list[str]:
     return [f"check the pixel size: the file says {value:.4g} Å/px, the project {own:.4g}{why}"]
 
 
+def _is_same(plan: ImportPlan, identity: str, pick_set: PickSet) -> bool:
+    """Whether a pick set came of the same positions on the same micrographs; old projects keep the positions only."""
+    micrographs = _micrographs_digest(plan)
+    kept = pick_set.parameters
+    return kept.get("identity") == identity and kept.get("micrographs_digest", micrographs) == micrographs
+
+
+def _micrographs_digest(plan: ImportPlan) -> str:
+    names = "\0".join(micrograph.name for micrograph, _ in plan.matched)
+    return hashlib.sha256(names.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+
+
 def _identity(plan: ImportPlan) -> str:
     digest = hashlib.sha256(str(plan.file.format).encode())
     for _, picks in plan.matched:
@@ -160,6 +173,7 @@ def _change(
     files = dict.fromkeys(str(p.source.absolute()) for _, p in plan.matched if p.source is not None)
     parameters = {
         "identity": identity,
+        "micrographs_digest": _micrographs_digest(plan),
         "format": plan.file.format,
         "files": list(files),
         "unmatched": list(plan.unmatched[:100]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def make(tmp_path: Path, positions: np.ndarray) -> Iterator[Callable[..., Sessio
     """A project of dark discs on noise, as .mrc or another extension, with more broken or blank files."""
     sessions: list[Session] = []
 
-    def build(*, broken: bool = False, picture: bool = False) -> Session:
+    def build(*, broken: bool = False, picture: bool = False, twin: bool = False) -> Session:
         folder = tmp_path / "movies"
         folder.mkdir()
         rng = np.random.default_rng(0)
@@ -55,6 +56,8 @@ def make(tmp_path: Path, positions: np.ndarray) -> Iterator[Callable[..., Sessio
             with mrcfile.new(folder / "a.mrc") as file:
                 file.set_data(image)
                 file.voxel_size = 2.0
+        if twin:
+            shutil.copy(folder / "a.mrc", folder / "b.mrc")
         if broken:
             (folder / "b.mrc").write_bytes(b"broken" * 10)
         sessions.append(open_plan(plan(folder, tmp_path / "project"), curator="ann"))
@@ -185,6 +188,16 @@ def test_the_same_file_twice(make: Callable[..., Session], positions: np.ndarray
     session.undo()
     session.undo()
     importing.enter(session, read)  # what was undone is not there
+
+
+def test_the_same_positions_on_another_micrograph_are_another_import(
+    make: Callable[..., Session], positions: np.ndarray, tmp_path: Path
+) -> None:
+    session = make(twin=True)
+    for name in "ab":
+        file = csv(tmp_path / f"{name}.csv", positions[:, 0], H - positions[:, 1])
+        importing.enter(session, importing.read(session, file))
+    assert [len(session.store.particles(m.id)) for m in session.micrographs] == [40, 40]
 
 
 def test_picks_of_other_micrographs_are_refused(make: Callable[..., Session], tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +27,8 @@ from .... import extensions
 from ....formats.atomic import WouldOverwrite
 from ....jobs.runner import Job
 from ....model.context import JobContext
+from ....model.curation import Decision
+from ....model.which import Which
 from ....session.core import own_paths
 from ....session.core.edits import count_of
 from ....session.core.step import Done, Result
@@ -160,11 +162,23 @@ class ExportDialog(QDialog):
             lines = list(will_be.notes)
             if will_be.n_hidden:
                 lines.append(f"{count_of(will_be.n_hidden, 'candidate')} below the score threshold left out")
+            if unseen := self._in_hidden_sets(decisions, kind):
+                lines.append(f"{count_of(unseen, 'pick')} of hidden pick sets among them")
             rest_of_it = f" {'; '.join(lines)}." if lines else ""
             self.note.setText(f"{n:,} picks of this project ({rest}).{hint}{rest_of_it}")
         export = self.buttons.button(QDialogButtonBox.StandardButton.Ok)
         export.setEnabled(n > 0)
         export.setToolTip("Every file is written whole or not at all" if n else "there is nothing to write")
+
+    def _in_hidden_sets(self, decisions: Iterable[Decision], species: object) -> int:
+        """Picks that are written although their set is not drawn, those below a threshold not among them."""
+        focus, session = self._bench.focus.drawn, self._bench.session
+        sets = tuple(i for i in focus.hidden_sets if i in session.pick_sets)
+        if not sets:
+            return 0
+        kinds = species if isinstance(species, tuple) else None
+        which = Which(decisions=tuple(decisions), species=kinds, pick_sets=sets, hidden=focus.hidden())
+        return session.store.count(which)
 
     def _check(self) -> None:
         session, bench = self._bench.session, self._bench
