@@ -14,6 +14,7 @@ from typing import Any
 import mrcfile
 import numpy as np
 from napari import Viewer
+from pytestqt.exceptions import TimeoutError as NeverHeld
 from qtpy.QtCore import QEvent, QMimeData, QPoint, QPointF, Qt, QTimer, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent, QMouseEvent
 from qtpy.QtTest import QTest
@@ -219,7 +220,13 @@ class Window:
         def holds() -> bool:
             return bool(check())
 
-        self.qtbot.waitUntil(holds, timeout=limit_ms)
+        try:
+            self.qtbot.waitUntil(holds, timeout=limit_ms)
+        except NeverHeld as error:
+            rows = self.annotator.jobs._rows.values()
+            jobs = [f"{row.job.title}: {row.job.state}, {row.job.error or row._note.text()}" for row in rows]
+            error.add_note(f"said: {self.said[-8:]}\njobs: {jobs[-8:]}\nidle: {self.bench.runner.idle}")
+            raise
 
     def named(self, name: str) -> Micrograph:
         (micrograph,) = [m for m in self.session.micrographs if m.name == name]
