@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..errors import FormatError, Refused, disk_reason
 from ..extensions import formats
 from ..formats import registry, relion_project
+from ..formats.atomic import WouldOverwrite
 from ..formats.image import images
 from ..formats.image.pictures import PICTURE_EXTENSIONS, to_8bit
 from ..formats.relion_optics import rows_of_groups
@@ -26,6 +27,7 @@ from ..model.micrograph import Micrograph
 from ..model.pickfile import CoordinateFormat, Issue, MicrographPicks, PickFile, WriteOptions
 from ..session.core import edits
 from ..session.files.exporting import ExportReport, writable
+from ..session.files.written import may_replace, remember
 from .meeting import MeetingOptions, Part, meet, without_heights
 
 _QUIET = JobContext()
@@ -64,6 +66,8 @@ class ConvertOptions:
         What stands behind each micrograph's name in the names of the sources.
     relion_root : Path or None
         RELION's project folder, which names in RELION's files are relative to; None = found by walking up.
+    overwrite : bool
+        Whether files may be replaced that were not written by an earlier conversion or export, or edited since.
     """
 
     to: str
@@ -81,6 +85,7 @@ class ConvertOptions:
     by_image: bool = False
     suffix: str = ""
     relion_root: Path | None = None
+    overwrite: bool = False
 
 
 def convert(
@@ -102,7 +107,7 @@ def convert(
     Raises
     ------
     FormatError
-        A source is bad, or the target cannot hold or place its picks.
+        A source is bad, the target cannot hold or place its picks, or a file that is not ours would be replaced.
     Refused
         There is nothing to write, or what is needed was not said.
     Cancelled
@@ -129,8 +134,9 @@ def convert(
         images=_pictures(context) if options.micrographs else None,
         relion_root=options.relion_root or relion_project.find_root(out),
     )
-    files_written, left_out = _write(target, out, picks, write_options)
+    files_written, left_out = _write(target, out, picks, write_options, may_replace(out, overwrite=options.overwrite))
     notes += left_out
+    remember(out, "convert", files_written)
     return ExportReport(tuple(files_written), sum(map(len, picks)), len(picks), tuple(notes))
 
 
@@ -298,12 +304,18 @@ def _without_rejected(picks: Sequence[MicrographPicks], notes: list[str]) -> lis
 
 
 def _write(
-    target: CoordinateFormat, out: Path, picks: Sequence[MicrographPicks], write_options: WriteOptions
+    target: CoordinateFormat,
+    out: Path,
+    picks: Sequence[MicrographPicks],
+    write_options: WriteOptions,
+    replaceable: Callable[[Path], bool],
 ) -> tuple[list[Path], list[str]]:
     """The files written, and notes on what was left out."""
     single = out.suffix.lower() in target.extensions and not target.many_micrographs
     if not single or out.is_dir():
-        return write_picks(target, out, picks, write_options)
+        return write_picks(target, out, picks, write_options, may_replace=replaceable)
+    if os.path.lexists(out) and not replaceable(out):
+        raise WouldOverwrite([out])
     if len(picks) > 1:
         raise Refused(f"{len(picks)} micrographs do not go into one file of this format; name a folder, not {out}")
     try:

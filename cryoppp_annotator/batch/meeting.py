@@ -130,6 +130,8 @@ def meet(
     if not parts and meeting.unreadable:
         raise FormatError("not one of the micrographs with picks can be read", Path(sorted(meeting.unreadable)[0]))
     if not parts:
+        if files and not any(file.n_picks for file in files):
+            raise FormatError("is empty: it holds no picks, and its name is of no micrograph here", files[0].path)
         named = ", ".join(p.micrograph for f in files for p in f.picks[:2])
         raise FormatError(
             f"none of its micrographs is named by the sources (they name {named})", Path(options.micrographs)

@@ -12,6 +12,7 @@ from .options import (
     ImportFrame,
     JsonOption,
     ListFormatsOption,
+    OverwriteOption,
     PixelSizeOption,
     RelionRootOption,
     ScaleOption,
@@ -60,6 +61,7 @@ def convert(
     suffix: SuffixOption = "",
     relion_root: RelionRootOption = None,
     permissive: Annotated[bool, typer.Option("--permissive", help="Leave bad rows out, and list them.")] = False,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
     list_formats: ListFormatsOption = False,
 ) -> None:
@@ -86,6 +88,7 @@ def convert(
         by_image=frame is ImportFrame.IMAGE,
         suffix=suffix,
         relion_root=relion_root,
+        overwrite=overwrite,
     )
     report = run_job(lambda context: batch_convert.convert(sources, out, options, context=context), title="Converting")
     tell_written(report, to, out, as_json=as_json)

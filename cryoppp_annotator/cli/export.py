@@ -14,6 +14,7 @@ from .options import (
     Frame,
     JsonOption,
     OptionalWhereOption,
+    OverwriteOption,
     RelionRootOption,
     ScaleOption,
     TemplateOption,
@@ -84,9 +85,7 @@ def export(
             help="Open imported files outside the folders of the micrographs, though only the project names them.",
         ),
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files, too, that no earlier export wrote here.")
-    ] = False,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write picks as coordinate files.
@@ -108,7 +107,7 @@ def export(
             raise Refused("--where and --species are for exports to a format; as-imported writes whole files back")
         if to == AS_IMPORTED:
             number = _the_import(session) if pick_set is None else pick_set
-            return write_back(session, number, out, allow_outside=allow_outside, context=context)
+            return write_back(session, number, out, allow_outside=allow_outside, overwrite=overwrite, context=context)
         passed = chosen(session, where, context)
         each = species == exporting.EACH_SPECIES
         write = partial(exporting.export_each_species if each else exporting.export, session, out, to)

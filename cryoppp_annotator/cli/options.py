@@ -93,6 +93,9 @@ RelionRootOption = Annotated[
         help="RELION's project folder, to which names in its files are relative; searched upwards if not given.",
     ),
 ]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace files, too, that no earlier export or conversion wrote here.")
+]
 TemplateOption = Annotated[
     Path | None,
     typer.Option(

@@ -106,7 +106,7 @@ class _Cryosparc:
         partners = {path for file in files for path in file.companions if path != file.path and path in named}
         taken: set[str] = set()
         united: list[PickFile] = []
-        for file in sorted(files, key=lambda file: (file.path in partners and not is_group(file.path), 0)):
+        for file in sorted(files, key=lambda file: _rank(file, partners)):
             fresh, n_double = _without_uids(file, taken)
             taken |= {uid for picks in fresh.picks for uid in picks.extra.get(UID, np.zeros(0, str)).tolist()}
             if not n_double:
@@ -154,6 +154,12 @@ def _located(data: Dataset, beside: Path | None) -> tuple[Dataset, NDArray[np.in
         return data, np.arange(len(data))
     located = read_fields(beside)
     return located, rows_of(data.columns[UID], located.columns[UID])
+
+
+def _rank(file: PickFile, partners: set[Path]) -> tuple[bool, bool]:
+    """Groups, and files that are completed by another one, come before those that only know the positions."""
+    completed = any(path.suffix.lower() == ".cs" for path in file.companions)
+    return file.path in partners and not is_group(file.path), not (completed or is_group(file.path))
 
 
 def _without_uids(file: PickFile, taken: set[str]) -> tuple[PickFile, int]:

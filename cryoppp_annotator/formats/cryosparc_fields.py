@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +93,24 @@ def passthrough_beside(data: Dataset, path: Path) -> Path | None:
             "is a cryoSPARC dataset of exposures, without picks: give it to --micrographs, or for the defocus to --ctf",
             path,
         )
-    best: tuple[int, Path] | None = None
     group = group_beside(path)
     beside = [] if group is None else members(group)
     beside += sorted(path.parent.glob(f"*{PASSTHROUGH}*.cs"), key=lambda p: (not _belongs(p, path), p.name))
-    for candidate in dict.fromkeys(beside):
+    # a job's files that were renamed are still known by their uids
+    best = _with_most_of(data, path, beside) or _with_most_of(data, path, sorted(path.parent.glob("*.cs")))
+    if best is None:
+        raise FormatError(
+            "has no positions (location/*): they are in the job's passthrough file (*_passthrough_particles.cs); "
+            "put that beside it",
+            path,
+        )
+    return best
+
+
+def _with_most_of(data: Dataset, path: Path, candidates: Sequence[Path]) -> Path | None:
+    """The file that knows most of the positions of ``data``, which was read from ``path``; None where none does."""
+    best: tuple[int, Path] | None = None
+    for candidate in dict.fromkeys(candidates):
         if candidate == path:
             continue
         try:
@@ -107,13 +120,7 @@ def passthrough_beside(data: Dataset, path: Path) -> Path | None:
         n = int((rows_of(data.columns[UID], fields.columns[UID]) >= 0).sum()) if _has_positions(fields) else 0
         if n and (best is None or n > best[0]):
             best = (n, candidate)
-    if best is None:
-        raise FormatError(
-            "has no positions (location/*): they are in the job's passthrough file (*_passthrough_particles.cs); "
-            "put that beside it",
-            path,
-        )
-    return best[1]
+    return None if best is None else best[1]
 
 
 def _belongs(candidate: Path, path: Path) -> bool:

@@ -39,13 +39,24 @@ def members(path: Path) -> list[Path]:
     names = list(dict.fromkeys(_METAFILE.findall(read_bounded(path, _MAX_BYTES))))
     if not names:
         raise FormatError("names no dataset files (metafile:)", path)
-    paths = []
-    for name in names:
-        place = path.parent / Path(name.replace("\\", "/")).name
-        if not place.is_file():
-            raise FormatError(f"names {name}, which is not beside it", path)
-        paths.append(place)
-    return paths
+    return list(dict.fromkeys(_member(path, name) for name in names))
+
+
+def _member(path: Path, name: str) -> Path:
+    """The file that a group names: beside it, else where the name leads from its folder or from the project's."""
+    project = path.absolute().parent.parent.resolve()
+    plain = Path(name.replace("\\", "/"))
+    for place in (path.parent / plain.name, path.parent / plain, path.parent.parent / plain):
+        if place.is_file() and (place.parent == path.parent or place.resolve().is_relative_to(project)):
+            return place
+    raise FormatError(f"names {name}, which is neither beside it nor in its project's folder", path)
+
+
+def beside(group: bytes) -> bytes:
+    """The text of a group whose files lie beside it, as they do where they are written together."""
+    text = group.decode("utf-8", "surrogateescape")
+    alone = _METAFILE.sub(lambda match: match[0].replace(match[1], re.split(r"[/\\]", match[1])[-1]), text)
+    return alone.encode("utf-8", "surrogateescape")
 
 
 def joined_columns(path: Path) -> dict[str, NDArray[Any]]:
@@ -90,7 +101,7 @@ def group_text(files: Mapping[str, Sequence[str]], n: int, name: str, like: str 
         A group's text whose numbers are to be put right; else a new one is made.
     """
     if like:
-        return _COUNT.sub(rf"\g<1>{n}", like)
+        return _COUNT.sub(rf"\g<1>{n}", beside(like.encode()).decode())
     lines = ["group:", "  description: Particles curated in CryoPPP Annotator", f"  name: {name}", "  title: Particles"]
     lines += ["  type: particle", "results:"]
     for file, slots in files.items():

@@ -48,6 +48,8 @@ _GCTF_VALUES = re.compile(
 _GCTF_RESOLUTION = re.compile(r"RES_LIMIT\s+([\d.]+)")
 _GCTF_OPTION = re.compile(r"(?m)(?:--|^[ \t]*)(kV|cs|ac)[ \t]+([\d.]+)")
 _MOST_DEFOCUS_A = 300_000.0
+#: Smaller ones than a micrograph's thickness are of another unit.
+_LEAST_DEFOCUS_A = 50.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +138,8 @@ def _problem(row: CtfRow) -> str:
         return "no defocus"
     if row.defocus_u_A == 0 and not row.defocus_v_A:
         return "a defocus of exactly 0, which programs write when they found none"
+    if 0 < abs(row.defocus_u_A) < _LEAST_DEFOCUS_A:
+        return f"defocus of {row.defocus_u_A:g} A makes no sense: it looks like micrometres; multiply by 10,000"
     limits = (
         ("defocus", row.defocus_u_A, -_MOST_DEFOCUS_A, _MOST_DEFOCUS_A, "A"),
         ("defocus", row.defocus_v_A, -_MOST_DEFOCUS_A, _MOST_DEFOCUS_A, "A"),

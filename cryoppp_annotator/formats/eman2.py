@@ -26,6 +26,7 @@ from .table.text_rows import kept, read_bounded, source_positions, texts
 
 _ENDING = "_info.json"
 _KEY = "boxes"
+_KEY_3D = "boxes_3d"
 _OTHER_KEYS = ("boxes_rct", "ctf", "ctf_frame", "quality", "sets")
 _TAG = "eman2:tag"
 _MORE = "eman2:more"
@@ -172,6 +173,12 @@ def _is_number(value: Any) -> bool:
 def _read_boxes(path: Path, permissive: bool, issues: list[Issue]) -> FilePicks | None:
     """Picks of one file; None where it has no key ``boxes``."""
     content = _load(path)
+    if not content.get(_KEY) and content.get(_KEY_3D):
+        raise FormatError(
+            f"holds EMAN2's boxes in a tomogram ({_KEY_3D}) and none of a micrograph; this program labels 2D "
+            "micrographs",
+            path,
+        )
     if _KEY not in content:
         return None
     if not isinstance(content[_KEY], list):

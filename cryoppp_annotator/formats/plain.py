@@ -8,6 +8,7 @@ their numbers are in is an assumption that is said.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -31,7 +32,22 @@ _OWN = ("micrograph", "x", "y", "diameter_px", "diameter_A", "pixel_size_A", "sc
 _OURS = frozenset({"micrograph", "x", "y", "decision"})
 _CURATION = ("id", "reason", "pick_set", "source", "curator", "decided", "region")
 #: Column names of x and y, in lower case: ours and plain ones, Fiji's results, napari's points.
-_NAMES = (("x", "y"), ("x_px", "y_px"), ("x-coordinate", "y-coordinate"), ("axis-1", "axis-0"), ("xm", "ym"))
+_NAMES = (
+    ("x", "y"),
+    ("x_px", "y_px"),
+    ("x (px)", "y (px)"),
+    ("x-coordinate", "y-coordinate"),
+    ("axis-2", "axis-1"),
+    ("axis-1", "axis-0"),
+    ("xm", "ym"),
+    ("col", "row"),
+    ("column", "row"),
+    ("centroid-1", "centroid-0"),
+)
+#: Columns that say on which slice of a stack or tomogram a point lies; napari's first axis where there are three.
+_DEPTHS = ("z", "z_px", "slice", "frame")
+#: What Fiji puts behind an image's name for a point of its list of regions.
+_FIJI_POINT = re.compile(r"(?::\d+)?:(?:\d+-)?\d{4,}-\d{4,}$")
 _IMAGE = ("micrograph", "micrograph_name", "image", "image_name", "label", "filename", "file")
 _SCORE = "score"
 _DIAMETER = "diameter_px"
@@ -84,7 +100,12 @@ class _Table:
         names = _columns_of(list(labels))
         if names is None:
             raise FormatError(f"has no columns x and y (it has {', '.join(list(columns)[:6])})", path)
-        _refuse_depth(columns, labels, path)
+        image = next((labels[label] for label in _IMAGE if label in labels), None)
+        images = columns[image] if image is not None else [_stem(path)] * len(lines)
+        if image is not None and image.lower() == "label":
+            images = [_FIJI_POINT.sub("", name) for name in images]
+        _refuse_shapes(labels, path)
+        _refuse_depth(columns, labels, images, path)
         reader = ColumnReader(columns, lines, path, permissive)
         data: dict[str, Any] = {"x": reader.number(labels[names[0]]), "y": reader.number(labels[names[1]])}
         for field, label in (("score", _SCORE), ("diameter_px", _DIAMETER)):
@@ -98,11 +119,9 @@ class _Table:
         ours = set(labels) >= _OURS
         if ours and _SPECIES in labels:
             data[_SPECIES] = texts(list(columns[labels[_SPECIES]]))
-        image = next((labels[label] for label in _IMAGE if label in labels), None)
-        images = columns[image] if image is not None else [_stem(path)] * len(lines)
         if ours and path.suffix.lower() != ".parquet":
             images = [original_text(name) for name in images]
-        notes = () if ours else (_assumption(names),)
+        notes = () if ours else _assumptions(names, labels)
         return PickFile(self.name, path, self.frame, _picks(images, data, reader, path), (*reader.issues,), notes=notes)
 
     def write(self, out: Path, picks: Sequence[MicrographPicks], options: WriteOptions) -> list[Path]:
@@ -178,22 +197,34 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _refuse_depth(columns: Mapping[str, Sequence[str]], labels: Mapping[str, str], path: Path) -> None:
-    for name in ("z", "axis-2", "z_px"):
-        depths = {text.strip() for text in columns[labels[name]]} if name in labels else set()
-        if len(depths) > 1:
+def _refuse_shapes(labels: Mapping[str, str], path: Path) -> None:
+    if "vertex-index" in labels:
+        raise FormatError("is napari's table of shapes, whose rows are corners: save a points layer", path)
+
+
+def _refuse_depth(
+    columns: Mapping[str, Sequence[str]], labels: Mapping[str, str], images: Sequence[str], path: Path
+) -> None:
+    """Raise FormatError where the points of one image lie on several slices."""
+    depths = ("axis-0", *_DEPTHS) if "axis-2" in labels else _DEPTHS
+    for name in (name for name in depths if name in labels):
+        places = {(image, text.strip()) for image, text in zip(images, columns[labels[name]], strict=True)}
+        if len(places) > len(set(images)):
             raise FormatError(
-                f"has a third coordinate that differs from row to row ({name}): positions in a tomogram; this program "
-                "labels 2D micrographs. Leave that column out if they are of one image",
+                f"has a third coordinate that differs from row to row ({name}): positions in a tomogram or stack; this "
+                "program labels 2D micrographs. Leave that column out if they are of one image",
                 path,
             )
 
 
-def _assumption(names: tuple[str, str]) -> str:
-    return (
+def _assumptions(names: tuple[str, str], labels: Mapping[str, str]) -> tuple[str, ...]:
+    taken = (
         f"columns {names[0]} and {names[1]} are taken as centres in px, x the column and y the row from the first row "
         "(check-frame asks the image)"
     )
+    if {"width", "height"} <= set(labels):
+        return taken, "columns width and height are not read: if x and y are corners of boxes, save them as .box"
+    return (taken,)
 
 
 def _stem(path: Path) -> str:

@@ -142,15 +142,19 @@ def _read_folder(folder: Path, formats: Sequence[CoordinateFormat], permissive: 
         )
     ((name, files),) = by_format.items()
     known = _named(name, formats)
-    read = [known.read(file, permissive=permissive) for file in files]
+    read = united([known.read(file, permissive=permissive) for file in files], [known])
     if len({file.frame for file in read}) > 1:
         raise FormatError("holds files whose axes lie differently: name them one by one", folder)
+    if any(file.optics != read[0].optics for file in read):
+        raise FormatError("holds files whose optics groups differ: name them one by one", folder)
     sizes = {file.pixel_size_A for file in read}
     return replace(
         read[0],
         path=folder,
         picks=tuple(picks for file in read for picks in file.picks),
         issues=tuple(issue for file in read for issue in file.issues),
+        pixel_size_doubt=next((file.pixel_size_doubt for file in read if file.pixel_size_doubt), ""),
+        notes=tuple(dict.fromkeys(note for file in read for note in file.notes)),
         pixel_size_A=sizes.pop() if len(sizes) == 1 else None,
     )
 

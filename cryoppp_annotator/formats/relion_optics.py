@@ -147,6 +147,8 @@ def pixel_sizes(groups: Mapping[str, Group], table: StarTable) -> dict[tuple[str
     return {key: _pixel_size(dict(zip(_SIZE_LABELS, key, strict=True)), extracted) for key in size_keys(groups, table)}
 
 
+#: What stands where a program does not know a value.
+_UNKNOWN = ("", "-999", "-999.000000", "None")
 _SIZE_LABELS = (OWN_PIXEL, MOVIE_PIXEL, IMAGE_PIXEL, DETECTOR_UM, MAGNIFICATION)
 
 
@@ -189,7 +191,10 @@ def _pixel_size(texts: Mapping[str, str], extracted: bool) -> PixelSize:
             doubt = f"magnification and detector pixel give the extracted particle's pixel ({ratio:.4g} Å), which is "
             doubt += "the micrograph's only where particles were not binned"
         return PixelSize(ratio, doubt)
-    return PixelSize(None, "" if image is None else f"it gives only the particle's pixel ({IMAGE_PIXEL} {image:g} Å)")
+    if image is not None:
+        return PixelSize(None, f"it gives only the particle's pixel ({IMAGE_PIXEL} {image:g} Å)")
+    stated = ((label, texts[label]) for label in (OWN_PIXEL, MOVIE_PIXEL, MAGNIFICATION))
+    return PixelSize(None, next((f"{label} is {text}" for label, text in stated if text not in _UNKNOWN), ""))
 
 
 def _doubt(value: float, label: str, alternatives: Mapping[str, float | None]) -> str:

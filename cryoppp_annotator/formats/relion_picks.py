@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..errors import FormatError
 from ..model.coordinates import CRYOPPP_FRAME, RELION_FRAME, SourceFrame
 from ..model.pickfile import FilePicks, Issue, PickFile, RowLayout
-from .relion_optics import Group, PixelSize, groups_of, microscope_columns, pixel_sizes, size_keys
+from .relion_optics import GROUP, Group, PixelSize, groups_of, microscope_columns, pixel_sizes, plain_number, size_keys
 from .table.star import ColumnReader, StarFile, StarTable
 
 X = "rlnCoordinateX"
@@ -73,7 +73,7 @@ def read_picks(star: StarFile, format_name: str, *, permissive: bool, frame: Sou
         tuple(issues),
         whole.value_A,
         whole.doubt,
-        _assumptions(table, frame, whole.doubt),
+        _assumptions(table, frame, whole.doubt, groups),
         groups,
     )
 
@@ -104,12 +104,17 @@ def coordinate_table(star: StarFile) -> StarTable:
 def _way_out(star: StarFile) -> str:
     """What a STAR without coordinates is good for, where that is known."""
     labels = {label for table in star.tables for label in table.columns}
+    other_case = sorted(label for label in labels if label.lower() in (X.lower(), Y.lower()) and label not in (X, Y))
+    if other_case:
+        return f": write {', '.join(other_case)} with RELION's capitals"
     if any(label.startswith("cisTEM") for label in labels):
         return ": it is of particles that cisTEM has cut out, without their place; import the project's .db"
     if "rlnDefocusU" in labels and MICROGRAPH in labels:
         return ": it holds defocus values; give it to --ctf"
     if MICROGRAPH in labels:
         return ": it is a list of micrographs; give it to --micrographs"
+    if any(label.startswith(("rlnPipeLine", "rlnJob")) for label in labels):
+        return ": it is of RELION's pipeline; give the project's folder to --relion"
     return ""
 
 
@@ -122,8 +127,11 @@ def _whole_size(sizes: Mapping[tuple[str, ...], PixelSize]) -> PixelSize:
     return PixelSize(None, doubt)
 
 
-def _assumptions(table: StarTable, frame: SourceFrame, doubt: str) -> tuple[str, ...]:
+def _assumptions(table: StarTable, frame: SourceFrame, doubt: str, groups: Mapping[str, Group]) -> tuple[str, ...]:
     notes = [f"pixel size in doubt: {doubt}"] if doubt else []
+    strange = sorted({plain_number(text) for text in table.columns.get(GROUP, ())} - set(groups)) if groups else []
+    if strange:
+        notes.append(f"its rows name optics groups that data_optics does not have ({', '.join(strange[:4])})")
     labels = list(table.columns)
     names = table.columns.get(MICROGRAPH, ())
     if frame == CRYOPPP_FRAME and CRYOPPP_DIAMETER in labels:

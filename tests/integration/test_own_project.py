@@ -350,7 +350,9 @@ def test_folders_decide_among_equal_names(call: Call, tmp_path: Path) -> None:
 CTF_HEAD = "data_\n\nloop_\n_rlnMicrographName #1\n_rlnDefocusU #2\n_rlnDefocusV #3\n_rlnDefocusAngle #4\n"
 
 
-@pytest.mark.parametrize("bad", ["-nan -nan -nan", "inf inf 0", "1000000 999999 33", "0.0 0.0 0.0", "-999 -999 0"])
+@pytest.mark.parametrize(
+    "bad", ["-nan -nan -nan", "inf inf 0", "1000000 999999 33", "0.0 0.0 0.0", "-999 -999 0", "2.1 2.05 33"]
+)
 def test_bad_ctf_rows_are_left_out_and_named(call: Call, tmp_path: Path, bad: str) -> None:
     for i in range(2):
         image(tmp_path / f"movies/m{i}.mrc")
@@ -473,6 +475,29 @@ def test_the_table_has_everything_and_comes_back(call: Call, tmp_path: Path) -> 
     assert (code, summary["particles"]) == (0, {"accepted": 2, "undecided": 0, "rejected": 1}), err
 
 
+@pytest.mark.parametrize("to", ["box", "as-imported"])
+def test_no_file_of_others_is_replaced_unasked(call: Call, tmp_path: Path, to: str) -> None:
+    image(tmp_path / "movies/m0.mrc")
+    source = star(tmp_path / "picks/m0.box", "10\t20\t40\t40\n")
+    call("import", tmp_path / "P", "--micrographs", tmp_path / "movies", "--coords", source)
+    again = {
+        "as-imported": ("export", tmp_path / "P", "-o", tmp_path / "o", "--to", to),
+        "box": ("convert", source, "-o", tmp_path / "o", "--to", to, "--micrographs", tmp_path / "movies"),
+    }[to]
+    assert [call(*again)[0] for _ in "ab"] == [0, 0], "its own files are replaced"
+    kept = star(tmp_path / "o/m0.box", "somebody's")
+    code, _, err = call(*again)
+    assert (code, "--overwrite" in err, kept.read_text()) == (1, True, "somebody's")
+    assert call(*again, "--overwrite")[0] == 0
+    assert kept.read_text() == "10\t20\t40\t40\n"
+    # one file, and the file that it was read from
+    if to == "box":
+        code, _, err = call("convert", source, "-o", source, "--to", to, "--micrographs", tmp_path / "movies")
+    else:
+        code, _, err = call("export", tmp_path / "P", "-o", source.parent, "--to", to)
+    assert (code, "--overwrite" in err) == (1, True)
+
+
 # --- the cases of ../shared ----------------------------------------------------------------------------------------
 
 
@@ -570,6 +595,22 @@ def test_a_cryosparc_pair_is_one_source_and_comes_back_as_one(
         assert {Path(name).name for name in report["files"]} >= {path.name for path in pair}, err
         for path in pair:
             assert (tmp_path / f"o{number}" / path.name).read_bytes() == path.read_bytes()
+    # the same files called otherwise, in one folder, or apart with a group that says where
+    renamed, job = tmp_path / "renamed", tmp_path / "P1/J24"
+    for path, name in zip(pair, ("where.cs", "aligned.cs"), strict=True):
+        renamed.mkdir(exist_ok=True)
+        shutil.copy(path, renamed / name)
+    for path, place in zip(pair, ("../J23", "."), strict=True):
+        (job / place).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, job / place)
+    text = (folder / "P1_J24_particles.csg").read_text()
+    group = star(job / "apart.csg", text.replace(">P1_J24_pass", ">../J23/P1_J24_pass"))
+    for source in (renamed, renamed / "aligned.cs", group):
+        project = tmp_path / f"P-{source.stem}"
+        code, summary, err = call("import", project, "--micrographs", simulated, "--coords", source)
+        assert (code, summary["particles"]["undecided"]) == (0, 180), err
+    assert call("export", project, "-o", tmp_path / "together", "--to", "as-imported")[0] == 0
+    assert "'>P1_J24_pass" in (tmp_path / "together/apart.csg").read_text()
     exposures = folder / "P82_S4_accepted_live_exposures.cs"
     code, summary, err = call("import", tmp_path / "P0", "--ctf", exposures)
     assert (code, summary["with_defocus"]) == (0, 3), err
@@ -588,7 +629,9 @@ def test_a_super_resolution_movies_pixel_is_not_the_micrographs(call: Call, case
 
 
 @pytest.mark.realdata
-@pytest.mark.parametrize("source", ["suffix/job/coords_suffix_topazpicks.star", "relion4-box-list/coordinates.star"])
+@pytest.mark.parametrize(
+    "source", ["suffix/job/coords_suffix_topazpicks.star", "suffix/job", "relion4-box-list/coordinates.star"]
+)
 def test_lists_of_coordinate_files(call: Call, cases: Path, simulated: Path, tmp_path: Path, source: str) -> None:
     code, summary, err = call("import", tmp_path / "P", "--micrographs", simulated, "--coords", cases / source)
     assert (code, summary["particles"]["undecided"]) == (0, 180), err

@@ -21,6 +21,7 @@ from ...model.coordinates import FloatArray
 from ...model.pickfile import Issue
 from .columns import LongColumn
 
+_SEMICOLON = "begins with ;, which opens a text of several lines in STAR; a comment begins with #"
 _CHUNK = 1 << 16
 _MAX_TEXT_COLUMN_BYTES = 1 << 31
 _WORD = re.compile(r"\S+")
@@ -215,8 +216,8 @@ def _with_quoted_lists(line: str) -> str | None:
 def _wrong_row(line: str, tokens: Sequence[str], n_labels: int) -> str:
     """Why a row cannot be read."""
     if line[0] == ";":
-        return "begins with ;, which opens a text of several lines in STAR; a comment begins with #"
-    message = f"{len(tokens)} values where the loop has {n_labels} labels"
+        return _SEMICOLON
+    message = f"{len(tokens)} {'value' if len(tokens) == 1 else 'values'} where the loop has {n_labels} labels"
     if len(tokens) < n_labels and any(re.match(r"[+-]?\d*\.\d+[+-]\d|\d*\.\d+\.\d", token) for token in tokens):
         return f"{message}: a space between two numbers is missing"
     return f"{message}; a value with blanks in it needs quotes" if len(tokens) > n_labels else message
@@ -260,6 +261,8 @@ def _parse(lines: list[str], path: Path) -> Any:
         match = re.match(r"string:(\d+)(?::\d+)?(?:\(\d+\))?", str(error))
         line = int(match[1]) if match else None
         detail = str(error)[match.end() :].strip(" :") if match else str(error)
+        if ";" in (begun := [text[:1] for text in lines]):
+            raise FormatError(_SEMICOLON, path, begun.index(";") + 1) from error
         raise FormatError(f"is not a STAR file: {detail}", path, line) from error
     if not len(document):
         raise FormatError("is not a STAR file: it has no data_ block", path)

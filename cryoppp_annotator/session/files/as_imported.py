@@ -22,6 +22,7 @@ from ...errors import FormatError, Refused, disk_reason
 from ...extensions import formats
 from ...formats import registry
 from ...formats.atomic import file_set, replacing
+from ...formats.cryosparc_groups import beside, is_group
 from ...formats.table.rewrite import cells, rewritten
 from ...formats.table.star import number_text
 from ...model.context import JobContext
@@ -33,7 +34,7 @@ from ...model.pickfile import FilePicks, MicrographPicks, RowLayout, WriteOption
 from ..core import own_paths, watch
 from ..core.session import Session
 from .exporting import ExportReport, as_picks
-from .written import tidy
+from .written import may_replace, tidy
 
 _QUIET = JobContext()
 
@@ -45,6 +46,7 @@ def write_back(
     *,
     with_hand_picks: bool = True,
     allow_outside: bool = False,
+    overwrite: bool = False,
     context: JobContext = _QUIET,
 ) -> ExportReport:
     """Write an imported pick set as copies of the files it came from.
@@ -58,6 +60,9 @@ def write_back(
         Also the curator's own accepted picks on those micrographs.
     allow_outside : bool
         Open files outside the folders of the micrographs that the project names, without having been asked.
+    overwrite : bool
+        Whether files may be replaced that no earlier export wrote, or that somebody has edited since; the imported
+        files themselves are such.
 
     Raises
     ------
@@ -66,7 +71,8 @@ def write_back(
     OutsideError
         The project names files outside the folders of its micrographs, which was not allowed.
     FormatError
-        A file has changed since it was imported, is gone, or cannot be written.
+        A file has changed since it was imported, is gone, or cannot be written, or one that is not ours would be
+        replaced (:class:`~cryoppp_annotator.formats.atomic.WouldOverwrite`).
     """
     imported = session.pick_sets.get(pick_set)
     parameters = {} if imported is None else imported.parameters
@@ -84,7 +90,7 @@ def write_back(
     base = _common_folder(files)
     written: list[Path] = []
     try:
-        with file_set(out):
+        with file_set(out, may_replace=may_replace(out, overwrite=overwrite)):
             for k, file in enumerate(files):
                 context.progress(k, len(files), f"{k}/{len(files)} files")
                 own = [part for part in parts if part.file == file]
@@ -289,7 +295,7 @@ def _filled_copy(
         pairs = [(file, target), *((path, target.parent / path.name) for path in companions)]
         for original, copy in pairs:
             with replacing(copy) as stream:
-                stream.write(_bytes(original))
+                stream.write(beside(_bytes(original)) if is_group(original) else _bytes(original))
         return [copy for _, copy in pairs]
     if "template" not in fmt.carries:
         raise Refused(f"{file.name}: files of this format are written as a whole, not edited; export it instead")

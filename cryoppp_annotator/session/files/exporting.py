@@ -153,7 +153,7 @@ def export(
         if k % 20 == 1:
             writing.progress(min(k, len(picks)), len(picks), f"writing {min(k, len(picks)):,}/{len(picks):,} files")
 
-    may_replace = (lambda _path: True) if overwrite else written.is_of_an_export(out)
+    may_replace = written.may_replace(out, overwrite=overwrite)
     folder, outlined = (out.parent if out.suffix else out), "curation" in target.carries
     if outlined:
         refuse_foreign(folder, may_replace)

@@ -209,6 +209,8 @@ def check(
 def _no_match(file: PickFile, session: Session, ambiguous: Mapping[str, Sequence[str]]) -> str:
     if not file.picks:
         return "holds no picks: its table has columns and no rows"
+    if not file.n_picks:
+        return "is empty: it holds no picks, and its name is of none of the project's micrographs"
     if ambiguous:
         name, candidates = next(iter(ambiguous.items()))
         return f"{name} could be {' or '.join(candidates)}: say which by the folder, or with --suffix"

@@ -66,14 +66,38 @@ def tidy(session: Session, out: Path, kind: str, files: Sequence[Path]) -> list[
     return _notes(removed, edited)
 
 
-def is_of_an_export(out: Path) -> Callable[[Path], bool]:
-    """What says of a file whether an earlier export wrote it into ``out`` and nobody has touched it since.
+def remember(out: Path, kind: str, files: Sequence[Path]) -> None:
+    """Note what was written, so that the same may be written again; nothing is deleted.
+
+    Parameters
+    ----------
+    out : Path
+        As the work was given: a folder, or a file in it.
+    kind : str
+        Of the work (``convert``).
+    files : sequence of Path
+    """
+    folder = out if out.is_dir() else out.parent
+    lists = _read(folder / LIST_NAME)
+    now = {name: _mark(file) for file in files if (name := _inside(folder, file))}
+    lists[kind] = {**lists.get(kind, {}), **now}
+    with suppress(OSError, FormatError):  # without the list, the next time asks
+        write_text(folder / LIST_NAME, json.dumps(lists))
+
+
+def may_replace(out: Path, *, overwrite: bool = False) -> Callable[[Path], bool]:
+    """What says of a file in ``out`` whether it may be replaced.
+
+    It may where an earlier export wrote it and nobody has touched it since, or where ``overwrite`` says so of all.
 
     Parameters
     ----------
     out : Path
         As the export is given: the folder, or a file in it.
+    overwrite : bool
     """
+    if overwrite:
+        return lambda _path: True
     folder = out if out.is_dir() or not out.suffix else out.parent
     marks = {name: mark for files in _read(folder / LIST_NAME).values() for name, mark in files.items()}
 

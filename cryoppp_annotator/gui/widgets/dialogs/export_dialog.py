@@ -253,7 +253,7 @@ class ExportDialog(QDialog):
 
         def work(context: JobContext, *, overwrite: bool = False) -> exporting.ExportReport:
             if number is not None:
-                return write_back(session, number, out, context=context)
+                return write_back(session, number, out, overwrite=overwrite, context=context)
             return write(
                 session,
                 out,
