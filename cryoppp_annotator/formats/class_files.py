@@ -92,7 +92,7 @@ class ClassFiles:
 
 @dataclass(frozen=True, slots=True)
 class ClassSet:
-    """Files that hold a 2D classification, by the looks of it.
+    """Files that seem to hold a 2D classification; their content has not been checked.
 
     Attributes
     ----------

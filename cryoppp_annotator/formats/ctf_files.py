@@ -201,7 +201,7 @@ def _numbers(
 
 
 def _plain_numbers(texts: Sequence[str]) -> FloatArray:
-    """(n,) numbers; what is none, or -999, is NaN. Infinity stays: a row says it and is named for it."""
+    """(n,) numbers; text that is not a number, and -999, become NaN. Infinity stays, so that its row is reported."""
     reader = ColumnReader({"": texts}, range(len(texts)), Path(), True)
     values = reader.number("", optional=True)
     infinite = [text.strip().lower().lstrip("+-") in ("inf", "infinity") for text in texts]

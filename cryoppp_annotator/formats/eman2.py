@@ -124,7 +124,7 @@ def _info_files(path: Path) -> list[Path]:
 
 
 def _befores(folder: Path, name: str, template: Path | None) -> list[Path]:
-    """Where a file of that name may be that is to be filled."""
+    """Where the info file that is to be completed may lie, best first."""
     before = [folder / name]
     if template is not None:
         before += [template / name, template / "info" / name, template.parent / name]

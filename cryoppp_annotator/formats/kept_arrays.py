@@ -1,4 +1,4 @@
-"""Arrays and texts in files that may be deleted at any time: whatever is wrong with one, it counts as not there."""
+"""Arrays and texts in files that may be deleted at any time: a damaged one counts as absent."""
 
 from __future__ import annotations
 

@@ -210,7 +210,7 @@ def _head(path: Path) -> bytes:
 
 @dataclass(frozen=True)
 class MicrographMatch:
-    """What became of the micrograph names a coordinate file gives.
+    """Which micrographs the names in a coordinate file mean.
 
     Attributes
     ----------

@@ -72,8 +72,8 @@ class _Relion:
     def write(self, out: Path, picks: Sequence[MicrographPicks], options: WriteOptions) -> list[Path]:
         """Write one STAR per micrograph under ``out``, and the lists RELION 3.x and 4+ find them by.
 
-        Rows of every decision are written (RELION has no place for one): hand in those you want. Diameters have no
-        column either. ``options.suffix`` defaults to ``_manualpick``; the list is called after it.
+        All rows that are handed in are written, whatever was decided: RELION has no column for a decision,
+        and none for a diameter. ``options.suffix`` defaults to ``_manualpick``; the list is called after it.
 
         Raises
         ------

@@ -31,7 +31,7 @@ DETECTOR_UM = "rlnDetectorPixelSize"
 MAGNIFICATION = "rlnMagnification"
 #: Microscope values that readers of one column want with each particle.
 MICROSCOPE = ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
-#: RELION 3.1 takes no optics group without these two; 0 stands for "not known", which no CTF program mistakes.
+#: RELION 3.1 takes no optics group without these two; 0 stands for "not known": no CTF program takes it for a value.
 REQUIRED = ("rlnVoltage", "rlnSphericalAberration")
 _MAGNIFICATION_MATRIX = ("rlnMagMat00", "rlnMagMat01", "rlnMagMat10", "rlnMagMat11")
 #: Labels that RELION <= 3.0 writes with each particle and later versions with the group.
@@ -54,7 +54,7 @@ OF_GROUP = frozenset(
 )
 #: What a group has of the particles' images and not of the micrographs.
 _OF_IMAGES = frozenset({IMAGE_PIXEL, "rlnImageSize", "rlnImageDimensionality", "rlnCtfDataAreCtfPremultiplied"})
-#: What says nothing, for a group that does not have the others' column.
+#: The value of a column that other groups have and this one lacks.
 _NEUTRAL = {
     "rlnMagMat00": "1",
     "rlnMagMat11": "1",

@@ -53,7 +53,7 @@ def search(
 
     Rings of constant phase are averaged before they are compared: for each sector, the match with all defocus values
     is one matrix product; an astigmatism then only says which entry of each sector's row belongs together, so that the
-    sum over sectors is the match of the equiphase average. Background that a spline can follow counts on neither side.
+    sum over sectors is the match of the equiphase average. What a spline can follow is projected out of both.
     ``phase_shifts_deg`` (n,) are tried beside that of the optics.
     """
     reach = 0.5 * most_astigmatism_A

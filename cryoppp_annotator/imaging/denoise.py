@@ -151,7 +151,7 @@ class BandPassDenoiser:
         return Picture(pixels, (step, step), display_limits(pixels, small))
 
 
-#: The plainest of the built-in denoisers (entry point ``band-pass``); an ``api.TunableDenoiser``.
+#: The simplest of the built-in denoisers (entry point ``band-pass``); an ``api.TunableDenoiser``.
 BAND_PASS = BandPassDenoiser()
 
 

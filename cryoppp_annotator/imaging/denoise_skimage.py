@@ -1,4 +1,4 @@
-"""Non-local means and total variation of scikit-image, for those who ask for them: slow, and blind to the CTF.
+"""Non-local means and total variation of scikit-image, for comparison: slow, and without the CTF.
 
 They work in tiles on the band-passed display copy: a cancel is heard between tiles, and both cores are busy.
 """

@@ -27,7 +27,7 @@ _BESIDE_ICE_A = ((4.6, 4.1), (3.35, 3.15))
 _SPOT = 6.0
 #: Rings whose strength is measured, angstrom.
 _STRENGTH_BAND_A = (15.0, 5.0)
-#: A line of the camera is dead where its spread is so small a share of what lines have.
+#: A line of the camera is dead where its spread is below this share of the median line's.
 _DEAD = 0.05
 _OUTLIER = 8.0
 #: Side of the thumbnail that is compared, px.

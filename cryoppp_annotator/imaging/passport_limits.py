@@ -48,7 +48,7 @@ class Limit:
     far: float = 5.0
 
 
-#: One setting for all data sets.
+#: The limits; the same for all data sets.
 LIMITS = (
     Limit("ice_ring", True, 0.25, 1.0, False, "crystalline ice (ring at 3.7 Å)"),
     Limit("diffraction_spots", True, 20.0, 500.0, False, "diffraction spots of ice"),

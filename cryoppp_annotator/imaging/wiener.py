@@ -51,7 +51,7 @@ _BROAD = 0.3
 _QUIET = 30.0
 #: The surroundings of a place, diameters.
 _AROUND = 5.0
-#: What is stronger than all but this percentage (ice, contamination) must not take the contrast.
+#: Values beyond this percentile (ice, contamination) do not widen the contrast.
 _LOUD = 93.0
 #: Energy above the noise counts from so many s.d. of what chance gives.
 _DOUBT = 0.6

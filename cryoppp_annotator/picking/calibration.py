@@ -1,12 +1,12 @@
 """From a score that orders candidates to the probability that a person would accept each; what a threshold is worth.
 
-Decisions are no fair sample of the candidates. A person decides about what lies near the line, accepts what is clear,
-and takes away what disturbs among the accepted; how many of the decisions are rejections says little of how many of
-the candidates are none. So the decisions tell what accepted and rejected ones score, and how steeply the probability
-rises; how common either kind is, and with it where the probability is a half, the scores of *all* candidates tell: two
-normal distributions, of which the decisions say which is which. That counts as some seventy decisions, so that many
-overrule it. Where particles are rare (fewer than one candidate in twenty) the two kinds cannot be told apart so, and
-too many are expected.
+Decisions are not a fair sample of the candidates. A person decides about picks near the threshold, accepts clear ones,
+and rejects what disturbs among the accepted ones. The share of rejections among the decisions therefore says little
+about the share of false candidates. So the decisions give the scores of accepted and of rejected picks, and how steeply
+the probability rises with the score. The scores of *all* candidates give how common either kind is, and so where the
+probability is one half: two normal distributions are fitted, and the decisions say which of them is which. This prior
+weighs as much as some seventy decisions, so that many decisions overrule it. Where particles are rare (fewer than one
+candidate in twenty) the two kinds cannot be told apart in this way, and too many particles are expected.
 
 The best threshold is the one of the best expected F1: ``n`` candidates above it of which ``sum(p)`` are particles,
 among ``sum(p)`` of all. Measured in ``benchmarks/threshold.py``.

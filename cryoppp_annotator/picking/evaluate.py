@@ -20,7 +20,7 @@ class Quality:
     ----------
     picks, truth, matched : int
     precision, recall, f1 : float
-        0 .. 1. Of nothing where nothing was to be found: 1.
+        0 .. 1. Without picks and without particles: 1.
     centring_error_px : float
         Median distance of matched picks, px; NaN where none is.
     average_precision : float
@@ -65,7 +65,7 @@ def quality(matches: Sequence[Matches]) -> Quality:
 
 
 def _share(part: int, whole: int, other: int) -> float:
-    """Of nothing: right where there was nothing on the other side either."""
+    """A ratio; with nothing to divide by it is 1 where the other side has nothing either, else 0."""
     return part / whole if whole else float(other == 0)
 
 

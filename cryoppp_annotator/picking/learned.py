@@ -5,14 +5,14 @@ the angle, of the image on rings around it, and the likelihood that it shows one
 (``views``), which are found on these and on undecided micrographs. Fifty decisions are too few to learn a hundred
 numbers from. So the likelihood, calibrated by the decisions, says of each *undecided* place on the same micrographs
 how likely it is a particle; kernel ridge regression is fitted to these soft labels and to the decisions, which weigh
-more. The regression finds what its noisy teacher's good places have in common, and so becomes better than it. Last, a
+more. The regression finds what the likely places have in common, and so orders them better than the likelihood. Last, a
 logistic function of its cross-validated output and of how much the edge cuts off makes it a probability
 (``calibration``). The numbers are standardised within each micrograph, which takes much of defocus and ice out of them.
 
 Many curators take nothing whose box sticks out of the micrograph, however good it looks; their labels end at a line.
 Where it runs, if anywhere, is estimated from the decisions, too: a distribution over margins, by Bayes.
 
-What this beats and what it does not was measured: docs/picking.md.
+Measurements beside other pickers: docs/picking.md.
 
 Kernel expansion: C. Williams & M. Seeger, NIPS 13 (2001) 682.
 """

@@ -22,7 +22,7 @@ _PX_PER_DIAMETER = 16.0
 _HIGH_PASS = 3.0
 #: Shortest wavelength that is let through, diameters.
 _LOW_PASS = 0.1
-#: Beyond so many robust s.d. an image is no particle (ice).
+#: Pixels beyond so many robust s.d. show ice, not a particle.
 _CLIP = 4.0
 #: Bins of the radial spectrum.
 _BINS = 60

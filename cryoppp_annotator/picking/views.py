@@ -1,7 +1,7 @@
 """What the particles of a data set look like: a few average views, found without labels, and how likely each
 place shows one of them.
 
-Particles lie in any rotation, in a handful of views, in noise. So the best places of a detector are taken for a
+Particles lie in any rotation, in a handful of views, in noise. So the best places of a detector are modelled as a
 mixture of K averages, each turned by any angle, in white noise, and the averages are found by expectation
 maximisation. A place's likelihood, summed over the views, the angles and small shifts, is a better detector than the
 correlation with one average, because it asks for detail that only a particle has. Pictures are held as Fourier

@@ -14,7 +14,7 @@ from .prepared_boxes import Stack, half_plane, normalised, plane_ctf, plane_valu
 
 _QUIET = JobContext()
 _BATCH = 256
-#: Weights below this are no weight.
+#: Weights below this count as zero.
 _TINY = 1e-12
 
 

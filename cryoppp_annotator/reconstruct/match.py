@@ -1,8 +1,9 @@
 """Every view, rotation and shift of a map against every image: the first search, marginalised.
 
 As in the 2D classes, a rotation in the plane is a phase of the polar coefficients (:mod:`..imaging.polar`): for each
-angular frequency one product over rings, and for all rotations one product with a table. What is no particle has two
-models of its own: noise alone, and structure that the map has not (its own power spectrum, all directions alike).
+angular frequency one product over rings, and for all rotations one product with a table. An image that does not show
+the particle has two models: noise alone, and structure that the map lacks (with its own power spectrum,
+the same in all directions).
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Spectra:
     gain : (r,) float32
         What a projection of the map is multiplied by to become the images' signal.
     outlier : (r,) float32
-        Signal power of structure that the map has not.
+        Signal power of structure that the map lacks.
     share : (3,) float64
         Prior of particle, noise alone and other structure.
     """
@@ -126,14 +127,14 @@ class Projections:
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """What the search knows of each image.
+    """What the search says of each image.
 
     Attributes
     ----------
     evidence : (n,) float32
         Log likelihood of the map's projections, all poses together, against noise alone.
     other : (n,) float32
-        The same of structure that the map has not.
+        The same of structure that the map lacks.
     by_view : (n, v) float32
         Log likelihood of each view, all rotations and shifts together (prior of the view included).
     peak : (n, v) float32
@@ -229,7 +230,7 @@ def search(
 
 
 def outlier_evidence(boxes: PolarBoxes, spectra: Spectra, rings: int) -> NDArray[np.float32]:
-    """Log likelihood of structure that the map has not, against noise alone, (n,)."""
+    """Log likelihood of structure that the map lacks, against noise alone, (n,)."""
     noise = spectra.noise[:rings]
     ratio = 1.0 + boxes.ctf2[:, :rings] * (spectra.outlier[:rings] / noise)
     gain = boxes.power[:, :rings] / noise * (1.0 - 1.0 / ratio) - np.log(ratio)

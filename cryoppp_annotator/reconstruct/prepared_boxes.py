@@ -53,7 +53,7 @@ class Stack:
 
 
 def check_stack(stack: Stack) -> None:
-    """Refuse what is no stack of square boxes with a pixel size.
+    """Refuse anything but a stack of square boxes with a pixel size.
 
     Raises
     ------

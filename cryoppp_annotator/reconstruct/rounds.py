@@ -125,7 +125,7 @@ def reconstruct(
     Raises
     ------
     EngineError
-        The stack or the reference is none.
+        The stack or the reference cannot be used.
     Cancelled
     """
     with threadpool_limits(limits=1, user_api="blas"):

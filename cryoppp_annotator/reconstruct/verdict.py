@@ -89,7 +89,7 @@ class Verdicts:
     evidence : (n,) float32
         Log likelihood of the map's projections against noise alone; NaN likewise.
     other : (n,) float32
-        The same of structure that the map has not.
+        The same of structure that the map lacks.
     matrices : (n, m, 3, 3) float64
         Poses (:mod:`.poses`), the likeliest first.
     shifts : (n, m, 2) float64, xy, px
@@ -166,7 +166,7 @@ def judge(
     Raises
     ------
     EngineError
-        The stack or the map is none, or too few images can be used.
+        The stack or the map cannot be used, or too few of the images.
     Cancelled
     """
     symmetry.rotations(options.symmetry)

@@ -108,7 +108,7 @@ def add_members(
 def publish(
     store: Store, run: int, *, name: str, folder: str, summary: Sequence[Mapping[str, Any]], title: str, curator: str
 ) -> None:
-    """Make a run everybody's; other windows notice."""
+    """Make a run visible to everybody; other windows notice."""
 
     def work(connection: Connection) -> None:
         r = schema.class_run

@@ -1,4 +1,4 @@
-"""Opening the database: SQLite, every failure a sentence a curator can act on."""
+"""Opening the SQLite database; every failure becomes a sentence that says what a curator can do."""
 
 from __future__ import annotations
 

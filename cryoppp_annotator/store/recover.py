@@ -125,7 +125,7 @@ def _copy(
 
 
 def _of_known_kind(names: list[str], row: tuple[Any, ...], kinds: set[int]) -> tuple[Any, ...]:
-    """A row; a pick whose species is lost is kept as one of none."""
+    """A row; a pick whose species is lost is kept without one."""
     if "species" not in names:
         return row
     return tuple(0 if n == "species" and v not in kinds else v for n, v in zip(names, row, strict=True))

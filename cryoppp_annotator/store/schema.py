@@ -100,7 +100,7 @@ particle = Table(
     Column("decision", SmallInteger, nullable=False, server_default="0"),
     Column("reason", SmallInteger, nullable=False, server_default="0"),
     Column("class_id", Integer, nullable=False, server_default="0"),
-    Column("species", Integer, nullable=False, server_default="0"),  # 0 = of none: the project's one kind
+    Column("species", Integer, nullable=False, server_default="0"),  # 0 = no species: the project's one kind
     Column("extra", Text),  # JSON of imported columns that this program does not interpret, as text
     Index("particle_by_micrograph", "micrograph"),
 )

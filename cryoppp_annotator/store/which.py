@@ -65,7 +65,7 @@ def _in_classes(classes: ClassesOf) -> ColumnElement[bool]:
 
 
 def _below(hidden: Hidden) -> ColumnElement[bool]:
-    """Of a score below its threshold; never NULL; whatever was decided."""
+    """The SQL condition that a score is below its threshold; never NULL; whatever was decided."""
     p = schema.particle.c
     return or_(
         *(

@@ -1,4 +1,4 @@
-"""Files that are no picks of ours, named for what they are, with a way out."""
+"""Files without picks: what they are, and what a person can do with them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x89HDF", "is an HDF5 file: write its picks as text (x y) or as a RELION STAR"),
 )
 
-#: What the beginning of a text says of the file, and what a person can do.
+#: Beginnings of texts, with what the file is and what a person can do with it.
 _SIGNS: tuple[tuple[str, str], ...] = (
     (r'"pickable_object_name"', f"is a copick file: its points are of a tomogram, and {_2D_ONLY}"),
     (r'"boxes_3d"|"tiltparams', f"holds EMAN2's boxes in a tomogram (boxes_3d); {_2D_ONLY}"),

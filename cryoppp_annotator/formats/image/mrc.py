@@ -1,6 +1,6 @@
 """MRC: the header and the pixels of every dialect that is met in the wild (FORMATS.md 13).
 
-mrcfile supplies the field layout and the modes. Opening is done here and not with ``mrcfile.open(permissive=True)``
+mrcfile gives the layout of the header and the modes. Opening is done here, not with ``mrcfile.open(permissive=True)``,
 because that allocates what the header says before it looks at the file's size, reports by way of warnings,
 decompresses a whole file to learn its shape, and goes by the machine stamp where the numbers contradict it. What
 :func:`parse_header` says is the one truth for probing and for reading.

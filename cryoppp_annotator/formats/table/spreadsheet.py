@@ -1,4 +1,4 @@
-"""Tables that people open in a spreadsheet, which runs what begins with ``=``: such texts are kept texts."""
+"""CSV that is safe to open in a spreadsheet, which would run a text that begins with ``=`` as a formula."""
 
 from __future__ import annotations
 
