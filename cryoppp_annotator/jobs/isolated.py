@@ -30,6 +30,7 @@ class _Worker:
 
     def __init__(self, plugin: str) -> None:
         self._plugin = plugin
+        self._environment = dict(os.environ)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "cryoppp_annotator.jobs.isolated_worker"],
             stdin=subprocess.PIPE,
@@ -46,6 +47,7 @@ class _Worker:
 
     def call(self, request: dict[str, Any], context: JobContext) -> Any:
         assert self._process.stdin is not None
+        request = {**request, "environment": self._changed_environment()}
         try:
             pickle.dump(request, self._process.stdin, protocol=pickle.HIGHEST_PROTOCOL)
             self._process.stdin.flush()
@@ -70,6 +72,13 @@ class _Worker:
                 raise EngineError(f"the plugin {self._plugin!r} failed ({content[0]})")
             else:
                 raise EngineError(f"the plugin {self._plugin!r} ended its process ({content})")
+
+    def _changed_environment(self) -> dict[str, str | None]:
+        """Environment variables that differ from what the process has; None = unset."""
+        before, self._environment = self._environment, dict(os.environ)
+        names = before.keys() | self._environment.keys()
+        now = {name: self._environment.get(name) for name in names}
+        return {name: value for name, value in now.items() if value != before.get(name)}
 
     def end(self) -> None:
         """Kill it, and what it started."""

@@ -52,6 +52,11 @@ def _answer(call: dict[str, Any], answers: IO[bytes], lock: threading.Lock) -> t
         _put(answers, lock, "log", str(message))
 
     context = JobContext(on_progress=progress, on_log=log, seed=call["seed"])
+    for name, value in call["environment"].items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
     try:
         (point,) = list(entry_points(group=call["group"], name=call["name"]))[:1]
         plugin = point.load()

@@ -14,6 +14,7 @@ import pytest
 
 from cryoppp_annotator import extensions
 from cryoppp_annotator.batch.pick import PickOptions, pick_all
+from cryoppp_annotator.formats.table.star_file import read_star
 from cryoppp_annotator.jobs.isolated import end_idle
 
 HEAD = """
@@ -95,6 +96,30 @@ def test_what_a_picker_does_wrong_is_named(propose, said, tmp_path, micrograph, 
     assert said in reason
     assert "'evil'" in reason
     assert not list((tmp_path / "out").glob("*.star"))
+
+
+def test_a_plugin_sees_the_environment_as_it_is_now(tmp_path, micrograph, monkeypatch):
+    """Its process stays for the next call; where its program lies may have been said in between."""
+    where = "np.array([float(os.environ.get('WHERE', '10'))])"
+    fine = f"return Candidates({where}, np.array([60.0]), np.array([1.0]), np.array([120.0]))"
+    monkeypatch.syspath_prepend(install(tmp_path / "plugin", HEAD.format(propose=fine)))
+    extensions.find.cache_clear()
+    seen = []
+    try:
+        for number, value in enumerate((None, "20", "30", None)):
+            if value is None:
+                monkeypatch.delenv("WHERE", raising=False)
+            else:
+                monkeypatch.setenv("WHERE", value)
+            out = tmp_path / f"out{number}"
+            pick_all([micrograph], out, PickOptions(picker="evil", diameter_A=120.0))
+            (star,) = [path for path in out.rglob("m*.star") if "rlnCoordinateX" in path.read_text()]
+            seen += [float(x) for table in read_star(star).tables for x in table.columns["rlnCoordinateX"]]
+    finally:
+        extensions.find.cache_clear()
+        end_idle()
+        sys.modules.pop("evil_picker", None)
+    assert seen == [10.0, 20.0, 30.0, 10.0]
 
 
 def test_what_a_plugin_prints_is_no_answer_of_the_program(tmp_path, micrograph):
