@@ -96,7 +96,7 @@ class _Task:
 
 
 def fit_all(
-    micrographs: Sequence[Path | str],
+    micrographs: Sequence[Path | str] | Mapping[str, Path],
     out: Path,
     options: CtfOptions,
     *,
@@ -234,7 +234,7 @@ def fit_one(task: _Task, *, context: JobContext = _QUIET) -> dict[str, Any]:
     image = images.read(task.source, check=context.check)
     fit = fit_ctf(image, task.pixel_size_A, task.optics, task.fit, context)
     if task.picture is not None:
-        write_fit_picture(task.picture, task.name, fit)
+        write_fit_picture(task.picture, images.micrograph_name(task.path), fit)
     return result_of(fit, task.pixel_size_A)
 
 

@@ -33,6 +33,11 @@ class Exposure:
     path: Path
     pixel_size_A: float
 
+    @property
+    def name(self) -> str:
+        """What its results are called in the cache; two files of one name in different folders differ in it."""
+        return _cache_name(self.id, self.path)
+
 
 @dataclass(frozen=True, eq=False)
 class Estimates:
@@ -62,7 +67,11 @@ def folder_of(session: Session) -> Path:
 
 def picture_of(session: Session, micrograph: Micrograph) -> Path:
     """The picture of a micrograph's estimate, which need not be there."""
-    return folder_of(session) / f"{images.micrograph_name(micrograph.path)}_ctf.png"
+    return folder_of(session) / f"{_cache_name(micrograph.id, micrograph.path)}_ctf.png"
+
+
+def _cache_name(number: int, path: Path | str) -> str:
+    return f"{images.micrograph_name(path)}-{number}"
 
 
 def estimate(
@@ -86,7 +95,7 @@ def estimate(
     Raises
     ------
     Refused
-        Two micrographs of one name.
+        The optics make no sense.
     Cancelled
     """
     by_size: dict[float, list[Exposure]] = {}
@@ -97,8 +106,8 @@ def estimate(
     failed: dict[int, str] = {}
     for size, members in by_size.items():
         options = CtfOptions(optics.voltage_kV, optics.cs_mm, optics.amplitude_contrast, size)
-        paths = [exposure.path for exposure in members]
-        report = fit_all(paths, folder, options, scheduler=scheduler, context=context)
+        named = {exposure.name: exposure.path for exposure in members}
+        report = fit_all(named, folder, options, scheduler=scheduler, context=context)
         ids = {exposure.path.as_posix(): exposure.id for exposure in members}
         ctfs |= {ids[row.name]: row.ctf for row in report.rows}
         resolutions |= {ids[row.name]: row.resolution_A for row in report.rows}

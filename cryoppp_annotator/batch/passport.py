@@ -108,7 +108,7 @@ class _Task:
 
 
 def passport_all(
-    micrographs: Sequence[Path | str],
+    micrographs: Sequence[Path | str] | Mapping[str, Path],
     out: Path,
     options: CtfOptions,
     *,

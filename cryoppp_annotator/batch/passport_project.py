@@ -67,7 +67,7 @@ def measure(
     Raises
     ------
     Refused
-        Two micrographs of one name.
+        Optics or diameter make no sense.
     Cancelled
     """
     by_size: dict[float, list[Exposure]] = {}
@@ -76,8 +76,8 @@ def measure(
     rows: dict[int, Mapping[str, Any]] = {}
     for size, members in by_size.items():
         options = CtfOptions(optics.voltage_kV, optics.cs_mm, optics.amplitude_contrast, size)
-        paths = [exposure.path for exposure in members]
-        report = passport_all(paths, folder, options, diameter_A=diameter_A, context=context)
+        named = {exposure.name: exposure.path for exposure in members}
+        report = passport_all(named, folder, options, diameter_A=diameter_A, context=context)
         ids = {exposure.path.as_posix(): exposure.id for exposure in members}
         rows |= {ids[row["micrograph"]]: row for row in report.rows}
     return rows

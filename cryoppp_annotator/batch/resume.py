@@ -62,8 +62,13 @@ class Progress:
             raise FormatError(f"cannot be written ({disk_reason(error)})", self.path) from error
 
 
-def micrographs_of(sources: Sequence[Path | str]) -> dict[str, Path]:
+def micrographs_of(sources: Sequence[Path | str] | Mapping[str, Path]) -> dict[str, Path]:
     """Micrographs by name, in natural order of each source.
+
+    Parameters
+    ----------
+    sources : sequence of path, or mapping of name to Path
+        Files, folders and lists; or micrographs with names that differ where their files' names do not.
 
     Raises
     ------
@@ -72,6 +77,8 @@ def micrographs_of(sources: Sequence[Path | str]) -> dict[str, Path]:
     FormatError
         A named path does not exist.
     """
+    if isinstance(sources, Mapping):
+        return dict(sources)
     paths = list(dict.fromkeys(path for source in sources for path in images.find_micrographs(source)))
     if not paths:
         raise Refused("there are no micrographs")

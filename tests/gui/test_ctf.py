@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from window import write_mrc
@@ -68,3 +70,20 @@ def test_pictures_are_kept_with_the_project(ringed):
     assert set(estimates.ctfs) == {window.named("a").id, window.named("b").id}
     assert "Thon rings" in estimates.failed[window.named("noise").id]
     assert all(ctf_project.picture_of(session, m).is_file() for m in session.micrographs)
+
+
+def test_files_of_one_name_in_two_folders_do_not_share_an_estimate(ringed, tmp_path):
+    window, truth = ringed
+    given = []
+    for number, name in enumerate(truth, start=7):
+        path = tmp_path / f"grid{number}" / "m.mrc"
+        path.parent.mkdir()
+        shutil.copy(tmp_path / "data" / f"{name}.mrc", path)
+        given.append(ctf_project.Exposure(number, path, 2.5))
+    folder = ctf_project.folder_of(window.session)
+    for _start in (1, 2):  # the second reads what the first has kept
+        estimates = ctf_project.estimate(given, folder, Optics(300.0, 2.7))
+        means = [(ctf.defocus.u_A + ctf.defocus.v_A) / 2 for ctf in estimates.ctfs.values()]
+        assert list(estimates.ctfs) == [7, 8]
+        assert means == pytest.approx(list(truth.values()), abs=100.0)
+    assert len(list(folder.glob("m*.png"))) == 2
