@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import __version__
-from ..errors import FormatError
+from ..errors import FormatError, disk_reason
 from ..formats.atomic import write_text
 from ..formats.image import images
 from ..formats.table.spreadsheet import csv_text
+from ..formats.table.star import format_star
 from ..imaging.ctf import Optics
 from ..imaging.ctf_fit import CtfFit, CtfFitOptions, fit_ctf
 from ..imaging.passport import THUMBNAIL, measure
@@ -36,6 +37,8 @@ _QUIET = JobContext()
 #: Says of each finished micrograph what was measured.
 RECORD = "passport.jsonl"
 TABLE = "passport.csv"
+#: The same table for programs that read STAR files.
+STAR = "passport.star"
 #: Particles of a usual size, where nobody says one, angstrom.
 USUAL_DIAMETER_A = 150.0
 #: The columns of the table, and how each is written.
@@ -68,6 +71,16 @@ COLUMNS: Mapping[str, str] = {
     "dead_columns": ".0f",
     "padding": ".4f",
     "duplicate_of": "",
+}
+#: RELION's labels of these columns; the others get labels of their own (``cryopppIceRing``).
+RELION_LABELS: Mapping[str, str] = {
+    "micrograph": "rlnMicrographName",
+    "defocus_u_A": "rlnDefocusU",
+    "defocus_v_A": "rlnDefocusV",
+    "defocus_angle_deg": "rlnDefocusAngle",
+    "astigmatism_A": "rlnCtfAstigmatism",
+    "fit_resolution_A": "rlnCtfMaxResolution",
+    "ctf_score": "rlnCtfFigureOfMerit",
 }
 
 
@@ -116,7 +129,7 @@ def passport_all(
     scheduler: str | None = None,
     context: JobContext = _QUIET,
 ) -> PassportReport:
-    """Measure every micrograph and write ``passport.csv``; what was measured before and is unchanged is kept.
+    """Measure every micrograph that is new or changed, and write ``passport.csv`` and ``passport.star``.
 
     Raises
     ------
@@ -138,6 +151,7 @@ def passport_all(
     order = [name for name in named if name in results]
     rows = compared([named[name].as_posix() for name in order], [results[name] for name in order])
     table = write_table(out / TABLE, rows)
+    write_star(out / STAR, rows)
     return PassportReport(
         tuple(rows), work.n_done, work.n_kept, work.failed, assumed.sentences(), table, time.monotonic() - started
     )
@@ -273,11 +287,38 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     FormatError
         It cannot be written.
     """
-    cells = [
-        ["" if row[name] is None else format(row[name], form) if form else row[name] for name, form in COLUMNS.items()]
-        for row in rows
-    ]
+    cells = [[_text(row[name], form) for name, form in COLUMNS.items()] for row in rows]
     try:
         return write_text(path, csv_text([list(COLUMNS), *cells]))
     except OSError as error:
-        raise FormatError(f"cannot be written ({error.strerror or error})", path) from error
+        raise FormatError(f"cannot be written ({disk_reason(error)})", path) from error
+
+
+def write_star(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write rows as a STAR file; what is not known is -999 among numbers and ``None`` among texts, as RELION has it.
+
+    Raises
+    ------
+    FormatError
+        It cannot be written.
+    """
+    table = {
+        star_label(name): [_text(row[name], form) or ("-999" if form else "None") for row in rows]
+        for name, form in COLUMNS.items()
+    }
+    try:
+        return write_text(path, format_star((("micrographs", table),), version="30001"))
+    except OSError as error:
+        raise FormatError(f"cannot be written ({disk_reason(error)})", path) from error
+
+
+def star_label(column: str) -> str:
+    """The STAR label of a column of :data:`COLUMNS`: RELION's where it has one."""
+    own = "".join(word[:1].upper() + word[1:] for word in column.split("_"))
+    return RELION_LABELS.get(column, f"cryoppp{own}")
+
+
+def _text(value: Any, form: str) -> str:
+    if value is None:
+        return ""
+    return format(value, form) if form else str(value)

@@ -25,7 +25,7 @@ EXAMPLE = """  cryoppp-annotator passport movies/*.mrc -o passport --diameter 15
 
 def passport(
     micrographs: MicrographsArgument,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for passport.csv.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for passport.csv and passport.star.")],
     diameter: Annotated[
         str | None, typer.Option("--diameter", metavar="A", help="Of the particle, angstrom; 150 by default.")
     ] = None,
@@ -38,8 +38,8 @@ def passport(
 ) -> None:
     """Measure micrographs: defocus, drift, ice, thickness, carbon, contrast, broken pixels, duplicates.
 
-    Writes DIR/passport.csv, one row a micrograph; the column `suggestion` says why one seems unusable. A second start
-    continues where the first stopped.
+    Writes DIR/passport.csv, one row a micrograph, and the same as DIR/passport.star; the column `suggestion` says why
+    one seems unusable. A second start continues where the first stopped.
     """
     from ..batch.ctf import CtfOptions
     from ..batch.passport import passport_all

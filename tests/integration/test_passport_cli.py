@@ -13,7 +13,8 @@ import command_tools
 import numpy as np
 import pytest
 
-from cryoppp_annotator.batch.passport import COLUMNS
+from cryoppp_annotator.batch.passport import COLUMNS, star_label
+from cryoppp_annotator.formats.table.star_file import read_star
 from cryoppp_annotator.imaging.simulate import SimulationParameters, simulate_micrograph, views_for
 from cryoppp_annotator.imaging.simulate_defects import DEFECTS, simulate_defect
 
@@ -79,6 +80,12 @@ def test_defects_are_suggested_and_good_micrographs_are_not(cli, session_folder,
         assert float(good["fit_resolution_A"]) < 8.0
         assert 0.0 < float(good["visibility"]) < 1.0
         assert (good["dead_rows"], good["padding"]) == ("0", "0.0000")
+    (star,) = read_star(tmp_path / "passport.star").tables
+    assert star.block == "micrographs"
+    for name in COLUMNS:
+        absent = "-999" if COLUMNS[name] else "None"
+        assert star.columns[star_label(name)] == [row[name] or absent for row in table.values()], name
+    assert star_label("ice_ring") == "cryopppIceRing"
     again = json.loads(cli("passport", session_folder, "-o", tmp_path, *OPTICS, "--json")[1])
     assert (again["measured_now"], again["kept"]) == (0, 17)
     assert again["micrographs"] == answer["micrographs"]
