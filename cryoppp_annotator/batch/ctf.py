@@ -68,7 +68,9 @@ class CtfReport:
         Without an answer, whatever the cause.
     doubts : mapping of micrograph path to what is odd about the answer
     assumed : tuple of str
-        What was not given and is assumed to be usual.
+        What was not given and is assumed to be usual, and the option that says another.
+    assumed_facts : tuple of str
+        The same without the options.
     star : Path
     seconds : float
     """
@@ -79,6 +81,7 @@ class CtfReport:
     failed: Mapping[str, str]
     doubts: Mapping[str, str]
     assumed: tuple[str, ...]
+    assumed_facts: tuple[str, ...]
     star: Path
     seconds: float
 
@@ -135,7 +138,15 @@ def fit_all(
     star = write_star(out / STAR, rows)
     in_order = {str(path): failed[str(path)] for path in named.values() if str(path) in failed}
     return CtfReport(
-        rows, work.n_done, work.n_kept, in_order, doubts, assumed.sentences(), star, time.monotonic() - started
+        rows,
+        work.n_done,
+        work.n_kept,
+        in_order,
+        doubts,
+        assumed.sentences(),
+        assumed.facts(),
+        star,
+        time.monotonic() - started,
     )
 
 
@@ -161,7 +172,7 @@ class Assumed:
 
     def __init__(self, options: CtfOptions) -> None:
         self.options = options
-        self._said: dict[str, None] = {}
+        self._assumed: dict[str, str] = {}
 
     def optics_of(self, path: Path) -> Optics:
         """What is said of the microscope of a micrograph."""
@@ -188,23 +199,22 @@ class Assumed:
         if pixel is None or not 0.05 <= pixel <= 50.0:
             raise FormatError("its header gives no pixel size; say it with --pixel-size", path)
         if pixel == 1.0:
-            self.doubt(
-                "a header says exactly 1 Å/px, which programs also write when they do not know it; "
+            self._assumed["a header says exactly 1 Å/px, which programs also write when they do not know it"] = (
                 "--pixel-size gives another"
             )
         return float(pixel)
 
-    def doubt(self, sentence: str) -> None:
-        """Keep something that should be said once."""
-        self._said.setdefault(sentence)
-
     def sentences(self) -> tuple[str, ...]:
-        """What was assumed, one sentence each."""
-        return tuple(self._said)
+        """What was assumed, one sentence each, with the option of the command line that says another."""
+        return tuple(f"{sentence}; {option}" for sentence, option in self._assumed.items())
+
+    def facts(self) -> tuple[str, ...]:
+        """The same without the options."""
+        return tuple(self._assumed)
 
     def _or_usual(self, value: float | None, usual: float, words: str, option: str) -> float:
         if value is None:
-            self.doubt(f"{words.format(usual)} was assumed, because no file says it; {option} says another")
+            self._assumed[f"{words.format(usual)} was assumed, because no file says it"] = f"{option} says another"
             return usual
         return value
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..formats.image import images
@@ -15,7 +15,7 @@ from ..model.micrograph import Micrograph
 from ..session.core.edits import count_of, set_text
 from ..session.core.session import Session
 from ..session.core.step import Done
-from ..session.pictures.optics import as_json, ctf_of, relion_of
+from ..session.pictures.optics import as_json, common_microscope, ctf_of, relion_of
 from .ctf import CtfOptions, fit_all
 
 _QUIET = JobContext()
@@ -27,11 +27,29 @@ _APART = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """A micrograph to look at: its id, file and pixel size (A)."""
+    """A micrograph to look at.
+
+    Attributes
+    ----------
+    id : int
+    path : Path
+    pixel_size_A : float
+    microscope : Optics or None
+        None = what its file says, and the usual values where it says nothing.
+    """
 
     id: int
     path: Path
     pixel_size_A: float
+    microscope: Optics | None = None
+
+    @property
+    def options(self) -> CtfOptions:
+        """How it was taken."""
+        optics = self.microscope
+        if optics is None:
+            return CtfOptions(pixel_size_A=self.pixel_size_A)
+        return CtfOptions(optics.voltage_kV, optics.cs_mm, optics.amplitude_contrast, self.pixel_size_A)
 
     @property
     def name(self) -> str:
@@ -48,16 +66,41 @@ class Estimates:
     ctfs : mapping of micrograph id to Ctf
     resolutions_A : mapping of micrograph id to the resolution up to which rings agree
     failed : mapping of micrograph id to reason
+    assumed : tuple of str
+        What nobody said of the microscope and was taken as usual.
     """
 
     ctfs: Mapping[int, Ctf]
     resolutions_A: Mapping[int, float]
     failed: Mapping[int, str]
+    assumed: tuple[str, ...] = ()
 
 
 def exposures(session: Session) -> list[Exposure]:
     """The project's micrographs that can be read."""
-    return [Exposure(m.id, session.path_of(m), session.pixel_size_A(m)) for m in session.micrographs if not m.problem]
+    common = common_microscope(session)
+    return [
+        Exposure(
+            m.id, session.path_of(m), session.pixel_size_A(m), common if (ctf := ctf_of(m)) is None else ctf.optics
+        )
+        for m in session.micrographs
+        if not m.problem
+    ]
+
+
+def missing(session: Session) -> bool:
+    """Whether the rings of some micrograph could tell a defocus that nobody has said, and the microscope is known."""
+    if common_microscope(session) is None:
+        return False
+    return any(not m.problem and ctf_of(m) is None for m in session.micrographs)
+
+
+def by_options(given: Sequence[Exposure]) -> dict[CtfOptions, list[Exposure]]:
+    """Micrographs that were taken alike."""
+    groups: dict[CtfOptions, list[Exposure]] = {}
+    for exposure in given:
+        groups.setdefault(exposure.options, []).append(exposure)
+    return groups
 
 
 def folder_of(session: Session) -> Path:
@@ -77,7 +120,6 @@ def _cache_name(number: int, path: Path | str) -> str:
 def estimate(
     given: Sequence[Exposure],
     folder: Path,
-    optics: Optics,
     *,
     scheduler: str | None = None,
     context: JobContext = _QUIET,
@@ -89,8 +131,6 @@ def estimate(
     given : sequence of Exposure
     folder : Path
         For the record and the pictures.
-    optics : Optics
-        Of all of them.
 
     Raises
     ------
@@ -98,21 +138,28 @@ def estimate(
         The optics make no sense.
     Cancelled
     """
-    by_size: dict[float, list[Exposure]] = {}
-    for exposure in given:
-        by_size.setdefault(exposure.pixel_size_A, []).append(exposure)
     ctfs: dict[int, Ctf] = {}
     resolutions: dict[int, float] = {}
     failed: dict[int, str] = {}
-    for size, members in by_size.items():
-        options = CtfOptions(optics.voltage_kV, optics.cs_mm, optics.amplitude_contrast, size)
+    assumed: dict[str, None] = {}
+    for options, members in by_options(given).items():
         named = {exposure.name: exposure.path for exposure in members}
         report = fit_all(named, folder, options, scheduler=scheduler, context=context)
         ids = {exposure.path.as_posix(): exposure.id for exposure in members}
         ctfs |= {ids[row.name]: row.ctf for row in report.rows}
         resolutions |= {ids[row.name]: row.resolution_A for row in report.rows}
         failed |= {ids[Path(path).as_posix()]: reason for path, reason in report.failed.items()}
-    return Estimates(ctfs, resolutions, failed)
+        assumed |= dict.fromkeys(report.assumed_facts)
+    return Estimates(ctfs, resolutions, failed, tuple(assumed))
+
+
+def news(session: Session, estimates: Estimates) -> bool:
+    """Whether estimates say something of a micrograph: a defocus that is missing, or another than the known one."""
+    for number, ctf in estimates.ctfs.items():
+        known = ctf_of(session.micrograph(number))
+        if known is None or contradict(known, ctf):
+            return True
+    return False
 
 
 def enter(session: Session, estimates: Estimates) -> str:
@@ -129,6 +176,7 @@ def enter(session: Session, estimates: Estimates) -> str:
     message = Message("estimate", f"the defocus of {count_of(len(new), 'micrograph')}")
     result = session.insert_built(lambda: set_text(session.micrographs, "optics", new, "estimate-optics", message))
     lines = [message.done if isinstance(result, Done) else "no defocus was missing that rings could tell"]
+    lines += estimates.assumed
     if estimates.failed:
         lines.append(f"{count_of(len(estimates.failed), 'micrograph')} without an answer")
     apart = [i for i, ctf in estimates.ctfs.items() if (had := known.get(i)) is not None and contradict(had, ctf)]
@@ -143,14 +191,6 @@ def enter(session: Session, estimates: Estimates) -> str:
 def contradict(known: Ctf, estimated: Ctf) -> bool:
     """Whether two mean defocus values are further apart than errors and habits explain."""
     return abs(_mean(known) - _mean(estimated)) > max(_APART_A, _APART * abs(_mean(known)))
-
-
-def optics_for(session: Session, given: Optics) -> Optics:
-    """The microscope that the current micrograph's imported data names, with what the window shows of it."""
-    current = session.current
-    known = None if current is None else ctf_of(current)
-    share = given.amplitude_contrast if known is None else known.optics.amplitude_contrast
-    return replace(given, amplitude_contrast=share)
 
 
 def _mean(ctf: Ctf) -> float:

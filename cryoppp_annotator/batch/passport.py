@@ -94,7 +94,8 @@ class PassportReport:
         By column of :data:`COLUMNS`, None where not known.
     n_done, n_kept : int
     failed : mapping of micrograph path to reason
-    assumed : tuple of str
+    assumed, assumed_facts : tuple of str
+        As of :class:`.ctf.CtfReport`.
     table : Path
     seconds : float
     """
@@ -104,6 +105,7 @@ class PassportReport:
     n_kept: int
     failed: Mapping[str, str]
     assumed: tuple[str, ...]
+    assumed_facts: tuple[str, ...]
     table: Path
     seconds: float
 
@@ -153,7 +155,14 @@ def passport_all(
     table = write_table(out / TABLE, rows)
     write_star(out / STAR, rows)
     return PassportReport(
-        tuple(rows), work.n_done, work.n_kept, work.failed, assumed.sentences(), table, time.monotonic() - started
+        tuple(rows),
+        work.n_done,
+        work.n_kept,
+        work.failed,
+        assumed.sentences(),
+        assumed.facts(),
+        table,
+        time.monotonic() - started,
     )
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..imaging.ctf import Optics
 from ..model.context import JobContext
 from ..session.core.session import Session
-from .ctf import CtfOptions
-from .ctf_project import Exposure
+from .ctf_project import Exposure, by_options
 from .passport import COLUMNS, passport_all
 
 _QUIET = JobContext()
@@ -50,17 +49,28 @@ def folder_of(session: Session) -> Path:
     return Path(session.store.folder) / "cache" / "passport"
 
 
-def measure(
-    given: Sequence[Exposure], folder: Path, optics: Optics, diameter_A: float, *, context: JobContext = _QUIET
-) -> dict[int, Mapping[str, Any]]:
-    """Passports by micrograph id; those that were measured before and are unchanged are kept.
+@dataclass(frozen=True, slots=True)
+class Passports:
+    """What was measured.
+
+    Attributes
+    ----------
+    rows : mapping of micrograph id to its numbers by column
+    assumed : tuple of str
+        What nobody said of the microscope and was taken as usual.
+    """
+
+    rows: Mapping[int, Mapping[str, Any]]
+    assumed: tuple[str, ...]
+
+
+def measure(given: Sequence[Exposure], folder: Path, diameter_A: float, *, context: JobContext = _QUIET) -> Passports:
+    """Measure passports; those that were measured before and are unchanged are kept.
 
     Parameters
     ----------
     given : sequence of Exposure
     folder : Path
-    optics : Optics
-        Of all of them.
     diameter_A : float
         Of the particle.
 
@@ -70,14 +80,12 @@ def measure(
         Optics or diameter make no sense.
     Cancelled
     """
-    by_size: dict[float, list[Exposure]] = {}
-    for exposure in given:
-        by_size.setdefault(exposure.pixel_size_A, []).append(exposure)
     rows: dict[int, Mapping[str, Any]] = {}
-    for size, members in by_size.items():
-        options = CtfOptions(optics.voltage_kV, optics.cs_mm, optics.amplitude_contrast, size)
+    assumed: dict[str, None] = {}
+    for options, members in by_options(given).items():
         named = {exposure.name: exposure.path for exposure in members}
         report = passport_all(named, folder, options, diameter_A=diameter_A, context=context)
         ids = {exposure.path.as_posix(): exposure.id for exposure in members}
         rows |= {ids[row["micrograph"]]: row for row in report.rows}
-    return rows
+        assumed |= dict.fromkeys(report.assumed_facts)
+    return Passports(rows, tuple(assumed))

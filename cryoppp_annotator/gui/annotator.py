@@ -200,6 +200,7 @@ class Annotator(QWidget):
             self._awaiting.discard(what)
             if not self._awaiting:
                 self.ready.emit()
+                self.pick.view.fold.estimate_missing()
 
     @staticmethod
     def _labels(data_root: Path) -> Path | None:

@@ -66,10 +66,38 @@ def test_rings_give_a_defocus_and_an_imported_one_stays(ringed):
 def test_pictures_are_kept_with_the_project(ringed):
     window, _ = ringed
     session = window.session
-    estimates = ctf_project.estimate(ctf_project.exposures(session), ctf_project.folder_of(session), Optics(300.0, 2.7))
+    (window.session.data_root / "a.mrc.mdoc").write_text("Voltage = 200\n")
+    estimates = ctf_project.estimate(ctf_project.exposures(session), ctf_project.folder_of(session))
     assert set(estimates.ctfs) == {window.named("a").id, window.named("b").id}
     assert "Thon rings" in estimates.failed[window.named("noise").id]
     assert all(ctf_project.picture_of(session, m).is_file() for m in session.micrographs)
+    # what a file says of itself is taken, the rest is assumed and said
+    voltages = {i: ctf.optics.voltage_kV for i, ctf in estimates.ctfs.items()}
+    assert voltages == {window.named("a").id: 200.0, window.named("b").id: 300.0}
+    assert "a voltage of 300 kV was assumed, because no file says it" in estimates.assumed
+    assert "a spherical aberration of 2.7 mm was assumed, because no file says it" in ctf_project.enter(
+        session, estimates
+    )
+
+
+def test_with_the_microscope_known_the_rings_are_looked_at_unasked(ringed, new_window):
+    window, truth = ringed
+    fold = window.annotator.pick.view.fold
+    window.annotator.pick.view._more.setChecked(True)
+    assert "nobody has said it" in fold.voltage.toolTip()
+    fold.cs.setValue(2.6)
+    assert "nobody has said it" not in fold.voltage.toolTip()
+    window.until(lambda: optics.ctf_of(window.named("a")) is not None)
+    for name in truth:
+        assert optics.ctf_of(window.named(name)).optics == Optics(300.0, 2.6, 0.1)
+    assert "assumed" not in window.status
+    window.session.undo()
+    window.session.undo()
+    assert fold.cs.value() == 2.7
+    window.session.redo()
+    window.open(window.project())
+    window.until(lambda: optics.ctf_of(window.named("a")) is not None)
+    assert window.status.startswith("estimated the defocus of 2 micrographs")
 
 
 def test_files_of_one_name_in_two_folders_do_not_share_an_estimate(ringed, tmp_path):
@@ -79,10 +107,10 @@ def test_files_of_one_name_in_two_folders_do_not_share_an_estimate(ringed, tmp_p
         path = tmp_path / f"grid{number}" / "m.mrc"
         path.parent.mkdir()
         shutil.copy(tmp_path / "data" / f"{name}.mrc", path)
-        given.append(ctf_project.Exposure(number, path, 2.5))
+        given.append(ctf_project.Exposure(number, path, 2.5, Optics(300.0, 2.7)))
     folder = ctf_project.folder_of(window.session)
     for _start in (1, 2):  # the second reads what the first has kept
-        estimates = ctf_project.estimate(given, folder, Optics(300.0, 2.7))
+        estimates = ctf_project.estimate(given, folder)
         means = [(ctf.defocus.u_A + ctf.defocus.v_A) / 2 for ctf in estimates.ctfs.values()]
         assert list(estimates.ctfs) == [7, 8]
         assert means == pytest.approx(list(truth.values()), abs=100.0)

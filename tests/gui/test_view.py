@@ -143,9 +143,14 @@ def test_a_defocus_by_hand_and_from_a_star(window, tmp_path):
     assert optics.ctf_of(window.named("b")) is None
     choose(view.fold.scope, "of all")
     view.fold.voltage.setValue(200)
-    assert {optics.ctf_of(m).optics.voltage_kV for m in window.session.micrographs} == {200.0}
+    assert optics.ctf_of(window.session.current).optics.voltage_kV == 200.0
+    assert optics.ctf_of(window.named("b")) is None, "another micrograph's defocus is not this one's"
+    assert optics.common_microscope(window.session).voltage_kV == 200.0
     window.session.undo()
     assert view.fold.voltage.value() == 300
+    assert optics.ctf_of(window.session.current).defocus.u_A == 15000
+    assert window.session.settings.microscope is None
+    view.fold.close_panel()  # the rings of these are not looked for
     star = tmp_path / "ctf.star"
     star.write_text("data_\nloop_\n_rlnMicrographName\n_rlnDefocusU\n_rlnDefocusV\na.mrc 20000 19000\n")
     view.fold.import_star(star)

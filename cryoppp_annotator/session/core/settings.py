@@ -1,4 +1,4 @@
-"""What a project says of all its particles and micrographs: diameter, pixel size, polarity, whole boxes."""
+"""What a project says of all its particles and micrographs: diameter, pixel size, polarity, whole boxes, microscope."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import Refused
+from ...imaging.ctf import Optics
 from ...imaging.patches import box_for
 from ...model.coordinates import angstrom_to_px
 from ...model.curation import Change
@@ -22,6 +23,8 @@ _DIAMETERS_A = (5.0, 10_000.0)
 _PIXEL_SIZES_A = (0.01, 100.0)
 #: Side of a box, px, that is larger than any micrograph.
 _TOO_LARGE_PX = 1e5
+#: What the setting ``microscope`` holds.
+_MICROSCOPE = ("voltage_kV", "cs_mm", "amplitude_contrast")
 #: Largest diameter for which a box is suggested, px.
 _LARGEST_DIAMETER_PX = 6e4
 
@@ -97,6 +100,17 @@ class ProjectSettings:
             return 0.0
         return value if math.isfinite(value) and value > 0 else 0.0
 
+    @property
+    def microscope(self) -> Optics | None:
+        """The microscope of all micrographs as a person said it; None where nobody did."""
+        stored = self.values.get("microscope")
+        if not isinstance(stored, Mapping):
+            return None
+        try:
+            return Optics(*(float(stored[name]) for name in _MICROSCOPE))
+        except (KeyError, TypeError, ValueError):
+            return None
+
     def suggested_box_px(self, micrograph: Micrograph | None) -> int:
         """One and a half diameters of the particle, in px of a micrograph (None = of 1 A/px)."""
         pixel_A = self.pixel_size_of(micrograph) if micrograph is not None else 1.0
@@ -125,8 +139,20 @@ class ProjectSettings:
         title = f"propose whole boxes of {box_px:g} px only" if box_px else "propose up to the edge"
         return self._set("whole_box_px", f"{box_px:g}", title)
 
+    def set_microscope(self, optics: Optics) -> Change | None:
+        """Voltage, spherical aberration and amplitude contrast of micrographs whose defocus nobody has said yet."""
+        if optics == self.microscope:
+            return None
+        values = {name: float(getattr(optics, name)) for name in _MICROSCOPE}
+        return self._set("microscope", values, f"microscope of the project: {microscope_text(optics)}")
+
     def _set(self, key: str, value: Any, title: str) -> Change | None:
         return edits.set_setting(key, self.values.get(key), value, title)
+
+
+def microscope_text(optics: Optics) -> str:
+    """A microscope in words."""
+    return f"{optics.voltage_kV:g} kV, Cs {optics.cs_mm:g} mm, amplitude contrast {optics.amplitude_contrast:g}"
 
 
 def refuse_diameter(diameter_A: float) -> None:

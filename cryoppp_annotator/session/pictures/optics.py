@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from ...model.micrograph import Micrograph
 from ...model.pickfile import Issue
 from ..core.edits import count_of, set_text
 from ..core.session import Session
+from ..core.settings import microscope_text
 from ..core.step import Done, Result
 
 #: Defocus that makes sense, angstrom; overfocus is negative.
@@ -167,6 +168,56 @@ def set_optics(session: Session, micrograph_ids: Iterable[int], ctf: Ctf | None)
         return set_text(session.micrographs, "optics", texts, "optics", f"defocus of {named}: {text}")
 
     return session.insert_built(build)
+
+
+def set_microscope(
+    session: Session, microscope: Optics, micrograph_ids: Iterable[int] = (), *, others: bool = True
+) -> None:
+    """Say with which microscope micrographs were taken, as one step; each keeps its defocus.
+
+    Parameters
+    ----------
+    microscope : Optics
+    micrograph_ids : iterable of int
+        Micrographs that get it where their defocus is known.
+    others : bool
+        Also those whose defocus is not known yet, as the project's microscope.
+
+    Raises
+    ------
+    Refused
+        A value that makes no sense.
+    """
+    if why := impossible(Ctf(Defocus(1e4, 1e4), microscope)):
+        raise Refused(why)
+    chosen = set(micrograph_ids)
+
+    def build() -> Change | None:
+        texts = {
+            m.id: as_json(Ctf(ctf.defocus, microscope), resolution_of(m), relion_of(m) or None)
+            for m in session.micrographs
+            if m.id in chosen and (ctf := ctf_of(m)) is not None
+        }
+        of_project = session.settings.set_microscope(microscope) if others else None
+        title = f"microscope of {count_of(len(texts), 'micrograph')}: {microscope_text(microscope)}"
+        of_micrographs = set_text(session.micrographs, "optics", texts, "optics", title)
+        changes = [change for change in (of_micrographs, of_project) if change is not None]
+        if len(changes) < 2:
+            return changes[0] if changes else None
+        return replace(changes[0], deltas=changes[0].deltas + changes[1].deltas, micrograph=None)
+
+    session.edit(build)
+
+
+def common_microscope(session: Session) -> Optics | None:
+    """The microscope of micrographs whose defocus is not known: the project's, else the one of all whose defocus is.
+
+    None where nobody has said it; the image's file may know the voltage.
+    """
+    if session.settings.microscope is not None:
+        return session.settings.microscope
+    known = {ctf.optics for m in session.micrographs if (ctf := ctf_of(m)) is not None}
+    return known.pop() if len(known) == 1 else None
 
 
 def read_optics(session: Session, source: Path) -> OpticsPlan:

@@ -14,10 +14,8 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QLabel, QPushBut
 from superqt import QLabeledDoubleRangeSlider
 
 from ....batch import ctf_project, passport_project
-from ....imaging.ctf import Optics
 from ....model.micrograph import MicrographState
 from ....session.core.edits import count_of
-from ....session.pictures.optics import ctf_of
 from ...workbench import Workbench
 
 _HISTOGRAM = "histogram"
@@ -186,15 +184,18 @@ class ScreenPanel(QWidget):
 
     def start(self) -> None:
         """Measure all micrographs in the background; what was measured before is kept."""
-        known = next((ctf.optics for m in self._session.micrographs if (ctf := ctf_of(m)) is not None), Optics())
         work = partial(
             passport_project.measure,
             ctf_project.exposures(self._session),
             passport_project.folder_of(self._session),
-            known,
             self._session.diameter_A,
         )
-        self._bench.start(work, title="passports", on_done=self.show_rows)
+        self._bench.start(work, title="passports", on_done=self._on_measured)
+
+    def _on_measured(self, passports: passport_project.Passports) -> None:
+        self.show_rows(passports.rows)
+        if passports.assumed:
+            self._bench.say(" · ".join(passports.assumed), "warning")
 
     def show_rows(self, rows: Mapping[int, Mapping[str, Any]]) -> None:
         """Show what was measured, by micrograph id."""

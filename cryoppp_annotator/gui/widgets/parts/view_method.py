@@ -6,7 +6,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from qtpy.QtCore import QSignalBlocker
+from qtpy.QtCore import QSignalBlocker, QTimer
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
@@ -19,8 +20,10 @@ from qtpy.QtWidgets import (
 
 from ....batch import ctf_project
 from ....imaging.ctf import Ctf, Defocus, Optics
+from ....jobs.runner import Job
 from ....model.context import JobContext
 from ....model.parameter import Parameter
+from ....session.core.session import Session
 from ....session.pictures import foreign_pictures, optics
 from ....session.pictures.denoiser import parameters_of
 from ...show import kept_parameters
@@ -29,6 +32,10 @@ from ..dialogs.ctf_rings import RingsDialog
 from .calm_wheel import calm
 
 _UNITS = {"A": "Å"}
+_MICROSCOPE = ("Acceleration voltage", "Spherical aberration", "Amplitude contrast: 0.07 to 0.1 in ice")
+#: Voltage and aberration are typed one after the other.
+_PAUSE_MS = 1500
+_NOT_SAID = "A usual value: nobody has said it. What an image's file says of its voltage is used instead"
 
 
 class MethodFold(QWidget):
@@ -46,6 +53,11 @@ class MethodFold(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         self._layout = layout
         self._dialog: RingsDialog | None = None
+        self._pause = QTimer(self)
+        self._pause.setSingleShot(True)
+        self._pause.setInterval(_PAUSE_MS)
+        self._pause.timeout.connect(self.estimate_missing)
+        self._estimating = False
         self.numbers: dict[str, QDoubleSpinBox] = {}
         self._build_optics(layout)
         self._build_pictures(layout)
@@ -76,11 +88,13 @@ class MethodFold(QWidget):
         row = QHBoxLayout()
         row.addWidget(self.defocus, 9)
         row.addWidget(self.scope, 5)
-        self.voltage = _field(20.0, 3000.0, 0, " kV", "Acceleration voltage")
-        self.cs = _field(0.0, 50.0, 2, " mm", "Spherical aberration")
+        self.voltage = _field(20.0, 3000.0, 0, " kV", _MICROSCOPE[0])
+        self.cs = _field(0.0, 50.0, 2, " mm", _MICROSCOPE[1])
+        self.contrast = _field(0.0, 1.0, 2, "", _MICROSCOPE[2])
+        self.contrast.setSingleStep(0.01)
         microscope = QHBoxLayout()
-        microscope.addWidget(self.voltage)
-        microscope.addWidget(self.cs)
+        for spin in (self.voltage, self.cs, self.contrast):
+            microscope.addWidget(spin)
         self.from_star = QPushButton("defocus from a STAR …")
         self.from_star.setToolTip(
             "micrographs_ctf.star of RELION's or CTFFIND's job; matched by name, one step to undo"
@@ -99,10 +113,12 @@ class MethodFold(QWidget):
         both.addWidget(self.estimate, 2)
         both.addWidget(self.rings, 1)
         layout.addRow(both)
-        self.estimate.clicked.connect(self.estimate_all)
+        self.estimate.clicked.connect(lambda: self.estimate_all())
         self.rings.clicked.connect(self.show_rings)
-        for spin in (self.defocus, self.voltage, self.cs):
-            spin.valueChanged.connect(self._on_optics)
+        self.defocus.valueChanged.connect(self._on_defocus)
+        for spin in (self.voltage, self.cs, self.contrast):
+            spin.valueChanged.connect(self._on_microscope)
+        for spin in (self.defocus, self.voltage, self.cs, self.contrast):
             spin.editingFinished.connect(self._bench.canvas.setFocus)
         self.from_star.clicked.connect(self._on_star)
 
@@ -133,23 +149,45 @@ class MethodFold(QWidget):
 
     # ------------------------------------------------------------------ the microscope
 
-    def _on_optics(self, _value: float) -> None:
+    def _ids(self) -> list[int]:
+        """The micrographs that what is entered is about."""
         current = self._session.current
-        if current is None:
-            return
-        ids = [current.id] if self.scope.currentData() == "this" else [m.id for m in self._session.micrographs]
-        known = optics.ctf_of(current)
-        microscope = replace(
-            known.optics if known is not None else Optics(), voltage_kV=self.voltage.value(), cs_mm=self.cs.value()
+        if current is None or self.scope.currentData() == "all":
+            return [m.id for m in self._session.micrographs]
+        return [current.id]
+
+    def _entered(self) -> Optics:
+        """The microscope as the fields say."""
+        known = _known_of(self._session)
+        return replace(
+            known or Optics(),
+            voltage_kV=self.voltage.value(),
+            cs_mm=self.cs.value(),
+            amplitude_contrast=self.contrast.value(),
         )
-        mean = self.defocus.value() * 1e4
-        ctf = None
+
+    def _on_defocus(self, _value: float) -> None:
+        if (current := self._session.current) is None:
+            return
+        known, ctf, mean = optics.ctf_of(current), None, self.defocus.value() * 1e4
         if mean > 0:
             # what was measured keeps its astigmatism
             half = 0.0 if known is None else (known.defocus.u_A - known.defocus.v_A) / 2
             angle = 0.0 if known is None else known.defocus.angle_deg
-            ctf = Ctf(Defocus(mean + half, mean - half, angle), microscope)
-        self._bench.guarded(lambda: optics.set_optics(self._session, ids, ctf))
+            ctf = Ctf(Defocus(mean + half, mean - half, angle), self._entered())
+        self._bench.guarded(lambda: optics.set_optics(self._session, self._ids(), ctf))
+
+    def _on_microscope(self, _value: float) -> None:
+        """Of the micrographs it is entered for, each with its own defocus; where none is known, of the project."""
+        if (current := self._session.current) is None:
+            return
+        microscope = self._entered()
+        all_of_them = self.scope.currentData() == "all"
+        others = all_of_them or optics.ctf_of(current) is None
+        chosen = self._ids() if all_of_them or not others else []
+        self._bench.guarded(lambda: optics.set_microscope(self._session, microscope, chosen, others=others))
+        if others:
+            self._pause.start()
 
     def _on_star(self) -> None:
         name, _ = QFileDialog.getOpenFileName(
@@ -170,12 +208,20 @@ class MethodFold(QWidget):
 
         self._bench.start(work, title=f"read {star.name}", on_done=enter, on_failed=self._bench.job_failed, quiet=True)
 
-    def estimate_all(self) -> None:
-        """Find the defocus of all micrographs in the background and enter it where none is known."""
-        given = Optics(self.voltage.value(), self.cs.value())
-        optics_now = ctf_project.optics_for(self._session, given)
+    def estimate_all(self, *, unasked: bool = False) -> None:
+        """Find the defocus of all micrographs in the background and enter it where none is known.
+
+        Parameters
+        ----------
+        unasked : bool
+            Started by the program: says nothing where it brings nothing.
+        """
+        if self._estimating:
+            return
 
         def enter(estimates: ctf_project.Estimates) -> None:
+            if unasked and not ctf_project.news(self._session, estimates):
+                return
             self._bench.guarded(lambda: self._bench.say(ctf_project.enter(self._session, estimates)))
             if self._dialog is not None:
                 self._dialog.refresh()
@@ -185,12 +231,21 @@ class MethodFold(QWidget):
                 ctf_project.estimate,
                 ctf_project.exposures(self._session),
                 ctf_project.folder_of(self._session),
-                optics_now,
             ),
             title="defocus from rings",
             on_done=enter,
             on_failed=self._bench.job_failed,
+            on_end=self._on_estimated,
         )
+        self._estimating = True
+
+    def _on_estimated(self, _job: Job) -> None:
+        self._estimating = False
+
+    def estimate_missing(self) -> None:
+        """As :meth:`estimate_all`, where the microscope is known and some micrograph has no defocus; else nothing."""
+        if ctf_project.missing(self._session):
+            self.estimate_all(unasked=True)
 
     def show_rings(self) -> None:
         """Open the picture of the rings; it follows the micrograph."""
@@ -201,9 +256,15 @@ class MethodFold(QWidget):
 
     def close_panel(self) -> None:
         """Stop listening."""
+        self._pause.stop()
         if self._dialog is not None:
             self._dialog.close_panel()
             self._dialog = None
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """What is not seen is not kept up to date."""
+        super().showEvent(event)
+        self.refresh()
 
     # ------------------------------------------------------------------ pictures of other programs
 
@@ -234,13 +295,23 @@ class MethodFold(QWidget):
         """Show what is known of the current micrograph."""
         current = self._session.current
         known = None if current is None else optics.ctf_of(current)
-        usual = (known.optics if known is not None else None) or Optics()
+        microscope = _known_of(self._session, others=self.isVisible())
+        usual = microscope or Optics()
         mean = 0.0 if known is None else (known.defocus.u_A + known.defocus.v_A) / 2e4
-        for spin, value in ((self.defocus, mean), (self.voltage, usual.voltage_kV), (self.cs, usual.cs_mm)):
+        shown = (
+            (self.defocus, mean),
+            (self.voltage, usual.voltage_kV),
+            (self.cs, usual.cs_mm),
+            (self.contrast, usual.amplitude_contrast),
+        )
+        for spin, value in shown:
             spin.setEnabled(current is not None)
             if not spin.hasFocus():
                 with QSignalBlocker(spin):
                     spin.setValue(value)
+        said = "" if microscope is not None else f"\n{_NOT_SAID}"
+        for spin, what in zip((self.voltage, self.cs, self.contrast), _MICROSCOPE, strict=True):
+            spin.setToolTip(what + said)
         tip = "Underfocus, mean of both axes; 0 = unknown. The automatic method then also turns the phases back"
         if known is not None and known.defocus.u_A != known.defocus.v_A:
             tip += f"\n{known.defocus.u_A:.0f} and {known.defocus.v_A:.0f} Å at {known.defocus.angle_deg:.1f}°"
@@ -249,6 +320,18 @@ class MethodFold(QWidget):
         self.detach.setEnabled(n > 0)
         self.detach.setText(f"detach {n:,}" if n else "detach all")
         self.detach.setToolTip("Show our own pictures again; one step to undo" if n else "no picture is attached")
+
+
+def _known_of(session: Session, *, others: bool = True) -> Optics | None:
+    """The microscope of the current micrograph; None where nobody has said it.
+
+    Without ``others`` (all of which must be looked at) only what is said of itself and of the project.
+    """
+    current = session.current
+    known = None if current is None else optics.ctf_of(current)
+    if known is not None:
+        return known.optics
+    return optics.common_microscope(session) if others else session.settings.microscope
 
 
 def _field(low: float, high: float, decimals: int, suffix: str, tip: str) -> QDoubleSpinBox:
