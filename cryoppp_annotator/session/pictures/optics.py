@@ -171,7 +171,7 @@ def set_optics(session: Session, micrograph_ids: Iterable[int], ctf: Ctf | None)
 
 
 def set_microscope(
-    session: Session, microscope: Optics, micrograph_ids: Iterable[int] = (), *, others: bool = True
+    session: Session, microscope: Optics, micrograph_ids: Iterable[int] = (), *, with_project: bool = True
 ) -> None:
     """Say with which microscope micrographs were taken, as one step; each keeps its defocus.
 
@@ -180,7 +180,7 @@ def set_microscope(
     microscope : Optics
     micrograph_ids : iterable of int
         Micrographs that get it where their defocus is known.
-    others : bool
+    with_project : bool
         Also those whose defocus is not known yet, as the project's microscope.
 
     Raises
@@ -198,7 +198,7 @@ def set_microscope(
             for m in session.micrographs
             if m.id in chosen and (ctf := ctf_of(m)) is not None
         }
-        of_project = session.settings.set_microscope(microscope) if others else None
+        of_project = session.settings.set_microscope(microscope) if with_project else None
         title = f"microscope of {count_of(len(texts), 'micrograph')}: {microscope_text(microscope)}"
         of_micrographs = set_text(session.micrographs, "optics", texts, "optics", title)
         changes = [change for change in (of_micrographs, of_project) if change is not None]

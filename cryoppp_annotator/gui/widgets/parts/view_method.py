@@ -183,10 +183,10 @@ class MethodFold(QWidget):
             return
         microscope = self._entered()
         all_of_them = self.scope.currentData() == "all"
-        others = all_of_them or optics.ctf_of(current) is None
-        chosen = self._ids() if all_of_them or not others else []
-        self._bench.guarded(lambda: optics.set_microscope(self._session, microscope, chosen, others=others))
-        if others:
+        with_project = all_of_them or optics.ctf_of(current) is None
+        chosen = self._ids() if all_of_them or not with_project else []
+        self._bench.guarded(lambda: optics.set_microscope(self._session, microscope, chosen, with_project=with_project))
+        if with_project:
             self._pause.start()
 
     def _on_star(self) -> None:
@@ -295,7 +295,7 @@ class MethodFold(QWidget):
         """Show what is known of the current micrograph."""
         current = self._session.current
         known = None if current is None else optics.ctf_of(current)
-        microscope = _known_of(self._session, others=self.isVisible())
+        microscope = _known_of(self._session, other_micrographs=self.isVisible())
         usual = microscope or Optics()
         mean = 0.0 if known is None else (known.defocus.u_A + known.defocus.v_A) / 2e4
         shown = (
@@ -322,16 +322,16 @@ class MethodFold(QWidget):
         self.detach.setToolTip("Show our own pictures again; one step to undo" if n else "no picture is attached")
 
 
-def _known_of(session: Session, *, others: bool = True) -> Optics | None:
+def _known_of(session: Session, *, other_micrographs: bool = True) -> Optics | None:
     """The microscope of the current micrograph; None where nobody has said it.
 
-    Without ``others`` (all of which must be looked at) only what is said of itself and of the project.
+    Without ``other_micrographs`` (all of which must be looked at) only what is said of itself and of the project.
     """
     current = session.current
     known = None if current is None else optics.ctf_of(current)
     if known is not None:
         return known.optics
-    return optics.common_microscope(session) if others else session.settings.microscope
+    return optics.common_microscope(session) if other_micrographs else session.settings.microscope
 
 
 def _field(low: float, high: float, decimals: int, suffix: str, tip: str) -> QDoubleSpinBox:
