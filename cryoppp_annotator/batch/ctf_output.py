@@ -17,13 +17,15 @@ from ..imaging.ctf_fit import CtfFit
 from ..imaging.ctf_picture import FINEST_A, ring_picture
 
 #: Side of the picture of the rings, px.
-_SIDE = 512
+SIDE = 512
 #: Height of the curves below it, px.
 _CURVE_HEIGHT = 200
 #: Height of the text above it, px.
-_HEAD = 46
+HEAD = 46
 _INK = "#222222"
 _GRID = "#dddddd"
+#: Pillow's own font has no such signs.
+_NO_GLYPH = str.maketrans({"Å": "A", "µ": "u"})
 _MEASURED = "#222222"
 _MODEL = "#d55e00"
 _AGREEMENT = "#0072b2"
@@ -103,14 +105,14 @@ def write_fit_picture(path: Path, name: str, fit: CtfFit) -> None:
     FormatError
         It cannot be written.
     """
-    image = Image.new("RGB", (_SIDE, _HEAD + _SIDE + _CURVE_HEIGHT), "white")
+    image = Image.new("RGB", (SIDE, HEAD + SIDE + _CURVE_HEIGHT), "white")
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(13)
     if fit.spectrum is not None:
-        rings = ring_picture(fit.spectrum, fit.ctf, fit.curve, _SIDE)
-        image.paste(Image.fromarray(rings).convert("RGB"), (0, _HEAD))
+        rings = ring_picture(fit.spectrum, fit.ctf, fit.curve, SIDE)
+        image.paste(Image.fromarray(rings).convert("RGB"), (0, HEAD))
     draw.text((8, 5), name, fill=_INK, font=font)
-    draw.text((8, 24), _headline(fit), fill=_INK, font=font)
+    draw.text((8, 24), _headline(fit).translate(_NO_GLYPH), fill=_INK, font=font)
     if fit.curve is not None:
         _draw_curve(draw, fit, font)
     try:
@@ -124,23 +126,25 @@ def _headline(fit: CtfFit) -> str:
     if fit.ctf is None:
         return f"no answer: {fit.reason}"
     d = fit.ctf.defocus
-    words = f"{d.u_A:,.0f} / {d.v_A:,.0f} Å at {d.angle_deg:.0f} deg, rings to {fit.resolution_A:.1f} Å"
+    words = f"{d.u_A:,.0f} / {d.v_A:,.0f} A at {d.angle_deg:.0f} deg, rings to {fit.resolution_A:.1f} A"
     return words + f", score {fit.score:.2f}" + ("  (doubtful)" if fit.doubt else "")
 
 
 def _draw_curve(draw: ImageDraw.ImageDraw, fit: CtfFit, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> None:
     """Measured rings, model and agreement over spatial frequency."""
-    curve, top, bottom = fit.curve, _HEAD + _SIDE + 8, _HEAD + _SIDE + _CURVE_HEIGHT - 24
+    curve, top, bottom = fit.curve, HEAD + SIDE + 8, HEAD + SIDE + _CURVE_HEIGHT - 24
     if curve is None:
         return
     finest = 1.0 / FINEST_A
-    x = 8 + (_SIDE - 16) * np.clip(curve.k / max(finest, float(curve.k[-1])), 0, 1)
+    x = 8 + (SIDE - 16) * np.clip(curve.k / max(finest, float(curve.k[-1])), 0, 1)
     show = curve.k > 1.0 / 25.0
     reach = float(np.percentile(np.abs(np.nan_to_num(curve.measured[show])), 97)) + 1e-9
     for resolution in _RESOLUTIONS_A:
+        if 1.0 / resolution > curve.k[-1]:
+            break
         at = float(np.interp(1.0 / resolution, curve.k, x))
         draw.line([(at, top), (at, bottom)], fill=_GRID)
-        draw.text((at, bottom + 3), f"{resolution:g} Å", fill=_INK, font=font, anchor="ma")
+        draw.text((at, bottom + 3), f"{resolution:g} A", fill=_INK, font=font, anchor="ma")
     end = float(np.interp(1.0 / fit.resolution_A, curve.k, x))
     draw.line([(end, top), (end, bottom)], fill=_AGREEMENT, width=2)
     for values, colour, scale in (

@@ -42,7 +42,7 @@ def ring_picture(
     -------
     (side, side) uint8, yx, zero frequency at pixel ``(side // 2, side // 2)``, x to the right and y down
     """
-    frequency = (np.arange(side) - side // 2) * min(1.0 / finest_A, 0.5 / spectrum.pixel_size_A) / (side // 2)
+    frequency = (np.arange(side) - side // 2) * edge_frequency(spectrum.pixel_size_A, finest_A) / (side // 2)
     ky, kx = np.meshgrid(frequency, frequency, indexing="ij")
     k = np.hypot(ky, kx)
     picture = _measured(spectrum, ky, kx, k)
@@ -56,6 +56,11 @@ def ring_picture(
         picture[:, side // 2] = _HIGH * spread
     scale = float(picture[k > 1.0 / 25.0].std()) + 1e-9
     return np.asarray(np.clip(255.0 * (picture / scale - _LOW) / (_HIGH - _LOW), 0, 255).astype(np.uint8))
+
+
+def edge_frequency(pixel_size_A: float, finest_A: float = FINEST_A) -> float:
+    """Spatial frequency at the middle of each edge of the picture, 1/A."""
+    return min(1.0 / finest_A, 0.5 / pixel_size_A)
 
 
 def _measured(

@@ -6,10 +6,14 @@ import shutil
 
 import numpy as np
 import pytest
+from qtpy.QtCore import QEvent, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtWidgets import QApplication
 from window import write_mrc
 
 from cryoppp_annotator.batch import ctf_project
 from cryoppp_annotator.imaging.ctf import Ctf, Defocus, Optics
+from cryoppp_annotator.imaging.ctf_zeros import zero_ring
 from cryoppp_annotator.imaging.simulate import SimulationParameters, simulate_micrograph, views_for
 from cryoppp_annotator.session.pictures import optics
 
@@ -60,6 +64,22 @@ def test_rings_give_a_defocus_and_an_imported_one_stays(ringed):
     fold.estimate.click()
     window.until(lambda: "contradict" in window.status or "no defocus was missing" in window.status)
     window.idle()
+    assert fold.defocus.value() == pytest.approx(1.234)
+    # the second ring, dragged to where it is measured
+    rings, now = fold._dialog.picture, optics.ctf_of(window.named("a"))
+    measured = Ctf(Defocus(truth["a"], truth["a"]), now.optics)
+    places = [rings.place_of(zero_ring(ctf, 2, [0.0])[0], 0.0).toPoint() for ctf in (now, measured)]
+    assert places[0].x() - places[1].x() > 20
+    left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
+    for kind, place, button, held in (
+        (QEvent.Type.MouseButtonPress, places[0], left, left),
+        (QEvent.Type.MouseMove, places[1], none, left),
+        (QEvent.Type.MouseButtonRelease, places[1], left, none),
+    ):
+        QApplication.sendEvent(rings, QMouseEvent(kind, QPointF(place), button, held, Qt.KeyboardModifier.NoModifier))
+    assert fold.defocus.value() == pytest.approx(truth["a"] / 1e4, rel=0.03)
+    assert fold._dialog.defocus.text().startswith(f"Defocus {fold.defocus.value():.3f} µm (")
+    window.session.undo()
     assert fold.defocus.value() == pytest.approx(1.234)
 
 
