@@ -43,6 +43,7 @@ SAME_THING = {
     *(
         "export_classes",
         "extract",
+        "history",
         "label_errors",
         "lint",
         "passport",

@@ -17,6 +17,7 @@ from PIL import Image
 
 from .. import __version__
 from ..audit.comparing import TwoSets
+from ..audit.completeness import ASSUMPTIONS
 from ..errors import AnnotatorError
 from ..formats.atomic import write_text
 from ..formats.image import images
@@ -69,6 +70,7 @@ def write_report(report: ComparisonReport, path: Path, *, context: JobContext = 
         "pair": lambda x, y: "–" if math.isnan(x) else f"{x:+.1f}, {y:+.1f}",
         "count": _count,
         "infinity": math.inf,
+        "assumptions": ASSUMPTIONS,
         "version": __version__,
     }
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)

@@ -56,11 +56,13 @@ def describe(session: Session, file_changes: FileNews) -> dict[str, Any]:
     from ..model.micrograph import MicrographState
     from ..model.which import Which
     from ..session.core.watch import What
+    from ..session.pictures.coverage import Coverage
     from .species import described
 
     states = {state.value: 0 for state in MicrographState if state is not MicrographState.REMOVED}
     for micrograph in session.micrographs:
         states[micrograph.state.value] += 1
+    coverage = Coverage(session)
     sets = [
         {
             "name": s.name,
@@ -84,6 +86,7 @@ def describe(session: Session, file_changes: FileNews) -> dict[str, Any]:
         "journal": session.store.journal,
         "problems": {m.name: m.problem for m in session.micrographs if m.problem},
         "particles": session.counts(),
+        "seen": {m.name: round(coverage.share(m.id), 3) for m in session.micrographs},
         "diameter_A": session.diameter_A if session.settings.diameter_is_set else None,
         "pick_sets": sets,
         "species": described(session),
@@ -94,10 +97,13 @@ def _as_text(answer: dict[str, Any]) -> str:
     states = ", ".join(f"{n} {state}" for state, n in answer["states"].items() if n) or "none"
     particles = ", ".join(f"{n:,} {decision}" for decision, n in answer["particles"].items())
     diameter = "not set" if answer["diameter_A"] is None else f"{answer['diameter_A']:.4g} Å"
+    shares = list(answer["seen"].values())
+    seen = f"{sum(shares) / len(shares):.0%} of the area" if shares else "nothing"
     lines = [
         f"project      {answer['project']}",
         f"micrographs  {answer['micrographs']:,}: {states}; {answer['finished']:,} finished",
         f"particles    {particles}",
+        f"looked at    {seen}, at a useful zoom",
         f"diameter     {diameter}",
     ]
     lines += [

@@ -32,7 +32,9 @@ from ..model.context import JobContext
 from ..model.coordinates import Orientation
 from ..session.core import opening
 from ..session.core.session import Session
+from ..session.review.history import HistoryScope
 from .bridge import Bridge
+from .coverage_watch import CoverageWatch
 from .dock_room import give_room
 from .docks import PANEL_WIDTH, Docks
 from .drops import Drops
@@ -264,7 +266,9 @@ class Annotator(QWidget):
         self._docks.add(self.micrographs, self.pick.view.bar, self.status)
         if not self.own_window:
             give_room(self.viewer, self._docks.micrographs)
-        self._panels = [panel for root in (page, self.micrographs, self.status) for panel in followers(root)]
+        self.coverage = CoverageWatch(bench)
+        panels = [panel for root in (page, self.micrographs, self.status) for panel in followers(root)]
+        self._panels = [*panels, self.coverage]
         self._aside = (self.history, self.jobs)
         for button, panel in ((self.status.history, self.history), (self.status.jobs, self.jobs)):
             button.clicked.connect(lambda _checked=False, aside=panel: self._show_aside(aside))
@@ -279,6 +283,9 @@ class Annotator(QWidget):
             self._menu = bench.window.menuBar().addMenu("&Annotate")  # type: ignore[attr-defined]
             self.menus = Menus(self, self._menu)
             self._add_corner(tabs, self._menu)
+        bench.history_requested.connect(self._show_history)
+        bench.compare_requested.connect(self._show_compared)
+        bench.gestures.on_history = lambda pick: bench.history_requested.emit(HistoryScope(particle=pick))
         bench.fold_requested.connect(self._docks.fold)
         bench.widen_requested.connect(self._docks.widen)
         bench.help_requested.connect(self.show_help)
@@ -301,6 +308,14 @@ class Annotator(QWidget):
             self.tabs.setCurrentWidget(self._before_aside)
         else:
             self.tabs.setCurrentWidget(panel)
+
+    def _show_history(self, scope: HistoryScope) -> None:
+        self.tabs.setCurrentWidget(self.history)
+        self.history.show_about(scope)
+
+    def _show_compared(self, first: int, second: int) -> None:
+        self.tabs.setCurrentWidget(self.review)
+        self.review.show_compared(first, second)
 
     def _hide_aside(self, _index: int = 0) -> None:
         shown = self.tabs.currentWidget()

@@ -32,8 +32,21 @@ ENTRIES: dict[str, tuple[str | None, ...]] = {
         None,
         "brush",
         "region",
+        None,
+        "history-of-pick",
     ),
-    VIEW: ("toggle-raw", "split", "fit", None, "show-rejected", "hide-rings", None, "fold-list", "fold-panel"),
+    VIEW: (
+        "toggle-raw",
+        "split",
+        "fit",
+        None,
+        "show-rejected",
+        "hide-rings",
+        "show-seen",
+        None,
+        "fold-list",
+        "fold-panel",
+    ),
     HELP: ("help",),
 }
 

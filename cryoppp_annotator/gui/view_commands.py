@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from ..errors import Refused
 from ..session.core.commands import PICKS, Command
 from ..session.core.focus import Focus
+from ..session.review.history import HistoryScope
 from .own_layers import OwnLayers
 from .show import Show
 from .viewport import Viewport
@@ -26,6 +27,8 @@ class View(Protocol):
     layers: OwnLayers
     help_requested: Any  # a Qt signal
     fold_requested: Any  # a Qt signal
+    history_requested: Any  # a Qt signal
+    seen_requested: Any  # a Qt signal
 
     def toggle_view(self) -> None:
         """Raw instead of denoised, and back."""
@@ -50,6 +53,14 @@ def _add_here(bench: View, focus: Focus) -> None:
     if focus.pointer is None:
         raise Refused("point at the place on the micrograph first")
     focus.session.add(*focus.pointer, anyway=True)
+
+
+def _history(bench: View, focus: Focus) -> None:
+    """List what was done to the pick."""
+    targets = focus.targets()
+    if len(targets) != 1:
+        raise Refused("point at one pick or select one first")
+    bench.history_requested.emit(HistoryScope(particle=int(targets[0])))
 
 
 def _take_back(bench: View) -> None:
@@ -87,12 +98,28 @@ def view_commands(bench: View) -> list[Command]:
             about="Alt+click does the same, where the window manager does not take it.",
         ),
         Command(
+            "history-of-pick",
+            "History of this pick",
+            ("Ctrl+H",),
+            PICKS,
+            partial(_history, bench),
+            about="Who did what to it, and when. Shift + right click does the same.",
+        ),
+        Command(
             TAKE_BACK,
             "Mouse and keys back to the picks",
             ("F8",),
             LOOKING,
             view(partial(_take_back, bench)),
             about="After another layer of napari was chosen, or one of its tools. This key works always.",
+        ),
+        Command(
+            "show-seen",
+            "Dim what nobody has looked at",
+            ("Shift+L",),
+            LOOKING,
+            view(bench.seen_requested.emit),
+            about="What was on the screen at a useful zoom stays bright.",
         ),
         Command("fold-list", "Fold the list of micrographs", ("Ctrl+L",), LOOKING, view(lambda: fold("list"))),
         Command("fold-panel", "Fold the panel of tools", ("Ctrl+T",), LOOKING, view(lambda: fold("panel"))),

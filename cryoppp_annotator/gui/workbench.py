@@ -18,7 +18,7 @@ from ..jobs.runner import Job, Runner
 from ..model.curation import Table
 from ..model.micrograph import Micrograph
 from ..session.core.backlog import Backlog
-from ..session.core.commands import session_commands
+from ..session.core.commands import DECIDING, PICKS, session_commands
 from ..session.core.focus import Focus
 from ..session.core.session import Announcement, Session
 from ..session.files.linting import ProjectFinding
@@ -26,11 +26,12 @@ from ..session.pictures.display import View
 from .bridge import Bridge
 from .keys import Keys, own_keys, with_keys
 from .layers.gestures import Gestures
-from .layers.particle_layer import ParticlesLayer
+from .layers.particle_layer import COVERED, ParticlesLayer
 from .layers.picture_layer import PictureLayer
 from .layers.styles import ColourBy, ink
 from .own_layers import OwnLayers
 from .preferences import keep_preference, preference
+from .requests import Requests
 from .run_on import RunOn
 from .show import Show
 from .view_commands import TAKE_BACK, view_commands
@@ -54,7 +55,7 @@ class Taker(Protocol):
         """Do a command. Returns False where it is not about what the panel shows."""
 
 
-class Workbench(QObject):
+class Workbench(Requests):
     """Joins a session to a viewer.
 
     Parameters
@@ -73,12 +74,7 @@ class Workbench(QObject):
     themed = Signal()  # napari's theme was changed
     picture_shown = Signal(str)  # "raw" or "denoised"
     diameter_previewed = Signal(float)
-    help_requested = Signal()
-    fold_requested = Signal(str)  # "list" or "panel"
-    widen_requested = Signal(bool)  # the panel over most of the canvas, and back
     hovered_changed = Signal()
-    export_requested = Signal()
-    propose_requested = Signal(object)  # ids of micrographs
     closing = Signal()  # the project is about to be closed
     imported, exported = Signal(), Signal()
 
@@ -117,7 +113,7 @@ class Workbench(QObject):
         self.gestures = Gestures(
             viewer, self.particles_layer, self.focus, self.overlay, self.layers.have_mouse, self.warn, self._on_hover
         )
-        self.gestures.unseen = lambda: self.show.unseen
+        self.gestures.unseen = lambda: COVERED if self.particles_layer.covered else self.show.unseen
         self.viewport = Viewport(
             viewer, session, canvas, self.overlay, self._scale, had_layers=bool(self.layers.foreign())
         )
@@ -224,6 +220,9 @@ class Workbench(QObject):
             self.gestures.measure(False)
             return True
         command, focus = self.commands[command_id], self.focus
+        if self.particles_layer.covered and command.group in (DECIDING, PICKS):
+            self.say(COVERED)
+            return False
         reached_before = focus.walking.reached
         if not self.guarded(lambda: command.run(focus)):
             return False
@@ -306,7 +305,7 @@ class Workbench(QObject):
 
     def hide_rings(self, held: bool) -> None:
         """Look under the rings while a key is held."""
-        self.particles_layer.layer.visible = not held
+        self.particles_layer.hide(held)
 
     def hold_brush(self, held: bool) -> None:
         """The pointer is a brush while a key is held."""

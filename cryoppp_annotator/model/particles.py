@@ -100,32 +100,37 @@ class Particles:
         return int(np.count_nonzero(self.decision == decision))
 
 
-def apply_delta(particles: Particles, delta: Delta, micrograph: int) -> Particles:
-    """Particles of ``micrograph`` after ``delta`` (which may touch other micrographs too); twice does no harm."""
-    delta = _part_on(delta, micrograph)
+def apply_delta(particles: Particles, delta: Delta, micrograph: int | None) -> Particles:
+    """Particles of ``micrograph`` after ``delta`` (which may touch other micrographs too); twice does no harm.
+
+    ``micrograph`` None: the particles are those of the whole project.
+    """
+    if micrograph is not None:
+        delta = _part_on(delta, micrograph)
     n = len(delta)
     if delta.kind is Kind.INSERT:
         new = Particles.from_columns(delta.ids, delta.after)
-        new = new.take((new.micrograph == micrograph) & (particles.rows_of(new.id) < 0))
+        here = micrograph is None or (new.micrograph == micrograph)
+        new = new.take(here & (particles.rows_of(new.id) < 0))
         if not len(new):
             return particles
         joined = {f.name: np.concatenate([getattr(particles, f.name), getattr(new, f.name)]) for f in fields(Particles)}
         order = np.argsort(joined["id"], kind="stable")
         return Particles(**{name: column[order] for name, column in joined.items()})
     rows = particles.rows_of(delta.ids)
-    here = rows >= 0
-    if not here.any():
+    known = rows >= 0
+    if not known.any():
         return particles
     if delta.kind is Kind.DELETE:
         keep = np.ones(len(particles), bool)
-        keep[rows[here]] = False
+        keep[rows[known]] = False
         return particles.take(keep)
     changed: dict[str, NDArray[Any]] = {}
     for name, values in delta.after.items():
         if name not in COLUMNS:
             continue
         column = getattr(particles, name).copy()
-        column[rows[here]] = np.broadcast_to(values, (n,))[here]
+        column[rows[known]] = np.broadcast_to(values, (n,))[known]
         changed[name] = column
     return replace(particles, **changed)
 

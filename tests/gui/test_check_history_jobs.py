@@ -8,12 +8,13 @@ import threading
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QTabWidget
-from window import CTRL, LEFT, Gate, discs, places, scored, write_mrc, write_star
+from qtpy.QtWidgets import QApplication, QFileDialog, QTabWidget
+from window import CTRL, LEFT, SHIFT, Gate, discs, places, scored, write_mrc, write_star
 
 from cryoppp_annotator import extensions
 from cryoppp_annotator.jobs.runner import JobState
 from cryoppp_annotator.model.curation import Decision, Reason
+from cryoppp_annotator.session.review.history import HistoryScope
 
 Key = Qt.Key
 
@@ -115,6 +116,52 @@ def test_every_step_is_listed_and_a_double_click_goes_there(window):
     QTest.mouseDClick(panel.table.viewport(), LEFT, pos=at)
     QApplication.processEvents()
     assert window.session.current.name == "a"
+
+
+def test_the_history_of_a_pick_two_moments_compared_csv_and_film(window, tmp_path, monkeypatch):
+    window.click(100, 80)
+    window.click(200, 200)
+    window.drag([(100, 80), (112, 89)])
+    window.click(112, 89, Qt.MouseButton.RightButton)
+    rejected = int(window.session.particles.id[0])
+    window.click(112, 89, Qt.MouseButton.RightButton, SHIFT)
+    panel = window.annotator.history
+    assert window.annotator.tabs.currentWidget() is panel
+    window.until(lambda: panel.of.currentText() == f"pick {rejected}" and panel.table.rowCount() == 3)
+    last, middle, first = texts(panel.table, 2)
+    assert (last, first) == ("rejected", "added, accepted")
+    assert re.fullmatch(r"moved by 1[456]\.\d px", middle)
+    assert window.session.counts()["rejected"] == 1, "Shift + right click rejects nothing"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "pick.csv"), ""))
+    panel.csv.click()
+    window.until(lambda: window.status.startswith("wrote 3 rows"))
+    assert (tmp_path / "pick.csv").read_text().count("ann,do,") == 3
+    panel.film.start.click()
+    window.until(lambda: panel.film.slider.isVisible())
+    assert not window.layer.visible, "the picks as they are make room"
+    shown = []
+    for row in range(panel.film.slider.maximum() + 1):
+        panel.film.slider.setValue(row)
+        shown.append(len(window.viewer.layers["as it was"].data))
+    assert shown == [1, 2, 2, 2]
+    before = window.session.counts()
+    window.bench.give("accept-rest")
+    window.click(300, 100)
+    assert window.session.counts() == before, "the past is not edited"
+    panel.film.start.click()
+    assert window.layer.visible
+    assert "as it was" not in window.viewer.layers
+    panel.show_about(HistoryScope())
+    panel.compare.click()
+    assert window.status.startswith("mark one step")
+    panel.table.selectRow(2)  # the second pick was just added
+    panel.compare.click()
+    compare = window.annotator.review.sets
+    window.until(lambda: "only first" in compare.counts.text())
+    assert window.annotator.tabs.currentWidget() is window.annotator.review
+    assert "both 1" in compare.counts.text()
+    assert "only first 1" in compare.counts.text()
+    assert "(step " in compare.first.currentText()
 
 
 def test_undo_back_to_a_marked_step(window):

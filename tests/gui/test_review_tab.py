@@ -7,11 +7,13 @@ import pytest
 from class_window import NAMES
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QMessageBox
 from window import DIAMETER, dialog, places, scored, write_star
 
 from cryoppp_annotator.audit.suspects import ErrorKind
 from cryoppp_annotator.gui.widgets.dialogs.look_alikes import LookAlikes
+from cryoppp_annotator.gui.widgets.dialogs.second_pass_dialog import SecondPassDialog
+from cryoppp_annotator.gui.widgets.parts.error_queue import ErrorQueue
 from cryoppp_annotator.model.curation import Decision
 from cryoppp_annotator.model.which import Which
 
@@ -71,6 +73,33 @@ def test_one_key_an_answer_the_next_at_once_and_back(doubtful):
     window.key(Key.Key_Z, Qt.KeyboardModifier.ControlModifier)  # on the picture
     assert (queue.number, queue.progress.value()) == (0, 0), "undone is unanswered"
     assert window.session.counts() == before
+    QTest.keyClick(queue, Key.Key_X)
+    not_replaced_unasked(window, queue)
+
+
+def not_replaced_unasked(window, queue) -> None:
+    items, likely = list(queue._review.items), queue._review.n_likely_left
+    assert f"1 of {len(items)} answered · {likely} likely left" in queue.progress.text()
+    for reply in ("Cancel", "Go on with it"):
+        queue.find.click()
+        question = dialog(QMessageBox)
+        assert "answered so far: 1" in question.text()
+        next(button for button in question.buttons() if button.text().replace("&", "") == reply).click()
+        QApplication.processEvents()
+        assert (queue._review.items, queue.number) == (items, 1)
+    queue.of.setCurrentIndex(queue.of.count() - 1)
+    queue.find.click()
+    next(button for button in dialog(QMessageBox).buttons() if button.text() == "New queue").click()
+    QApplication.processEvents()
+    assert window.status == "no undecided candidate with a score is left: propose some first"
+    assert (queue._review.items, queue.number) == (items, 1), "kept until there is another"
+    again = ErrorQueue(window.bench, queue._mark)  # another day
+    again.setParent(queue)
+    assert again.said.text() == f"A review of {queue._review.title} is open."
+    assert again.skip.text() == "Go on"
+    again.skip.click()
+    assert again.number == 1
+    again.close_panel()
 
 
 def test_the_set_that_has_picks_is_offered_first(picked):
@@ -115,6 +144,58 @@ def test_a_page_is_answered_at_once_but_for_its_exceptions(doubtful):
     queue.back.click()
     assert window.session.counts() == before
     assert queue._review.n_answered == 0
+
+
+def steps_of(window) -> int:
+    """Steps in the history; looking at a micrograph for the first time is none."""
+    return sum(entry.kind != "visit" for entry in window.session.history())
+
+
+def test_a_second_pass_is_blind_and_changes_no_pick(picked, tmp_path):
+    window = picked
+    rows = [(f"{name}.mrc", x, y, 0.5, 1) for k, name in enumerate("abcd") for x, y in places(k + 10).tolist()]
+    window.enter(write_star(tmp_path / "others.star", rows))
+    before, steps = window.session.counts(), steps_of(window)
+    open_tab(window, "Review")
+    panel = window.annotator.review
+    second = panel.second
+    panel.tabs.setCurrentWidget(second)
+    assert not second.go_on.isEnabled()
+    second.begin.click()
+    ask = dialog(SecondPassDialog)
+    ask.labels.setCurrentIndex(ask.labels.findText("picks.star"))
+    ask.micrographs.setValue(2)
+    ask.places.setValue(12)
+    ask.accept()
+    window.until(lambda: second.number is not None)
+    item = second._pass.items[second.number]
+    assert window.session.current_id == item.micrograph
+    assert not window.layer.visible, "what was said is not shown"
+    assert "score" not in second.why.text()
+    window.key(Key.Key_Space)
+    assert not window.layer.visible
+    QTest.keyClick(second, Key.Key_A)
+    QTest.keyClick(window.bench.canvas, Key.Key_X)  # wherever the keyboard is
+    assert second._pass.n_done == 2
+    window.bench.give("accept-rest")
+    assert window.status.startswith("the picks are hidden")
+    QTest.keyClick(second, Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert second._pass.n_done == 1
+    open_tab(window, "Check")
+    assert window.layer.visible
+    open_tab(window, "Review")
+    second.go_on.click()
+    while second.number is not None:
+        QTest.keyClick(second, Key.Key_A)
+    assert second.question.text() == "Nothing is left for ann."
+    assert window.layer.visible
+    assert (window.session.counts(), steps_of(window)) == (before, steps)
+    second.show_results.click()
+    text = second.results.text()
+    assert "Looked at again: 12 of 12; 6 differ, 0 of them settled." in text
+    assert "F1 0." in text
+    second.consensus.click()
+    assert window.session.next_undo().title.endswith("consensus on picks.star")
 
 
 def test_two_sets_in_three_colours_and_a_set_made_of_them(window, tmp_path):

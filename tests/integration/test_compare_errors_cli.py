@@ -91,6 +91,10 @@ def test_compare_writes_one_file_that_needs_no_other(cli: Cli, movies: Path, tmp
     assert "its &lt;b&gt;own" in text
     assert "145 of the 147 picks" in text
     assert text.count("data:image/jpeg;base64,") >= 3 + 2 + 3
+    estimate = json.loads(cli(*words, "--json")[1])["completeness"]
+    cards = text.split("nobody picked, about<b>", 1)[1]
+    assert cards.startswith(f"{estimate['unseen']:,.0f}</b>")
+    assert "made without knowledge of each other" in cards, "with what is assumed"
 
 
 def test_compare_refuses_what_it_cannot_do(cli: Cli, movies: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ click on empty ice        add a pick (Alt: also close to another, as the key *ad
 click on a pick           select it (Ctrl: add to or take from the selection)
 drag a pick               move it, and the selection it belongs to
 drag empty ice            pan (napari's own)
-right click               reject the pick
+right click               reject the pick (Shift: its history)
 Shift + drag              select with a lasso
 Ctrl + drag               select with a rectangle
 B held + drag             brush: reject what it sweeps over, one step
@@ -90,6 +90,8 @@ class Gestures:
         #: Given what was drawn, (n, 2) float64, yx; and where a region was clicked on (x, y, whether with the right).
         self.on_outline: Callable[[NDArray[np.float64]], None] = lambda _outline: None
         self.on_region: Callable[[float, float, bool], None] = lambda _x, _y, _right: None
+        #: Given the pick whose history is asked for.
+        self.on_history: Callable[[int], None] = lambda _pick: None
         self.corners: Corners | None = None
         self._pointer_canvas = (0.0, 0.0)
         viewer.mouse_drag_callbacks.insert(0, self._on_drag)
@@ -320,7 +322,10 @@ class Gestures:
             self.on_region(*at, True)
         elif not moved and (on := self._focus.at(*at)) is not None:
             event.handled = True
-            self._try(lambda: self._session.decide([on], Decision.REJECTED))
+            if "Shift" in event.modifiers:
+                self.on_history(on)
+            else:
+                self._try(lambda: self._session.decide([on], Decision.REJECTED))
 
     def _lasso(self, event: Any) -> Iterator[None]:
         yield from self._region(event, rectangle=False)

@@ -34,6 +34,10 @@ DIMMED = 0.13
 UNLIT = 0.3
 
 
+#: Why nothing is edited while the picks are covered.
+COVERED = "the picks are hidden: none is edited meanwhile"
+
+
 class ParticlesLayer:
     """One Points layer that follows a session.
 
@@ -63,6 +67,8 @@ class ParticlesLayer:
         self.lit: frozenset[int] = frozenset()
         #: Ids in the order of the layer's points.
         self.ids: NDArray[np.int64] = np.zeros(0, np.int64)
+        #: The picks are hidden and cannot be edited: in a blind second pass, and while the past is shown.
+        self.covered = False
         self._updating = False
         self.layer = Points(
             np.zeros((0, 2)),
@@ -84,6 +90,15 @@ class ParticlesLayer:
         self.layer.events.mode.connect(self._on_mode)
         self._drawn_zoom = 0.0
         viewer.scene.camera.events.zoom.connect(self._on_zoom)
+
+    def hide(self, held: bool) -> None:
+        """Hide the rings while a key is held; covered ones stay hidden."""
+        self.layer.visible = not (held or self.covered)
+
+    def cover(self, covered: bool) -> None:
+        """Hide the rings until they are uncovered; see :attr:`covered`."""
+        self.covered = covered
+        self.hide(False)
 
     def close(self) -> None:
         """Take the layer out of the viewer."""

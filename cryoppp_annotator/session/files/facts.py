@@ -13,6 +13,7 @@ from ...model.expression import Column, Expression, Value, parse
 from ...model.micrograph import FINISHED_STATES, Micrograph, MicrographState
 from ...store import facts as table
 from ..core.session import Session
+from ..pictures.coverage import Coverage
 from ..pictures.defocus import defocus_of
 from ..pictures.optics import ctf_of, resolution_of
 
@@ -72,6 +73,7 @@ FACTS: tuple[Fact, ...] = (
     Fact(
         "quality", "mean quality of the 2D classes that its picks are in, 0 to 1, by the newest run", 2, measured=True
     ),
+    Fact("seen", "share that somebody had on the screen at a useful zoom, 0 to 1", 2, measured=True),
     Fact("px", "pixel size, Å", 3),
     Fact("width", "columns of the image, px"),
     Fact("height", "rows of the image, px"),
@@ -155,6 +157,10 @@ def measure(
         context.progress(i, len(session.micrographs), micrograph.name)
         passport = passports.get(micrograph.name, {})
         out[micrograph.id] = {**_from_passport(passport), **(_ctf(session, micrograph) if needed & _CTF else {})}
+    if "seen" in needed:
+        coverage = Coverage(session)
+        for number, values in out.items():
+            values["seen"] = coverage.share(number)
     by_name = {"score": table.median_scores, "quality": table.class_quality}
     for name in needed & set(by_name):
         for number, value in by_name[name](session.store).items():

@@ -19,7 +19,7 @@ from ...audit.queue import QueueItem
 from ...audit.suspects import ErrorKind
 from ...errors import ProjectError, Refused
 from ...formats.atomic import write_text
-from ...formats.kept_arrays import open_kept, read_kept_json
+from ...formats.kept_arrays import read_kept_json
 from ...model.context import JobContext
 from ...model.curation import Change, Decision, Delta, Reason
 from ...model.message import Message
@@ -27,6 +27,7 @@ from ...model.particles import Particles
 from ..core import edits
 from ..core.session import Session
 from ..core.step import Done
+from .answer_log import AnswerLog
 from .sets import members, named
 
 FOLDER = "review"
@@ -144,13 +145,14 @@ class Review:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._folder = session.store.path.parent / FOLDER
+        self._log = AnswerLog(self._folder / ANSWERS)
         self.items: list[ReviewItem] = []
-        self.made = ""
+        #: When it was made, by whom, and of which picks.
+        self.made, self.made_by, self.of = "", "", ""
         self._answered: dict[int, str] = {}
         self._held: dict[int, tuple[str, float]] = {}
         #: Items of each answer of mine, and the step that it became.
         self._mine: list[tuple[list[int], int | None]] = []
-        self._read = 0
 
     # ------------------------------------------------------------------ files
 
@@ -164,38 +166,50 @@ class Review:
             items = [_from_json(entry) for entry in kept["items"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ProjectError(f"{path} cannot be read ({error}); search for errors again") from error
-        self.items, self.made = items, str(kept.get("made", ""))
+        self.items = items
+        self.made, self.made_by, self.of = (str(kept.get(name, "")) for name in ("made", "by", "of"))
         self._forget()
         self.follow()
         return True
 
-    def start(self, items: Sequence[ReviewItem]) -> None:
-        """Begin a new queue; the answers to the one before are put aside. Raises FormatError where it cannot."""
+    def start(self, items: Sequence[ReviewItem], of: str = "") -> None:
+        """Begin a new queue; the one before is put aside with its answers.
+
+        Parameters
+        ----------
+        items : sequence of ReviewItem
+        of : str
+            What the picks are called in which errors were searched.
+
+        Raises
+        ------
+        FormatError
+            It cannot be written.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
-        answers = self._folder / ANSWERS
-        self.made = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        if answers.exists():
-            answers.rename(answers.with_name(f"answers-{self.made.replace(':', '')}.jsonl"))
+        now = datetime.datetime.now(datetime.UTC)
+        for path in (self._folder / QUEUE, self._folder / ANSWERS):
+            if path.is_file():
+                path.rename(path.with_name(f"{path.stem}-until-{now:%Y-%m-%dT%H%M%S.%f}{path.suffix}"))
+        self.made, self.made_by, self.of = now.isoformat(timespec="milliseconds"), self._session.curator, of
         self.items = list(items)
         self._forget()
-        write_text(self._folder / QUEUE, json.dumps({"made": self.made, "items": [_as_json(item) for item in items]}))
+        head = {"made": self.made, "by": self.made_by, "of": of}
+        write_text(self._folder / QUEUE, json.dumps({**head, "items": [_as_json(item) for item in items]}))
 
     def _forget(self) -> None:
-        self._answered, self._held, self._mine, self._read = {}, {}, [], 0
+        self._answered, self._held, self._mine = {}, {}, []
+        self._log.rewind()
 
     def follow(self) -> None:
         """Read what others, and an earlier start, have answered since."""
-        path = self._folder / ANSWERS
-        with suppress(OSError, ValueError), open_kept(path) as stream:
-            stream.seek(self._read)
-            text = stream.read()
-            whole = text[: text.rfind(b"\n") + 1]  # a line that is being written is read the next time
-            self._read += len(whole)
-            for line in whole.splitlines():
-                with suppress(ValueError, KeyError, TypeError, RecursionError):
-                    self._take(json.loads(line))
+        for line in self._log.new_lines():
+            with suppress(ValueError, KeyError, TypeError):
+                self._take(line)
 
     def _take(self, line: dict[str, Any]) -> None:
+        if line.get("queue", self.made) != self.made:
+            return  # of a queue that another window began, or of the one before
         answer = Answer(line["answer"])
         for number in line["items"]:
             if not isinstance(number, int):
@@ -209,13 +223,9 @@ class Review:
 
     def _write(self, numbers: Sequence[int], answer: Answer) -> None:
         at = datetime.datetime.now(datetime.UTC).timestamp()
-        line = {"items": list(numbers), "answer": str(answer), "curator": self._session.curator, "at": at}
-        path = self._folder / ANSWERS
-        self._folder.mkdir(parents=True, exist_ok=True)
-        if path.exists() and not path.is_file():
-            raise ProjectError(f"{path} is no ordinary file; move it away, and answers can be written")
-        with path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
+        who = self._session.curator
+        line = {"queue": self.made, "items": list(numbers), "answer": str(answer), "curator": who, "at": at}
+        self._log.append(line)
         self.follow()
 
     # ------------------------------------------------------------------ walking
@@ -224,6 +234,24 @@ class Review:
     def n_answered(self) -> int:
         """Answered items."""
         return len(self._answered)
+
+    @property
+    def n_left(self) -> int:
+        """Items that nobody has answered yet."""
+        return len(self.items) - sum(number < len(self.items) for number in self._answered)
+
+    @property
+    def n_likely_left(self) -> int:
+        """Open items that are more likely wrong than right."""
+        return sum(item.likely and number not in self._answered for number, item in enumerate(self.items))
+
+    @property
+    def title(self) -> str:
+        """What the queue is of, from when and by whom."""
+        day = self.made[:16].replace("T", " ")
+        return " ".join(
+            word for word in (self.of or "likely errors", day, self.made_by and f"by {self.made_by}") if word
+        )
 
     def next(self) -> int | None:
         """Number of the next item that is neither answered nor looked at; None at the end."""

@@ -26,9 +26,12 @@ from ...picking.matching import match
 from ..core import edits
 from ..core.session import Session
 from ..core.step import Outcome, Step
+from .history import picks_at
 
 #: Stands for all accepted picks, whatever set they came with.
 ACCEPTED = 0
+#: A number so far below zero, less the number of a history line, stands for what was accepted after that line.
+_MOMENTS = -2
 #: Kind of a pick set that was made of others.
 CONSENSUS = "consensus"
 _QUIET = JobContext()
@@ -67,6 +70,16 @@ class Compared:
         return agreement(list(self.sets.values()))
 
 
+def moment_set(moment: int) -> int:
+    """The number that stands for what was accepted after a history line (its id; 0 = before the first)."""
+    return _MOMENTS - moment
+
+
+def is_moment(number: int) -> bool:
+    """Whether a number stands for what was accepted at some moment."""
+    return number <= _MOMENTS
+
+
 def choices(session: Session) -> dict[int, str]:
     """The sets there are, by number, as a person reads them."""
     return {ACCEPTED: "accepted picks", **{i: named(session, i) for i in session.pick_sets}}
@@ -84,6 +97,11 @@ def named(session: Session, number: int) -> str:
     """What a set is called."""
     if number == ACCEPTED:
         return "accepted picks"
+    if is_moment(number):
+        moment = _MOMENTS - number
+        line = next(iter(session.store.history(1, before=moment + 1)), None)
+        when = "before the first step" if line is None else f"on {line.at[:16].replace('T', ' ')} UTC (step {moment})"
+        return f"accepted {when}"
     pick_set = session.pick_sets.get(number)
     return f"set {number}" if pick_set is None else pick_set.name
 
@@ -122,19 +140,36 @@ def compare_in_project(
         raise Refused("choose two different sets to compare")
     if not (np.isfinite(tolerance) and tolerance > 0):
         raise Refused(f"a tolerance of {tolerance:g} diameters makes no sense")
-    matches = []
+    matches, past = [], _past(session, (reference, other))
     for i, micrograph in enumerate(session.micrographs):
         context.progress(i, len(session.micrographs), f"comparing on {micrograph.name}")
-        two = _two_sets(session, micrograph, reference, other, tolerance)
+        two = _two_sets(session, micrograph, (reference, other), tolerance, past)
         if len(two.reference) or len(two.other):
             matches.append((micrograph.id, two))
     matches.sort(key=lambda entry: (-entry[1].disagreement, entry[0]))
     return Compared(reference, other, dict(matches), tolerance)
 
 
-def _two_sets(session: Session, micrograph: Micrograph, reference: int, other: int, tolerance: float) -> TwoSets:
-    here = session.store.particles(micrograph.id)
-    mine, its = here.take(members(here, reference)), here.take(members(here, other))
+def _past(session: Session, numbers: Sequence[int]) -> dict[int, Particles]:
+    """The picks of the project at the moments that are among some sets, by number of the set."""
+    return {number: picks_at(session, _MOMENTS - number) for number in numbers if is_moment(number)}
+
+
+def _of_set(
+    session: Session, micrograph: Micrograph, number: int, past: dict[int, Particles]
+) -> tuple[Particles, Particles]:
+    """The picks of a set on a micrograph, and those that it refused."""
+    if is_moment(number):
+        here, number = past[number].take(past[number].micrograph == micrograph.id), ACCEPTED
+    else:
+        here = session.store.particles(micrograph.id)
+    return here.take(members(here, number)), here.take(_refused(here, number))
+
+
+def _two_sets(
+    session: Session, micrograph: Micrograph, pair: tuple[int, int], tolerance: float, past: dict[int, Particles]
+) -> TwoSets:
+    (mine, mine_refused), (its, its_refused) = (_of_set(session, micrograph, number, past) for number in pair)
     return compare_sets(
         micrograph.name,
         (micrograph.height, micrograph.width),
@@ -143,7 +178,7 @@ def _two_sets(session: Session, micrograph: Micrograph, reference: int, other: i
         _xy(its),
         its.score,
         tolerance,
-        refused=(_xy(here.take(_refused(here, reference))), _xy(here.take(_refused(here, other)))),
+        refused=(_xy(mine_refused), _xy(its_refused)),
     )
 
 
@@ -243,9 +278,9 @@ def make_set(
     if how is Algebra.AT_LEAST and not 1 <= at_least <= len(numbers):
         raise Refused(f"at least {at_least} of {len(numbers)} sets makes no sense")
     places: list[tuple[Micrograph, NDArray[np.float64]]] = []
+    past = _past(session, numbers)
     for micrograph in session.micrographs:
-        here = session.store.particles(micrograph.id)
-        points = [_xy(here.take(members(here, number))) for number in numbers]
+        points = [_xy(_of_set(session, micrograph, number, past)[0]) for number in numbers]
         reach = tolerance * session.settings.diameter_px(micrograph)
         places.append((micrograph, combined(points, how, reach, at_least)))
     n = sum(len(points) for _, points in places)

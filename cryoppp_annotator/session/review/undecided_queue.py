@@ -19,6 +19,8 @@ from .error_queue import ReviewItem
 
 #: Number that stands for all undecided candidates among the sets one can choose.
 UNDECIDED = -1
+#: What it is called.
+UNDECIDED_NAME = "undecided candidates"
 #: Candidates in the queue at most; farther from the threshold there is little to settle.
 MOST = 2_000
 #: A probability is never surer, so that its log odds are finite.

@@ -31,6 +31,7 @@ GESTURES = (
     ("drag a pick", "move it (and what is selected with it)"),
     ("drag beside, wheel", "pan, zoom"),
     ("right click", "reject the pick"),
+    ("Shift + right click", "history of the pick"),
     ("Shift+drag", "select with a lasso"),
     ("Ctrl+drag", "select with a rectangle"),
     ("{brush} held + drag", "brush: reject what it sweeps over"),

@@ -61,7 +61,7 @@ class LookAlikes(QDialog):
         unlikely = Answer.REJECT if first.kind is ErrorKind.MISSING else Answer.ACCEPT
         self.likely = _LIKELY[first.kind] if first.likely or self._is_gap else unlikely
         hint = QLabel(
-            f"{first.reason} One answer for all of them."
+            f"{first.reason} {_one_answer(first)}"
             if self._is_gap
             else "Click the exceptions: they get the other answer. Enter answers the page; it is one step."
         )
@@ -130,9 +130,18 @@ class LookAlikes(QDialog):
             self.answered.emit()
 
 
+#: Places of a gap that are shown; the most typical come first.
+_SHOWN = 40
+
+
+def _one_answer(gap: ReviewItem) -> str:
+    n = len(gap.members)
+    return "One answer for all of them." if n <= _SHOWN else f"The {_SHOWN} most typical; one answer for all {n:,}."
+
+
 def _places_of(gap: ReviewItem) -> list[ReviewItem]:
     """The first places of a gap as items."""
     return [
         ReviewItem(micrograph, 0, x, y, float("nan"), float("nan"), ErrorKind.MISSING, gap.probability)
-        for micrograph, x, y in gap.members[:40]
+        for micrograph, x, y in gap.members[:_SHOWN]
     ]

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QLabel,
+    QMessageBox,
     QProgressBar,
     QPushButton,
     QVBoxLayout,
@@ -25,7 +26,7 @@ from ....session.core.session import Announcement
 from ....session.picks.suggesting import are_probabilities
 from ....session.review import sets
 from ....session.review.error_queue import Answer, Review, ReviewItem, find_errors
-from ....session.review.undecided_queue import UNDECIDED, undecided_items
+from ....session.review.undecided_queue import UNDECIDED, UNDECIDED_NAME, undecided_items
 from ...latest import Latest
 from ...layers.review_layer import ReviewLayer
 from ...workbench import Workbench
@@ -55,6 +56,7 @@ class ErrorQueue(QWidget):
         self._bench, self._mark, self._latest = bench, mark, Latest()
         self._review = Review(bench.session)
         self.number: int | None = None
+        self._question: QMessageBox | None = None
         self._chosen = False  # whether a person chose the set
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.of, self.find = QComboBox(), QPushButton("Find errors")
@@ -68,7 +70,7 @@ class ErrorQueue(QWidget):
         self.progress = QProgressBar()
         self.accept, self.reject = QPushButton(), QPushButton()
         self.move_to, self.skip = QPushButton("Move there (M)"), QPushButton()
-        self.page, self.back = QPushButton("Page of look-alikes"), QPushButton()
+        self.page, self.back = QPushButton("Look-alikes (Enter)"), QPushButton()
         for button, tip in (
             (self.of, "The pick set in which errors are searched"),
             (self.accept, "It is a particle: accept it, and go to the next item"),
@@ -82,7 +84,6 @@ class ErrorQueue(QWidget):
         for button, text in (
             (self.accept, "Particle ({accept})"),
             (self.reject, "No particle ({reject})"),
-            (self.skip, "Skip ({next-undecided})"),
             (self.back, "Back ({undo})"),
         ):
             bench.keep_keyed(button.setText, text)
@@ -97,6 +98,7 @@ class ErrorQueue(QWidget):
         self.page.clicked.connect(self._on_page)
         bench.session.changed.connect(self._on_changed)
         bench.takers.append(self)
+        bench.on_rekeyed.append(self._name_skip)
         self._fill()
         self._resume()
 
@@ -129,7 +131,7 @@ class ErrorQueue(QWidget):
         self.of.clear()
         for number, name in sets.choices(session).items():
             self.of.addItem(name, number)
-        self.of.addItem("undecided candidates", UNDECIDED)
+        self.of.addItem(UNDECIDED_NAME, UNDECIDED)
         self.of.setCurrentIndex(max(0, self.of.findData(chosen)))
 
     def _on_chosen(self, _row: int) -> None:
@@ -160,13 +162,49 @@ class ErrorQueue(QWidget):
             loaded = False
             self._bench.warn(str(error))
         self.why.setText("")
-        self.said.setText(
-            "A review is open: show the next item with Skip." if loaded else "Find errors in a set first."
-        )
+        if loaded and self._review.n_left:
+            self.said.setText(f"A review of {self._review.title} is open.")
+        else:
+            self.said.setText("Every item is answered." if loaded else "Find errors in a set first.")
         self._show_progress()
 
     def _on_find(self) -> None:
-        number, session = self.of.currentData(), self._bench.session
+        if self._review.items and self._review.n_left:
+            self._ask_what_becomes()
+        else:
+            self._find()
+
+    def _ask_what_becomes(self) -> None:
+        """A queue with open items is not replaced unasked."""
+        review = self._review
+        question = self._question = QMessageBox(self)
+        question.setIcon(QMessageBox.Icon.Question)
+        question.setWindowTitle("Go on with the open queue?")
+        question.setText(
+            f"The review of {review.title} has open items: {review.n_left:,} (answered so far: {review.n_answered:,})."
+        )
+        question.setInformativeText("A new queue puts this one aside. Answers that were given stay decided.")
+        go_on = question.addButton("Go on with it", QMessageBox.ButtonRole.AcceptRole)
+        question.addButton("New queue", QMessageBox.ButtonRole.DestructiveRole)
+        question.addButton(QMessageBox.StandardButton.Cancel)
+        question.setDefaultButton(go_on)
+        self._bench.closing.connect(question.reject)
+        question.finished.connect(self._on_reply)
+        question.open()
+
+    def _on_reply(self, _code: int) -> None:
+        question, self._question = self._question, None
+        if question is None:
+            return
+        role = question.buttonRole(question.clickedButton())
+        question.deleteLater()
+        if role == QMessageBox.ButtonRole.AcceptRole:
+            self.show_next()
+        elif role == QMessageBox.ButtonRole.DestructiveRole:
+            self._find()
+
+    def _find(self) -> None:
+        number, session, of = self.of.currentData(), self._bench.session, self.of.currentText()
         if number == UNDECIDED:
             self._line_up_undecided()
             return
@@ -177,7 +215,7 @@ class ErrorQueue(QWidget):
         self._bench.start(
             lambda context: find_errors(session, number, context),
             title="find errors in picks",
-            on_done=self._latest.only(self._on_found),
+            on_done=self._latest.only(lambda items: self._on_found(items, of)),
             on_failed=self._on_failed,
         )
 
@@ -188,7 +226,7 @@ class ErrorQueue(QWidget):
             return
         where, scales, line = drawn.scored_sets(), are_probabilities(session, drawn.scored_sets()), drawn.threshold
         self._bench.guarded(
-            lambda: self._on_found(undecided_items(session, where, line, probabilities=scales))  # changes nothing yet
+            lambda: self._on_found(undecided_items(session, where, line, probabilities=scales), self.of.currentText())
         )
 
     def _on_failed(self, job: object) -> None:
@@ -196,9 +234,9 @@ class ErrorQueue(QWidget):
         self.said.setText("The search failed; the Jobs tab says why.")
         self._bench.job_failed(job)  # type: ignore[arg-type]
 
-    def _on_found(self, items: list[ReviewItem]) -> None:
+    def _on_found(self, items: list[ReviewItem], of: str) -> None:
         self.find.setEnabled(True)
-        if self._bench.guarded(lambda: self._review.start(items)):
+        if self._bench.guarded(lambda: self._review.start(items, of)):
             self.show_next()
 
     # ------------------------------------------------------------------ walking
@@ -212,6 +250,8 @@ class ErrorQueue(QWidget):
             self.why.setText("")
             self._mark.clear()
             return
+        if self.number and not self._review.n_likely_left and self._review.items[self.number - 1].likely:
+            self._bench.say("every likely error is answered: what is left is more likely right than wrong")
         self._review.hold(self.number)
         self.show_item(self._review.items[self.number])
 
@@ -226,23 +266,33 @@ class ErrorQueue(QWidget):
         self._bench.viewport.centre_at(item.x, item.y, diameter)
         where = (item.to_x, item.to_y) if math.isfinite(item.to_x) else (item.x, item.y)
         self._mark.show_mark(*where, diameter, *self._bench.world())
-        many = f" ({len(item.members)} places; Page shows them)" if item.members else ""
+        many = f" ({len(item.members)} places; Enter shows them)" if item.members else ""
         self.said.setText(f"{_QUESTIONS[item.kind]} {item.kind.value}, {item.probability:.0%}{many}")
         self.why.setText(f"{micrograph.name}: {item.reason}")
         self.setFocus()
 
     def _show_progress(self) -> None:
         n = len(self._review.items)
-        self.progress.setFormat("%v of %m answered" if n else "no queue yet")
+        self.progress.setFormat(self._counted() if n else "no queue yet")
         self.progress.setRange(0, max(1, n))
         self.progress.setValue(self._review.n_answered)
         item = None if self.number is None else self._review.items[self.number]
+        self._name_skip()
         for button in (self.accept, self.reject):
             button.setEnabled(item is not None and item.kind is not ErrorKind.GAP)
         self.page.setEnabled(n > 0)
         self.skip.setEnabled(n > 0)
         self.back.setEnabled(self._review.can_go_back)
         self.move_to.setEnabled(item is not None and math.isfinite(item.to_x))
+
+    def _counted(self) -> str:
+        """How far one has come; the queue goes on far beyond what is likely wrong."""
+        review, answered = self._review, f"%v of {len(self._review.items):,} answered"
+        return answered if review.of == UNDECIDED_NAME else f"{answered} · {review.n_likely_left:,} likely left"
+
+    def _name_skip(self) -> None:
+        shown = self.number is not None
+        self.skip.setText(self._bench.keyed("Skip ({next-undecided})") if shown else "Go on")
 
     # ------------------------------------------------------------------ answering
 
@@ -302,8 +352,11 @@ class ErrorQueue(QWidget):
         return True
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """M moves the pick to where the model thinks that its particle lies."""
+        """M moves the pick to where the model thinks that its particle lies, Enter shows the look-alikes."""
         if event.key() == Qt.Key.Key_M:
             self._answer(Answer.MOVE)
+            return
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self.page.isEnabled():
+            self._on_page()
             return
         super().keyPressEvent(event)

@@ -17,6 +17,7 @@ from ....model.micrograph import MicrographState
 from ....session.core import watch
 from ....session.core.edits import count_of
 from ....session.files import membership, selecting
+from ....session.review.history import HistoryScope
 from ...workbench import Workbench
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ class MicrographMenu:
             self._add(reasons, reason[:1].upper() + reason[1:], mark)
         menu.addSeparator()
         self._fill_picks(menu, chosen)
+        if len(chosen) == 1:
+            about = HistoryScope(micrograph=chosen[0])
+            self._add(menu, "History of this micrograph", lambda: self._bench.history_requested.emit(about))
         menu.addSeparator()
         what = "it" if len(chosen) == 1 else count_of(len(chosen), "micrograph")
         self._add(menu, f"Remove {what} from the project", lambda: self.remove(chosen))

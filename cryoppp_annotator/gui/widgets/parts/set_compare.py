@@ -131,7 +131,10 @@ class SetCompare(QWidget):
 
     def _fill(self) -> None:
         """List the sets there are; what was chosen stays chosen."""
-        names = sets.choices(self._bench.session)
+        session = self._bench.session
+        names = sets.choices(session)
+        chosen_before = (self.first.currentData(), self.second.currentData())
+        names |= {n: sets.named(session, n) for n in chosen_before if n is not None and sets.is_moment(n)}
         for box, fallback in ((self.first, 0), (self.second, 1)):
             chosen = box.currentData()
             box.blockSignals(True)
@@ -146,6 +149,14 @@ class SetCompare(QWidget):
             box.blockSignals(False)
 
     # ------------------------------------------------------------------ comparing
+
+    def show_pair(self, first: int, second: int) -> None:
+        """Compare two sets, or what was accepted at two moments."""
+        for box, number in ((self.first, first), (self.second, second)):
+            if box.findData(number) < 0:
+                box.addItem(sets.named(self._bench.session, number), number)
+            box.setCurrentIndex(box.findData(number))
+        self._on_start()
 
     def _on_tolerance(self) -> None:
         if self._compared is not None:
