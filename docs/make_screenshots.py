@@ -1,6 +1,6 @@
 """Makes the pictures of the README: drives the real window on a virtual display over simulated micrographs.
 
-``.venv/bin/python docs/make_screenshots.py [FOLDER] [window] [classes]`` (default: docs/images, all). Needs Debian's
+``.venv/bin/python docs/make_screenshots.py [FOLDER] [window] [classes] [review]`` (default: docs/images, all). Needs Debian's
 xvfb, openbox, xdotool and imagemagick.
 """
 
@@ -17,7 +17,7 @@ from PIL import Image
 from cryoppp_annotator.batch.demo import CONTAMINATION_CLASS, build
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.which import ClassesOf, Which
-from cryoppp_annotator.session.core.opening import open_plan, plan
+from cryoppp_annotator.session.core.opening import open_plan, open_project, plan
 from cryoppp_annotator.session.files import importing
 
 HERE = Path(__file__).resolve().parent
@@ -49,6 +49,16 @@ def prepare(folder: Path) -> Path:
     finally:
         session.close()
     return folder / "annotator-project"
+
+
+def with_truth(project: Path) -> Path:
+    """The same with the truth as a second set of picks."""
+    session = open_project(project, curator="bo")
+    try:
+        importing.enter(session, importing.read(session, project.parent / "data" / "truth.star"), name="truth")
+    finally:
+        session.close()
+    return project
 
 
 def keep_apart(work: Path) -> None:
@@ -126,6 +136,60 @@ def take_classes(project: Path, folder: Path) -> None:
     Image.open(folder / "classes.png").convert("RGB").save(folder / "classes.png", optimize=True)
 
 
+def take_review(project: Path, folder: Path) -> None:
+    """Likely errors, two sets compared, a blind second pass, and the film of a micrograph."""
+    desk = Desk(1280, 800)
+    program = Program(desk, "annotate", project, "--curator", "ada")
+
+    def page(number: int) -> None:
+        bar = "a.review.tabs.tabBar()"
+        desk.click(program.ask(_place(bar, f"{bar}.tabRect({number}).center()")))
+
+    try:
+        wait_until(program.shown, "the micrograph is drawn", 90)
+        desk.click(program.ask(_place(f"{_TABS}.tabBar()", f"{_TABS}.tabBar().tabRect(2).center()")))
+        desk.click(program.ask("middle(a.review.queue.of)"))
+        desk.type("tru")
+        desk.key("Return")
+        desk.click(program.ask("middle(a.review.queue.find)"))
+        wait_until(lambda: program.ask("a.review.queue.number is not None"), "the queue is there", 300)
+        for _ in range(3):
+            wait_until(program.shown, "the item is drawn")
+            desk.key("x")
+        wait_until(program.shown, "the item is drawn")
+        desk.picture(folder / "review-errors.png")
+
+        page(1)
+        for box, name in (("first", "tru"), ("second", "pick")):
+            desk.click(program.ask(f"middle(a.review.sets.{box})"))
+            desk.type(name)
+            desk.key("Return")
+        desk.click(program.ask("middle(a.review.sets.start)"))
+        wait_until(lambda: program.ask("a.review.sets.table.rowCount() > 0"), "both are compared", 120)
+        desk.key("f")
+        desk.click(program.ask("middle(a.micrographs)"))
+        desk.key("f")
+        desk.picture(folder / "review-compare.png")
+
+        page(2)
+        desk.click(program.ask("middle(a.review.second.begin)"))
+        wait_until(lambda: program.ask("bool(button('Picks to look at again'))"), "the dialog")
+        desk.key("Return")
+        wait_until(lambda: program.ask("a.review.second.number is not None"), "the first place", 60)
+        wait_until(program.shown, "the place is drawn")
+        desk.picture(folder / "review-second-pass.png")
+
+        desk.click(program.ask("middle(a.status.history)"))
+        desk.click(program.ask("middle(a.history.film.start)"))
+        wait_until(lambda: program.ask("a.history.film.slider.isVisible()"), "the film is read", 60)
+        desk.picture(folder / "review-history.png")
+    finally:
+        program.kill()
+        desk.close()
+    for name in ("errors", "compare", "second-pass", "history"):
+        _shrink(folder / f"review-{name}.png")
+
+
 _TABS = "a.classes.parentWidget().parentWidget()"
 _HELP = "next((w for w in QApplication.topLevelWidgets() if type(w).__name__ == 'HelpDialog' and w.isVisible()), None)"
 
@@ -162,7 +226,7 @@ def main() -> None:
     if missing := missing_tools():
         sys.exit(f"not installed: {', '.join(missing)}")
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "images"
-    wanted = sys.argv[2:] or ["window", "classes"]
+    wanted = sys.argv[2:] or ["window", "classes", "review"]
     with tempfile.TemporaryDirectory() as work:
         keep_apart(Path(work))
         project = prepare(Path(work) / "simulated")
@@ -170,6 +234,8 @@ def main() -> None:
             take(project, folder)
         if "classes" in wanted:
             take_classes(project, folder)
+        if "review" in wanted:
+            take_review(with_truth(project), folder)
     for file in sorted(folder.glob("*.png")):
         print(f"{file}  {file.stat().st_size // 1000} kB")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -76,8 +77,8 @@ class HistoryPanel(QWidget):
         self.table.horizontalHeader().setSectionResizeMode(2, QHeaderView.ResizeMode.Stretch)
         self.table.setWordWrap(False)
         self.table.setTextElideMode(Qt.TextElideMode.ElideRight)
-        self.table.setColumnWidth(0, 92)
-        self.table.setColumnWidth(1, 60)
+        for column in (0, 1):
+            self.table.horizontalHeader().setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
         self.table.setToolTip("Double click: go to the micrograph of that step")
         self.table.doubleClicked.connect(self._on_jump)
         buttons = QHBoxLayout()
@@ -173,12 +174,12 @@ class HistoryPanel(QWidget):
         self._show(steps)
 
     def _show(self, steps: list[HistoryEntry], what: dict[int, str] | None = None) -> None:
-        self._entries = steps
+        self._entries, today = steps, f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}"
         # one curator's name on every line says nothing and takes the room of what was done
         self.table.setColumnHidden(1, len({e.curator for e in steps}) < 2)
         self.table.setRowCount(len(steps))
         for row, entry in enumerate(steps):
-            when = entry.at[5:16].replace("T", " ")
+            when = entry.at[11:16] if entry.at[:10] == today else entry.at[5:16].replace("T", " ")
             title = entry.title if what is None else what.get(entry.id, entry.title)
             title = title if entry.kind == "do" or what is None else f"{entry.kind}: {title}"
             for column, text in enumerate((when, entry.curator, title)):

@@ -29,7 +29,7 @@ class ReviewPanel(QWidget):
         self.sets, self.queue = SetCompare(bench, self._rings), ErrorQueue(bench, self._rings)
         self.second = SecondLook(bench, self._rings)
         self.tabs = QTabWidget()
-        self.tabs.addTab(self.queue, "Likely errors")
+        self.tabs.addTab(self.queue, "Errors")
         self.tabs.addTab(self.sets, "Compare sets")
         self.tabs.addTab(self.second, "Second pass")
         layout = QVBoxLayout(self)

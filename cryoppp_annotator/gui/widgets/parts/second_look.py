@@ -238,9 +238,8 @@ def _said(result: PassResult, of: str) -> str:
     lines[0] += f", {result.n_settled:,} of them settled." if result.n_differ else "."
     if result.n_judged:
         q = result.labels
-        lines += [f"<b>{of}</b>: F1 {q.f1}", f"precision {q.precision}", f"recall {q.recall}"]
+        lines += ["", f"{of}: F1 {q.f1}", f"precision {q.precision}", f"recall {q.recall}"]
     for who, quality in result.curators.items():
-        lines += [f"<b>{who}</b>, on {quality.n} gold: F1 {quality.f1}"]
+        lines += ["", f"{who}, on {quality.n} gold: F1 {quality.f1}"]
         lines += [f"precision {quality.precision}", f"recall {quality.recall}"]
-    lines += ["In brackets: 95 %."]
-    return "<br>".join(lines)
+    return "\n".join([*lines, "", "In brackets: 95 % intervals."])
