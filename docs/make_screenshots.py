@@ -1,7 +1,7 @@
 """Makes the pictures of the README: drives the real window on a virtual display over simulated micrographs.
 
-``.venv/bin/python docs/make_screenshots.py [FOLDER] [window] [classes] [review]`` (default: docs/images, all). Needs Debian's
-xvfb, openbox, xdotool and imagemagick.
+``.venv/bin/python docs/make_screenshots.py [FOLDER] [window] [classes] [review]`` (default: docs/images, all). Needs
+Debian's xvfb, openbox, xdotool and imagemagick.
 """
 
 from __future__ import annotations
