@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +13,7 @@ import typer
 from .options import CuratorOption, ImportFrame, JsonOption, PixelSizeOption, ScaleOption, SuffixOption
 
 if TYPE_CHECKING:
+    from ..formats.relion_project import Chosen
     from ..model.context import JobContext
     from ..session.core.session import Session
     from ..session.files.importing import ImportPlan
@@ -108,9 +108,9 @@ def import_(
     if relion is not None:
         offered, taken = _of_relion(relion.expanduser().absolute(), job or [])
         micrographs = micrographs or [str(relion)]
-        coords = coords or taken.picks
-        ctf = ctf or taken.ctf
-        class_file = taken.classes
+        coords = coords or [job.file for job in taken.picks]
+        ctf = ctf or (None if taken.ctf is None else taken.ctf.file)
+        class_file = None if taken.classes is None else taken.classes.file
     session = run_job(lambda context: _open(project, micrographs or [], curator, context), title="Reading headers")
     try:
         if pixel_size is not None and session.settings.pixel_size_A != pixel_size:
@@ -176,16 +176,7 @@ def import_(
     typer.echo("\n".join([*messages, _as_text(summary)]))
 
 
-@dataclass(frozen=True)
-class _Taken:
-    """What of a RELION project is imported."""
-
-    ctf: Path | None
-    picks: list[Path]
-    classes: Path | None
-
-
-def _of_relion(root: Path, names: list[str]) -> tuple[dict[str, Any], _Taken]:
+def _of_relion(root: Path, names: list[str]) -> tuple[dict[str, Any], Chosen]:
     """Jobs that a RELION project offers, and which of them are taken: those named, else the latest of each kind."""
     from ..errors import ProjectError
     from ..formats import relion_project
@@ -193,20 +184,12 @@ def _of_relion(root: Path, names: list[str]) -> tuple[dict[str, Any], _Taken]:
     known = relion_project.jobs(root) if root.is_dir() else []
     if not known:
         raise ProjectError(f"{root} is no RELION project: it has no job folders (MotionCorr/job002 ...)")
-    by_name = {job.name: job for job in known}
-    unknown = [name for name in names if name.strip("/") not in by_name]
-    if unknown:
-        raise ProjectError(f"{root} has no job {unknown[0]} that can be taken (it has {', '.join(by_name)})")
-    chosen = [by_name[name.strip("/")] for name in names]
-    ctf = [job for job in chosen or known if job.kind == "CtfFind"][-1:]
-    picks = [job for job in chosen if job.has_picks] if names else [job for job in known if job.has_picks][-1:]
-    classes = [job for job in chosen or known if job.kind == "Class2D"][-1:]
-    taken = [job.name for job in (*ctf, *picks, *classes)]
-    return {"root": str(root), "jobs": list(by_name), "taken": taken}, _Taken(
-        ctf[0].file if ctf else None,
-        [job.file for job in picks],
-        classes[0].file if classes else None,
-    )
+    try:
+        chosen = relion_project.named(known, names) if names else relion_project.latest(known)
+    except KeyError as error:
+        have = ", ".join(job.name for job in known)
+        raise ProjectError(f"{root} has no job {error.args[0]} that can be taken (it has {have})") from None
+    return {"root": str(root), "jobs": [job.name for job in known], "taken": chosen.names}, chosen
 
 
 def _offer_text(offered: dict[str, Any]) -> str:

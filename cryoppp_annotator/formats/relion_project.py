@@ -7,7 +7,7 @@ RELION runs in the project's folder; every name in its files is relative to that
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -28,6 +28,9 @@ _HOLDS = {
     "Select": ("particles.star", "micrographs.star"),
     "Class2D": ("run_data.star",),
 }
+#: Kinds of jobs whose files hold CTF values, and 2D classes.
+CTF = "CtfFind"
+CLASSES = "Class2D"
 _PICKS = ("ManualPick", "AutoPick", "Extract", "Select")
 _MICROGRAPHS = ("MotionCorr", "CtfFind", "Import", "Select")
 #: Images that MotionCorr jobs write beside the micrographs: power spectra, and sums without dose weighting.
@@ -67,6 +70,56 @@ class Job:
     def has_picks(self) -> bool:
         """Whether its file leads to picks."""
         return self.kind in _PICKS and not self.has_micrographs
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Jobs of a project that are taken together; its micrographs are taken in any case.
+
+    Attributes
+    ----------
+    ctf : Job or None
+    picks : tuple of Job
+    classes : Job or None
+    """
+
+    ctf: Job | None = None
+    picks: tuple[Job, ...] = ()
+    classes: Job | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the jobs, in the order in which they are read."""
+        every = (self.ctf, *self.picks, self.classes)
+        return [job.name for job in every if job is not None]
+
+
+def latest(known: Sequence[Job]) -> Chosen:
+    """The latest job of each kind: CTF values, picks, classes.
+
+    Parameters
+    ----------
+    known : sequence of Job
+        As :func:`jobs` gives them.
+    """
+    return Chosen(_last(known, CTF), tuple(job for job in known if job.has_picks)[-1:], _last(known, CLASSES))
+
+
+def named(known: Sequence[Job], names: Sequence[str]) -> Chosen:
+    """Those of the jobs that are named; of CTF values and classes the last one.
+
+    Raises
+    ------
+    KeyError
+        No job has such a name.
+    """
+    by_name = {job.name: job for job in known}
+    chosen = [by_name[name.strip("/")] for name in names]
+    return Chosen(_last(chosen, CTF), tuple(job for job in chosen if job.has_picks), _last(chosen, CLASSES))
+
+
+def _last(known: Sequence[Job], kind: str) -> Job | None:
+    return next((job for job in reversed(known) if job.kind == kind), None)
 
 
 def is_root(folder: Path) -> bool:

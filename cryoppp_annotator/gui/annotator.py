@@ -47,6 +47,8 @@ from .run_on import RunOn
 from .widgets.dialogs.export_dialog import ExportDialog
 from .widgets.dialogs.help import HelpDialog
 from .widgets.dialogs.import_dialog import ImportDialog, start_import
+from .widgets.dialogs.merge_dialog import MergeDialog
+from .widgets.dialogs.relion_dialog import RelionDialog, offered
 from .widgets.panels.check import CheckPanel
 from .widgets.panels.class_panel import ClassesPanel
 from .widgets.panels.history import HistoryPanel
@@ -195,6 +197,8 @@ class Annotator(QWidget):
             start_import(bench, labels)
         else:
             self._arrived("import")
+            if not plan.exists:
+                self.ask_relion()
         self.opened.emit()
 
     def _arrived(self, what: str) -> None:
@@ -355,6 +359,23 @@ class Annotator(QWidget):
         if self.bench is not None:
             self.tabs.setCurrentWidget(self.classes)
             self.classes.menu.import_files(files, orientation, permissive)
+
+    def ask_relion(self) -> None:
+        """What is taken from the RELION project that the micrographs are of, beside them."""
+        if self.bench is not None and (jobs := offered(self.bench.session.data_root)):
+            self._show(RelionDialog(self.bench, jobs, self.import_classes, self.bench.window), self.bench)
+
+    def ask_merge(self) -> None:
+        """Ask for another project, and show what merging it would bring."""
+        bench = self.bench
+        chosen = "" if bench is None else QFileDialog.getExistingDirectory(self, "Project to merge into this one")
+        if bench is not None and bench is self.bench and chosen:
+            self.merge(Path(chosen))
+
+    def merge(self, other: Path) -> None:
+        """Show what merging another project would bring; its button does it."""
+        if self.bench is not None:
+            self._show(MergeDialog(self.bench, other, self.bench.window), self.bench)
 
     def show_export(self) -> None:
         """The export dialog."""

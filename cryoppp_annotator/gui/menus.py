@@ -10,6 +10,7 @@ from typing import Protocol
 
 from qtpy.QtWidgets import QAction, QMenu, QMenuBar
 
+from ..formats.relion_project import find_root
 from .menu_entries import ENTRIES, PROJECT, TITLES, menu_of
 from .recent import recent
 from .workbench import Workbench, is_alive
@@ -17,6 +18,8 @@ from .workbench import Workbench, is_alive
 _REASONS = "Reject as"
 _FOLDER = "Micrographs, a data set or a project"
 _IMPORT = "Read a coordinate file into this project"
+_RELION = "CTF values, picks and 2D classes of the RELION project that the micrographs are of"
+_MERGE = "Take states, decisions and picks of another project of these micrographs; conflicts are listed first"
 _CLOSE = "Close the project; everything is saved"
 
 
@@ -44,6 +47,12 @@ class Opener(Protocol):
 
     def show_import(self) -> None:
         """Ask what to import."""
+
+    def ask_relion(self) -> None:
+        """Ask what is taken from the RELION project."""
+
+    def ask_merge(self) -> None:
+        """Ask for another project, and merge it."""
 
     def close_project(self) -> None:
         """Put the project away."""
@@ -117,7 +126,10 @@ class Menus:
         menu.addSeparator()
         if bench is not None:
             _entry(menu, "Import picks or classes…", _IMPORT, lambda: annotator.show_import())
+            if find_root(bench.session.data_root) is not None:
+                _entry(menu, "Take from RELION…", _RELION, lambda: annotator.ask_relion())
             self._fill_commands(menu, bench, PROJECT)
+            _entry(menu, "Merge a project…", _MERGE, lambda: annotator.ask_merge())
             menu.addSeparator()
             _entry(menu, "Close project", _CLOSE, lambda: annotator.close_project())
 
