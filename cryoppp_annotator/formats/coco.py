@@ -19,9 +19,10 @@ import numpy as np
 from .. import __version__
 from ..errors import FormatError
 from ..model.coordinates import STORED_FRAME, SourceFrame
+from ..model.curation import Decision
 from ..model.pickfile import SPECIES_COLUMN, FilePicks, MicrographPicks, PickFile, WriteOptions
 from .atomic import write_text
-from .image.pictures import Y_AXIS, box_sizes, class_name, require_picture_frame, write_pictures
+from .image.pictures import REJECTED_NAME, Y_AXIS, box_sizes, class_name, require_picture_frame, write_pictures
 from .names import refuse_collisions
 from .table.entries import EntryReader, as_number, as_numbers, kept_text, load_json, short
 from .table.star import require_finite
@@ -31,7 +32,9 @@ _PREFIX = "coco:"
 _CATEGORY = f"{_PREFIX}category"
 _OUR_CLASS = re.compile(r"class ([1-9]\d{0,8})")
 _SPECIES = "species"
-_OURS = frozenset({"id", "image_id", "category_id", "bbox", "score", "area", _SPECIES})
+#: The class of a rejected pick, whose category says that it is rejected.
+_CLASS = "annotator_class"
+_OURS = frozenset({"id", "image_id", "category_id", "bbox", "score", "area", _SPECIES, _CLASS})
 _MOST_CLASSES = 1 << 30
 
 
@@ -45,7 +48,7 @@ class _Coco:
     can_read: bool = True
     can_write: bool = True
     frame: SourceFrame = STORED_FRAME
-    carries: frozenset[str] = frozenset({"score", "diameter", "class", "extra", "species"})
+    carries: frozenset[str] = frozenset({"score", "diameter", "class", "decision", "extra", "species"})
     many_micrographs: bool = True
 
     def sniff(self, path: Path, head: bytes) -> float:
@@ -61,7 +64,8 @@ class _Coco:
     def read(self, path: Path, *, permissive: bool = False) -> PickFile:
         """Read the boxes of every image the file lists; an image without any is an empty micrograph.
 
-        Positions are the boxes' middles and diameters their mean edge. A dummy box of no size is passed over.
+        Positions are the boxes' middles and diameters their mean edge. A dummy box of no size is passed over; an
+        outline without a box has the box around it. Picks of the category ``rejected`` are rejected.
         Anything else an annotation holds is kept as JSON text under ``coco:<key>``.
 
         Raises
@@ -83,7 +87,7 @@ class _Coco:
         """Write ``out`` (where it ends in ``.json``) or ``out/annotations.json``, and ``images/<stem>.png`` beside it.
 
         A box's edge is the particle's diameter, or ``options.box_size_px`` where it has none. Boxes may reach over
-        the picture's edge.
+        the picture's edge. Rejected picks are of a category of their own.
 
         Raises
         ------
@@ -129,7 +133,7 @@ def _categories(entries: object, reader: EntryReader) -> dict[int, tuple[int, st
             reader.refuse(f"category {number} is {short(entry)} where an id and a name were expected")
             continue
         ours = _OUR_CLASS.fullmatch(name)
-        categories[key] = (0 if name == "particle" else int(ours[1]) if ours else key, name)
+        categories[key] = (0 if name in ("particle", REJECTED_NAME) else int(ours[1]) if ours else key, name)
     return categories
 
 
@@ -144,7 +148,7 @@ def _annotations(
             reader.refuse(f"annotation {number} is {short(entry)} where an object was expected")
             continue
         image = entry.get("image_id")
-        bbox = as_numbers(entry.get("bbox"), 4)
+        bbox = as_numbers(entry.get("bbox"), 4) if "bbox" in entry else _around(entry.get("segmentation"))
         if not isinstance(image, int | str) or image not in rows:
             reader.refuse(f"annotation {number} is of image {short(image)}, which the file does not list")
         elif bbox is None or bbox[2] < 0 or bbox[3] < 0:
@@ -152,6 +156,17 @@ def _annotations(
         elif max(bbox[2:]) > 0 and (row := _row(number, entry, bbox, categories, reader)) is not None:
             rows[image].append(row)
     return rows
+
+
+def _around(outlines: object) -> list[float] | None:
+    """The box ``[x, y, w, h]`` around COCO's outlines, lists of ``x, y, x, y ...``; None where they are none."""
+    if not isinstance(outlines, list) or not outlines:
+        return None
+    corners = [as_numbers(outline, len(outline)) for outline in outlines if isinstance(outline, list) and outline]
+    if not corners or any(outline is None or len(outline) % 2 for outline in corners):
+        return None
+    x, y = (np.array([value for outline in corners for value in (outline or [])[axis::2]]) for axis in (0, 1))
+    return [float(x.min()), float(y.min()), float(np.ptp(x)), float(np.ptp(y))]
 
 
 def _row(
@@ -170,10 +185,13 @@ def _row(
         reader.refuse(f"annotation {number} has the score {short(score)}; a number was expected")
         return None
     class_id, name = categories.get(category, (category, "")) if category is not None else (0, "")
+    rejected = name == REJECTED_NAME
+    if rejected and type(entry.get(_CLASS)) is int and 0 <= entry[_CLASS] < _MOST_CLASSES:
+        class_id = entry[_CLASS]
     extra = {f"{_PREFIX}{key}": kept_text(value) for key, value in entry.items() if key not in _OURS}
     if isinstance(entry.get(_SPECIES), str):
         extra[SPECIES_COLUMN] = entry[_SPECIES]
-    if name and name != class_name(class_id):
+    if name and not rejected and name != class_name(class_id):
         extra[_CATEGORY] = name
     x, y, width, height = bbox
     return {
@@ -182,6 +200,7 @@ def _row(
         "diameter_px": (width + height) / 2,
         "score": np.nan if score is None else as_number(score),
         "class_id": class_id,
+        "decision": int(Decision.REJECTED if rejected else Decision.UNDECIDED),
         "extra": extra,
     }
 
@@ -197,6 +216,7 @@ def _picks(name: str, rows: list[dict[str, Any]], path: Path) -> FilePicks:
         diameter_px=columns["diameter_px"],
         score=columns["score"] if np.isfinite(columns["score"]).any() else None,
         class_id=np.array([row["class_id"] for row in rows], np.int32),
+        decision=np.array([row["decision"] for row in rows], np.int8),
         extra=extra,
         source=path,
     )
@@ -209,12 +229,24 @@ def _text(picks: Sequence[MicrographPicks], sizes: Sequence[Any], pictures: Mapp
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     classes = {0: class_name(0)}
+    for pick in picks:
+        for row in np.flatnonzero(pick.decision != Decision.REJECTED).tolist():
+            _name_class(classes, pick, row)
+    rejected = max(classes) + 2  # behind all others: numbers of categories are those of classes, and one
     for image_id, (pick, size) in enumerate(zip(picks, sizes, strict=True), 1):
         file_name, width, height = pictures[pick.micrograph.name]
         images.append({"id": image_id, "file_name": file_name, "width": width, "height": height})
         for row in range(len(pick)):
-            annotations.append(_annotation(len(annotations) + 1, image_id, pick, row, float(size[row])))
-            _name_class(classes, pick, row)
+            entry = _annotation(len(annotations) + 1, image_id, pick, row, float(size[row]))
+            if pick.decision[row] == Decision.REJECTED:
+                entry["category_id"] = rejected
+                entry |= {_CLASS: int(pick.class_id[row])} if pick.class_id[row] else {}
+            annotations.append(entry)
+    categories = [
+        {"id": class_id + 1, "name": name, "supercategory": "particle"} for class_id, name in sorted(classes.items())
+    ]
+    if any((pick.decision == Decision.REJECTED).any() for pick in picks):
+        categories.append({"id": rejected, "name": REJECTED_NAME, "supercategory": REJECTED_NAME})
     content = {
         "info": {
             "description": "particles labelled with CryoPPP Annotator",
@@ -223,10 +255,7 @@ def _text(picks: Sequence[MicrographPicks], sizes: Sequence[Any], pictures: Mapp
             "frame": "as-stored",
         },
         "images": images,
-        "categories": [
-            {"id": class_id + 1, "name": name, "supercategory": "particle"}
-            for class_id, name in sorted(classes.items())
-        ],
+        "categories": categories,
         "annotations": annotations,
     }
     parts = [f"{json.dumps(key)}: {_list_text(value)}" for key, value in content.items()]

@@ -98,8 +98,8 @@ def lost_notes(target: CoordinateFormat, picks: Sequence[MicrographPicks]) -> li
             f"{n_rejected:,} rejected picks are{rest} written, and {target.name} has no place for the decision: "
             "a program that reads the files takes them for particles (--to table keeps it)"
         )
-    elif "decision" not in target.carries and 0 < n_accepted < n:
-        notes.append(f"{n - n_accepted:,} of {n:,} picks are undecided, and {target.name} has no place for that")
+    if "curation" not in target.carries and (n_undecided := n - n_accepted - n_rejected) and n_accepted:
+        notes.append(f"{n_undecided:,} of {n:,} picks are undecided, and {target.name} has no place for that")
     if "curation" not in target.carries and n_rejected:
         notes.append("reasons, curators, times and regions are not written; --to table has them")
     notes += [*_lost_filaments(target, picks), *_lost_species(target, picks)]

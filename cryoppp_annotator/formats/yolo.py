@@ -15,9 +15,18 @@ import numpy as np
 
 from ..errors import FormatError
 from ..model.coordinates import STORED_FRAME, SourceFrame
+from ..model.curation import Decision
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, WriteOptions
 from .atomic import write_text
-from .image.pictures import box_sizes, class_name, find_picture, picture_size, require_picture_frame, write_pictures
+from .image.pictures import (
+    REJECTED_NAME,
+    box_sizes,
+    class_name,
+    find_picture,
+    picture_size,
+    require_picture_frame,
+    write_pictures,
+)
 from .names import refuse_collisions
 from .table.star import ColumnReader, decode_head, number_text, require_finite
 from .table.text_rows import empty_picks, numbered_lines, numeric_widths, read_bounded, split_rows
@@ -26,6 +35,8 @@ _COLUMNS = ("class", "x", "y", "width", "height", "score")
 _LARGEST_FRACTION = 1000.0
 _NOT_LABELS = frozenset({"classes.txt", "train.txt", "val.txt", "test.txt", "requirements.txt", "readme.txt"})
 _SETTINGS = "data.yaml"
+_CLASSES = "classes.txt"
+_MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -38,7 +49,7 @@ class _Yolo:
     can_read: bool = True
     can_write: bool = True
     frame: SourceFrame = STORED_FRAME
-    carries: frozenset[str] = frozenset({"score", "diameter", "class"})
+    carries: frozenset[str] = frozenset({"score", "diameter", "class", "decision"})
     many_micrographs: bool = False
 
     def sniff(self, path: Path, head: bytes) -> float:
@@ -59,7 +70,7 @@ class _Yolo:
     def read(self, path: Path, *, permissive: bool = False) -> PickFile:
         """Read one label text, or every text below ``labels`` of a folder.
 
-        Diameters are the mean of a box's edges.
+        Diameters are the mean of a box's edges. Where ``classes.txt`` calls a class ``rejected``, its picks are.
 
         Raises
         ------
@@ -90,7 +101,8 @@ class _Yolo:
     def write(self, out: Path, picks: Sequence[MicrographPicks], options: WriteOptions) -> list[Path]:
         """Write ``labels/<stem>.txt``, ``images/<stem>.png``, ``classes.txt`` and ``data.yaml`` into folder ``out``.
 
-        A box's edge is the particle's diameter, or ``options.box_size_px`` where it has none.
+        A box's edge is the particle's diameter, or ``options.box_size_px`` where it has none. Rejected picks are of a
+        class of their own, the last one.
 
         Raises
         ------
@@ -106,14 +118,18 @@ class _Yolo:
             require_finite(pick.x, pick.y, pick.micrograph.name)
         files, pictures = write_pictures(out / "images", picks, options)
         texts: dict[Path, str] = {}
-        for name, pick, size in zip(names, picks, sizes, strict=True):
+        rejected = [pick.decision == Decision.REJECTED for pick in picks]
+        kept = [pick.class_id[~rows] for pick, rows in zip(picks, rejected, strict=True)]
+        n_classes = 1 + max((int(classes.max(initial=0)) for classes in kept), default=0)
+        for name, pick, size, out_of_all in zip(names, picks, sizes, rejected, strict=True):
             _, width, height = pictures[pick.micrograph.name]
-            texts[out / "labels" / name] = _text(pick, size, width, height)
-        n_classes = 1 + max((int(pick.class_id.max(initial=0)) for pick in picks), default=0)
+            classes = np.where(out_of_all, n_classes, pick.class_id)
+            texts[out / "labels" / name] = _text(pick, classes, size, width, height)
         if n_classes > 10_000:
             raise FormatError(f"class {n_classes - 1:,} cannot be written: YOLO lists every class up to it", out)
         called = [class_name(number) for number in range(n_classes)]
-        texts[out / "classes.txt"] = "\n".join(called) + "\n"
+        called += [REJECTED_NAME] if any(rows.any() for rows in rejected) else []
+        texts[out / _CLASSES] = "\n".join(called) + "\n"
         texts[out / _SETTINGS] = _settings(called)
         return [*files, *(write_text(path, text) for path, text in texts.items())]
 
@@ -127,6 +143,18 @@ def _picture_of(path: Path) -> Path | None:
             folders.insert(0, Path(*parts[:place], "images", *parts[place + 1 :]))
             break
     return find_picture(path.stem, folders)
+
+
+def _rejected_class(path: Path) -> int:
+    """Number of the class that ``classes.txt``, beside the labels or above them, calls rejected; -1 where none is."""
+    for folder in (path.parent, path.parent.parent):
+        try:
+            lines = read_bounded(folder / _CLASSES, _MOST_BYTES).splitlines()
+        except (OSError, FormatError):
+            continue  # it only gives names
+        if REJECTED_NAME in lines:
+            return lines.index(REJECTED_NAME)
+    return -1
 
 
 def _read_labels(path: Path, permissive: bool) -> tuple[FilePicks, list[Issue]]:
@@ -160,19 +188,21 @@ def _read_labels(path: Path, permissive: bool) -> tuple[FilePicks, list[Issue]]:
             raise FormatError(message, path, rows.lines[row])
         issues.append(Issue(message, path, rows.lines[row]))
     good = reader.good & (class_id >= 0)
+    rejected = class_id == _rejected_class(path)
     picks = FilePicks(
         path.stem,
         np.round(x[good], 6),
         np.round(y[good], 6),
         diameter_px=np.round(diameter[good], 6),
         score=None if score is None else score[good],
-        class_id=class_id[good],
+        class_id=np.where(rejected, 0, class_id)[good],
+        decision=np.where(rejected, Decision.REJECTED, Decision.UNDECIDED).astype(np.int8)[good],
         source=path,
     )
     return picks, issues
 
 
-def _text(pick: MicrographPicks, size: np.ndarray, width: int, height: int) -> str:
+def _text(pick: MicrographPicks, classes: np.ndarray, size: np.ndarray, width: int, height: int) -> str:
     x, y = pick.x / width, pick.y / height
     outside = ~((x >= 0) & (x <= 1) & (y >= 0) & (y <= 1))
     if outside.any():
@@ -181,7 +211,7 @@ def _text(pick: MicrographPicks, size: np.ndarray, width: int, height: int) -> s
             "cannot say: remove it first"
         )
     columns = [
-        [str(number) for number in pick.class_id.tolist()],
+        [str(number) for number in classes.tolist()],
         *(number_text(column) for column in (x, y, size / width, size / height)),
     ]
     if len(pick) and np.isfinite(pick.score).all():

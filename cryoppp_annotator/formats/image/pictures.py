@@ -131,6 +131,10 @@ def box_sizes(pick: MicrographPicks, options: WriteOptions) -> NDArray[np.float6
     return np.asarray(sizes, dtype=np.float64)
 
 
+#: What labels call a rejected pick, which is of no class of particles.
+REJECTED_NAME = "rejected"
+
+
 def class_name(class_id: int) -> str:
     """What labels call a class; 0 = none."""
     return "particle" if class_id == 0 else f"class {class_id}"

@@ -19,6 +19,7 @@ from cryoppp_annotator.formats.image import images
 from cryoppp_annotator.formats.image.pictures import to_8bit
 from cryoppp_annotator.formats.yolo import YOLO
 from cryoppp_annotator.model.coordinates import CRYOPPP_FRAME, SourceFrame
+from cryoppp_annotator.model.curation import Decision
 from cryoppp_annotator.model.pickfile import WriteOptions
 
 FOREIGN = {
@@ -168,6 +169,44 @@ def test_hostile_coco(tmp_path):
     refuse_hostile(COCO, tmp_path, "a.json")
     refuse_huge(COCO, tmp_path, "big.json")
     fuzz(COCO, [json.dumps(FOREIGN).encode(), json.dumps(FOREIGN, indent=1).encode()], tmp_path / "f.json")
+
+
+@pytest.mark.parametrize("fmt", [COCO, YOLO])
+def test_rejected_picks_are_of_a_category_of_their_own(tmp_path, fmt):
+    decisions = [Decision.ACCEPTED, Decision.REJECTED, Decision.REJECTED]
+    picks = small(x=[10, 20, 30], y=[10, 20, 30], class_id=[2, 0, 3], decision=decisions)
+    fmt.write(tmp_path, [picks], WITH_PICTURES)
+    if fmt is COCO:
+        content = json.loads((tmp_path / "annotations.json").read_text())
+        named = {category["id"]: (category["name"], category["supercategory"]) for category in content["categories"]}
+        assert [named[entry["category_id"]] for entry in content["annotations"]] == [
+            ("class 2", "particle"),
+            ("rejected", "rejected"),
+            ("rejected", "rejected"),
+        ]
+    else:
+        names = (tmp_path / "classes.txt").read_text().split("\n")
+        rows = (tmp_path / f"labels/{picks.micrograph.name}.txt").read_text().splitlines()
+        assert [names[int(row.split()[0])] for row in rows] == ["class 2", "rejected", "rejected"]
+        assert '3: "rejected"' in (tmp_path / "data.yaml").read_text()
+    (again,) = fmt.read(tmp_path / "annotations.json" if fmt is COCO else tmp_path).picks
+    assert (np.asarray(again.decision) == Decision.REJECTED).tolist() == [False, True, True]
+    assert again.class_id.tolist() == ([2, 0, 3] if fmt is COCO else [2, 0, 0])
+
+
+def test_coco_outlines_without_boxes(tmp_path):
+    outlines = [[[10, 20, 30, 20, 30, 50]], {"counts": "abc", "size": [9, 9]}, [[1, 2, 3]], []]
+    images = [{"id": 1, "file_name": "m.png"}]
+    for number, outline in enumerate(outlines):
+        content = {"images": images, "annotations": [{"image_id": 1, "segmentation": outline}]}
+        path = tmp_path / f"{number}.json"
+        path.write_text(json.dumps(content))
+        if number:
+            with pytest.raises(FormatError, match="bbox"):
+                COCO.read(path)
+        else:
+            (picks,) = COCO.read(path).picks
+            assert (picks.x[0], picks.y[0], picks.diameter_px[0]) == (20, 35, 25)
 
 
 # --- YOLO ----------------------------------------------------------------------------------------------------------
