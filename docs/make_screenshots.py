@@ -146,7 +146,7 @@ def take_review(project: Path, folder: Path) -> None:
         desk.click(program.ask(_place(bar, f"{bar}.tabRect({number}).center()")))
 
     try:
-        wait_until(program.shown, "the micrograph is drawn", 90)
+        wait_until(program.shown, "the micrograph is drawn", 240)
         desk.click(program.ask(_place(f"{_TABS}.tabBar()", f"{_TABS}.tabBar().tabRect(2).center()")))
         desk.click(program.ask("middle(a.review.queue.of)"))
         desk.type("tru")

@@ -7,7 +7,7 @@ import pytest
 from class_window import NAMES
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QMessageBox
+from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox
 from window import DIAMETER, dialog, places, scored, write_star
 
 from cryoppp_annotator.audit.suspects import ErrorKind
@@ -151,7 +151,7 @@ def steps_of(window) -> int:
     return sum(entry.kind != "visit" for entry in window.session.history())
 
 
-def test_a_second_pass_is_blind_and_changes_no_pick(picked, tmp_path):
+def test_a_second_pass_is_blind_and_changes_no_pick(picked, tmp_path, monkeypatch):
     window = picked
     rows = [(f"{name}.mrc", x, y, 0.5, 1) for k, name in enumerate("abcd") for x, y in places(k + 10).tolist()]
     window.enter(write_star(tmp_path / "others.star", rows))
@@ -194,6 +194,9 @@ def test_a_second_pass_is_blind_and_changes_no_pick(picked, tmp_path):
     text = second.results.text()
     assert "Looked at again: 12 of 12; 6 differ, 0 of them settled." in text
     assert "F1 0." in text
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "who.csv"), ""))
+    second.csv.click()
+    assert len((tmp_path / "who.csv").read_text().splitlines()) == 13
     second.consensus.click()
     assert window.session.next_undo().title.endswith("consensus on picks.star")
 

@@ -24,6 +24,7 @@ from ...audit.sampling import Sample, strata, stratified
 from ...errors import ProjectError, Refused
 from ...formats.atomic import write_text
 from ...formats.kept_arrays import read_kept_json
+from ...formats.table.spreadsheet import csv_text
 from ...model.curation import Change, Decision
 from ...model.micrograph import Micrograph
 from ...model.particles import Particles
@@ -325,6 +326,11 @@ class SecondPass:
         return sum(1 for _ in self._open())
 
     @property
+    def n_answers(self) -> int:
+        """Answers of all curators, skipped places apart."""
+        return sum(answer is not None for said in self._said.values() for answer in said.values())
+
+    @property
     def n_done(self) -> int:
         """Places that this curator has answered or skipped."""
         return sum(self._session.curator in said for said in self._said.values())
@@ -413,6 +419,20 @@ class SecondPass:
         word = {True: "particle", False: "none", None: "skipped"}
         said = self._said.get(number, {})
         return {"labels": word[self.items[number].labelled], **{who: word[answer] for who, answer in said.items()}}
+
+    def as_csv(self) -> str:
+        """Each place of the sample (no gold) with what was said of it, as CSV text with a head line."""
+        self.follow()
+        curators = sorted({who for said in self._said.values() for who in said})
+        rows: list[list[object]] = [["micrograph", "x", "y", "weight", "stratum", "labels", *curators, "final"]]
+        for number, item in enumerate(self.items):
+            if item.gold is None:
+                said = self.who_said(number)
+                place = [self._session.micrograph(item.micrograph).name, f"{item.x:.2f}", f"{item.y:.2f}"]
+                answers = [said.get(who, "") for who in ("labels", *curators)]
+                final = {True: "particle", False: "none", None: ""}[self.final(number)]
+                rows.append([*place, f"{item.weight:.4g}", item.stratum, *answers, final])
+        return csv_text(rows)
 
     def make_consensus(self) -> Outcome:
         """Make a set of the places that are particles after all, as one step; each pick remembers who said what.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import itertools
 import json
 from collections.abc import Iterator
@@ -142,6 +144,11 @@ def test_a_consensus_remembers_who_said_what(session: Session) -> None:
     settled = [row for row in (said[i] for i in picks.id.tolist()) if "said_by_bo" in row]
     assert settled, "a third settled some"
     assert all(row["said_by_bo"] == "particle" and row["said_by_ada"] != row["said_by_labels"] for row in settled)
+    table = list(csv.DictReader(io.StringIO(second.as_csv())))
+    assert len(table) == len(second.items)
+    assert [row["final"] for row in table] == ["particle" if final else "none" for final in finals]
+    assert sum(row["bo"] == "particle" for row in table) == len(settled)
+    assert {row["ada"] for row in table} == {"particle", "none"}
     session.undo()
     assert session.counts() == before
 

@@ -22,9 +22,11 @@ class SecondPassDialog(QDialog):
     ----------
     session : Session
     parent : QWidget
+    n_answered : int
+        Answers of the pass that is open; it is put aside.
     """
 
-    def __init__(self, session: Session, parent: QWidget) -> None:
+    def __init__(self, session: Session, parent: QWidget, n_answered: int = 0) -> None:
         super().__init__(parent)
         self.setWindowTitle("Begin a blind second pass")
         self.labels, self.gold = QComboBox(), QComboBox()
@@ -40,7 +42,8 @@ class SecondPassDialog(QDialog):
         self.micrographs = _spin(standard.n_micrographs, "Micrographs in the sample, at most")
         self.places = _spin(standard.n_places, "Places that are looked at again, at most")
         self.n_gold = _spin(standard.n_gold, "Gold places, half of them particles")
-        hint = QLabel(_WHY)
+        aside = f" The pass that is open is put aside with its {n_answered:,} answers." if n_answered else ""
+        hint = QLabel(_WHY + aside)
         hint.setWordWrap(True)
         form = QFormLayout()
         for text, widget in (

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from pathlib import Path
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QApplication,
+    QFileDialog,
     QGridLayout,
     QHBoxLayout,
     QLabel,
@@ -17,6 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from ....errors import AnnotatorError
+from ....formats.atomic import write_text
 from ....model.curation import Decision
 from ....session.review.second_pass import BlindItem, PassResult, SecondPass, sample_places
 from ...latest import Latest
@@ -49,7 +52,8 @@ class SecondLook(QWidget):
         self.question.setStyleSheet("font-weight: 600")
         self.progress = QProgressBar()
         self.yes, self.no, self.skip, self.back = QPushButton(), QPushButton(), QPushButton(), QPushButton()
-        self.show_results, self.consensus = QPushButton("Results"), QPushButton("Make the consensus a set")
+        self.show_results, self.csv = QPushButton("Results"), QPushButton("Save as CSV…")
+        self.consensus = QPushButton("Make the consensus a set")
         for label in (self.question, self.why, self.results):
             label.setWordWrap(True)
         for button, tip in (
@@ -60,6 +64,7 @@ class SecondLook(QWidget):
             (self.skip, "Say nothing about this place; others are asked"),
             (self.back, "Take your last answer back"),
             (self.show_results, "How good the labels and the curators are, as far as was answered"),
+            (self.csv, "Writes each place with what the labels and each curator said of it"),
             (self.consensus, "A new set of the places that are particles after all; each pick remembers who said what"),
         ):
             button.setToolTip(tip)
@@ -78,6 +83,7 @@ class SecondLook(QWidget):
         self.skip.clicked.connect(lambda: self._answer(None))
         self.back.clicked.connect(self._on_back)
         self.show_results.clicked.connect(self._on_results)
+        self.csv.clicked.connect(self._on_csv)
         self.consensus.clicked.connect(lambda: bench.guarded(self._pass.make_consensus))
         bench.session.current_changed.connect(self._on_current)
         bench.takers.append(self)
@@ -91,7 +97,7 @@ class SecondLook(QWidget):
 
     def _arrange(self) -> None:
         top, below = QHBoxLayout(), QHBoxLayout()
-        for row, buttons in ((top, (self.begin, self.go_on)), (below, (self.show_results, self.consensus))):
+        for row, buttons in ((top, (self.begin, self.go_on)), (below, (self.show_results, self.csv))):
             for button in buttons:
                 row.addWidget(button)
         grid = QGridLayout()
@@ -104,6 +110,7 @@ class SecondLook(QWidget):
             layout.addWidget(widget)
         layout.addLayout(grid)
         layout.addLayout(below)
+        layout.addWidget(self.consensus)
         layout.addWidget(self.results)
         layout.addStretch(1)
 
@@ -118,7 +125,7 @@ class SecondLook(QWidget):
         self._rest(f"A second pass on {self._pass.of} is open." if loaded else "Begin a second pass first.")
 
     def _on_begin(self) -> None:
-        dialog = SecondPassDialog(self._bench.session, self)
+        dialog = SecondPassDialog(self._bench.session, self, self._pass.n_answers)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self._bench.closing.connect(dialog.reject)
         dialog.accepted.connect(lambda: self._draw(dialog))
@@ -184,6 +191,7 @@ class SecondLook(QWidget):
         self.back.setEnabled(self._pass.can_go_back)
         self.go_on.setEnabled(there and not shown and left > 0)
         self.show_results.setEnabled(there)
+        self.csv.setEnabled(there)
         self.consensus.setEnabled(there)
 
     def hideEvent(self, event: object) -> None:
@@ -210,6 +218,13 @@ class SecondLook(QWidget):
     def _on_results(self) -> None:
         self._rest(self.question.text() if self.number is None else f"A second pass on {self._pass.of} is open.")
         self.results.setText(_said(self._pass.result(), self._pass.of))
+
+    def _on_csv(self) -> None:
+        bench = self._bench
+        start = str(bench.session.data_root / "second_pass.csv")
+        name, _ = QFileDialog.getSaveFileName(self, "Save the second pass", start, "CSV (*.csv)")
+        if name and bench.guarded(lambda: write_text(Path(name), self._pass.as_csv())):
+            bench.say(f"wrote {name}")
 
     # ------------------------------------------------------------------ keys
 

@@ -29,7 +29,7 @@ from ...latest import Latest
 from ...layers.review_layer import BOTH, ONLY_OTHER, ONLY_REFERENCE, ReviewLayer
 from ...workbench import Workbench
 
-_COLUMNS = ("micrograph", "both", "only first", "only second", "F1")
+_COLUMNS = ("micrograph", "both", "1st", "2nd", "F1")
 _ALGEBRA = {
     "what both have": Algebra.INTERSECTION,
     "what either has": Algebra.UNION,
@@ -103,7 +103,10 @@ class SetCompare(QWidget):
         table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        table.setToolTip("The most disagreement first. Click: go to the micrograph")
+        table.setTextElideMode(Qt.TextElideMode.ElideLeft)  # names differ at their end
+        table.setToolTip(
+            "The most disagreement first: what both have, only the first, only the second. Click: go to the micrograph"
+        )
         return table
 
     def _arrange(self) -> None:
