@@ -132,6 +132,36 @@ def test_nothing_moves_on_hover_selection_a_long_line_or_new_scores(own: Window,
     assert moved({w: at_rest[w] for w in both}, {w: now[w] for w in both}) == [], "scores arrive"
 
 
+def test_nothing_moves_when_a_panel_scrolls_or_asks_for_the_diameter(own: Window, tmp_path: Path) -> None:
+    own.key(Qt.Key.Key_Z, CTRL)
+    own.enter(write_star(tmp_path / "p.star", scored("abcd")))
+    assert not own.session.settings.diameter_is_set
+    pick, classes = own.annotator.pick, own.annotator.classes
+    own.until(lambda: pick._counts.text().count("above") == 2)
+    own.settle()
+    heads = {fold.head for fold in pick.folds.values()}
+    before = {widget: at for widget, at in places(pick).items() if widget not in heads}
+    for fold in pick.folds.values():
+        fold.open()
+    own.until(lambda: pick.verticalScrollBar().maximum() > 0)
+    own.settle()
+    own.until(lambda: moved(before, {w: at for w, at in places(pick).items() if w in before}) == [])
+    assert cut(pick) == []
+    for panel, press, question in (
+        (pick, pick.propose.here, pick.propose.question),
+        (classes, classes.run.start, classes.run.question),
+    ):
+        own.annotator.tabs.setCurrentWidget(panel)
+        own.settle()
+        before = places(panel)
+        press.click()
+        own.until(question.isVisible)
+        own.settle()
+        assert moved(before, {w: at for w, at in places(panel).items() if not question.isAncestorOf(w)}) == []
+        assert cut(question) == []
+        question.drop.click()
+
+
 def test_a_button_that_is_used_up_scrolls_nothing_and_presses_no_other(own: Window, tmp_path: Path) -> None:
     own.enter(write_star(tmp_path / "picker.star", scored("ab")))
     pick = own.annotator.pick

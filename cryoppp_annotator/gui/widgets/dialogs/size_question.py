@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, QObject, QPoint
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from ....session.core.session import Announcement
 from ...workbench import Workbench
@@ -12,17 +13,26 @@ from ...workbench import Workbench
 _MEASURE_TIP = "Then drag from the centre of a particle to its rim ({measure})"
 
 
-class SizeQuestion(QWidget):
+class SizeQuestion(QFrame):
     """Hidden until it is asked; what needs the diameter continues when a person has set it.
+
+    It lies over what is below the button that asked, so that nothing moves.
 
     Parameters
     ----------
     bench : Workbench
+    owner : QWidget
+        Part of a panel that needs the diameter; the question lies over its panel.
+    button : QWidget
+        What was pressed: the question is below it.
     """
 
-    def __init__(self, bench: Workbench) -> None:
-        super().__init__()
+    def __init__(self, bench: Workbench, owner: QWidget, button: QWidget) -> None:
+        super().__init__(owner)
         self._bench, self._session = bench, bench.session
+        self._owner, self._button = owner, button
+        self.setAutoFillBackground(True)
+        self.setFrameShape(QFrame.Shape.StyledPanel)
         self._then: Callable[[], None] | None = None
         self.message = QLabel()
         self.message.setWordWrap(True)
@@ -37,7 +47,7 @@ class SizeQuestion(QWidget):
         for widget, share in ((self.measure, 1), (self.confirm, 1), (self.drop, 0)):
             row.addWidget(widget, share)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setContentsMargins(6, 4, 6, 6)
         layout.addWidget(self.message)
         layout.addLayout(row)
         self.measure.clicked.connect(lambda: bench.give("measure"))
@@ -79,10 +89,28 @@ class SizeQuestion(QWidget):
             f"{what} needs the particle's diameter, which is not set: drag from a particle's centre to its rim."
         )
         self._show_guess()
+        self._place()
         self.show()
+        self.raise_()
         if self._session.current is not None:
             self._bench.give("measure")
         return True
+
+    def _place(self) -> None:
+        """Below the button, over the panel that it is in."""
+        panel = self._owner.parentWidget() or self._owner
+        if self.parentWidget() is not panel:
+            self.setParent(panel)
+            panel.installEventFilter(self)
+        self.setFixedWidth(panel.width())
+        high = max(self.layout().heightForWidth(panel.width()), self.sizeHint().height())
+        self.setGeometry(0, self._button.mapTo(panel, QPoint(0, self._button.height() + 3)).y(), panel.width(), high)
+
+    def eventFilter(self, _panel: QObject, event: QEvent) -> bool:
+        """As wide as the panel."""
+        if event.type() == QEvent.Type.Resize and self.asked:
+            self._place()
+        return False
 
     def forget(self) -> None:
         """Ask no more."""
@@ -109,4 +137,6 @@ class SizeQuestion(QWidget):
             then()
 
     def _colour(self) -> None:
-        self.message.setStyleSheet(f"color: {self._bench.ink('warning')};")
+        ink = self._bench.ink("warning")
+        self.message.setStyleSheet(f"color: {ink};")
+        self.setStyleSheet(f"SizeQuestion {{ border: 1px solid {ink}; }}")

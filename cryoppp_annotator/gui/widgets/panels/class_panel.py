@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QModelIndex, QSignalBlocker, Qt
 from qtpy.QtWidgets import (
-    QComboBox,
     QGridLayout,
     QLabel,
     QListWidget,
@@ -25,6 +24,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt import QElidingLabel
 
 from ....jobs.runner import Job
 from ....model.classes import ClassRun
@@ -40,6 +40,7 @@ from ...workbench import Workbench
 from ..parts.class_menu import SUFFIXES, ClassMenu
 from ..parts.class_run import RunBox
 from ..parts.compact import side_by_side
+from ..parts.eliding_combo import ElidingCombo
 from ..parts.gallery_tiles import ClassGallery
 from .particle_gallery import ParticleGallery, decision_of
 
@@ -85,8 +86,7 @@ class ClassesPanel(QWidget):
         self.gallery = ClassGallery(self.model)
         self.run = RunBox(bench)
         self.particles = ParticleGallery(bench)
-        self.verdict = QLabel()
-        self.verdict.setWordWrap(True)
+        self.verdict = self.run.line.verdict
         self._pages = QStackedWidget()
         self._pages.addWidget(self._gallery_page())
         self._pages.addWidget(self.particles)
@@ -126,7 +126,6 @@ class ClassesPanel(QWidget):
         layout = QVBoxLayout(page)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        layout.addWidget(self.verdict)
         layout.addLayout(self._sort_row())
         split = QSplitter(Qt.Orientation.Vertical)
         split.setChildrenCollapsible(False)
@@ -138,19 +137,17 @@ class ClassesPanel(QWidget):
         return page
 
     def _sort_row(self) -> QVBoxLayout:
-        self.sort = QComboBox()
+        self.sort = ElidingCombo()
         self.sort.addItems(list(_SORTS))
         self.threshold = QSlider(Qt.Orientation.Horizontal)
         self.threshold.setRange(0, 100)
         self.quality = QLabel()
         self.automatic = QToolButton()
         self.automatic.setText("auto")
-        self.wide = QToolButton()
-        self.wide.setText("⤢")
+        self.wide = QPushButton("⤢ Show all")
         self.wide.setCheckable(True)
         self.wide.setToolTip("Show all classes at once, over most of the micrograph; again: as before")
         self.wide.toggled.connect(self._bench.widen_requested.emit)
-        self.sort.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         rows = QVBoxLayout()
         rows.addLayout(side_by_side(QLabel("First"), self.sort, self.wide))
         rows.addLayout(side_by_side(self.threshold, self.quality, self.automatic))
@@ -164,8 +161,8 @@ class ClassesPanel(QWidget):
         layout = QVBoxLayout(box)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
-        self.where_title = QLabel()
-        self.where_title.setWordWrap(True)
+        self.where_title = QElidingLabel()
+        self.where_title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.where = QListWidget()
         self.where.setToolTip("Where the picks of the chosen classes are; a click goes there")
         self.where.setMinimumHeight(2 * self.where.fontMetrics().height() + 12)
@@ -185,10 +182,14 @@ class ClassesPanel(QWidget):
         self.accept_suggested = QPushButton()
         self.reject_suggested = QPushButton()
         self.open_button = QPushButton("Particles…")
-        for k, button in enumerate((self.accept, self.reject, self.open_button)):
-            grid.addWidget(button, 0, 2 * k, 1, 2)
-        grid.addWidget(self.accept_suggested, 1, 0, 1, 3)
-        grid.addWidget(self.reject_suggested, 1, 3, 1, 3)
+        suggested = QLabel("Suggested")
+        for row, widgets in enumerate(
+            ((self.accept, self.reject, self.open_button), (suggested, self.accept_suggested, self.reject_suggested))
+        ):
+            for column, widget in enumerate(widgets):
+                grid.addWidget(widget, row, column)
+        for column in range(3):
+            grid.setColumnStretch(column, 1)
         self.accept.clicked.connect(lambda: self.decide(self.gallery.chosen(), Decision.ACCEPTED))
         self.reject.clicked.connect(lambda: self.decide(self.gallery.chosen(), Decision.REJECTED))
         self.open_button.clicked.connect(lambda: self.open_classes(self.gallery.chosen()))
@@ -228,7 +229,7 @@ class ClassesPanel(QWidget):
         self._pictures = None
         self.model.clear()
         self._after_showing()
-        self.verdict.setText(f"These classes cannot be shown: {job.error}")
+        self.run.line.show_verdict(f"These classes cannot be shown: {job.error}")
         self._bench.job_failed(job)
 
     def _show(self, pictures: RunPictures) -> None:
@@ -258,7 +259,7 @@ class ClassesPanel(QWidget):
             return  # the particles that a person looks at stay on the screen
         self.model.show_preview(greys, share, n)
         self._show_actions()
-        self.verdict.setText(f"Iteration {iteration} on {count_of(n)}: the averages sharpen while it runs")
+        self.run.line.show_verdict(f"Iteration {iteration} on {count_of(n)}: the averages sharpen while it runs")
 
     def _on_left(self) -> None:
         self._pages.setCurrentIndex(0)
@@ -323,11 +324,12 @@ class ClassesPanel(QWidget):
         chosen = self.gallery.chosen()
         self.where.clear()
         if self._pictures is None or not chosen:
-            self.where_title.setText("Choose classes to see where their picks are." if self.shown else "")
+            self.where_title.setText("Choose a class to see its micrographs." if self.shown else "")
             self.where.setVisible(False)
             return
         counts = self._pictures.members.where(chosen)
         self.where_title.setText(_where_text(chosen, counts, self._session.current_id))
+        self.where_title.setToolTip(self.where_title.text())
         _fill_where(self.where, counts, self._session)
         self.where.setVisible(True)
 
@@ -435,7 +437,7 @@ class ClassesPanel(QWidget):
         ):
             numbers = [] if run is None else self.model.suggested(decision)
             n = sum(sum(self.model.tile(k).counts) for k in numbers)
-            button.setText(f"{verb} {len(numbers)} suggested" if numbers else f"{verb} suggested")
+            button.setText(f"{verb} {len(numbers):,}" if numbers else verb)
             button.setEnabled(bool(numbers))
             what = classes_of(len(numbers))
             button.setToolTip(why or (f"{what} with {count_of(n)}, as one step" if numbers else "nothing is suggested"))
@@ -443,12 +445,9 @@ class ClassesPanel(QWidget):
             control.setEnabled(run is not None)
             control.setToolTip(why or tip)
         if run is not None:
-            text, tip = _verdict_of(run)
-            self.verdict.setText(text)
-            self.verdict.setToolTip(tip)
+            self.run.line.show_verdict(*_verdict_of(run))
         elif not self.model.is_live:
-            self.verdict.setText("")
-        self.verdict.setVisible(bool(self.verdict.text()))
+            self.run.line.show_verdict("")
 
     # ------------------------------------------------------------------ classes of other programs
 

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from ....model.curation import Decision
 from ....model.micrograph import Micrograph
+from ....session.core.edits import count_of
 from ...layers.styles import HEX
 
 #: So many robust standard deviations from the median is an outlier.
@@ -70,13 +71,20 @@ class DatasetPlot(QWidget):
         self.update()
 
     def text(self) -> str:
-        """One line: the median, and how many stand out."""
+        """A few words: the median, and how many stand out."""
         total = self.counts.sum(axis=1)
         if not len(total):
             return ""
         n = int(self.marked.sum())
-        text = f"median {np.median(total):,.0f} picks a micrograph"
-        return text + (f" · {n:,} outlier{'s' if n > 1 else ''} marked" if n else "")
+        return f"median {np.median(total):,.0f}" + (f" · {count_of(n, 'outlier')}" if n else " picks")
+
+    def sentence(self) -> str:
+        """The same for a tooltip."""
+        if not len(self.counts):
+            return ""
+        median = f"The median is {np.median(self.counts.sum(axis=1)):,.0f} accepted and undecided picks a micrograph"
+        n = int(self.marked.sum())
+        return median + (f"; {count_of(n, 'outlier')} marked below the bars" if n else "")
 
     def _row_at(self, x: float) -> int:
         return min(len(self.ids) - 1, max(0, int(x / max(1, self.width()) * len(self.ids))))

@@ -309,7 +309,7 @@ class MicrographsPanel(QWidget):
         self.plot.show_counts(self._session.micrographs, self.model.above, self._session.current_id)
         text = "" if self.plot.isHidden() else self.plot.text()
         self._message.setText(text or " ")  # the line keeps its height
-        self._message.setToolTip(text)
+        self._message.setToolTip(self.plot.sentence() if text else "")
 
     def _on_changed(self, _announcement: Announcement) -> None:
         self._show_counts()

@@ -74,7 +74,7 @@ class PickPanel(StillScrollArea):
         self._session = bench.session
         inner = QWidget()
         layout = QVBoxLayout(inner)
-        layout.setContentsMargins(4, 2, 4, 2)
+        layout.setContentsMargins(4, 2, 0, 2)  # on the right is the scroll bar
         layout.setSpacing(1)
         self.propose = ProposeBox(bench)
         self.particle = ParticleSizeBox(bench)
@@ -96,6 +96,8 @@ class PickPanel(StillScrollArea):
         }
         for box in (self.particle, self.propose, score, decide, *self.folds.values()):
             layout.addWidget(box)
+        for box in (self.particle, self.propose, score, decide):  # no pixel less where the panel has to be scrolled
+            box.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         layout.addStretch(1)
         tighten(inner, [button for button, _reason in self._reason_buttons])
         primary(self.propose.here, self._above)

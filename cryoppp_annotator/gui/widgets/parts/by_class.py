@@ -113,12 +113,11 @@ class ByClassRow(QWidget):
     def _show_buttons(self) -> None:
         number = self.list.currentData()
         n, drawn = self._counts.get(number, (0, 0)) if number is not None else (0, 0)
-        which = "class" if number is None else f"class {number}"
         for button, word, some, tip in (
             (self.accept, "Accept", drawn, _ACCEPT),
             (self.reject, "Reject", n, _REJECT),
         ):
-            button.setText(f"{word} {some:,} of {which}")
+            button.setText(f"{word} {some:,}")
             button.setEnabled(some > 0)
             button.setToolTip(tip if some else "no pick of a class is undecided there")
 

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QPushButton,
     QSizePolicy,
     QSpinBox,
+    QStackedWidget,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -37,6 +38,8 @@ from ..dialogs.size_question import SizeQuestion
 from ..dialogs.unsaved_runs import UnsavedBox
 from ..panels.jobs import Remaining
 from .box_options import BoxChoice
+from .eliding_combo import ElidingCombo
+from .run_line import RunLine
 
 #: Fewest picks that can be classified.
 _FEWEST = 10
@@ -79,32 +82,24 @@ class RunBox(QWidget):
         self.number.setKeyboardTracking(False)
         self.number.valueChanged.connect(lambda _value: self.refresh())
         self.number.editingFinished.connect(bench.canvas.setFocus)
-        self.picks = QComboBox()
+        self.picks = ElidingCombo()
         self.picks.setToolTip("Which picks are classified: accepted and undecided ones of this set")
         self.picks.activated.connect(lambda _row: self.refresh())
         self.boxes = BoxChoice(bench)
-        self.question = SizeQuestion(bench)
+        self.question = SizeQuestion(bench, self, self.start)
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setMaximumHeight(8)
         self.cancel = QToolButton()
         self.cancel.setText("✕")
         self.cancel.setToolTip("Cancel this classification; earlier ones stay")
-        self.message = QLabel()
-        self.message.setWordWrap(True)
-        self.list = QComboBox()
+        self.line = RunLine()
+        self.message, self.outdated, self.update_run = self.line.message, self.line.outdated, self.line.update_run
+        self.list = ElidingCombo()
         self.list.setToolTip("Classifications of this project; choosing one computes nothing")
         self.more = QPushButton("More")
         self.more.setToolTip("Re-centre, templates, classify again, import, export")
-        self.update_run = QPushButton("Update")
-        self.update_run.setToolTip("Classifies the picks as they are now, starting from these averages: quicker")
-        self.outdated = QLabel()
-        self.outdated.setWordWrap(True)
         self.unsaved = UnsavedBox(bench)
-        for combo in (self.picks, self.list):
-            combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-            combo.setMinimumContentsLength(6)
-            combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._lay_out()
         self.start.clicked.connect(self._on_start)
         for changed in (self.boxes.size.valueChanged, self.boxes.pixel.valueChanged, self.boxes.unit.activated):
@@ -125,39 +120,32 @@ class RunBox(QWidget):
         self._colour()
 
     def _lay_out(self) -> None:
-        what, top = QHBoxLayout(), QHBoxLayout()
+        what = QHBoxLayout()
         what.addWidget(self.picks, 1)
         what.addWidget(QLabel("into"))
         what.addWidget(self.number)
-        top.addWidget(self.start, 1)
-        top.addWidget(self.boxes.fold)
-        self._progress = QWidget()
-        progress = QHBoxLayout(self._progress)
-        progress.setContentsMargins(0, 0, 0, 0)
-        progress.addWidget(self.bar, 1)
-        progress.addWidget(self.cancel)
+        # one in the place of the other: nothing moves when a classification begins
+        self._go = QStackedWidget()
+        self._go.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        for widgets in ((self.start, self.boxes.fold), (self.bar, self.cancel)):
+            page = QWidget()
+            row = QHBoxLayout(page)
+            row.setContentsMargins(0, 0, 0, 0)
+            row.addWidget(widgets[0], 1)
+            row.addWidget(widgets[1])
+            self._go.addWidget(page)
         shown = QHBoxLayout()
         shown.addWidget(self.list, 1)
         shown.addWidget(self.more)
-        self._old = QWidget()
-        old = QHBoxLayout(self._old)
-        old.setContentsMargins(0, 0, 0, 0)
-        old.addWidget(self.outdated, 1)
-        old.addWidget(self.update_run)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         layout.addLayout(what)
-        layout.addLayout(top)
+        layout.addWidget(self._go)
         layout.addWidget(self.boxes)
-        layout.addWidget(self.question)
-        layout.addWidget(self._progress)
-        layout.addWidget(self.message)
         layout.addLayout(shown)
-        layout.addWidget(self._old)
+        layout.addWidget(self.line)
         layout.addWidget(self.unsaved)
-        for widget in (self._progress, self._old, self.message):
-            widget.hide()
 
     def close_panel(self) -> None:
         """Stop following the session."""
@@ -218,7 +206,7 @@ class RunBox(QWidget):
             f"{self._bench.run_on.tooltip}".rstrip()
         )
         self.number.setToolTip(f"How many classes; auto: about sixty picks each, now {n_classes_for(n)}")
-        self._progress.setVisible(self.running)
+        self._go.setCurrentIndex(1 if self.running else 0)
         if why and not self.running and not self.runs:
             self._tell(f"{why[0].upper()}{why[1:]}.", "note")
         elif not self.running and not self.runs and not self.unsaved.held:
@@ -226,8 +214,7 @@ class RunBox(QWidget):
         self.update_run.setEnabled(not self.running)
 
     def _tell(self, text: str, level: str = "info") -> None:
-        self.message.setText(text)
-        self.message.setVisible(bool(text))
+        self.line.tell(text)
         if level != self._level:  # a style sheet costs as much as a commit
             self._level = level
             self._colour()
@@ -386,7 +373,7 @@ class RunBox(QWidget):
             if run is not None:
                 self.list.setCurrentIndex(self.list.findData(run.id))
         self.chosen.emit(run)
-        self._old.hide()
+        self.line.show_outdated("")
         self._compare_timer.start()
 
     def forget(self, run: ClassRun) -> None:
@@ -399,8 +386,8 @@ class RunBox(QWidget):
         number = self.list.itemData(row)
         self._watching = number == -1
         if number == -1:
-            self._old.hide()
             return  # the next iteration draws it
+        self._tell("")
         self.choose(next(run for run in self.runs if run.id == number))
 
     # ------------------------------------------------------------------ out of date
@@ -410,6 +397,8 @@ class RunBox(QWidget):
             self.reread()
         if announcement.touches(Table.PARTICLE) or announcement.touches(Table.PICK_SET):
             self._compare_timer.start()
+            if self.runs and not self.running and not self.unsaved.held:
+                self._tell("")  # what was said of a classification that ended is read by now
         self.refresh()
 
     def _compare_with_picks(self) -> None:
@@ -434,8 +423,7 @@ class RunBox(QWidget):
         n = sum(counts)
         added, removed, moved = counts
         words = [f"{k:,} {what}" for k, what in ((added, "new"), (removed, "removed"), (moved, "moved")) if k]
-        self.outdated.setText(f"Out of date: {count_of(n)} changed since ({', '.join(words)})" if n else "")
-        self._old.setVisible(n > 0)
+        self.line.show_outdated(f"Out of date: {count_of(n)} changed since ({', '.join(words)})" if n else "")
 
     def _on_update(self) -> None:
         if (run := self.shown) is not None:

@@ -1,11 +1,15 @@
-"""Groups that fold, and a panel that never scrolls by itself."""
+"""Groups that fold, and a panel that never scrolls by itself and keeps its width when it can be scrolled."""
 
 from __future__ import annotations
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtGui import QPaintEvent
+from qtpy.QtWidgets import QFrame, QScrollArea, QScrollBar, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 from ...preferences import keep_preference, preference
+
+#: Width of the scroll bar, px.
+_BAR = 9
 
 
 class Fold(QWidget):
@@ -66,6 +70,20 @@ class Fold(QWidget):
         self.head.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
 
 
+class _KeptBar(QScrollBar):
+    """A slim scroll bar whose room is kept: it is drawn only where there is something to scroll."""
+
+    def __init__(self) -> None:
+        super().__init__(Qt.Orientation.Vertical)
+        self.setStyleSheet(f"QScrollBar:vertical {{ width: {_BAR}px; margin: 0px; }}")
+        self.setFixedWidth(_BAR)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Nothing, or as every scroll bar."""
+        if self.maximum() > self.minimum():
+            super().paintEvent(event)
+
+
 class StillScrollArea(QScrollArea):
     """Scrolls when a person scrolls or tabs, not when a button that had the keyboard is switched off.
 
@@ -83,6 +101,8 @@ class StillScrollArea(QScrollArea):
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setVerticalScrollBar(_KeptBar())
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOn)  # lines do not wrap when it comes
         sideways = self.horizontalScrollBar()  # hidden, but a focus that moves on and a wheel would move it
         sideways.valueChanged.connect(lambda _value: sideways.setValue(0))
 

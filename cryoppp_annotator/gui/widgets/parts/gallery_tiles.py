@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from ....model.classes import ClassSummary
 from ....model.curation import Decision
 from ...keys import has_keyboard
 from ...layers.styles import HEX
@@ -124,6 +125,27 @@ class TileDelegate(QStyledItemDelegate):
         return box, text
 
 
+def short(n: int) -> str:
+    """A count in at most four characters: ``998``, ``9.7k``, ``97k``."""
+    return f"{n}" if n < 1000 else f"{n / 1000:.1f}k" if n < 9950 else f"{n / 1000:.0f}k"
+
+
+def captions(item: ClassSummary) -> tuple[str, ...]:
+    """What is said below an average, the longest first: quality and resolution, or what kind it is."""
+    if item.kind != "structure":
+        return (item.kind,)
+    quality = "" if math.isnan(item.quality) else f"{item.quality:.2f}"
+    detail = "" if math.isnan(item.resolution_A) else f"{item.resolution_A:.0f} Å"
+    if quality and detail:
+        return f"q {quality} · {detail}", f"{quality} · {detail}", detail
+    return (f"q {quality}" if quality else detail,)
+
+
+def _longest_that_fits(texts: Sequence[str], metrics: QFontMetrics, room: int) -> str:
+    fitting = [text for text in texts if metrics.horizontalAdvance(text) <= room]
+    return fitting[0] if fitting else metrics.elidedText(texts[-1], Qt.TextElideMode.ElideRight, room)
+
+
 class ClassDelegate(TileDelegate):
     """Draws a class: average, decision, suggestion, counts, quality and resolution."""
 
@@ -194,29 +216,29 @@ class ClassDelegate(TileDelegate):
             painter.drawText(upper, start, f"~{tile.summary.count:,}")
             return
         metrics = QFontMetrics(self.font)
+        counts = [
+            (n, decision)  # the bar says what there is none of, and the row is narrow
+            for n, decision in (
+                (accepted, Decision.ACCEPTED),
+                (undecided, Decision.UNDECIDED),
+                (rejected, Decision.REJECTED),
+            )
+            if n
+        ]
+        gap = round(metrics.horizontalAdvance(" ") * 1.6)
+        wide = sum(metrics.horizontalAdvance(f"{n:,}") + gap for n, _decision in counts) - gap
+        write = short if wide > box.width() else "{:,}".format
         left = upper.x()
-        for n, decision in (
-            (accepted, Decision.ACCEPTED),
-            (undecided, Decision.UNDECIDED),
-            (rejected, Decision.REJECTED),
-        ):
-            if not n:
-                continue  # the bar says it, and the row is narrow
+        for n, decision in counts:
             painter.setPen(QColor(HEX[decision]))
-            word = f"{n:,}"
+            word = write(n)
             painter.drawText(QRectF(left, upper.y(), upper.right() - left, upper.height()), start, word)
-            left += metrics.horizontalAdvance(word) + metrics.horizontalAdvance(" ") * 1.6
+            left += metrics.horizontalAdvance(word) + gap
         item = tile.summary
-        words = [] if math.isnan(item.quality) else [f"q {item.quality:.2f}"]
-        if not math.isnan(item.resolution_A):
-            words.append(f"{item.resolution_A:.0f} Å")
-        if item.kind != "structure":
-            words = [item.kind]
+        caption = _longest_that_fits(captions(item), metrics, int(box.width()))
         painter.setPen(_FAINT)
-        painter.drawText(
-            lower, start, metrics.elidedText(" · ".join(words), Qt.TextElideMode.ElideRight, int(box.width()))
-        )
-        if metrics.horizontalAdvance(" · ".join(words) + f"  {item.number}") < box.width():
+        painter.drawText(lower, start, caption)
+        if metrics.horizontalAdvance(f"{caption}  {item.number}") < box.width():
             painter.drawText(lower, end, f"{item.number}")
 
 
@@ -329,7 +351,7 @@ class ClassGallery(TileView):
     chosen_changed = Signal()
 
     def __init__(self, model: ClassTable) -> None:
-        super().__init__(3, 86)
+        super().__init__(4, 62)  # an average has 64 px
         self.classes = model
         self._keep: list[int] = []
         self.setItemDelegate(ClassDelegate(self))

@@ -128,5 +128,6 @@ def example(names: Sequence[str] = ()) -> str:
     listed = ", ".join(names or [fact.name for fact in facts.FACTS])
     return (
         "Part of a name, or a comparison: res > 6, und > 0, state == todo;\n"
-        f"joined with and, or, not and brackets.\nThere are {listed}"
+        f"joined with and, or, not and brackets.\nThere are {listed}.\n"
+        "und counts what the list shows: the undecided picks at or above the threshold, where there is one"
     )

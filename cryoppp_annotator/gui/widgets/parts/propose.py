@@ -81,7 +81,8 @@ class ProposeBox(QGroupBox):
         self.note = QLabel()
         self.note.setWordWrap(True)
         self.note.setMinimumHeight(2 * self.fontMetrics().height() + 2)
-        self.question = SizeQuestion(bench)
+        self.here = QPushButton("Propose here")
+        self.question = SizeQuestion(bench, self, self.here)
         self.templates = TemplateChoice(bench, self.question)
         self.anew = QCheckBox("Retrain as I decide")
         self.anew.setToolTip(
@@ -116,7 +117,6 @@ class ProposeBox(QGroupBox):
         self.left_out = QLabel()
         self.left_out.setWordWrap(True)
         self.left_out.setToolTip("By the last proposal; the regions are listed under Carbon and ice")
-        self.here = QPushButton("Propose here")
         self.everywhere = QPushButton("On all unfinished")
         row = QHBoxLayout()
         row.addWidget(self.here)
@@ -125,7 +125,6 @@ class ProposeBox(QGroupBox):
         for widget in (self.picker, self.templates, self.note):
             layout.addWidget(widget)
         layout.addWidget(self.anew)
-        layout.addWidget(self.question)
         layout.addLayout(row)
         self.options = Fold("Left out", self._folded(boxes), "Which candidates do not come, and how many did not")
         layout.addWidget(self.options)
