@@ -1,9 +1,11 @@
-"""Answers that come late: only the answer to the latest question is taken."""
+"""Answers that come late: only the answer to the latest question is taken; and work that waits for a pause."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+
+from qtpy.QtCore import QObject, QTimer
 
 
 class Latest:
@@ -57,3 +59,25 @@ class Latest:
                 slot(*answer)
 
         return take
+
+
+class WhenIdle(QTimer):
+    """Does what it was given last, once nothing was given for a moment.
+
+    Parameters
+    ----------
+    parent : QObject
+    pause_ms : int
+    """
+
+    def __init__(self, parent: QObject, pause_ms: int = 150) -> None:
+        super().__init__(parent)
+        self._do: Callable[[], None] = lambda: None
+        self.setSingleShot(True)
+        self.setInterval(pause_ms)
+        self.timeout.connect(lambda: self._do())
+
+    def __call__(self, do: Callable[[], None]) -> None:
+        """Do this then, instead of what was given before."""
+        self._do = do
+        self.start()

@@ -25,6 +25,7 @@ from ..session.files.linting import ProjectFinding
 from ..session.pictures.display import View
 from .bridge import Bridge
 from .keys import Keys, own_keys, with_keys
+from .latest import WhenIdle
 from .layers.gestures import Gestures
 from .layers.particle_layer import COVERED, ParticlesLayer
 from .layers.picture_layer import PictureLayer
@@ -109,6 +110,7 @@ class Workbench(Requests):
         self._units = "pixel" if in_pixels else "nm"
         self.picture_layer = self.window_state.with_contrast(PictureLayer(viewer, self._units))
         self.particles_layer = ParticlesLayer(viewer, self.focus, self.warn, self._units)
+        self.particles_layer.when_idle = self._idle = WhenIdle(self)
         self.layers = OwnLayers(viewer, self.picture_layer, self.particles_layer, self.warn)
         self.gestures = Gestures(
             viewer, self.particles_layer, self.focus, self.overlay, self.layers.have_mouse, self.warn, self._on_hover
@@ -154,6 +156,7 @@ class Workbench(Requests):
         self._poll.stop()
         self.watcher.close()
         self._preview.stop()
+        self._idle.stop()
         self.viewport.stop()
         self.keys.close()
         self.on_rekeyed.clear()

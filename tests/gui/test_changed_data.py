@@ -115,6 +115,7 @@ def test_the_particles_layer_has_features(picked: Window) -> None:
     window.session.decide(particles.id[:3], Decision.REJECTED, Reason.OFF_CENTRE)
     x, y = 200.0, 5.0
     window.session.add(x, y, anyway=True)
+    window.until(lambda: "id" in window.layer.features and (window.layer.features["decision"] == "accepted").any())
     features = window.layer.features
     assert list(features.columns) == ["id", "decision", "reason", "score", "set", "class", "species"]
     rejected = features[features["decision"] == "rejected"]
@@ -125,4 +126,4 @@ def test_the_particles_layer_has_features(picked: Window) -> None:
     assert mine["score"].isna().all()
     assert "by hand" in mine["set"].iloc[0]
     window.bench.give("undo")
-    assert len(window.layer.features) == len(window.session.particles)
+    window.until(lambda: window.layer.features["id"].tolist() == window.session.particles.id.tolist())

@@ -11,16 +11,27 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import (
     QAbstractButton,
     QApplication,
+    QCheckBox,
     QComboBox,
+    QDialog,
     QGroupBox,
     QLabel,
+    QRadioButton,
     QToolButton,
     QWidget,
 )
 from superqt import QElidingLabel
-from window import CTRL, Window, choose, scored, write_star
+from window import CTRL, Window, choose, dialog, scored, write_star
 
+from cryoppp_annotator.gui.widgets.dialogs.ctf_rings import RingsDialog
+from cryoppp_annotator.gui.widgets.dialogs.export_dialog import ExportDialog
+from cryoppp_annotator.gui.widgets.dialogs.help import HelpDialog
+from cryoppp_annotator.gui.widgets.dialogs.import_dialog import FrameDialog, ImportDialog
+from cryoppp_annotator.gui.widgets.dialogs.species_dialog import SpeciesDialog
+from cryoppp_annotator.gui.widgets.parts.eliding_combo import ElidingCombo
 from cryoppp_annotator.model.curation import Decision
+from cryoppp_annotator.model.species import Species
+from cryoppp_annotator.session.files import importing
 
 #: What a laptop leaves of 1280 x 800 and of 1920 x 1080 under a desktop's title bar.
 SMALL = (1278, 775)
@@ -208,9 +219,15 @@ def cut(root: QWidget) -> list[str]:
             high = widget.heightForWidth(widget.width()) if widget.wordWrap() else widget.sizeHint().height()
             if text and (high > widget.height() or (not widget.wordWrap() and not _fits(widget, text))):
                 out.append(f"label: {text}")
+        elif isinstance(widget, QCheckBox | QRadioButton):
+            if widget.sizeHint().width() > widget.width():
+                out.append(f"tick: {widget.text()} {widget.width()}")
         elif isinstance(widget, QAbstractButton) and not (isinstance(widget, QToolButton) and not widget.text()):
             if widget.text() and not _fits(widget, widget.text()):
                 out.append(f"button: {widget.text()} {widget.width()}")
+        elif isinstance(widget, ElidingCombo):
+            if widget.shown_text() != widget.currentText() and not widget.toolTip():
+                out.append(f"shortened without a tooltip: {widget.currentText()}")
         elif isinstance(widget, QComboBox) and not _fits(widget, widget.currentText(), 24):
             out.append(f"choice: {widget.currentText()} {widget.width()}")
     return out
@@ -221,6 +238,28 @@ def _fits(widget: QWidget, text: str, more: int = 0) -> bool:
         return widget.sizeHint().width() <= widget.width()
     lines = text.replace("&", "").split("\n")
     return max(widget.fontMetrics().horizontalAdvance(line) for line in lines) + more <= widget.width()
+
+
+def dialogs(window: Window, picks: Path) -> Iterator[tuple[str, QDialog]]:
+    """Every dialog of ours with something in it, one after the other; each is open while it is looked at."""
+    annotator, bench = window.annotator, window.bench
+    annotator.show_export()
+    export = dialog(ExportDialog)
+    window.idle()  # it counts and checks
+    yield "export", export
+    annotator.ask_to_import([picks])
+    window.idle()
+    yield "import", dialog(ImportDialog)
+    annotator.show_help()
+    yield "keys", dialog(HelpDialog)
+    made = (
+        SpeciesDialog(bench.window, Species(-1, "a complex with a long name", "#4C9BE8", "", 120.0), frozenset()),
+        RingsDialog(bench),
+        FrameDialog(bench, importing.read(bench.session, picks), None, bench.say),
+    )
+    for one in made:
+        one.show()
+        yield type(one).__name__, one
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
@@ -237,6 +276,13 @@ def test_no_text_is_cut(own: Window, tmp_path: Path, size: tuple[int, int], them
         own.settle()
         if texts := cut(own.bench_window):
             wrong[tabs.tabText(k)] = texts
+    for name, widget in dialogs(own, tmp_path / "picker.star"):
+        widget.resize(widget.size().boundedTo(own.bench_window.size()))
+        own.settle()
+        assert widget.height() <= size[1], f"{name} is higher than the screen"
+        if texts := cut(widget):
+            wrong[name] = texts
+        widget.close()
     assert wrong == {}
     assert own.session.counts()["undecided"] == 160
     assert Decision.UNDECIDED in own.session.particles.decision

@@ -69,6 +69,8 @@ class ParticlesLayer:
         self.ids: NDArray[np.int64] = np.zeros(0, np.int64)
         #: The picks are hidden and cannot be edited: in a blind second pass, and while the past is shown.
         self.covered = False
+        #: Gets :meth:`write_features` with every redraw; a window waits for a pause, for it takes as long as a commit.
+        self.when_idle: Callable[[Callable[[], None]], None] = lambda write: write()
         self._updating = False
         self.layer = Points(
             np.zeros((0, 2)),
@@ -148,12 +150,20 @@ class ParticlesLayer:
                     layer.border_color = self._colours(shown)
                 self.ids = shown.id
                 self._dress(shown)
-                layer.features = self._features(shown)
-            layer.events.features()
+            self.when_idle(self.write_features)
             self._tell_napari()
             layer.refresh(thumbnail=False)  # a tenth of the time, for rings too small to be seen
         finally:
             self._updating = False
+
+    def write_features(self) -> None:
+        """Give napari's other tools what is known of each pick that is drawn, where it is not what they have."""
+        shown = self._session.particles.take(self._focus.drawn.mask())
+        if not np.array_equal(self.ids, shown.id):
+            return  # it is about to be drawn again
+        with self.layer.events.blocker_all():
+            self.layer.features = self._features(shown)
+        self.layer.events.features()
 
     def _of_current_kind(self, shown: Particles) -> NDArray[np.bool_]:
         """(n,) mask of picks that are as large as new ones are."""

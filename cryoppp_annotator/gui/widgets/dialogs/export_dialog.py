@@ -37,6 +37,7 @@ from ....session.files.as_imported import outside_of, write_back
 from ....session.files.linting import ProjectFinding
 from ...latest import Latest
 from ...workbench import Workbench
+from ..parts.compact import grow
 from ..parts.species_choice import species_to_export
 from .import_dialog import FRAMES
 from .outside import ask_outside
@@ -167,6 +168,7 @@ class ExportDialog(QDialog):
             rest_of_it = f" {'; '.join(lines)}." if lines else ""
             self.note.setText(f"{n:,} picks of this project ({rest}).{hint}{rest_of_it}")
         export = self.buttons.button(QDialogButtonBox.StandardButton.Ok)
+        grow(self)
         export.setEnabled(n > 0)
         export.setToolTip("Every file is written whole or not at all" if n else "there is nothing to write")
 
@@ -213,9 +215,11 @@ class ExportDialog(QDialog):
         n = linting.n_mendable(findings)
         self.mend.setVisible(n > 0)
         self.mend.setText(f"Reject {count_of(n, 'flagged pick')}")
+        grow(self)
 
     def _on_check_failed(self, job: Job) -> None:
         self.lint.setText(f"the check failed: {job.error}")
+        grow(self)
 
     def _on_mend(self) -> None:
         over = self._latest.only(self._on_mended)

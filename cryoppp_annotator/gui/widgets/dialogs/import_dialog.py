@@ -43,6 +43,7 @@ from ....session.files.two_readings import Comparison, compare
 from ...latest import Latest
 from ...plain_text import escaped
 from ...workbench import Workbench
+from ..parts.compact import grow
 from ..parts.species_choice import species_choice, species_named
 
 AUTO = "Detect automatically"
@@ -258,6 +259,7 @@ class ImportDialog(QDialog):
             lines.append(f"These particles have 2D classes: {averages} in {class_set.averages.name}")
         self.said.setText(why or "\n".join(lines))
         self.said.setStyleSheet(f"color: {self._bench.ink('error')};" if why else "")
+        grow(self)
 
     def _on_import(self) -> None:
         what, files, permissive = self._chosen_contents(), tuple(self._paths), self.permissive.isChecked()

@@ -96,8 +96,6 @@ class PickPanel(StillScrollArea):
         }
         for box in (self.particle, self.propose, score, decide, *self.folds.values()):
             layout.addWidget(box)
-        for box in (self.particle, self.propose, score, decide):  # no pixel less where the panel has to be scrolled
-            box.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         layout.addStretch(1)
         tighten(inner, [button for button, _reason in self._reason_buttons])
         primary(self.propose.here, self._above)

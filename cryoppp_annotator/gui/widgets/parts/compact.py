@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qtpy.QtWidgets import QComboBox, QGroupBox, QHBoxLayout, QPushButton, QWidget
+from qtpy.QtWidgets import QComboBox, QGroupBox, QHBoxLayout, QPushButton, QSizePolicy, QWidget
 
 #: White on it can be read on either theme.
 _PRIMARY = "background-color: #4B5FD6; color: white;"
@@ -29,6 +29,18 @@ def compact(panel: QWidget) -> None:
             button.setStyleSheet("padding: 3px 4px;")
 
 
+def grow(dialog: QWidget) -> None:
+    """Make a dialog as high as its texts need; to be called after one was set that may have become longer."""
+    layout = dialog.layout()
+    if layout is None:
+        return  # it is still being built
+    layout.activate()
+    needed = layout.totalHeightForWidth(dialog.width()) if layout.hasHeightForWidth() else 0
+    needed = max(needed, layout.totalMinimumSize().height())
+    if needed > dialog.height():
+        dialog.resize(dialog.width(), needed)
+
+
 def primary(*buttons: QPushButton) -> None:
     """Colour the buttons that one presses next, one a step; to be called after :func:`compact`."""
     for button in buttons:
@@ -50,6 +62,8 @@ def tighten(inner: QWidget, reasons: Sequence[QPushButton]) -> None:
     for box in inner.findChildren(QGroupBox):
         box.layout().setContentsMargins(0, 0, 0, 2)
         box.layout().setSpacing(3)
+        if box.parentWidget() is inner:  # no pixel less where the panel has to be scrolled
+            box.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
     for combo in inner.findChildren(QComboBox):
         combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         combo.setMinimumContentsLength(5)
