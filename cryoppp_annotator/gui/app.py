@@ -18,6 +18,7 @@ from qtpy.QtWidgets import QApplication, QMainWindow, QWidget
 
 from ..batch import display_check
 from ..errors import EngineError
+from .splash import Splash, application
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -73,15 +74,23 @@ def main(
     """
     _make_drawable()
     warnings.filterwarnings("ignore", message="System theme detection")
+    app, splash = application(), Splash()
+    splash.show()
+    splash.say("loading napari …")
     from napari import Viewer, run
     from napari._qt import qt_main_window
+    from napari._qt.qt_event_filters import QtToolTipEventFilter
     from napari.utils.notifications import notification_manager
 
+    splash.say("loading the annotator …")
     from .annotator import Annotator
     from .run_on import RunOn
 
     # napari's note to developers about PyQt5 would cover the curator's scale bar at every start
     qt_main_window.SHOW_QT_WARNING = False
+    wraps_tooltips = QtToolTipEventFilter()  # as napari's own application has
+    app.installEventFilter(wraps_tooltips)
+    splash.say("opening the window …")
     viewer = Viewer(title="CryoPPP Annotator", show=False)
     window = viewer.window._qt_window
     fold_napari(viewer)
@@ -92,13 +101,13 @@ def main(
         annotator.run_on = RunOn(scheduler)
     viewer.window.add_dock_widget(annotator, area="right", name="CryoPPP Annotator")
     viewer.show()
+    splash.finish(window)
     size_window(window)
     outcome = {"code": 0}
     if not debug:
         sys.excepthook = _log_exception
     if screenshot is not None or quit_after:
         _plan_ending(annotator, window, screenshot, quit_after, outcome)
-    app = QApplication.instance()
     app.aboutToQuit.connect(annotator.shut_down)
     if path is not None:
         annotator.open_path(path, project_folder=project, curator=curator)
