@@ -113,12 +113,17 @@ def take(project: Path, folder: Path) -> None:
 
 
 def take_classes(project: Path, folder: Path) -> None:
-    """Classify the demo's picks in the window, and choose the worst class."""
+    """The Pick tab; the demo's picks classified in the window, the worst class chosen; what Check finds."""
     desk = Desk(1280, 800)
     program = Program(desk, "annotate", project, "--curator", "ada")
+
+    def tab(number: int) -> None:
+        desk.click(program.ask(_place(f"{_TABS}.tabBar()", f"{_TABS}.tabBar().tabRect({number}).center()")))
+
     try:
         wait_until(program.shown, "the micrograph is drawn", 90)
-        desk.click(program.ask(_place(f"{_TABS}.tabBar()", f"{_TABS}.tabBar().tabRect(1).center()")))
+        desk.picture(folder / "pick.png")
+        tab(1)
         desk.click(program.ask("middle(a.classes.run.start)"))
         wait_until(lambda: program.ask("a.classes.shown is not None"), "the classes are shown", 300)
         desk.click(program.ask("middle(a.classes.sort)"))
@@ -129,9 +134,15 @@ def take_classes(project: Path, folder: Path) -> None:
         desk.click(program.ask(_place("a.classes.gallery.viewport()", tile)))
         wait_until(lambda: program.ask("a.classes.gallery.chosen()"), "it is chosen")
         desk.picture(folder / "classes.png")
+        tab(3)
+        desk.click(program.ask("middle(a.check.check)"))
+        wait_until(lambda: program.ask("a.check.table.rowCount() > 0"), "the check is done", 120)
+        desk.picture(folder / "check.png")
     finally:
         program.kill()
         desk.close()
+    for name in ("pick", "check"):
+        _shrink(folder / f"{name}.png")
     # 256 colours are too few for this one: the red of a suggestion would become yellow
     Image.open(folder / "classes.png").convert("RGB").save(folder / "classes.png", optimize=True)
 
