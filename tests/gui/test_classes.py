@@ -71,6 +71,9 @@ def test_one_button_classifies_while_picking_goes_on(picked):
     tiles = [panel.model.tile(number) for number in panel.model.numbers]
     assert sum(sum(tile.counts) for tile in tiles) == sum(item.count for item in panel.shown.summaries)
     assert panel.verdict.text() == f"{panel.shown.verdict} (1 note)."
+    for width in range(120, 400, 7):
+        panel.verdict.resize(width, panel.run.line.height())
+        assert panel.verdict.heightForWidth(width) <= panel.run.line.height(), "two lines at most"
     assert "no CTF" in panel.verdict.toolTip()
     assert panel.run.list.currentText().startswith(panel.shown.name)
 

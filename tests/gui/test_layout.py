@@ -212,6 +212,8 @@ def cut(root: QWidget) -> list[str]:
         if not widget.isVisible():
             continue
         if isinstance(widget, QElidingLabel):
+            if widget.wordWrap() and widget.heightForWidth(widget.width()) > widget.height():
+                out.append(f"lines: {widget.text()}")
             if widget._elidedText() != widget.text() and not widget.toolTip():
                 out.append(f"shortened without a tooltip: {widget.text()}")
         elif isinstance(widget, QLabel):

@@ -6,12 +6,16 @@ from qtpy.QtWidgets import QHBoxLayout, QPushButton, QSizePolicy, QStackedWidget
 from superqt import QElidingLabel
 
 
+#: What napari's style leaves free beside a text, px; superqt counts on all of the width.
+_PADDING = 12
+
+
 class RunLine(QStackedWidget):
     """As high whatever it says, so that nothing below moves; what does not fit is in its tooltip."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.message, self.verdict, self.outdated = _two_lines(), _two_lines(), _two_lines()
+        self.message, self.verdict, self.outdated = _TwoLines(), _TwoLines(), _TwoLines()
         self.update_run = QPushButton("Update")
         self.update_run.setToolTip("Classifies the picks as they are now, starting from these averages: quicker")
         self._old = QWidget()
@@ -44,11 +48,17 @@ class RunLine(QStackedWidget):
         self.setCurrentWidget(shown)
 
 
-def _two_lines() -> QElidingLabel:
-    label = QElidingLabel()
-    label.setWordWrap(True)
-    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
-    return label
+class _TwoLines(QElidingLabel):
+    """Wraps, and ends in … after the second line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setEllipsesWidth(_PADDING)
+        self.setWordWrap(True)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
+
+    def _wrappedText(self) -> list[str]:
+        return list(self.wrapText(self._text, self.width() - _PADDING, self.font()))
 
 
 def _say(label: QElidingLabel, text: str, more: str = "") -> None:
