@@ -5,7 +5,6 @@ from __future__ import annotations
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QSizePolicy, QStackedWidget, QWidget
 from superqt import QElidingLabel
 
-
 #: What napari's style leaves free beside a text, px; superqt counts on all of the width.
 _PADDING = 12
 
