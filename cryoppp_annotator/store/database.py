@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -25,6 +26,9 @@ from .soundness import connect_read_only, find_programs, problems_in
 
 #: Seconds an edit waits for another window's transaction before it is refused.
 LOCK_TIMEOUT_S = 3.0
+#: How long SQLite itself waits before an edit asks again, ms. Left alone it soon asks ten times a second only, and
+#: misses the moments in which a program that writes one step after the other lets go.
+_ASK_AGAIN_MS = 20
 
 #: Alembic keeps the migration it runs in a global.
 _MIGRATING = threading.Lock()
@@ -69,10 +73,31 @@ def make_engine(path: Path, *, read_only: bool = False, create: bool = False) ->
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        if connection.get_execution_options().get("writes", False):
+            _begin_immediate(connection)
+        else:
+            connection.exec_driver_sql("BEGIN")
 
     return engine
+
+
+def _begin_immediate(connection: Connection) -> None:
+    """Begin a write transaction; while another program holds the database, ask often, for :data:`LOCK_TIMEOUT_S`."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    limit = time.monotonic() + LOCK_TIMEOUT_S
+    driver.execute(f"PRAGMA busy_timeout={_ASK_AGAIN_MS}")
+    try:
+        while time.monotonic() < limit:
+            try:
+                driver.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    break
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # so that SQLAlchemy meets what is wrong
+    finally:
+        driver.execute(f"PRAGMA busy_timeout={round(1000 * LOCK_TIMEOUT_S)}")
 
 
 def migrate(engine: Engine, path: Path, *, read_only: bool = False) -> None:
