@@ -29,7 +29,7 @@ from .display_check import try_display
 
 _QUIET = JobContext()
 _DISTRIBUTION = "cryoppp-annotator"
-#: Seconds a plugin has for a small image.
+#: Seconds a plugin has for a small image on a machine that does nothing else.
 _TRIAL_S = 60.0
 _TELL = "tell the plugin's authors, or uninstall it"
 #: Less free disk space is reported, GB.
@@ -226,7 +226,8 @@ def _tried(group: str, name: str, method: str, plugin: Any, context: JobContext)
         words["max_side"] = 256
         if hasattr(plugin, "parameters"):
             words |= {"parameters": {}, "ctf": None}
-    ends = time.monotonic() + _TRIAL_S
+    limit_s = _TRIAL_S * _slowdown()
+    ends = time.monotonic() + limit_s
     limited = replace(context, is_cancelled=lambda: context.is_cancelled() or time.monotonic() > ends)
     try:
         answer = call_isolated(group, name, method, (image,), words, limited)
@@ -236,10 +237,17 @@ def _tried(group: str, name: str, method: str, plugin: Any, context: JobContext)
             picture_of(answer, name, image.shape)
     except Cancelled:
         context.check()
-        return Check(title, Level.BROKEN, f"does not come back within {_TRIAL_S:.0f} s on a small image", _TELL)
+        return Check(title, Level.BROKEN, f"does not come back within {limit_s:.0f} s on a small image", _TELL)
     except AnnotatorError as error:
         return Check(title, Level.BROKEN, str(error), _TELL)
     return Check(title, Level.OK, "worked on a small image, in a separate process")
+
+
+def _slowdown() -> float:
+    """How many times longer than alone something takes beside what runs on this machine, at least 1."""
+    if not hasattr(os, "getloadavg"):
+        return 1.0
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def _engines(context: JobContext) -> list[Check]:
