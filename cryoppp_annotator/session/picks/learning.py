@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,14 @@ from ...model.context import JobContext
 from ...model.curation import Decision
 from ...model.micrograph import Micrograph, MicrographState
 from ...model.particles import Particles
+from ...model.which import Which
 from ...picking.learned import ENOUGH_OF_EACH, too_few, train
 from ...picking.model_file import Model, save_model
 from ...picking.seen import Example, Seen, describe
 from ..core.session import Session
 
 _QUIET = JobContext()
+_LEARNED_FROM = (Decision.ACCEPTED, Decision.REJECTED)
 #: Folder of the models, in the project's.
 FOLDER = "models"
 #: Models kept in it.
@@ -52,12 +54,15 @@ class Learned:
     micrographs : int
         It was learned from.
     seconds : float
+    species : int
+        Whose picks it was learned from; 0 = all of them.
     """
 
     path: Path
     model: Model
     micrographs: int
     seconds: float
+    species: int = 0
 
     @property
     def summary(self) -> str:
@@ -83,6 +88,8 @@ class Usable:
         Decisions made by a rule, anywhere: above a score, all that were left, in regions.
     elsewhere : int
         Decisions on further micrographs, or too many on one.
+    of_others : int
+        Decisions on picks of other species than the one that is chosen.
     """
 
     micrographs: tuple[Micrograph, ...]
@@ -90,6 +97,7 @@ class Usable:
     n_rejected: int
     in_bulk: int
     elsewhere: int
+    of_others: int = 0
 
     @property
     def n(self) -> int:
@@ -107,6 +115,8 @@ class Usable:
     def left_out(self) -> str:
         """Which decisions are not learned from, and why; empty where all are."""
         reasons = []
+        if self.of_others:
+            reasons.append(f"{self.of_others:,} of other species")
         if self.in_bulk:
             reasons.append(f"{self.in_bulk:,} decided in bulk, not one by one")
         if self.elsewhere:
@@ -115,23 +125,49 @@ class Usable:
 
 
 def usable(session: Session) -> Usable:
-    """Which decisions can be learned from."""
-    bulk = session.store.decided_in_bulk()
+    """Which decisions can be learned from: those of the species that is chosen, where one is."""
     there = [m for m in session.micrographs if not m.problem]
-    judged = {m.id: [m.n_accepted, m.n_rejected] for m in there}
-    for k, decision in enumerate((Decision.ACCEPTED, Decision.REJECTED)):
-        ids, counts = np.unique(bulk.micrograph[bulk.decision == decision], return_counts=True)
-        for micrograph, n in zip(ids.tolist(), counts.tolist(), strict=True):
-            if micrograph in judged:
-                judged[micrograph][k] = max(0, judged[micrograph][k] - n)
-    total = sum(m.n_accepted + m.n_rejected for m in there)
+    judged = {m.id: [0, 0] for m in there}
+    total = 0
+    for k, (decision, kinds) in enumerate(zip(_LEARNED_FROM, _kinds(session), strict=True)):
+        counts, bulk = _counts(session, decision, kinds)
+        for micrograph in judged:
+            judged[micrograph][k] = max(0, counts.get(micrograph, 0) - bulk.get(micrograph, 0))
+            total += counts.get(micrograph, 0)
+    of_others = sum(m.n_accepted + m.n_rejected for m in there) - total
     in_bulk = total - sum(map(sum, judged.values()))
     taken = {i: (min(a, _MOST_HERE), min(r, _MOST_HERE)) for i, (a, r) in judged.items() if a + r}
     by_id = {m.id: m for m in there}
     chosen = _with_both_kinds(taken)
     n_accepted, n_rejected = (sum(taken[i][k] for i in chosen) for k in (0, 1))
     elsewhere = total - in_bulk - n_accepted - n_rejected
-    return Usable(tuple(by_id[i] for i in chosen), n_accepted, n_rejected, in_bulk, elsewhere)
+    return Usable(tuple(by_id[i] for i in chosen), n_accepted, n_rejected, in_bulk, elsewhere, of_others)
+
+
+def _kinds(session: Session) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
+    """Species of the accepted and of the rejected picks that are learned from; None = any.
+
+    What was rejected before it had a species is no particle of the chosen one either.
+    """
+    chosen = session.loaded.current_species
+    return ((chosen,), (chosen, 0)) if chosen in session.species else (None, None)
+
+
+def _counts(
+    session: Session, decision: Decision, kinds: tuple[int, ...] | None
+) -> tuple[dict[int, int], dict[int, int]]:
+    """Picks of one decision and of these species by micrograph, and how many of them were decided in bulk."""
+    bulk = session.store.decided_in_bulk()
+    of_it = bulk.decision == decision
+    if kinds is None:
+        accepted = decision is Decision.ACCEPTED
+        counts = {m.id: m.n_accepted if accepted else m.n_rejected for m in session.micrographs}
+        ids, numbers = np.unique(bulk.micrograph[of_it], return_counts=True)
+        return counts, dict(zip(ids.tolist(), numbers.tolist(), strict=True))
+    which = Which(decisions=(decision,), species=kinds)
+    in_bulk = replace(which, ids=tuple(bulk.ids[of_it].tolist()))
+    store = session.store
+    return store.count_by_micrograph(which), store.count_by_micrograph(in_bulk) if of_it.any() else {}
 
 
 def decided(session: Session) -> tuple[int, int]:
@@ -170,7 +206,8 @@ class _Lesson:
 def learn(session: Session, *, polarity: str = "dark", context: JobContext = _QUIET) -> Learned:
     """Make a model of the project's decisions and keep it in the project's folder.
 
-    Learned from are the micrographs with the most decisions (six at most); where these are few, others are looked at,
+    Learned from are the micrographs with the most decisions (six at most); where a species is chosen, from its picks
+    only, of its diameter. Where these are few, others are looked at,
     too, for what the particles look like. From any thread.
 
     Parameters
@@ -191,6 +228,7 @@ def learn(session: Session, *, polarity: str = "dark", context: JobContext = _QU
         raise EngineError(f"learned {why}")
     chosen = list(usable(session).micrographs)
     bulk = session.store.decided_in_bulk().ids
+    species = session.loaded.current_species
     lessons = [_lesson(session, m, polarity, bulk) for m in [*chosen, *_spread(session, chosen)]]
     seen: dict[int, Seen] = {}
     problems: list[str] = []
@@ -212,14 +250,14 @@ def learn(session: Session, *, polarity: str = "dark", context: JobContext = _QU
         [seen[i] for i in order],
         [lessons[i].example for i in order],
         undecided=[seen[i] for i in sorted(seen) if i >= len(chosen)],
-        diameter_A=session.diameter_A,
+        diameter_A=session.loaded.new_diameter_A,
         polarity=polarity,
         context=context.part(),
     )
     path = session.store.folder / FOLDER / f"learned-{model.digest()}.npz"
     save_model(model, path)
     _forget_old(path)
-    return Learned(path, model, len(order), time.monotonic() - started)
+    return Learned(path, model, len(order), time.monotonic() - started, species)
 
 
 def parameters_of(learned: Learned) -> Mapping[str, Any]:
@@ -259,8 +297,8 @@ def _spread_rows(rows: NDArray[np.intp]) -> NDArray[np.intp]:
 def _lesson(session: Session, micrograph: Micrograph, polarity: str, bulk: NDArray[np.int64]) -> _Lesson:
     particles = session.store.particles(micrograph.id)
     kinds = [
-        _spread_rows(np.flatnonzero((particles.decision == decision) & ~np.isin(particles.id, bulk)))
-        for decision in (Decision.ACCEPTED, Decision.REJECTED)
+        _spread_rows(np.flatnonzero(_is_of(particles, decision, species) & ~np.isin(particles.id, bulk)))
+        for decision, species in zip(_LEARNED_FROM, _kinds(session), strict=True)
     ]
     rows = np.sort(np.concatenate(kinds))
     example = _example(particles, rows)
@@ -268,10 +306,16 @@ def _lesson(session: Session, micrograph: Micrograph, polarity: str, bulk: NDArr
         str(session.path_of(micrograph).absolute()),
         micrograph.frame,
         session.pixel_size_A(micrograph),
-        session.diameter_A,
+        session.loaded.new_diameter_A,
         polarity,
         example,
     )
+
+
+def _is_of(particles: Particles, decision: Decision, species: tuple[int, ...] | None) -> NDArray[np.bool_]:
+    """(n,) bool: decided so, and of one of these species."""
+    so = np.asarray(particles.decision == decision)
+    return so if species is None else np.asarray(so & np.isin(particles.species, species))
 
 
 def _example(particles: Particles, rows: NDArray[np.intp]) -> Example:

@@ -12,6 +12,7 @@ from cryoppp_annotator.errors import EngineError
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.curation import Decision
 from cryoppp_annotator.model.which import Which
+from cryoppp_annotator.session.core import species
 from cryoppp_annotator.session.core.commands import session_commands
 from cryoppp_annotator.session.core.focus import Focus
 from cryoppp_annotator.session.picks import learning, proposing
@@ -65,6 +66,31 @@ def test_what_was_decided_in_bulk_is_not_learned_from_until_somebody_looks_at_it
     session.undo()
     session.undo()
     assert learning.usable(session).sentence == judged.sentence
+
+
+def test_a_chosen_species_is_learned_from_alone_and_of_its_size(session):
+    decide(session, 45)
+    every, size = learning.usable(session), 0.9 * session.diameter_A
+    one, two = (species.new_id(species.add(session, name, diameter_A=size)) for name in ("one", "two"))
+    assert one is not None
+    assert two is not None
+    p = session.particles
+    accepted = p.id[p.decision == Decision.ACCEPTED]
+    mine, rest = accepted[::2], accepted[1::2]
+    species.give(session, mine, one)
+    species.give(session, rest, two)
+    rule = Which(decisions=(Decision.UNDECIDED,))
+    session.decide_where(rule, Decision.REJECTED, what="below score 0", in_bulk=True)
+    session.loaded.current_species = one
+    there = learning.usable(session)
+    assert (there.n_accepted, there.of_others) == (len(mine), len(rest))
+    assert there.n_rejected == every.n_rejected, "what is of no species is no particle of this one, but not in bulk"
+    assert f"not from {len(rest):,} of other species and" in there.sentence
+    learned = learning.learn(session)
+    assert (learned.model.n_accepted, learned.species) == (len(mine), one)
+    assert learned.model.diameter_A == pytest.approx(size)
+    session.loaded.current_species = 0
+    assert learning.usable(session).n_accepted == every.n_accepted
 
 
 def test_the_number_said_is_the_number_learned_from(session):

@@ -228,7 +228,7 @@ class ProposeBox(QGroupBox):
 
     def _learned_note(self) -> str:
         there = learning.usable(self._bench.session)
-        if self.learned is None:
+        if self.learned is None or self.learned.species != self._bench.session.loaded.current_species:
             return there.sentence
         if learning.grown(self._bench.session, self.learned.model):
             more = there.n - self.learned.model.n_accepted - self.learned.model.n_rejected
@@ -273,6 +273,7 @@ class ProposeBox(QGroupBox):
             self.anew.isChecked()
             and _learns(self.picker.currentData())
             and self.learned is not None
+            and self.learned.species == self._bench.session.loaded.current_species
             and learning.grown(self._bench.session, self.learned.model, self._heard)
             and not self._missing(self.picker.currentData())
         )
