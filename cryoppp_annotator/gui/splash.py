@@ -9,7 +9,9 @@ from qtpy.QtCore import QRect, Qt
 from qtpy.QtGui import QColor, QPainter, QPixmap
 from qtpy.QtWidgets import QApplication, QSplashScreen
 
-_WIDTH, _HEIGHT = 420, 150
+#: Size of the card, px.
+_WIDTH = 420
+_HEIGHT = 150
 _CARD, _TEXT, _FAINT = QColor("#22242C"), QColor("#E6E9EE"), QColor("#8B929C")
 #: Colours of accepted, undecided and rejected picks.
 _RINGS = (QColor("#4C9BE8"), QColor("#F0C33C"), QColor("#E4572E"))
