@@ -1,6 +1,7 @@
 """Speed of the window and of the verbs behind it, against the goals of *First light*.
 
     .venv/bin/python benchmarks/window.py [--quick] [--data ../shared/data/cryoppp/10017]
+    .venv/bin/python benchmarks/window.py --busy         only: quiet, and beside a classification, at two sizes
 
 Needs a display: without one it starts itself under Xvfb. Prints a Markdown table. Two noisy cores: medians.
 """
@@ -20,6 +21,7 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 
+from cryoppp_annotator.batch.demo import build
 from cryoppp_annotator.formats.image import images
 from cryoppp_annotator.model.curation import Change, Decision, Delta
 from cryoppp_annotator.model.micrograph import Micrograph
@@ -51,8 +53,8 @@ started = float(sys.argv[1])
 from qtpy.QtCore import QTimer
 from cryoppp_annotator.gui import annotator, app
 plain = annotator.Annotator.__init__
-def init(self, viewer):
-    plain(self, viewer)
+def init(self, viewer, **words):
+    plain(self, viewer, **words)
     def ready():
         canvas = viewer.window._qt_viewer.canvas.native
         canvas.repaint()
@@ -228,6 +230,41 @@ def unprepared(window: Window) -> tuple[list[float], list[float]]:
     return raw, denoised
 
 
+def walk(window: Window, command: str, back: str, n: int) -> tuple[list[float], list[float]]:
+    """Seconds until what a key asks for is drawn, n times: on the wall, and processor time of the window's thread."""
+    wall, process = [], []
+    for k in range(n):
+        end = time.perf_counter() + 0.4  # a person looks, and the neighbours are prepared
+        window.until(lambda end=end: time.perf_counter() > end)
+        started, spent = time.perf_counter(), time.thread_time()
+        window.bench.give(command if k % 2 == 0 else back)
+        window.draw()
+        wall.append(time.perf_counter() - started)
+        process.append(time.thread_time() - spent)
+    return wall, process
+
+
+def busy(folder: Path) -> None:
+    """Next and raw/denoised, quiet and beside a classification of the demo's picks."""
+    window = Window(build(folder / "demo").project)
+    for width, height in ((1280, 800), (1920, 1080)):
+        window.viewer.window._qt_window.resize(width, height)
+        window.idle()
+        goal = "100 ms" if width == 1280 else "200 ms"
+        for beside in ("quiet", "classification"):
+            run = window.annotator.classes.run
+            if beside == "classification":
+                run.classify()
+                window.until(lambda run=run: run.running)
+            for what, keys in (("next", ("next", "previous")), ("raw/denoised", ("toggle-raw", "toggle-raw"))):
+                wall, own = walk(window, *keys, 8)
+                report(f"{what}, {width} x {height}, {beside}", goal, f"{ms(wall)}; window's thread {ms(own)}")
+            if beside == "classification" and run.running:
+                run.cancel.click()
+                window.idle()
+    window.close()
+
+
 def verbs(window: Window, n: int) -> dict[str, list[float]]:
     """Time in our own code: the verb, its commit, and everything that follows it in the window but the frame."""
     bench, session = window.bench, window.bench.session
@@ -382,6 +419,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer repetitions and a smaller large project")
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared/data/cryoppp/10017")
+    parser.add_argument("--busy", action="store_true", help="only the window beside a classification")
     parser.add_argument("--open-huge", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if not os.environ.get("DISPLAY"):
@@ -394,11 +432,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as name:
         folder = Path(name)
         os.environ["CRYOPPP_ANNOTATOR_HOME"] = str(folder / "home")
-        if arguments.data.exists():
-            cold_start(arguments.data, folder)
-        the_window(folder, arguments.quick)
-        bulk(folder)
-        huge(folder, arguments.quick)
+        if arguments.busy:
+            busy(folder)
+        else:
+            if arguments.data.exists():
+                cold_start(arguments.data, folder)
+            the_window(folder, arguments.quick)
+            bulk(folder)
+            huge(folder, arguments.quick)
     print("\n| what | goal | measured |\n|---|---|---|")
     for row in ROWS:
         print("| " + " | ".join(row) + " |")
