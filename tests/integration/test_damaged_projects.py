@@ -22,7 +22,9 @@ from cryoppp_annotator.errors import AnnotatorError
 from cryoppp_annotator.session.classes.templates import list_templates
 from cryoppp_annotator.session.core import watch
 from cryoppp_annotator.session.core.opening import open_project
+from cryoppp_annotator.session.pictures.coverage import Coverage
 from cryoppp_annotator.session.review.error_queue import Review
+from cryoppp_annotator.session.review.second_pass import SecondPass
 from cryoppp_annotator.store.copies import FOLDER
 from cryoppp_annotator.store.recover import recover
 from cryoppp_annotator.store.soundness import find_problems
@@ -180,7 +182,10 @@ def _on(day: str, monkeypatch, do: Callable[[], object]) -> None:
         do()
 
 
-ODD_PLACES = ("cache/files.json", "cache/window.json", "cache/proposals", "review/queue.json", "templates/t.json")
+ODD_PLACES = (
+    *("cache/files.json", "cache/window.json", "cache/proposals", "templates/t.json"),
+    *("review/queue.json", "review/second_pass.json", "review/second_pass_answers.jsonl", "review/seen/0.json"),
+)
 
 
 def odd_thing(place: Path, kind: str) -> None:
@@ -214,4 +219,7 @@ def test_what_is_kept_beside_the_database_never_hangs_nor_stops_a_project(kind, 
         assert list_templates(session) == []
         with contextlib.suppress(AnnotatorError):
             Review(session).load()
+        with contextlib.suppress(AnnotatorError):
+            SecondPass(session).load()
+        assert all(Coverage(session).share(m.id) == 0.0 for m in session.micrographs)
     attempt(folder, tmp_path / "out")

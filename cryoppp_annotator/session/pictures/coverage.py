@@ -84,8 +84,9 @@ class Coverage:
 
     def write(self) -> None:
         """Keep what was seen since the last time; what another window of the same curator kept stays."""
-        if not self._is_new or self._session.store.read_only:
-            return
+        store = self._session.store
+        if not self._is_new or store.read_only or not store.path.is_file():
+            return  # a project that has vanished is not made anew by looking at it
         for number, grid in _kept(self._path):
             self._mine[number] = grid | self._mine.get(number, _NOTHING)
         cells = {str(number): np.packbits(grid).tobytes().hex() for number, grid in sorted(self._mine.items())}
