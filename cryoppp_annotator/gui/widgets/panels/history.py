@@ -10,7 +10,6 @@ from typing import ClassVar
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
-    QComboBox,
     QFileDialog,
     QGridLayout,
     QHBoxLayout,
@@ -32,6 +31,7 @@ from ....session.review.history import HistoryScope, PickEvent
 from ....store.changes import HistoryEntry
 from ...latest import Latest
 from ...workbench import Workbench
+from ..parts.eliding_combo import ElidingCombo
 from ..parts.film import Film
 
 _SHOWN = 300
@@ -55,8 +55,7 @@ class HistoryPanel(QWidget):
         self._bench = bench
         self._entries: list[HistoryEntry] = []
         self._latest = Latest()
-        self.of = QComboBox()
-        self.of.setToolTip("What the steps are about")
+        self.of = ElidingCombo()
         self.film = Film(bench)
         self.csv, self.compare = QPushButton("Save as CSV…"), QPushButton("Compare")
         self.csv.setToolTip("Writes what each step did to each pick: who, when, what, with what")
@@ -155,6 +154,7 @@ class HistoryPanel(QWidget):
     def refresh(self) -> None:
         """Read the history again."""
         scope, session = self.scope, self._bench.session
+        self.of.setToolTip(f"What the steps are about: {self.of.currentText()}")
         self._latest.forget()
         if scope != _PROJECT:
             self._latest.ask()
