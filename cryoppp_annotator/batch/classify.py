@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..classify.engine import MASK, Classification, ClassifyOptions, classify, prepare
+from ..classify.engine import Classification, ClassifyOptions, classify, prepare
 from ..classify.metrics import ClassMetrics, class_averages, measure
 from ..errors import FormatError, Refused
 from ..formats.atomic import write_text
@@ -176,7 +176,7 @@ def classify_files(
         pixel_size_A=pixel,
         optics=stack.optics,
         max_rings=options.max_rings,
-        mask_radius=_MASK_OF_PICKS if extract_options is not None and extract_options.box_px is None else MASK,
+        mask_radius=_MASK_OF_PICKS if extract_options is not None and extract_options.box_px is None else None,
         context=context,
     )
     with class_workers(scheduler, context) as (workers, inner):

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -27,11 +27,12 @@ from threadpoolctl import threadpool_limits
 from ..imaging.filters import fft_workers
 from ..imaging.polar import PolarGrid
 from ..model.context import JobContext
+from .agreement import independent_frc
 from .centring import image_offset
-from .doubt import why_not
-from .exchange import exchange
+from .doubt import doubt_of, why_not
+from .exchange import exchange, fill_empty
 from .expectation import Assignment, Partition
-from .folds import NEAR_PX, Folds
+from .folds import NEAR_PX, STEP_PX, Folds
 from .iteration import ClassModel, floored, iterate, support
 from .prepared import MASK, Prepared, prepare
 
@@ -82,8 +83,15 @@ _OF_SEEDS = 8
 _OF_KEPT = 2
 #: Iterations with the coarse averages added.
 _OF_BOTH = 5
-#: Iterations with the averages that remain.
-_OF_BEST = 6
+#: Iterations with the averages that remain, drawn from what they may be: views are found that no average shows yet.
+_OF_BEST = 42
+#: In every so manieth of them particles are moved.
+_MOVED_EACH = 3
+#: Of the draws, until the last iterations settle.
+_TEMPERATURE = 0.7
+_SETTLING = 8
+#: Largest shift of the coarse search, px.
+_COARSE_PX = 3.0
 #: Shifts tried when averages with centres of their own come in, px.
 _JOIN_PX = 2.0
 #: Iterations at full resolution.
@@ -115,7 +123,7 @@ class ClassifyOptions:
     """
 
     n_classes: int = 16
-    shift_px: float = 3.0
+    shift_px: float = 4.25
     max_rings: int = 18
     subset: int = 5000
 
@@ -144,6 +152,9 @@ class Classification:
     support : (n,) float32, or (0,) where it was not looked at
         Log likelihood against pure noise under averages of the half of the data that the image is not in; NaN where
         the image could not be used.
+    view_gain : (n,) float32, or (0,) where it was not looked at
+        By how much ``support`` is above what the radial mean of the averages gives; NaN where the image could not be
+        used.
     """
 
     model: ClassModel
@@ -155,6 +166,7 @@ class Classification:
     notes: tuple[str, ...] = ()
     mask_radius: float = MASK
     support: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    view_gain: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
 @contextmanager
@@ -231,6 +243,8 @@ def classify(
             )
             run.show(model)
         backed = support(everything, model, sums, ready.dof, halves, pool=workers or pool, context=context)
+        frc = independent_frc(everything, model, ready.dof, pool=workers or pool, context=context)
+        model = replace(model, frc=frc)
     context.progress(1, 1, "classified")
     return _outcome(ready, model, assignment, backed, notes)
 
@@ -275,8 +289,11 @@ class _Search:
         self._steps(folds, _SEARCH_RINGS, 1, near=_JOIN_PX)
         self._steps(folds, _SEARCH_RINGS, _OF_BOTH - 1)
         folds.keep_best(n)
-        self._steps(folds, _SEARCH_RINGS, _OF_BEST)
-        return self._steps(folds, _FINE_RINGS, _FINE_ITERATIONS)
+        self._drawn(folds)
+        model = self._steps(folds, _FINE_RINGS, _FINE_ITERATIONS)
+        label = np.concatenate([item.posterior.argmax(axis=1) for item in folds.assignments])
+        at = (_SEARCH_RINGS, NEAR_PX, STEP_PX)
+        return fill_empty(folds.whole(), model, label, ready.dof, at, self.rng, self.context)
 
     def _steps(self, folds: Folds, rings: int, iterations: int, near: float = NEAR_PX) -> ClassModel:
         for _ in range(iterations):
@@ -284,9 +301,25 @@ class _Search:
             self.show(model)
         return model
 
+    def _drawn(self, folds: Folds) -> None:
+        """Iterations with averages drawn from their posterior, which settle at the end."""
+        for iteration in range(_OF_BEST):
+            temperature = _TEMPERATURE * min(1.0, (_OF_BEST - 1 - iteration) / _SETTLING)
+            near = NEAR_PX if iteration % _MOVED_EACH == 0 else 0.0
+            self.show(
+                folds.step(
+                    _SEARCH_RINGS,
+                    self.pool,
+                    near=near,
+                    temperature=temperature,
+                    rng=self.rng,
+                    context=self.context,
+                )
+            )
+
     def _coarse(self, folds: Folds, model: ClassModel, workers: Executor) -> ClassModel:
         """Averages at low resolution, merged and split in between; particles are centred by them."""
-        whole, dof, reach = folds.whole(), self.ready.dof, self.reach
+        whole, dof, reach = folds.whole(), self.ready.dof, min(self.reach, _COARSE_PX)
         parts = [*folds.particles]
         for stage in _COARSE:
             at = (stage.rings, reach, stage.step)
@@ -309,22 +342,25 @@ _TOTAL = sum(stage.iterations for stage in _COARSE) + _OF_SEEDS + _OF_KEPT + _OF
 
 
 def _outcome(
-    ready: Prepared, model: ClassModel, assignment: Assignment, backed: NDArray[np.float32], notes: list[str]
+    ready: Prepared,
+    model: ClassModel,
+    assignment: Assignment,
+    backed: tuple[NDArray[np.float32], NDArray[np.float32]],
+    notes: list[str],
 ) -> Classification:
     n = ready.n_images
     k = assignment.posterior.shape[1]
     posterior = np.zeros((n, k), np.float32)
     label = np.full(n, -1, np.int32)
     angle, offset = np.zeros(n, np.float32), np.zeros((n, 2), np.float32)
-    evidence, supported = np.full(n, np.nan, np.float32), np.full(n, np.nan, np.float32)
+    evidence, supported, gain = np.full((3, n), np.nan, np.float32)
     rows = ready.usable
     posterior[rows] = assignment.posterior
     label[rows] = assignment.posterior.argmax(axis=1)
     angle[rows], evidence[rows] = assignment.angle_deg, assignment.evidence
-    supported[rows] = backed
+    supported[rows], gain[rows] = backed
     offset[rows] = image_offset(assignment)
-    counts = np.bincount(label[rows], minlength=k)
-    medians = [float(np.median(supported[label == c])) if counts[c] else 0.0 for c in range(k - 2)]
-    doubt = why_not(counts[: k - 2].tolist(), medians, len(rows))
+    doubt = why_not(*doubt_of(label, supported, gain, k - 2), len(rows))
     notes = [*notes, doubt] if doubt else notes
-    return Classification(model, posterior, label, angle, offset, evidence, tuple(notes), ready.mask_radius, supported)
+    radius = ready.mask_radius
+    return Classification(model, posterior, label, angle, offset, evidence, tuple(notes), radius, supported, gain)

@@ -33,6 +33,10 @@ _STRAY = 2e-9
 _STEP = tuple[int, float, float]
 
 
+#: Members of a class that is split to fill an empty one, at least.
+_LEAST_FILLED_FROM = 6
+
+
 class _Split(NamedTuple):
     gain: float
     orders: NDArray[np.complex64] | None
@@ -95,6 +99,76 @@ def exchange(
     return replace(model, orders=orders, share=share / share.sum())
 
 
+def fill_empty(
+    particles: Partition,
+    model: ClassModel,
+    label: NDArray[np.intp],
+    dof: float,
+    stage: _STEP,
+    rng: np.random.Generator,
+    context: JobContext = _QUIET,
+) -> ClassModel:
+    """The model with its empty classes filled: each gets a half of the class that is largest then.
+
+    Parameters
+    ----------
+    particles : Partition
+    model : ClassModel
+    label : (n,) intp
+        Column of each particle.
+    dof : float
+    stage : (rings, largest shift in px, step of the shifts in px)
+        Of the iterations that split a class.
+    rng : Generator
+    context : JobContext
+
+    Raises
+    ------
+    Cancelled
+    """
+    k = model.orders.shape[1]
+    rows = [np.flatnonzero(label == column) for column in range(k)]
+    orders, share = model.orders.copy(), model.share.copy()
+    whole: set[int] = set()
+    empty = [column for column in range(k) if not len(rows[column])]
+    while empty:
+        large = max(range(k), key=lambda column: -1 if column in whole else len(rows[column]))
+        current = replace(model, orders=orders)
+        seed, least = int(rng.integers(2**32)), _LEAST_FILLED_FROM
+        halves = _try_split(particles, rows[large], current, large, dof, stage, seed, context, least).orders
+        if large in whole or halves is None:
+            break
+        first = _in_first(particles, rows[large], _pair(model, halves), dof, stage, context)
+        if first.all() or not first.any():
+            whole.add(large)
+            continue
+        into = empty.pop()
+        orders[:, large], orders[:, into] = halves[:, 0], halves[:, 1]
+        rows[large], rows[into] = rows[large][first], rows[large][~first]
+        share[large] = share[into] = share[large] / 2.0
+    return replace(model, orders=orders, share=share / share.sum())
+
+
+def _in_first(
+    particles: Partition,
+    rows: NDArray[np.intp],
+    pair: ClassModel,
+    dof: float,
+    stage: _STEP,
+    context: JobContext,
+) -> NDArray[np.bool_]:
+    """Which of the particles ``rows`` are likelier in the first of two averages, (n,) bool."""
+    parts = [take(particles, rows)]
+    posterior = iterate(parts, pair, dof, stage, keep_spectra=True, context=context)[2].posterior
+    return np.asarray(posterior[:, 0] >= posterior[:, 1], np.bool_)
+
+
+def _pair(model: ClassModel, orders: NDArray[np.complex64]) -> ClassModel:
+    """A model of two averages alone."""
+    share = np.array([0.5, 0.5, _STRAY, _STRAY])
+    return replace(model, orders=orders, share=share, frc=np.zeros((2, model.frc.shape[1]), np.float32))
+
+
 def merge_costs(model: ClassModel, sums: Sums, dof: float, stage: _STEP) -> NDArray[np.float64]:
     """Log likelihood lost by making one average of two, (k, k) float64, nats; the diagonal is infinite."""
     grid = stage_grid(model.grid, stage[0])
@@ -125,9 +199,10 @@ def _try_split(
     stage: _STEP,
     seed: int,
     context: JobContext,
+    least: int = _MIN_MEMBERS,
 ) -> _Split:
     """Likelihood gained by two averages instead of one for the members ``rows`` of class ``k``, and the two."""
-    if len(rows) < _MIN_MEMBERS:
+    if len(rows) < least:
         return _Split(-np.inf, None)
     rng = np.random.default_rng(seed)
     scale = max(1.0, len(rows) / _MAX_MEMBERS)
@@ -143,8 +218,7 @@ def _try_split(
     for _ in range(_TRIES):
         two = rng.choice(len(rows), 2, replace=False)
         orders = (mine.orders[:, two] / (mine.ctf2[two] + model.noise / signal)).astype(np.complex64)
-        share = np.array([0.5, 0.5, _STRAY, _STRAY])
-        pair = replace(model, orders=orders, share=share, frc=np.zeros((2, model.frc.shape[1]), np.float32))
+        pair = _pair(model, orders)
         for _ in range(_ITERATIONS):
             pair, both, _ = iterate(parts, pair, dof, stage, equal=True, keep_spectra=True, context=context)
         gain = scale * (both.log_likelihood - single.log_likelihood)

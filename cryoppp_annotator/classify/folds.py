@@ -20,7 +20,7 @@ from ..imaging.polar import PolarGrid
 from ..model.context import JobContext
 from .centring import centred, envelope_centres, image_offset, within
 from .expectation import Assignment, Partition, Sums, expect
-from .iteration import ClassModel, filtered_by_order, maximise, references_of, take
+from .iteration import ClassModel, drawn_from_posterior, filtered_by_order, maximise, references_of, take
 from .spectrum import signal_spectrum
 
 _QUIET = JobContext()
@@ -113,7 +113,15 @@ class Folds:
         return with_averages(model, orders)
 
     def step(
-        self, rings: int, pool: Executor, *, near: float = NEAR_PX, equal: bool = True, context: JobContext = _QUIET
+        self,
+        rings: int,
+        pool: Executor,
+        *,
+        near: float = NEAR_PX,
+        equal: bool = True,
+        temperature: float = 0.0,
+        rng: np.random.Generator | None = None,
+        context: JobContext = _QUIET,
     ) -> ClassModel:
         """One expectation and one maximisation step, and the particles moved; returns the model made of all folds.
 
@@ -123,9 +131,12 @@ class Folds:
         pool : Executor
             Its ``map`` works on the folds at the same time.
         near : float, px
-            Shifts tried around each particle's centre.
+            Shifts tried around each particle's centre; with 0 none is, and no particle is moved.
         equal : bool
             Give all averages the same prior.
+        temperature : float
+            With ``rng``, the averages of the folds are drawn (:func:`~.iteration.drawn_from_posterior`).
+        rng : Generator, optional
         context : JobContext
 
         Raises
@@ -144,8 +155,13 @@ class Folds:
         # added up and not subtracted: what is left of a class that lives in one fold would be rounding errors
         rest = [reduce(lambda a, b: a + b, sums[:fold] + sums[fold + 1 :]) for fold in range(len(sums))]
         self.models = [maximise(model, part, self.dof, equal=equal, keep_spectra=True) for part in rest]
+        if rng is not None:
+            known = [part.ctf2.sum(axis=0) for part in rest]
+            pairs = zip(self.models, known, strict=True)
+            self.models = [drawn_from_posterior(mine, ctf2, self.dof, temperature, rng) for mine, ctf2 in pairs]
         self.assignments = [item[1] for item in done]
-        self.recentre(self.assignments, pool)
+        if near > 0.0:
+            self.recentre(self.assignments, pool)
         return model
 
     def add(self, model: ClassModel) -> None:

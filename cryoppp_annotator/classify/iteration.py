@@ -75,7 +75,8 @@ class Piece(Protocol):
         ...
 
 
-def _loaded(part: Partition | Piece, context: JobContext) -> Partition:
+def loaded(part: Partition | Piece, context: JobContext) -> Partition:
+    """The particles of a part, read where they are not held."""
     return part if isinstance(part, Partition) else part.load(context)
 
 
@@ -114,7 +115,7 @@ def iterate(
     references, grid = references_of(model, dof, stage)
 
     def work(part: Partition | Piece) -> tuple[Sums, Assignment]:
-        return expect(_loaded(part, context), references, grid, context=context)
+        return expect(loaded(part, context), references, grid, context=context)
 
     done = [work(part) for part in parts] if pool is None else list(pool.map(work, parts))
     sums = reduce(lambda a, b: a + b, (item[0] for item in done))
@@ -143,11 +144,12 @@ def support(
     *,
     pool: Executor | None = None,
     context: JobContext = _QUIET,
-) -> NDArray[np.float32]:
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Log likelihood of each particle against noise under averages of the *other* half, (n,) float32, nats.
 
     A particle agrees with an average it is part of, even where that is noise; with one it is no part of only where
-    the two show the same thing.
+    the two show the same thing. The second array is by how much that is above what the radial mean of those averages
+    gives, which shows no view: about 0 where views are not told apart.
 
     Parameters
     ----------
@@ -168,16 +170,30 @@ def support(
         halves.append(references_of(maximise(model, cut, dof, keep_spectra=True), dof, stage))
 
     def work(piece: Partition | Piece) -> NDArray[np.float32]:
-        part = _loaded(piece, context)
-        evidence = np.empty(len(part), np.float32)
+        part = loaded(piece, context)
+        evidence = np.empty((2, len(part)), np.float32)
         for which, (references, grid) in enumerate(halves):
             rows = np.flatnonzero(part.half == bool(which))
             if len(rows):
-                evidence[rows] = expect(take(part, rows), references, grid, context=context)[1].evidence
+                mine = take(part, rows)
+                for place, compared in enumerate((references, _envelope(references))):
+                    evidence[place, rows] = expect(mine, compared, grid, context=context)[1].evidence
         return evidence
 
     out = [work(part) for part in parts] if pool is None else list(pool.map(work, parts))
-    return np.concatenate(out)
+    evidence, of_envelope = np.concatenate(out, axis=1)
+    return evidence, evidence - of_envelope
+
+
+def _envelope(references: References) -> References:
+    """One reference, with the shares of all: the radial mean that they have in common."""
+    k = references.orders.shape[1]
+    share = np.exp(references.log_share[:k])
+    orders = np.zeros_like(references.orders[:, :1])
+    orders[0, 0] = (references.orders[0].real * share[:, None]).sum(axis=0) / max(float(share.sum()), 1e-30)
+    with np.errstate(divide="ignore"):
+        log_share = np.log(np.array([share.sum()], np.float32))
+    return replace(references, orders=orders, log_share=np.concatenate([log_share, references.log_share[k:]]))
 
 
 def maximise(
@@ -216,7 +232,7 @@ def maximise(
         share[:k] = share[:k].mean()
     share = np.where(model.share > 0, share, 0.0)
     frc = np.zeros_like(model.frc)
-    frc[:, :rings] = _frc(sums.numerator)
+    frc[:, :rings] = half_correlation(sums.numerator)
     return replace(model, orders=orders, share=share / share.sum(), noise=noise, outlier=outlier, frc=frc)
 
 
@@ -242,6 +258,39 @@ def filtered_by_order(
     drawn = numerator.copy()
     drawn[0] += ridge[0] * model.mean[:rings]
     return np.asarray(drawn / (ctf2 + ridge), np.complex64)
+
+
+def drawn_from_posterior(
+    model: ClassModel, ctf2: NDArray[np.float32], dof: float, temperature: float, rng: np.random.Generator
+) -> ClassModel:
+    """The model with averages drawn from what they may be, instead of the likeliest ones.
+
+    What an average does not know of itself is noise of this variance. With it, a particle leaves an average that it
+    agrees with by chance only, and a search goes on where the likeliest averages have settled.
+
+    Parameters
+    ----------
+    model : ClassModel
+        With a spectrum; its averages as of :func:`filtered_by_order`.
+    ctf2 : (k, rings) float32
+        Sums of the squared CTF that the averages were made with.
+    dof : float
+        Independent samples per Fourier pixel.
+    temperature : float
+        1 = the posterior, 0 = none.
+    rng : Generator
+    """
+    if temperature <= 0.0:
+        return model
+    n_orders, (k, rings) = len(model.orders), ctf2.shape
+    variance = model.noise[:rings] / (2.0 * np.pi * dof * np.arange(1, rings + 1))
+    ridge = (variance / model.spectrum[:, :rings])[:, None]
+    sd = np.sqrt(temperature * variance / (ctf2 + ridge)).astype(np.float32)
+    noise = rng.standard_normal((n_orders, k, rings, 2), np.float32) * np.float32(np.sqrt(0.5))
+    noise[0] *= np.array([np.sqrt(2.0), 0.0], np.float32)  # order 0 is about real
+    orders = model.orders.copy()
+    orders[:, :, :rings] += sd * noise.view(np.complex64)[..., 0]
+    return replace(model, orders=orders)
 
 
 def _filtered_by_ring(
@@ -283,8 +332,8 @@ def floored(noise: NDArray[Any]) -> NDArray[np.float32]:
     return np.asarray(np.maximum(noise, max(1e-3, NOISE_FLOOR * float(noise[1:].max(initial=0.0)))), np.float32)
 
 
-def _frc(numerator: NDArray[np.complex64]) -> NDArray[np.float32]:
-    """Ring correlation of the two halves, (k, rings), from (2, n_orders, k, rings)."""
+def half_correlation(numerator: NDArray[np.complex64]) -> NDArray[np.float32]:
+    """Ring correlation of the two halves, (k, rings) float32, from their sums (2, n_orders, k, rings) complex64."""
     product = (np.conj(numerator[0]) * numerator[1]).real
     cross = 2.0 * product.sum(axis=0) - product[0]
     scale = np.sqrt(ring_power(numerator[0]) * ring_power(numerator[1]))

@@ -18,6 +18,7 @@ import scipy.fft
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from .agreement import ALIGNED_RINGS
 from .doubt import LEAST_EVIDENCE
 from .engine import MASK, Classification
 from .iteration import ClassModel
@@ -55,8 +56,8 @@ class ClassMetrics:
     share : float
         Of the classified particles, 0 .. 1.
     resolution_A : float
-        Where the FRC of the halves falls below 0.143, angstrom (px where the pixel size is not known); NaN = never
-        above it, or not an average. At best the finest ring used.
+        Where the FRC of the halves, each ring of which had no part in the alignment, falls below 0.143, angstrom (px
+        where the pixel size is not known); NaN = never above it, or not an average. At best the finest ring used.
     mean_posterior : float
         Of its members in it, 0 .. 1.
     centring_px : float
@@ -66,6 +67,8 @@ class ClassMetrics:
     evidence : float
         Median over its members of the log likelihood against noise, nats; each member under averages of the half of
         the data that it is not in.
+    view_gain : float
+        By how much, at the median, that is above what the radial mean of those averages gives, nats; NaN = not known.
     """
 
     id: int
@@ -78,6 +81,7 @@ class ClassMetrics:
     centring_px: float
     quality: float
     evidence: float = 0.0
+    view_gain: float = float("nan")
 
 
 def measure(result: Classification, pixel_size_A: float | None = None) -> tuple[ClassMetrics, ...]:
@@ -94,8 +98,12 @@ def measure(result: Classification, pixel_size_A: float | None = None) -> tuple[
     counts = np.bincount(result.label[result.label >= 0], minlength=k + 2)
     rim, offset = rim_and_offset(model.images(), result.mask_radius)
     backing = result.support if len(result.support) else result.evidence
-    evidence = np.array([np.median(backing[result.label == c]) if counts[c] else 0.0 for c in range(k + 2)], np.float64)
+    gains = result.view_gain if len(result.view_gain) else np.full_like(backing, np.nan)
+    of_class = [result.label == column for column in range(k + 2)]
+    evidence = np.array([np.median(backing[mine]) if mine.any() else 0.0 for mine in of_class], np.float64)
+    gain = [float(np.median(gains[mine])) if mine.any() else 0.0 for mine in of_class]
     quality = np.where(counts[:k] > 0, quality_of(evidence[:k], rim, offset / (result.mask_radius * box)), 0.0)
+    seen = (np.arange(k + 2) < k) & (evidence >= LEAST_EVIDENCE)
     order = [*np.argsort(-counts[:k], kind="stable").tolist()]
     if model.share[k:].any():
         order += [k, k + 1]
@@ -111,11 +119,12 @@ def measure(result: Classification, pixel_size_A: float | None = None) -> tuple[
                 Kind.STRUCTURE if average else (Kind.EMPTY, Kind.OUTLIER)[column - k],
                 int(counts[column]),
                 float(counts[column] / total),
-                resolution(model.frc[column], box, pixel_size_A or 1.0) if average else float("nan"),
+                resolution(model.frc[column], box, pixel_size_A or 1.0) if seen[column] else float("nan"),
                 float(result.posterior[mine, column].mean()) if mine.any() else 0.0,
                 float(offset[column]) if average else 0.0,
                 float(quality[column]) if average else 0.0,
                 float(evidence[column]),
+                gain[column],
             )
         )
     return tuple(measures)
@@ -191,10 +200,13 @@ def measure_images(
 
 
 def resolution(frc: NDArray[np.float32], box: int, pixel_size_A: float) -> float:
-    """Wavelength of the last ring before the FRC (n_rings,) first falls below 0.143, angstrom; NaN = none."""
+    """Wavelength of the last ring before the FRC (n_rings,) first falls below 0.143, angstrom.
+
+    NaN where that is no more than the rings that must align the particles (:data:`~.agreement.ALIGNED_RINGS`).
+    """
     below = np.flatnonzero(frc < THRESHOLD_FRC)
     ring = int(below[0]) if below.size else len(frc)
-    return float("nan") if ring == 0 else box * pixel_size_A / ring
+    return float("nan") if ring <= ALIGNED_RINGS[0] else box * pixel_size_A / ring
 
 
 def quality_of(

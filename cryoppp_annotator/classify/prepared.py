@@ -14,12 +14,15 @@ from ..imaging.ctf import Optics, ctf_1d
 from ..imaging.polar import PolarGrid, angles_needed, ring_power, to_polar
 from ..model.context import JobContext
 from .expectation import Partition
+from .extent import reach
 from .grids import OBJECT
 from .iteration import Piece, split, take
 
 _QUIET = JobContext()
-#: Radius of the mask as a share of the box, where the particle's size is not known.
+#: Largest radius of the mask as a share of the box.
 MASK = 0.47
+#: Images that the extent of the particles is measured on.
+_MEASURED_ON = 1000
 #: Images whose coefficients are held in memory (7 kB each); of larger stacks they are made anew when they are needed.
 HELD = 20_000
 #: Width of the mask's edge, px: what is sharper rings in Fourier space.
@@ -170,7 +173,7 @@ def prepare(
     pixel_size_A: float | None = None,
     optics: Optics | None = None,
     max_rings: int = 18,
-    mask_radius: float = MASK,
+    mask_radius: float | None = None,
     hold: int = HELD,
     context: JobContext = _QUIET,
 ) -> Prepared:
@@ -185,8 +188,9 @@ def prepare(
     pixel_size_A : float, optional
         Needed for the CTF.
     optics : Optics, optional
-    mask_radius : float
-        Of the soft mask, as a share of the box; a tighter one keeps neighbours out.
+    mask_radius : float, optional
+        Of the soft mask, as a share of the box; a tighter one keeps neighbours and noise out. Without it the images
+        are looked at (:func:`~.extent.reach`).
     hold : int
         Of a stack with more images than this the coefficients are not held: the images are read again when they are
         needed, and memory does not grow with the stack.
@@ -202,7 +206,7 @@ def prepare(
     box = stack.shape[1]
     rings = min(max_rings, box // 2 - 1)
     grid = PolarGrid(box, rings, angles_needed(rings, box, OBJECT * box))
-    source = Source(stack, grid, mask_radius)
+    source = Source(stack, grid, _reach(stack, grid) if mask_radius is None else mask_radius)
     held = np.empty((grid.n_orders, len(stack), rings), np.complex64) if len(stack) <= hold else None
     usable_rows: list[NDArray[np.intp]] = []
     n = 0
@@ -227,6 +231,14 @@ def prepare(
     if held is None:
         return Prepared(source, usable, ctf, None, len(stack))
     return Prepared(source, usable, ctf, _partition(held[:, :n], ctf, np.arange(n)), len(stack))
+
+
+def _reach(stack: Any, grid: PolarGrid) -> float:
+    """Radius that holds the particles of a stack, as a share of the box, from chunks all over it."""
+    n_chunks = max(1, _MEASURED_ON // _CHUNK)
+    starts = np.unique(np.linspace(0, max(0, len(stack) - _CHUNK), n_chunks).astype(int))
+    images = np.concatenate([Source(stack, grid, MASK).usable(int(start))[0] for start in starts])
+    return reach(images, MASK) if len(images) >= _MIN_PARTICLES else MASK
 
 
 def _partition(orders: NDArray[np.complex64], ctf: NDArray[np.float32], number: NDArray[np.intp]) -> Partition:

@@ -36,4 +36,5 @@ def doubt(classes: Sequence[ClassMetrics]) -> str:
     """Why the suggestions are not to be relied on, one line; empty where nothing speaks against them."""
     averages = [item for item in classes if item.kind is Kind.STRUCTURE]
     total = sum(item.count for item in classes)
-    return why_not([item.count for item in averages], [item.evidence for item in averages], total)
+    gains = [item.view_gain for item in averages]
+    return why_not([item.count for item in averages], [item.evidence for item in averages], gains, total)

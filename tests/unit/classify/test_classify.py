@@ -32,9 +32,9 @@ def views(n: int = 3) -> np.ndarray:
     return np.stack(made)
 
 
-def planted(n: int, noise: float, junk: float = 0.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def planted(n: int, noise: float, junk: float = 0.0, seed: int = 0, n_views: int = 3) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
-    library = views()
+    library = views(n_views)
     truth = rng.integers(0, len(library), n)
     truth[rng.random(n) < junk] = -1
     stack = rng.normal(0.0, noise, (n, BOX, BOX)).astype(np.float32)

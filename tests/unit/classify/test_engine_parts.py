@@ -10,7 +10,7 @@ import array_api_strict
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
-from test_classify import BOX, planted
+from test_classify import BOX, nmi, planted
 
 from cryoppp_annotator.classify import engine, metrics, selection
 from cryoppp_annotator.classify.expectation import References, Sums, expectation
@@ -140,16 +140,45 @@ def test_views_in_strong_noise_do_not_fade_into_one() -> None:
 
 
 def test_support_is_lost_where_the_halves_show_different_things() -> None:
-    """An average of noise agrees with its own members only."""
+    """An average of noise agrees with its own members only, and its halves on no ring that did not align them."""
     stack, _ = planted(120, 1.0)
     noise = np.random.default_rng(0).normal(size=stack.shape).astype(np.float32)
-    gained = []
+    gained, resolved = [], []
     for images in (stack, noise):
-        ready = prepare(images, max_rings=8)
-        result = engine.classify(ready, engine.ClassifyOptions(3, max_rings=8))
-        gained.append((np.median(result.evidence), np.median(result.support)))
+        ready = prepare(images, max_rings=10)
+        result = engine.classify(ready, engine.ClassifyOptions(3, max_rings=10))
+        assert np.bincount(result.label, minlength=3)[:3].min() > 0
+        gained.append((np.median(result.support), np.median(result.view_gain)))
+        resolved.append([np.isfinite(metrics.resolution(frc, BOX, 1.0)) for frc in result.model.frc])
+        shown = [np.isfinite(item.resolution_A) for item in metrics.measure(result)[:3]]
+        assert any(shown) == (images is stack), shown
+    assert gained[0][0] > 5.0
     assert gained[0][1] > 5.0
-    assert gained[1][1] < min(1.0, gained[1][0])
+    assert gained[1][0] < 1.0
+    assert any(resolved[0])
+    assert not any(resolved[1])
+
+
+def test_views_that_are_not_told_apart_are_called_so() -> None:
+    """Round particles in strong noise: every average is the envelope that all share, and says nothing of a view."""
+    rng = np.random.default_rng(2)
+    yy, xx = np.indices((BOX, BOX)) - BOX // 2
+    ball = np.clip(11.0 - np.hypot(yy, xx), 0.0, 1.0)
+    grain = gaussian_filter(rng.normal(size=(4, BOX, BOX)), (0, 1.0, 1.0)) * ball
+    stack = ball + 0.5 * grain[rng.integers(4, size=300)] + rng.normal(0.0, 1.5, (300, BOX, BOX))
+    result = engine.classify(prepare(stack.astype(np.float32), max_rings=12), engine.ClassifyOptions(8))
+    assert np.median(result.support) > 2.0
+    assert "views are not resolved: the averages share one envelope" in " ".join(result.notes)
+    assert "views are not resolved" in summary_files.verdict(metrics.measure(result))
+
+
+def test_classes_do_not_collapse_where_many_are_asked_for() -> None:
+    """Some forty averages of five particles each, of three views: at least half of them are used."""
+    stack, truth = planted(200, 1.2)
+    options = engine.ClassifyOptions(40, max_rings=8)
+    result = engine.classify(prepare(stack, max_rings=8), options, context=JobContext(seed=3))
+    assert len(np.unique(result.label[result.label < 38])) >= 19
+    assert nmi(truth, result.label) > 0.4
 
 
 def test_doubt_names_the_class_that_swallowed_all() -> None:
