@@ -169,8 +169,10 @@ def main() -> None:
     parser.add_argument("--limit-only", action="store_true")
     parser.add_argument("--save", type=Path, help="a JSON line for each run is added to this file")
     given = parser.parse_args()
-    print("| particle, signal-to-noise | limit: NMI | ours (worst) | share of it | junk recall, precision | CPU, s |")
-    print("|---|---|---|---|---|---|", flush=True)
+    print(
+        "| particle, signal-to-noise | limit: NMI | ours (worst) | share | junk recall, precision | filled | CPU, s |"
+    )
+    print("|---|---|---|---|---|---|---|", flush=True)
     for text in given.kits or [f"{name}:0.5" for name in PARTICLES]:
         name, snr = text.rsplit(":", 1)
         rows = []
@@ -178,20 +180,21 @@ def main() -> None:
             kit = make(name, float(snr), given.n, seed)
             best = limit(kit)
             if given.limit_only:
-                rows.append((best, 0.0, 0.0, 0.0, 0.0))
+                rows.append((best, 0.0, 0.0, 0.0, 0, 0.0))
                 continue
             result, cpu = run(kit, given.classes, seed)
-            rows.append((best, *scores(kit.view, result.label), cpu))
+            filled = len(np.unique(result.label[result.label < len(result.model.frc)]))
+            rows.append((best, *scores(kit.view, result.label), filled, cpu))
             if given.save:
                 with given.save.open("a") as file:
                     file.write(json.dumps({"kit": text, "seed": seed, "row": rows[-1]}) + "\n")
-        best, nmi, recall, precision, cpu = (statistics.median(column) for column in zip(*rows, strict=True))
+        best, nmi, recall, precision, filled, cpu = (statistics.median(column) for column in zip(*rows, strict=True))
         share = statistics.median(row[1] / row[0] for row in rows)
         worst = min(row[1] / row[0] for row in rows)
-        held = "" if name in TUNED_ON else " (not tuned on)"
+        held = "" if name in TUNED_ON or name not in PARTICLES else " (not tuned on)"
         print(
             f"| {name}, {snr}{held} | {best:.2f} | {nmi:.2f} ({min(row[1] for row in rows):.2f}) "
-            f"| {share:.0%} ({worst:.0%}) | {recall:.2f}, {precision:.2f} | {cpu:.1f} |",
+            f"| {share:.0%} ({worst:.0%}) | {recall:.2f}, {precision:.2f} | {filled:.0f} | {cpu:.1f} |",
             flush=True,
         )
 
