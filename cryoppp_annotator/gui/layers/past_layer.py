@@ -9,7 +9,7 @@ from napari.layers import Points
 from ...model.coordinates import FloatArray
 from ...model.curation import Decision
 from ...model.particles import Particles
-from .styles import HEX, WIDTH, silence
+from .styles import HEX, WIDTH, put_over, take_away
 
 NAME = "as it was"
 
@@ -37,7 +37,6 @@ class PastLayer:
             World units per px.
         units : str
         """
-        active = self._viewer.layers.selection.active
         self.clear()
         if not len(picks):
             return
@@ -55,12 +54,9 @@ class PastLayer:
             units=(units, units),
             canvas_size_limits=(4, 100_000),
         )
-        silence(self.layer)
-        self._viewer.add_layer(self.layer)
-        self._viewer.layers.selection.active = active
+        put_over(self._viewer, self.layer)
 
     def clear(self) -> None:
         """Take the layer out of the viewer."""
-        if self.layer is not None and self.layer in self._viewer.layers:
-            self._viewer.layers.remove(self.layer)
+        take_away(self._viewer, self.layer)
         self.layer = None

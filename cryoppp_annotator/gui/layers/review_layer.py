@@ -8,7 +8,7 @@ from napari.layers import Points
 from numpy.typing import NDArray
 
 from ...audit.comparing import TwoSets
-from .styles import silence
+from .styles import put_over, take_away
 
 NAME = "review"
 #: Okabe & Ito's colours, distinguished by the colour-blind too: in both sets, only in the reference, only in the other.
@@ -52,12 +52,10 @@ class ReviewLayer:
 
     def clear(self) -> None:
         """Take the layer out of the viewer."""
-        if self.layer is not None and self.layer in self._viewer.layers:
-            self._viewer.layers.remove(self.layer)
+        take_away(self._viewer, self.layer)
         self.layer = None
 
     def _draw(self, points: NDArray[np.float64], diameter: float, colours: list[str], scale: float, units: str) -> None:
-        active = self._viewer.layers.selection.active
         self.clear()
         if not len(points):
             return
@@ -75,7 +73,4 @@ class ReviewLayer:
             units=(units, units),
             canvas_size_limits=(4, 100_000),
         )
-        silence(self.layer)
-        self._viewer.add_layer(self.layer)
-        # clicks and keys go on where they went
-        self._viewer.layers.selection.active = active
+        put_over(self._viewer, self.layer)

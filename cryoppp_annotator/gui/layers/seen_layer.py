@@ -7,7 +7,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 from numpy.typing import NDArray
 
-from .styles import silence
+from .styles import put_over, take_away
 
 NAME = "not looked at"
 #: How strongly what was not looked at is dimmed.
@@ -37,7 +37,6 @@ class SeenLayer:
             World units per px.
         units : str
         """
-        active = self._viewer.layers.selection.active
         self.clear()
         steps = [side / cells * scale for side, cells in zip(shape, seen.shape, strict=True)]
         # pixel centres lie on whole numbers: the first cell's middle is half a cell in, less half a pixel
@@ -48,12 +47,9 @@ class SeenLayer:
         self.layer = Image(
             dimmed, name=NAME, rgb=True, scale=steps, translate=start, opacity=_OPACITY, units=(units, units)
         )
-        silence(self.layer)
-        self._viewer.add_layer(self.layer)
-        self._viewer.layers.selection.active = active
+        put_over(self._viewer, self.layer)
 
     def clear(self) -> None:
         """Take the layer out of the viewer."""
-        if self.layer is not None and self.layer in self._viewer.layers:
-            self._viewer.layers.remove(self.layer)
+        take_away(self._viewer, self.layer)
         self.layer = None

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 import numpy as np
+from napari.components import ViewerModel
 from napari.layers import Layer
 from numpy.typing import NDArray
 
@@ -75,6 +76,20 @@ def silence(layer: Layer) -> None:
     # after the others, who would take a hint for what is said now
     layer.events.help.connect(hush, position="last")
     hush()
+
+
+def put_over(viewer: ViewerModel, layer: Layer) -> None:
+    """Add a layer that only shows something; clicks and keys go on where they went."""
+    active = viewer.layers.selection.active
+    silence(layer)
+    viewer.add_layer(layer)
+    viewer.layers.selection.active = active
+
+
+def take_away(viewer: ViewerModel, layer: Layer | None) -> None:
+    """Take such a layer out of the viewer, where it still is there."""
+    if layer is not None and layer in viewer.layers:
+        viewer.layers.remove(layer)
 
 
 def is_ours(layer: Layer) -> bool:
