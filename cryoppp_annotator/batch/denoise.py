@@ -76,6 +76,8 @@ class DenoiseReport:
         Micrographs denoised now, and found done and unchanged.
     failed : mapping of micrograph path to reason
     seconds : float
+    notes : tuple of str
+        What was odd about the CTF values, and how many micrographs have none.
     """
 
     files: tuple[Path, ...]
@@ -83,6 +85,7 @@ class DenoiseReport:
     n_kept: int
     failed: Mapping[str, str]
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +130,9 @@ def denoise_all(
     denoiser = named_denoiser(options.method)
     _refuse_nonsense(options, denoiser)
     paths = _files(micrographs, out)
-    known = _known_ctfs(options, paths)  # read in any case: a bad STAR is said
+    known, notes = _known_ctfs(options, paths)  # read in any case: a bad STAR is said
     if not uses_ctf(denoiser):
-        known = {}  # another defocus makes no other picture
+        known, notes = {}, []  # another defocus makes no other picture
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -152,7 +155,7 @@ def denoise_all(
     n_kept = len(done)
     done |= _run(tasks, options, out, failed, scheduler, context)
     files = tuple(file for path in paths if (file := _picture_of(path, out)) in done)
-    return DenoiseReport(files, len(done) - n_kept, n_kept, failed, time.monotonic() - started)
+    return DenoiseReport(files, len(done) - n_kept, n_kept, failed, time.monotonic() - started, tuple(notes))
 
 
 def _refuse_nonsense(options: DenoiseOptions, denoiser: Denoiser) -> None:
@@ -188,12 +191,16 @@ def _picture_of(path: Path, out: Path) -> Path:
     return out / f"{images.micrograph_name(path)}.mrc"
 
 
-def _known_ctfs(options: DenoiseOptions, paths: Sequence[Path]) -> dict[Path, Ctf]:
+def _known_ctfs(options: DenoiseOptions, paths: Sequence[Path]) -> tuple[dict[Path, Ctf], list[str]]:
     if options.optics is None:
-        return {}
-    named = read_ctfs(options.optics)
+        return {}, []
+    named, notes = read_ctfs(options.optics)
     match = match_micrographs(named, [path.as_posix() for path in paths])
-    return {Path(at): named[name] for name, at in match.matches.items()}
+    known = {Path(at): named[name] for name, at in match.matches.items()}
+    if missing := [path.name for path in paths if path not in known]:
+        more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
+        notes.append(f"{options.optics.name} has no defocus of {missing[0]}{more}: denoised without")
+    return known, notes
 
 
 def _task(path: Path, out: Path, options: DenoiseOptions, ctf: Ctf | None) -> _Task:

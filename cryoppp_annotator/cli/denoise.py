@@ -80,6 +80,8 @@ def denoise(
     report = run_job(
         lambda context: denoise_all(micrographs, out, options, scheduler=scheduler, context=context), title="Denoising"
     )
+    for note in report.notes:
+        print(f"note: {note}", file=sys.stderr)
     for path, reason in report.failed.items():
         text = reason if path in reason else f"{path}: {reason}"
         print(f"failed: {' '.join(text.split())}", file=sys.stderr)
@@ -89,6 +91,7 @@ def denoise(
         "denoised_now": report.n_done,
         "kept": report.n_kept,
         "failed": [{"micrograph": path, "reason": reason} for path, reason in report.failed.items()],
+        "notes": list(report.notes),
         "files": [str(file) for file in report.files],
         "seconds": round(report.seconds, 3),
     }

@@ -50,14 +50,26 @@ _GCTF_OPTION = re.compile(r"(?m)(?:--|^[ \t]*)(kV|cs|ac)[ \t]+([\d.]+)")
 _MOST_DEFOCUS_A = 300_000.0
 #: Smaller ones than a micrograph's thickness are of another unit.
 _LEAST_DEFOCUS_A = 50.0
+#: Particles of one micrograph differ by less: tilted by 45 degrees across 0.8 um, angstrom.
+_APART_A = 8_000.0
 
 
 @dataclass(frozen=True, eq=False)
 class CtfTable:
-    """Rows that were read, and those left out, each named with why."""
+    """Rows that were read, and those left out, each named with why.
+
+    Attributes
+    ----------
+    rows : tuple of CtfRow
+    issues : tuple of Issue
+        Rows left out.
+    notes : tuple of str
+        What is odd about the rows that were read.
+    """
 
     rows: tuple[CtfRow, ...]
     issues: tuple[Issue, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def read_ctf_files(source: Path) -> CtfTable:
@@ -77,6 +89,7 @@ def read_ctf_files(source: Path) -> CtfTable:
         paths = sorted(path for path in source.parent.glob(source.name) if path.is_file())
     rows: list[CtfRow] = []
     issues: list[Issue] = []
+    notes: dict[str, None] = {}
     for path in paths:
         try:
             table = read_ctf(path)
@@ -85,9 +98,10 @@ def read_ctf_files(source: Path) -> CtfTable:
             continue
         rows += table.rows
         issues += table.issues
+        notes |= dict.fromkeys(table.notes)
     if not rows:
         raise FormatError("holds no CTF values" + (f" ({issues[0].message})" if issues else ""), source)
-    return CtfTable(tuple(rows), tuple(issues))
+    return CtfTable(tuple(rows), tuple(issues), tuple(notes))
 
 
 def _may_hold_ctf(path: Path) -> bool:
@@ -118,7 +132,9 @@ def read_ctf(path: Path) -> CtfTable:
     )
 
 
-def _without_bad_rows(rows: Sequence[CtfRow], path: Path, issues: Sequence[Issue] = ()) -> CtfTable:
+def _without_bad_rows(
+    rows: Sequence[CtfRow], path: Path, issues: Sequence[Issue] = (), notes: Sequence[str] = ()
+) -> CtfTable:
     good: list[CtfRow] = []
     bad = list(issues)
     for row in rows:
@@ -129,7 +145,15 @@ def _without_bad_rows(rows: Sequence[CtfRow], path: Path, issues: Sequence[Issue
             good.append(replace(row, resolution_A=row.resolution_A if 0 < row.resolution_A < 1e3 else math.nan))
     if not good:
         raise FormatError("gives no micrograph a defocus" + (f" ({bad[0].message})" if bad else ""), path)
-    return CtfTable(tuple(good), tuple(bad))
+    over = [row.name for row in good if row.defocus_u_A < 0]
+    said = list(notes)
+    if over:
+        said.append(f"{path.name}: {_and_more(over)} with a negative defocus (overfocus; underfocus is positive)")
+    return CtfTable(tuple(good), tuple(bad), tuple(said))
+
+
+def _and_more(names: Sequence[str]) -> str:
+    return names[0] + (f" and {len(names) - 1:,} more" if len(names) > 1 else "")
 
 
 def _problem(row: CtfRow) -> str:
@@ -157,7 +181,7 @@ def _problem(row: CtfRow) -> str:
 # --- RELION, Gctf --------------------------------------------------------------------------------------------------
 
 
-def _of_star(path: Path) -> tuple[list[CtfRow], Path, list[Issue]]:
+def _of_star(path: Path) -> tuple[list[CtfRow], Path, list[Issue], list[str]]:
     star = read_star(path, permissive=True)
     table = next((table for table in star.tables if {_NAME, _U} <= set(table.columns)), None)
     if table is None:
@@ -180,7 +204,22 @@ def _of_star(path: Path) -> tuple[list[CtfRow], Path, list[Issue]]:
         ],
         path,
         issues,
+        _apart(rows, columns["defocus_u_A"], path),
     )
+
+
+def _apart(rows: Mapping[str, Sequence[int]], defocus_A: FloatArray, path: Path) -> list[str]:
+    """Micrographs whose rows differ by more than a tilted specimen explains: two exposures may share the name."""
+    spreads = {}
+    for name, members in rows.items():
+        values = defocus_A[list(members)]
+        values = values[np.isfinite(values)]
+        if len(values) > 1 and np.ptp(values) > _APART_A:
+            spreads[name] = (values.min() / 1e4, values.max() / 1e4)
+    if not spreads:
+        return []
+    low, high = next(iter(spreads.values()))
+    return [f"{path.name}: rows from {low:.2f} to {high:.2f} um were averaged for {_and_more(list(spreads))}"]
 
 
 def _numbers(

@@ -53,7 +53,7 @@ def test_the_star_holds_the_true_defocus_and_names_what_has_none(cli, movies, si
     assert "no Thon rings" in answer["failed"][0]["reason"]
     assert errors.startswith("failed: ")
     assert answer["assumed"] == []
-    by_name = {Path(name).stem: ctf for name, ctf in read_ctfs(out / STAR).items()}
+    by_name = {Path(name).stem: ctf for name, ctf in read_ctfs(out / STAR)[0].items()}
     assert sorted(by_name) == ["m0", "m1"]
     for i, (_, truth) in enumerate(simulated):
         ctf = by_name[f"m{i}"]
@@ -76,7 +76,7 @@ def test_what_nobody_says_is_said_to_be_assumed(cli, movies, tmp_path):
     (movies / "m0.mrc.mdoc").write_text("PixelSpacing = 2\nVoltage = 200\n")
     _, _, errors = cli("ctf", movies / "m0.mrc", "-o", tmp_path / "out", "--cs", 2.7)
     assert "voltage" not in errors
-    (ctf,) = read_ctfs(tmp_path / "out" / STAR).values()
+    (ctf,) = read_ctfs(tmp_path / "out" / STAR)[0].values()
     assert ctf.optics.voltage_kV == 200.0
 
 
@@ -150,8 +150,8 @@ def test_relion_extracts_and_corrects_with_our_star(cli, movies, tmp_path, monke
     command += ["--norm", "--bg_radius", "40", "--premultiply_ctf"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    particles = read_ctfs(movies / "Extract/particles.star")
-    ours = read_ctfs(movies / "ctf" / STAR)
+    particles, _ = read_ctfs(movies / "Extract/particles.star")
+    ours, _ = read_ctfs(movies / "ctf" / STAR)
     assert {Path(n).stem for n in particles} == {"m0", "m1"}
     for name, ctf in ours.items():
         assert particles[name].defocus.u_A == pytest.approx(ctf.defocus.u_A, abs=0.1)

@@ -81,6 +81,26 @@ def test_another_defocus_makes_anew_only_what_uses_it(cli, movies, tmp_path):
     assert [now("band-pass", 20000), now("band-pass", 15000)] == [3, 0]
 
 
+def test_what_is_odd_about_the_defocus_values_is_said(cli, movies, tmp_path):
+    star = tmp_path / "ctf.star"
+    star.write_text(
+        "data_micrographs\nloop_\n_rlnMicrographName\n_rlnDefocusU\n_rlnDefocusV\n"
+        "m0.mrc 10000 10000\nm0.mrc 30000 30000\nm1.mrc -20000 -20000\nm2.mrc 2.1 2.1\n"
+    )
+    code, said, errors = cli("denoise", movies, "-o", tmp_path / "out", "--ctf", star, "--diameter", 75, "--json")
+    assert code == 0
+    notes = json.loads(said)["notes"]
+    assert notes == [
+        "left out: m2.mrc: defocus of 2.1 A makes no sense: it looks like micrometres; multiply by 10,000",
+        "ctf.star: rows from 1.00 to 3.00 um were averaged for m0.mrc",
+        "ctf.star: m1.mrc with a negative defocus (overfocus; underfocus is positive)",
+        "ctf.star has no defocus of m2.mrc: denoised without",
+    ]
+    assert [line.removeprefix("note: ") for line in errors.splitlines()] == notes
+    answer = json.loads(cli("import", tmp_path / "p", "--micrographs", movies, "--ctf", star, "--json")[1])
+    assert "rows from 1.00 to 3.00 um were averaged for m0.mrc" in answer["ctf"]["assumed"]
+
+
 def test_one_that_fails_is_reported_and_the_others_finish(cli, movies, tmp_path):
     (movies / "broken.mrc").write_text("hello")
     code, said, errors = cli("denoise", movies, "-o", tmp_path / "out")

@@ -403,7 +403,7 @@ def test_an_optics_groups_voltage_counts_beside_a_rows_contrast(call: Call, tmp_
         "data_optics\n\nloop_\n_rlnOpticsGroup #1\n_rlnVoltage #2\n1 200\n\ndata_m\n\nloop_\n_rlnMicrographName #1\n"
         "_rlnOpticsGroup #2\n_rlnDefocusU #3\n_rlnAmplitudeContrast #4\nm0.mrc 1 21000 0.12\n",
     )
-    (ctf,) = read_ctfs(source).values()
+    (ctf,) = read_ctfs(source)[0].values()
     assert (ctf.optics.voltage_kV, ctf.optics.amplitude_contrast) == (200, 0.12)
 
 

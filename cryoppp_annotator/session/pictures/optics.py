@@ -43,7 +43,7 @@ class OpticsPlan:
     issues : tuple of Issue
         Rows left out, and why.
     assumed : str
-        What the file does not say and was taken as usual; empty where it says all.
+        What the file does not say and was taken as usual, and what is odd about it; empty where nothing is.
     """
 
     path: Path
@@ -256,7 +256,7 @@ def read_optics(session: Session, source: Path) -> OpticsPlan:
     silent = sum(not math.isfinite(row.voltage_kV) for row in table.rows)
     usual = Optics()
     usual_text = f"{usual.voltage_kV:g} kV and Cs {usual.cs_mm:g} mm were taken for {silent:,} without a voltage"
-    assumed = [usual_text] if silent else []
+    assumed = [*table.notes, *([usual_text] if silent else [])]
     stated = {round(row.pixel_size_A, 4) for row in table.rows if row.pixel_size_A > 0}
     doubtful = next((m for m in session.micrographs if session.settings.pixel_size_doubt(m)), None)
     if len(stated) == 1 and doubtful is not None:
@@ -292,9 +292,11 @@ def as_ctf(row: CtfRow) -> Ctf:
     return Ctf(defocus, optics)
 
 
-def read_ctfs(source: Path) -> dict[str, Ctf]:
-    """CTF by micrograph name, without a project; rows that make no sense are left out. Raises FormatError."""
-    return {row.name: as_ctf(row) for row in read_ctf_files(source).rows}
+def read_ctfs(source: Path) -> tuple[dict[str, Ctf], list[str]]:
+    """CTF by micrograph name, without a project, and what a person should know of it. Raises FormatError."""
+    table = read_ctf_files(source)
+    left_out = [f"left out: {issue.message}" for issue in table.issues]
+    return {row.name: as_ctf(row) for row in table.rows}, [*left_out, *table.notes]
 
 
 def import_optics(session: Session, star: Path) -> str:
