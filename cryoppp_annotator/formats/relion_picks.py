@@ -73,7 +73,7 @@ def read_picks(star: StarFile, format_name: str, *, permissive: bool, frame: Sou
         tuple(issues),
         whole.value_A,
         whole.doubt,
-        _assumptions(table, frame, whole.doubt, groups),
+        _assumptions(table, frame, whole.doubt, groups) + _mixed_sizes(groups, table, sizes),
         groups,
     )
 
@@ -201,6 +201,26 @@ def _sizes_of_rows(
         if size.value_A is not None and not size.doubt:
             in_rows[rows] = size.value_A
     return in_rows
+
+
+def _mixed_sizes(
+    groups: Mapping[str, Group], table: StarTable, sizes: Mapping[tuple[str, ...], PixelSize]
+) -> tuple[str, ...]:
+    """A sentence about micrographs whose rows give several pixel sizes; nothing where none does."""
+    if len(sizes) < 2 or MICROGRAPH not in table.columns:
+        return ()
+    in_rows = _sizes_of_rows(groups, table, sizes)
+    given: dict[str, set[float]] = {}
+    for name, size in zip(table.columns[MICROGRAPH], in_rows.tolist(), strict=True):
+        if np.isfinite(size):
+            given.setdefault(name, set()).add(size)
+    mixed = [(name, values) for name, values in given.items() if len(values) > 1]
+    if not mixed:
+        return ()
+    name, values = mixed[0]
+    more = f" and {len(mixed) - 1:,} more" if len(mixed) > 1 else ""
+    listed = " and ".join(f"{value:g}" for value in sorted(values)[:3])
+    return (f"rows of {name}{more} give pixel sizes of {listed} A: none of them is taken",)
 
 
 def _size_of(size_of_row: NDArray[np.float64] | None, rows: NDArray[np.intp]) -> float | None:

@@ -212,6 +212,16 @@ def test_pixel_size_of_relion_30(tmp_path):
     assert [(p.micrograph, p.x.tolist()) for p in file.picks] == [("b.mrc", [1, 5]), ("0001.mrc", [3])]
 
 
+def test_rows_of_one_micrograph_that_disagree_about_its_pixel_size_are_said(tmp_path):
+    text = (
+        "data_particles\nloop_\n_rlnMicrographName\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnMicrographPixelSize\n"
+        "a.mrc 1 2 1.5\nb.mrc 3 4 1.5\nb.mrc 5 6 3\n"
+    )
+    file = RELION_PARTICLES.read(put(tmp_path, text), permissive=True)
+    assert [(p.micrograph, p.pixel_size_A) for p in file.picks] == [("a.mrc", 1.5), ("b.mrc", None)]
+    assert "rows of b.mrc give pixel sizes of 1.5 and 3 A: none of them is taken" in file.notes
+
+
 def test_lists_name_files_relative_to_the_project(tmp_path):
     listing = (
         "data_coordinate_files\n\nloop_\n_rlnMicrographName #1\n_rlnMicrographCoordinates #2\n"
