@@ -212,7 +212,10 @@ def _model_of(given: Path, bright: bool) -> Path:
         learned = run_job(
             lambda context: learn(session, polarity="bright" if bright else "dark", context=context), title="Learning"
         )
+        names = ", ".join(kind.name for kind in session.species.values())
     finally:
         session.close()
     print(learned.summary, file=sys.stderr)
+    if names:
+        print(f"note: it has learned from the picks of all species ({names}) together", file=sys.stderr)
     return learned.path
