@@ -73,7 +73,13 @@ def test_a_broken_plugin_and_a_broken_program_are_named_and_fail(tmp_path: Path)
     program = tmp_path / "relion_autopick"
     program.write_text("#!/bin/sh\necho 'libmpi.so.40: cannot open shared object file' >&2\nexit 127\n")
     program.chmod(0o755)
-    ran = doctor(PYTHONPATH=str(tmp_path), CRYOPPP_RELION=str(program), DISPLAY=None, WAYLAND_DISPLAY=None)
+    ran = doctor(
+        PYTHONPATH=str(tmp_path),
+        CRYOPPP_RELION=str(program),
+        CRYOPPP_TOPAZ=str(tmp_path),  # to try it takes long
+        DISPLAY=None,
+        WAYLAND_DISPLAY=None,
+    )
     assert ran.returncode == 1
     assert "Traceback" not in ran.stderr
     lines = ran.stdout.splitlines()
@@ -89,7 +95,8 @@ def test_a_broken_plugin_and_a_broken_program_are_named_and_fail(tmp_path: Path)
 
 def test_qt_that_dies_is_found_without_dying(monkeypatch: pytest.MonkeyPatch) -> None:
     """A platform plugin that is not there ends a Qt program by a signal."""
-    ran = doctor("--json", QT_QPA_PLATFORM="nonsense", DISPLAY=os.environ.get("DISPLAY", ":0"))
+    display = os.environ.get("DISPLAY", ":0")
+    ran = doctor("--json", QT_QPA_PLATFORM="nonsense", DISPLAY=display, CRYOPPP_TOPAZ="nowhere")
     assert ran.returncode == 1
     check = checks_of(ran)["Qt and OpenGL"]
     assert check["level"] == "broken"
@@ -100,6 +107,7 @@ def test_qt_that_dies_is_found_without_dying(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_full_disk_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cryoppp_annotator.batch.doctor._LEAST_FREE_GB", 1e9)
     monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.setenv("CRYOPPP_TOPAZ", "nowhere")
     disks = [check for check in examine() if check.name.startswith("disk")]
     assert len(disks) == 2
     assert all(isinstance(check, Check) and check.level is Level.BROKEN and check.mend for check in disks)

@@ -52,7 +52,8 @@ def micrograph(tmp_path) -> Path:
 
 
 def program(plugin: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(plugin)}
+    # doctor would try Topaz and RELION each time
+    environment = {**os.environ, "PYTHONPATH": str(plugin), "CRYOPPP_TOPAZ": "nowhere", "CRYOPPP_RELION": "nowhere"}
     return subprocess.run(
         [sys.executable, "-m", "cryoppp_annotator", *map(str, arguments)],
         capture_output=True,
