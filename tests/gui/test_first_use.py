@@ -158,7 +158,7 @@ def test_what_is_over_is_not_said_any_more_and_long_lines_end_in_dots(window: Wi
 
 def test_counts_follow_while_the_threshold_moves_and_say_why(picked: Window) -> None:
     window, pick = picked, picked.annotator.pick
-    window.until(lambda: "undecided here" in pick._counts.text())
+    window.until(lambda: "here: " in pick._counts.text())
     window.idle()
     messages: list[str] = []
     pick._above.setText("")

@@ -162,7 +162,7 @@ def test_counts_of_an_earlier_threshold_do_not_replace_those_of_the_present_one(
         for threshold in (0.25, 0.75):
             pick._score.setValue(threshold)
             pick._show_counts()
-    assert "in all: 20 above, 60 below" in pick._counts.text()
+    assert "all: 20 above, 60 below" in pick._counts.text()
 
 
 def test_findings_about_other_picks_are_not_shown_for_those_chosen_meanwhile(picked):

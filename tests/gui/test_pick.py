@@ -10,6 +10,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 from window import ALT, CTRL, PIXEL_A, RIGHT, SHIFT, choose, places, scored, write_star
 
+from cryoppp_annotator.gui.widgets.panels.pick import sides_text
 from cryoppp_annotator.model.curation import Decision, Reason
 
 Key = Qt.Key
@@ -152,8 +153,11 @@ def test_above_and_below_a_score_here_and_everywhere(picked):
     window, pick, session = picked, picked.annotator.pick, picked.session
     pick._score.setValue(0.7)
     window.until(lambda: pick._above.text() == "Accept 12 above")
-    counted = "undecided here: 12 above, 28 below\nin all: 36 above, 84 below"
+    counted = "here: 12 above, 28 below\nall: 36 above, 84 below"
     window.until(lambda: pick._counts.text() == counted)
+    for n in (654, 205_200, 3_402_000):  # a line each, whatever is counted
+        line = f"here: {sides_text(n, n)}"
+        assert pick._counts.fontMetrics().horizontalAdvance(line) < pick._counts.width(), line
     pick._above.click()
     assert session.current.n_accepted == 12
     assert window.status == "accepted 12 picks above score 0.7 on a · Ctrl+Z undoes"

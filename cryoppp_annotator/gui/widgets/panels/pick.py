@@ -49,6 +49,8 @@ from ..parts.view import ViewBox
 
 _SIDES = "Undecided picks only; decided ones stay as they are. One step, one undo."
 _NOTHING = "nothing undecided is there"
+#: From so many picks on a count is rounded, so that its line has room.
+_LONG = 1_000_000
 #: Step of the project, threshold and picks that were counted.
 _Counted = tuple[int, float | None, Which]
 HERE = "this micrograph"
@@ -189,6 +191,7 @@ class PickPanel(StillScrollArea):
         self._score.setKeyboardTracking(False)
         self._counts = QLabel()
         self._counts.setWordWrap(True)
+        self._counts.setToolTip("Undecided picks above and below the threshold, here and on all micrographs")
         self._scope = Choice(
             (
                 (HERE, "This", "The buttons below act on this micrograph"),
@@ -417,11 +420,10 @@ class PickPanel(StillScrollArea):
         with np.errstate(invalid="ignore"):
             scored = undecided & focus.drawn.of_scale()
             above, below = int((scored & (p.score >= value)).sum()), int((scored & (p.score < value)).sum())
-        counted = f"{everywhere[1]:,} above, {everywhere[2]:,} below" if self._sides[0][0] >= 0 else "being counted"
-        text = f"undecided here: {above:,} above, {below:,} below\nin all: {counted}"
+        counted = sides_text(*everywhere[1:]) if self._sides[0][0] >= 0 else "being counted"
+        self._counts.setText(f"here: {sides_text(above, below)}\nall: {counted}")
         if not here:
             above, below = everywhere[1:]
-        self._counts.setText(text)
         where = "here" if here else "on any micrograph"
         for button, text, n, side in (
             (self._above, f"Accept {above:,} above", above, "at or above"),
@@ -461,6 +463,12 @@ def _show_rest(button: QPushButton, text: str, what: str, n: int) -> None:
     button.setText(f"{text}{what}")
     button.setEnabled(n > 0)
     button.setToolTip(f"{text} undecided picks. One step, one undo" if n else "nothing is undecided there")
+
+
+def sides_text(above: int, below: int) -> str:
+    """Undecided picks on both sides of the threshold, short enough for one line of the panel."""
+    numbers = (f"{n:,}" if n < _LONG else f"{n / 1e6:.2f} M" for n in (above, below))
+    return "{} above, {} below".format(*numbers)
 
 
 def _count_sides(store: Store, drawn: Which, scored: Which, value: float | None) -> tuple[int, int, int]:
