@@ -186,13 +186,20 @@ class Show:
             )
 
     def prepare_neighbours(self) -> None:
-        """Have the pictures of the likely next micrographs made."""
+        """Have the pictures of the likely next micrographs made, once the one on the screen is there."""
         current, focus = self._session.current, self._bench.focus
+        if current is not None and self._is_awaited(current):
+            self.pictures.prepare([current], self.view)
+            return
         near = [focus.walking.neighbour(step) for step in (1, 2, -1)]
         neighbours = [self._session.micrograph(i) for i in near if i is not None]
         # what is on the screen is asked for first and must not be cancelled
         ahead = [current, *neighbours] if current is not None else neighbours
         self.pictures.prepare([m for m in ahead if self.pictures.key(m, self.view) not in self._refused], self.view)
+
+    def _is_awaited(self, current: Micrograph) -> bool:
+        key = self.pictures.key(current, self.view)
+        return not self.problem and key not in self._refused and self.pictures.ready(current, self.view) is None
 
     def retry_problems(self) -> None:
         """Try the micrograph on the screen again, where it could not be read."""
@@ -263,6 +270,7 @@ class Show:
         if self.pictures.ready(current, self.view) is picture:
             self._draw(picture, self.view)
             self._tell_lost(micrograph_id)
+            self.prepare_neighbours()
 
     def _tell_lost(self, micrograph_id: int) -> None:
         self._ask_outside()
@@ -300,12 +308,14 @@ class Show:
             if self._file_of(present) != tried:
                 return  # the folder or the frame is another one since: it says nothing of that
             self._rechecked.add(here)  # or a file whose header is fine would be tried for ever
-            self._note_file(replace(present, problem=why))
+            if present.problem != why:  # both pictures of a file fail
+                self._note_file(replace(present, problem=why))
             if self._session.current_id == here:
                 self.problem = why
                 self._blank(f"{present.name} cannot be shown: {why}")
                 self._bench.say(f"{present.name}: {why}", "error")
                 self._bench.picture_shown.emit("problem")
+                self.prepare_neighbours()
 
         return tell
 
@@ -318,6 +328,7 @@ class Show:
             if current is not None and current.id == micrograph_id and self.refusal == self._refused[key]:
                 self._bench.say(f"{title}: {why} · the raw picture is shown", "error", "picture")
                 self._bench.view_changed.emit()
+                self.prepare_neighbours()
 
         return tell
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
+from skimage import restoration
 
 from ..model.context import JobContext
 from ..model.parameter import Parameter, with_defaults
@@ -132,14 +132,14 @@ def _non_local_means(tile: FloatImage, parameters: Mapping[str, float], noise: f
     """Buades, Coll & Morel 2005, doi:10.1109/CVPR.2005.38, in the fast form of scikit-image."""
     patch, distance = int(parameters["patch_px"]), int(parameters["distance_px"])
     h = 0.6 * parameters["strength"] * noise
-    done = denoise_nl_means(tile, patch_size=patch, patch_distance=distance, h=max(h, 1e-6), fast_mode=True)
+    done = restoration.denoise_nl_means(tile, patch_size=patch, patch_distance=distance, h=max(h, 1e-6), fast_mode=True)
     return np.asarray(done, np.float32)
 
 
 def _total_variation(tile: FloatImage, parameters: Mapping[str, float], noise: float) -> FloatImage:
     """Chambolle 2004, doi:10.1023/B:JMIV.0000011325.36760.1e."""
     # eps 0: each tile takes as many steps as the others, or they would differ in smoothness
-    chambolle: Any = denoise_tv_chambolle
+    chambolle: Any = restoration.denoise_tv_chambolle
     done = chambolle(tile, weight=max(parameters["strength"] * noise, 1e-6), eps=0.0, max_num_iter=60)
     return np.asarray(done, np.float32)
 

@@ -57,6 +57,8 @@ class Job:
     delivered: bool = False
     #: What it runs on ("on tcp://host:8786"); empty where that needs no words.
     where: str = ""
+    #: Whether nobody has asked for it yet.
+    ahead: bool = False
     #: What becomes of what it has done, where it is cancelled.
     if_cancelled: str = "what is saved already is kept"
     #: Why it waits for a cluster ("No workers are connected ..."); empty where it does not.
@@ -114,6 +116,7 @@ class Runner:
         self._executor = executor or ThreadPoolExecutor(max_workers=2, thread_name_prefix="job")
         self._at_once = ThreadPoolExecutor(max_workers=1, thread_name_prefix="at once")
         self._waiting = ThreadPoolExecutor(max_workers=2, thread_name_prefix="waiting")
+        self._ahead = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ahead")
         self.wake = wake or (lambda: None)
         self.jobs: list[Job] = []
         self._numbers = itertools.count(1)
@@ -133,6 +136,7 @@ class Runner:
         quiet: bool = False,
         at_once: bool = False,
         waits: bool = False,
+        ahead: bool = False,
         seed: int = 0,
         where: str = "",
         if_cancelled: str = "",
@@ -158,10 +162,12 @@ class Runner:
             Not behind jobs that may take hours; such jobs run one after the other.
         waits : bool
             Not behind others either: it computes nothing, it waits for an answer from elsewhere.
+        ahead : bool
+            Before anybody asks for it: one at a time, and nothing that somebody waits for stands behind it.
         where, if_cancelled : str
             What a panel says of it; see :class:`Job`.
         """
-        job = Job(next(self._numbers), title, quiet, where=where)
+        job = Job(next(self._numbers), title, quiet, where=where, ahead=ahead)
         job.if_cancelled = if_cancelled or job.if_cancelled
         if self._closed:
             job.state = JobState.CANCELLED
@@ -172,7 +178,8 @@ class Runner:
         self.jobs = [j for j in self.jobs if j not in forgotten and j not in dull]
         self.jobs.append(job)
         try:
-            executor = self._at_once if at_once else self._waiting if waits else self._executor
+            lanes = ((at_once, self._at_once), (waits, self._waiting), (ahead, self._ahead))
+            executor = next((lane for chosen, lane in lanes if chosen), self._executor)
             future = executor.submit(self._run, job, function, arguments, seed)
         except BaseException:
             self.jobs.remove(job)
@@ -279,9 +286,8 @@ class Runner:
             return
         self._closed = True
         self.wake = lambda: None
-        self._executor.shutdown(wait=False)
-        self._at_once.shutdown(wait=False)
-        self._waiting.shutdown(wait=False)
+        for pool in (self._executor, self._at_once, self._waiting, self._ahead):
+            pool.shutdown(wait=False)
         self.cancel_all(timeout_s)
 
 

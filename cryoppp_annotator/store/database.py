@@ -11,9 +11,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
@@ -136,6 +133,10 @@ def migrate(engine: Engine, path: Path, *, read_only: bool = False) -> None:
         )
     if revision is not None:
         keep_before_migration(path, revision)
+    # imported here: a project that is up to date opens without, a fifth of a second sooner
+    from alembic import command
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
@@ -186,6 +187,8 @@ def refuse_damage(engine: Engine, path: Path) -> None:
 
 
 def _known_revisions() -> set[str]:
+    from alembic.script import ScriptDirectory
+
     return {script.revision for script in ScriptDirectory(str(_MIGRATIONS)).walk_revisions()}
 
 

@@ -106,6 +106,7 @@ def test_pick_sets_are_hidden_coloured_renamed_and_have_thresholds(window, tmp_p
         picks = [(mrc, x + shift, *rest) for mrc, x, *rest in scored("a", 20)]
         window.enter(write_star(tmp_path / name, picks))
     box, session, focus = window.annotator.pick.sets, window.session, window.bench.focus
+    window.annotator.pick.folds["sets"].open()
     assert [box.table.item(row, 0).text() for row in range(2)] == ["cryolo.star", "topaz.star"]
     assert [box.table.item(row, 1).text() for row in range(2)] == ["20", "20"]
     box.table.item(0, 0).setCheckState(Qt.CheckState.Unchecked)

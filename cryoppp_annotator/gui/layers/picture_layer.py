@@ -163,7 +163,8 @@ class PictureLayer:
     def blank(self) -> None:
         """Show nothing (the micrograph cannot be read)."""
         self.picture = self._raw = self._left = None
-        self.layer.visible = False
+        if self.layer.visible:  # napari arranges all its layers anew, also where nothing changes
+            self.layer.visible = False
 
     @property
     def contrast(self) -> tuple[float, float]:

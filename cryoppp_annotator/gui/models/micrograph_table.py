@@ -315,7 +315,7 @@ class MicrographTable(QAbstractTableModel):
 
     def _on_changed(self, announcement: Announcement) -> None:
         come_or_gone = self._n_there != len(self.session.micrographs)
-        if announcement.kind == "refresh" or come_or_gone or len(self.rows) != len(self._place):
+        if announcement.change is None or come_or_gone or len(self.rows) != len(self._place):
             self.arrange()
             return
         self._refresh_cells()

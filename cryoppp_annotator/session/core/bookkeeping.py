@@ -25,7 +25,7 @@ def update_micrograph(session: Session, micrograph: Micrograph) -> None:
     session.retried(lambda: session.store.refresh_micrograph(micrograph, session.curator))
     # the counts and the state may have changed since the file was looked at
     session.loaded.put_files([micrograph])
-    session.announce(f"{micrograph.name}: {micrograph.problem or 'read again'}")
+    session.announce(f"{micrograph.name}: {micrograph.problem or 'read again'}", "note")
 
 
 def remember(session: Session, settings: Mapping[str, Any]) -> None:

@@ -76,6 +76,7 @@ class LoadedRows:
         self.micrographs = [m for m in ordered if m.state is not MicrographState.REMOVED]
         self.removed = {m.id: m for m in ordered if m.state is MicrographState.REMOVED}
         self._row = {m.id: i for i, m in enumerate(self.micrographs)}
+        self._counts: dict[str, int] | None = None
 
     def __contains__(self, micrograph_id: int) -> bool:
         return micrograph_id in self._row or micrograph_id in self.removed
@@ -92,6 +93,7 @@ class LoadedRows:
     def put(self, micrographs: Iterable[Micrograph]) -> None:
         """Replace some micrographs."""
         moved = {}
+        self._counts = None
         for micrograph in micrographs:
             row = self._row.get(micrograph.id)
             if (row is None) == (micrograph.state is MicrographState.REMOVED):
@@ -191,8 +193,10 @@ class LoadedRows:
 
     def counts(self) -> dict[str, int]:
         """Particles by decision over the project."""
-        order = (Decision.ACCEPTED, Decision.UNDECIDED, Decision.REJECTED)
-        return {decision.name.lower(): sum(m.n_of(decision) for m in self.micrographs) for decision in order}
+        if self._counts is None:  # asked for many times after each step, and there may be 50,000 micrographs
+            order = (Decision.ACCEPTED, Decision.UNDECIDED, Decision.REJECTED)
+            self._counts = {d.name.lower(): sum(m.n_of(d) for m in self.micrographs) for d in order}
+        return dict(self._counts)
 
     @property
     def new_diameter_A(self) -> float:

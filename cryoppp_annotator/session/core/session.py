@@ -42,9 +42,10 @@ class Announcement:
     Attributes
     ----------
     kind : str
-        ``do``, ``undo``, ``redo``, or ``refresh`` where another window wrote.
+        ``do``, ``undo``, ``redo``; ``refresh`` where another window wrote; ``note`` where the program itself noted
+        what a micrograph's file says.
     change : Change or None
-        None on refresh.
+        None on refresh and note.
     message : str
         One line for the status bar.
     """
@@ -55,7 +56,9 @@ class Announcement:
 
     def touches(self, table: Table) -> bool:
         """Whether rows of ``table`` may have changed."""
-        return self.change is None or any(d.table is table for d in self.change.deltas)
+        if self.change is None:
+            return self.kind == "refresh" or table is Table.MICROGRAPH
+        return any(d.table is table for d in self.change.deltas)
 
 
 class Session:
@@ -449,9 +452,9 @@ class Session:
         if self.current_id is not None:
             self.particles = self.store.particles(self.current_id)
 
-    def announce(self, message: str) -> None:
-        """Say that something other than a step has changed."""
-        self.changed.emit(Announcement("refresh", None, message))
+    def announce(self, message: str, kind: str = "refresh") -> None:
+        """Say that something other than a step has changed: anything (``refresh``), or micrographs only (``note``)."""
+        self.changed.emit(Announcement(kind, None, message))
 
     def _forget_deleted(self) -> None:
         if self.current_id is not None and self.current_id not in self.loaded:

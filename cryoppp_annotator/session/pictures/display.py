@@ -145,10 +145,12 @@ class Pictures:
         *,
         on_refused: Callable[[str], None] | None = None,
         quiet: bool = True,
+        ahead: bool = False,
     ) -> Job | None:
         """Have a picture made; ``on_ready`` gets it on the main thread (at once where it is in memory).
 
         ``on_failed`` gets why the micrograph's file cannot be read, ``on_refused`` why the method cannot do it.
+        One that is made ``ahead``, before anybody asks for it, lets all others go first.
         """
         ready = self.ready(micrograph, view)
         if ready is not None:
@@ -162,7 +164,9 @@ class Pictures:
             self._callbacks[key] = on_failed, on_refused
         # also one that has ended and is not delivered yet
         if (running := self._jobs.get(key)) is not None and running.state is not JobState.CANCELLED:
-            return running
+            if ahead or not running.ahead or running.state is not JobState.QUEUED:
+                return running
+            running.cancel()  # it stands in the line of those that nobody waits for
 
         def done(picture: Picture) -> None:
             self._jobs.pop(key, None)
@@ -192,6 +196,7 @@ class Pictures:
             on_done=done,
             on_failed=failed,
             quiet=quiet,
+            ahead=ahead,
         )
         self._jobs[key] = job
         return job
@@ -216,7 +221,7 @@ class Pictures:
                 self._jobs.pop(key, None)
                 self._callbacks.pop(key, None)
         for micrograph in usable:
-            self.request(micrograph, view)
+            self.request(micrograph, view, ahead=True)
 
     def allow_outside(self, folders: set[Path]) -> None:
         """A person trusts the project: attached pictures in these folders are opened, and are read again."""

@@ -272,7 +272,7 @@ class ClassesPanel(QWidget):
         pictures = self._pictures
         if announcement.change is not None:
             self._missed.append(announcement.change)
-        if pictures is None:
+        if pictures is None or announcement.kind == "note":
             return
         if announcement.change is None:
             self._on_run(pictures.run)

@@ -119,11 +119,19 @@ class JobRow(QFrame):
         layout.addWidget(self._bar)
         layout.addWidget(self._note)
         layout.addWidget(self._text)
+        self._shown: tuple[JobState, int] | None = None
         self.show_state()
         self._lost = ""  # nobody has listened yet
 
+    def follow(self) -> None:
+        """Show what is new of the job."""
+        is_now = (self.job.state, len(self.job.lines))
+        if not self.job.over or is_now != self._shown:
+            self.show_state()
+        self._shown = is_now
+
     def show_state(self) -> None:
-        """Follow the job."""
+        """Show the job as it is."""
         job = self.job
         self._bar.setVisible(not job.over)
         self._cancel.setVisible(not job.over)
@@ -220,7 +228,7 @@ class JobsPanel(QWidget):
                 self._rows[job.id].cancelled.connect(self._bench.cancel)
                 self._rows[job.id].lost.connect(self._tell_lost)
                 self._list.insertWidget(0, self._rows[job.id])
-            self._rows[job.id].show_state()
+            self._rows[job.id].follow()
 
     def _tell_lost(self, job: Job) -> None:
         if job.lost:

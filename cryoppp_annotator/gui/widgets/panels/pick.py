@@ -310,7 +310,7 @@ class PickPanel(StillScrollArea):
 
     def _on_changed(self, announcement: Announcement) -> None:
         change = announcement.change
-        if change is None or any(_has_scores(d) for d in change.deltas):
+        if announcement.kind == "refresh" or (change is not None and any(_has_scores(d) for d in change.deltas)):
             self._read_scores()
         self.refresh()
 

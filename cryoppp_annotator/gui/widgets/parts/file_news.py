@@ -60,7 +60,7 @@ class FileNewsBox(QWidget):
         self._session.changed.disconnect(self._on_changed)
 
     def _on_changed(self, announcement: Announcement) -> None:
-        if announcement.kind == "refresh" or (announcement.change and announcement.change.verb == "changed"):
+        if announcement.change is None or announcement.change.verb == "changed":
             self.refresh()
 
     def refresh(self) -> None:

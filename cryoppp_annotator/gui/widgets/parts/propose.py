@@ -164,6 +164,8 @@ class ProposeBox(QGroupBox):
 
     def _on_changed(self, announcement: Announcement) -> None:
         self.refresh()
+        if announcement.kind == "note":
+            return
         if announcement.kind != "do":  # a step of the machine's now would cut off what can be redone
             self._pause.stop()
             if self._learning is not None:

@@ -94,6 +94,8 @@ class SetsBox(QGroupBox):
         self.delete.clicked.connect(self._on_delete)
         bench.session.changed.connect(self._on_changed)
         bench.session.current_changed.connect(self._show_counts)
+        #: Whether the table is behind the project: it is read where it is seen.
+        self._behind = False
         self.refresh()
 
     def close_panel(self) -> None:
@@ -120,8 +122,15 @@ class SetsBox(QGroupBox):
 
     # ------------------------------------------------------------------ what is shown
 
+    def showEvent(self, event: object) -> None:
+        """Read what was not followed while the box was folded."""
+        if self._behind:
+            self.refresh()
+        super().showEvent(event)
+
     def refresh(self) -> None:
         """List the sets there are."""
+        self._behind = False
         every = self._session.pick_sets
         self.setVisible(len(every) > 1)
         with QSignalBlocker(self.table):
@@ -174,7 +183,10 @@ class SetsBox(QGroupBox):
 
     def _on_changed(self, announcement: Announcement) -> None:
         if announcement.touches(Table.PICK_SET):
-            self.refresh()
+            self._behind = True
+            self.setVisible(len(self._session.pick_sets) > 1)
+            if self.isVisible():  # the scores of every set are read for its field
+                self.refresh()
         elif announcement.touches(Table.PARTICLE):
             self._show_counts()
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QSizePolicy, QToolButton, QWidget
 from superqt import QElidingLabel
 
@@ -53,7 +54,9 @@ class StatusLine(QWidget):
         self._cancel.setText("✕")
         self._cancel.setToolTip("Cancel the job that is shown")
         self._cancel.clicked.connect(self._on_cancel)
-        layout = QHBoxLayout(self)
+        # not in a layout of this widget: each new text would have the whole window arranged anew, 10 ms a time
+        self._inside = QWidget(self)
+        layout = QHBoxLayout(self._inside)
         layout.setContentsMargins(8, 0, 8, 0)
         self.message.setWordWrap(True)
         self.setFixedHeight(2 * self.fontMetrics().lineSpacing() + 4)  # two rows, which keep their room
@@ -74,6 +77,19 @@ class StatusLine(QWidget):
         self._shown: Job | None = None
         self._colour()
         self.refresh()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """The line fills its room."""
+        self._inside.setGeometry(self.rect())
+        super().resizeEvent(event)
+
+    def sizeHint(self) -> QSize:
+        """As wide as what it holds would be."""
+        return QSize(self._inside.sizeHint().width(), self.height())
+
+    def minimumSizeHint(self) -> QSize:
+        """As wide as what cannot be cut."""
+        return QSize(self._inside.minimumSizeHint().width(), self.height())
 
     def show_message(self, text: str, level: str = "info") -> None:
         """Say what just happened; the tooltip has it in full."""
