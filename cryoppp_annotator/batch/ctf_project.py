@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..formats.image import images
 from ..imaging.ctf import Ctf, Optics
 from ..model.context import JobContext
 from ..model.message import Message
@@ -15,6 +14,7 @@ from ..model.micrograph import Micrograph
 from ..session.core.edits import count_of, set_text
 from ..session.core.session import Session
 from ..session.core.step import Done
+from ..session.files.facts import cache_name
 from ..session.pictures.optics import as_json, common_microscope, ctf_of, relion_of
 from .ctf import CtfOptions, fit_all
 
@@ -54,7 +54,7 @@ class Exposure:
     @property
     def name(self) -> str:
         """What its results are called in the cache; two files of one name in different folders differ in it."""
-        return _cache_name(self.id, self.path)
+        return cache_name(self.id, self.path)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,11 +110,7 @@ def folder_of(session: Session) -> Path:
 
 def picture_of(session: Session, micrograph: Micrograph) -> Path:
     """The picture of a micrograph's estimate, which need not be there."""
-    return folder_of(session) / f"{_cache_name(micrograph.id, micrograph.path)}_ctf.png"
-
-
-def _cache_name(number: int, path: Path | str) -> str:
-    return f"{images.micrograph_name(path)}-{number}"
+    return folder_of(session) / f"{cache_name(micrograph.id, micrograph.path)}_ctf.png"
 
 
 def estimate(

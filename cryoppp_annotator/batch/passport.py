@@ -20,13 +20,16 @@ from ..formats.atomic import write_text
 from ..formats.image import images
 from ..formats.table.spreadsheet import csv_text
 from ..formats.table.star import format_star
+from ..imaging.contrast import interior
 from ..imaging.ctf import Optics
 from ..imaging.ctf_fit import CtfFit, CtfFitOptions, fit_ctf
+from ..imaging.filters import find_padding
 from ..imaging.passport import THUMBNAIL, measure
 from ..imaging.passport_limits import duplicates, suggestions
 from ..model.context import JobContext
 from ..model.curation import Reason
 from ..model.region import Region
+from ..picking.cracks import crack_share
 from ..picking.dirt import find_regions
 from .ctf import Assumed, CtfOptions, refuse_nonsense
 from .resume import Progress, do_work, micrographs_of, plan_work
@@ -64,8 +67,13 @@ COLUMNS: Mapping[str, str] = {
     "carbon_share": ".4f",
     "contamination_share": ".4f",
     "aggregate_share": ".4f",
+    "crack_share": ".4f",
     "local_contrast": ".3f",
     "visibility": ".3f",
+    "picks": ".0f",
+    "pick_density": ".3f",
+    "pick_score": ".4g",
+    "class_quality": ".3f",
     "grey_outliers": ".6f",
     "dead_rows": ".0f",
     "dead_columns": ".0f",
@@ -132,6 +140,8 @@ def passport_all(
     context: JobContext = _QUIET,
 ) -> PassportReport:
     """Measure every micrograph that is new or changed, and write ``passport.csv`` and ``passport.star``.
+
+    Columns about picks are empty: they are known in a project only (:mod:`.passport_project`).
 
     Raises
     ------
@@ -206,6 +216,8 @@ def measure_image(
     numbers = _numbers(image, rings, diameter_A, pixel_size_A)
     numbers["kind"] = f"{image.shape[1]} x {image.shape[0]} {image.dtype} {pixel_size_A:g} A"
     regions = find_regions(image, pixel_size_A=pixel_size_A, diameter_A=diameter_A, context=context)
+    inside = interior(image, find_padding(image))
+    numbers["crack_share"] = crack_share(inside, pixel_size_A=pixel_size_A, diameter_A=diameter_A)
     return numbers | shares(regions, image.shape)
 
 
@@ -245,29 +257,44 @@ def shares(regions: Sequence[Region], shape: tuple[int, ...]) -> dict[str, float
 def compared(names: Sequence[str], results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Rows of the table: what one alone cannot say (thickness, duplicates, suggestions) is added.
 
-    Micrographs are compared with those of the same size, number type and pixel size. The relative thickness is the
-    logarithm of their median grey value over the micrograph's, as electrons are lost in ice; it is not known where grey
-    values are not positive.
+    Rows have, besides the columns of the table, the ``kind`` of the micrograph.
     """
-    rows = [{name: result.get(name) for name in COLUMNS} for result in results]
+    rows = [{name: result.get(name) for name in (*COLUMNS, "kind")} for result in results]
     same = duplicates([_thumbnail(result) for result in results])
     for i, (row, name) in enumerate(zip(rows, names, strict=True)):
         row["micrograph"] = name
         row["duplicate_of"] = names[same[i]] if same[i] >= 0 else None
-    kinds = [str(result.get("kind", "")) for result in results]
-    for kind in dict.fromkeys(kinds):
-        _compare([row for row, its in zip(rows, kinds, strict=True) if its == kind])
+    compare(rows)
     return rows
 
 
+def compare(rows: Sequence[dict[str, Any]]) -> None:
+    """Say of each row how it differs from the others: thickness, density of picks, suggestions.
+
+    Micrographs are compared with those of the same size, number type and pixel size. The relative thickness is the
+    logarithm of their median grey value over the micrograph's, as electrons are lost in ice; it is not known where grey
+    values are not positive. The density of picks is that over the median one.
+    """
+    kinds = [str(row.get("kind") or "") for row in rows]
+    for kind in dict.fromkeys(kinds):
+        _compare([row for row, its in zip(rows, kinds, strict=True) if its == kind])
+
+
 def _compare(rows: Sequence[dict[str, Any]]) -> None:
-    """Thickness and suggestions of micrographs of one kind."""
-    grey = np.array([_float(row["mean_grey"]) for row in rows])
-    usual = float(np.nanmedian(grey)) if np.isfinite(grey).any() else math.nan
-    for row, share in zip(rows, grey, strict=True):
-        row["relative_thickness"] = math.log(usual / share) if usual > 0 and share > 0 else None
+    """Thickness, density and suggestions of micrographs of one kind."""
+    grey, usual = _and_usual(rows, "mean_grey")
+    picks, usual_picks = _and_usual(rows, "picks")
+    for row, value, n in zip(rows, grey, picks, strict=True):
+        row["relative_thickness"] = math.log(usual / value) if usual > 0 and value > 0 else None
+        row["pick_density"] = n / usual_picks if usual_picks > 0 and math.isfinite(n) else None
     for row, reason in zip(rows, suggestions([_for_limits(row) for row in rows]), strict=True):
         row["suggestion"] = reason
+
+
+def _and_usual(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[list[float], float]:
+    """A number of each row, and the median of those that are known."""
+    values = np.array([_float(row[name]) for row in rows])
+    return values.tolist(), float(np.nanmedian(values)) if np.isfinite(values).any() else math.nan
 
 
 def _for_limits(row: Mapping[str, Any]) -> dict[str, float]:

@@ -60,6 +60,7 @@ LIMITS = (
     Limit("defocus_A", False, 3000.0, math.nan, False, "defocus far from the others", 3.5),
     Limit("carbon_share", True, 0.5, 0.8, False, "mostly carbon"),
     Limit("contamination_share", True, 0.3, 0.6, False, "mostly contamination"),
+    Limit("crack_share", True, 0.1, 0.3, False, "cracked"),
     Limit("grey_outliers", True, 0.01, 0.05, False, "many broken pixels"),
 )
 

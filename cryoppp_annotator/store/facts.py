@@ -28,7 +28,7 @@ def median_scores(store: Store) -> dict[int, float]:
 
 
 def class_quality(store: Store) -> dict[int, float]:
-    """Mean quality of the classes of a micrograph's picks that are not rejected, by the newest published run."""
+    """Median quality of the classes of a micrograph's picks that are not rejected, by the newest published run."""
     r, m, p = schema.class_run.c, schema.class_member, schema.particle
     newest = select(r.id, r.summary).where(r.summary != "").order_by(r.id.desc()).limit(1)
     with store.reading() as connection:
@@ -43,10 +43,9 @@ def class_quality(store: Store) -> dict[int, float]:
         )
         counts = connection.execute(counted).all()
     quality = {int(entry["number"]): entry.get("quality") for entry in json.loads(run.summary)}
-    sums: dict[int, tuple[float, int]] = {}
+    of_picks: dict[int, list[float]] = {}
     for micrograph, number, n in counts:
         value = quality.get(number)
         if isinstance(value, int | float) and math.isfinite(value):
-            total, seen = sums.get(micrograph, (0.0, 0))
-            sums[micrograph] = total + n * value, seen + n
-    return {int(number): total / seen for number, (total, seen) in sums.items()}
+            of_picks.setdefault(int(micrograph), []).extend([float(value)] * n)
+    return {micrograph: float(np.median(values)) for micrograph, values in of_picks.items()}

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ...formats.image import images
 from ...model.context import JobContext
 from ...model.expression import Column, Expression, Value, parse
 from ...model.micrograph import FINISHED_STATES, Micrograph, MicrographState
@@ -71,7 +72,7 @@ FACTS: tuple[Fact, ...] = (
     Fact("res", "resolution up to which the CTF fits, Å", 1, measured=True),
     Fact("score", "median score of the picks that are not rejected", 3, measured=True),
     Fact(
-        "quality", "mean quality of the 2D classes that its picks are in, 0 to 1, by the newest run", 2, measured=True
+        "quality", "median quality of the 2D classes that its picks are in, 0 to 1, by the newest run", 2, measured=True
     ),
     Fact("seen", "share that somebody had on the screen at a useful zoom, 0 to 1", 2, measured=True),
     Fact("px", "pixel size, Å", 3),
@@ -155,7 +156,7 @@ def measure(
     passports = _passports(session) if any(BY_NAME[name].passport for name in needed) or needed & _CTF else {}
     for i, micrograph in enumerate(list(session.micrographs)):
         context.progress(i, len(session.micrographs), micrograph.name)
-        passport = passports.get(micrograph.name, {})
+        passport = passports.get(cache_name(micrograph.id, micrograph.path), {})
         out[micrograph.id] = {**_from_passport(passport), **(_ctf(session, micrograph) if needed & _CTF else {})}
     if "seen" in needed:
         coverage = Coverage(session)
@@ -193,8 +194,13 @@ def _from_passport(passport: Mapping[str, object]) -> dict[str, float]:
     return {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
 
 
+def cache_name(number: int, path: Path | str) -> str:
+    """What a micrograph is called in the project's cache: two files of one name in different folders differ in it."""
+    return f"{images.micrograph_name(path)}-{number}"
+
+
 def _passports(session: Session) -> dict[str, Mapping[str, object]]:
-    """What was measured of each micrograph, by name; nothing where nothing was, or it cannot be read."""
+    """What was measured of each micrograph, by :func:`cache_name`; nothing where nothing was, or it is unreadable."""
     try:
         lines = (session.store.folder / _PASSPORTS).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):

@@ -106,7 +106,7 @@ def test_passports_count_where_nobody_said_anything_else(session: Session) -> No
     kept.parent.mkdir(parents=True)
     lines = [
         json.dumps({"name": name, "key": {}, "result": {"ice_ring": ice, "fit_resolution_A": 9.0, "tilt_deg": None}})
-        for name, ice in (("a", 0.7), ("d", 0.1))
+        for name, ice in (("a-1", 0.7), ("d-4", 0.1))  # as the window keeps them: with the micrograph's number
     ]
     kept.write_text(
         "\n".join(
