@@ -10,16 +10,30 @@ from typing import Any
 from ..model.context import JobContext
 from ..model.region import Origin, Region
 from ..session.core.session import Session
+from ..session.files.facts import cache_name
 from ..store import facts
 from .ctf_project import Exposure, by_options, exposures
-from .passport import COLUMNS, PassportReport, compare, passport_all, shares, write_star, write_table
-from .passport import STAR as _STAR
-from .passport import TABLE as _TABLE
+from .passport import (
+    COLUMNS,
+    RECORD,
+    STAR,
+    TABLE,
+    PassportReport,
+    compare,
+    compared,
+    passport_all,
+    shares,
+    write_star,
+    write_table,
+)
+from .resume import Progress
 
 _QUIET = JobContext()
 #: Columns that are numbers, in the order in which a person asks for them.
 NUMBERS = tuple(
-    name for name in ("fit_resolution_A", *COLUMNS) if COLUMNS[name] and name not in ("defocus_v_A", "padding")
+    name
+    for name in dict.fromkeys(("fit_resolution_A", *COLUMNS))
+    if COLUMNS[name] and name not in ("defocus_v_A", "padding")
 )
 #: What a person calls them.
 TITLES: Mapping[str, str] = {
@@ -172,8 +186,8 @@ def report_of_project(
 
 def save(rows: Sequence[Mapping[str, Any]], folder: Path) -> Path:
     """Write rows as ``passport.csv`` and ``passport.star``; returns the former. Raises FormatError."""
-    write_star(folder / _STAR, rows)
-    return write_table(folder / _TABLE, rows)
+    write_star(folder / STAR, rows)
+    return write_table(folder / TABLE, rows)
 
 
 def known(session: Session) -> dict[int, dict[str, Any]]:
@@ -197,6 +211,25 @@ def known(session: Session) -> dict[int, dict[str, Any]]:
             present = [region for region in regions[m.id] if region.origin is not Origin.DISMISSED]
             out[m.id] |= shares(present, (m.height, m.width))
     return out
+
+
+def kept(session: Session) -> dict[int, dict[str, Any]]:
+    """Rows of micrographs that were measured before and are still the same files, without looking at them.
+
+    Raises
+    ------
+    FormatError
+        The record cannot be read.
+    """
+    finished = Progress(folder_of(session) / RECORD).finished()
+    names: dict[int, str] = {}
+    results = []
+    for m in session.micrographs:
+        key, result = finished.get(cache_name(m.id, m.path), (None, None))
+        if not m.problem and isinstance(key, dict) and key.get("fingerprint") == m.fingerprint and "kind" in result:
+            names[m.id] = session.path_of(m).as_posix()
+            results.append(result)
+    return dict(zip(names, compared(list(names.values()), results), strict=True))
 
 
 def joined(measured: Rows, known_columns: Rows) -> dict[int, dict[str, Any]]:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+
 import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
-from window import LEFT, write_mrc
+from window import LEFT, choose, scored, write_mrc, write_star
 
+from cryoppp_annotator.batch import passport_project
 from cryoppp_annotator.batch.passport import COLUMNS
+from cryoppp_annotator.gui.models.class_table import TILE
+from cryoppp_annotator.gui.models.thumbnail_table import MicrographTile
+from cryoppp_annotator.model.curation import Decision
 from cryoppp_annotator.model.micrograph import MicrographState
+from cryoppp_annotator.session.files import facts
 
 
 def passport(**numbers: object) -> dict[str, object]:
@@ -18,14 +25,14 @@ def passport(**numbers: object) -> dict[str, object]:
 
 @pytest.fixture
 def screened(window):
-    """Four micrographs, ``a`` to ``d``, whose rings end at 4, 5, 6 and 12 A; ``d`` seems unusable."""
+    """Four micrographs, ``a`` to ``d``, whose rings end at 4, 5, nobody knows, and 16 A; ``d`` seems unusable."""
     ids = {name: window.named(name).id for name in "abcd"}
     window.annotator.screen.show_rows(
         {
             ids["a"]: passport(fit_resolution_A=4.0, ice_ring=0.1),
             ids["b"]: passport(fit_resolution_A=5.0, ice_ring=0.9),
             ids["c"]: passport(fit_resolution_A=None, ice_ring=0.2),
-            ids["d"]: passport(fit_resolution_A=12.0, ice_ring=0.3, suggestion="rings end early"),
+            ids["d"]: passport(fit_resolution_A=16.0, ice_ring=0.3, suggestion="rings end early"),
         }
     )
     window.annotator.tabs.setCurrentWidget(window.annotator.screen)
@@ -89,6 +96,72 @@ def test_a_dot_leads_to_its_micrograph(screened):
     assert "Here: rings end early." in screen.note.text()
 
 
+def order(window) -> str:
+    names = {m.id: m.name for m in window.session.micrographs}
+    return "".join(names[i] for i in window.annotator.screen.grid.model.ids)
+
+
+def tile(window, name: str) -> MicrographTile:
+    model = window.annotator.screen.grid.model
+    return model.data(model.index(model.ids.index(window.named(name).id)), TILE)
+
+
+def test_thumbnails_are_sorted_dimmed_and_lead_to_their_micrograph(screened):
+    window, ids = screened
+    screen, grid = window.annotator.screen, window.annotator.screen.grid
+    assert order(window) == "abcd"
+    choose(grid.by, "ice ring")
+    assert order(window) == "acdb"
+    assert tile(window, "b").value == "0.9000"
+    grid.way.click()
+    assert order(window) == "bdca"
+    choose(grid.by, "rings to")
+    assert order(window) == "dbac", "what is not known comes last, either way"
+    assert (tile(window, "c").value, tile(window, "d").suggestion) == ("?", "rings end early")
+    screen.slider.setValue((4.0, 8.0))
+    assert [tile(window, name).dimmed for name in "abcd"] == [False, False, False, True]
+    window.until(lambda: all(tile(window, name).image is not None for name in "abcd"))
+    at = grid.view.visualRect(grid.model.index(1)).center()  # b
+    window.qtbot.mouseClick(grid.view.viewport(), LEFT, pos=at)
+    window.until(lambda: window.session.current_id == ids["b"])
+    assert tile(window, "b").current
+    window.qtbot.keyClick(grid.view, Qt.Key.Key_Left)
+    window.qtbot.keyClick(grid.view, Qt.Key.Key_Return)
+    window.until(lambda: window.session.current_id == ids["d"])
+    screen.mark.click()
+    assert tile(window, "d").unusable
+
+
+def yellow(window, name: str) -> int:
+    """Pixels of a thumbnail that have the colour of an undecided ring, blue ones as negative."""
+    image = tile(window, name).image
+    colours = [image.pixelColor(x, y) for x in range(image.width()) for y in range(image.height())]
+    blue = sum(c.blue() > c.red() + 40 for c in colours)
+    return sum(c.red() > c.blue() + 40 for c in colours) - blue
+
+
+def test_thumbnails_and_numbers_follow_the_picks(screened, tmp_path):
+    window, ids = screened
+    screen = window.annotator.screen
+    window.until(lambda: tile(window, "a").image is not None)
+    assert yellow(window, "a") == 0
+    window.enter(write_star(tmp_path / "picks.star", [*scored("a", 12), *scored("b", 4)]))
+    window.until(lambda: yellow(window, "a") > 20)
+    window.until(lambda: screen.rows[ids["a"]]["picks"] == 12)
+    row = screen.rows[ids["a"]]
+    assert (row["pick_density"], row["pick_score"]) == (6.0, pytest.approx(5.5 / 12)), (
+        "the median of 12, 4, 0 and 0 is 2"
+    )
+    assert screen.rows[ids["c"]]["pick_score"] is None
+    window.session.go(ids["a"])
+    window.session.decide(window.session.particles.id, Decision.ACCEPTED)
+    window.until(lambda: yellow(window, "a") < -20)
+    screen.save_table(tmp_path / "out")
+    with (tmp_path / "out/passport.csv").open(newline="") as stream:
+        assert [line["picks"] for line in csv.DictReader(stream)] == ["12", "4", "0", "0"]
+    assert "cryopppPickDensity" in (tmp_path / "out/passport.star").read_text()
+
+
 def test_measuring_fills_it(new_window, tmp_path):
     rng = np.random.default_rng(0)
     for name in "ab":
@@ -100,3 +173,7 @@ def test_measuring_fills_it(new_window, tmp_path):
     assert "2 micrographs measured, 0 outside, 0 (orange) seem unusable" in screen.note.text()
     assert np.isfinite(screen.values("mean_grey")).all()
     assert np.isnan(screen.values("fit_resolution_A")).all(), "noise has no rings"
+    names = [m.name for m in facts.where(window.session, "contrast > 0").micrographs]
+    assert names == ["a", "b"], "the list knows it, too"
+    kept = passport_project.kept(window.session)
+    assert [row["mean_grey"] for row in kept.values()] == screen.values("mean_grey").tolist()

@@ -5,18 +5,35 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from qtpy.QtCore import QPointF, QRectF, QSignalBlocker, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent
-from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QSplitter,
+    QVBoxLayout,
+    QWidget,
+)
 from superqt import QLabeledDoubleRangeSlider
 
 from ....batch import ctf_project, passport_project
+from ....model.context import JobContext
+from ....model.curation import Table
 from ....model.micrograph import MicrographState
 from ....session.core.edits import count_of
+from ....session.core.session import Announcement, Session
+from ...latest import Latest, WhenIdle
 from ...workbench import Workbench
+from ..parts.thumbnail_grid import ThumbnailGrid
 
 _HISTOGRAM = "histogram"
 _INSIDE = QColor("#56b4e9")
@@ -27,6 +44,8 @@ _CURRENT = QColor("white")
 _BINS = 30
 #: Margin around the plot, px.
 _MARGIN = 8
+#: Numbers of picks are counted again when edits pause so long, ms.
+_PAUSE_MS = 400
 #: A click takes the micrograph whose point is so near, px.
 _NEAR_PX = 12.0
 
@@ -43,7 +62,7 @@ class ScreenPlot(QWidget):
         self._outside = self._suggested = np.zeros(0, bool)
         self._scatter, self._current = False, None
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Expanding)
-        self.setMinimumHeight(120)
+        self.setMinimumHeight(96)
 
     def sizeHint(self) -> QSize:
         """As wide as there is room."""
@@ -128,11 +147,18 @@ class ScreenPanel(QWidget):
     def __init__(self, bench: Workbench) -> None:
         super().__init__()
         self._bench, self._session = bench, bench.session
+        self._measured: passport_project.Rows = {}
+        #: What was measured, and what the project knows of picks and regions, by micrograph id.
         self.rows: dict[int, Mapping[str, Any]] = {}
+        self._latest, self._when_idle = Latest(), WhenIdle(self, _PAUSE_MS)
+        self._looked = False
         self.ranges: dict[str, tuple[float, float]] = {}
-        self.measure = QPushButton("Measure all micrographs")
-        self.measure.setToolTip("Defocus, drift, ice, thickness, dirt and contrast of each, in the background")
+        self.measure = QPushButton("Measure all")
+        self.measure.setToolTip("Defocus, drift, ice, thickness, dirt and contrast of every micrograph, in the background")
+        self.save = QPushButton("Save table…")
+        self.save.setToolTip("All numbers, as passport.csv and passport.star")
         self.x, self.y, self.plot = QComboBox(), QComboBox(), ScreenPlot()
+        self.grid = ThumbnailGrid(bench)
         self.y.addItem(_HISTOGRAM, "")
         for name in passport_project.NUMBERS:
             self.x.addItem(passport_project.TITLES[name], name)
@@ -141,7 +167,7 @@ class ScreenPanel(QWidget):
         self.x.setToolTip("Which number is shown, and which the range below is of")
         self.y.setToolTip("A second number to plot the first against, or how many micrographs have each value")
         for widget in (self.slider, *self.slider.findChildren(QWidget)):
-            widget.setToolTip("What lies outside is dimmed in the list; nothing is changed")
+            widget.setToolTip("What lies outside is dimmed in the list and among the thumbnails; nothing is changed")
         self.note = QLabel("Measuring reads every micrograph once.")
         self.note.setWordWrap(True)
         self.mark, self.mark_suggested = QPushButton(), QPushButton()
@@ -155,20 +181,32 @@ class ScreenPanel(QWidget):
         self.reset.clicked.connect(self._on_reset)
         self.mark.clicked.connect(self.mark_outside)
         self.mark_suggested.clicked.connect(self.mark_all_suggested)
-        self.plot.chosen.connect(self._session.go)
-        self._session.changed.connect(self.refresh)
+        self.save.clicked.connect(self._on_save)
+        self.plot.chosen.connect(self._go)
+        self.grid.chosen.connect(self._go)
+        self._session.changed.connect(self._on_changed)
         self._session.current_changed.connect(self.refresh)
         self._on_number()
 
     def _lay_out(self) -> None:
-        layout, form, buttons = QVBoxLayout(self), QFormLayout(), QHBoxLayout()
+        layout, form, top, buttons = QVBoxLayout(self), QFormLayout(), QHBoxLayout(), QHBoxLayout()
         layout.setContentsMargins(4, 4, 4, 4)
         form.addRow("Number", self.x)
         form.addRow("against", self.y)
-        layout.addWidget(self.measure)
+        top.addWidget(self.measure, 1)
+        top.addWidget(self.save)
+        layout.addLayout(top)
         layout.addLayout(form)
-        layout.addWidget(self.plot, 1)
-        layout.addWidget(self.slider)
+        upper, parts = QWidget(), QSplitter(Qt.Orientation.Vertical)
+        above = QVBoxLayout(upper)
+        above.setContentsMargins(0, 0, 0, 0)
+        above.addWidget(self.plot, 1)
+        above.addWidget(self.slider)
+        parts.addWidget(upper)
+        parts.addWidget(self.grid)
+        parts.setChildrenCollapsible(False)
+        parts.setSizes([100, 300])
+        layout.addWidget(parts, 1)
         layout.addWidget(self.note)
         buttons.addWidget(self.mark)
         buttons.addWidget(self.reset)
@@ -177,7 +215,9 @@ class ScreenPanel(QWidget):
 
     def close_panel(self) -> None:
         """Stop listening."""
-        self._session.changed.disconnect(self.refresh)
+        self._latest.close()
+        self._when_idle.stop()
+        self._session.changed.disconnect(self._on_changed)
         self._session.current_changed.disconnect(self.refresh)
 
     # ------------------------------------------------------------------ measuring
@@ -192,15 +232,71 @@ class ScreenPanel(QWidget):
         )
         self._bench.start(work, title="passports", on_done=self._on_measured)
 
+    def showEvent(self, event: object) -> None:
+        """Looked at for the first time: what was measured before is shown."""
+        super().showEvent(event)
+        if not self._looked:
+            self._looked = True
+            self._bench.start(
+                partial(_kept, self._session),
+                title="read passports",
+                on_done=self._latest.only(self._on_kept),
+                quiet=True,
+            )
+
+    def _on_kept(self, rows: passport_project.Rows) -> None:
+        if rows and not self._measured:
+            self.show_rows(rows)
+
     def _on_measured(self, passports: passport_project.Passports) -> None:
         self.show_rows(passports.rows)
         if passports.assumed:
             self._bench.say(" · ".join(passports.assumed), "warning")
 
-    def show_rows(self, rows: Mapping[int, Mapping[str, Any]]) -> None:
+    def show_rows(self, rows: passport_project.Rows) -> None:
         """Show what was measured, by micrograph id."""
+        self._measured = rows
         self.rows = dict(rows)
         self._on_number()
+        self.grid.show_rows(self.rows)
+        self._count()
+
+    def _count(self) -> None:
+        """Have picks counted, and what follows from them, in the background."""
+        if not self._latest.ask():
+            return
+        session, measured = self._session, self._measured
+        self._bench.start(
+            lambda context: passport_project.joined(measured, passport_project.known(session)),
+            title="count picks of the passports",
+            on_done=self._latest.only(self._on_counted),
+            quiet=True,
+        )
+
+    def _on_counted(self, rows: dict[int, dict[str, Any]]) -> None:
+        self.rows = dict(rows)
+        self._on_number()
+        self.grid.show_numbers(self.rows)
+
+    def _on_changed(self, announcement: Announcement) -> None:
+        self.refresh()
+        if self._measured and (announcement.touches(Table.PARTICLE) or announcement.touches(Table.REGION)):
+            self._when_idle(self._count)
+
+    def _on_save(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Save the table into", str(self._session.store.folder))
+        if folder:
+            self.save_table(Path(folder))
+
+    def save_table(self, folder: Path) -> None:
+        """Write all numbers of the measured micrographs into a folder."""
+        if self._bench.guarded(lambda: passport_project.save(list(self.rows.values()), folder)):
+            self._bench.say(f"{count_of(len(self.rows), 'micrograph')}: passport.csv and passport.star in {folder}")
+
+    def _go(self, micrograph: int) -> None:
+        self._bench.guarded(lambda: self._session.go(micrograph))
+
+    # ------------------------------------------------------------------ numbers
 
     def values(self, name: str) -> np.ndarray:
         """(n,) float64, one number of every measured micrograph; NaN = not known."""
@@ -294,6 +390,8 @@ class ScreenPanel(QWidget):
         self.mark_suggested.setEnabled(bool(suggested))
         self.mark_suggested.setToolTip(_lines(suggested, self._session) or "none seems unusable")
         self.note.setText(self._sentence(len(outside), len(suggested)))
+        self.save.setEnabled(bool(ids))
+        self.grid.show_marks(outside, suggested, self._unusable())
         self.dimmed.emit(frozenset(outside))
 
     def _sentence(self, n_outside: int, n_suggested: int) -> str:
@@ -303,6 +401,10 @@ class ScreenPanel(QWidget):
         here = f" Here: {current['suggestion']}." if current is not None and current["suggestion"] else ""
         measured = count_of(len(self.rows), "micrograph")
         return f"{measured} measured, {n_outside:,} outside, {n_suggested:,} (orange) seem unusable.{here}"
+
+
+def _kept(session: Session, *, context: JobContext) -> passport_project.Rows:
+    return passport_project.kept(session)
 
 
 def _lines(suggested: Mapping[int, str], session: Any) -> str:
