@@ -7,7 +7,7 @@ import csv
 import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
-from window import LEFT, choose, scored, write_mrc, write_star
+from window import CTRL, LEFT, PLAIN, SHIFT, choose, scored, write_mrc, write_star
 
 from cryoppp_annotator.batch import passport_project
 from cryoppp_annotator.batch.passport import COLUMNS
@@ -68,6 +68,11 @@ def test_a_range_dims_and_one_click_marks_and_one_undo_takes_it_back(screened):
     assert "outside the range of rings to (Å), ice ring" in window.session.next_undo().title
     window.session.undo()
     assert states(window) == "...."
+    keys = ((Qt.Key.Key_Left, PLAIN), (Qt.Key.Key_Left, CTRL), (Qt.Key.Key_Right, CTRL | SHIFT))
+    for key, held in keys:  # of 0.8: a hundredth, a tenth, a tenth
+        window.qtbot.keyClick(screen.slider._slider, key, held)
+    assert screen.slider.value() == (pytest.approx(0.18), pytest.approx(0.412))
+    assert screen.outside() == [ids["a"], ids["b"], ids["d"]]
     screen.reset.click()
     assert screen.outside() == []
     assert ink(window, "d") is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 from pathlib import Path
@@ -10,6 +11,7 @@ import mrcfile
 import numpy as np
 import pytest
 
+from cryoppp_annotator.cli import main
 from cryoppp_annotator.errors import Cancelled
 from cryoppp_annotator.model.classes import ClassRun, ClassSummary
 from cryoppp_annotator.model.context import JobContext
@@ -18,6 +20,7 @@ from cryoppp_annotator.model.which import Which
 from cryoppp_annotator.session.classes import browse, crops, decide
 from cryoppp_annotator.session.classes.browse import SortBy
 from cryoppp_annotator.session.core import opening
+from cryoppp_annotator.session.regions import drawing
 
 U, A, R = Decision.UNDECIDED, Decision.ACCEPTED, Decision.REJECTED
 RADIUS = 9
@@ -59,7 +62,7 @@ def stored(session) -> ClassRun:
     n = len(p)
     number = (1 + np.arange(n) % 3).astype(np.int32)
     number[2] = 0
-    items = tuple(ClassSummary(k, int((number == k).sum()), 1 / 3) for k in (1, 2, 3))
+    items = tuple(ClassSummary(k, int((number == k).sum()), 1 / 3, quality=0.2 * k) for k in (1, 2, 3))
     posterior = np.arange(n) / n
     posterior[3] = np.nan
     zero = np.zeros(n)
@@ -144,6 +147,23 @@ def test_a_run_without_members_is_no_trouble(session):
     assert empty.numbers_of(np.array([1, 2])).tolist() == [0, 0]
     assert empty.where([1]) == []
     assert len(empty.ranked([1, 2, 3])) == 0
+
+
+def test_the_passports_of_a_project_know_its_picks_classes_and_regions(session, tmp_path, capsys):
+    stored(session)
+    ids = everything(session).id
+    session.go(session.micrographs[0].id)
+    session.decide(ids[:4], R)
+    left_half = np.array([[-0.5, -0.5], [-0.5, 119.5], [159.5, 119.5], [159.5, -0.5]])
+    drawing.draw(session, left_half, Reason.CARBON)
+    main.run(["passport", str(session.store.folder), "-o", str(tmp_path / "out"), "--json"])
+    rows = json.loads(capsys.readouterr().out)["micrographs"]
+    assert [row["picks"] for row in rows] == [2, 6]
+    assert [row["pick_density"] for row in rows] == [0.5, 1.5]
+    assert [row["class_quality"] for row in rows] == pytest.approx([0.5, 0.4]), "of 2 and 3; of 1, 2, 3, 1, 2, 3"
+    assert rows[0]["carbon_share"] == pytest.approx(0.5)
+    assert rows[0]["pick_score"] is None, "picks by hand have none"
+    assert main.run(["passport", str(session.store.folder), "-o", str(tmp_path / "out"), "--voltage", "200"]) == 2
 
 
 # --- what is decided and suggested -----------------------------------------------------------------------------------

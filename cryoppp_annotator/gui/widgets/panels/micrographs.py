@@ -188,6 +188,7 @@ class MicrographsPanel(QWidget):
         table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         table.setMinimumHeight(_LEAST_ROWS)
+        table.setTabKeyNavigation(False)  # Tab goes on to what follows
         table.setShowGrid(False)
         table.setWordWrap(False)
         table.setTextElideMode(Qt.TextElideMode.ElideLeft)

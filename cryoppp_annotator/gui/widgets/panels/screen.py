@@ -23,7 +23,6 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QLabeledDoubleRangeSlider
 
 from ....batch import ctf_project, passport_project
 from ....model.context import JobContext
@@ -33,6 +32,7 @@ from ....session.core.edits import count_of
 from ....session.core.session import Announcement, Session
 from ...latest import Latest, WhenIdle
 from ...workbench import Workbench
+from ..parts.range_slider import KEYS, RangeSlider
 from ..parts.thumbnail_grid import ThumbnailGrid
 
 _HISTOGRAM = "histogram"
@@ -154,7 +154,7 @@ class ScreenPanel(QWidget):
         self._looked = False
         self.ranges: dict[str, tuple[float, float]] = {}
         self.measure = QPushButton("Measure all")
-        self.measure.setToolTip("Defocus, drift, ice, thickness, dirt and contrast of every micrograph, in the background")
+        self.measure.setToolTip("Defocus, drift, ice, dirt and contrast of every micrograph, in the background")
         self.save = QPushButton("Save table…")
         self.save.setToolTip("All numbers, as passport.csv and passport.star")
         self.x, self.y, self.plot = QComboBox(), QComboBox(), ScreenPlot()
@@ -163,11 +163,11 @@ class ScreenPanel(QWidget):
         for name in passport_project.NUMBERS:
             self.x.addItem(passport_project.TITLES[name], name)
             self.y.addItem(passport_project.TITLES[name], name)
-        self.slider = QLabeledDoubleRangeSlider(Qt.Orientation.Horizontal)
+        self.slider = RangeSlider()
         self.x.setToolTip("Which number is shown, and which the range below is of")
         self.y.setToolTip("A second number to plot the first against, or how many micrographs have each value")
         for widget in (self.slider, *self.slider.findChildren(QWidget)):
-            widget.setToolTip("What lies outside is dimmed in the list and among the thumbnails; nothing is changed")
+            widget.setToolTip("What lies outside is dimmed in the list and among the thumbnails.\n" + KEYS)
         self.note = QLabel("Measuring reads every micrograph once.")
         self.note.setWordWrap(True)
         self.mark, self.mark_suggested = QPushButton(), QPushButton()
