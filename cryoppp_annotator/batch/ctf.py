@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..errors import FormatError, Refused
-from ..formats.acquisition import read_acquisition
 from ..formats.image import images
 from ..imaging.ctf import Ctf, Defocus, Optics
 from ..imaging.ctf_fit import CtfFit, CtfFitOptions, fit_ctf
 from ..model.context import JobContext
-from ..session.pictures.optics import impossible
+from .ctf_options import Assumed, CtfOptions, listed_microscopes, refuse_nonsense
 from .ctf_output import CtfRow, write_fit_picture, write_star
 from .resume import Progress, do_work, micrographs_of, plan_work
 
@@ -27,31 +24,6 @@ _QUIET = JobContext()
 #: Says of each finished micrograph what came out.
 RECORD = "ctf.jsonl"
 STAR = "micrographs_ctf.star"
-#: What nobody says is taken to be that of most microscopes today.
-USUAL = Optics(300.0, 2.7, 0.1)
-
-
-@dataclass(frozen=True, slots=True)
-class CtfOptions:
-    """How the micrographs were taken, and how to look for their defocus.
-
-    Attributes
-    ----------
-    voltage_kV, cs_mm, amplitude_contrast : float or None
-        None = what lies beside the file (.mdoc) or in it, else 300 kV, 2.7 mm, 0.1, which the report says.
-    pixel_size_A : float or None
-        None = what each header says.
-    fit : CtfFitOptions
-    pictures : bool
-        Whether a picture of each fit is drawn.
-    """
-
-    voltage_kV: float | None = None
-    cs_mm: float | None = None
-    amplitude_contrast: float | None = None
-    pixel_size_A: float | None = None
-    fit: CtfFitOptions = field(default_factory=CtfFitOptions)
-    pictures: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +88,13 @@ def fit_all(
     Refused
         There are no micrographs, two of one name, or optics that make no sense.
     FormatError
-        ``out`` cannot be written, or a named path does not exist.
+        ``out`` cannot be written, a named path does not exist, or the file of optics says nothing of these micrographs.
     Cancelled
     """
     started = time.monotonic()
     refuse_nonsense(options)
     named = micrographs_of(micrographs)
-    progress, assumed = Progress(out / RECORD), Assumed(options)
+    progress, assumed = Progress(out / RECORD), Assumed(options, listed_microscopes(micrographs, named, options))
     work = plan_work(
         named,
         progress,
@@ -148,75 +120,6 @@ def fit_all(
         star,
         time.monotonic() - started,
     )
-
-
-def refuse_nonsense(options: CtfOptions, diameter_A: float | None = None) -> None:
-    """Raise Refused where a number that a person gave makes no sense."""
-    size = options.pixel_size_A
-    if size is not None and not (math.isfinite(size) and 0.05 <= size <= 50.0):
-        raise Refused(f"a pixel size of {size:g} Å makes no sense")
-    if diameter_A is not None and not (math.isfinite(diameter_A) and 1.0 <= diameter_A <= 1e5):
-        raise Refused(f"a diameter of {diameter_A:g} Å makes no sense")
-    usual = (options.voltage_kV, options.cs_mm, options.amplitude_contrast)
-    given = Optics(*(u if v is None else v for v, u in zip(usual, _usual_values(), strict=True)))
-    if why := impossible(Ctf(Defocus(1e4, 1e4), given)):
-        raise Refused(why)
-
-
-def _usual_values() -> tuple[float, float, float]:
-    return USUAL.voltage_kV, USUAL.cs_mm, USUAL.amplitude_contrast
-
-
-class Assumed:
-    """Pixel size and optics of each micrograph, and a list of what had to be taken as usual."""
-
-    def __init__(self, options: CtfOptions) -> None:
-        self.options = options
-        self._assumed: dict[str, str] = {}
-
-    def optics_of(self, path: Path) -> Optics:
-        """What is said of the microscope of a micrograph."""
-        options, voltage = self.options, self.options.voltage_kV
-        if voltage is None:
-            voltage = read_acquisition(path).voltage_kV
-        return Optics(
-            self._or_usual(voltage, USUAL.voltage_kV, "a voltage of {:g} kV", "--voltage"),
-            self._or_usual(options.cs_mm, USUAL.cs_mm, "a spherical aberration of {:g} mm", "--cs"),
-            self._or_usual(
-                options.amplitude_contrast,
-                USUAL.amplitude_contrast,
-                "an amplitude contrast of {:g}",
-                "--amplitude-contrast",
-            ),
-        )
-
-    def pixel_size_of(self, path: Path) -> float:
-        """Angstrom per pixel of a micrograph. Raises FormatError where it cannot be read or is not known."""
-        info, pixel = images.probe(path), self.options.pixel_size_A
-        if pixel is not None:
-            return pixel
-        pixel = info.pixel_size_A or read_acquisition(path).pixel_size_A
-        if pixel is None or not 0.05 <= pixel <= 50.0:
-            raise FormatError("its header gives no pixel size; say it with --pixel-size", path)
-        if pixel == 1.0:
-            self._assumed["a header says exactly 1 Å/px, which programs also write when they do not know it"] = (
-                "--pixel-size gives another"
-            )
-        return float(pixel)
-
-    def sentences(self) -> tuple[str, ...]:
-        """What was assumed, one sentence each, with the option of the command line that says another."""
-        return tuple(f"{sentence}; {option}" for sentence, option in self._assumed.items())
-
-    def facts(self) -> tuple[str, ...]:
-        """The same without the options."""
-        return tuple(self._assumed)
-
-    def _or_usual(self, value: float | None, usual: float, words: str, option: str) -> float:
-        if value is None:
-            self._assumed[f"{words.format(usual)} was assumed, because no file says it"] = f"{option} says another"
-            return usual
-        return value
 
 
 def _task(name: str, path: Path, out: Path, options: CtfOptions, assumed: Assumed) -> _Task:

@@ -16,7 +16,8 @@ from ..session.core.session import Session
 from ..session.core.step import Done
 from ..session.files.facts import cache_name
 from ..session.pictures.optics import as_json, common_microscope, ctf_of, relion_of
-from .ctf import CtfOptions, fit_all
+from .ctf import fit_all
+from .ctf_options import CtfOptions
 
 _QUIET = JobContext()
 #: An estimate contradicts a known defocus from here on, angstrom.

@@ -31,7 +31,7 @@ from ..model.curation import Reason
 from ..model.region import Region
 from ..picking.cracks import crack_share
 from ..picking.dirt import find_regions
-from .ctf import Assumed, CtfOptions, refuse_nonsense
+from .ctf_options import Assumed, CtfOptions, listed_microscopes, refuse_nonsense
 from .resume import Progress, do_work, micrographs_of, plan_work
 
 log = logging.getLogger(__name__)
@@ -156,7 +156,8 @@ def passport_all(
     if diameter_A is None:
         diameter_A = USUAL_DIAMETER_A
     named = micrographs_of(micrographs)
-    progress, assumed, diameter = Progress(out / RECORD), Assumed(options), diameter_A
+    assumed = Assumed(options, listed_microscopes(micrographs, named, options))
+    progress, diameter = Progress(out / RECORD), diameter_A
     work = plan_work(named, progress, lambda name, path: _task(name, path, options, diameter, assumed), context=context)
     do_work(work, measure_one, progress, scheduler=scheduler, context=context)
     results = work.results

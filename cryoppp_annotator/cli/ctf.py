@@ -14,6 +14,7 @@ from .options import (
     CsOption,
     JsonOption,
     MicrographsArgument,
+    OpticsOption,
     PixelSizeOption,
     SchedulerOption,
     VoltageOption,
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from ..batch.ctf import CtfReport
 
 EXAMPLE = """  cryoppp-annotator ctf movies/*.mrc -o ctf --voltage 300 --cs 2.7 --amplitude-contrast 0.1
-  cryoppp-annotator ctf movies -o ctf --voltage 200 --phase-plate --json"""
+  cryoppp-annotator ctf movies -o ctf --voltage 200 --phase-plate --json
+  cryoppp-annotator ctf S4/*.mrc -o ctf --optics J12_exposures.cs"""
 
 
 def ctf(
@@ -33,6 +35,7 @@ def ctf(
     cs: CsOption = None,
     amplitude_contrast: AmplitudeContrastOption = None,
     pixel_size: PixelSizeOption = None,
+    optics: OpticsOption = None,
     phase_plate: Annotated[
         bool, typer.Option("--phase-plate", help="A phase plate was in use: find its shift, too.")
     ] = False,
@@ -45,12 +48,13 @@ def ctf(
     the fitted one right. A micrograph without rings gets no answer, and is named (exit code 1). A second start
     continues where the first stopped.
     """
-    from ..batch.ctf import CtfOptions, fit_all
+    from ..batch.ctf import fit_all
+    from ..batch.ctf_options import CtfOptions
     from ..imaging.ctf_fit import CtfFitOptions
     from .progress import run_job
 
     fit = CtfFitOptions(find_phase_shift=phase_plate)
-    options = CtfOptions(voltage, cs, amplitude_contrast, pixel_size, fit)
+    options = CtfOptions(voltage, cs, amplitude_contrast, pixel_size, optics, fit)
     report = run_job(
         lambda context: fit_all(micrographs, out, options, scheduler=scheduler, context=context), title="CTF"
     )

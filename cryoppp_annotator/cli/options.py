@@ -136,6 +136,14 @@ CsOption = Annotated[float | None, typer.Option("--cs", metavar="MM", help="Sphe
 AmplitudeContrastOption = Annotated[
     float | None, typer.Option("--amplitude-contrast", metavar="W", help="Its share, 0 to 1; 0.1 by default.")
 ]
+OpticsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--optics",
+        metavar="FILE",
+        help="RELION's STAR of the micrographs, or cryoSPARC's exposures .cs, that say microscope and pixel size.",
+    ),
+]
 SchedulerOption = Annotated[
     str | None,
     typer.Option(

@@ -13,6 +13,7 @@ from .options import (
     AmplitudeContrastOption,
     CsOption,
     JsonOption,
+    OpticsOption,
     PixelSizeOption,
     SchedulerOption,
     VoltageOption,
@@ -20,7 +21,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..batch.ctf import CtfOptions
+    from ..batch.ctf_options import CtfOptions
     from ..batch.passport import PassportReport
 
 EXAMPLE = """  cryoppp-annotator passport movies/*.mrc -o passport --diameter 150 --voltage 300 --cs 2.7
@@ -40,6 +41,7 @@ def passport(
     cs: CsOption = None,
     amplitude_contrast: AmplitudeContrastOption = None,
     pixel_size: PixelSizeOption = None,
+    optics: OpticsOption = None,
     scheduler: SchedulerOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -50,12 +52,12 @@ def passport(
     and pixel sizes are the project's, and the table also says how many picks a micrograph has, their density against
     the median, and the medians of their scores and of the quality of their classes.
     """
-    from ..batch.ctf import CtfOptions
+    from ..batch.ctf_options import CtfOptions
 
     diameter_A, diameter_px = parse_diameter(diameter)
     if diameter_px is not None:
         raise typer.BadParameter("give the diameter in angstrom", param_hint="--diameter")
-    options = CtfOptions(voltage, cs, amplitude_contrast, pixel_size)
+    options = CtfOptions(voltage, cs, amplitude_contrast, pixel_size, optics)
     report = _measure(micrographs, out, options, diameter_A, scheduler)
     for sentence in report.assumed:
         print(f"note: {sentence}", file=sys.stderr)

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cryoppp_annotator.batch.ctf import RECORD, STAR, CtfOptions, fit_all
+from cryoppp_annotator.batch.ctf import RECORD, STAR, fit_all
+from cryoppp_annotator.batch.ctf_options import CtfOptions
 from cryoppp_annotator.errors import Cancelled
-from cryoppp_annotator.imaging.ctf import Defocus
+from cryoppp_annotator.imaging.ctf import Defocus, Optics
 from cryoppp_annotator.imaging.simulate import SimulationParameters, simulate_micrograph, views_for
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.session.pictures.optics import read_ctfs
@@ -78,6 +79,42 @@ def test_what_nobody_says_is_said_to_be_assumed(cli, movies, tmp_path):
     assert "voltage" not in errors
     (ctf,) = read_ctfs(tmp_path / "out" / STAR)[0].values()
     assert ctf.optics.voltage_kV == 200.0
+
+
+def write_exposures(path: Path, names: list[str], **values: float) -> Path:
+    """What cryoSPARC's patch motion correction, without a CTF, says of exposures."""
+    fields = [("uid", "<u8"), ("micrograph_blob/path", "S64"), *((name.replace("__", "/"), "<f4") for name in values)]
+    rows = [(i + 1, name.encode(), *values.values()) for i, name in enumerate(names)]
+    with path.open("wb") as stream:
+        np.save(stream, np.array(rows, np.dtype(fields)))
+    return path
+
+
+def test_the_microscope_is_taken_from_cryosparc_and_relion(cli, movies, tmp_path):
+    said = {"mscope_params__accel_kv": 200.0, "mscope_params__cs_mm": 1.4, "micrograph_blob__psize_A": 1.9}
+    names = [f"J7/motioncorrected/000000000000000000001_m{i}.mrc" for i in range(2)]
+    exposures = write_exposures(tmp_path / "J7_micrographs.cs", names, **said)
+    code, _, errors = cli("ctf", movies / "m0.mrc", "-o", tmp_path / "a", "--optics", exposures, "--voltage", 300)
+    assert code == 0
+    assert "an amplitude contrast of 0.1 was assumed" in errors
+    assert "J7_micrographs.cs says 1.9 Å/px where a header says 2" in errors
+    assert errors.count("assumed") == 1
+    (ctf,) = read_ctfs(tmp_path / "a" / STAR)[0].values()
+    assert (ctf.optics.voltage_kV, ctf.optics.cs_mm) == (300.0, 1.4), "what a person says wins"
+    (tmp_path / "micrographs.star").write_text(
+        "data_optics\n\nloop_\n_rlnOpticsGroup\n_rlnVoltage\n_rlnSphericalAberration\n_rlnAmplitudeContrast\n"
+        "1 200 2.0 0.07\n\ndata_micrographs\n\nloop_\n_rlnMicrographName\n_rlnOpticsGroup\nmovies/m1.mrc 1\n"
+    )
+    code, _, errors = cli("ctf", tmp_path / "micrographs.star", "-o", tmp_path / "b")
+    assert (code, errors) == (0, ""), "nothing is assumed"
+    (ctf,) = read_ctfs(tmp_path / "b" / STAR)[0].values()
+    assert ctf.optics == Optics(200.0, 2.0, 0.07)
+    other = write_exposures(tmp_path / "other.cs", ["S1/elsewhere.mrc"], **said)
+    code, _, errors = cli("ctf", movies / "m0.mrc", "-o", tmp_path / "c", "--optics", other)
+    assert (code, "other.cs: names none of the micrographs" in errors) == (1, True)
+    bare = write_exposures(tmp_path / "bare.cs", names)
+    code, _, errors = cli("ctf", movies / "m0.mrc", "-o", tmp_path / "c", "--optics", bare)
+    assert (code, "says nothing of the microscope" in errors) == (1, True)
 
 
 def test_a_second_start_does_only_what_is_missing_or_changed(cli, movies, tmp_path):
