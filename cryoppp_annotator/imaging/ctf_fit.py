@@ -25,6 +25,7 @@ from .ctf_fit_judge import (
     fit_resolution_A,
     measure_tilt,
     passband_end,
+    repeated_pixels,
     rings_before,
 )
 from .ctf_fit_model import Rings, flatten
@@ -55,6 +56,14 @@ _LEAST_RINGS = 2.0
 #: Logarithm of how many independent CTFs are tried, of which noise shows the best.
 _LOG_TRIED = 11.5
 _WORST_RESOLUTION_A = 12.0
+#: Share of neighbouring pixels that may be copies of one another.
+_MOST_REPEATED = 0.05
+#: Below this score it is asked whether a phase plate was used that nobody spoke of ...
+_PHASE_ASKED = 0.85
+#: ... which it was where the rings then agree so much better ...
+_PHASE_GAIN = 0.05
+#: ... with a shift of at least this, degrees.
+_LEAST_PHASE_DEG = 15.0
 #: The score is that of rings finer than this: coarser ones are mixed with the shape of the particles.
 _SCORE_FROM_A = 20.0
 
@@ -164,6 +173,9 @@ def fit_ctf(
         spectrum = tiled_spectrum(image, pixel_size_A, context)
     except ValueError as error:
         return CtfFit(None, str(error))
+    if repeated_pixels(image) > _MOST_REPEATED:
+        reason = "neighbouring pixels repeat one another, as after a filter; rings are in the raw micrograph only"
+        return CtfFit(None, reason, spectrum=spectrum)
     return fit_spectrum(spectrum, optics, options, context)
 
 
@@ -187,7 +199,22 @@ def fit_spectrum(
     match = _search_twice(rings, spectrum, band, optics, options)
     context.check()
     refined = refine(rings, optics, match, _PIECES, fit_phase=options.find_phase_shift)
-    return _judged(spectrum, rings, match, refined, optics)
+    fit = _judged(spectrum, rings, match, refined, optics)
+    if fit.ctf is None or fit.score > _PHASE_ASKED or options.find_phase_shift:
+        return fit
+    return _asked_for_phase(fit, rings, match, optics)
+
+
+def _asked_for_phase(fit: CtfFit, rings: Rings, match: Match, optics: Optics) -> CtfFit:
+    """Doubt an answer whose rings a phase shift would explain much better."""
+    other = refine(rings, optics, match, _PIECES, fit_phase=True)
+    shifted = replace(optics, phase_shift_deg=(optics.phase_shift_deg + other.phase_shift_deg) % 180.0)
+    score = _score(equiphase(rings, other.defocus, shifted, other.envelope, other.rest))
+    turned = abs((other.phase_shift_deg + 90.0) % 180.0 - 90.0)
+    if score < fit.score + _PHASE_GAIN or turned < _LEAST_PHASE_DEG:
+        return fit
+    doubt = f"rings agree better with a phase shift of {shifted.phase_shift_deg:.0f} degrees: was a phase plate used?"
+    return replace(fit, doubt="; ".join([*([fit.doubt] if fit.doubt else []), doubt]))
 
 
 def _search_twice(
@@ -208,8 +235,7 @@ def _judged(spectrum: TiledSpectrum, rings: Rings, match: Match, refined: Refine
     """The answer, where it is one."""
     optics = replace(optics, phase_shift_deg=(optics.phase_shift_deg + refined.phase_shift_deg) % 180.0)
     curve = equiphase(rings, refined.defocus, optics, refined.envelope, refined.rest)
-    known = np.isfinite(curve.measured) & (curve.k > 1.0 / _SCORE_FROM_A)
-    score = correlation(curve.measured[known], curve.model[known])
+    score = _score(curve)
     resolution = fit_resolution_A(curve)
     noise = math.sqrt(2.0 * _LOG_TRIED / max(1, match.n_bins))
     reason = ""
@@ -224,6 +250,12 @@ def _judged(spectrum: TiledSpectrum, rings: Rings, match: Match, refined: Refine
     tilt = measure_tilt(spectrum, rings, refined, optics, _PIECES)
     ctf = Ctf(refined.defocus, optics)
     return CtfFit(ctf, "", _doubt(refined, resolution, tilt), score, resolution, refined.error_A, tilt, curve, spectrum)
+
+
+def _score(curve: RingCurve) -> float:
+    """Correlation of measured and fitted rings finer than 20 A."""
+    known = np.isfinite(curve.measured) & (curve.k > 1.0 / _SCORE_FROM_A)
+    return correlation(curve.measured[known], curve.model[known])
 
 
 def _doubt(refined: Refined, resolution_A: float, tilt: Tilt | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,9 @@ _WINDOW_PX = 9
 _FILTERED = 2e-3
 #: The reference band, angstrom.
 _REFERENCE_A = (20.0, 40.0)
+#: Places where neighbouring pixels are compared: how many along an axis, and their side, px.
+_PLACES_PER_AXIS = 5
+_PLACE_PX = 64
 #: Least tilt that is reported, degrees.
 _LEAST_TILT_DEG = 5.0
 #: A tilt is reported where it is so many standard errors.
@@ -154,6 +158,25 @@ def passband_end(k: NDArray[np.float64], power: NDArray[np.float64]) -> float:
         return float(k[-1])
     gone = np.flatnonzero((k > high) & (power < _FILTERED * float(np.median(usual))))
     return float(k[gone[0]]) if len(gone) else float(k[-1])
+
+
+def repeated_pixels(image: NDArray[Any]) -> float:
+    """Share of neighbouring pixels that are copies of one another, beyond what few grey values explain.
+
+    Noise of counted electrons never repeats itself; a median filter, an enlargement without interpolation and a smooth
+    picture in few grey values do. ``image`` (h, w), any real dtype; returns the median of places all over it.
+    """
+    rows, columns = (
+        np.unique(np.linspace(0, max(0, n - _PLACE_PX), _PLACES_PER_AXIS).astype(int)) for n in image.shape
+    )
+    excess = []
+    for y in rows:
+        for x in columns:
+            place = np.asarray(image[y : y + _PLACE_PX, x : x + _PLACE_PX])
+            _, counts = np.unique(place, return_counts=True)
+            by_chance = float(((counts / place.size) ** 2).sum())
+            excess.append(float(np.mean(place[:, 1:] == place[:, :-1])) - by_chance)
+    return float(np.median(excess))
 
 
 def rings_before(frequency: float, defocus: Defocus, optics: Optics) -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,9 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from ..model.context import JobContext
+from .camera_artefacts import camera_artefacts, without_artefacts
 from .filters import fft_workers, find_padding
+from .polar_geometry import PolarGeometry, polar_geometry
 
 _QUIET = JobContext()
 #: Length of a tile, angstrom: rings of 6 um defocus at 10 A lie four Fourier pixels apart.
@@ -26,43 +27,10 @@ TILE_A = 1000.0
 _SIDE_RANGE = (128, 2048)
 #: Largest side of a tile, share of the image's shorter side.
 _MOST_OF_IMAGE = 0.6
-#: Sectors of half a turn.
-N_SECTORS = 36
 #: Tiles that vary so many times as much as the median one hold no plain ice or carbon.
 _WILD_TILE = 6.0
 #: Grey values so far from the median are broken pixels, standard deviations.
 _WILD_GREY = 8.0
-
-
-@dataclass(frozen=True, eq=False)
-class PolarGeometry:
-    """Which sector and ring each Fourier pixel of a half spectrum belongs to, and where each bin lies on the average.
-
-    Attributes
-    ----------
-    side : int
-        Of the tile, px.
-    bin : (side, side // 2 + 1) int32
-        ``sector * n_rings + ring``; the last number is for what belongs to none.
-    count : (n_sectors, n_rings) float64
-        Fourier pixels in each bin.
-    q2, q4, q2_cos, q2_sin : (n_sectors, n_rings) float64
-        Means of ``q^2``, ``q^4``, ``q^2 cos 2a`` and ``q^2 sin 2a``, q in cycles per px, a from x (column) to y (row).
-    """
-
-    side: int
-    bin: NDArray[np.int32]
-    count: NDArray[np.float64]
-    q2: NDArray[np.float64]
-    q4: NDArray[np.float64]
-    q2_cos: NDArray[np.float64]
-    q2_sin: NDArray[np.float64]
-
-    def average(self, power: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """Mean in each bin, (n_sectors, n_rings) float64, of a half spectrum; NaN in an empty bin."""
-        sums = np.bincount(self.bin.ravel(), power.ravel(), self.count.size + 1)[:-1].reshape(self.count.shape)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(sums / self.count)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,27 +88,6 @@ def tile_side(pixel_size_A: float, shape: tuple[int, int]) -> int:
     return side if side <= most else 2 * (most // 2)
 
 
-@lru_cache(maxsize=4)
-def polar_geometry(side: int, n_sectors: int = N_SECTORS) -> PolarGeometry:
-    """Sectors of half a turn, the first centred on the x axis, and rings one Fourier pixel wide up to Nyquist.
-
-    Column 0 (and the last) of a half spectrum holds each pair of Friedel mates twice; both are kept, they are few.
-    """
-    qy = np.fft.fftfreq(side)[:, None]
-    qx = np.fft.rfftfreq(side)[None]
-    q2 = qy * qy + qx * qx
-    n_rings = side // 2
-    ring = np.rint(np.sqrt(q2) * side).astype(np.int32) - 1
-    step = math.pi / n_sectors
-    sector = np.floor((np.arctan2(qy, qx) + 0.5 * step) / step).astype(np.int32) % n_sectors
-    number = np.where((ring >= 0) & (ring < n_rings), sector * n_rings + ring, n_sectors * n_rings).astype(np.int32)
-    shape, size = (n_sectors, n_rings), n_sectors * n_rings
-    count = np.bincount(number.ravel(), minlength=size + 1)[:-1].reshape(shape).astype(np.float64)
-    geometry = PolarGeometry(side, number, count, count, count, count, count)
-    means = (q2, q2 * q2, qx * qx - qy * qy, 2.0 * qx * qy)
-    return PolarGeometry(side, number, count, *(np.nan_to_num(geometry.average(mean)) for mean in means))
-
-
 def tiled_spectrum(image: NDArray[Any], pixel_size_A: float, context: JobContext = _QUIET) -> TiledSpectrum:
     """Power spectrum of a micrograph, its padding left out.
 
@@ -177,10 +124,11 @@ def tiled_spectrum(image: NDArray[Any], pixel_size_A: float, context: JobContext
         centres[quarter] += (y + top + 0.5 * (side - 1), x + left + 0.5 * (side - 1))
         n[quarter] += 1
     geometry = polar_geometry(side)
-    polar = np.stack([geometry.average(part) for part in sums])
+    power = sums.sum(axis=0) / np.float32(n.sum())
+    artefact = camera_artefacts(power, geometry)
+    polar = np.stack([geometry.average(without_artefacts(part, artefact)) for part in sums])
     with np.errstate(invalid="ignore", divide="ignore"):
         quarters, centres = polar / n[:, None, None], centres / n[:, None]
-    power = sums.sum(axis=0) / np.float32(n.sum())
     return TiledSpectrum(pixel_size_A, power, polar.sum(axis=0) / n.sum(), quarters, centres, geometry, int(n.sum()))
 
 
@@ -226,7 +174,7 @@ def _grey_limits(image: NDArray[Any]) -> tuple[float, float, float]:
     if not spread > 0.0:
         raise ValueError("the image is empty: all pixels have the same grey value")
     low, middle, high = (float(value) for value in np.percentile(sample, (25, 50, 75)))
-    reach = _WILD_GREY * max((high - low) / 1.349, 1e-3 * spread)
+    reach = _WILD_GREY * ((high - low) / 1.349 or 1e-3 * spread)
     return middle - reach, middle, middle + reach
 
 

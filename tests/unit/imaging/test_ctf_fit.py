@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from functools import partial
 from pathlib import Path
 
 import mrcfile
@@ -106,22 +107,67 @@ def test_a_phase_plate_is_found_where_asked():
     assert mean(known.defocus) == pytest.approx(8000.0, abs=30.0)
 
 
-def test_a_tilt_is_reported_and_a_flat_specimen_is_not():
-    pixel_A, side, slope = 2.0, 2048, math.tan(math.radians(12.0))
+@pytest.mark.parametrize(("tilt_deg", "reported"), [(12.0, True), (7.5, True), (2.5, False)])
+def test_a_tilt_over_five_degrees_is_reported(tilt_deg, reported):
+    pixel_A, side, slope = 2.0, 2048, math.tan(math.radians(tilt_deg))
     image = np.empty((side, side), np.float32)
-    for left in range(0, side, 128):  # defocus grows with x
-        defocus = 15000.0 + slope * (left + 64 - side / 2) * pixel_A
+    for left in range(0, side, 256):  # defocus grows with x
+        defocus = 15000.0 + slope * (left + 128 - side / 2) * pixel_A
         strip = exposure(Ctf(Defocus(defocus, defocus), TITAN), pixel_A, side=side, strength=1.5)
-        image[:, left : left + 128] = strip[:, left : left + 128]
-    tilted = fit_ctf(image, pixel_A, TITAN)
-    assert tilted.tilt is not None
-    assert tilted.tilt.reported
-    assert tilted.tilt.angle_deg == pytest.approx(12.0, abs=3.0)
-    assert turn(tilted.tilt.axis_deg, 90.0) < 15.0
-    assert "tilted" in tilted.doubt
-    flat = fit_ctf(exposure(Ctf(Defocus(15000.0, 15000.0), TITAN), pixel_A, side=side), pixel_A, TITAN)
-    assert flat.tilt is not None
-    assert not flat.tilt.reported
+        image[:, left : left + 256] = strip[:, left : left + 256]
+    fit = fit_ctf(image, pixel_A, TITAN)
+    assert fit.tilt is not None
+    assert fit.tilt.reported is reported
+    assert ("tilted" in fit.doubt) is reported
+    assert fit.tilt.angle_deg == pytest.approx(tilt_deg, abs=2.5)
+    if reported:
+        assert turn(fit.tilt.axis_deg, 90.0) < 15.0
+
+
+def _rows(image: np.ndarray) -> np.ndarray:
+    gain = np.random.default_rng(1).normal(1.0, 0.03, (len(image), 1))
+    return np.asarray(image * gain)
+
+
+def _stripes(image: np.ndarray) -> np.ndarray:
+    return np.asarray(image * (1.0 + 0.05 * np.sin(2.0 * np.pi * np.arange(image.shape[1]) / 7.0)))
+
+
+def _broken(image: np.ndarray) -> np.ndarray:
+    out = image.copy()
+    out.ravel()[:: 12345 // 16] = 1e6
+    out[:, 700:720], out[300:303] = 0.0, 1e5
+    return out
+
+
+def _beam_edge(image: np.ndarray) -> np.ndarray:
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
+    lit = np.hypot(y - 700, x - 500) < 850.0
+    return np.where(lit, image, np.float32(0.2) * image)
+
+
+@pytest.mark.parametrize("spoil", [_rows, _stripes, _broken, _beam_edge])
+def test_a_bad_camera_and_a_beam_edge_do_not_mislead(spoil):
+    image = spoil(exposure(Ctf(Defocus(13200.0, 12800.0, 30.0), TITAN), 1.5))
+    assert mean(answered(fit_ctf(image, 1.5, TITAN)).defocus) == pytest.approx(13000.0, abs=60.0)
+
+
+def test_a_phase_plate_that_nobody_spoke_of_is_no_quiet_error():
+    image = exposure(Ctf(Defocus(9700.0, 9700.0), Optics(300.0, 2.7, 0.1, phase_shift_deg=140.0)), 1.5, strength=2.0)
+    fit = fit_ctf(image, 1.5, TITAN)
+    assert fit.ctf is None or "phase plate" in fit.doubt
+
+
+@pytest.mark.parametrize("change", [partial(ndimage.median_filter, size=5), partial(np.repeat, repeats=2, axis=1)])
+def test_what_repeats_its_neighbours_is_no_raw_micrograph(change):
+    fit = fit_ctf(change(exposure(Ctf(Defocus(13000.0, 13000.0), TITAN), 1.5, side=1024)), 1.5, TITAN)
+    assert fit.ctf is None
+    assert "repeat one another" in fit.reason
+
+
+def test_few_grey_values_are_no_repetition():
+    image = np.round(exposure(Ctf(Defocus(13000.0, 13000.0), TITAN), 1.5) / 5.0).astype(np.int8)
+    assert mean(answered(fit_ctf(image, 1.5, TITAN)).defocus) == pytest.approx(13000.0, abs=60.0)
 
 
 @pytest.mark.parametrize("seed", range(4))
