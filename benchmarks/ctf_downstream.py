@@ -78,14 +78,14 @@ def picked(scenes: Scenes, path: Path, voxel: float, ctfs: list[Ctf | None]) -> 
     matches = []
     for (scene, _), ctf in zip(scenes, ctfs, strict=True):
         parameters = {"templates": path, "template_pixel_A": voxel, "ctf": ctf}
-        found = TEMPLATE.propose(
+        candidates = TEMPLATE.propose(
             scene.image,
             pixel_size_A=PIXEL_A,
             diameter_A=scene.diameter_A,
             parameters=parameters,
             context=CONTEXT,
         )
-        matches.append(match(found.x, found.y, found.score, scene.x, scene.y, 0.3 * scene.diameter_px))
+        matches.append(match(candidates.x, candidates.y, candidates.score, scene.x, scene.y, 0.3 * scene.diameter_px))
     return quality(matches).best_f1
 
 

@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/ctf_many.py [-n 300] [--side 1536] [--kinds 15]
 
 ``--kinds`` different simulated micrographs, each under many names (hard links). Each row is a program of its own;
-memory is its peak. "Cancelled" gets Ctrl-C once a third is done and is started again. The cluster is a scheduler and two
-workers of one thread on this machine (``distributed`` must be installed); their memory is not counted.
+memory is its peak. "Cancelled" gets Ctrl-C once a third is done and is started again. The cluster is a scheduler and
+two workers of one thread on this machine (``distributed`` must be installed); their memory is not counted.
 """
 
 from __future__ import annotations
