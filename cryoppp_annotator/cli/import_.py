@@ -97,6 +97,8 @@ def import_(
     Files that belong together are one step to undo. Where the images contradict the frame a file declares, nothing
     is imported: say the right one with --frame.
     """
+    from functools import partial
+
     from ..errors import Refused
     from ..model.curation import Decision
     from ..session.files import importing
@@ -143,7 +145,10 @@ def import_(
                 lambda context: foreign_pictures.find(session, pictures, context=context), title="Finding pictures"
             )
         implied = Decision[decision.name]
-        messages = [importing.enter(session, plan, decision=implied, species=species) for plan in plans]
+        messages: list[str] = []
+        for plan in plans:
+            enter = partial(importing.enter, session, plan, decision=implied, species=species)
+            messages.append(run_job(lambda context, enter=enter: enter(context=context), title="Writing picks"))
         if known is not None:
             messages.append(optics.enter(session, known))
         if shown is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _TICK_S = 0.1
+#: The garbage collector's usual 700 costs a tenth of an import, whose millions of objects are no garbage.
+_OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
 
 def run_job(work: Callable[..., T], *, title: str) -> T:
@@ -42,6 +45,7 @@ def run_job(work: Callable[..., T], *, title: str) -> T:
 
     from ..jobs.runner import Runner
 
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     # a failure is reported once, by the caller
     logging.getLogger("cryoppp_annotator.jobs.runner").setLevel(logging.CRITICAL)
     runner = Runner(ThreadPoolExecutor(max_workers=1, thread_name_prefix="job"))

@@ -39,38 +39,53 @@ class _FileSet:
     folder: Path
     staging: Path | None = None
     #: Where each file lies meanwhile, by its final place.
-    staged: dict[Path, Path] = field(default_factory=dict)
+    staged: dict[str, str] = field(default_factory=dict)
+    #: Folders of the set that were seen to be neither outside nor behind a link.
+    sound: set[str] = field(default_factory=set)
     made_folders: list[Path] = field(default_factory=list)
     n_opened: int = 0
     on_file: Callable[[int], object] = lambda _n: None
     may_replace: Callable[[Path], bool] = lambda _path: True
 
-    def place(self, path: Path) -> tuple[Path, Path]:
+    def place(self, path: Path) -> tuple[str, str]:
         """The final place of a file, and where it lies until the set is whole."""
-        target = _inside(self.folder, path)
+        target = os.path.abspath(path)
+        self.sound_folder(target)
         if self.staging is None:
             self._make(self.folder)
             self.staging = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=self.folder))
         self.n_opened += 1
         self.on_file(self.n_opened)
-        return target, self.staging / str(self.n_opened)
+        return target, os.path.join(self.staging, str(self.n_opened))
+
+    def sound_folder(self, target: str) -> str:
+        """The folder of a file of the set. Raises FormatError where it lies outside, or a link leads to it."""
+        folder = os.path.dirname(target)
+        if folder not in self.sound:
+            _inside(self.folder, Path(target))
+            self.sound.add(folder)
+        return folder
 
     def commit(self) -> None:
-        foreign = [target for target in self.staged if os.path.lexists(target) and not self.may_replace(target)]
+        there = [target for target in self.staged if os.path.lexists(target)]
+        foreign = [path for path in map(Path, there) if not self.may_replace(path)]
         if foreign:
             raise WouldOverwrite(foreign)
         if len(self.staged) >= _MANY_FILES and hasattr(os, "sync"):
             os.sync()
         else:
             for aside in self.staged.values():
-                _sync_file(aside)
+                _sync_file(Path(aside))
+        self.sound.clear()  # a link may have been put there meanwhile
+        for target in self.staged:
+            if os.path.dirname(target) not in self.sound:
+                self._make(Path(self.sound_folder(target)))
+        for target in there:
+            os.chmod(self.staged[target], _mode_for(Path(target)))
         for target, aside in self.staged.items():
-            _inside(self.folder, target)
-            self._make(target.parent)
-            os.chmod(aside, _mode_for(target))
             os.replace(aside, target)
-        for folder in {target.parent for target in self.staged}:
-            _sync_folder(folder)
+        for folder in self.sound:
+            _sync_folder(Path(folder))
         self.made_folders.clear()
 
     def close(self) -> None:
@@ -157,7 +172,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     FormatError
         The file does not belong to the set that is being written (see :func:`file_set`).
     """
-    with replacing_by_name(path) as aside, aside.open("wb") as stream:
+    with replacing_by_name(path) as aside, open(aside, "wb") as stream:
         yield stream
 
 
@@ -166,12 +181,12 @@ def replacing_by_name(path: Path) -> Iterator[Path]:
     """As :func:`replacing`, for a writer that opens its file itself: gives the temporary file's name."""
     files = _open_set.get()
     if files is not None:
-        target, aside = files.place(path)
-        yield aside
+        place, beside = files.place(path)
+        yield Path(beside)
         # a file that is written twice in one set is the later one
-        if (before := files.staged.pop(target, None)) is not None:
-            before.unlink()
-        files.staged[target] = aside
+        if (before := files.staged.pop(place, None)) is not None:
+            os.unlink(before)
+        files.staged[place] = beside
         return
     target = Path(os.path.abspath(path))
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -59,7 +59,7 @@ class _Box:
 
     def sniff(self, path: Path, head: bytes) -> float:
         """How sure (0 .. 1) that this is a box file: by its extension, and rows of four or five numbers."""
-        if path.is_dir() or path.suffix.lower() != ".box":
+        if (not head and path.is_dir()) or path.suffix.lower() != ".box":
             return 0.0
         if not head:
             return 0.6

@@ -67,7 +67,7 @@ class _Cbox:
 
     def sniff(self, path: Path, head: bytes) -> float:
         """How sure (0 .. 1) that this is a ``.cbox`` of the new or the old kind."""
-        if path.is_dir():
+        if not head and path.is_dir():
             return 0.0
         named = path.suffix.lower() == ".cbox"
         if not head:

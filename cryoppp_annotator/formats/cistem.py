@@ -68,7 +68,7 @@ class _CistemPlt:
 
     def sniff(self, path: Path, head: bytes) -> float:
         """How sure (0 .. 1) that this is a ``.plt``: by its extension and rows of three numbers."""
-        if path.is_dir() or path.suffix.lower() != ".plt":
+        if (not head and path.is_dir()) or path.suffix.lower() != ".plt":
             return 0.0
         if not head:
             return 0.6
@@ -132,7 +132,7 @@ class _Cistem:
 
     def sniff(self, path: Path, head: bytes) -> float:
         """How sure (0 .. 1) that this is a cisTEM project: an SQLite file with cisTEM's tables."""
-        if path.is_dir() or not head.startswith(SQLITE_MAGIC):
+        if not head.startswith(SQLITE_MAGIC):
             return 0.0
         try:
             with opened(path, "cisTEM project") as database:

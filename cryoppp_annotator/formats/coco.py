@@ -54,7 +54,7 @@ class _Coco:
     def sniff(self, path: Path, head: bytes) -> float:
         """How sure (0 .. 1) that this is a COCO JSON: an object with ``images`` or ``annotations``."""
         start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
-        if path.is_dir() or not start.startswith(b"{"):
+        if not start.startswith(b"{"):
             return 0.0
         keys = sum(f'"{key}"'.encode() in start for key in ("images", "annotations", "categories", "bbox", "image_id"))
         if keys >= 2 and (b'"images"' in start or b'"annotations"' in start):

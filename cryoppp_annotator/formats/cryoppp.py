@@ -69,7 +69,7 @@ class _CryoPPP:
 
     def sniff(self, path: Path, head: bytes) -> float:
         """How sure (0 .. 1) that this is a CryoPPP file or folder."""
-        if path.is_dir():
+        if not head and path.is_dir():
             return 0.95 if _ground_truth(path) is not None else 0.0
         if is_cryoppp_star(path):
             return 0.95

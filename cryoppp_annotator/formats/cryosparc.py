@@ -59,7 +59,7 @@ class _Cryosparc:
 
     def sniff(self, path: Path, head: bytes) -> float:
         """How sure (0 .. 1) that this is a cryoSPARC dataset: by its first bytes."""
-        if path.is_dir():
+        if not head and path.is_dir():
             return 0.0
         if is_group(path):
             return 0.97 if b"metafile" in head else 0.0

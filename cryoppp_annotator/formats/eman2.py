@@ -51,7 +51,7 @@ class _Eman2:
 
     def sniff(self, path: Path, head: bytes) -> float:
         """How sure (0 .. 1) that this is an info file, or an EMAN2 project or its ``info`` folder."""
-        if path.is_dir():
+        if not head and path.is_dir():
             return 0.9 if _info_files(path) else 0.0
         text = decode_head(head)
         if not text.lstrip().startswith("{"):

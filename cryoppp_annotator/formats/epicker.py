@@ -57,7 +57,7 @@ class _Epicker:
 
     def sniff(self, path: Path, head: bytes) -> float:
         """How sure (0 .. 1) that this is a ``.thi`` (by its section line) or a ``.coord`` (by extension and rows)."""
-        if path.is_dir():
+        if not head and path.is_dir():
             return 0.0
         kind = path.suffix.lower()
         if not head:

@@ -37,7 +37,7 @@ class _Gautomatch:
 
     def sniff(self, path: Path, head: bytes) -> float:
         """How sure (0 .. 1) that this is Gautomatch's: by its name and columns."""
-        if path.is_dir() or not path.name.endswith(_ENDINGS):
+        if (not head and path.is_dir()) or not path.name.endswith(_ENDINGS):
             return 0.0
         return 0.97 if not head or "_rlnCoordinateX" in decode_head(head) else 0.0
 

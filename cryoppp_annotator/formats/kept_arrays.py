@@ -74,9 +74,10 @@ def read_kept_text(path: Path) -> str:
         It is no ordinary file, no text, or larger than anything that is kept.
     """
     with open_kept(path) as stream:
-        if os.fstat(stream.fileno()).st_size > _LONGEST_TEXT:
+        size = os.fstat(stream.fileno()).st_size
+        if size > _LONGEST_TEXT:
             raise ValueError(f"{path} is larger than anything that is kept")
-        return stream.read(_LONGEST_TEXT + 1).decode("utf-8")
+        return stream.read(size).decode("utf-8")  # as many bytes are set aside as are asked for
 
 
 def read_kept_json(path: Path) -> Any:

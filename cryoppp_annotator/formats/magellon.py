@@ -39,7 +39,7 @@ class _Magellon:
     def sniff(self, path: Path, head: bytes) -> float:
         """How sure (0 .. 1) that this is a list of objects with ``x`` and ``y``."""
         start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
-        if path.is_dir() or not start.startswith(b"["):
+        if not start.startswith(b"["):
             return 0.0
         if b'"x"' in start and b'"y"' in start:
             return 0.9

@@ -74,7 +74,7 @@ class _Table:
 
     def sniff(self, path: Path, head: bytes) -> float:
         """How sure (0 .. 1) that this is our table, or at least a plain one; other formats are surer of theirs."""
-        if path.is_dir():
+        if not head and path.is_dir():
             return 0.0
         if head.startswith(b"PAR1"):
             return 0.6

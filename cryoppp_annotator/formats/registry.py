@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from ..errors import FormatError, disk_reason
+from ..model.context import JobContext
 from ..model.pickfile import CoordinateFormat, FilePicks, PickFile
 from .check.foreign import what_it_is
 from .relion_lists import picks_beside
 
+_QUIET = JobContext()
 _HEAD_BYTES = 4096
+#: Files between two reports of progress.
+_REPORTED_EACH = 50
 #: Files of a folder that are looked at; two for each of 100,000 micrographs.
 _MOST_FILES = 200_000
 _PICTURES = (".mrc", ".mrcs", ".map", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".gz", ".bz2", ".pdf", ".html")
@@ -61,13 +66,21 @@ def sniff(path: Path, formats: Iterable[CoordinateFormat]) -> list[tuple[float, 
     FormatError
         The file cannot be opened.
     """
-    head = b"" if path.is_dir() else _head(path)
+    return _sniffed(path, b"" if path.is_dir() else _head(path), formats)
+
+
+def _sniffed(path: Path, head: bytes, formats: Iterable[CoordinateFormat]) -> list[tuple[float, CoordinateFormat]]:
     scored = [(fmt.sniff(path, head), fmt) for fmt in formats if fmt.can_read]
     return sorted((pair for pair in scored if pair[0] > 0), key=lambda pair: -pair[0])
 
 
 def read_any(
-    path: Path, formats: Sequence[CoordinateFormat], *, format: str | None = None, permissive: bool = False
+    path: Path,
+    formats: Sequence[CoordinateFormat],
+    *,
+    format: str | None = None,
+    permissive: bool = False,
+    context: JobContext = _QUIET,
 ) -> PickFile:
     """Read a coordinate file in a given format, or the one that recognises it.
 
@@ -80,6 +93,8 @@ def read_any(
         Name of the format; None = sniff.
     permissive : bool
         Bad rows become issues.
+    context : JobContext
+        Is told of the files of a folder, and can end the reading between them.
 
     Raises
     ------
@@ -90,11 +105,11 @@ def read_any(
     if format is not None:
         known = _named(format, formats)
         if path.is_dir() and not known.sniff(path, b""):
-            return _read_folder(path, [known], permissive)
+            return _read_folder(path, [known], permissive, context)
         return known.read(path, permissive=permissive)
     candidates = sniff(path, formats)
     if not candidates and path.is_dir():
-        return _read_folder(path, formats, permissive)
+        return _read_folder(path, formats, permissive, context)
     if not candidates:
         kind = what_it_is(path)
         if kind:
@@ -112,7 +127,7 @@ def _surest(path: Path, candidates: Sequence[tuple[float, CoordinateFormat]]) ->
     return candidates[0][1]
 
 
-def _read_folder(folder: Path, formats: Sequence[CoordinateFormat], permissive: bool) -> PickFile:
+def _read_folder(folder: Path, formats: Sequence[CoordinateFormat], permissive: bool, context: JobContext) -> PickFile:
     """The coordinate files of a folder, and of the folders in it, as one source.
 
     Files of no coordinate format (pictures, lists of names) are passed over. Where one of the files is RELION's list of
@@ -124,11 +139,12 @@ def _read_folder(folder: Path, formats: Sequence[CoordinateFormat], permissive: 
         There is none, they are of several formats or frames, or one cannot be read.
     """
     by_format: dict[str, list[Path]] = {}
-    files = _coordinate_files(folder)
-    stars = [file for file in files if file.suffix == ".star"]
-    lists = [file for file in stars if file.name.startswith("coords_suffix_") or _IS_LIST in _head(file)]
-    for file in files:
-        candidates = sniff(file, formats)
+    lists: list[Path] = []
+    for file in _counted(_coordinate_files(folder), context.part(0.0, 0.3), "looking at"):
+        head = _head(file)
+        if file.suffix == ".star" and (file.name.startswith("coords_suffix_") or _IS_LIST in head):
+            lists.append(file)
+        candidates = _sniffed(file, head, formats)
         if candidates:
             by_format.setdefault(_surest(file, candidates).name, []).append(file)
     if lists and set(by_format) <= _LISTED:
@@ -142,7 +158,8 @@ def _read_folder(folder: Path, formats: Sequence[CoordinateFormat], permissive: 
         )
     ((name, files),) = by_format.items()
     known = _named(name, formats)
-    read = united([known.read(file, permissive=permissive) for file in files], [known])
+    counted = _counted(files, context.part(0.3, 1.0), "reading")
+    read = united([known.read(file, permissive=permissive) for file in counted], [known])
     if len({file.frame for file in read}) > 1:
         raise FormatError("holds files whose axes lie differently: name them one by one", folder)
     if any(file.optics != read[0].optics for file in read):
@@ -159,15 +176,45 @@ def _read_folder(folder: Path, formats: Sequence[CoordinateFormat], permissive: 
     )
 
 
+def _counted(files: Sequence[Path], context: JobContext, verb: str) -> Iterator[Path]:
+    """The files, one after the other, with progress."""
+    for i, file in enumerate(files):
+        if i % _REPORTED_EACH == 0:
+            context.progress(i, len(files), f"{verb} {i:,}/{len(files):,} coordinate files")
+        yield file
+
+
 def _coordinate_files(folder: Path) -> list[Path]:
     """Ordinary files that may hold coordinates; hidden ones and pictures are none."""
     files: list[Path] = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        files += [Path(parent, name) for name in sorted(names) if not name.startswith(".")]
-        if len(files) > _MOST_FILES:
+    n_files, folders = 0, [folder]
+    while folders:
+        entries = _visible(folders.pop(0))
+        inner = [entry for entry in entries if _is(entry.is_dir)]
+        folders[:0] = [Path(entry.path) for entry in inner if not entry.is_symlink()]
+        n_files += len(entries) - len(inner)
+        if n_files > _MOST_FILES:
             raise FormatError(f"holds more than {_MOST_FILES:,} files: name the coordinate files", folder)
-    return [file for file in files if file.is_file() and not file.name.lower().endswith(_PICTURES)]
+        # the folder says of most entries what they are: no file need be asked
+        files += [Path(e.path) for e in entries if not e.name.lower().endswith(_PICTURES) and _is(e.is_file)]
+    return files
+
+
+def _is(asked: Callable[[], bool]) -> bool:
+    """What an entry of a folder says of itself; False of a link that leads nowhere or round in a circle."""
+    try:
+        return asked()
+    except OSError:
+        return False
+
+
+def _visible(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder, by name; nothing where it may not be read. Hidden entries are left out."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    except OSError:
+        return []
 
 
 def united(files: Sequence[PickFile], formats: Iterable[CoordinateFormat]) -> list[PickFile]:
@@ -357,12 +404,18 @@ class _Index:
 
     def __init__(self, known: Sequence[str]) -> None:
         self._steps: list[dict[str, list[str]]] = [{} for _ in range(7)]
-        self._any_case: list[dict[str, list[str]]] = [{} for _ in range(7)]
         for name in known:
             keys = _parse(name).keys
             for step, key in enumerate((name, *keys, *_loose(keys[-1]))):
                 self._steps[step].setdefault(key, []).append(name)
-                self._any_case[step].setdefault(key.casefold(), []).append(name)
+
+    @cached_property
+    def _any_case(self) -> list[dict[str, list[str]]]:
+        steps: list[dict[str, list[str]]] = [{} for _ in self._steps]
+        for step, folded in zip(self._steps, steps, strict=True):
+            for key, names in step.items():
+                folded.setdefault(key.casefold(), []).extend(names)
+        return steps
 
     def candidates(self, name: str, suffix: str) -> list[str]:
         """Micrographs that a name may mean."""
@@ -371,9 +424,9 @@ class _Index:
         parsed = _parse(name, suffix)
         plain = parsed.keys[-1]
         keys = (*parsed.keys, _loose(plain)[0], plain)
-        for steps, fold in ((self._steps, str), (self._any_case, str.casefold)):
+        for any_case in (False, True):
             for step, key in enumerate(keys, 1):
-                matches = steps[step].get(fold(key), [])
+                matches = self._any_case[step].get(key.casefold(), []) if any_case else self._steps[step].get(key, [])
                 if matches:
                     return _same_folder(parsed, matches) if len(matches) > 1 else matches
         return [] if _IMAGE_EXTENSION.search(name) else self._begun_with(parsed)

@@ -43,7 +43,7 @@ class _Relion:
 
     def sniff(self, path: Path, head: bytes) -> float:
         """How sure (0 .. 1) that this is a coordinate STAR of one micrograph, or a list of such."""
-        if path.is_dir():
+        if not head and path.is_dir():
             return _sniff_folder(path, several=False)
         if path.name.startswith(SUFFIX_FILE) and path.suffix == ".star":
             return 0.9
@@ -106,7 +106,7 @@ class _RelionParticles:
 
     def sniff(self, path: Path, head: bytes) -> float:
         """How sure (0 .. 1) that this is a STAR whose rows name their micrograph."""
-        if path.is_dir():
+        if not head and path.is_dir():
             return _sniff_folder(path, several=True)
         return _sniff(path, head, several=True)
 

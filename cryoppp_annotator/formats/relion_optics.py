@@ -290,6 +290,9 @@ def _keys(pick: MicrographPicks, scale: float, of_micrographs: bool, sole: Group
     usual = here.pop() if len(here) == 1 else 0 if not here and len(pick.optics) == 1 else -1
     cache: dict[tuple[int, tuple[str, ...]], tuple[tuple[str, str], ...]] = {}
     labels, own = _own_columns(pick)
+    if len(pick) and not labels and (rows == rows[0]).all():
+        group = int(rows[0]) if rows[0] >= 0 else usual
+        return [_key(dict(pick.optics[group]) if group >= 0 else {}, size, scale, of_micrographs)] * len(pick)
     filled = _agreed(own, labels)
     keys = []
     for row, values in zip(rows.tolist(), own, strict=True):

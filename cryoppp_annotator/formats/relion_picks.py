@@ -27,6 +27,9 @@ INTERPRETED = frozenset({X, Y, MICROGRAPH, SCORE, CLASS, CRYOPPP_DIAMETER})
 _TOMOGRAPHY = re.compile(r"^(?:rln|wrp)(?:Centered)?Coordinate[XY]?Z|^rlnCenteredCoordinate|^rlnTomo|^wrpCoordinate")
 _CRYOSPARC_NAME = re.compile(r"(?:^|/)J\d+/.*\d{21}_")
 _IS_3D = "3"
+#: The numbers of the lines of a file, for those that are not long.
+_FIRST_LINES = np.arange(4096, dtype=np.int64)
+_FIRST_LINES.setflags(write=False)
 
 
 def read_picks(star: StarFile, format_name: str, *, permissive: bool, frame: SourceFrame = RELION_FRAME) -> PickFile:
@@ -171,7 +174,9 @@ def _grouped(
     good = reader.good
     labels = list(table.columns)
     layout = RowLayout(labels.index(X), labels.index(Y))
-    lines = np.array(table.lines, np.int64)
+    lines = _lines(table.lines)
+    if MICROGRAPH not in table.columns and len(sizes) < 2 and good.all():  # as in a file for each micrograph
+        return (FilePicks(path.stem, **data, extra=extra, source=path, lines=lines, layout=layout),)
     if MICROGRAPH in table.columns:
         rows = _rows_by_name(table.columns[MICROGRAPH], good)
     else:
@@ -189,6 +194,13 @@ def _grouped(
         )
         for name, index in rows.items()
     )
+
+
+def _lines(numbers: Sequence[int]) -> NDArray[np.int64]:
+    """(n,) int64; where they follow one another a part of an array that all files share."""
+    if numbers and numbers[-1] < len(_FIRST_LINES) and numbers[-1] - numbers[0] == len(numbers) - 1:
+        return _FIRST_LINES[numbers[0] : numbers[-1] + 1]
+    return np.array(numbers, np.int64)
 
 
 def _sizes_of_rows(

@@ -46,7 +46,7 @@ class _Scipion:
 
     def sniff(self, path: Path, head: bytes) -> float:
         """How sure (0 .. 1) that this is a set of coordinates of Scipion."""
-        if path.is_dir() or not head.startswith(SQLITE_MAGIC):
+        if not head.startswith(SQLITE_MAGIC):
             return 0.0
         try:
             with opened(path, "Scipion set") as database:

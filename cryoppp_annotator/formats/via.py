@@ -58,7 +58,7 @@ class _Via:
 
     def sniff(self, path: Path, head: bytes) -> float:
         """How sure (0 .. 1) that this is a VIA CSV: by its header."""
-        if path.is_dir():
+        if not head and path.is_dir():
             return 0.0
         header = decode_head(head).split("\n", 1)[0]
         return 0.95 if _SHAPE in header and _FILE in header else 0.0

@@ -56,7 +56,7 @@ class _Xmipp:
 
     def sniff(self, path: Path, head: bytes) -> float:
         """How sure (0 .. 1) that this is a ``.pos``: by its labels."""
-        if path.is_dir():
+        if not head and path.is_dir():
             return 0.0
         named = path.suffix.lower() == ".pos"
         if not head:

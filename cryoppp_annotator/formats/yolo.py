@@ -54,7 +54,7 @@ class _Yolo:
 
     def sniff(self, path: Path, head: bytes) -> float:
         """How sure (0 .. 1) that this is a label text, or a folder of ``labels`` and ``images``."""
-        if path.is_dir():
+        if not head and path.is_dir():
             return 0.9 if (path / "labels").is_dir() and (path / "images").is_dir() else 0.0
         if path.suffix.lower() != ".txt" or path.name.lower() in _NOT_LABELS:
             return 0.0

@@ -158,9 +158,14 @@ def tally(delta: Delta) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         By how much there are more undecided, accepted and rejected ones.
     """
     n = len(delta)
-    touched, row = np.unique(np.broadcast_to(delta.micrograph, (n,)), return_inverse=True)
+    micrograph = np.broadcast_to(delta.micrograph, (n,))
+    first = np.flatnonzero(np.r_[n > 0, micrograph[1:] != micrograph[:-1]])
+    touched, row_of_run = np.unique(micrograph[first], return_inverse=True)
+    row = np.repeat(row_of_run.astype(np.int32), np.diff(np.r_[first, n]))  # rows lie in runs: those are few to sort
     steps = np.zeros((len(touched), 3), np.int64)
     for columns, sign in ((delta.before, -1), (delta.after, 1)):
         if "decision" in columns:
-            np.add.at(steps, (row, np.broadcast_to(columns["decision"], (n,)).astype(np.intp)), sign)
+            decision = np.broadcast_to(columns["decision"], (n,))
+            counts = np.bincount(3 * row + decision, minlength=steps.size)
+            steps += sign * counts.reshape(steps.shape)
     return touched, steps

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
@@ -17,6 +17,9 @@ from ..model.particles import tally
 from . import row_arrays, schema
 
 T = TypeVar("T")
+
+#: The rows of a change are written in pieces of so many bytes.
+_PIECE_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +112,10 @@ def _keep_counts(connection: Connection, delta: Delta) -> None:
         return
     m = schema.micrograph
     values = {name: m.c[name] + bindparam(f"d_{name}") for name in _COUNTS}
-    parameters = [
-        {"b_id": int(i), **{f"d_{name}": int(s) for name, s in zip(_COUNTS, step, strict=True)}}
-        for i, step in zip(touched[changed], steps[changed], strict=True)
-    ]
-    connection.execute(update(m).where(m.c.id == bindparam("b_id")).values(**values), parameters)
+    statement = update(m).where(m.c.id == bindparam("b_id")).values(**values)
+    columns = {"b_id": touched[changed], **{f"d_{name}": steps[changed, i] for i, name in enumerate(_COUNTS)}}
+    for piece in row_arrays.parameters(columns, int(changed.sum())):
+        connection.execute(statement, piece)
 
 
 def get_setting(connection: Connection, key: str) -> str:
@@ -142,6 +144,7 @@ def record(
 ) -> int:
     """Append a line to the history and return its id."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+    in_pieces = payload is not None and len(payload) > _PIECE_BYTES and connection.dialect.name == "sqlite"
     result = connection.execute(
         insert(schema.change).values(
             at=now,
@@ -153,12 +156,22 @@ def record(
             title=change.title,
             micrograph=change.micrograph,
             n_particles=change.n_rows(),
-            payload=payload,
+            payload=func.zeroblob(len(payload)) if in_pieces and payload is not None else payload,
         )
     )
     key = result.inserted_primary_key
     assert key is not None  # a single-row insert has one
+    if in_pieces and payload is not None:
+        _fill_in_pieces(connection, int(key[0]), payload)
     return int(key[0])
+
+
+def _fill_in_pieces(connection: Connection, change_id: int, payload: bytes) -> None:
+    """Write the rows of a large change into the place made for them; of one value SQLite would make three copies."""
+    driver: Any = connection.connection.driver_connection
+    with driver.blobopen(schema.change.name, schema.change.c.payload.name, change_id) as blob:
+        for start in range(0, len(payload), _PIECE_BYTES):
+            blob.write(payload[start : start + _PIECE_BYTES])
 
 
 def adopt(connection: Connection, entries: Iterable[HistoryEntry]) -> None:

@@ -60,7 +60,7 @@ def make_engine(path: Path, *, read_only: bool = False, create: bool = False) ->
             uri, uri=True, timeout=LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
         connection.execute("PRAGMA foreign_keys=ON")
-        connection.execute("PRAGMA cache_size=-65536")
+        connection.execute("PRAGMA cache_size=-16384")
         if not read_only:
             # FULL: a confirmed edit survives a power cut, not only a crash.
             connection.execute("PRAGMA synchronous=FULL")

@@ -133,8 +133,8 @@ def parameters(columns: Mapping[str, NDArray[Any]], n: int) -> Iterator[list[dic
 
 
 def _values(column: NDArray[Any], start: int, stop: int, n: int) -> list[Any]:
-    array = np.broadcast_to(column, (n,))[start:stop]
-    values = array.tolist()
+    array = column[start:stop] if len(column) == n else column
+    values = array.tolist() * (1 if len(array) == stop - start else stop - start)
     if array.dtype.kind == "f":
         return [None if v != v else v for v in values]
     if array.dtype.kind == "S":  # UTF-8 text that may be missing; numpy has no missing string

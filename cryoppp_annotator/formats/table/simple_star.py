@@ -16,8 +16,8 @@ _HEAD = re.compile(
     """,
     re.VERBOSE,
 )
-#: Characters and words that mean something to the grammar.
-_SPECIAL = re.compile(r"""["'#;\[\]$_]|(?i:data|loop|save|stop|global)_""")
+#: Characters that mean something to the grammar; all of its words (``data_``, ``loop_``) hold one.
+_SPECIAL = re.compile(r"""["'#;\[\]$_]""")
 
 
 def read_simple(text: str) -> tuple[str, dict[str, list[str]], list[int]] | None:
@@ -28,15 +28,10 @@ def read_simple(text: str) -> tuple[str, dict[str, list[str]], list[int]] | None
     labels = [line.split("#", 1)[0].strip().lstrip("_") for line in head[2].splitlines()]
     if len(set(labels)) < len(labels) or not all(labels) or head[1].startswith("_"):
         return None
-    first = text.count("\n", 0, head.end()) + 1
-    rows, lines = [], []
-    for number, line in enumerate(text[head.end() :].split("\n"), first):
-        tokens = line.split()
-        if tokens:
-            rows.append(tokens)
-            lines.append(number)
-            if len(tokens) != len(labels):
-                return None
-    if not rows:
+    first, rows = text.count("\n", 0, head.end()) + 1, text[head.end() :]
+    widths = list(map(len, map(str.split, rows.split("\n"))))
+    if not set(widths) <= {0, len(labels)} or not any(widths):
         return None
-    return head[1], dict(zip(labels, map(list, zip(*rows, strict=True)), strict=True)), lines
+    cells = rows.split()
+    columns = {label: cells[i :: len(labels)] for i, label in enumerate(labels)}
+    return head[1], columns, [number for number, width in enumerate(widths, first) if width]

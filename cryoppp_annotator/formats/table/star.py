@@ -28,6 +28,7 @@ _WORD = re.compile(r"\S+")
 _CLOSING = {quote: re.compile(rf"{quote}(?=\s|$)") for quote in "'\""}
 _RESERVED = re.compile(r"(?i)^(?:data_|save_|loop_|stop_|global_|[_$\[\]])")
 _NEEDS_QUOTES = re.compile(r"""(?i)^$|\s|^(?:data_|save_|loop_|stop_|global_|[_$#;'"])""")
+_OF_NUMBERS = "0123456789.+-e"
 _NON_ASCII = re.compile(r"[^\x00-\x7f]")
 _ESCAPED = re.compile(r"%u([0-9a-f]{6});")
 
@@ -348,7 +349,8 @@ def format_rows(columns: Sequence[Sequence[str]]) -> str:
 
 
 def _quoted(column: Sequence[str]) -> Sequence[str]:
-    if not any(map(_NEEDS_QUOTES.search, column)):
+    are_numbers = not "".join(column).strip(_OF_NUMBERS) and "" not in column
+    if are_numbers or not any(map(_NEEDS_QUOTES.search, column)):
         return column
     return [_quote(value) if _NEEDS_QUOTES.search(value) else value for value in column]
 
@@ -481,13 +483,11 @@ def _hint(value: str) -> str:
 
 def _to_float(texts: Sequence[str]) -> FloatArray:
     """(n,) float64; text that is not a number is NaN. Python's digit groups (``1_000``) are not numbers here."""
-    if not len(texts):
-        return np.zeros(0)
     if isinstance(texts, LongColumn):
-        return np.concatenate([_to_float(block) for block in texts.blocks()])
-    if max(map(len, texts)) <= 64 and "_" not in "".join(texts):
+        return np.concatenate([np.zeros(0), *(_to_float(block) for block in texts.blocks())])
+    if max(map(len, texts), default=0) <= 64 and "_" not in "".join(texts):
         try:
-            return np.array(texts, dtype=np.str_).astype(np.float64)
+            return np.fromiter(map(float, texts), np.float64, len(texts))
         except ValueError:
             pass
     return np.array([_float(text) for text in texts])

@@ -40,12 +40,15 @@ class Step:
         Said while that goes on ("rejecting picks in the project").
     nothing : str
         Said where it changed nothing.
+    between : callable
+        Called between pieces of one that is written at once; what it raises takes all of it back.
     """
 
     build: Callable[[Store, Connection], Change | None]
     at_most: int | None = None
     title: str = "changing picks"
     nothing: str = "nothing was left to change"
+    between: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +173,7 @@ class Taking:
             self.owner.say(outcome.why)
 
     def _commit(self) -> Committed:
-        return self.owner.store.commit_built(self.step.build, self.owner.curator)
+        return self.owner.store.commit_built(self.step.build, self.owner.curator, self.step.between)
 
     def _commit_behind(self, context: JobContext) -> Committed:
         return self.owner.store.commit_built(self.step.build, self.owner.curator, context.check)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from ...errors import FormatError, Refused
 from ...formats import relion_project
+from ...model.context import JobContext
 from ...model.coordinates import SourceFrame
 from ...model.curation import Change, Decision, Delta, Reason
 from ...model.message import Message
@@ -21,12 +23,15 @@ from ...model.micrograph import Micrograph
 from ...model.pick_set import PickSet
 from ...model.pickfile import SPECIES_COLUMN, FilePicks
 from ...model.species import NO_SPECIES
+from ...store.row_arrays import CHUNK
 from ...store.store import Connection, Store
 from ..core import edits, own_paths
 from ..core import species as kinds
 from ..core.session import Session
 from ..core.step import Done, Queued, Result, Step
 from .import_plan import ImportPlan
+
+_QUIET = JobContext()
 
 
 def enter(
@@ -38,6 +43,7 @@ def enter(
     name: str | None = None,
     species: str = "",
     then: Callable[[str | None], object] = lambda line: None,
+    context: JobContext = _QUIET,
 ) -> str:
     """Enter an import as one step that can be undone. Returns the line for the status bar.
 
@@ -55,6 +61,8 @@ def enter(
         Of which species the picks are that do not say it themselves; made where there is none of that name.
     then : callable, optional
         Gets that line when the picks are there, now or later; None where they could not be written.
+    context : JobContext, optional
+        Of whoever waits for it; where they are entered in the background they have one of their own.
 
     Raises
     ------
@@ -80,10 +88,23 @@ def enter(
         kind = " ".join((species or plan.species).split())
         return _change(session, plan, decision or Decision.UNDECIDED, identity, name, kind)
 
-    step = Step(build, plan.n_picks, f"importing {edits.count_of(plan.n_picks)}")
+    step = Step(
+        build, plan.n_picks, f"importing {edits.count_of(plan.n_picks)}", between=_told_of_pieces(plan.n_picks, context)
+    )
     outcome = session.commit(step, lambda result: then(_entered(session, plan, result)))
     line = None if isinstance(outcome, Queued) else _entered(session, plan, outcome)
     return line or f"{step.title} …"
+
+
+def _told_of_pieces(n: int, context: JobContext) -> Callable[[], None]:
+    """What is called before each piece of ``n`` rows that is written, and says how many there were before it."""
+    pieces = itertools.count()
+
+    def between() -> None:
+        done = min(n, next(pieces) * CHUNK)
+        context.progress(done, n, f"writing {done:,}/{n:,} picks")
+
+    return between
 
 
 def _entered(session: Session, plan: ImportPlan, result: Result) -> str | None:
@@ -149,8 +170,7 @@ def _change(
     session: Session, plan: ImportPlan, decision: Decision, identity: str, name: str | None = None, species: str = ""
 ) -> Change:
     placed = plan.placeable
-    columns = [_columns(session, m, p, plan.frame, decision) for m, p in placed]
-    joined = {name: np.concatenate([c[name] for c in columns]) for name in columns[0]}
+    joined = _columns(session, placed, plan.frame, decision)
     deltas: list[Delta] = []
     made, joined["species"] = _species(session, [p for _, p in placed], species)
     deltas += [] if made is None else [made]
@@ -192,26 +212,30 @@ def _change(
             created=now,
         )
     )
-    n = len(joined["x"])
     joined["pick_set"] = np.array([-1], np.int64)
-    deltas.append(edits.insert_particles(joined, n))
+    joined["species"] = _once(joined["species"])
+    deltas.append(edits.insert_particles(joined, len(joined["x"])))
     on = {m.id for m, _ in placed}
     only_micrograph = placed[0][0].id if len(on) == 1 else None
     where = f"on {edits.count_of(len(on), 'micrograph')}"
-    return Message("import", edits.count_of(n), f"from {file_name}", where).change("import", deltas, only_micrograph)
+    return Message("import", edits.count_of(len(joined["x"])), f"from {file_name}", where).change(
+        "import", deltas, only_micrograph
+    )
 
 
 def _species(session: Session, placed: Sequence[FilePicks], usual: str) -> tuple[Delta | None, NDArray[np.int32]]:
     """The species of each pick (n,): what the file says, else what a person says; and those that are to be made."""
-    names: list[str] = []
-    for picks in placed:
-        said = picks.extra[SPECIES_COLUMN].tolist() if SPECIES_COLUMN in picks.extra else [""] * len(picks)
-        names += [usual if text in _NO_NAME else text for text in said]
-    made = kinds.insert_species(session, names)
+    said = [picks.extra[SPECIES_COLUMN].tolist() if SPECIES_COLUMN in picks.extra else [""] for picks in placed]
+    names = {text: usual if text in _NO_NAME else text for part in said for text in part}
+    made = kinds.insert_species(session, names.values())
     numbers = {kinds.plain(one.name): one.id for one in session.species.values()}
     numbers |= {} if made is None else {kinds.plain(name): number for name, number in made[1].items()}
-    column = np.array([numbers.get(kinds.plain(name), NO_SPECIES) for name in names], np.int32)
-    return (None if made is None else made[0]), column
+    number_of = {text: numbers.get(kinds.plain(name), NO_SPECIES) for text, name in names.items()}
+    parts = [
+        np.broadcast_to(np.array([number_of[text] for text in part], np.int32), len(picks))
+        for part, picks in zip(said, placed, strict=True)
+    ]
+    return (None if made is None else made[0]), np.concatenate(parts)
 
 
 def _one_kind(species: NDArray[np.int32]) -> dict[str, int]:
@@ -245,27 +269,52 @@ def _kept_of_file(plan: ImportPlan) -> dict[str, Any]:
 
 
 def _columns(
-    session: Session, micrograph: Micrograph, picks: FilePicks, frame: SourceFrame, decision: Decision
+    session: Session, placed: Sequence[tuple[Micrograph, FilePicks]], frame: SourceFrame, decision: Decision
 ) -> dict[str, NDArray[Any]]:
-    n = len(picks)
-    x, y = picks.positions(frame, micrograph.height, micrograph.path)
-    pixel = session.pixel_size_A(micrograph)
-    nothing = np.full(n, np.nan)
-    diameter = nothing if picks.diameter_px is None else picks.diameter_px * frame.scale * pixel
-    decided = np.array(np.broadcast_to(np.asarray(picks.decision, np.int8), (n,)))
+    """Columns (n,) of all picks, one micrograph after the other; (1,) of what is the same of all."""
+    parts = [picks for _, picks in placed]
+    sizes = [len(picks) for picks in parts]
+    x, y = np.empty(sum(sizes)), np.empty(sum(sizes))
+    for (micrograph, picks), end in zip(placed, np.cumsum(sizes).tolist(), strict=True):
+        rows = slice(end - len(picks), end)
+        x[rows], y[rows] = picks.positions(frame, micrograph.height, micrograph.path)
+    decided = np.concatenate([np.broadcast_to(np.asarray(picks.decision, np.int8), len(picks)) for picks in parts])
     decided[decided == Decision.UNDECIDED] = decision
-    rejected = decided == Decision.REJECTED
+    diameters_A = [
+        None if picks.diameter_px is None else picks.diameter_px * frame.scale * session.pixel_size_A(micrograph)
+        for micrograph, picks in placed
+    ]
     return {
-        "micrograph": np.full(n, micrograph.id, np.int64),
+        "micrograph": np.repeat(np.array([micrograph.id for micrograph, _ in placed], np.int64), sizes),
         "x": x,
         "y": y,
-        "diameter_A": np.asarray(diameter, np.float64),
-        "score": nothing if picks.score is None else np.asarray(picks.score, np.float64),
-        "decision": decided,
-        "reason": np.where(rejected, Reason.NOT_A_PARTICLE, Reason.NONE).astype(np.int8),
-        "class_id": np.zeros(n, np.int32) if picks.class_id is None else np.asarray(picks.class_id, np.int32),
-        "extra": _extra(picks),
+        "diameter_A": _joined(diameters_A, sizes, np.array([np.nan])),
+        "score": _joined([picks.score for picks in parts], sizes, np.array([np.nan])),
+        "decision": _once(decided),
+        "reason": _once(np.where(decided == Decision.REJECTED, Reason.NOT_A_PARTICLE, Reason.NONE).astype(np.int8)),
+        "class_id": _joined([picks.class_id for picks in parts], sizes, np.zeros(1, np.int32)),
+        "extra": _extras(parts),
     }
+
+
+def _joined(parts: Sequence[NDArray[Any] | None], sizes: Sequence[int], nothing: NDArray[Any]) -> NDArray[Any]:
+    """A column (n,) of the parts' values, ``nothing`` (1,) where a part has none; (1,) where no part has any."""
+    if all(part is None for part in parts):
+        return nothing
+    whole = [np.broadcast_to(nothing if part is None else part, n) for part, n in zip(parts, sizes, strict=True)]
+    return np.concatenate(whole, dtype=nothing.dtype, casting="unsafe")
+
+
+def _once(column: NDArray[Any]) -> NDArray[Any]:
+    """A column whose rows are all alike as one row (1,), which is repeated; any other as it is."""
+    return column[:1].copy() if len(column) and (column == column[0]).all() else column
+
+
+def _extras(parts: Sequence[FilePicks]) -> NDArray[np.bytes_]:
+    """As :func:`_extra`, of the picks of all micrographs; (1,) where none has any."""
+    if not any(name != SPECIES_COLUMN for picks in parts for name in picks.extra):
+        return np.zeros(1, dtype="S1")
+    return np.concatenate([_extra(picks) for picks in parts])
 
 
 def _extra(picks: FilePicks) -> NDArray[np.bytes_]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from ...formats.check import frame as frame_guard
 from ...model.coordinates import Orientation, SourceFrame, is_tiff
@@ -57,7 +58,7 @@ class ImportPlan:
         """The frame on these micrographs: settled for their kind of file."""
         return self.frame.on(self.matched[0][0].path) if self.matched else self.frame
 
-    @property
+    @cached_property
     def placeable(self) -> tuple[tuple[Micrograph, FilePicks], ...]:
         """What can be entered: a flipped y means nothing on a micrograph of unknown height."""
         flipped = (Orientation.FLIP_Y, Orientation.SWAP_FLIP_Y)

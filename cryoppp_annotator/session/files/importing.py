@@ -58,7 +58,7 @@ def read(
         The file is bad, or belongs to none of the micrographs.
     """
     context.progress(0, 3, f"reading {path.name}")
-    file = _read(path, list(formats().values()), format, scale, permissive)
+    file = _read(path, list(formats().values()), format, scale, permissive, context.part(0.0, 0.3))
     return check(session, file, orientation=orientation, suffix=suffix, context=context)
 
 
@@ -84,8 +84,9 @@ def read_many(
     issues: list[Issue] = []
     for i, path in enumerate(paths):
         context.progress(i, len(paths) + 1, f"reading {path.name}")
+        inner = context.part(i / (len(paths) + 1), (i + 1) / (len(paths) + 1))
         try:
-            files.append(_read(path, known, format, scale, permissive))
+            files.append(_read(path, known, format, scale, permissive, inner))
         except FormatError as error:
             if not permissive or len(paths) == 1:
                 raise
@@ -102,14 +103,21 @@ def read_many(
 
 
 def _read(
-    path: Path, known: Sequence[CoordinateFormat], format: str | None, scale: float | None, permissive: bool
+    path: Path,
+    known: Sequence[CoordinateFormat],
+    format: str | None,
+    scale: float | None,
+    permissive: bool,
+    context: JobContext,
 ) -> PickFile:
-    file = registry.read_any(path, known, format=format, permissive=permissive)
+    file = registry.read_any(path, known, format=format, permissive=permissive, context=context)
     return file if scale is None else replace(file, frame=replace(file.frame, scale=scale))
 
 
 def _groups(files: Sequence[PickFile], session: Session, suffix: str) -> list[PickFile]:
     """Files that are one source, as one."""
+    if len(files) == 1:
+        return list(files)
     groups: list[tuple[list[PickFile], set[tuple[str, int]]]] = []
     here = [m.path for m in session.micrographs]
     for file in files:

@@ -45,7 +45,7 @@ def tidy(session: Session, out: Path, kind: str, files: Sequence[Path]) -> list[
     folder = out if out.is_dir() else out.parent
     lists = _read(folder / LIST_NAME)
     key = f"{session.store.folder.resolve()} {kind}"
-    mine = {_inside(folder, file): file for file in files}
+    mine = _names_inside(folder, files)
     removed, edited = [], []
     for name, mark in lists.get(key, {}).items():
         path = folder / name
@@ -60,7 +60,7 @@ def tidy(session: Session, out: Path, kind: str, files: Sequence[Path]) -> list[
     for parent in {(folder / name).parent for name in removed} - {folder}:
         with suppress(OSError):  # not empty: something else is there
             parent.rmdir()
-    lists[key] = {name: _mark(file) for name, file in mine.items() if name}
+    lists[key] = {name: _mark(file) for name, file in mine.items()}
     with suppress(OSError, FormatError):  # without the list, the next export takes nothing away
         write_text(folder / LIST_NAME, json.dumps(lists))
     return _notes(removed, edited)
@@ -79,7 +79,7 @@ def remember(out: Path, kind: str, files: Sequence[Path]) -> None:
     """
     folder = out if out.is_dir() else out.parent
     lists = _read(folder / LIST_NAME)
-    now = {name: _mark(file) for file in files if (name := _inside(folder, file))}
+    now = {name: _mark(file) for name, file in _names_inside(folder, files).items()}
     lists[kind] = {**lists.get(kind, {}), **now}
     with suppress(OSError, FormatError):  # without the list, the next time asks
         write_text(folder / LIST_NAME, json.dumps(lists))
@@ -133,8 +133,20 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     return {str(key): dict(files) for key, files in lists.items() if isinstance(files, Mapping)}
 
 
+def _names_inside(folder: Path, files: Sequence[Path]) -> dict[str, Path]:
+    """Files that lie in a folder, by their names relative to it."""
+    begins = f"{folder}{os.sep}"
+    names: dict[str, Path] = {}
+    for file in files:
+        text = str(file)
+        plain = text.startswith(begins) and ".." not in text
+        if name := text[len(begins) :].replace(os.sep, "/") if plain else _inside(folder, file):
+            names[name] = file
+    return names
+
+
 def _mark(path: Path) -> list[int]:
-    stat = path.stat()
+    stat = os.stat(path)
     return [stat.st_size, stat.st_mtime_ns]
 
 

@@ -18,6 +18,7 @@ from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.session.core.opening import open_plan, plan
 from cryoppp_annotator.session.core.session import Session
 from cryoppp_annotator.session.files import importing
+from cryoppp_annotator.store import changes
 
 H, W, DIAMETER = 400, 480, 24
 
@@ -267,3 +268,41 @@ def test_reading_can_be_cancelled(make: Callable[..., Session], positions: np.nd
     path = csv(tmp_path / "a.csv", positions[:, 0], H - positions[:, 1])
     with pytest.raises(Cancelled):
         importing.read_many(session, [path, path], context=JobContext(is_cancelled=lambda: True))
+
+
+def test_each_part_of_an_import_says_how_far_it_is(
+    make: Callable[..., Session], positions: np.ndarray, tmp_path: Path
+) -> None:
+    session, reports = make(), []
+    csv(tmp_path / "picks" / "a.csv", positions[:, 0], H - positions[:, 1])
+    context = JobContext(on_progress=lambda done, total, message: reports.append((done / total, message)))
+    (read,) = importing.read_many(session, [tmp_path / "picks"], context=context)
+    importing.enter(session, read, context=context)
+    messages = [message for _, message in reports]
+    assert {"reading 0/1 coordinate files", "writing 0/40 picks"} <= set(messages)
+    assert all(0.0 <= share <= 1.0 for share, _ in reports)
+
+
+def test_an_import_that_is_cancelled_while_it_is_written_leaves_nothing(
+    make: Callable[..., Session], positions: np.ndarray, tmp_path: Path
+) -> None:
+    session = make()
+    (read,) = importing.read_many(session, [csv(tmp_path / "a.csv", positions[:, 0], H - positions[:, 1])])
+    with pytest.raises(Cancelled):
+        importing.enter(session, read, context=JobContext(is_cancelled=lambda: True))
+    assert not session.pick_sets
+    assert sum(session.counts().values()) == 0
+
+
+def test_a_change_that_is_written_in_pieces_is_taken_back_whole(
+    make: Callable[..., Session], positions: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "_PIECE_BYTES", 100)
+    session = make()
+    (read,) = importing.read_many(session, [csv(tmp_path / "a.csv", positions[:, 0], H - positions[:, 1])])
+    importing.enter(session, read)
+    assert sum(session.counts().values()) == 40
+    session.undo()
+    assert sum(session.counts().values()) == 0
+    session.redo()
+    assert sum(session.counts().values()) == 40
