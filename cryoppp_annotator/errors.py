@@ -73,6 +73,7 @@ _DISK_REASONS = {
     errno.EIO: "the disk reports an error",
     errno.ENAMETOOLONG: "the name is too long for this disk",
     errno.EMFILE: "too many files are open",
+    errno.ENOMEM: "there is not enough free memory",
 }
 
 
@@ -82,18 +83,24 @@ def disk_reason(error: OSError) -> str:
 
 
 #: Work on one picture holds so many arrays of the size of the one that could not be had, beside what is held already.
-_ARRAYS_AT_ONCE = 6
+_ARRAYS_AT_ONCE = 8
 
 
-def memory_reason(error: MemoryError) -> str:
+def lacks_memory(error: BaseException | None) -> bool:
+    """Whether it was for want of memory: Python's and numpy's error, or the system's where a file is mapped."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+
+
+def memory_reason(error: BaseException) -> str:
     """What would have been enough, in words, instead of numpy's ``Unable to allocate``."""
-    size = getattr(error, "_total_size", None)
-    if not isinstance(size, int | float):
-        return "there is not enough free memory; close other programs, or give fewer files at once"
-    enough = _held_bytes() + _ARRAYS_AT_ONCE * size
+    size, held = getattr(error, "_total_size", None), _held_bytes()
+    if isinstance(size, int | float):
+        lacking, enough = f"{size / 2**20:,.0f} MB more", held + _ARRAYS_AT_ONCE * size
+    else:
+        lacking, enough = f"more than the {held / 2**30:.1f} GB that it has", 1.5 * held
     return (
-        f"there is not enough free memory: {size / 2**20:,.0f} MB more could not be had, and about "
-        f"{enough / 2**30:.1f} GB for this program would be enough. Close other programs, or raise its limit"
+        f"there is not enough free memory: {lacking} could not be had, and about {enough / 2**30:.1f} GB for this "
+        "program would be enough. Close other programs, or raise its limit"
     )
 
 

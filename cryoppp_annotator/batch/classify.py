@@ -69,8 +69,15 @@ class ClassificationReport:
     verdict: str
 
 
-def load_stack(path: Path) -> ParticleStack:
+def load_stack(path: Path, *, side: int | None = None) -> ParticleStack:
     """Read ``.mrcs``, or a particles STAR whose rows name their images.
+
+    Parameters
+    ----------
+    path : Path
+    side : int, optional
+        Larger boxes are Fourier-cropped to it, px, as they are read, so that they are not all in memory at once; the
+        pixel size is then that of the smaller ones.
 
     Raises
     ------
@@ -80,12 +87,19 @@ def load_stack(path: Path) -> ParticleStack:
     if path.suffix.lower() in MRC_EXTENSIONS:
         images, pixel = read_stack(path)
         names = [f"{i:06d}@{path.as_posix()}" for i in range(1, len(images) + 1)]
-        return ParticleStack(images, pixel, None, Optics(), {"rlnImageName": names})
+        pixel = pixel and pixel * _step(images.shape[1:], side)
+        return ParticleStack(_reduced(images, side), pixel, None, Optics(), {"rlnImageName": names})
     star = read_star(path)
     table = next((t for t in star.tables if "rlnImageName" in t.columns), None)
     if table is None:
         raise FormatError("names no images (rlnImageName): it holds picks; say where the micrographs are", path)
-    images, pixel = read_named_images(star, table.columns["rlnImageName"], table.lines)
+    boxes: set[tuple[int, ...]] = set()
+
+    def reduced(images: NDArray[Any]) -> NDArray[Any]:
+        boxes.add(images.shape[1:])
+        return _reduced(images, side)
+
+    images, pixel = read_named_images(star, table.columns["rlnImageName"], table.lines, reduced)
     defocus = None
     if {"rlnDefocusU", "rlnDefocusV"} <= set(table.columns):
         reader = ColumnReader(table.columns, table.lines, path, False)
@@ -103,7 +117,17 @@ def load_stack(path: Path) -> ParticleStack:
     )
     columns = {label: list(column) for label, column in table.columns.items()}
     kept = None if group is None else {label: list(column) for label, column in group.columns.items()}
-    return ParticleStack(images, values["rlnImagePixelSize"] or pixel, defocus, optics, columns, kept)
+    pixel = values["rlnImagePixelSize"] or pixel
+    return ParticleStack(images, pixel and pixel * _step(boxes.pop(), side), defocus, optics, columns, kept)
+
+
+def _step(box: Sequence[int], side: int | None) -> float:
+    """Pixels of a box for each one that is left of them."""
+    return box[0] // 2 * 2 / side if side is not None and box[0] == box[1] > side else 1.0
+
+
+def _reduced(images: NDArray[Any], side: int | None) -> NDArray[Any]:
+    return images if side is None or _step(images.shape[1:], side) == 1.0 else shrink(images, side)
 
 
 def _one_value(star: StarFile, optics: StarTable | None, table: StarTable, label: str) -> float | None:
@@ -155,16 +179,12 @@ def classify_files(
     if extract_options is not None:
         taken = extract(sources, out / "extracted", replace(extract_options, out_px=SIDE_PX), context=context)
         notes += taken.notes
-        stack = load_stack(taken.star)
+        stack = load_stack(taken.star, side=SIDE_PX)
     elif len(sources) == 1:
-        stack = load_stack(sources[0])
+        stack = load_stack(sources[0], side=SIDE_PX)
     else:
         raise Refused("one stack at a time; picks need their micrographs (--micrographs)")
     images, pixel = stack.images, stack.pixel_size_A
-    box = images.shape[1]
-    if box > SIDE_PX and images.shape[1] == images.shape[2]:
-        images = shrink(images, SIDE_PX)
-        pixel = pixel and pixel * (box // 2 * 2) / SIDE_PX
     defocus = stack.defocus_A if use_ctf and _keeps_phases(extract_options) else None
     if defocus is None:
         notes.append("no CTF: the defocus is not known or not used")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..errors import AnnotatorError, Cancelled, Refused
 from ..formats.atomic import replacing
 from ..formats.image import images
-from ..formats.image.stacks import write_stack
+from ..formats.image.stacks import writing_stack
 from ..formats.table.star import format_rows, format_star, number_text
 from ..imaging.ctf import Defocus, Optics
 from ..imaging.filters import fft_workers
@@ -29,8 +29,8 @@ from ..model.pickfile import MicrographPicks
 from .convert import ConvertOptions, read_picks
 
 _QUIET = JobContext()
-#: Boxes cut between two looks at whether the job was cancelled.
-_BATCH = 256
+#: Pixels of the boxes that are cut at once, and written before the next.
+_PIXELS_AT_ONCE = 1 << 22
 #: Micrographs in memory at once, at most.
 _AT_ONCE = 4
 _DEFOCUS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")
@@ -199,10 +199,17 @@ def extract_one(task: _Task, *, context: JobContext = _QUIET) -> NDArray[np.intp
     Cancelled
     """
     image = images.read(task.source, task.pick.micrograph.frame, check=context.check)
-    stack, rows = _cut(image, task.pick, task.patch, task.phase_flip, context)
-    if len(rows):
-        write_stack(task.target, stack, _pixel(task.pick) * task.patch.box_px / task.patch.out_px)
-    return rows
+    parts = _cut(image, task.pick, task.patch, task.phase_flip, context)
+    first, rows = next(parts, (None, np.zeros(0, np.intp)))
+    if first is None:
+        return rows
+    of_parts = [rows]
+    with writing_stack(task.target, _pixel(task.pick) * task.patch.box_px / task.patch.out_px) as add:
+        add(first)
+        for patches, rows in parts:
+            add(patches)
+            of_parts.append(rows)
+    return np.concatenate(of_parts)
 
 
 def _picks(sources: Sequence[Path], options: ExtractOptions, notes: list[str]) -> list[MicrographPicks]:
@@ -241,21 +248,20 @@ def _box(picks: Sequence[MicrographPicks]) -> int:
 
 def _cut(
     image: NDArray[np.generic], pick: MicrographPicks, patch: PatchOptions, phase_flip: bool, context: JobContext
-) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.intp]]]:
+    """Boxes, a part of them at a time, and which picks they are of; parts without any are left out."""
     ctf = None
     if phase_flip:
         u, v, angle = (_number(pick, label) for label in _DEFOCUS)
         values = {name: _number(pick, label) for label, name in _OPTICS.items() if label in pick.extra}
         ctf = phase_ctf(patch.box_px, _pixel(pick), Defocus(u, v, angle), Optics(**values))
-    kept: list[NDArray[np.float32]] = [np.zeros((0, patch.out_px, patch.out_px), np.float32)]
-    of_rows: list[NDArray[np.intp]] = [np.zeros(0, np.intp)]
-    for start in range(0, len(pick), _BATCH):
+    n_at_once = max(1, _PIXELS_AT_ONCE // patch.box_px**2)
+    for start in range(0, len(pick), n_at_once):
         context.check()
-        batch = slice(start, start + _BATCH)
+        batch = slice(start, start + n_at_once)
         patches, rows = extract_patches(image, pick.x[batch], pick.y[batch], patch, ctf=ctf)
-        kept.append(patches)
-        of_rows.append(start + rows)
-    return np.concatenate(kept), np.concatenate(of_rows)
+        if len(rows):
+            yield patches, start + rows
 
 
 def _number(pick: MicrographPicks, label: str) -> float:

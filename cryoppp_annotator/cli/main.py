@@ -19,7 +19,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from .. import __version__
-from ..errors import AnnotatorError, Cancelled, disk_reason, memory_reason
+from ..errors import AnnotatorError, Cancelled, disk_reason, lacks_memory, memory_reason
 from . import (
     annotate,
     changed,
@@ -160,6 +160,8 @@ def _run(arguments: list[str], debug: bool) -> int:
     except OSError as error:
         if debug:
             traceback.print_exc()
+        if lacks_memory(error):
+            return _fail(memory_reason(error), 1)
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{disk_reason(error)}; what was finished before is kept", 1)
     except MemoryError as error:

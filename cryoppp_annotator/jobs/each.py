@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -9,10 +10,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from ..errors import EngineError, memory_reason
+from ..errors import EngineError, lacks_memory, memory_reason
 from ..model.context import JobContext
 from .cluster import TRIES, connected
 from .workers import GoOnHereError
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -62,17 +65,30 @@ def each(
     left = dict(enumerate(items))
     if not left:
         return
+    too_large: dict[int, T] = {}
     try:
-        yield from _each(function, left, threads, scheduler, what, context)
+        yield from _each(function, left, too_large, threads, scheduler, what, context)
     except GoOnHereError:
         context.log("no workers are connected: the rest is done on this computer")
-        yield from _each(function, left, threads, None, what, context)
+        yield from _each(function, left, too_large, threads, None, what, context)
+    if too_large:
+        log.info("%d of %d %s did not fit into the memory: they are done one by one", len(too_large), len(items), what)
+        yield from _each(function, too_large, None, 1, None, what, context)
 
 
 def _each(
-    function: Callable[..., R], left: dict[int, T], threads: int, scheduler: str | None, what: str, context: JobContext
+    function: Callable[..., R],
+    left: dict[int, T],
+    too_large: dict[int, T] | None,
+    threads: int,
+    scheduler: str | None,
+    what: str,
+    context: JobContext,
 ) -> Generator[tuple[T, R | BaseException], None, None]:
-    """As :func:`each`; what is done is taken out of ``left``, so that what is not can be done elsewhere."""
+    """As :func:`each`; what is done is taken out of ``left``, so that what is not can be done elsewhere.
+
+    What did not fit into the memory beside others goes into ``too_large`` and is not yielded, where there is one.
+    """
     n = max(left) + 1
     with _place(threads, len(left), scheduler, context) as (executor, inner, while_waiting):
         done: queue.SimpleQueue[Future[R]] = queue.SimpleQueue()
@@ -90,8 +106,12 @@ def _each(
                 except queue.Empty:
                     while_waiting()
                     continue
-                outcome = _outcome(future, scheduler)
-                yield left.pop(of.pop(future)), outcome
+                number = of.pop(future)
+                item = left.pop(number)
+                if too_large is not None and threads > 1 and scheduler is None and _lacked_memory(future):
+                    too_large[number] = item
+                else:
+                    yield item, _outcome(future, scheduler)
         except BaseException:
             inner.is_cancelled()  # on a cluster: raises the event
             for future in of:
@@ -107,9 +127,14 @@ def _outcome(future: Future[Any], scheduler: str | None) -> Any:
         return future.result()
     if type(error).__name__ == "KilledWorker":
         return EngineError(f"its worker died {TRIES} times on it (memory?)")
-    if isinstance(error, MemoryError):
+    if lacks_memory(error):
         return EngineError(memory_reason(error))
     return error
+
+
+def _lacked_memory(future: Future[Any]) -> bool:
+    error = None if future.cancelled() else future.exception()
+    return lacks_memory(error) or lacks_memory(getattr(error, "__cause__", None))
 
 
 def _task(function: Callable[..., R], item: Any, context: JobContext) -> R:

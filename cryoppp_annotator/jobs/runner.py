@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from ..errors import AnnotatorError, Cancelled, EngineError, memory_reason
+from ..errors import AnnotatorError, Cancelled, EngineError, lacks_memory, memory_reason
 from ..model.context import JobContext
 
 log = logging.getLogger(__name__)
@@ -203,7 +203,9 @@ class Runner:
         context = JobContext(report, job._cancel.is_set, job.lines.append, seed, lost, job._here.is_set)
         try:
             return function(*arguments, context=context)
-        except MemoryError as error:
+        except (MemoryError, OSError) as error:
+            if not lacks_memory(error):
+                raise
             raise EngineError(memory_reason(error)) from error
 
     def _finish(

@@ -237,6 +237,8 @@ def _explain(error: Exception, path: Path) -> str:
         return f"another program holds {path.name} ({path.parent}). {safe} Try again, or close the other window."
     if "unable to open" in low and not path.exists():
         return f"{path} has vanished (disk unplugged, folder moved?). {safe} Bring the folder back and repeat the step."
+    if "out of memory" in low:
+        return f"there is not enough free memory for {path.name}. {safe} Close other programs, or raise the limit."
     if "full" in low:
         return f"the disk of {path.parent} is full. {safe} Free some space and repeat the step."
     if "readonly" in low or "read-only" in low:

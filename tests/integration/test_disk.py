@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+import mrcfile
 import numpy as np
 import pytest
 from PIL import Image
@@ -461,6 +462,27 @@ def test_where_there_is_no_project(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------- too little memory
 
 
+def in_a_gigabyte(*command: object) -> subprocess.CompletedProcess[str]:
+    limited = ["bash", "-c", 'ulimit -v 1000000; exec "$@"', "bash", *map(str, command)]
+    threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return subprocess.run(limited, capture_output=True, text=True, check=False, env={**os.environ, **threads})
+
+
+def test_boxes_that_do_not_fit_into_the_memory_are_cut_in_parts(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    with mrcfile.new(tmp_path / "a.mrc") as file:
+        file.set_data(rng.normal(size=(1024, 1024)).astype(np.float32))
+        file.voxel_size = 1.5
+    rows = "".join(f"{x:.1f} {y:.1f}\n" for x, y in rng.uniform(200, 800, (700, 2)))
+    (tmp_path / "a.star").write_text(f"data_\n\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n{rows}\n")
+    words = ("extract", tmp_path / "a.star", "--micrographs", tmp_path, "-o", tmp_path / "out", "--box-size", 320)
+    done = in_a_gigabyte(sys.executable, "-m", "cryoppp_annotator", *words)
+    assert done.returncode == 0, done.stderr
+    with mrcfile.mmap(tmp_path / "out" / "a.mrcs") as file:
+        assert file.data.shape == (700, 320, 320)  # 287 MB
+        assert file.header.rms == pytest.approx(file.data[::50].std(), rel=0.01)
+
+
 def test_too_little_memory_says_what_would_be_enough(tmp_path: Path) -> None:
     header = np.zeros(256, np.int32)
     header[[0, 1, 2, 3, 7, 8, 9]] = 12_000, 8_000, 1, 2, 12_000, 8_000, 1
@@ -478,9 +500,7 @@ def test_too_little_memory_says_what_would_be_enough(tmp_path: Path) -> None:
         "--diameter",
         "90px",
     ]
-    limited = ["bash", "-c", 'ulimit -v 1000000; exec "$@"', "bash", *map(str, command)]
-    threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    done = subprocess.run(limited, capture_output=True, text=True, check=False, env={**os.environ, **threads})
+    done = in_a_gigabyte(*command)
     assert done.returncode == 1
     assert "there is not enough free memory" in done.stderr
     assert "GB for this program would be enough" in done.stderr

@@ -24,7 +24,7 @@ from mrcfile.dtypes import HEADER_DTYPE
 from mrcfile.utils import byte_order_from_machine_stamp, dtype_from_mode
 from numpy.typing import NDArray
 
-from ...errors import AnnotatorError, FormatError
+from ...errors import AnnotatorError, FormatError, lacks_memory, memory_reason
 
 AnyArray: TypeAlias = NDArray[Any]
 Check: TypeAlias = Callable[[], None]
@@ -68,9 +68,9 @@ def guard(path: Path, what: str = "read") -> Iterator[None]:
         raise FormatError("does not exist; was it moved or renamed?", path) from error
     except PermissionError as error:
         raise FormatError("may not be read by you; ask its owner for permission to read it", path) from error
-    except MemoryError as error:
-        raise FormatError("does not fit into the free memory; close other programs or bin the image", path) from error
     except Exception as error:
+        if lacks_memory(error):
+            raise FormatError(f"cannot be {what}: {memory_reason(error)}", path) from error
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise FormatError(
             f"cannot be {what} ({reason}); it seems to be damaged or incomplete: copy or download it again", path

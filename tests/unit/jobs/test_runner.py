@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from cryoppp_annotator.errors import Cancelled, EngineError
+from cryoppp_annotator.jobs.each import each
 from cryoppp_annotator.jobs.runner import Job, JobState, Runner
 from cryoppp_annotator.model.context import JobContext
 
@@ -343,3 +344,21 @@ def test_the_default_context_runs_anything() -> None:
     assert add(1, 2, context=JobContext()) == 3
     with pytest.raises(Cancelled):
         JobContext(is_cancelled=lambda: True).progress(1, 2)
+
+
+def test_what_does_not_fit_beside_others_is_done_alone() -> None:
+    room, refused = threading.Lock(), threading.Event()
+
+    def large(number: int, context: JobContext) -> int:
+        if number == 3 or not room.acquire(blocking=False):
+            refused.set()
+            raise MemoryError
+        if number == 1:
+            refused.wait(30)
+        room.release()
+        return number
+
+    outcomes = dict(each(large, [1, 2, 3], threads=2, context=JobContext()))
+    assert (outcomes[1], outcomes[2]) == (1, 2)
+    assert isinstance(outcomes[3], EngineError)
+    assert "would be enough" in str(outcomes[3])
