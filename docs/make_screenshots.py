@@ -1,7 +1,7 @@
 """Makes the pictures of the README: drives the real window on a virtual display over simulated micrographs.
 
-``.venv/bin/python docs/make_screenshots.py [FOLDER] [window] [classes] [review]`` (default: docs/images, all). Needs
-Debian's xvfb, openbox, xdotool and imagemagick.
+``.venv/bin/python docs/make_screenshots.py [FOLDER] [window] [classes] [review] [screen]`` (default: docs/images, all).
+Needs Debian's xvfb, openbox, xdotool and imagemagick.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import mrcfile
 from PIL import Image
 
 from cryoppp_annotator.batch.demo import CONTAMINATION_CLASS, build
+from cryoppp_annotator.imaging.simulate import SimulationParameters, simulate_micrograph, views_for
+from cryoppp_annotator.imaging.simulate_defects import DEFECTS, simulate_defect
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.which import ClassesOf, Which
 from cryoppp_annotator.session.core.opening import open_plan, open_project, plan
@@ -59,6 +62,34 @@ def with_truth(project: Path) -> Path:
     finally:
         session.close()
     return project
+
+
+def with_defects(folder: Path) -> Path:
+    """A project of 24 micrographs, one in four with a defect, and a picker's candidates on the others."""
+    (folder / "data").mkdir(parents=True)
+    base = SimulationParameters(
+        size=(1024, 1024), pixel_size_A=1.5, n_particles=60, n_views=30, astigmatism_A=500.0, carbon_probability=0.2
+    )
+    views, rows = views_for(base), ["micrograph,x,y,score"]
+    for i in range(24):
+        name, parameters = f"May08_{i:03d}", replace(base, seed=100 + i, n_contaminants=1.0)
+        if i % 4 == 3:
+            image = simulate_defect(DEFECTS[i // 4], parameters, 0, views)
+        else:
+            scene = simulate_micrograph(parameters, 0, views)
+            image = scene.image
+            rows += [f"{name},{x:.1f},{y:.1f},0.5" for x, y in zip(scene.x, scene.y, strict=True)]
+        with mrcfile.new(folder / "data" / f"{name}.mrc") as file:
+            file.set_data(image)
+            file.voxel_size = 1.5
+    (folder / "candidates.csv").write_text("\n".join(rows) + "\n")
+    session = open_plan(plan(folder / "data", folder / "annotator-project"), curator="ada")
+    try:
+        session.set_diameter(200)
+        importing.enter(session, importing.read(session, folder / "candidates.csv"), name="picker")
+    finally:
+        session.close()
+    return folder / "annotator-project"
 
 
 def keep_apart(work: Path) -> None:
@@ -201,6 +232,36 @@ def take_review(project: Path, folder: Path) -> None:
         _shrink(folder / f"review-{name}.png")
 
 
+def take_screen(project: Path, folder: Path) -> None:
+    """The tab Screen: all measured, a scatter, a range that leaves some out, thumbnails sorted by a number."""
+    desk = Desk(1280, 800)
+    program = Program(desk, "annotate", project, "--curator", "ada")
+    try:
+        wait_until(program.shown, "the micrograph is drawn", 240)
+        tab = f"{_TABS}.tabBar().tabRect({_TABS}.indexOf(a.screen)).center()"
+        desk.click(program.ask(_place(f"{_TABS}.tabBar()", tab)))
+        desk.click(program.ask("middle(a.screen.measure)"))
+        wait_until(lambda: program.ask("len(a.screen.rows) == 24"), "all are measured", 300)
+        for box, name in (("a.screen.y", "defocus"), ("a.screen.grid.by", "rings to")):
+            desk.click(program.ask(f"middle({box})"))
+            desk.type(name)
+            desk.key("Return")
+        desk.click(program.ask("middle(a.screen.grid.way)"))
+        left, top, width, height = program.ask("box(a.screen.slider._slider)")
+        line = top + height / 2
+        desk.drag([(left + width - 6, line), (left + 0.75 * width, line)], lambda _place: True)
+        wait_until(lambda: program.ask("bool(a.screen.outside()) and b.runner.idle"), "some are left out")
+        tile = "a.screen.grid.view.visualRect(a.screen.grid.model.index(4)).center()"
+        desk.click(program.ask(_place("a.screen.grid.view.viewport()", tile)))
+        wait_until(program.shown, "the micrograph is drawn")
+        desk.picture(folder / "screen.png")
+    finally:
+        program.kill()
+        desk.close()
+    # 256 colours are too few: the colour of a rejected pick would become that of an undecided one
+    Image.open(folder / "screen.png").convert("RGB").save(folder / "screen.png", optimize=True)
+
+
 _TABS = "a.classes.parentWidget().parentWidget()"
 _HELP = "next((w for w in QApplication.topLevelWidgets() if type(w).__name__ == 'HelpDialog' and w.isVisible()), None)"
 
@@ -237,7 +298,7 @@ def main() -> None:
     if missing := missing_tools():
         sys.exit(f"not installed: {', '.join(missing)}")
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "images"
-    wanted = sys.argv[2:] or ["window", "classes", "review"]
+    wanted = sys.argv[2:] or ["window", "classes", "review", "screen"]
     with tempfile.TemporaryDirectory() as work:
         keep_apart(Path(work))
         project = prepare(Path(work) / "simulated")
@@ -247,6 +308,8 @@ def main() -> None:
             take_classes(project, folder)
         if "review" in wanted:
             take_review(with_truth(project), folder)
+        if "screen" in wanted:
+            take_screen(with_defects(Path(work) / "session"), folder)
     for file in sorted(folder.glob("*.png")):
         print(f"{file}  {file.stat().st_size // 1000} kB")
 

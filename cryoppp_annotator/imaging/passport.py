@@ -23,6 +23,10 @@ from .power_spectrum import TiledSpectrum
 _ICE_BAND_A = (3.93, 3.42)
 #: Bands on both sides of it that it is compared with, angstrom.
 _BESIDE_ICE_A = ((4.6, 4.1), (3.35, 3.15))
+#: Share of the Nyquist frequency that is looked at.
+_MOST_NYQUIST = 0.98
+#: So far, at least, the band must be seen: the ring at 3.9 is in it, angstrom.
+_LEAST_OF_ICE_A = 3.75
 #: A spot has so many times the median power of its ring, in tiles that are averaged.
 _SPOT = 6.0
 #: Rings whose strength is measured, angstrom.
@@ -146,28 +150,39 @@ def ring_shape(fit: CtfFit) -> tuple[float, float, float]:
 
 
 def ice_ring(spectrum: TiledSpectrum) -> float:
-    """How far the power around 3.7 A stands above what lies on both sides, as a share of that; NaN beyond Nyquist."""
+    """How far the power around 3.7 A stands above what lies on both sides, as a share of that; NaN beyond Nyquist.
+
+    Where Nyquist lies between 3.4 and 3.7 A, the part of the band that is left is compared with what lies before it.
+    """
     k, power = spectrum.frequencies, spectrum.radial
+    inside = _ice_band(k)
     beside = [(k > 1.0 / a) & (k < 1.0 / b) for a, b in _BESIDE_ICE_A]
-    inside = (k > 1.0 / _ICE_BAND_A[0]) & (k < 1.0 / _ICE_BAND_A[1])
-    if 1.0 / _ICE_BAND_A[1] > 0.98 * float(k[-1]) or not beside[0].any():
+    if not inside.any() or not beside[0].any():
         return math.nan
-    if beside[1].sum() < 3:
+    if beside[1].sum() < 3 or 1.0 / _ICE_BAND_A[1] > _MOST_NYQUIST * float(k[-1]):
         beside[1] = np.zeros(len(k), bool)
     around = beside[0] | beside[1]
     line = np.polyfit(k[around], np.log(np.maximum(power[around], 1e-30)), 1 if beside[1].any() else 0)
     return float(np.mean(power[inside] / np.exp(np.polyval(line, k[inside]))) - 1.0)
 
 
+def _ice_band(k: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Rings (n,) in the band of ice, of frequencies k (n,); none where Nyquist leaves too little of it."""
+    end = min(1.0 / _ICE_BAND_A[1], _MOST_NYQUIST * float(k[-1]))
+    if end < 1.0 / _LEAST_OF_ICE_A:
+        return np.zeros(len(k), bool)
+    return np.asarray((k > 1.0 / _ICE_BAND_A[0]) & (k < end))
+
+
 def diffraction_spots(spectrum: TiledSpectrum) -> int:
     """Fourier pixels around 3.7 A with many times the power of their ring; -1 beyond Nyquist."""
     k = spectrum.frequencies
-    if 1.0 / _ICE_BAND_A[1] > 0.98 * float(k[-1]):
+    band = _ice_band(k)
+    if not band.any():
         return -1
     n_rings = len(k)
     ring = spectrum.geometry.bin % n_rings
     valid = spectrum.geometry.bin < spectrum.geometry.count.size
-    band = (k > 1.0 / _ICE_BAND_A[0]) & (k < 1.0 / _ICE_BAND_A[1])
     chosen = valid & band[ring]
     level = np.array([np.median(spectrum.power[chosen & (ring == r)]) for r in np.flatnonzero(band)])
     by_ring = np.zeros(n_rings)

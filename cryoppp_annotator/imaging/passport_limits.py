@@ -57,7 +57,7 @@ LIMITS = (
     Limit("relative_thickness", True, 0.15, math.nan, False, "much darker than the others (thick ice)"),
     Limit("ring_strength", True, 0.0, math.nan, True, "rings far stronger than in the others (carbon)"),
     Limit("defocus_A", True, 35000.0, 55000.0, False, "defocus far from the others", 3.5),
-    Limit("defocus_A", False, 3000.0, math.nan, False, "defocus far from the others", 3.5),
+    Limit("defocus_A", False, 5000.0, math.nan, True, "defocus far from the others", 3.5),
     Limit("carbon_share", True, 0.5, 0.8, False, "mostly carbon"),
     Limit("contamination_share", True, 0.3, 0.6, False, "mostly contamination"),
     Limit("crack_share", True, 0.1, 0.3, False, "cracked"),
