@@ -29,6 +29,7 @@ from .model.which import Which
 from .session.core import edits
 from .session.core.opening import find_project
 from .session.core.opening import open_project as open_session
+from .session.core.server_projects import project_path
 from .session.core.session import Session
 from .session.core.step import Done, Step
 from .session.pictures.optics import ctf_of
@@ -366,7 +367,8 @@ def open_project(path: str | Path, *, curator: str | None = None, read_only: boo
     Parameters
     ----------
     path : str or Path
-        The project, its database, or the folder of micrographs that it was made for.
+        The project, its database, the folder of micrographs that it was made for, or the address of a PostgreSQL
+        server's database (``postgresql://NAME@HOST/DATABASE``).
     curator : str, optional
         Who decides; stands with every step. Your login name by default.
     read_only : bool
@@ -377,7 +379,7 @@ def open_project(path: str | Path, *, curator: str | None = None, read_only: boo
     ProjectError
         There is none, or it cannot be opened.
     """
-    return Project(open_session(find_project(Path(path)), curator=curator, read_only=read_only))
+    return Project(open_session(find_project(project_path(path)), curator=curator, read_only=read_only))
 
 
 def _several(value: Any) -> list[Any]:

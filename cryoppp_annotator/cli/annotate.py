@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from .options import CuratorOption, QuitOption, SchedulerOption, ScreenshotOption
+from .options import CuratorOption, FilesOption, QuitOption, SchedulerOption, ScreenshotOption, refuse_files_alone
 
 EXAMPLE = """  cryoppp-annotator annotate data/10017
   cryoppp-annotator annotate movies/ --project ~/labels --curator ada
+  cryoppp-annotator annotate data/10017 --project postgresql://lab@server/ribosomes
   cryoppp-annotator annotate data/10017 --scheduler tcp://cluster:8786"""
 
 
@@ -24,8 +25,13 @@ def annotate(
     ] = None,
     project: Annotated[
         Path | None,
-        typer.Option("--project", metavar="DIR", help="Where the annotations are kept; beside the data by default."),
+        typer.Option(
+            "--project",
+            metavar="DIR",
+            help="Where the annotations are kept, also postgresql://NAME@HOST/DATABASE; beside the data by default.",
+        ),
     ] = None,
+    files: FilesOption = None,
     curator: CuratorOption = None,
     scheduler: SchedulerOption = None,
     screenshot: ScreenshotOption = None,
@@ -33,11 +39,13 @@ def annotate(
 ) -> None:
     """Open the window on micrographs."""
     from ..errors import ProjectError
+    from ..store.connecting import is_project
 
+    refuse_files_alone(files)
     target = path if path is not None else project
     if target is not None:
         target = target.expanduser()
-        if not target.exists():
+        if not target.exists() and not is_project(target):
             raise ProjectError(f"there is no {target}")
     open_window(context, target, project, curator, screenshot, quit_after, _known(scheduler))
 

@@ -53,18 +53,15 @@ def doctor(
 
 
 def _examine_project(project: Path, as_json: bool) -> None:
-    from ..store.copies import advice
-    from ..store.soundness import find_problems
-    from ..store.store import DATABASE_NAME
+    from ..store.connecting import check_rows
 
-    database = find_project(project) / DATABASE_NAME
-    problems = find_problems(database, deep=True)
+    problems, database, advice = check_rows(find_project(project))
     if as_json:
         listed = [{"table": p.table, "row": p.row, "column": p.column, "message": p.message} for p in problems]
         typer.echo(json.dumps({"ok": not problems, "problems": listed}, indent=2))
     else:
         for problem in problems:
             typer.echo(str(problem))
-        typer.echo(f"{database}: {'damaged; ' + advice(database) if problems else 'sound'}.")
+        typer.echo(f"{database}: {'damaged; ' + advice if problems else 'sound'}.")
     if problems:
         raise typer.Exit(1)

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import CuratorOption, ImportFrame, JsonOption, PixelSizeOption, ScaleOption, SuffixOption
+from .options import (
+    CuratorOption,
+    FilesOption,
+    ImportFrame,
+    JsonOption,
+    PixelSizeOption,
+    ScaleOption,
+    SuffixOption,
+    refuse_files_alone,
+)
 
 if TYPE_CHECKING:
     from ..formats.relion_project import Chosen
@@ -89,6 +98,7 @@ def import_(
     species: Annotated[
         str, typer.Option("--species", metavar="NAME", help="Of which kind the picks are; it is made if new.")
     ] = "",
+    files: FilesOption = None,
     curator: CuratorOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -105,6 +115,7 @@ def import_(
     from ..session.pictures import foreign_pictures, optics
     from .progress import run_job
 
+    refuse_files_alone(files)
     offered: dict[str, Any] = {}
     class_file: Path | None = None
     if relion is not None:
@@ -234,12 +245,13 @@ def _open(project: Path, patterns: list[str], curator: str | None, context: JobC
     from ..errors import ProjectError
     from ..session.core import watch
     from ..session.core.opening import Plan, find_project, open_plan, open_project
-    from ..store.store import DATABASE_NAME
+    from ..store.connecting import DATABASE_NAME
+    from ..store.connecting import exists as is_there
 
     project = project.expanduser().absolute()
     if project.name == DATABASE_NAME:
         project = project.parent
-    exists = (project / DATABASE_NAME).is_file()
+    exists = is_there(project)
     if not patterns:
         try:
             session = open_project(find_project(project), curator=curator)

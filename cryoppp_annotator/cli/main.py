@@ -51,7 +51,7 @@ from . import (
     verdict,
     volume,
 )
-from .options import spread
+from .options import resolve_addresses, spread
 
 PROGRAM = "cryoppp-annotator"
 CANCELLED = 130
@@ -132,7 +132,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     _print_in_any_encoding()
     _log_to_stderr(debug)
     try:
-        code = _run(spread(given), debug)
+        code = _run(given, debug)
         sys.stdout.flush()
     except BrokenPipeError:
         # the reader has seen enough; nothing may be written there any more, not even when Python ends
@@ -143,7 +143,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str], debug: bool) -> int:
     try:
-        code = app(arguments, prog_name=PROGRAM, standalone_mode=False)
+        code = app(spread(resolve_addresses(arguments)), prog_name=PROGRAM, standalone_mode=False)
     except SystemExit as end:  # how typer ends on a broken pipe
         code = end.code if isinstance(end.code, int) else 1
     except (KeyboardInterrupt, Abort, Cancelled):

@@ -105,7 +105,11 @@ TemplateOption = Annotated[
     ),
 ]
 ProjectArgument = Annotated[
-    Path, typer.Argument(metavar="PROJECT", help="The project, or the folder of micrographs it lies in.")
+    Path,
+    typer.Argument(
+        metavar="PROJECT",
+        help="The project, the folder of micrographs it lies in, or postgresql://NAME@HOST/DATABASE.",
+    ),
 ]
 WhereOption = Annotated[
     str, typer.Option("--where", metavar="EXPR", help='Which micrographs: "res < 6 and und > 0", "state == todo".')
@@ -113,6 +117,15 @@ WhereOption = Annotated[
 OptionalWhereOption = Annotated[
     str | None,
     typer.Option("--where", metavar="EXPR", help='Only these micrographs: "res < 6 and state == complete".'),
+]
+FILES = "--files"
+FilesOption = Annotated[
+    Path | None,
+    typer.Option(
+        FILES,
+        metavar="DIR",
+        help="Of a project on a server: where class averages, review queues and the cache go; at home by default.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object for scripts.")]
 CuratorOption = Annotated[
@@ -188,6 +201,42 @@ def spread(arguments: Sequence[str]) -> list[str]:
             fresh = False
         out.append(word)
     return out
+
+
+def resolve_addresses(arguments: Sequence[str]) -> list[str]:
+    """Put in place of a server's address the folder that stands for it, which ``--files DIR`` may name.
+
+    Raises
+    ------
+    ProjectError
+        That is no address, or the folder holds the files of another project.
+    """
+    from ..session.core.server_projects import folder_of
+
+    if not any(_address_in(word) for word in arguments):
+        return list(arguments)
+    rest: list[str] = []
+    files: Path | None = None
+    words = iter(arguments)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name == FILES:
+            files = Path(value if equals else next(words, ""))
+        else:
+            rest.append(word)
+    return [word.replace(at, str(folder_of(at, files))) if (at := _address_in(word)) else word for word in rest]
+
+
+def _address_in(word: str) -> str:
+    """The server's address that a word of the command line is or ends with (``--project=...``); empty = none."""
+    begin = word.partition("=")[2] if word.startswith("--") else word
+    return begin if begin.startswith(("postgresql://", "postgres://")) else ""
+
+
+def refuse_files_alone(files: Path | None) -> None:
+    """Raises BadParameter where ``--files`` was given without a server's address, which would have taken it."""
+    if files is not None:
+        raise typer.BadParameter("goes with a project on a server (postgresql://...)", param_hint=FILES)
 
 
 def find_project(path: Path) -> Path:

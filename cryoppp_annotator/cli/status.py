@@ -75,6 +75,7 @@ def describe(session: Session, file_changes: FileNews) -> dict[str, Any]:
     ]
     return {
         "project": str(session.store.folder.absolute()),
+        "kept_in": session.store.place,
         "data_root": str(session.data_root),
         "micrographs": len(session.micrographs),
         "states": states,
@@ -101,6 +102,7 @@ def _as_text(answer: dict[str, Any]) -> str:
     seen = f"{sum(shares) / len(shares):.0%} of the area" if shares else "nothing"
     lines = [
         f"project      {answer['project']}",
+        *([] if answer["kept_in"] == answer["project"] else [f"kept in      {answer['kept_in']}"]),
         f"micrographs  {answer['micrographs']:,}: {states}; {answer['finished']:,} finished",
         f"particles    {particles}",
         f"looked at    {seen}, at a useful zoom",
@@ -146,6 +148,6 @@ def _about_files(answer: dict[str, Any]) -> list[str]:
             lines.append(f"{title:13}{count_of(len(names), 'micrograph')} {what} ({named(names)})")
     if answer["removed"]:
         lines.append(f"removed      {count_of(answer['removed'], 'micrograph')}; the decisions on them are kept")
-    if answer["journal"] != Journal.WAL:
+    if answer["journal"] == Journal.ROLLBACK:
         lines.append(f"journal      {NOTE}")
     return lines

@@ -12,7 +12,8 @@ from qtpy.QtWidgets import QApplication, QDockWidget, QWidget
 
 from .. import extensions
 from ..formats.image.images import IMAGE_EXTENSIONS, find_micrographs
-from ..store.store import DATABASE_NAME
+from ..store.connecting import DATABASE_NAME
+from ..store.connecting import is_project as is_project_folder
 from .widgets.panels.class_panel import ClassesPanel
 from .workbench import Workbench
 
@@ -117,7 +118,7 @@ def local_paths(event: Any) -> list[Path]:
 
 def is_project(paths: Sequence[Path]) -> bool:
     """Whether what was dropped is one project."""
-    return len(paths) == 1 and (paths[0].name == DATABASE_NAME or (paths[0] / DATABASE_NAME).is_file())
+    return len(paths) == 1 and (paths[0].name == DATABASE_NAME or is_project_folder(paths[0]))
 
 
 def are_averages(paths: Sequence[Path]) -> bool:

@@ -12,10 +12,11 @@ from qtpy.QtWidgets import QAction, QMenu, QMenuBar
 
 from ..formats.relion_project import find_root
 from .menu_entries import ENTRIES, PROJECT, TITLES, menu_of
-from .recent import recent
+from .recent import name_of, recent
 from .workbench import Workbench, is_alive
 
 _REASONS = "Reject as"
+_SERVER = "A PostgreSQL database that several curators share: postgresql://NAME@HOST/DATABASE"
 _FOLDER = "Micrographs, a data set or a project"
 _IMPORT = "Read a coordinate file into this project"
 _RELION = "CTF values, picks and 2D classes of the RELION project that the micrographs are of"
@@ -28,6 +29,9 @@ class Page(Protocol):
 
     def ask_folder(self) -> None:
         """Ask for a folder, and open it."""
+
+    def ask_server(self) -> None:
+        """Ask for the address of a project on a server."""
 
     def ask_file(self) -> None:
         """Ask for an image, and open it."""
@@ -117,10 +121,11 @@ class Menus:
         annotator = self._annotator
         _entry(menu, "Open a folder or project…", _FOLDER, lambda: annotator.start_page.ask_folder())
         _entry(menu, "Open one micrograph…", "MRC, TIFF, PNG or JPEG", lambda: annotator.start_page.ask_file())
+        _entry(menu, "Open a project on a server…", _SERVER, lambda: annotator.start_page.ask_server())
         known = menu.addMenu("Open recent")
         known.setToolTipsVisible(True)
         for folder in recent():
-            _entry(known, f"{folder.parent.name}/{folder.name}", str(folder), partial(self._open, folder))
+            _entry(known, name_of(folder).removeprefix("…/"), str(folder), partial(self._open, folder))
         known.setEnabled(not known.isEmpty())
         _entry(menu, "Open the demo", "Six simulated micrographs whose truth is known", lambda: annotator.open_demo())
         menu.addSeparator()

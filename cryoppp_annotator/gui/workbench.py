@@ -31,6 +31,7 @@ from .layers.particle_layer import COVERED, ParticlesLayer
 from .layers.picture_layer import PictureLayer
 from .layers.styles import ColourBy, ink
 from .own_layers import OwnLayers
+from .poll import Poll
 from .preferences import keep_preference, preference
 from .requests import Requests
 from .run_on import RunOn
@@ -136,7 +137,8 @@ class Workbench(Requests):
         self.focus.drawn.in_sight_changed.connect(self.particles_layer.redraw)
         viewer.events.theme.connect(self._on_theme)
         self.run_on.changed.connect(self._on_run_on)
-        self._poll = _timer(self, 2000, self._on_poll)
+        self._poll = Poll(session, self)
+        self._poll.failed.connect(self.say)
         self._poll.start()
         self.watcher = Watcher(self)
 
@@ -407,12 +409,6 @@ class Workbench(Requests):
         """Let undecided picks below a score fade while a threshold moves; None when it has come to rest."""
         self.particles_layer.dim_below = value
         self._preview.start()
-
-    def _on_poll(self) -> None:
-        try:
-            self.session.poll()
-        except AnnotatorError as error:
-            self.say(str(error), "error")
 
     def export(self) -> None:
         """Ask where to export to."""

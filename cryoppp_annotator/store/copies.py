@@ -14,6 +14,8 @@ from .journal import reading_uri
 
 log = logging.getLogger(__name__)
 
+#: In the project's folder.
+DATABASE_NAME = "annotations.sqlite"
 #: Beside the database.
 FOLDER = "backups"
 #: The latest copies of each kind are kept.

@@ -28,8 +28,8 @@ LOCK_TIMEOUT_S = 3.0
 _ASK_AGAIN_MS = 20
 
 #: Alembic keeps the migration it runs in a global.
-_MIGRATING = threading.Lock()
-_MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATING = threading.Lock()
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def make_engine(path: Path, *, read_only: bool = False, create: bool = False) -> Engine:
@@ -118,7 +118,7 @@ def migrate(engine: Engine, path: Path, *, read_only: bool = False) -> None:
         return
     if foreign:
         raise ProjectError(f"{path} is a database, but not one of CryoPPP Annotator; it was left alone")
-    if revision is not None and revision not in _known_revisions():
+    if revision is not None and revision not in known_revisions():
         raise ProjectError(
             f"{path} was made by a newer CryoPPP Annotator (schema {revision}); update the program to open it"
         )
@@ -138,13 +138,13 @@ def migrate(engine: Engine, path: Path, *, read_only: bool = False) -> None:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("script_location", str(MIGRATIONS))
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
         revision = current_revision(connection)
         if revision == schema.HEAD:
             return
         config.attributes["connection"] = connection
-        with _MIGRATING:
+        with MIGRATING:
             command.upgrade(config, "head")
 
 
@@ -186,10 +186,11 @@ def refuse_damage(engine: Engine, path: Path) -> None:
         raise ProjectError(f"{path} is damaged: {problems[0]}{more}; {advice(path)}")
 
 
-def _known_revisions() -> set[str]:
+def known_revisions() -> set[str]:
+    """Schemas that this program knows how to bring to its own."""
     from alembic.script import ScriptDirectory
 
-    return {script.revision for script in ScriptDirectory(str(_MIGRATIONS)).walk_revisions()}
+    return {script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()}
 
 
 def current_revision(connection: Connection) -> str | None:

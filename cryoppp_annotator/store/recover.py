@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ProjectError
+from . import connecting
 from .rules import REFERENCES, RULES, decoded
-from .soundness import connect_read_only, decoding_problem, find_programs, quoted
+from .soundness import decoding_problem, find_programs, quoted
 from .store import DATABASE_NAME, Store
 
 #: Tables in an order in which what is pointed to comes first.
@@ -66,17 +67,15 @@ def recover(folder: Path, new: Path, *, check: Callable[[], None] = lambda: None
     ProjectError
         There is no database, nothing of it can be read, or ``new`` holds a project already.
     """
-    path = folder / DATABASE_NAME
-    if not path.is_file():
-        raise ProjectError(f"there is no project in {folder} (no {DATABASE_NAME})")
+    connecting.refuse_missing(folder)
     Store.create(new).close()
     report = Recovered()
     try:
-        with closing(connect_read_only(path)) as source, closing(sqlite3.connect(new / DATABASE_NAME)) as target:
+        with connecting.all_rows(folder) as source, closing(sqlite3.connect(new / DATABASE_NAME)) as target:
             # what runs is not asked: of such a database only its tables are read
             tables = {str(row[0]) for row in source.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if any("computed" in words or "virtual" in words for words in find_programs(source)):
-                raise ProjectError(f"{path} holds tables that are programs; nothing of it was read")
+                raise ProjectError(f"{folder} holds tables that are programs; nothing of it was read")
             target.execute("PRAGMA foreign_keys=OFF")
             for table in _ORDER:
                 if table in tables:
@@ -86,7 +85,9 @@ def recover(folder: Path, new: Path, *, check: Callable[[], None] = lambda: None
             _count_again(target)
             target.commit()
     except (sqlite3.Error, UnicodeDecodeError) as error:
-        raise ProjectError(f"{path} cannot be read at all ({error}); use a copy from its folder 'backups'") from error
+        raise ProjectError(
+            f"{folder / DATABASE_NAME} cannot be read at all ({error}); use a copy from its folder 'backups'"
+        ) from error
     for name in _FOLDERS:
         if (folder / name).is_dir() and not (folder / name).is_symlink():
             shutil.copytree(folder / name, new / name, symlinks=True, dirs_exist_ok=True)

@@ -23,7 +23,7 @@ _PATIENCE_S = 3.0
 #: Columns since schema 0003: of an older database they are not asked for.
 _SINCE_SPECIES = {"particle": {"species"}, "pick_set": {"colour"}}
 #: Tables with up to millions of rows: looked at whole by ``doctor`` only, and row by row as they are read.
-_LARGE = ("particle", "class_member", "change")
+LARGE_TABLES = ("particle", "class_member", "change")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def problems_in(connection: sqlite3.Connection, *, deep: bool = False, large_tab
     older = {} if "species" in tables else _SINCE_SPECIES
     for table, every in RULES.items():
         rules = {name: rule for name, rule in every.items() if name not in older.get(table, ())}
-        if table in tables and (large_tables or table not in _LARGE):
+        if table in tables and (large_tables or table not in LARGE_TABLES):
             problems += _rows(connection, table, rules, tables[table])
     problems += _settings(connection, tables)
     problems += _references(connection, tables) if large_tables else _strays(connection, tables)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,14 +23,11 @@ from ..model.pick_set import PickSet
 from ..model.region import Region
 from ..model.species import Species
 from ..model.which import Which
-from . import changes, regions, schema
+from . import changes, connecting, regions, schema
 from . import which as which_table
 from .bulk import BulkDecided, BulkHistory
 from .changes import HistoryEntry
-from .copies import keep_daily
-from .database import explained, journal_of, make_engine, migrate, refuse_damage, sensible, take_away
-
-DATABASE_NAME = "annotations.sqlite"
+from .connecting import DATABASE_NAME as DATABASE_NAME
 
 T = TypeVar("T")
 
@@ -58,22 +54,22 @@ class Store:
 
     def __init__(self, folder: Path, *, read_only: bool = False, create: bool = False) -> None:
         self.folder = folder
-        self.path = folder / DATABASE_NAME
         self.read_only = read_only
         #: Threads of this process queue here; the database refuses who has waited for some seconds.
         self._one_writer = threading.RLock()
+        self._held: tuple[int, Connection] | None = None  # the thread that is alone, and its transaction
         self._bulk = BulkHistory()
-        self._engine = make_engine(self.path, read_only=read_only, create=create)
+        self._database = connecting.connect(folder, read_only=read_only, create=create)
+        #: The file that stands for the project.
+        self.path = self._database.path
+        #: Where the rows are, as a sentence names it after "kept in".
+        self.place = self._database.place
+        self._engine = self._database.engine
         try:
-            with explained(self.path):
-                migrate(self._engine, self.path, read_only=read_only)
-                refuse_damage(self._engine, self.path)
-                if not (read_only or create):
-                    keep_daily(self.path)
-                self._inode = os.stat(self.path).st_ino
-                self.head = self._read_head()
-                #: ``wal``, or ``delete`` where the disk cannot have that (:mod:`.journal`).
-                self.journal = journal_of(self._engine)
+            self._database.prepare()
+            self.head = self.newest()
+            #: ``wal``, or ``delete`` where the disk cannot have that (:mod:`.journal`); ``postgresql``.
+            self.journal = self._database.journal
         except BaseException:
             self._engine.dispose()
             raise
@@ -86,40 +82,34 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ProjectError(f"cannot make the project folder {folder}: {disk_reason(error)}") from error
-        if (folder / DATABASE_NAME).exists():
+        if connecting.exists(folder):
             raise ProjectError(f"there is already a project in {folder}")
         try:
             return cls(folder, create=True)
         except BaseException:
-            take_away(folder / DATABASE_NAME, folder_too=fresh)
+            connecting.take_away(folder, folder_too=fresh)
             raise
 
     @classmethod
     def open(cls, folder: Path, *, read_only: bool = False) -> Store:
         """Open an existing project. Raises ProjectError where there is none."""
-        if not (folder / DATABASE_NAME).is_file():
-            raise ProjectError(f"there is no project in {folder} (no {DATABASE_NAME})")
+        connecting.refuse_missing(folder)
         return cls(folder, read_only=read_only)
 
     def close(self) -> None:
-        """Give the file back."""
+        """Give the file, or the server's connections, back."""
         self._engine.dispose()
 
     # ------------------------------------------------------------------ reading
 
-    def _read_head(self) -> int:
-        with self._engine.connect() as connection:
-            return changes.head(connection)
-
     def changed_elsewhere(self) -> bool:
         """Whether another window wrote since this one last looked."""
-        with explained(self.path):
-            return self._read_head() != self.head
+        return self.newest() != self.head
 
     def newest(self) -> int:
         """The number of the newest change, whichever process made it; see :attr:`head`."""
-        with explained(self.path):
-            return self._read_head()
+        with self.reading() as connection:
+            return changes.head(connection)
 
     def settings(self) -> dict[str, Any]:
         """Project settings, decoded."""
@@ -397,25 +387,46 @@ class Store:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection to read with, from any thread."""
-        with explained(self.path), sensible(self.path), self._engine.connect() as connection:
+        if (held := self._held_here()) is not None:
+            yield held
+            return
+        with self._database.explained(), self._database.sensible(), self._engine.connect() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A write transaction, from any thread, over rows that no other process reads yet: they make no history."""
+        if (held := self._held_here()) is not None:
+            yield held
+            return
         self._refuse_read_only()
-        self._refuse_vanished()
+        if self._database.was_replaced():
+            raise StaleError(f"{self.path} is not the file it was; it is read again")
         with (
             self._one_writer,
-            explained(self.path),
+            self._database.explained(),
             self._engine.connect().execution_options(writes=True) as connection,
             connection.begin(),
         ):
             yield connection
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep everybody else from writing; all that this thread reads and writes meanwhile is one transaction."""
+        with self.writing() as connection:
+            self._held = threading.get_ident(), connection
+            try:
+                yield
+            finally:
+                self._held = None
+
+    def _held_here(self) -> Connection | None:
+        held = self._held
+        return held[1] if held is not None and held[0] == threading.get_ident() else None
+
     def _refuse_read_only(self) -> None:
         if self.read_only:
-            raise ProjectError(f"the project in {self.folder} was opened read-only; the edit was refused")
+            raise ProjectError(f"the project in {self.place} was opened read-only; the edit was refused")
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -424,21 +435,3 @@ class Store:
             if changes.head(connection) != self.head:
                 raise StaleError("the project was changed in another window; it is read again")
             yield connection
-
-    def _refuse_vanished(self) -> None:
-        # SQLite would go on writing into an unlinked file for as long as it is open.
-        try:
-            inode = os.stat(self.path).st_ino
-        except OSError:
-            self._engine.dispose()  # what is open leads to the file that is gone
-            raise ProjectError(
-                f"{self.path} has vanished (disk unplugged, folder moved?). The edit was refused; "
-                "bring the folder back and repeat the step."
-            ) from None
-        if inode != self._inode:
-            # Another file is there, perhaps a copy that was put back: nothing known of the old one holds.
-            self._engine.dispose()
-            with explained(self.path):
-                migrate(self._engine, self.path, read_only=self.read_only)
-            self._inode = inode
-            raise StaleError(f"{self.path} is not the file it was; it is read again")

@@ -16,9 +16,10 @@ from ...errors import FormatError, ProjectError
 from ...formats.image import images
 from ...model.context import JobContext
 from ...model.micrograph import Micrograph
-from ...store.database import take_away
+from ...store.connecting import DATABASE_NAME, exists, is_project, take_away
 from ...store.journal import NOTE, Journal
-from ...store.store import DATABASE_NAME, Store
+from ...store.server_address import stands_for_server
+from ...store.store import Store
 from . import bookkeeping, watch
 from .edits import count_of
 from .session import Session
@@ -88,12 +89,12 @@ def plan(path: Path, project: Path | None = None) -> Plan:
         There is nothing there, or nothing to look at.
     """
     path = path.expanduser().absolute()
-    if not path.exists():
-        raise ProjectError(f"there is no {path}")
     if path.name == DATABASE_NAME:
         path = path.parent
-    if (path / DATABASE_NAME).is_file():
+    if is_project(path):
         return Plan(path, None, (), True)
+    if not path.exists():
+        raise ProjectError(f"there is no {path}")
     try:
         images_found = tuple(images.find_micrographs(path))
     except FormatError as error:
@@ -102,12 +103,12 @@ def plan(path: Path, project: Path | None = None) -> Plan:
         raise ProjectError(f"{path} holds no micrographs (looked for .mrc, .mrcs, .tif, .png, .jpg, also compressed)")
     root = path if path.is_dir() else path.parent
     folder, note = (project.expanduser().absolute(), "") if project is not None else _default_folder(root)
-    return Plan(folder, root, images_found, (folder / DATABASE_NAME).is_file(), note, (str(path),))
+    return Plan(folder, root, images_found, exists(folder), note, (str(path),))
 
 
 def _default_folder(root: Path) -> tuple[Path, str]:
     beside = root / FOLDER_NAME
-    if (beside / DATABASE_NAME).is_file() and can_write(beside):
+    if is_project(beside) and can_write(beside):
         return beside, ""
     if can_write(root):
         return beside, ""
@@ -134,7 +135,7 @@ def find_project(path: Path) -> Path:
         path = path.parent
     window = _default_folder(path)[0]  # where a window on that folder keeps it
     for folder in (path, window, path / FOLDER_NAME, at_home(path), at_home(path.resolve())):
-        if (folder / DATABASE_NAME).is_file():
+        if is_project(folder):
             return folder
     raise ProjectError(f"there is no project in {path} (no {DATABASE_NAME}), and none of it in {home() / 'projects'}")
 
@@ -166,7 +167,7 @@ def open_plan(plan: Plan, *, curator: str | None = None, context: JobContext = _
     except BaseException:
         session.close()
         if not plan.exists:
-            take_away(plan.project / DATABASE_NAME, folder_too=fresh)
+            take_away(plan.project, folder_too=fresh)
         raise
     return session
 
@@ -190,7 +191,7 @@ def _made(plan: Plan, curator: str) -> Session:
         store.refresh_micrographs((), "make the project", curator, settings)
     except BaseException:
         store.close()
-        take_away(plan.project / DATABASE_NAME, folder_too=fresh)
+        take_away(plan.project, folder_too=fresh)
         raise
     session = Session(store, curator=curator, data_root=plan.data_root)
     watch.allow_sources(session, plan.sources)
@@ -211,7 +212,7 @@ def averaged_note(session: Session) -> str:
 def journal_note(session: Session) -> str:
     """What is said once of a project on a disk that has no shared memory; empty everywhere else, and from then on."""
     flag = "told_of_the_journal"
-    if session.store.journal == Journal.WAL or session.store.read_only or session.settings.values.get(flag):
+    if session.store.journal != Journal.ROLLBACK or session.store.read_only or session.settings.values.get(flag):
         return ""
     bookkeeping.remember(session, {flag: True})
     return NOTE
@@ -219,6 +220,8 @@ def journal_note(session: Session) -> str:
 
 def _portable(root: Path, folder: Path) -> str:
     """Relative where the project lies inside the data, so that both can move together."""
+    if stands_for_server(folder):
+        return str(root.absolute())  # each curator may have another folder
     try:
         inside = folder.resolve().relative_to(root.resolve())
     except ValueError:

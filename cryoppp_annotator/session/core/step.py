@@ -22,7 +22,7 @@ T = TypeVar("T")
 #: A step over more picks than this is written in the background.
 BIG = 300
 #: Times a step is built anew where another window keeps writing first.
-_TRIES = 30
+_TRIES = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,14 +125,19 @@ def settle(owner: Owner) -> None:
 
 
 def retried(owner: Owner, attempt: Callable[[], T]) -> T:
-    """Repeat an edit after reading the project again, where another window has written meanwhile."""
+    """Repeat an edit after reading the project again, where another window has written meanwhile.
+
+    Where others write one step after the other, so that it is too late again and again, they are made to wait.
+    """
     settle(owner)
     for _ in range(_TRIES):
         try:
             return attempt()
         except StaleError:
             owner.refresh()
-    return attempt()
+    with owner.store.alone():
+        owner.refresh()
+        return attempt()
 
 
 def _result(owner: Owner, committed: Committed | None, nothing: str, tallies: Tallies | None = None) -> Result:

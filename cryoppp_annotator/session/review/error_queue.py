@@ -144,7 +144,7 @@ class Review:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._folder = session.store.path.parent / FOLDER
+        self._folder = session.store.folder / FOLDER
         self._log = AnswerLog(self._folder / ANSWERS)
         self.items: list[ReviewItem] = []
         #: When it was made, by whom, and of which picks.
@@ -459,4 +459,4 @@ def _from_json(values: dict[str, Any]) -> ReviewItem:
 
 def project_folder(session: Session) -> Path:
     """Where the queue and its answers lie."""
-    return session.store.path.parent / FOLDER
+    return session.store.folder / FOLDER

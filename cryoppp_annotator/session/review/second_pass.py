@@ -250,7 +250,7 @@ class SecondPass:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._folder = session.store.path.parent / FOLDER
+        self._folder = session.store.folder / FOLDER
         self._log = AnswerLog(self._folder / ANSWERS)
         self.items: list[BlindItem] = []
         self.made, self.of = "", ""

@@ -58,7 +58,7 @@ def test_the_comparison_would_tell(tmp_path: Path) -> None:
 
 
 def test_the_migrations_lead_to_the_head(tmp_path: Path) -> None:
-    assert schema.HEAD in database._known_revisions()
+    assert schema.HEAD in database.known_revisions()
 
 
 def test_an_existing_project_is_not_migrated_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,8 +30,10 @@ from ....model.curation import Decision
 from ....model.which import Which
 from ....session.core.edits import count_of
 from ....session.core.session import Announcement
+from ....store.store import Store
 from ...latest import Latest
 from ...models.micrograph_table import FILTERS, MicrographTable, bold
+from ...recent import name_of
 from ...workbench import Workbench
 from ..parts.counts_bar import CountsBar
 from ..parts.file_news import FileNewsBox
@@ -129,8 +131,8 @@ class MicrographsPanel(QWidget):
         self._message = QElidingLabel()
         self._message.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         layout.addWidget(self._message)
-        kept = QElidingLabel(f"kept in …/{bench.session.store.folder.parent.name}/{bench.session.store.folder.name}")
-        kept.setToolTip(f"Every step is saved in {bench.session.store.folder}")
+        kept = QElidingLabel(f"kept in {name_of(bench.session.store.folder)}")
+        kept.setToolTip(_where_it_is_kept(bench.session.store))
         kept.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         layout.addWidget(kept)
         self._states.currentTextChanged.connect(self._on_filter)
@@ -349,3 +351,9 @@ class MicrographsPanel(QWidget):
         if menu.isEmpty():
             return
         menu.exec_(self.table.viewport().mapToGlobal(position))
+
+
+def _where_it_is_kept(store: Store) -> str:
+    if str(store.folder) == store.place:
+        return f"Every step is saved in {store.place}"
+    return f"Every step is saved in {store.place}; class averages, review queues and the cache are in {store.folder}"

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QInputDialog, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from ...recent import recent
+from ....errors import ProjectError
+from ....session.core.server_projects import folder_of
+from ...recent import name_of, recent
 
 _WELCOME = "Or drop a folder here. Images are never changed; what you do is saved as you do it."
 _READS = (
@@ -32,6 +34,7 @@ class StartPage(QWidget):
         for text, tip, run in (
             ("Open a folder of micrographs…", "Also a CryoPPP data set or an existing project", self.ask_folder),
             ("Open one micrograph…", "MRC, TIFF, PNG or JPEG", self.ask_file),
+            ("Open a project on a server…", "The address of a PostgreSQL database", self.ask_server),
             ("Try the demo", "Six simulated micrographs whose truth is known", self.demo_wanted.emit),
         ):
             button = QPushButton(text)
@@ -53,7 +56,7 @@ class StartPage(QWidget):
         if folders:
             self._recent.addWidget(QLabel("Recent projects"))
         for folder in folders:
-            button = QPushButton(f"{folder.parent.name}/{folder.name}")
+            button = QPushButton(name_of(folder).removeprefix("…/"))
             button.setToolTip(f"Open {folder}")
             button.setStyleSheet("text-align: left; padding: 3px 6px;")
             button.clicked.connect(lambda _checked=False, path=folder: self.path_chosen.emit(path))
@@ -64,6 +67,20 @@ class StartPage(QWidget):
         chosen = QFileDialog.getExistingDirectory(self, "Folder of micrographs, data set or project")
         if chosen:
             self.path_chosen.emit(Path(chosen))
+
+    def ask_server(self) -> None:
+        """Ask for the address of a project on a server."""
+        question = "Address: postgresql://NAME@HOST/DATABASE (password in ~/.pgpass, or NAME:PASSWORD@HOST)"
+        text, given = QInputDialog.getText(self, "Open a project on a server", question)
+        if given and text.strip():
+            self.open_server(text.strip())
+
+    def open_server(self, address: str) -> None:
+        """Open a project by its address; what is none is said."""
+        try:
+            self.path_chosen.emit(folder_of(address))
+        except ProjectError as error:
+            self.message.setText(str(error))
 
     def ask_file(self) -> None:
         """Ask which micrograph to open."""
