@@ -26,7 +26,7 @@ from .model.curation import Change, Decision, Reason
 from .model.micrograph import Micrograph
 from .model.region import Origin
 from .model.which import Which
-from .session.core import edits
+from .session.core import assigning, edits
 from .session.core.opening import find_project
 from .session.core.opening import open_project as open_session
 from .session.core.server_projects import project_path
@@ -136,9 +136,9 @@ class Project:
         -------
         DataFrame
             ``name, path, width, height`` (px), ``pixel_size_A, pixel_size_doubt`` (empty = fine), ``state, state_by,
-            accepted, undecided, rejected`` (picks), ``defocus_u_A, defocus_v_A, defocus_angle_deg, voltage_kV``
-            (NaN = not known), ``changed`` (another image than the one that was picked), ``problem`` (why the file
-            cannot be used).
+            assigned`` (the curator who is to do it; empty = nobody in particular), ``accepted, undecided, rejected``
+            (picks), ``defocus_u_A, defocus_v_A, defocus_angle_deg, voltage_kV`` (NaN = not known), ``changed`` (another
+            image than the one that was picked), ``problem`` (why the file cannot be used).
         """
         session = self._session
         session.poll()
@@ -157,6 +157,7 @@ class Project:
             "pixel_size_doubt": self._session.settings.pixel_size_doubt(m),
             "state": m.state.value,
             "state_by": m.state_by,
+            "assigned": m.assigned,
             "accepted": m.n_accepted,
             "undecided": m.n_undecided,
             "rejected": m.n_rejected,
@@ -323,6 +324,19 @@ class Project:
             "reason": np.zeros(n, np.int8),
             "class_id": _classes(picks),
         }
+
+    def assign(self, micrographs: str | int | Sequence[str | int], curator: str) -> None:
+        """Give micrographs (names or ids) to a curator, as one step; an empty name gives them to nobody in particular.
+
+        Raises
+        ------
+        Refused
+            There is no such micrograph, or that is no name.
+        ProjectError
+            As :meth:`decide`.
+        """
+        self._session.poll()
+        assigning.assign(self._session, [self._id_of(name) for name in _several(micrographs)], curator)
 
     def undo(self) -> str | None:
         """Take your last step back, wherever it was made. Returns its title; None where there is none."""

@@ -211,10 +211,10 @@ def resolve_addresses(arguments: Sequence[str]) -> list[str]:
     ProjectError
         That is no address, or the folder holds the files of another project.
     """
-    from ..session.core.server_projects import folder_of
-
     if not any(_address_in(word) for word in arguments):
         return list(arguments)
+    from ..session.core.server_projects import folder_of
+
     rest: list[str] = []
     files: Path | None = None
     words = iter(arguments)

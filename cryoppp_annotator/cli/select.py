@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import JsonOption, ProjectArgument, RelionRootOption, WhereOption, find_project
+from .options import CuratorOption, JsonOption, ProjectArgument, RelionRootOption, WhereOption, find_project
 
 if TYPE_CHECKING:
     from ..model.context import JobContext
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from ..session.files.facts import Passed
 
 EXAMPLE = """  cryoppp-annotator select my-project --where "res < 6 and state == complete" -o micrographs_selected.star
-  cryoppp-annotator select my-project --where "res > 8 or ice > 0.5" --mark unusable --reason ice"""
+  cryoppp-annotator select my-project --where "res > 8 or ice > 0.5" --mark unusable --reason ice
+  cryoppp-annotator select my-project --where "whose == '' and state == todo" --assign ada"""
 
 
 def select(
@@ -31,21 +32,27 @@ def select(
         typer.Option("--mark", metavar="STATE", help="Mark them: complete, empty, unusable or 'in progress'."),
     ] = None,
     reason: Annotated[str, typer.Option("--reason", help="Why, for the history.")] = "",
+    assign: Annotated[
+        str | None,
+        typer.Option("--assign", metavar="NAME", help="Give them to a curator; '' = to nobody in particular."),
+    ] = None,
+    curator: CuratorOption = None,
     relion_root: RelionRootOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Choose micrographs by an expression over what is known of them; list, mark or write them.
+    """Choose micrographs by an expression over what is known of them; list, mark, assign or write them.
 
-    Names in an expression: state, name, acc, und, rej, picks, defocus, astig, res, score, quality, px, width, height,
-    tilt, drift, ice, thickness, carbon, dirt, contrast, visibility, problem. Marking is one step that the window
-    can undo.
+    Names in an expression: state, name, whose, acc, und, rej, picks, defocus, astig, res, score, quality, px, width,
+    height, tilt, drift, ice, thickness, carbon, dirt, contrast, visibility, problem. Marking and assigning are steps
+    that the window can undo.
     """
+    from ..session.core import assigning
     from ..session.core.opening import open_project
     from ..session.files import facts, selecting
     from .progress import run_job
 
     state = _state(mark)
-    session = open_project(find_project(project), read_only=state is None)
+    session = open_project(find_project(project), curator=curator, read_only=state is None and assign is None)
 
     def work(context: JobContext) -> tuple[Passed, dict[str, Any]]:
         passed = facts.where(session, where, context=context)
@@ -61,6 +68,9 @@ def select(
         if state is not None and passed.micrographs:
             session.set_state([m.id for m in passed.micrographs], state, reason=reason)
             answer["marked"] = state.value
+        if assign is not None and passed.micrographs:
+            assigning.assign(session, [m.id for m in passed.micrographs], assign)
+            answer["assigned"] = assign
     finally:
         session.close()
     typer.echo(json.dumps(answer, indent=2) if as_json else _as_text(answer, passed))
@@ -86,6 +96,7 @@ def _as_text(answer: dict[str, Any], passed: Passed) -> str:
     lines = [*answer["micrographs"], count_of(len(passed.micrographs), "micrograph")]
     lines += [passed.note] if passed.note else []
     lines += [f"marked {answer['marked']}"] if "marked" in answer else []
+    lines += [f"assigned to {answer['assigned'] or 'nobody'}"] if "assigned" in answer else []
     lines += [f"wrote {answer['file']}", *answer["notes"]] if "file" in answer else []
     return "\n".join(lines)
 

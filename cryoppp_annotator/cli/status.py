@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = """  cryoppp-annotator status data/10017/annotator-project
   cryoppp-annotator status my-project --json
+  cryoppp-annotator status my-project --csv micrographs.csv
   cryoppp-annotator status my-project --where 'res > 6 or state == todo'"""
 
 
@@ -24,6 +25,10 @@ def status(
         Path, typer.Argument(metavar="PROJECT", help="The project, or the folder of micrographs it lies in.")
     ],
     where: OptionalWhereOption = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="FILE", help="Write one row a micrograph: state, whose it is, counts, ..."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say how far a project is.
@@ -46,15 +51,29 @@ def status(
         if where is not None:
             passed = run_job(lambda context: facts.where(session, where, context=context), title="Choosing")
             answer["where"] = {"micrographs": [m.name for m in passed.micrographs], "unknown": passed.unknown}
+        if csv is not None:
+            answer["csv"] = str(_write_csv(session, csv))
     finally:
         session.close()
     typer.echo(json.dumps(answer, indent=2) if as_json else _as_text(answer))
 
 
+def _write_csv(session: Session, file: Path) -> Path:
+    """The table of micrographs that Python has, too."""
+    from ..formats.atomic import write_text
+    from ..project import Project
+
+    write_text(file, Project(session).micrographs().to_csv(index_label="id"))
+    return file
+
+
 def describe(session: Session, file_changes: FileNews) -> dict[str, Any]:
     """What ``status --json`` prints."""
+    from dataclasses import asdict
+
     from ..model.micrograph import MicrographState
     from ..model.which import Which
+    from ..session.core import assigning
     from ..session.core.watch import What
     from ..session.pictures.coverage import Coverage
     from .species import described
@@ -86,6 +105,7 @@ def describe(session: Session, file_changes: FileNews) -> dict[str, Any]:
         "new": [str(path) for path in file_changes.new],
         "journal": session.store.journal,
         "problems": {m.name: m.problem for m in session.micrographs if m.problem},
+        "assigned": [asdict(share) for share in assigning.shares(session)],
         "particles": session.counts(),
         "seen": {m.name: round(coverage.share(m.id), 3) for m in session.micrographs},
         "diameter_A": session.diameter_A if session.settings.diameter_is_set else None,
@@ -107,6 +127,10 @@ def _as_text(answer: dict[str, Any]) -> str:
         f"particles    {particles}",
         f"looked at    {seen}, at a useful zoom",
         f"diameter     {diameter}",
+    ]
+    lines += [
+        f"assigned     {share['micrographs']:,} to {share['curator'] or 'nobody'}, {share['finished']:,} finished"
+        for share in answer["assigned"]
     ]
     lines += [
         f"pick set     {s['name']}: {s['particles']:,} ({s['kind']}, {s['curator']})" for s in answer["pick_sets"]

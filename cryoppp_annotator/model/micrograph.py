@@ -62,6 +62,8 @@ class Micrograph:
     picture : str
         JSON with ``path`` (POSIX, relative to the data root where it lies below) and ``scale`` (micrograph px per
         picture px): a picture of another program that is shown instead of ours. Coordinates stay the micrograph's.
+    assigned : str
+        The curator who is to do it; empty = nobody in particular.
     n_accepted, n_undecided, n_rejected : int
         Particles by decision.
     """
@@ -81,6 +83,7 @@ class Micrograph:
     problem: str = ""
     optics: str = ""
     picture: str = ""
+    assigned: str = ""
     n_accepted: int = 0
     n_undecided: int = 0
     n_rejected: int = 0

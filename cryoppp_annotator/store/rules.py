@@ -198,6 +198,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "problem": _text(),
         "optics": _json(_object, empty=True),
         "picture": _json(_object, empty=True),
+        "assigned": _text(),
         "n_accepted": _SIZE,
         "n_undecided": _SIZE,
         "n_rejected": _SIZE,

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 #: Alembic revision of this schema.
-HEAD = "0003"
+HEAD = "0004"
 
 metadata = MetaData()
 
@@ -57,6 +57,7 @@ micrograph = Table(
     Column("problem", Text, nullable=False, server_default=""),
     Column("optics", Text, nullable=False, server_default=""),  # JSON, see model.micrograph.Micrograph
     Column("picture", Text, nullable=False, server_default=""),
+    Column("assigned", String(64), nullable=False, server_default=""),
     Column("n_accepted", Integer, nullable=False, server_default="0"),
     Column("n_undecided", Integer, nullable=False, server_default="0"),
     Column("n_rejected", Integer, nullable=False, server_default="0"),

@@ -15,13 +15,14 @@ from typing import Any
 
 from .journal import reading_uri
 from .rules import FARTHEST, NUMBER_SETTINGS, REFERENCES, RULES, TEXT_SETTINGS, Rule, decoded
+from .schema import HEAD
 
 #: Problems that are listed of one column; there may be more rows like them.
 MOST_LISTED = 20
 #: Seconds to wait for somebody who writes.
 _PATIENCE_S = 3.0
-#: Columns since schema 0003: of an older database they are not asked for.
-_SINCE_SPECIES = {"particle": {"species"}, "pick_set": {"colour"}}
+#: Columns since a schema: of an older database they are not asked for.
+_SINCE = {"0003": {"particle": {"species"}, "pick_set": {"colour"}}, "0004": {"micrograph": {"assigned"}}}
 #: Tables with up to millions of rows: looked at whole by ``doctor`` only, and row by row as they are read.
 LARGE_TABLES = ("particle", "class_member", "change")
 
@@ -83,9 +84,10 @@ def problems_in(connection: sqlite3.Connection, *, deep: bool = False, large_tab
     if deep:
         problems += _pages(connection)
     tables = _columns(connection)
-    older = {} if "species" in tables else _SINCE_SPECIES
+    later = [columns for since, columns in _SINCE.items() if since > _schema_of(connection, tables)]
     for table, every in RULES.items():
-        rules = {name: rule for name, rule in every.items() if name not in older.get(table, ())}
+        not_yet = set().union(*(columns.get(table, set()) for columns in later))
+        rules = {name: rule for name, rule in every.items() if name not in not_yet}
         if table in tables and (large_tables or table not in LARGE_TABLES):
             problems += _rows(connection, table, rules, tables[table])
     problems += _settings(connection, tables)
@@ -113,6 +115,14 @@ def find_programs(connection: Any) -> list[str]:
 def _objects(connection: sqlite3.Connection) -> Iterator[Problem]:
     for words in find_programs(connection):
         yield Problem("database", None, "", f"holds {words}, which this program never makes")
+
+
+def _schema_of(connection: sqlite3.Connection, tables: dict[str, set[str]]) -> str:
+    """The schema that a database says it has; this program's where it does not say."""
+    if "version_num" not in tables.get("alembic_version", set()):
+        return HEAD
+    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return HEAD if row is None else str(row[0])
 
 
 def _pages(connection: sqlite3.Connection) -> list[Problem]:

@@ -11,6 +11,7 @@ from window import CTRL, LEFT, PLAIN, SHIFT, answer, choose, discs, scored, writ
 
 from cryoppp_annotator.formats.table.star_file import read_star
 from cryoppp_annotator.gui.models.micrograph_table import COLUMNS, MORE
+from cryoppp_annotator.gui.widgets.parts.list_facts import WHOSE
 from cryoppp_annotator.imaging.ctf import Ctf, Defocus
 from cryoppp_annotator.model.curation import Decision
 from cryoppp_annotator.model.micrograph import MicrographState
@@ -168,6 +169,39 @@ def test_a_click_opens_and_several_are_marked_at_once(window, listed):
     assert window.status == "marked 2 micrographs unusable · Ctrl+Z undoes"
     window.session.undo()
     assert [listed.row(name)[STATE] for name in "cd"] == ["◐", "·"]
+
+
+def test_micrographs_are_given_to_a_curator(window, listed, qtbot):
+    whose = WHOSE
+    assert listed.table.isColumnHidden(whose)
+    menu = QMenu()
+    chosen = [window.named(name).id for name in "bc"]
+    listed.panel._menu.fill_for(menu, chosen)
+    (offered,) = [action.menu() for action in menu.actions() if action.text() == "Assign to"]
+    me = window.session.curator
+    assert [action.text() for action in offered.actions()] == [f"{me} (me)", "", "Somebody else…", "Nobody"]
+    offered.actions()[0].trigger()
+    assert window.status == "assigned 2 micrographs to " + me + " · Ctrl+Z undoes"
+    assert not listed.table.isColumnHidden(whose), "it is shown unasked"
+    assert [listed.cell(row, whose) for row in range(4)] == ["", me, me, ""]
+    assert f"assigned to {me}" in listed.tip("b", NAME)
+    listed.model.sort(whose)
+    assert listed.names() == list("bcad"), "those of nobody come last"
+    listed.model.sort(-1)
+
+    def reply(dialog):
+        dialog.setTextValue("bob")
+        dialog.accept()
+
+    answer(lambda: QApplication.activeModalWidget(), reply)
+    offered.actions()[2].trigger()
+    assert [listed.cell(row, whose) for row in range(4)] == ["", "bob", "bob", ""]
+    window.session.undo()
+    choose(listed.panel._states, "mine")
+    assert listed.names() == list("bc")
+    window.session.undo()
+    listed.model.arrange()
+    assert listed.names() == []
 
 
 # --- files that cannot be read ---------------------------------------------------------------------------------------

@@ -77,6 +77,37 @@ def test_one_key_an_answer_the_next_at_once_and_back(doubtful):
     not_replaced_unasked(window, queue)
 
 
+def test_a_click_on_the_picture_does_not_take_the_keys_for_good(doubtful):
+    window, queue = doubtful, started(doubtful)
+    item, picks, name = queue._review.items[0], window.session.particles, window.session.current.name
+    before = window.session.counts()
+    away = np.hypot(picks.x - item.x, picks.y - item.y)
+    other = int(np.argsort(away)[1])
+    window.click(item.x + 0.5 * (picks.x[other] - item.x), item.y + 0.5 * (picks.y[other] - item.y))
+    assert window.session.counts()["accepted"] == before["accepted"] + 1, "a pick was added there"
+    window.until(queue.has_keyboard)
+    QTest.keyClick(queue, Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert window.session.counts() == before, "undo takes that back, and no answer"
+    assert queue.number == 0
+    # another pick is selected: the keys mean that one, once
+    window.bench.canvas.setFocus()
+    window.click(picks.x[other], picks.y[other])
+    assert not queue.has_keyboard()
+    window.key(Key.Key_X)
+    assert window.session.store.particles_where(Which(ids=(int(picks.id[other]),))).decision.tolist() == [2]
+    window.until(queue.has_keyboard)
+    QTest.keyClick(queue, Key.Key_X)
+    assert window.session.next_undo().title == f"reject 1 pick on {name} in review"
+    assert queue.number == 1
+    # elsewhere the keys are for what is seen there
+    window.session.go(next(m.id for m in window.session.micrographs if m.id != window.session.current_id))
+    assert queue.number is None
+    assert not queue.has_keyboard()
+    queue.skip.click()
+    assert queue.number == 1
+    assert window.session.current_id == queue._review.items[1].micrograph
+
+
 def not_replaced_unasked(window, queue) -> None:
     items, likely = list(queue._review.items), queue._review.n_likely_left
     assert f"1 of {len(items)} answered · {likely} likely left" in queue.progress.text()

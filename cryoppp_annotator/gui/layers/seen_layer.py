@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import numpy as np
-from napari.components import ViewerModel
 from napari.layers import Image
 from numpy.typing import NDArray
 
-from .styles import put_over, take_away
+from .shown_layer import ShownLayer
 
 NAME = "not looked at"
 #: How strongly what was not looked at is dimmed.
 _OPACITY = 0.45
 
 
-class SeenLayer:
+class SeenLayer(ShownLayer):
     """One Image layer that is added while it is asked for.
 
     Parameters
     ----------
     viewer : ViewerModel
     """
-
-    def __init__(self, viewer: ViewerModel) -> None:
-        self._viewer = viewer
-        self.layer: Image | None = None
 
     def show(self, seen: NDArray[np.bool_], shape: tuple[int, int], scale: float, units: str) -> None:
         """Dim what was not seen.
@@ -37,19 +32,12 @@ class SeenLayer:
             World units per px.
         units : str
         """
-        self.clear()
         steps = [side / cells * scale for side, cells in zip(shape, seen.shape, strict=True)]
         # pixel centres lie on whole numbers: the first cell's middle is half a cell in, less half a pixel
         start = [step / 2 - scale / 2 for step in steps]
         # blue where nobody looked, transparent elsewhere
         dimmed = np.zeros((*seen.shape, 4), np.float32)
         dimmed[~seen] = (0.10, 0.16, 0.45, 1.0)
-        self.layer = Image(
-            dimmed, name=NAME, rgb=True, scale=steps, translate=start, opacity=_OPACITY, units=(units, units)
+        self._put(
+            Image(dimmed, name=NAME, rgb=True, scale=steps, translate=start, opacity=_OPACITY, units=(units, units))
         )
-        put_over(self._viewer, self.layer)
-
-    def clear(self) -> None:
-        """Take the layer out of the viewer."""
-        take_away(self._viewer, self.layer)
-        self.layer = None

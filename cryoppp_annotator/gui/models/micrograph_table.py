@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -45,7 +46,8 @@ ALL = "all states"
 OPEN = "not finished"
 WITH_UNDECIDED = "with undecided picks"
 PROBLEMS = "with problems"
-FILTERS = (ALL, OPEN, WITH_UNDECIDED, PROBLEMS, *(state.value for state in SYMBOL))
+MINE = "mine"
+FILTERS = (ALL, OPEN, MINE, WITH_UNDECIDED, PROBLEMS, *(state.value for state in SYMBOL))
 
 
 class MicrographTable(QAbstractTableModel):
@@ -214,6 +216,8 @@ class MicrographTable(QAbstractTableModel):
             return True
         if state == OPEN:
             return m.state not in FINISHED_STATES
+        if state == MINE:
+            return m.assigned == self.session.curator
         if state == WITH_UNDECIDED:
             return m.n_undecided > 0
         if state == PROBLEMS:
@@ -223,8 +227,10 @@ class MicrographTable(QAbstractTableModel):
     def _key(self, column: int) -> Callable[[Micrograph], Any]:
         states = list(MicrographState)
         if column >= len(COLUMNS):
-            name = MORE[column - len(COLUMNS)].name
-            return lambda m: self.row_facts(m)[name]
+            fact = MORE[column - len(COLUMNS)]
+            if fact.words:  # who has none comes last, as what is not known
+                return lambda m: str(self.row_facts(m)[fact.name]).casefold() or math.nan
+            return lambda m: self.row_facts(m)[fact.name]
         return (
             lambda m: states.index(m.state),
             lambda m: m.name.lower(),
@@ -266,7 +272,7 @@ class MicrographTable(QAbstractTableModel):
             return self._text_of(m, column)
         if role == Qt.ItemDataRole.ToolTipRole:
             return self._tip(m, column)
-        if role == Qt.ItemDataRole.TextAlignmentRole and column >= 2 and column != len(COLUMNS) - 1:
+        if role == Qt.ItemDataRole.TextAlignmentRole and not _in_words(column):
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         if role == COUNTS_ROLE:
             return (m.n_accepted, self.n_undecided(m), m.n_rejected, self._most)
@@ -279,7 +285,7 @@ class MicrographTable(QAbstractTableModel):
 
     def _text_of(self, m: Micrograph, column: int) -> str:
         if column >= len(COLUMNS):
-            return self._number_of(m, MORE[column - len(COLUMNS)])
+            return self._fact_of(m, MORE[column - len(COLUMNS)])
         if column == 0:
             return "!" if m.problem else SYMBOL[m.state]
         if column == 5:
@@ -295,14 +301,16 @@ class MicrographTable(QAbstractTableModel):
             m.problem,
         )[column - 1]
 
-    def _number_of(self, m: Micrograph, fact: Fact) -> str:
+    def _fact_of(self, m: Micrograph, fact: Fact) -> str:
+        if fact.words:
+            return str(self.row_facts(m)[fact.name])
         value = float(self.row_facts(m)[fact.name])
         return "" if value != value else f"{value:,.{fact.digits}f}"
 
     def _tip(self, m: Micrograph, column: int) -> str:
         if column >= len(COLUMNS):
             fact = MORE[column - len(COLUMNS)]
-            return f"{fact.about}: {self._number_of(m, fact) or 'not known'}"
+            return f"{fact.about}: {self._fact_of(m, fact) or 'not known'}"
         if column == 0:
             return f"{m.state.value}{', by ' + m.state_by if m.state_by else ''}"
         if column == 3 and self.n_undecided(m) < m.n_undecided:
@@ -311,7 +319,8 @@ class MicrographTable(QAbstractTableModel):
         if column == 5:
             return self.session.settings.pixel_size_doubt(m) or f"{self.session.pixel_size_A(m):.4g} Å per pixel"
         counts = f"{m.n_accepted:,} accepted, {self.n_undecided(m):,} undecided, {m.n_rejected:,} rejected"
-        return m.problem or f"{m.name}\n{counts}\n{m.width} × {m.height} px\n{m.path}"
+        whose = f"\nassigned to {m.assigned}" if m.assigned else ""
+        return m.problem or f"{m.name}\n{counts}{whose}\n{m.width} × {m.height} px\n{m.path}"
 
     def _on_changed(self, announcement: Announcement) -> None:
         come_or_gone = self._n_there != len(self.session.micrographs)
@@ -334,3 +343,10 @@ def bold(font: QFont) -> QFont:
     out = QFont(font)
     out.setBold(True)
     return out
+
+
+def _in_words(column: int) -> bool:
+    """Whether a column holds text and not numbers."""
+    if column >= len(COLUMNS):
+        return MORE[column - len(COLUMNS)].words
+    return column < 2 or column == len(COLUMNS) - 1

@@ -189,6 +189,19 @@ def set_state(
     return Message("mark", what, words).change("state", (delta,), only_one.id if only_one else None)
 
 
+def assign(micrographs: Sequence[Micrograph], curator: str) -> Change | None:
+    """Say who is to do some micrographs; empty = nobody in particular."""
+    changed = [m for m in {m.id: m for m in micrographs}.values() if m.assigned != curator]
+    if not changed:
+        return None
+    before, after = {"assigned": [m.assigned for m in changed]}, {"assigned": [curator]}
+    delta = _update_micrographs(changed, before, after)
+    only_one = changed[0] if len(changed) == 1 else None
+    what = only_one.name if only_one else count_of(len(changed), "micrograph")
+    title = f"assign {what} to {curator}" if curator else f"assign {what} to nobody"
+    return Change("assign", title, (delta,), only_one.id if only_one else None, title.replace("assign", "assigned", 1))
+
+
 def set_pixel_size(micrograph: Micrograph, value_A: float | None) -> Change | None:
     """Override (or, with None, trust again) the pixel size of one micrograph."""
     before = np.nan if micrograph.own_pixel_size_A is None else micrograph.own_pixel_size_A

@@ -30,6 +30,7 @@ CURATED = (
     "state_by",
     "optics",
     "picture",
+    "assigned",
     "n_accepted",
     "n_undecided",
     "n_rejected",

@@ -63,6 +63,7 @@ def _of_passport(name: str, about: str, digits: int, passport: str) -> Fact:
 FACTS: tuple[Fact, ...] = (
     Fact("state", "unseen, in progress, complete, empty or unusable; todo, finished", words=True),
     Fact("name", "the micrograph's name", words=True),
+    Fact("whose", "the curator it is assigned to", words=True),
     Fact("acc", "accepted picks"),
     Fact("und", "undecided picks"),
     Fact("rej", "rejected picks"),
@@ -133,7 +134,13 @@ class Row(Mapping[str, Value]):
 
 
 _SIZES = ("width", "height")
-_ATTRIBUTES = {"acc": "n_accepted", "und": "n_undecided", "rej": "n_rejected", "picks": "n_particles"}
+_ATTRIBUTES = {
+    "acc": "n_accepted",
+    "und": "n_undecided",
+    "rej": "n_rejected",
+    "picks": "n_particles",
+    "whose": "assigned",
+}
 
 
 def measure(

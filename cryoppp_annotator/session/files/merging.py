@@ -365,7 +365,7 @@ class _Merging:
         for theirs, ours in self._matches.items():
             a, b = self._session.micrograph(ours), self._other.micrograph(theirs)
             after: dict[str, Any] = self._state(a, b)
-            for name, what in (("own_pixel_size_A", "pixel size"), ("optics", "CTF")):
+            for name, what in (("own_pixel_size_A", "pixel size"), ("optics", "CTF"), ("assigned", "assignment")):
                 mine, yours = getattr(a, name), getattr(b, name)
                 if yours and not mine:
                     after[name] = yours

@@ -1,15 +1,21 @@
-"""Lines of JSON that several programs append to one file: answers of curators, read as they come."""
+"""What a review keeps in files: its items, and lines that several programs append, curators' answers."""
 
 from __future__ import annotations
 
+import datetime
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ...errors import ProjectError
-from ...formats.kept_arrays import open_kept
+from ...formats.atomic import write_text
+from ...formats.kept_arrays import open_kept, read_kept_json
+from ..core.session import Session
+
+#: In the project's folder.
+FOLDER = "review"
 
 
 class AnswerLog:
@@ -49,3 +55,42 @@ class AnswerLog:
             raise ProjectError(f"{self.path} is no ordinary file; move it away, and answers can be written")
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
+
+
+class ReviewFiles:
+    """Items to be judged, and what was said of them, in ``review/`` of the project's folder.
+
+    Parameters
+    ----------
+    session : Session
+    items, answers : str
+        Names of the two files.
+    """
+
+    def __init__(self, session: Session, items: str, answers: str) -> None:
+        self._session = session
+        self.path = session.store.folder / FOLDER / items
+        self.log = AnswerLog(session.store.folder / FOLDER / answers)
+
+    def read(self) -> dict[str, Any] | None:
+        """What lies there; None where nothing does. Raises OSError or ValueError where it is damaged."""
+        return read_kept_json(self.path) if self.path.is_file() else None
+
+    def put_aside(self) -> str:
+        """Rename what lies there; returns the moment, by which what comes now is known."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        now = datetime.datetime.now(datetime.UTC)
+        for path in (self.path, self.log.path):
+            if path.is_file():
+                path.rename(path.with_name(f"{path.stem}-until-{now:%Y-%m-%dT%H%M%S.%f}{path.suffix}"))
+        return now.isoformat(timespec="milliseconds")
+
+    def write(self, made: str, of: str, items: Sequence[Mapping[str, Any]]) -> None:
+        """Write the items. Raises FormatError."""
+        head = {"made": made, "by": self._session.curator, "of": of}
+        write_text(self.path, json.dumps({**head, "items": list(items)}))
+
+    def append(self, line: Mapping[str, Any]) -> None:
+        """Add an answer, with who and when. Raises ProjectError."""
+        at = datetime.datetime.now(datetime.UTC).timestamp()
+        self.log.append({**line, "curator": self._session.curator, "at": at})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -18,8 +17,6 @@ from ...audit.judging import LabelTask, judge_labels
 from ...audit.queue import QueueItem
 from ...audit.suspects import ErrorKind
 from ...errors import ProjectError, Refused
-from ...formats.atomic import write_text
-from ...formats.kept_arrays import read_kept_json
 from ...model.context import JobContext
 from ...model.curation import Change, Decision, Delta, Reason
 from ...model.message import Message
@@ -27,10 +24,9 @@ from ...model.particles import Particles
 from ..core import edits
 from ..core.session import Session
 from ..core.step import Done
-from .answer_log import AnswerLog
+from .answer_log import FOLDER, ReviewFiles
 from .sets import members, named
 
-FOLDER = "review"
 QUEUE = "queue.json"
 ANSWERS = "answers.jsonl"
 #: An item that somebody else looks at is passed over for so many minutes.
@@ -144,8 +140,7 @@ class Review:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._folder = session.store.folder / FOLDER
-        self._log = AnswerLog(self._folder / ANSWERS)
+        self._files = ReviewFiles(session, QUEUE, ANSWERS)
         self.items: list[ReviewItem] = []
         #: When it was made, by whom, and of which picks.
         self.made, self.made_by, self.of = "", "", ""
@@ -153,19 +148,18 @@ class Review:
         self._held: dict[int, tuple[str, float]] = {}
         #: Items of each answer of mine, and the step that it became.
         self._mine: list[tuple[list[int], int | None]] = []
+        self._before: int | None = None  # the curator's last step before the first answer
 
     # ------------------------------------------------------------------ files
 
     def load(self) -> bool:
         """Go on with the queue that lies there. Returns whether there was one that fits. Raises ProjectError."""
-        path = self._folder / QUEUE
-        if not path.is_file():
-            return False
         try:
-            kept = read_kept_json(path)
+            if (kept := self._files.read()) is None:
+                return False
             items = [_from_json(entry) for entry in kept["items"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ProjectError(f"{path} cannot be read ({error}); search for errors again") from error
+            raise ProjectError(f"{self._files.path} cannot be read ({error}); search for errors again") from error
         self.items = items
         self.made, self.made_by, self.of = (str(kept.get(name, "")) for name in ("made", "by", "of"))
         self._forget()
@@ -186,24 +180,20 @@ class Review:
         FormatError
             It cannot be written.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
-        now = datetime.datetime.now(datetime.UTC)
-        for path in (self._folder / QUEUE, self._folder / ANSWERS):
-            if path.is_file():
-                path.rename(path.with_name(f"{path.stem}-until-{now:%Y-%m-%dT%H%M%S.%f}{path.suffix}"))
-        self.made, self.made_by, self.of = now.isoformat(timespec="milliseconds"), self._session.curator, of
+        self.made, self.made_by, self.of = self._files.put_aside(), self._session.curator, of
         self.items = list(items)
         self._forget()
-        head = {"made": self.made, "by": self.made_by, "of": of}
-        write_text(self._folder / QUEUE, json.dumps({**head, "items": [_as_json(item) for item in items]}))
+        self._files.write(self.made, of, [_as_json(item) for item in items])
 
     def _forget(self) -> None:
         self._answered, self._held, self._mine = {}, {}, []
-        self._log.rewind()
+        last = self._session.next_undo()
+        self._before = None if last is None else last.id
+        self._files.log.rewind()
 
     def follow(self) -> None:
         """Read what others, and an earlier start, have answered since."""
-        for line in self._log.new_lines():
+        for line in self._files.log.new_lines():
             with suppress(ValueError, KeyError, TypeError):
                 self._take(line)
 
@@ -222,10 +212,7 @@ class Review:
                 self._answered[number] = str(answer)
 
     def _write(self, numbers: Sequence[int], answer: Answer) -> None:
-        at = datetime.datetime.now(datetime.UTC).timestamp()
-        who = self._session.curator
-        line = {"queue": self.made, "items": list(numbers), "answer": str(answer), "curator": who, "at": at}
-        self._log.append(line)
+        self._files.append({"queue": self.made, "items": list(numbers), "answer": str(answer)})
         self.follow()
 
     # ------------------------------------------------------------------ walking
@@ -340,11 +327,20 @@ class Review:
         """Take the last answer back, with what it changed. Returns the number of its first item; None where none is."""
         if not self._mine:
             return None
+        if not self.last_step_was_an_answer:
+            raise Refused("something else was changed since the last answer: undo that first, on the picture")
         numbers, step = self._mine.pop()
         if step is not None:
             self._session.undo()
         self._write(numbers, Answer.BACK)
         return numbers[0]
+
+    @property
+    def last_step_was_an_answer(self) -> bool:
+        """Whether the curator has changed nothing else since the last answer of this session."""
+        last = self._session.next_undo()
+        steps = [step for _, step in self._mine if step is not None]
+        return last is None or last.id == (steps[-1] if steps else self._before)
 
     @property
     def can_go_back(self) -> bool:
@@ -400,13 +396,15 @@ class Review:
         deltas += added
         if not deltas:
             return None
+        micrographs = {self.items[n].micrograph for n in answers}
+        only = micrographs.pop() if len(micrographs) == 1 else None
+        where = "in review" if only is None else f"on {session.micrograph(only).name} in review"
         message: Message | None = None
         for verb, n in reversed(counts.items()):
             if n:
-                message = Message(verb, edits.count_of(n), where="in review", also=message)
+                message = Message(verb, edits.count_of(n), where=where, also=message)
         assert message is not None, "there is something to change, so something is counted"
-        micrographs = {self.items[n].micrograph for n in answers}
-        return message.change("review", deltas, micrographs.pop() if len(micrographs) == 1 else None)
+        return message.change("review", deltas, only)
 
     def _without_picks(self, places: Sequence[tuple[int, float, float]]) -> list[tuple[int, float, float]]:
         """Those of some places that were not picked meanwhile."""

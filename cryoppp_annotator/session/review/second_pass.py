@@ -22,22 +22,23 @@ from scipy.spatial import cKDTree
 from ...audit.curators import Quality, quality_of
 from ...audit.sampling import Sample, strata, stratified
 from ...errors import ProjectError, Refused
-from ...formats.atomic import write_text
-from ...formats.kept_arrays import read_kept_json
 from ...formats.table.spreadsheet import csv_text
 from ...model.curation import Change, Decision
 from ...model.micrograph import Micrograph
 from ...model.particles import Particles
 from ..core import edits
+from ..core.bookkeeping import remember
 from ..core.session import Session
 from ..core.step import Outcome
 from ..pictures.defocus import defocus_of
-from .answer_log import AnswerLog
-from .error_queue import FOLDER
+from .answer_log import ReviewFiles
 from .sets import ACCEPTED, CONSENSUS, is_moment, members, named
 
 PASS = "second_pass.json"
 ANSWERS = "second_pass_answers.jsonl"
+#: Setting of what nobody is to see beside the places: what the labels say, weights, known answers.
+KEY = "second_pass"
+_KEY = ("labelled", "weight", "stratum", "gold")
 #: Two places nearer than so many diameters are one.
 _SAME = 0.5
 #: A place farther from every gold pick than so many diameters is gold that is no particle.
@@ -250,8 +251,7 @@ class SecondPass:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._folder = session.store.folder / FOLDER
-        self._log = AnswerLog(self._folder / ANSWERS)
+        self._files = ReviewFiles(session, PASS, ANSWERS)
         self.items: list[BlindItem] = []
         self.made, self.of = "", ""
         #: Who answered what, by item, in the order it was said; None = skipped.
@@ -261,13 +261,12 @@ class SecondPass:
 
     def load(self) -> bool:
         """Go on with the pass that lies there. Returns whether there is one. Raises ProjectError."""
-        path = self._folder / PASS
-        if not path.is_file():
-            return False
+        path = self._files.path
         try:
-            kept = read_kept_json(path)
-            self.items = [BlindItem(**entry) for entry in kept["items"]]
+            if (kept := self._files.read()) is None:
+                return False
             self.made, self.of = str(kept["made"]), str(kept["of"])
+            self.items = self._with_key(kept["items"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ProjectError(f"{path} cannot be read ({error}); begin another second pass") from error
         self._forget()
@@ -276,23 +275,33 @@ class SecondPass:
 
     def start(self, items: Sequence[BlindItem], of: str) -> None:
         """Begin a pass; the one before is put aside with its answers. Raises FormatError where it cannot be written."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        now = datetime.datetime.now(datetime.UTC)
-        for path in (self._folder / PASS, self._folder / ANSWERS):
-            if path.is_file():
-                path.rename(path.with_name(f"{path.stem}-until-{now:%Y-%m-%dT%H%M%S.%f}{path.suffix}"))
-        self.items, self.made, self.of = list(items), now.isoformat(timespec="milliseconds"), of
+        self.items, self.made, self.of = list(items), self._files.put_aside(), of
         self._forget()
-        head = {"made": self.made, "by": self._session.curator, "of": of}
-        write_text(self._folder / PASS, json.dumps({**head, "items": [asdict(item) for item in items]}))
+        every = [asdict(item) for item in items]
+        key = {name: [item.pop(name) for item in every] for name in _KEY}
+        remember(self._session, {KEY: {"made": self.made, **key}})
+        self._files.write(self.made, of, every)
+
+    def _with_key(self, entries: list[dict[str, Any]]) -> list[BlindItem]:
+        """The places with what is known of them. Raises ValueError: this project does not know this pass."""
+        if entries and "gold" in entries[0]:  # of an earlier program
+            return [BlindItem(**entry) for entry in entries]
+        key = self._session.settings.values.get(KEY) or {}
+        if key.get("made") != self.made:
+            raise ValueError("the project does not know this pass, it is another one's")
+        columns = zip(*(key[name] for name in _KEY), strict=True)
+        return [
+            BlindItem(**entry, **dict(zip(_KEY, known, strict=True)))
+            for entry, known in zip(entries, columns, strict=True)
+        ]
 
     def _forget(self) -> None:
         self._said, self._held, self._mine = {}, {}, []
-        self._log.rewind()
+        self._files.log.rewind()
 
     def follow(self) -> None:
         """Read what others, and an earlier start, have answered since."""
-        for line in self._log.new_lines():
+        for line in self._files.log.new_lines():
             with suppress(ValueError, KeyError, TypeError):
                 self._take(line)
 
@@ -308,9 +317,7 @@ class SecondPass:
             self._said.setdefault(number, {})[who] = None if answer is None else bool(answer)
 
     def _write(self, number: int, answer: bool | str | None) -> None:
-        at = datetime.datetime.now(datetime.UTC).timestamp()
-        line = {"pass": self.made, "item": number, "answer": answer, "curator": self._session.curator, "at": at}
-        self._log.append(line)
+        self._files.append({"pass": self.made, "item": number, "answer": answer})
         self.follow()
 
     # ------------------------------------------------------------------ walking

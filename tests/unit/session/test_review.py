@@ -201,7 +201,7 @@ def test_an_answer_is_taken_back_with_what_it_changed(doubtful: Session, review:
     before = doubtful.counts()
     number = until(review, ErrorKind.FALSE)
     said = review.answer(number, Answer.REJECT)
-    assert said == "rejected 1 pick in review"
+    assert said == f"rejected 1 pick on {doubtful.micrograph(review.items[number].micrograph).name} in review"
     assert doubtful.counts()["rejected"] == before["rejected"] + 1
     assert review.back() == number
     assert doubtful.counts() == before

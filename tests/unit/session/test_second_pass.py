@@ -121,7 +121,11 @@ def test_what_was_planted_is_recovered(session: Session) -> None:
         assert quality.f1.value == pytest.approx(sure, abs=0.02), "half of the gold are particles"
         assert quality.f1.low < sure < quality.f1.high
     assert session.counts() == before, "a second pass changes no pick"
-    assert len(session.history()) == steps
+    assert [line.kind for line in session.history()[:-steps]] == ["visit"], (
+        "where the known answers lie is noted, no step"
+    )
+    kept = json.loads((session.store.folder / "review/second_pass.json").read_text())
+    assert {name for item in kept["items"] for name in item} == {"micrograph", "x", "y"}, "gold cannot be told"
 
 
 def test_a_consensus_remembers_who_said_what(session: Session) -> None:
@@ -193,6 +197,10 @@ def test_odd_files_and_refusals(session: Session) -> None:
     with (path.parent / "second_pass_answers.jsonl").open("a") as file:
         file.write('{"item": "x"}\n[]\nno json\n' + json.dumps({"pass": second.made, "item": 10**9}) + "\n")
     assert second.next() == 0
+    of_another = json.loads(path.read_text()) | {"made": "2020-01-01T00:00:00.000+00:00"}
+    path.write_text(json.dumps(of_another))
+    with pytest.raises(ProjectError, match="does not know this pass"):
+        second.load()
     path.write_text('{"items": 3}')
     with pytest.raises(ProjectError, match=r"second_pass.json cannot be read"):
         second.load()

@@ -37,7 +37,7 @@ from ...recent import name_of
 from ...workbench import Workbench
 from ..parts.counts_bar import CountsBar
 from ..parts.file_news import FileNewsBox
-from ..parts.list_facts import ListFacts, example
+from ..parts.list_facts import WHOSE, ListFacts, example
 from ..parts.micrograph_menu import MicrographMenu
 from .dataset import DatasetPlot
 
@@ -109,6 +109,7 @@ class MicrographsPanel(QWidget):
         self._count.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.table = self._make_table()
         self.facts = ListFacts(bench, self.table, self.model)
+        self.facts.column_shown.connect(self._fit_name)
         self.plot = DatasetPlot()
         self.plot.chosen.connect(self._go)
         self._latest = Latest()
@@ -220,11 +221,17 @@ class MicrographsPanel(QWidget):
             if self.table.isColumnHidden(column) != narrow:
                 self.table.setColumnHidden(column, narrow)
         if narrow:
-            room = self.table.viewport().width() - self.table.columnWidth(0)
-            self.table.setColumnWidth(_NAME, max(_LEAST_NAME, room))
+            self._fit_name()
         elif event.oldSize().width() < _WIDE:
             self.table.setColumnWidth(_NAME, _USUAL_NAME)
             self._fit_numbers()
+
+    def _fit_name(self) -> None:
+        """In a narrow list the name has what the state, and whose it is, leave."""
+        if self.width() >= _WIDE:
+            return
+        beside = self.table.columnWidth(0) + (0 if self.table.isColumnHidden(WHOSE) else self.table.columnWidth(WHOSE))
+        self.table.setColumnWidth(_NAME, max(_LEAST_NAME, self.table.viewport().width() - beside))
 
     def chosen(self) -> list[int]:
         """Ids of the micrographs marked in the list."""

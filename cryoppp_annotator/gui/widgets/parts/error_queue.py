@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import (
     QApplication,
     QComboBox,
-    QGridLayout,
     QHBoxLayout,
     QLabel,
     QMessageBox,
@@ -29,9 +28,10 @@ from ....session.review.error_queue import Answer, Review, ReviewItem, find_erro
 from ....session.review.undecided_queue import UNDECIDED, UNDECIDED_NAME, undecided_items
 from ...latest import Latest
 from ...layers.review_layer import ReviewLayer
-from ...workbench import Workbench
+from ...workbench import Workbench, is_alive
 from ..dialogs.look_alikes import LookAlikes
 from ..panels.particle_gallery import decision_of
+from .answer_buttons import describe, in_two_columns, wrapped
 
 _QUESTIONS = {
     ErrorKind.FALSE: "Is this a particle?",
@@ -60,33 +60,28 @@ class ErrorQueue(QWidget):
         self._chosen = False  # whether a person chose the set
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.of, self.find = QComboBox(), QPushButton("Find errors")
-        self.find.setToolTip(
-            "Judges each pick by a model fitted to the picks of the other micrographs; changes nothing"
-        )
         self.said, self.why = QLabel(), QLabel()
-        for label in (self.said, self.why):
-            label.setWordWrap(True)
-        self.said.setStyleSheet("font-weight: 600")
+        wrapped(self.said, self.why)
         self.progress = QProgressBar()
         self.accept, self.reject = QPushButton(), QPushButton()
         self.move_to, self.skip = QPushButton("Move there (M)"), QPushButton()
         self.page, self.back = QPushButton("Look-alikes (Enter)"), QPushButton()
-        for button, tip in (
-            (self.of, "The pick set in which errors are searched"),
-            (self.accept, "It is a particle: accept it, and go to the next item"),
-            (self.reject, "It is none: reject it, and go to the next item; the keys of reasons give one"),
-            (self.move_to, "Move the pick to where the model sees the particle"),
-            (self.skip, "Say nothing about this item; it stays in the queue"),
-            (self.page, "Look-alikes of this item side by side: click the exceptions, answer the rest together"),
-            (self.back, "Go back to the item before and take its answer back"),
-        ):
-            button.setToolTip(tip)
-        for button, text in (
-            (self.accept, "Particle ({accept})"),
-            (self.reject, "No particle ({reject})"),
-            (self.back, "Back ({undo})"),
-        ):
-            bench.keep_keyed(button.setText, text)
+        tips = {
+            self.find: "Judges each pick by a model fitted to the picks of the other micrographs; changes nothing",
+            self.of: "The pick set in which errors are searched",
+            self.accept: "It is a particle: accept it, and go to the next item",
+            self.reject: "It is none: reject it, and go to the next item; the keys of reasons give one",
+            self.move_to: "Move the pick to where the model sees the particle",
+            self.skip: "Say nothing about this item; it stays in the queue",
+            self.page: "Look-alikes of this item side by side: click the exceptions, answer the rest together",
+            self.back: "Go back to the item before and take its answer back",
+        }
+        keyed = {
+            self.accept: "Particle ({accept})",
+            self.reject: "No particle ({reject})",
+            self.back: "Back ({undo})",
+        }
+        describe(bench, tips, keyed)
         self._arrange()
         self.of.activated.connect(self._on_chosen)
         self.find.clicked.connect(self._on_find)
@@ -97,6 +92,8 @@ class ErrorQueue(QWidget):
         self.back.clicked.connect(self._on_back)
         self.page.clicked.connect(self._on_page)
         bench.session.changed.connect(self._on_changed)
+        bench.session.current_changed.connect(self._on_current)
+        bench.canvas.installEventFilter(self)
         bench.takers.append(self)
         bench.on_rekeyed.append(self._name_skip)
         self._fill()
@@ -106,16 +103,16 @@ class ErrorQueue(QWidget):
         """Stop following the session."""
         self._latest.close()
         self._bench.session.changed.disconnect(self._on_changed)
+        self._bench.session.current_changed.disconnect(self._on_current)
+        if is_alive(self._bench.canvas):
+            self._bench.canvas.removeEventFilter(self)
         self._bench.takers.remove(self)
 
     def _arrange(self) -> None:
         top = QHBoxLayout()
         top.addWidget(self.of, 1)
         top.addWidget(self.find)
-        grid = QGridLayout()
-        buttons = (self.accept, self.reject, self.move_to, self.skip, self.page, self.back)
-        for i, button in enumerate(buttons):
-            grid.addWidget(button, i // 2, i % 2)
+        grid = in_two_columns((self.accept, self.reject, self.move_to, self.skip, self.page, self.back))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(2, 4, 2, 2)
         layout.addLayout(top)
@@ -146,6 +143,18 @@ class ErrorQueue(QWidget):
                 self.show_next()
             else:
                 self._show_progress()
+        elif announcement.kind == "do":
+            QTimer.singleShot(0, self._after_step)
+
+    def _on_current(self) -> None:
+        """On another micrograph the keys are for what is seen there."""
+        if self.number is None or self._review.items[self.number].micrograph == self._bench.session.current_id:
+            return
+        self.number = None
+        self._mark.clear()
+        self.said.setText("The queue waits: Go on shows its next item.")
+        self.why.setText("")
+        self._show_progress()
 
     def showEvent(self, event: object) -> None:
         """Offer the set that is worth a look now."""
@@ -260,7 +269,7 @@ class ErrorQueue(QWidget):
         session = self._bench.session
         if session.current_id != item.micrograph and not self._bench.guarded(lambda: session.go(item.micrograph)):
             return
-        self._bench.focus.select([item.particle] if item.particle else [])
+        self._bench.focus.select(self._item_pick())
         micrograph = session.micrograph(item.micrograph)
         diameter = session.settings.diameter_px(micrograph)
         self._bench.viewport.centre_at(item.x, item.y, diameter)
@@ -337,9 +346,41 @@ class ErrorQueue(QWidget):
             return False
         return focus is self or self.isAncestorOf(focus)
 
+    def eventFilter(self, _watched: object, event: QEvent) -> bool:
+        """A click on the picture does not take the keys for good."""
+        if event.type() == QEvent.Type.MouseButtonRelease:
+            QTimer.singleShot(0, self._take_keys_back)
+        return False
+
+    def _take_keys_back(self) -> None:
+        """After a click on the picture, unless it selected another pick, which the keys then mean."""
+        if self._lent() and self._bench.focus.selected.tolist() in ([], self._item_pick()):
+            self.setFocus()
+
+    def _after_step(self) -> None:
+        """What was done on the picture is done: keys mean the item again."""
+        if self._lent():
+            self._bench.focus.select(self._item_pick())
+            self.setFocus()
+
+    def _lent(self) -> bool:
+        """Whether the picture has the keys, while an item is shown."""
+        if not is_alive(self) or not self.isVisible() or self.number is None:
+            return False
+        focus, canvas = self.window().focusWidget(), self._bench.canvas
+        on_picture = focus is not None and (focus is canvas or canvas.isAncestorOf(focus))
+        return on_picture and not any(taker.has_keyboard() for taker in self._bench.takers)
+
+    def _item_pick(self) -> list[int]:
+        """The pick that the item on the screen is about; none where it is about a place."""
+        item = None if self.number is None else self._review.items[self.number]
+        return [item.particle] if item is not None and item.particle else []
+
     def take(self, command: str) -> bool:
         """Answer with the key of a decision. Returns whether the command was one."""
         if command == "undo":
+            if not self._review.last_step_was_an_answer:
+                return False
             self._on_back()
             return True
         if command == "next-undecided":

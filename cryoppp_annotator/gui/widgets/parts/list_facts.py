@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qtpy.QtCore import QObject, Qt, QTimer
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QMenu, QTableView
 
 from ....model.curation import Table
@@ -20,6 +20,8 @@ _PAUSE_MS = 400
 #: Width of a column of numbers, characters.
 _WIDE = "88,888"
 _PROBLEM = len(COLUMNS) - 1
+#: Column of the curator that a micrograph is assigned to.
+WHOSE = len(COLUMNS) + [fact.name for fact in MORE].index("whose")
 
 
 class ListFacts(QObject):
@@ -31,6 +33,8 @@ class ListFacts(QObject):
     table : QTableView
     model : MicrographTable
     """
+
+    column_shown = Signal()
 
     def __init__(self, bench: Workbench, table: QTableView, model: MicrographTable) -> None:
         super().__init__()
@@ -47,6 +51,9 @@ class ListFacts(QObject):
         for k, fact in enumerate(MORE, len(COLUMNS)):
             table.setColumnWidth(k, max(wide, table.fontMetrics().horizontalAdvance(fact.name) + 16))
             table.setColumnHidden(k, fact.name not in shown)
+        head.moveSection(head.visualIndex(WHOSE), 2)  # beside the name, where it is seen in a narrow list, too
+        self._whose_was_shown = False
+        self._show_whose()
         head.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         head.customContextMenuRequested.connect(self._on_menu)
         bench.session.changed.connect(self._on_changed)
@@ -68,6 +75,7 @@ class ListFacts(QObject):
         """Show or hide a column, now and at the next start."""
         column = len(COLUMNS) + [fact.name for fact in MORE].index(name)
         self._table.setColumnHidden(column, not shown)
+        self.column_shown.emit()
         keep_preference(_SHOWN, self.shown())
         self.refresh()
 
@@ -105,7 +113,15 @@ class ListFacts(QObject):
         else:
             self._names = frozenset()  # what was read is out of date
 
+    def _show_whose(self) -> None:
+        """Once micrographs are assigned, whose they are is shown, until a person hides the column."""
+        if not self._whose_was_shown and any(m.assigned for m in self._bench.session.micrographs):
+            self._whose_was_shown = True
+            self._table.setColumnHidden(WHOSE, False)
+            self.column_shown.emit()
+
     def _on_changed(self, announcement: Announcement) -> None:
+        self._show_whose()
         if announcement.touches(Table.PARTICLE) or announcement.touches(Table.MICROGRAPH):
             self.later()
 

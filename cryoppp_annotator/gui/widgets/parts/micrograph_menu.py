@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtGui import QAction
-from qtpy.QtWidgets import QFileDialog, QMenu, QMessageBox, QWidget
+from qtpy.QtWidgets import QFileDialog, QInputDialog, QMenu, QMessageBox, QWidget
 
 from ....formats.image.images import IMAGE_EXTENSIONS, find_micrographs
 from ....formats.relion_micrographs import FILE_NAME
 from ....model.curation import Decision
 from ....model.micrograph import MicrographState
-from ....session.core import watch
+from ....session.core import assigning, watch
 from ....session.core.edits import count_of
 from ....session.files import membership, selecting
 from ....session.review.history import HistoryScope
@@ -54,6 +54,7 @@ class MicrographMenu:
         for reason in UNUSABLE_BECAUSE:
             mark = partial(self._session.set_state, chosen, MicrographState.UNUSABLE, reason)
             self._add(reasons, reason[:1].upper() + reason[1:], mark)
+        self._fill_curators(menu.addMenu("Assign to"), chosen)
         menu.addSeparator()
         self._fill_picks(menu, chosen)
         if len(chosen) == 1:
@@ -62,6 +63,21 @@ class MicrographMenu:
         menu.addSeparator()
         what = "it" if len(chosen) == 1 else count_of(len(chosen), "micrograph")
         self._add(menu, f"Remove {what} from the project", lambda: self.remove(chosen))
+
+    def _fill_curators(self, menu: QMenu, chosen: Sequence[int]) -> None:
+        """Whose they are to be."""
+        for name in assigning.curators(self._session):
+            text = f"{name} (me)" if name == self._session.curator else name
+            self._add(menu, text.replace("&", "&&"), partial(assigning.assign, self._session, chosen, name))
+        menu.addSeparator()
+        self._add(menu, "Somebody else…", lambda: self._ask_curator(chosen))
+        self._add(menu, "Nobody", partial(assigning.assign, self._session, chosen, ""))
+
+    def _ask_curator(self, chosen: Sequence[int]) -> None:
+        what = count_of(len(chosen), "micrograph")
+        name, given = QInputDialog.getText(self._parent, f"Assign {what}", "The curator's name, as --curator says it")
+        if given and name.strip():
+            assigning.assign(self._session, chosen, name)
 
     def _fill_picks(self, menu: QMenu, chosen: Sequence[int]) -> None:
         """Propose on them, clear their picks, list them for RELION."""

@@ -9,7 +9,6 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QApplication,
     QFileDialog,
-    QGridLayout,
     QHBoxLayout,
     QLabel,
     QProgressBar,
@@ -27,6 +26,7 @@ from ...layers.review_layer import ReviewLayer
 from ...workbench import Workbench
 from ..dialogs.second_pass_dialog import SecondPassDialog
 from ..panels.particle_gallery import decision_of
+from .answer_buttons import describe, in_two_columns, wrapped
 
 #: Seeds of samples: any will do, it is kept with none.
 _SEEDS = 2**31
@@ -49,32 +49,29 @@ class SecondLook(QWidget):
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.begin, self.go_on = QPushButton("Begin…"), QPushButton("Go on")
         self.question, self.why, self.results = QLabel(), QLabel(), QLabel()
-        self.question.setStyleSheet("font-weight: 600")
         self.progress = QProgressBar()
         self.yes, self.no, self.skip, self.back = QPushButton(), QPushButton(), QPushButton(), QPushButton()
         self.show_results, self.csv = QPushButton("Results"), QPushButton("Save as CSV…")
         self.consensus = QPushButton("Make the consensus a set")
-        for label in (self.question, self.why, self.results):
-            label.setWordWrap(True)
-        for button, tip in (
-            (self.begin, "Draws a random sample of places; a pass that is open is put aside"),
-            (self.go_on, "Shows the next place that you are to judge, or to settle"),
-            (self.yes, "It is a particle; what others said is not shown"),
-            (self.no, "It is none; what others said is not shown"),
-            (self.skip, "Say nothing about this place; others are asked"),
-            (self.back, "Take your last answer back"),
-            (self.show_results, "How good the labels and the curators are, as far as was answered"),
-            (self.csv, "Writes each place with what the labels and each curator said of it"),
-            (self.consensus, "A new set of the places that are particles after all; each pick remembers who said what"),
-        ):
-            button.setToolTip(tip)
-        for button, text in (
-            (self.yes, "Particle ({accept})"),
-            (self.no, "No particle ({reject})"),
-            (self.skip, "Skip ({next-undecided})"),
-            (self.back, "Back ({undo})"),
-        ):
-            bench.keep_keyed(button.setText, text)
+        wrapped(self.question, self.why, self.results)
+        tips = {
+            self.begin: "Draws a random sample of places; a pass that is open is put aside",
+            self.go_on: "Shows the next place that you are to judge, or to settle",
+            self.yes: "It is a particle; what others said is not shown",
+            self.no: "It is none; what others said is not shown",
+            self.skip: "Say nothing about this place; others are asked",
+            self.back: "Take your last answer back",
+            self.show_results: "How good the labels and the curators are, as far as was answered",
+            self.csv: "Writes each place with what the labels and each curator said of it",
+            self.consensus: "A new set of the places that are particles after all; each pick remembers who said what",
+        }
+        keyed = {
+            self.yes: "Particle ({accept})",
+            self.no: "No particle ({reject})",
+            self.skip: "Skip ({next-undecided})",
+            self.back: "Back ({undo})",
+        }
+        describe(bench, tips, keyed)
         self._arrange()
         self.begin.clicked.connect(self._on_begin)
         self.go_on.clicked.connect(self.show_next)
@@ -100,9 +97,7 @@ class SecondLook(QWidget):
         for row, buttons in ((top, (self.begin, self.go_on)), (below, (self.show_results, self.csv))):
             for button in buttons:
                 row.addWidget(button)
-        grid = QGridLayout()
-        for i, button in enumerate((self.yes, self.no, self.skip, self.back)):
-            grid.addWidget(button, i // 2, i % 2)
+        grid = in_two_columns((self.yes, self.no, self.skip, self.back))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(2, 4, 2, 2)
         layout.addLayout(top)
