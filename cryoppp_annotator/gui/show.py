@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -96,6 +96,7 @@ class Show:
         self.question: QMessageBox | None = None
         self._shape: tuple[int, int] | None = None
         self._scale = 1.0  # world units per micrograph px, as drawn
+        self._expected: list[int] = []
         self._drawn: int | None = None  # whose picture is on the screen
 
     # ------------------------------------------------------------------ choosing
@@ -185,13 +186,18 @@ class Show:
                 on_refused=self._refusal(here, self.pictures.key(current, self.view)),
             )
 
+    def expect(self, micrographs: Sequence[int]) -> None:
+        """Say which micrographs (ids) come next, where that is not the order of the list; none = it is."""
+        self._expected = list(micrographs)
+        self.prepare_neighbours()
+
     def prepare_neighbours(self) -> None:
         """Have the pictures of the likely next micrographs made, once the one on the screen is there."""
         current, focus = self._session.current, self._bench.focus
         if current is not None and self._is_awaited(current):
             self.pictures.prepare([current], self.view)
             return
-        near = [focus.walking.neighbour(step) for step in (1, 2, -1)]
+        near: list[int | None] = [*self._expected] or [focus.walking.neighbour(step) for step in (1, 2, -1)]
         neighbours = [self._session.micrograph(i) for i in near if i is not None]
         # what is on the screen is asked for first and must not be cancelled
         ahead = [current, *neighbours] if current is not None else neighbours

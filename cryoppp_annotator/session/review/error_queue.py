@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from .sets import members, named
 
 QUEUE = "queue.json"
 ANSWERS = "answers.jsonl"
+#: Items ahead whose micrographs are made ready.
+_LOOK_AHEAD = 20
 #: An item that somebody else looks at is passed over for so many minutes.
 _HELD_MINUTES = 10.0
 _QUIET = JobContext()
@@ -145,6 +148,7 @@ class Review:
         #: When it was made, by whom, and of which picks.
         self.made, self.made_by, self.of = "", "", ""
         self._answered: dict[int, str] = {}
+        self._likely: set[int] = set()
         self._held: dict[int, tuple[str, float]] = {}
         #: Items of each answer of mine, and the step that it became.
         self._mine: list[tuple[list[int], int | None]] = []
@@ -187,6 +191,7 @@ class Review:
 
     def _forget(self) -> None:
         self._answered, self._held, self._mine = {}, {}, []
+        self._likely = {number for number, item in enumerate(self.items) if item.likely}
         last = self._session.next_undo()
         self._before = None if last is None else last.id
         self._files.log.rewind()
@@ -202,7 +207,7 @@ class Review:
             return  # of a queue that another window began, or of the one before
         answer = Answer(line["answer"])
         for number in line["items"]:
-            if not isinstance(number, int):
+            if not isinstance(number, int) or not 0 <= number < len(self.items):
                 continue
             if answer is Answer.BACK:
                 self._answered.pop(number, None)
@@ -225,12 +230,12 @@ class Review:
     @property
     def n_left(self) -> int:
         """Items that nobody has answered yet."""
-        return len(self.items) - sum(number < len(self.items) for number in self._answered)
+        return len(self.items) - len(self._answered)
 
     @property
     def n_likely_left(self) -> int:
         """Open items that are more likely wrong than right."""
-        return sum(item.likely and number not in self._answered for number, item in enumerate(self.items))
+        return len(self._likely - self._answered.keys())
 
     @property
     def title(self) -> str:
@@ -244,6 +249,11 @@ class Review:
         """Number of the next item that is neither answered nor looked at; None at the end."""
         self.follow()
         return next(self._open(), None)
+
+    def upcoming(self, most: int = 3) -> list[int]:
+        """Micrographs of the next items, without the one of the very next: their pictures will be asked for."""
+        coming = dict.fromkeys(self.items[number].micrograph for number in islice(self._open(), _LOOK_AHEAD))
+        return list(coming)[1 : most + 1]
 
     def hold(self, number: int) -> None:
         """Say that one looks at an item, so that no other curator is shown it."""

@@ -293,6 +293,18 @@ def test_a_pick_that_is_gone_is_refused_and_a_damaged_queue_said(doubtful: Sessi
         Review(doubtful).load()
 
 
+def test_what_comes_next_is_known_and_counted(review: Review) -> None:
+    for _ in range(3):
+        open_items = [n for n in range(len(review.items)) if n not in review._answered]
+        order = list(dict.fromkeys(review.items[n].micrograph for n in open_items))
+        assert review.upcoming() == order[1:4], "pictures of these are made ready"
+        assert review.n_left == len(open_items)
+        assert review.n_likely_left == sum(review.items[n].likely for n in open_items)
+        review.answer(open_items[0], Answer.SKIP)
+    review.back()
+    assert review.n_left == len(review.items) - 2
+
+
 def test_no_two_items_are_one_pick(review: Review) -> None:
     picks = [item.particle for item in review.items if item.particle]
     assert len(set(picks)) == len(picks)

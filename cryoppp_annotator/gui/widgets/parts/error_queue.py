@@ -101,6 +101,7 @@ class ErrorQueue(QWidget):
 
     def close_panel(self) -> None:
         """Stop following the session."""
+        self.number = None
         self._latest.close()
         self._bench.session.changed.disconnect(self._on_changed)
         self._bench.session.current_changed.disconnect(self._on_current)
@@ -151,6 +152,7 @@ class ErrorQueue(QWidget):
         if self.number is None or self._review.items[self.number].micrograph == self._bench.session.current_id:
             return
         self.number = None
+        self._bench.show.expect(())
         self._mark.clear()
         self.said.setText("The queue waits: Go on shows its next item.")
         self.why.setText("")
@@ -258,11 +260,13 @@ class ErrorQueue(QWidget):
             self.said.setText("Every item is answered." if self._review.items else "Find errors in a set first.")
             self.why.setText("")
             self._mark.clear()
+            self._bench.show.expect(())
             return
         if self.number and not self._review.n_likely_left and self._review.items[self.number - 1].likely:
             self._bench.say("every likely error is answered: what is left is more likely right than wrong")
         self._review.hold(self.number)
         self.show_item(self._review.items[self.number])
+        self._bench.show.expect(self._review.upcoming())
 
     def show_item(self, item: ReviewItem) -> None:
         """Centre an item, enlarged, and say why it is here."""
