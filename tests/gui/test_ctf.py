@@ -81,6 +81,13 @@ def test_rings_give_a_defocus_and_an_imported_one_stays(ringed):
     assert fold._dialog.defocus.text().startswith(f"Defocus {fold.defocus.value():.3f} µm (")
     window.session.undo()
     assert fold.defocus.value() == pytest.approx(1.234)
+    # by keyboard: 1,000 A less and 10 more, a step each
+    window.qtbot.keyClick(rings, Qt.Key.Key_Down, Qt.KeyboardModifier.ControlModifier)
+    window.qtbot.keyClick(rings, Qt.Key.Key_Up, Qt.KeyboardModifier.ShiftModifier)
+    assert fold.defocus.value() == pytest.approx(1.135)
+    window.session.undo()
+    assert fold.defocus.value() == pytest.approx(1.134)
+    window.session.undo()
 
 
 def test_pictures_are_kept_with_the_project(ringed):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from qtpy.QtCore import QPointF, QRectF, QSize, QSizeF, Qt, Signal
-from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPen, QPixmap, QPolygonF
+from qtpy.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QPixmap, QPolygonF
 from qtpy.QtWidgets import QDialog, QLabel, QVBoxLayout, QWidget
 
 from ....batch.ctf_output import HEAD, SIDE
@@ -20,7 +22,8 @@ _SHARE = 0.75
 _EXPLAINED = (
     "Left: measured. Right: fitted. Below: measured (black) and fitted (orange) rings along lines of equal phase; "
     "blue: how well they agree, and a bar where that ends.\n"
-    "Thin lines: zeros of the CTF at the present defocus. Drag one onto a dark measured ring to correct the defocus."
+    "Thin lines: zeros of the CTF at the present defocus. Drag one onto a dark measured ring to correct the defocus, "
+    "or press Up and Down (100 Å; with Ctrl 1,000, with Shift 10)."
 )
 _UNKNOWN = "No defocus is known: drag from any dark ring, the dashed lines are a guess."
 _NO_PICTURE = "The rings of this micrograph were not looked at yet: estimate the defocus first."
@@ -56,6 +59,8 @@ class RingsPicture(QWidget):
         self._pixmap = QPixmap()
         self._per_px = 0.0
         self._grip: tuple[Ctf, int] | None = None
+        self._before_keys: Ctf | None = None
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self._size = QSize(round(0.68 * height), height)
         self.setMinimumSize(self._size / 2)
 
@@ -148,6 +153,32 @@ class RingsPicture(QWidget):
         if self.ctf is not None and self.ctf != before:
             self.chosen.emit(self.ctf)
 
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Up and Down: another mean defocus, the astigmatism stays."""
+        way = {Qt.Key.Key_Up: 1.0, Qt.Key.Key_Down: -1.0}.get(Qt.Key(event.key()))
+        if way is None or self.ctf is None or self._pixmap.isNull():
+            super().keyPressEvent(event)
+            return
+        held = event.modifiers()
+        large, small = held & Qt.KeyboardModifier.ControlModifier, held & Qt.KeyboardModifier.ShiftModifier
+        step = way * (1000.0 if large else 10.0 if small else 100.0)
+        d = self.ctf.defocus
+        moved = replace(self.ctf, defocus=replace(d, u_A=d.u_A + step, v_A=d.v_A + step))
+        if _DEFOCUS_A[0] <= (moved.defocus.u_A + moved.defocus.v_A) / 2.0 <= _DEFOCUS_A[1]:
+            self._before_keys = self._before_keys or self.ctf
+            self.ctf = moved
+            self.update()
+            self.dragged.emit(moved)
+
+    def keyReleaseEvent(self, event: QKeyEvent) -> None:
+        """Keep it; a key that is held is one step."""
+        if event.isAutoRepeat() or self._before_keys is None:
+            super().keyReleaseEvent(event)
+            return
+        before, self._before_keys = self._before_keys, None
+        if self.ctf is not None and self.ctf != before:
+            self.chosen.emit(self.ctf)
+
 
 class RingsDialog(QDialog):
     """Stays open and follows the current micrograph.
@@ -172,6 +203,7 @@ class RingsDialog(QDialog):
         layout.addWidget(self.picture, 1)
         layout.addWidget(self.defocus)
         layout.addWidget(self.note)
+        self.picture.setFocus()
         self.picture.dragged.connect(self._say_defocus)
         self.picture.chosen.connect(self._on_chosen)
         bench.session.current_changed.connect(self.refresh)
