@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from ..model.context import JobContext
 from ..model.coordinates import FloatArray
 from ..picking.seen import Seen
-from ..picking.views import Views, find_views, likelihood, pictures
+from ..picking.views import Views, find_views, likelihoods, pictures
 from .places import LabelledPlaces
 
 #: Most places that each mixture is fitted to.
@@ -110,7 +110,7 @@ def _views(
 
 def _numbers(seen: Seen, particle: Views, other: Views, context: JobContext) -> NDArray[np.float32]:
     """Numbers of all places, standardised within the micrograph and weighted, (k, n) float32."""
-    likely, unlike = (likelihood(views, *seen.places, context=context) for views in (particle, other))
+    likely, unlike = likelihoods((particle, other), *seen.places, context=context)
     few = np.column_stack([seen.numbers[:, 0], likely, likely - unlike])
     rings = seen.numbers[:, 2:]
     scaled = [_standard(few) * np.array(_WEIGHTS), _standard(rings) / math.sqrt(rings.shape[1])]

@@ -7,12 +7,17 @@ first, because one answer settles many particles; then single labels and places 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from ..errors import Refused
+from ..imaging.filters import fft_workers
+from ..jobs.each import each
 from ..model.context import JobContext
 from ..model.coordinates import FloatArray
 from .gaps import Gap, find_empty_parts, find_gaps
@@ -85,13 +90,16 @@ def summon(teachers: Sequence[LabelledPlaces], context: JobContext) -> tuple[Jur
     k = 1 + max(int(values.max()) for values in fold if len(values))
     usable = [(p.labelled | p.free) & (p.seen.away > margin) for p in teachers]
     judged = [np.zeros(len(p.seen)) for p in teachers]
-    looks = []
-    for f in range(k):
-        context.progress(f, k + 1, "learning what labelled places look like")
-        looks.append(learn(teachers, [u & (values != f) for u, values in zip(usable, fold, strict=True)], context))
-        for p, values, out in zip(teachers, fold, judged, strict=True):
-            if (values == f).any():
-                out[values == f] = judge(looks[-1], p.seen, context)[values == f]
+    looks: dict[int, Looks] = {}
+    work = partial(_learn_and_judge, teachers=teachers, usable=usable, fold=fold)
+    parts = each(work, range(k), threads=fft_workers(), what="parts of the labels learned from", context=context)
+    with threadpool_limits(1), closing(parts) as results:
+        for f, result in results:
+            if isinstance(result, BaseException):
+                raise result
+            looks[f], judged_here = result
+            for number, values in judged_here.items():
+                judged[number][fold[number] == f] = values
     calibration = calibrate(
         np.concatenate([j[u] for j, u in zip(judged, usable, strict=True)]),
         np.concatenate([p.labelled[u] for p, u in zip(teachers, usable, strict=True)]),
@@ -101,8 +109,28 @@ def summon(teachers: Sequence[LabelledPlaces], context: JobContext) -> tuple[Jur
     gaps = find_empty_parts(teachers, [calibration.probability(values) for values in judged], margin)
     gaps += find_gaps(teachers, margin, context)
     gaps.sort(key=lambda gap: -gap.worth)
-    jury = Jury(tuple(looks), calibration, spread_of(teachers), margin, crowded(teachers), tuple(gaps))
+    jury = Jury(
+        tuple(looks[f] for f in range(k)), calibration, spread_of(teachers), margin, crowded(teachers), tuple(gaps)
+    )
     return jury, [_suspect(jury, p, values) for p, values in zip(teachers, odds, strict=True)]
+
+
+def _learn_and_judge(
+    part: int,
+    *,
+    teachers: Sequence[LabelledPlaces],
+    usable: Sequence[NDArray[np.bool_]],
+    fold: Sequence[NDArray[np.intp]],
+    context: JobContext,
+) -> tuple[Looks, dict[int, FloatArray]]:
+    """What the other parts of the labels teach, and what it says of the places of this part, by micrograph."""
+    looks = learn(teachers, [u & (values != part) for u, values in zip(usable, fold, strict=True)], context)
+    judged = {
+        number: judge(looks, p.seen, context)[values == part]
+        for number, (p, values) in enumerate(zip(teachers, fold, strict=True))
+        if (values == part).any()
+    }
+    return looks, judged
 
 
 def weigh(jury: Jury, places: LabelledPlaces, context: JobContext) -> Suspects:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +22,17 @@ from sqlalchemy import create_engine
 from cryoppp_annotator import open_project
 from cryoppp_annotator.errors import ProjectError, Refused
 from cryoppp_annotator.model.curation import Decision
+from cryoppp_annotator.model.which import ClassesOf, InRegions, Which
 from cryoppp_annotator.session.core.server_projects import folder_of
 from cryoppp_annotator.session.core.session import Session
-from cryoppp_annotator.store import schema
+from cryoppp_annotator.store import classes, facts, schema
 from cryoppp_annotator.store.database import MIGRATIONS
 from cryoppp_annotator.store.recover import recover
 from cryoppp_annotator.store.store import Store
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "data"))
+import make_schema_0002 as steps
+import make_schema_0003 as species_steps
 
 CURATORS = ("ann", "bob", "cleo", "dora")
 N_EDITS = 100
@@ -154,6 +160,47 @@ def test_each_sees_what_the_other_did(project: str) -> None:
         bob.add(3001, 3001)
     ann.close()
     bob.close()
+
+
+def everything_read(session: Session) -> list[object]:
+    """What the window asks a project, as plain values; NaN as None."""
+    store, which, runs = session.store, Which(hidden=((1.0, ()),), removed=True), classes.runs(session.store)
+    run = runs[0]["id"]
+    by_class = Which(classes=ClassesOf(run, (1, 2)), hidden=((1.0, ()),))
+    answers = [
+        *store.counts(which, Which(min_score=0.3), Which(regions=InRegions(None))),
+        *(store.count_by_micrograph(Which()), store.count_by_class(by_class), store.micrographs_with_regions()),
+        *(store.positions(by_class), store.sample_scores(Which()), store.decided_in_bulk().ids, store.extra(1, 2)),
+        *(runs, classes.members(store, run), classes.counts(store, run, 2), classes.micrographs_of(store, run, [1])),
+        *(classes.changed_since(store, run, Which()), classes.some_extra(store, 1), classes.unpublished(store, "2099")),
+        *(facts.median_scores(store), facts.class_quality(store)),
+        *(asdict(m) for m in session.micrographs),
+    ]
+    return json.loads(json.dumps(answers, default=lambda value: np.asarray(value).tolist()).replace("NaN", "null"))
+
+
+def test_every_kind_of_step_ends_as_in_a_file(address: str, tmp_path: Path) -> None:
+    """The script that made the old projects of other tests, on both; then all is taken back, and done again."""
+    ends = []
+    for folder in (tmp_path / "file", folder_of(address)):
+        session = open_session(new_project(folder), "ann")
+        for make in (steps._settings, steps._picks, steps._regions, steps._proposals, species_steps._species):
+            make(session)
+        steps._classes(session)
+        read = everything_read(session)
+        titles = []
+        while (title := session.undo()) is not None:
+            titles.append(title)
+        while (title := session.redo()) is not None:
+            titles.append(title)
+        assert everything_read(session) == read
+        ends.append((titles, read))
+        session.close()
+    assert len(ends[0][0]) > 50
+    assert ends[0] == ends[1]
+    home = brought_home(address, tmp_path / "home-again")
+    for name in ("particle", "micrograph", "species", "class_member", "id_counter"):
+        assert table(home, name) == table(tmp_path / "file", name), name
 
 
 def test_a_server_that_goes_away_and_comes_back(server: PostgresServer, project: str, tmp_path: Path) -> None:
