@@ -18,6 +18,7 @@ from ..formats.atomic import replacing
 from ..formats.image import images
 from ..formats.image.stacks import writing_stack
 from ..formats.table.star import format_rows, format_star, number_text
+from ..formats.writing import without_bad_names
 from ..imaging.ctf import Defocus, Optics
 from ..imaging.filters import fft_workers
 from ..imaging.patches import Edge, PatchOptions, box_for, extract_patches, phase_ctf
@@ -222,7 +223,8 @@ def _picks(sources: Sequence[Path], options: ExtractOptions, notes: list[str]) -
         diameter_A=options.diameter_A,
     )
     kept = [pick.take(pick.decision != Decision.REJECTED) for pick in read_picks(sources, conversion, notes)]
-    kept = [pick for pick in kept if len(pick)]
+    kept, left_out = without_bad_names([pick for pick in kept if len(pick)], listed=True)
+    notes += left_out
     if not kept:
         raise Refused("there are no picks to extract")
     names = [pick.micrograph.name for pick in kept]

@@ -23,6 +23,7 @@ from ..formats.image import images
 from ..formats.kept_arrays import read_kept_text
 from ..formats.registry import read_any
 from ..formats.table.star import format_star, number_text
+from ..formats.writing import write_picks
 from ..imaging.filters import fft_workers
 from ..jobs.each import each
 from ..model.candidates import Candidates
@@ -379,10 +380,12 @@ def _rewritten(
         star = _star_of(path, out)
         if counts.get(star):
             picks.append(_picks_of(path, star, options))
-    try:
-        return target.write(out, picks, WriteOptions(box_size_px=options.box_size_px)) if picks else []
-    except OSError as error:
-        raise FormatError(f"cannot be written ({disk_reason(error)})", out) from error
+    if not picks:
+        return []
+    files, notes = write_picks(target, out, picks, WriteOptions(box_size_px=options.box_size_px))
+    for note in notes:
+        log.warning("%s", note)
+    return files
 
 
 def _picks_of(path: Path, star: Path, options: PickOptions) -> MicrographPicks:

@@ -16,6 +16,7 @@ from ..formats.kept_arrays import read_kept_text
 from ..imaging.filters import fft_workers
 from ..jobs.each import each
 from ..model.context import JobContext
+from ..model.file_names import list_name_problem
 
 log = logging.getLogger(__name__)
 #: Most micrographs that are read at once on this computer.
@@ -164,6 +165,9 @@ def plan_work(
     work, finished = Work[T](), progress.finished()
     for i, (name, path) in enumerate(named.items()):
         context.progress(i, len(named), f"looking at {path.name}")
+        if problem := list_name_problem(path.name):
+            work.failed[str(path)] = problem
+            continue
         try:
             task = task_of(name, path)
         except AnnotatorError as error:

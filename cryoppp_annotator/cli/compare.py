@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..audit.completeness import ASSUMPTIONS
+from ..model.file_names import printable
 from .evaluate import quality_as_json
 from .options import Frame, ImagesOption, JsonOption, PixelSizeOption, ToleranceOption, parse_diameter
 
@@ -118,7 +119,7 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_text(report: ComparisonReport) -> str:
-    rows = {**report.per_micrograph, "all": report.total}
+    rows = {**{printable(name): agreement for name, agreement in report.per_micrograph.items()}, "all": report.total}
     width = max(map(len, rows))
     lines = [
         f"{'':{width}}   both  only reference  only other  precision  recall     F1  kappa  shift x, y (px)  spread",

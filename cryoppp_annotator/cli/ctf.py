@@ -51,7 +51,7 @@ def ctf(
     from ..batch.ctf import fit_all
     from ..batch.ctf_options import CtfOptions
     from ..imaging.ctf_fit import CtfFitOptions
-    from .progress import run_job
+    from .progress import in_one_line, run_job
 
     fit = CtfFitOptions(find_phase_shift=phase_plate)
     options = CtfOptions(voltage, cs, amplitude_contrast, pixel_size, optics, fit)
@@ -63,7 +63,7 @@ def ctf(
     for kind, sentences in (("doubtful", report.doubts), ("failed", report.failed)):
         for path, reason in sentences.items():
             words = reason if path in reason else f"{path}: {reason}"
-            print(f"{kind}: {' '.join(words.split())}", file=sys.stderr)
+            print(f"{kind}: {in_one_line(words)}", file=sys.stderr)
     kept = f" ({report.n_kept:,} were done before)" if report.n_kept else ""
     typer.echo(
         json.dumps(_answer(report), indent=2)

@@ -71,7 +71,7 @@ def denoise(
     others finish (exit code 1); a second start continues where the first stopped, and does again what has changed.
     """
     from ..batch.denoise import DenoiseOptions, denoise_all
-    from .progress import run_job
+    from .progress import run_job, tell_failed
 
     diameter_A, diameter_px = parse_diameter(diameter)
     if diameter_px is not None:
@@ -82,9 +82,7 @@ def denoise(
     )
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)
-    for path, reason in report.failed.items():
-        text = reason if path in reason else f"{path}: {reason}"
-        print(f"failed: {' '.join(text.split())}", file=sys.stderr)
+    tell_failed(report.failed)
     answer = {
         "method": method,
         "micrographs": report.n_done + report.n_kept,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..model.file_names import printable
 from .options import Frame, ImagesOption, JsonOption, PixelSizeOption, ToleranceOption, parse_diameter
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def evaluate(
         }
         typer.echo(json.dumps(answer, indent=2))
         return
-    rows = {**report.per_micrograph, "all": report.total}
+    rows = {**{printable(name): quality for name, quality in report.per_micrograph.items()}, "all": report.total}
     width = max(map(len, rows))
     typer.echo(f"{'':{width}}  picks  truth  matched  precision  recall     F1     AP  centring  best F1 at")
     for name, of_micrograph in rows.items():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..model.file_names import printable
 from .options import JsonOption, ProjectArgument, find_project
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def history(
     from ..formats.atomic import write_text
     from ..session.core.opening import open_project
     from ..session.review import history as past
-    from .progress import run_job
+    from .progress import in_one_line, run_job
 
     session = open_project(find_project(project), read_only=True)
 
@@ -59,7 +60,8 @@ def history(
         return
     for step in steps:
         word = "" if step.kind == "do" else f"{step.kind}: "
-        typer.echo(f"{step.id:6}  {step.at[:19].replace('T', ' ')}  {step.curator:12}  {word}{step.title}")
+        when, who = step.at[:19].replace("T", " "), printable(step.curator)
+        typer.echo(f"{step.id:6}  {when}  {who:12}  {word}{in_one_line(step.title)}")
     if csv is not None:
         typer.echo(f"wrote {csv}")
 

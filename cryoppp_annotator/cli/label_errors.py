@@ -50,7 +50,7 @@ def errors(
     unlabelled place, the most worth a look first; whole views, margins or corners without labels are one item.
     """
     from ..batch.label_errors import ErrorOptions, find_errors
-    from .progress import run_job
+    from .progress import run_job, tell_failed
 
     diameter_A, diameter_px = parse_diameter(diameter)
     polarity = "auto" if bright is None else "bright" if bright else "dark"
@@ -60,8 +60,7 @@ def errors(
     )
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)
-    for path, reason in report.failed.items():
-        print(f"failed: {path}: {reason}", file=sys.stderr)
+    tell_failed(report.failed)
     typer.echo(json.dumps(_as_json(report), indent=2) if as_json else _as_text(report))
     if report.failed:
         raise typer.Exit(1)

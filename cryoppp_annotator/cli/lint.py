@@ -44,7 +44,7 @@ def lint(
     """
     from ..session.files import linting
     from .options import find_project
-    from .progress import run_job
+    from .progress import in_one_line, run_job
 
     def work(context: JobContext) -> list[ProjectFinding]:
         if micrographs is None:
@@ -74,7 +74,8 @@ def lint(
     else:
         for item in findings:
             where = f"{item.finding.micrograph}: " if item.finding.micrograph else ""
-            typer.echo(f"{item.finding.severity.value:8}{where}{item.finding.message} [{item.finding.rule}]")
+            words = in_one_line(f"{where}{item.finding.message} [{item.finding.rule}]")
+            typer.echo(f"{item.finding.severity.value:8}{words}")
         typer.echo(f"{len(findings)} findings" if findings else "nothing suspicious")
     if any(item.finding.severity is not Severity.NOTE for item in findings):
         raise typer.Exit(1)

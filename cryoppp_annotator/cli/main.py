@@ -200,8 +200,9 @@ def _print_in_any_encoding() -> None:
     """Where the output is no UTF-8, signs that it does not know are spelled in ASCII instead of ending the command."""
     codecs.register_error("in ASCII", _in_ascii)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and codecs.lookup(stream.encoding).name != "utf-8":
-            stream.reconfigure(errors="in ASCII")
+        if isinstance(stream, io.TextIOWrapper):
+            is_utf_8 = codecs.lookup(stream.encoding).name == "utf-8"
+            stream.reconfigure(errors="backslashreplace" if is_utf_8 else "in ASCII")
 
 
 def _log_to_stderr(debug: bool) -> None:

@@ -53,6 +53,7 @@ def passport(
     the median, and the medians of their scores and of the quality of their classes.
     """
     from ..batch.ctf_options import CtfOptions
+    from .progress import tell_failed
 
     diameter_A, diameter_px = parse_diameter(diameter)
     if diameter_px is not None:
@@ -61,9 +62,7 @@ def passport(
     report = _measure(micrographs, out, options, diameter_A, scheduler)
     for sentence in report.assumed:
         print(f"note: {sentence}", file=sys.stderr)
-    for path, reason in report.failed.items():
-        words = reason if path in reason else f"{path}: {reason}"
-        print(f"failed: {' '.join(words.split())}", file=sys.stderr)
+    tell_failed(report.failed)
     doubtful = [row for row in report.rows if row["suggestion"]]
     answer = {
         "table": str(report.table),

@@ -98,7 +98,7 @@ def pick(
     from ..model.parameter import Need
     from ..picking.leaving_out import describe_left_out
     from ..picking.model_file import load_model
-    from .progress import run_job
+    from .progress import run_job, tell_failed
 
     diameter_A, diameter_px = parse_diameter(diameter)
     source = "--diameter"
@@ -130,9 +130,7 @@ def pick(
     report = run_job(
         lambda context: pick_all(micrographs, out, options, scheduler=scheduler, context=context), title="Picking"
     )
-    for path, reason in report.failed.items():
-        message = reason if path in reason else f"{path}: {reason}"
-        print(f"failed: {' '.join(message.split())}", file=sys.stderr)
+    tell_failed(report.failed)
     answer = {
         "picker": picker,
         "diameter_A": diameter_A,

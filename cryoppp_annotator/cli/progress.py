@@ -8,11 +8,13 @@ import logging
 import os
 import select
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
+
+from ..model.file_names import printable
 
 if TYPE_CHECKING:
     from ..jobs.runner import Job
@@ -64,10 +66,21 @@ def run_job(work: Callable[..., T], *, title: str) -> T:
     return result
 
 
+def in_one_line(text: str) -> str:
+    """A message in one line of visible signs, whatever the names in it hold."""
+    return printable(" ".join(text.split()))
+
+
+def tell_failed(failed: Mapping[str, str]) -> None:
+    """Say on stderr what could not be done with which files, one line each."""
+    for path, reason in failed.items():
+        print(f"failed: {in_one_line(reason if path in reason else f'{path}: {reason}')}", file=sys.stderr)
+
+
 def tell_written(report: ExportReport, to: str, out: Path, *, as_json: bool) -> None:
     """Say which coordinate files were written: notes on stderr, the rest as one line or one JSON object."""
     for note in report.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {in_one_line(note)}", file=sys.stderr)
     answer = {
         "format": to,
         "picks": report.n_picks,

@@ -205,9 +205,12 @@ def replacing_by_name(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> Path:
-    r"""Write ``text`` as UTF-8 with ``\n`` line ends through :func:`replacing`; returns ``path``."""
+    r"""Write ``text`` as UTF-8 with ``\n`` line ends through :func:`replacing`; returns ``path``.
+
+    Bytes of a file's name that are no Unicode stand escaped in it (``\udcff``): a report names them nevertheless.
+    """
     with replacing(path) as stream:
-        stream.write(text.encode("utf-8"))
+        stream.write(text.encode("utf-8", "backslashreplace"))
     return path
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from ..errors import FormatError, disk_reason
 from ..model.curation import Decision
-from ..model.file_names import file_name_problem, printable, suffix_problem
+from ..model.file_names import file_name_problem, list_name_problem, printable, suffix_problem
 from ..model.pickfile import CoordinateFormat, MicrographPicks, WriteOptions
 from .atomic import file_set
 
+#: Formats of which a STAR names the micrographs.
+_LISTS = frozenset({"relion", "relion-particles"})
 #: So many names are listed in a note.
 _NAMED = 3
 
@@ -55,7 +57,7 @@ def write_picks(
     problem = suffix_problem(options.suffix or "")
     if problem:
         raise FormatError(f"the suffix {printable(options.suffix or '')!r} cannot be part of a file name: {problem}")
-    usable, notes = without_bad_names(picks)
+    usable, notes = without_bad_names(picks, listed=target.name in _LISTS)
     if picks and not usable:
         raise FormatError("; ".join(notes))
     is_file = target.many_micrographs and out.suffix.lower() in target.extensions
@@ -127,9 +129,22 @@ def _lost_species(target: CoordinateFormat, picks: Sequence[MicrographPicks]) ->
     return [f"{why}: that is not written; export one species, or each into a folder of its own"]
 
 
-def without_bad_names(picks: Sequence[MicrographPicks]) -> tuple[list[MicrographPicks], list[str]]:
-    """Picks of micrographs whose names can be file names, and a note on the others."""
-    problems = {pick.micrograph.name: file_name_problem(pick.micrograph.name) for pick in picks}
+def without_bad_names(
+    picks: Sequence[MicrographPicks], *, listed: bool = False
+) -> tuple[list[MicrographPicks], list[str]]:
+    """Picks of micrographs whose names can be file names, and a note on the others.
+
+    Parameters
+    ----------
+    picks : sequence of MicrographPicks
+    listed : bool
+        A STAR is to name them, too.
+    """
+    problems = {
+        pick.micrograph.name: file_name_problem(pick.micrograph.name)
+        or (list_name_problem(pick.written_name) if listed else "")
+        for pick in picks
+    }
     bad = [name for name, problem in problems.items() if problem]
     if not bad:
         return list(picks), []

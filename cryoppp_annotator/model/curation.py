@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 
 AnyArray: TypeAlias = NDArray[Any]
 
+#: A larger array is packed in pieces, without copies of it.
+_IN_PIECES_BYTES = 1 << 20
 #: From so many rows on a packed delta says beside its ids which there are, one bit each, ...
 _MANY = 1_000
 #: ... where the ids span no more than so many times their number.
@@ -157,9 +159,14 @@ def pack(deltas: tuple[Delta, ...]) -> bytes:
     with zipfile.ZipFile(buffer, "w", mode, compresslevel=1 if big else None) as archive:
 
         def put(name: str, array: AnyArray) -> None:
-            member = io.BytesIO()
-            np.save(member, np.asarray(array), allow_pickle=False)
-            archive.writestr(name, member.getvalue())
+            array = np.asarray(array)
+            if array.nbytes < _IN_PIECES_BYTES:
+                member = io.BytesIO()
+                np.save(member, array, allow_pickle=False)
+                archive.writestr(name, member.getvalue())
+                return
+            with archive.open(name, "w", force_zip64=True) as stream:
+                np.save(stream, array, allow_pickle=False)
 
         for i, delta in enumerate(deltas):
             put(f"{i}/ids", delta.ids)

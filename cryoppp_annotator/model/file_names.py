@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 #: Longest name a file system takes, bytes; a suffix and an extension follow.
 _LONGEST = 200
 
@@ -24,6 +26,17 @@ def file_name_problem(name: str) -> str:
         return "it is not valid Unicode"
     if len(name.encode("utf-8")) > _LONGEST:
         return f"it is longer than {_LONGEST} bytes"
+    return ""
+
+
+def list_name_problem(name: str) -> str:
+    """Say why a table of text, one row a line, cannot name a file; empty where it can."""
+    if not is_unicode(name):
+        return "its name is not valid Unicode; rename it"
+    if any(ord(character) < 32 or 0x7F <= ord(character) < 0xA0 for character in name):
+        return "its name holds a control character; rename it"
+    if re.search(r"\"\s", name) and re.search(r"'\s", name):
+        return "its name holds both kinds of quotes, each before a blank; rename it"
     return ""
 
 

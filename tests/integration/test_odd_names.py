@@ -63,3 +63,54 @@ def test_the_command_line_goes_on(folder, tmp_path, capsys):
     capsys.readouterr()
     assert run(["status", str(tmp_path / "project"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["micrographs"] == 2 + len(ODD)
+
+
+#: Written out by the program each as what they are, or left out and named; none of them ends the work on the others.
+ODDER = (
+    b"not\xffunicode",
+    b"new\nline",
+    b"tab\there",
+    b"return\rhere",
+    b"<b> & \"q\" 's'",
+    b"'a' \"b\" c",
+    b"\x1b[31mred",
+)
+
+
+@pytest.fixture
+def odder(tmp_path) -> Path:
+    """Micrographs of such names and one plain one, with picks of the same names."""
+    data, picks = tmp_path / "data", tmp_path / "picks"
+    data.mkdir()
+    picks.mkdir()
+    plain = data / "plain.mrc"
+    with mrcfile.new(plain) as file:
+        file.set_data(np.random.default_rng(0).normal(0, 1, (128, 128)).astype(np.float32))
+        file.voxel_size = 2.0
+    places = "".join(f"{x} {y}\n" for x in (30, 60, 90) for y in (30, 60, 90))
+    rows = f"data_\n\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n{places}"
+    for name in (b"plain", *ODDER):
+        (data / os.fsdecode(name + b".mrc")).write_bytes(plain.read_bytes())
+        (picks / os.fsdecode(name + b".star")).write_text(rows)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "written"),
+    [
+        ("ctf data -o out", "micrographs_ctf.star"),
+        ("passport data -o out", "passport.star"),
+        ("pick data -o out --diameter 30px --to topaz", "plain.star"),
+        ("extract picks --micrographs data -o out --box-size 32", "particles.star"),
+        ("compare picks picks --micrographs data --diameter 30px --report out/report.html", "report.html"),
+        ("errors picks --micrographs data --diameter 30px -o out", "queue.csv"),
+        ("convert picks --micrographs data --to relion-particles -o out", "particles.star"),
+    ],
+)
+def test_no_odd_name_stops_a_command(words, written, odder, monkeypatch, capsys):
+    monkeypatch.chdir(odder)
+    assert run(words.split()) in (0, 1)
+    assert (odder / "out" / written).stat().st_size > 0
+    said = capsys.readouterr()
+    assert "unexpected" not in said.err
+    assert not {"\x1b", "\r"} & set(said.err + said.out)

@@ -356,10 +356,10 @@ def _quoted(column: Sequence[str]) -> Sequence[str]:
 
 
 def _quote(value: str) -> str:
-    if "\n" in value or "\r" in value or ('"' in value and "'" in value):
+    marks = [mark for mark in "\"'" if not re.search(rf"{mark}\s", value)]  # it ends a value only before a blank
+    if "\n" in value or "\r" in value or not marks:
         raise FormatError(f"{value!r} cannot be written in a STAR file")
-    mark = "'" if '"' in value else '"'
-    return f"{mark}{value}{mark}"
+    return (mark := min(marks, key=value.count)) + value + mark
 
 
 # --- columns of text to columns of numbers, and back ---------------------------------------------------------------

@@ -105,14 +105,14 @@ def test_a_huge_binary_file_is_refused_at_once(tmp_path):
 
 @given(st.lists(st.tuples(*[st.text(st.characters(exclude_categories=["C", "Z"]), max_size=8)] * 2), max_size=8))
 def test_what_is_written_is_read(rows):
-    columns = {"a": [a.replace('"', "") for a, _ in rows], "b": [f"x {b}".replace('"', "") for _, b in rows]}
+    columns = {"a": [a for a, _ in rows], "b": [f"x {b}" for _, b in rows]}
     text = format_star([("optics", {"k": ["1"]}), ("", columns)], version="30001")
     assert text.endswith("\n\n")
     assert parse_star(text, HERE).tables[1].columns == columns
 
 
 def test_what_cannot_be_written_is_refused():
-    for value in ("a\nb c", "'a\" b"):
+    for value in ("a\nb c", "' a\" b"):
         with pytest.raises(FormatError):
             format_star([("", {"a": [value]})])
 
