@@ -359,6 +359,8 @@ class Review:
 
     def take_back_undone(self) -> bool:
         """Take the last answer back where what it changed was undone elsewhere. Returns whether it was."""
+        if not self._mine:
+            return False
         redo = self._session.next_redo()
         for k, (numbers, step) in reversed(list(enumerate(self._mine))):
             if redo is not None and step == redo.id:
