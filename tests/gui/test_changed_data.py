@@ -41,6 +41,8 @@ def test_a_replaced_micrograph_is_shown_and_settled_in_one_step(picked: Window, 
     asked.buttons.accepted.emit()
     window.until(lambda: not news(window).isVisible())
     np.testing.assert_allclose(window.session.particles.yx, before / 2)
+    news(window).settle.click()  # a click that came as it was settled
+    assert window.annotator.status.message.text() == "no micrograph has changed since it was picked"
     window.bench.give("undo")
     np.testing.assert_allclose(window.session.particles.yx, before)
     assert news(window).settle.isVisible()

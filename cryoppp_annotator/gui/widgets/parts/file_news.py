@@ -79,6 +79,10 @@ class FileNewsBox(QWidget):
 
     def ask_what_now(self) -> None:
         """Ask what becomes of the picks on changed micrographs."""
+        if not watch.changed(self._session):  # settled in another window, or the file is as it was
+            self._bench.say("no micrograph has changed since it was picked")
+            self.refresh()
+            return
         dialog = ChangedDialog(self._bench, self._bench.window)
         self._bench.closing.connect(dialog.reject)
         dialog.show()
