@@ -84,6 +84,7 @@ def examine(context: JobContext = _QUIET) -> list[Check]:
         ("plugins on a small image", _tried_plugins),
         ("outside programs", _engines),
         ("cluster", _cluster),
+        ("server", _server),
     )
     for i, (title, step) in enumerate(steps):
         context.progress(i, len(steps), title)
@@ -269,8 +270,17 @@ def _engines(context: JobContext) -> list[Check]:
 
 
 def _cluster(_context: JobContext) -> list[Check]:
+    return [_extra("Dask", "distributed", "cluster", "for --scheduler")]
+
+
+def _server(_context: JobContext) -> list[Check]:
+    return [_extra("PostgreSQL", "psycopg", "server", "for projects on a server")]
+
+
+def _extra(title: str, package: str, extra: str, purpose: str) -> Check:
+    """Whether a package is there that only some need."""
     try:
-        return [Check("Dask", Level.OK, importlib.metadata.version("distributed"))]
+        return Check(title, Level.OK, f"{package} {importlib.metadata.version(package)}")
     except importlib.metadata.PackageNotFoundError:
-        mend = f"for --scheduler: pip install '{_DISTRIBUTION}[cluster]'"
-        return [Check("Dask", Level.MISSING, "distributed is not installed", mend)]
+        mend = f"{purpose}: pip install '{_DISTRIBUTION}[{extra}]'"
+        return Check(title, Level.MISSING, f"{package} is not installed", mend)

@@ -31,6 +31,7 @@ from ..jobs.runner import Job, Runner
 from ..model.context import JobContext
 from ..model.coordinates import Orientation
 from ..session.core import opening
+from ..session.core.server_projects import files_note
 from ..session.core.session import Session
 from ..session.review.history import HistoryScope
 from .bridge import Bridge
@@ -188,7 +189,8 @@ class Annotator(QWidget):
             bench.guarded(lambda: session.go(first))
         else:
             self._awaiting.discard("picture")
-        for note in (plan.note, "" if plan.exists else opening.averaged_note(session), opening.journal_note(session)):
+        averaged = "" if plan.exists else opening.averaged_note(session)
+        for note in (plan.note, averaged, opening.journal_note(session), files_note(session)):
             if note:
                 bench.say(note, "warning")
         bench.watcher.check_now()

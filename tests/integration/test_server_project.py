@@ -23,7 +23,7 @@ from cryoppp_annotator import open_project
 from cryoppp_annotator.errors import ProjectError, Refused
 from cryoppp_annotator.model.curation import Decision
 from cryoppp_annotator.model.which import ClassesOf, InRegions, Which
-from cryoppp_annotator.session.core.server_projects import folder_of
+from cryoppp_annotator.session.core.server_projects import files_note, folder_of
 from cryoppp_annotator.session.core.session import Session
 from cryoppp_annotator.store import classes, facts, schema
 from cryoppp_annotator.store.database import MIGRATIONS
@@ -194,6 +194,7 @@ def test_every_kind_of_step_ends_as_in_a_file(address: str, tmp_path: Path) -> N
         while (title := session.redo()) is not None:
             titles.append(title)
         assert everything_read(session) == read
+        assert ("the averages of 1 class run are not in" in files_note(session)) == (folder != tmp_path / "file")
         ends.append((titles, read))
         session.close()
     assert len(ends[0][0]) > 50

@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 
 from ...errors import ProjectError, disk_reason
-from ...store.server_address import is_address, parse_address, stand_for
+from ...store import classes
+from ...store.server_address import is_address, parse_address, stand_for, stands_for_server
+from .edits import count_of
 from .opening import home
+from .session import Session
 
 #: Where the files of a server's project were said to be.
 _PLACE = "files.json"
@@ -37,6 +40,18 @@ def folder_of(address: str, files: Path | None = None) -> Path:
         folder = _remembered(own) or own
     stand_for(folder, parsed)
     return folder
+
+
+def files_note(session: Session) -> str:
+    """What is said of a server's project whose class averages another curator has; empty everywhere else."""
+    folder = session.store.folder
+    if not stands_for_server(folder):
+        return ""
+    missing = [run for run in classes.runs(session.store) if run["folder"] and not (folder / run["folder"]).is_dir()]
+    if not missing:
+        return ""
+    runs = count_of(len(missing), "class run")
+    return f"the averages of {runs} are not in {folder}: give all curators the same folder with --files"
 
 
 def project_path(text: str | Path) -> Path:
