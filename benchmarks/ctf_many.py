@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import mrcfile
@@ -60,7 +61,9 @@ class Run:
         record = out / f"{command}.jsonl"
         with tempfile.TemporaryFile() as answer:
             started = time.perf_counter()
-            process = subprocess.Popen(words, stdout=answer, stderr=subprocess.DEVNULL)
+            # a shell lets what it runs in the background ignore Ctrl-C
+            heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+            process = subprocess.Popen(words, stdout=answer, stderr=subprocess.DEVNULL, preexec_fn=heed)
             while cancel_at and lines(record) < cancel_at:
                 time.sleep(0.05)
             if cancel_at:

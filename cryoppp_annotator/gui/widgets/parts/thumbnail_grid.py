@@ -263,7 +263,9 @@ class ThumbnailGrid(QWidget):
             post.arrived.emit(asked, number, thumbnail)
 
         def work(context: JobContext) -> dict[int, str]:
-            return thumbnails.make_thumbnails(session, missing, which, hand_on, context=context)
+            failed = thumbnails.make_thumbnails(session, missing, which, hand_on, context=context)
+            thumbnails.trim(session)
+            return failed
 
         self._job = self._bench.start(
             work,
