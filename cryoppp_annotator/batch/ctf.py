@@ -15,7 +15,7 @@ from ..imaging.ctf import Ctf, Defocus, Optics
 from ..imaging.ctf_fit import CtfFit, CtfFitOptions, fit_ctf
 from ..model.context import JobContext
 from .ctf_options import Assumed, CtfOptions, listed_microscopes, refuse_nonsense
-from .ctf_output import CtfRow, write_fit_picture, write_star
+from .ctf_output import CtfRow, star_text, write_fit_picture, write_star
 from .resume import Progress, do_work, micrographs_of, plan_work
 
 log = logging.getLogger(__name__)
@@ -100,6 +100,7 @@ def fit_all(
         progress,
         lambda name, path: _task(name, path, out, options, assumed),
         lambda task: task.picture is None or task.picture.is_file(),
+        use=lambda result: str(result["reason"]) or star_text([_row(out, result)]),
         context=context,
     )
     do_work(work, fit_one, progress, scheduler=scheduler, context=context)

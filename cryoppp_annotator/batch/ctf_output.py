@@ -64,6 +64,14 @@ def write_star(path: Path, rows: Sequence[CtfRow]) -> Path:
     FormatError
         It cannot be written.
     """
+    try:
+        return write_text(path, star_text(rows))
+    except OSError as error:
+        raise FormatError(f"cannot be written ({disk_reason(error)})", path) from error
+
+
+def star_text(rows: Sequence[CtfRow]) -> str:
+    """What :func:`write_star` writes."""
     kinds = [
         (row.pixel_size_A, row.ctf.optics.voltage_kV, row.ctf.optics.cs_mm, row.ctf.optics.amplitude_contrast)
         for row in rows
@@ -91,10 +99,7 @@ def write_star(path: Path, rows: Sequence[CtfRow]) -> Path:
     }
     if any(row.ctf.optics.phase_shift_deg for row in rows):
         micrographs["rlnPhaseShift"] = [f"{row.ctf.optics.phase_shift_deg:.3f}" for row in rows]
-    try:
-        return write_text(path, format_star((("optics", optics), ("micrographs", micrographs)), version="30001"))
-    except OSError as error:
-        raise FormatError(f"cannot be written ({disk_reason(error)})", path) from error
+    return format_star((("optics", optics), ("micrographs", micrographs)), version="30001")
 
 
 def write_fit_picture(path: Path, name: str, fit: CtfFit) -> None:

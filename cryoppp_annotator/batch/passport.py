@@ -158,7 +158,15 @@ def passport_all(
     named = micrographs_of(micrographs)
     assumed = Assumed(options, listed_microscopes(micrographs, named, options))
     progress, diameter = Progress(out / RECORD), diameter_A
-    work = plan_work(named, progress, lambda name, path: _task(name, path, options, diameter, assumed), context=context)
+    work = plan_work(
+        named,
+        progress,
+        lambda name, path: _task(name, path, options, diameter, assumed),
+        use=lambda result: [
+            _text(row[name], form) for row in compared(["x"], [result]) for name, form in COLUMNS.items()
+        ],
+        context=context,
+    )
     do_work(work, measure_one, progress, scheduler=scheduler, context=context)
     results = work.results
     order = [name for name in named if name in results]

@@ -48,7 +48,7 @@ class Progress:
             try:
                 entry = json.loads(line)
                 results[str(entry["name"])] = entry["key"], entry["result"]
-            except (ValueError, TypeError, KeyError):
+            except (ValueError, TypeError, KeyError, RecursionError):
                 continue
         return results
 
@@ -142,6 +142,7 @@ def plan_work(
     task_of: Callable[[str, Path], T],
     is_complete: Callable[[T], bool] = lambda task: True,
     *,
+    use: Callable[[dict[str, Any]], object] = lambda result: None,
     context: JobContext,
 ) -> Work[T]:
     """Look at every micrograph: what an earlier start has finished and is unchanged is not done again.
@@ -155,6 +156,8 @@ def plan_work(
         Gets name and path; an AnnotatorError that it raises is the reason why that micrograph failed.
     is_complete : callable
         Whether everything that the task writes is there.
+    use : callable
+        Makes of a result what is made of it later; where that fails, its micrograph is done again.
 
     Raises
     ------
@@ -174,7 +177,7 @@ def plan_work(
             work.failed[str(path)] = str(error)
             continue
         key, result = finished.get(name, (None, None))
-        if key == task.key and is_complete(task):
+        if key == task.key and is_complete(task) and _is_usable(result, use):
             work.results[name] = result
         else:
             work.tasks.append(task)
@@ -185,6 +188,16 @@ def plan_work(
     except OSError as error:
         raise FormatError(f"cannot be made ({disk_reason(error)})", folder) from error
     return work
+
+
+def _is_usable(result: Any, use: Callable[[dict[str, Any]], object]) -> bool:
+    """Whether what a file of results says makes sense: it lies where anybody may have changed it."""
+    try:
+        use(result)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        log.info("a result of an earlier start makes no sense (%r); it is done again", error)
+        return False
+    return isinstance(result, dict)
 
 
 def do_work(

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import os
 import random
 import shutil
 import signal
 import socket
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import reduce
 from pathlib import Path
 
 import pytest
 from damage import Damage, damaged_copy, flipped_copy, meaningless, sound_project, walk
 from project_tools import open_session
 
+from cryoppp_annotator.audit.queue import ErrorKind
 from cryoppp_annotator.cli.main import run
 from cryoppp_annotator.errors import AnnotatorError
 from cryoppp_annotator.session.classes.templates import list_templates
 from cryoppp_annotator.session.core import watch
 from cryoppp_annotator.session.core.opening import open_project
 from cryoppp_annotator.session.pictures.coverage import Coverage
-from cryoppp_annotator.session.review.error_queue import Review
-from cryoppp_annotator.session.review.second_pass import SecondPass
+from cryoppp_annotator.session.review.error_queue import Review, ReviewItem
+from cryoppp_annotator.session.review.second_pass import BlindItem, SecondPass
 from cryoppp_annotator.store.copies import FOLDER
 from cryoppp_annotator.store.recover import recover
 from cryoppp_annotator.store.soundness import find_problems
@@ -223,3 +227,33 @@ def test_what_is_kept_beside_the_database_never_hangs_nor_stops_a_project(kind, 
             SecondPass(session).load()
         assert all(Coverage(session).share(m.id) == 0.0 for m in session.micrographs)
     attempt(folder, tmp_path / "out")
+
+
+def places_in(value: object, above: tuple[object, ...] = ()) -> Iterator[tuple[object, ...]]:
+    """Where something stands in what JSON says."""
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield (*above, key)
+        yield from places_in(value[key], (*above, key))
+
+
+def test_nonsense_in_a_review_is_named_or_passed_over(sound, tmp_path):
+    folder = Path(shutil.copytree(sound, tmp_path / "p"))
+    with contextlib.closing(open_project(folder, curator="me")) as session:
+        first = session.micrographs[0].id
+        SecondPass(session).start([BlindItem(first, 10.0, 20.0, True, 2.0)], "labels")
+        Review(session).start([ReviewItem(first, 0, 10.0, 20.0, math.nan, 3.0, ErrorKind.MOVED, 0.9)])
+        kept = {path: path.read_text() for path in (folder / "review").glob("*.json")}
+        assert len(kept) == 2
+        for path, text in kept.items():
+            for place in places_in(json.loads(text)):
+                for nonsense in (None, "x", -1, 10**30, math.inf, [], {"a": 1}):
+                    values = json.loads(text)
+                    reduce(lambda inner, key: inner[key], place[:-1], values)[place[-1]] = nonsense
+                    path.write_text(json.dumps(values))
+                    for review in (SecondPass(session), Review(session)):
+                        with contextlib.suppress(AnnotatorError):
+                            review.load()
+                            number = review.next()
+                            assert number is None or review.items[number].micrograph in session.loaded
+                            assert not isinstance(review, SecondPass) or review.as_csv()
+            path.write_text(text)

@@ -125,3 +125,17 @@ def test_no_real_micrograph_that_experts_labelled_is_suggested(cli, tmp_path):
         assert answer["failed"] == []
         assert len(answer["micrographs"]) == (4, 2, 5)[i]
         assert answer["suggested_unusable"] == []
+
+
+@pytest.mark.parametrize("command", ["passport", "ctf"])
+@pytest.mark.parametrize("nonsense", [{}, [], "x", {"reason": "", "defocus_u_A": "x"}, {"reason": "", "thumbnail": 5}])
+def test_a_result_of_an_earlier_start_that_makes_no_sense_is_made_again(cli, command, nonsense, tmp_path):
+    write_mrc(tmp_path / "in/a.mrc", np.random.default_rng(0).normal(size=(128, 128)).astype(np.float32))
+    words = (command, tmp_path / "in", "-o", tmp_path, "--json")
+    before = json.loads(cli(*words)[1])
+    record = tmp_path / f"{command}.jsonl"
+    line = {**json.loads(record.read_text()), "result": nonsense}
+    record.write_text(f"{'[' * 100_000}\n{json.dumps(line)}\n")
+    answer = json.loads(cli(*words)[1])
+    assert answer["micrographs"] == before["micrographs"]
+    assert answer["kept"] == 0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,34 @@ class AnswerLog:
             raise ProjectError(f"{self.path} is no ordinary file; move it away, and answers can be written")
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
+
+
+#: What a field of each plain type may hold: positions and weights are finite, ids go into the database.
+_FITS: dict[str, Callable[[Any], bool]] = {
+    "int": lambda value: type(value) is int and abs(value) < 2**63,
+    "float": lambda value: type(value) in (int, float) and abs(value) < 1e12,
+    "bool": lambda value: type(value) is bool,
+    "bool | None": lambda value: value is None or type(value) is bool,
+    "str": lambda value: type(value) is str,
+}
+
+
+def checked(kind: type[Any], values: Mapping[str, Any], *, unset: Collection[str] = ()) -> dict[str, Any]:
+    """What JSON says of an object, its plain fields compared with their types; ``unset`` ones may be null.
+
+    Raises
+    ------
+    ValueError
+        One is of another type, or no finite number.
+    """
+    for one in fields(kind):
+        fits = _FITS.get(str(one.type))
+        value = values.get(one.name)
+        if one.name not in values or fits is None or (value is None and one.name in unset):
+            continue
+        if not fits(value):
+            raise ValueError(f"its {one.name} is {str(value)[:40]}")
+    return dict(values)
 
 
 class ReviewFiles:

@@ -25,7 +25,7 @@ from ...model.particles import Particles
 from ..core import edits
 from ..core.session import Session
 from ..core.step import Done
-from .answer_log import FOLDER, ReviewFiles
+from .answer_log import FOLDER, ReviewFiles, checked
 from .sets import members, named
 
 QUEUE = "queue.json"
@@ -162,7 +162,7 @@ class Review:
             if (kept := self._files.read()) is None:
                 return False
             items = [_from_json(entry) for entry in kept["items"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ProjectError(f"{self._files.path} cannot be read ({error}); search for errors again") from error
         self.items = items
         self.made, self.made_by, self.of = (str(kept.get(name, "")) for name in ("made", "by", "of"))
@@ -199,7 +199,7 @@ class Review:
     def follow(self) -> None:
         """Read what others, and an earlier start, have answered since."""
         for line in self._files.log.new_lines():
-            with suppress(ValueError, KeyError, TypeError):
+            with suppress(ValueError, KeyError, TypeError, OverflowError):
                 self._take(line)
 
     def _take(self, line: dict[str, Any]) -> None:
@@ -264,7 +264,8 @@ class Review:
         for number in range(len(self.items)):
             who, since = self._held.get(number, ("", 0.0))
             taken = who not in ("", self._session.curator) and now - since < 60.0 * _HELD_MINUTES
-            if number not in self._answered and not taken:
+            is_there = self.items[number].micrograph in self._session.loaded
+            if is_there and number not in self._answered and not taken:
                 yield number
 
     def page(self, most: int = 40) -> list[int]:
@@ -459,7 +460,7 @@ def _as_json(item: ReviewItem) -> dict[str, Any]:
 
 
 def _from_json(values: dict[str, Any]) -> ReviewItem:
-    known = dict(values)
+    known = checked(ReviewItem, values, unset=("to_x", "to_y"))
     known["kind"] = ErrorKind(known["kind"])
     for name in ("to_x", "to_y"):
         known[name] = math.nan if known[name] is None else float(known[name])

@@ -31,7 +31,7 @@ from ..core.bookkeeping import remember
 from ..core.session import Session
 from ..core.step import Outcome
 from ..pictures.defocus import defocus_of
-from .answer_log import ReviewFiles
+from .answer_log import ReviewFiles, checked
 from .sets import ACCEPTED, CONSENSUS, is_moment, members, named
 
 PASS = "second_pass.json"
@@ -267,7 +267,7 @@ class SecondPass:
                 return False
             self.made, self.of = str(kept["made"]), str(kept["of"])
             self.items = self._with_key(kept["items"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ProjectError(f"{path} cannot be read ({error}); begin another second pass") from error
         self._forget()
         self.follow()
@@ -285,13 +285,13 @@ class SecondPass:
     def _with_key(self, entries: list[dict[str, Any]]) -> list[BlindItem]:
         """The places with what is known of them. Raises ValueError: this project does not know this pass."""
         if entries and "gold" in entries[0]:  # of an earlier program
-            return [BlindItem(**entry) for entry in entries]
+            return [BlindItem(**checked(BlindItem, entry)) for entry in entries]
         key = self._session.settings.values.get(KEY) or {}
         if key.get("made") != self.made:
             raise ValueError("the project does not know this pass, it is another one's")
         columns = zip(*(key[name] for name in _KEY), strict=True)
         return [
-            BlindItem(**entry, **dict(zip(_KEY, known, strict=True)))
+            BlindItem(**checked(BlindItem, {**entry, **dict(zip(_KEY, known, strict=True))}))
             for entry, known in zip(entries, columns, strict=True)
         ]
 
@@ -302,7 +302,7 @@ class SecondPass:
     def follow(self) -> None:
         """Read what others, and an earlier start, have answered since."""
         for line in self._files.log.new_lines():
-            with suppress(ValueError, KeyError, TypeError):
+            with suppress(ValueError, KeyError, TypeError, OverflowError):
                 self._take(line)
 
     def _take(self, line: dict[str, Any]) -> None:
@@ -353,7 +353,7 @@ class SecondPass:
     def _is_asked(self, number: int, me: str) -> bool:
         """Whether somebody is to answer: gold everybody once, a place the second, a difference a third."""
         said = self._said.get(number, {})
-        if me in said:
+        if me in said or self.items[number].micrograph not in self._session.loaded:
             return False
         if self.items[number].gold is not None:
             return True
@@ -433,7 +433,7 @@ class SecondPass:
         curators = sorted({who for said in self._said.values() for who in said})
         rows: list[list[object]] = [["micrograph", "x", "y", "weight", "stratum", "labels", *curators, "final"]]
         for number, item in enumerate(self.items):
-            if item.gold is None:
+            if item.gold is None and item.micrograph in self._session.loaded:
                 said = self.who_said(number)
                 place = [self._session.micrograph(item.micrograph).name, f"{item.x:.2f}", f"{item.y:.2f}"]
                 answers = [said.get(who, "") for who in ("labels", *curators)]
@@ -450,7 +450,8 @@ class SecondPass:
             No place is one yet.
         """
         self.follow()
-        numbers = [n for n, item in enumerate(self.items) if item.gold is None and self.final(n)]
+        there = [n for n, item in enumerate(self.items) if item.micrograph in self._session.loaded]
+        numbers = [n for n in there if self.items[n].gold is None and self.final(n)]
         if not numbers:
             raise Refused("no place of the second pass is a particle yet: nothing was changed")
         items, session = [self.items[n] for n in numbers], self._session
@@ -469,7 +470,7 @@ class SecondPass:
             "class_id": np.array([0], np.int32),
             "diameter_A": np.array([np.nan]),
             "score": np.array([np.nan]),
-            "extra": np.array([json.dumps(row, ensure_ascii=False).encode() for row in said]),
+            "extra": np.array([json.dumps(row).encode() for row in said]),
         }
         picks = edits.insert_particles(columns, len(items))
         change = Change("combine", f"make a set of {edits.count_of(len(items))}: {title}", (new, picks))
