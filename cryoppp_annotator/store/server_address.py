@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -12,6 +13,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from ..errors import ProjectError
+from .home import home
 
 #: In the project's folder.
 SERVER_NAME = "server.json"
@@ -84,6 +86,8 @@ def parse_address(text: str) -> ServerAddress:
     return ServerAddress(url.set(drivername=_DRIVER))
 
 
+#: At home, in a folder of each server's database: the address as its user wrote it, without the password.
+_NAMED = "named.json"
 #: Addresses that were given in this process, with their passwords, by the folder that stands for them.
 _GIVEN: dict[Path, ServerAddress] = {}
 
@@ -94,11 +98,34 @@ def stand_for(folder: Path, address: ServerAddress) -> None:
     if kept is not None and kept.tag != address.tag:
         raise ProjectError(f"{folder} holds the files of {kept.where}; choose another folder with --files")
     _GIVEN[folder.absolute()] = address
+    named = _named(address)
+    with contextlib.suppress(OSError):  # then the folder alone does not stand for it next time
+        named.parent.mkdir(parents=True, exist_ok=True)
+        _write(named, address)
 
 
 def address_of(folder: Path) -> ServerAddress | None:
-    """The database that a folder stands for; None where its rows are its own. Raises ProjectError: a damaged file."""
-    return _GIVEN.get(folder.absolute()) or _kept_in(folder)
+    """The database that a folder stands for; None where its rows are its own.
+
+    A folder may come from somebody else: the server that it names is asked only where this user has named it before,
+    and then as this user wrote it.
+
+    Raises
+    ------
+    ProjectError
+        The file is damaged, or names a server that this user has never named.
+    """
+    given = _GIVEN.get(folder.absolute())
+    kept = _kept_in(folder) if given is None else None
+    if kept is None:
+        return given
+    named = _read(_named(kept))
+    if named is None:
+        raise ProjectError(
+            f"{folder} stands for {kept.where}, which you have not opened on this machine before, so it was not asked. "
+            f"If you trust that server, open it by its address: {kept.text}"
+        )
+    return named
 
 
 def stands_for_server(folder: Path) -> bool:
@@ -112,13 +139,24 @@ def keep_address(folder: Path, address: ServerAddress) -> None:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / SERVER_NAME).write_text(json.dumps({"address": address.text}, indent=1) + "\n", encoding="utf-8")
+        _write(folder / SERVER_NAME, address)
     except OSError as error:
         raise ProjectError(f"{folder}, where the project's files go, cannot be written ({error.strerror})") from error
 
 
+def _named(address: ServerAddress) -> Path:
+    return home() / "servers" / address.tag / _NAMED
+
+
+def _write(path: Path, address: ServerAddress) -> None:
+    path.write_text(json.dumps({"address": address.text}, indent=1) + "\n", encoding="utf-8")
+
+
 def _kept_in(folder: Path) -> ServerAddress | None:
-    path = folder / SERVER_NAME
+    return _read(folder / SERVER_NAME)
+
+
+def _read(path: Path) -> ServerAddress | None:
     if not path.is_file():
         return None
     try:

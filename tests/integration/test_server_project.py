@@ -147,6 +147,22 @@ def test_commands_and_python_take_the_address(cli: Cli, address: str, tmp_path: 
     assert len(table(tmp_path / "home-again", "particle")) == 2
 
 
+def test_a_folder_from_somebody_else_asks_no_server(cli: Cli, tmp_path: Path) -> None:
+    from_elsewhere = tmp_path / "theirs"
+    from_elsewhere.mkdir()
+    where = {"address": "postgresql://you@127.0.0.1:1/labels?connect_timeout=1&passfile=/etc/passwd"}
+    (from_elsewhere / "server.json").write_text(json.dumps(where))
+    for command_line in (
+        ("status", from_elsewhere),
+        ("export", from_elsewhere, "-o", tmp_path / "out", "--to", "relion"),
+    ):
+        code, _out, said = cli(*command_line)
+        assert code == 1
+        assert "labels on 127.0.0.1, which you have not opened on this machine before, so it was not asked" in said
+    assert "no PostgreSQL server answers" in cli("status", "postgresql://you@127.0.0.1:1/labels")[2]
+    assert "no PostgreSQL server answers" in cli("status", from_elsewhere)[2], "named by its user, it is asked"
+
+
 def test_each_sees_what_the_other_did(project: str) -> None:
     ann, bob = opened(project), opened(project, "bob")
     number = ann.add(3000, 3000).new_id

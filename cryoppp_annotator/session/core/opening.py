@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from ...errors import FormatError, ProjectError
 from ...formats.image import images
 from ...model.context import JobContext
 from ...model.micrograph import Micrograph
 from ...store.connecting import DATABASE_NAME, exists, is_project, take_away
+from ...store.home import home as home
 from ...store.journal import NOTE, Journal
 from ...store.server_address import stands_for_server
 from ...store.store import Store
@@ -64,12 +63,6 @@ def default_curator() -> str:
         return os.environ.get("CRYOPPP_CURATOR") or getpass.getuser()
     except (OSError, KeyError):
         return "curator"
-
-
-def home() -> Path:
-    """Where projects go whose data folder cannot be written."""
-    own = os.environ.get("CRYOPPP_ANNOTATOR_HOME")
-    return Path(own) if own else Path(platformdirs.user_data_dir("cryoppp-annotator"))
 
 
 def can_write(folder: Path) -> bool:
