@@ -171,6 +171,10 @@ def test_nothing_moves_when_a_panel_scrolls_or_asks_for_the_diameter(own: Window
         assert moved(before, {w: at for w, at in places(panel).items() if not question.isAncestorOf(w)}) == []
         assert cut(question) == []
         question.drop.click()
+    own.annotator.tabs.setCurrentWidget(pick)
+    pick.view._more.click()
+    own.settle()
+    assert pick.widget().width() <= pick.viewport().width(), "defocus and microscope fit beside the micrograph"
 
 
 def test_a_button_that_is_used_up_scrolls_nothing_and_presses_no_other(own: Window, tmp_path: Path) -> None:

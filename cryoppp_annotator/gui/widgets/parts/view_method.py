@@ -93,8 +93,13 @@ class MethodFold(QWidget):
         self.contrast = _field(0.0, 1.0, 2, "", _MICROSCOPE[2])
         self.contrast.setSingleStep(0.01)
         microscope = QHBoxLayout()
+        microscope.setSpacing(3)
         for spin in (self.voltage, self.cs, self.contrast):
-            microscope.addWidget(spin)
+            microscope.addWidget(spin, 1)
+        for spin in (self.defocus, self.voltage, self.cs, self.contrast):
+            # napari's style keeps a field with arrows so wide that the panel would not fit beside the micrograph
+            spin.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
+            spin.setStyleSheet("min-width: 36px; padding: 1px 2px;")
         self.from_star = QPushButton("defocus from a STAR …")
         self.from_star.setToolTip(
             "micrographs_ctf.star of RELION's or CTFFIND's job; matched by name, one step to undo"
