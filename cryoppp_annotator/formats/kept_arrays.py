@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import stat
+import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,6 +17,8 @@ log = logging.getLogger(__name__)
 
 #: No text of ours is longer; what is known of 50,000 files takes 10 MB.
 _LONGEST_TEXT = 256 * 2**20
+#: No arrays of ours take more; a packed file of some megabytes can say a thousand times that.
+_MOST_UNPACKED = 2**30
 
 
 def load_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
@@ -26,12 +29,36 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
     if not _is_file(path):
         return None
     try:
-        # opened here: numpy leaves a damaged one open
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            return {name: np.asarray(file[name]) for name in file.files}
-    except Exception as error:  # zipfile, zlib and numpy promise no set
+        return read_arrays(path)
+    except (OSError, ValueError) as error:
         _say(path, error)
         return None
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an ``.npz`` by name. Never waits and never runs code from it (no pickle).
+
+    Raises
+    ------
+    OSError
+        There is none, or it cannot be read.
+    ValueError
+        It is no ordinary file, damaged, or unpacks to more than anything that is kept.
+    """
+    with open_kept(path) as stream:  # opened here: numpy leaves a damaged one open
+        try:
+            with np.load(stream, allow_pickle=False) as file:
+                _refuse_bomb(file.zip)
+                return {name: np.asarray(file[name]) for name in file.files}
+        except (OSError, ValueError):
+            raise
+        except Exception as error:  # zipfile, zlib and numpy promise no set
+            raise ValueError(str(error).strip().partition("\n")[0] or type(error).__name__) from error
+
+
+def _refuse_bomb(archive: zipfile.ZipFile) -> None:
+    if sum(entry.file_size for entry in archive.infolist()) > _MOST_UNPACKED:
+        raise ValueError("it unpacks to more than anything that is kept")
 
 
 def map_array(path: Path) -> NDArray[Any] | None:

@@ -4,7 +4,6 @@ cannot run anything)."""
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,11 @@ from numpy.typing import NDArray
 
 from ..errors import EngineError, disk_reason
 from ..formats.atomic import replacing
+from ..formats.kept_arrays import read_arrays
 
 #: Raised when the numbers mean something else; an older file must be learned anew.
 VERSION = 3
+_ARRAYS = ("landmarks", "weights", "mean", "spread", "averages", "shares", "margins")
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,18 +84,30 @@ def save_model(model: Model, path: Path) -> None:
 def load_model(path: Path) -> Model:
     """Read a model. Raises EngineError where there is none, or it is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if int(file["version"]) != VERSION:
-                raise EngineError(f"{path} was learned by another version of this program; learn it again")
-            values = {field.name: file[field.name] for field in fields(Model)}
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        file = read_arrays(path)
+        if int(file["version"]) != VERSION:
+            raise EngineError(f"{path} was learned by another version of this program; learn it again")
+        values = {field.name: file[field.name] for field in fields(Model)}
+        plain: dict[str, Any] = {name: value if name in _ARRAYS else value.item() for name, value in values.items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise EngineError(f"{path} is no model of the learned picker ({error})") from error
-    arrays = ("landmarks", "weights", "mean", "spread", "averages", "shares", "margins")
-    plain = {name: value if name in arrays else value.item() for name, value in values.items()}
     model = Model(**plain)
+    if not _is_sensible(plain):
+        raise EngineError(f"{path} is no model of the learned picker (its numbers make no sense)")
     shapes = (model.landmarks.ndim, model.weights.shape, model.mean.shape, model.spread.shape)
     k = model.landmarks.shape[-1]
     views = model.averages.ndim == 3 and model.shares.shape == (len(model.averages),)
     if shapes != (2, (len(model.landmarks),), (k,), (k,)) or not views:
         raise EngineError(f"{path} is no model of the learned picker (its arrays do not fit each other)")
     return model
+
+
+def _is_sensible(values: dict[str, Any]) -> bool:
+    """Whether arrays are finite numbers of some dimension, and the rest of the type that it says."""
+    arrays = [values[name] for name in _ARRAYS]
+    numbers = [value for name, value in values.items() if name not in (*_ARRAYS, "polarity")]
+    return (
+        all(array.ndim and array.dtype.kind in "fc" and np.isfinite(array).all() for array in arrays)
+        and all(isinstance(number, int | float) and np.isfinite(number) for number in numbers)
+        and values["polarity"] in ("dark", "bright")
+    )

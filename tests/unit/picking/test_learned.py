@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from cryoppp_annotator.api import Picker
 from cryoppp_annotator.errors import Cancelled, EngineError
+from cryoppp_annotator.formats import kept_arrays
 from cryoppp_annotator.formats.image import images
 from cryoppp_annotator.model.candidates import Candidates
 from cryoppp_annotator.model.context import JobContext
@@ -18,7 +20,7 @@ from cryoppp_annotator.picking.evaluate import quality
 from cryoppp_annotator.picking.learned import LEARNED, probability, too_few, train
 from cryoppp_annotator.picking.log import LOG
 from cryoppp_annotator.picking.matching import match
-from cryoppp_annotator.picking.model_file import Model, load_model, save_model
+from cryoppp_annotator.picking.model_file import VERSION, Model, load_model, save_model
 from cryoppp_annotator.picking.seen import Example, describe
 from cryoppp_annotator.testing import check_picker, planted
 
@@ -80,6 +82,37 @@ def test_a_file_of_other_arrays_and_of_another_version_is_refused(tmp_path: Path
     np.savez(tmp_path / "future.npz", version=99)
     with pytest.raises(EngineError, match="another version"):
         load_model(tmp_path / "future.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "nonsense"),
+    [
+        ("diameter_A", np.asarray("x")),
+        ("bias", np.asarray(np.nan)),
+        ("mean", np.asarray(["a", "b"])),
+        ("polarity", np.asarray("grey")),
+        ("weights", np.asarray(5)),
+    ],
+)
+def test_a_model_of_nonsense_is_named(name, nonsense, tmp_path):
+    ones, views = np.ones(4, np.float32), np.ones((2, 3, 4), np.complex64)
+    model = Model(
+        np.ones((5, 4)), np.ones(5), 0.1, ones, ones, views, ones[:2], ones, 1.0, 1.0, 0.0, 99.0, "dark", 5, 6
+    )
+    columns = {one.name: np.asarray(getattr(model, one.name)) for one in fields(model)}
+    np.savez_compressed(tmp_path / "m.npz", version=np.asarray(VERSION), **columns)
+    assert load_model(tmp_path / "m.npz").diameter_A == 99.0
+    np.savez_compressed(tmp_path / "m.npz", version=np.asarray(VERSION), **{**columns, name: nonsense})
+    with pytest.raises(EngineError, match="is no model of the learned picker"):
+        load_model(tmp_path / "m.npz")
+
+
+def test_what_unpacks_to_more_than_a_model_is_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(kept_arrays, "_MOST_UNPACKED", 10_000)
+    np.savez_compressed(tmp_path / "m.npz", version=np.asarray(VERSION), landmarks=np.zeros(10_000))
+    assert (tmp_path / "m.npz").stat().st_size < 1_000
+    with pytest.raises(EngineError, match="unpacks to more than anything that is kept"):
+        load_model(tmp_path / "m.npz")
 
 
 def test_decisions_that_contradict_the_picture_do_not_turn_the_order_round() -> None:
