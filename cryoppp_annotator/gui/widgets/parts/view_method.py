@@ -84,6 +84,8 @@ class MethodFold(QWidget):
         self.scope = QComboBox()
         self.scope.addItem("of this", "this")
         self.scope.addItem("of all", "all")
+        self.scope.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.scope.setMinimumContentsLength(4)
         self.scope.setToolTip("Whether what you enter is this micrograph's or that of all")
         row = QHBoxLayout()
         row.addWidget(self.defocus, 9)
@@ -94,8 +96,8 @@ class MethodFold(QWidget):
         self.contrast.setSingleStep(0.01)
         microscope = QHBoxLayout()
         microscope.setSpacing(3)
-        for spin in (self.voltage, self.cs, self.contrast):
-            microscope.addWidget(spin, 1)
+        for spin, share in ((self.voltage, 5), (self.cs, 6), (self.contrast, 3)):
+            microscope.addWidget(spin, share)
         for spin in (self.defocus, self.voltage, self.cs, self.contrast):
             # napari's style keeps a field with arrows so wide that the panel would not fit beside the micrograph
             spin.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
