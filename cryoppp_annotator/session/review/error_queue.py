@@ -6,7 +6,7 @@ import datetime
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
@@ -455,8 +455,12 @@ class Review:
 
 
 def _as_json(item: ReviewItem) -> dict[str, Any]:
-    values = asdict(item)
+    # not asdict, which copies what is in it: there may be half a million
+    values = {name: getattr(item, name) for name in _NAMES}
     return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}
+
+
+_NAMES = [field.name for field in fields(ReviewItem)]
 
 
 def _from_json(values: dict[str, Any]) -> ReviewItem:
