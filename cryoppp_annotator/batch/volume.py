@@ -8,30 +8,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..classify.engine import ClassifyOptions, classify, prepare
-from ..classify.metrics import Kind, measure
 from ..errors import EngineError
 from ..formats.atomic import write_text
 from ..formats.image.volumes import write_volume
 from ..formats.table.star import format_star
 from ..model.context import JobContext
-from ..reconstruct.initial import InitialOptions, initial_map
 from ..reconstruct.rounds import Volume, VolumeOptions, reconstruct
+from ..session.volume.first_map import first_map
+from ..session.volume.map_files import fsc_csv, fsc_star
 from .box_files import USUAL_BOXES, Boxes, BoxOptions, load_boxes, load_map, posed_table
 
 _QUIET = JobContext()
 _USUAL = VolumeOptions()
 _LEAST_PICKS = 40
-#: Boxes that are classified for a first map, at most.
-_FIRST = 2000
-#: Boxes for each class of those.
-_PER_CLASS = 25
-#: Fewest and most classes of those.
-_CLASSES = (12, 50)
-#: A class is used from this share of the median quality on.
-_QUALITY = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +87,7 @@ def volume_files(
     files: list[Path] = []
     notes = list(boxes.notes)
     if reference is None:
-        first, period_A = first_map(boxes, options, context)
+        first, period_A = first_map(boxes.stack, boxes.mask_radius, options.match.symmetry, context)
         reference = first, boxes.stack.pixel_size_A
         files.append(write_volume(out / "initial.mrc", first, boxes.stack.pixel_size_A))
         options = replace(options, lowpass_A=period_A, match=replace(options.match, check_scale=False))
@@ -112,40 +102,6 @@ def volume_files(
     return VolumeReport(volume, tuple(files), used, len(boxes.stack), time.monotonic() - started, tuple(notes))
 
 
-def first_map(boxes: Boxes, options: VolumeOptions, context: JobContext) -> tuple[NDArray[np.float32], float]:
-    """A map from the class averages of a part of the boxes, and the finest period to trust it to, A.
-
-    Raises
-    ------
-    EngineError
-        Too few boxes or classes.
-    Cancelled
-    """
-    stack = boxes.stack
-    rows = np.sort(context.rng().choice(len(stack), min(len(stack), _FIRST), replace=False))
-    part = stack.take(rows)
-    defocus = part.defocus[:, :2].mean(axis=1)
-    ready = prepare(
-        part.images,
-        defocus_A=defocus,
-        pixel_size_A=part.pixel_size_A,
-        optics=part.optics,
-        mask_radius=boxes.mask_radius,
-        context=context,
-    )
-    number = int(np.clip(len(rows) // _PER_CLASS, *_CLASSES))
-    classification = classify(ready, ClassifyOptions(number), context=context)
-    classes = [item for item in measure(classification, part.pixel_size_A) if item.kind is Kind.STRUCTURE]
-    quality = np.array([item.quality for item in classes])
-    good = [item for item in classes if item.quality >= _QUALITY * float(np.median(quality))]
-    averages = classification.model.images()[[item.column for item in good]]
-    counts = np.array([item.count for item in good], float)
-    made = initial_map(
-        averages, counts, InitialOptions(options.match.symmetry, mask_radius=boxes.mask_radius), context=context
-    )
-    return made.volume, stack.box * stack.pixel_size_A / 6.0
-
-
 def _write(out: Path, boxes: Boxes, volume: Volume) -> list[Path]:
     pixel = volume.pixel_size_A
     files = [
@@ -157,8 +113,8 @@ def _write(out: Path, boxes: Boxes, volume: Volume) -> list[Path]:
             ("mask.mrc", volume.correlation.mask),
         )
     ]
-    files.append(write_text(out / "fsc.csv", fsc_csv(volume)))
-    files.append(write_text(out / "fsc.star", fsc_star(volume)))
+    files.append(write_text(out / "fsc.csv", fsc_csv(volume.correlation)))
+    files.append(write_text(out / "fsc.star", fsc_star(volume.correlation)))
     verdicts = volume.verdicts
     rows = np.flatnonzero(verdicts.probability > 0.5)
     tables = posed_table(boxes, rows, verdicts.matrices[rows, 0], verdicts.shifts[rows, 0])
@@ -168,31 +124,3 @@ def _write(out: Path, boxes: Boxes, volume: Volume) -> list[Path]:
     column["cryopppPoseErrorDeg"] = [f"{value:.2f}" for value in verdicts.error_deg[rows]]
     files.append(write_text(out / "particles.star", format_star(tables, version="30001")))
     return files
-
-
-def fsc_csv(volume: Volume) -> str:
-    """The curves as a table: shell, period in A, and the four correlations."""
-    curve = volume.correlation
-    lines = ["shell,period_A,fsc,fsc_unmasked,fsc_masked,fsc_random"]
-    for shell in range(1, len(curve.period_A)):
-        values = (curve.corrected[shell], curve.unmasked[shell], curve.masked[shell], curve.random[shell])
-        lines.append(f"{shell},{curve.period_A[shell]:.4f}," + ",".join(f"{value:.5f}" for value in values))
-    return "\n".join(lines) + "\n"
-
-
-def fsc_star(volume: Volume) -> str:
-    """The curves as RELION's post-processing writes them."""
-    curve = volume.correlation
-    shells = range(1, len(curve.period_A))
-    columns = {
-        "rlnSpectralIndex": [str(shell) for shell in shells],
-        "rlnResolution": [f"{1.0 / curve.period_A[shell]:.6f}" for shell in shells],
-        "rlnAngstromResolution": [f"{curve.period_A[shell]:.4f}" for shell in shells],
-        "rlnFourierShellCorrelationCorrected": [f"{curve.corrected[shell]:.5f}" for shell in shells],
-        "rlnFourierShellCorrelationUnmaskedMaps": [f"{curve.unmasked[shell]:.5f}" for shell in shells],
-        "rlnFourierShellCorrelationMaskedMaps": [f"{curve.masked[shell]:.5f}" for shell in shells],
-        "rlnCorrectedFourierShellCorrelationPhaseRandomizedMaskedMaps": [
-            f"{curve.random[shell]:.5f}" for shell in shells
-        ],
-    }
-    return format_star([("fsc", columns)], version="30001")

@@ -45,6 +45,7 @@ from .plain_text import PlainText
 from .recent import remember
 from .report_action import ReportActions
 from .run_on import RunOn
+from .view_watch import ViewWatch
 from .widgets.dialogs.export_dialog import ExportDialog
 from .widgets.dialogs.help import HelpDialog
 from .widgets.dialogs.import_dialog import ImportDialog, start_import
@@ -54,6 +55,7 @@ from .widgets.panels.check import CheckPanel
 from .widgets.panels.class_panel import ClassesPanel
 from .widgets.panels.history import HistoryPanel
 from .widgets.panels.jobs import JobsPanel
+from .widgets.panels.map_panel import MapPanel
 from .widgets.panels.micrographs import MicrographsPanel
 from .widgets.panels.pick import PickPanel
 from .widgets.panels.review import ReviewPanel
@@ -64,6 +66,9 @@ from .widgets.parts.status_line import StatusLine
 from .workbench import Workbench, is_alive, viewer_widgets
 
 log = logging.getLogger(__name__)
+
+#: Six tabs side by side in the narrowest panel.
+_NARROW_TABS = "QTabBar::tab { padding: 3px 4px; margin: 0px 1px 0px 0px; min-width: 8px; }"
 
 
 class Annotator(QWidget):
@@ -259,22 +264,24 @@ class Annotator(QWidget):
         # napari's title bar covers the first few pixels
         layout.setContentsMargins(2, 2 if self.own_window else 10, 2, 2)
         self.tabs = tabs = QTabWidget()
+        tabs.setStyleSheet(_NARROW_TABS)
         self.pick, self.classes, self.review = PickPanel(bench), ClassesPanel(bench), ReviewPanel(bench)
         self.check, self.screen = CheckPanel(bench), ScreenPanel(bench)
-        self.history, self.jobs = HistoryPanel(bench), JobsPanel(bench)
-        for panel in (self.pick, self.classes, self.review, self.check, self.screen, self.history, self.jobs):
+        self.history, self.jobs, self.volume = HistoryPanel(bench), JobsPanel(bench), MapPanel(bench)
+        shown = (self.pick, self.classes, self.volume, self.review, self.check, self.screen)
+        for panel in (*shown, self.history, self.jobs):
             tabs.addTab(panel, panel.title)
             compact(panel)
-        primary(self.classes.run.start, self.review.queue.find)
-        primary(self.review.sets.start, self.check.check, self.screen.measure)
+        primary(self.classes.run.start, self.volume.run.start, self.review.queue.find, self.review.sets.start)
+        primary(self.check.check, self.screen.measure)
         layout.addWidget(tabs, 1)
         self.micrographs, self.status = MicrographsPanel(bench), StatusLine(bench)
         self._docks.add(self.micrographs, self.pick.view.bar, self.status)
         if not self.own_window:
             give_room(self.viewer, self._docks.micrographs)
-        self.coverage = CoverageWatch(bench)
+        self.coverage, self.view_watch = CoverageWatch(bench), ViewWatch(bench)
         panels = [panel for root in (page, self.micrographs, self.status) for panel in followers(root)]
-        self._panels = [*panels, self.coverage]
+        self._panels = [*panels, self.coverage, self.view_watch]
         self._aside = (self.history, self.jobs)
         for button, panel in ((self.status.history, self.history), (self.status.jobs, self.jobs)):
             button.clicked.connect(lambda _checked=False, aside=panel: self._show_aside(aside))

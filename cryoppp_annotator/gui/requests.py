@@ -16,3 +16,5 @@ class Requests(QObject):
     history_requested = Signal(object)  # a HistoryScope
     compare_requested = Signal(int, int)  # numbers of two sets
     seen_requested = Signal()  # the map of what was looked at
+    rejection_considered = Signal(object, str)  # ids of picks (or a Which), and what would reject them
+    views_requested = Signal()  # a picture of the views that are lost

@@ -181,3 +181,17 @@ def project(source: FourierMap, angles_deg: NDArray[np.float64], box: int, pixel
     for i, matrix in enumerate(poses.to_matrix(np.atleast_2d(angles_deg))):
         out[i] = centred_ifft(source.at(plane @ matrix[:2]).reshape(box, box))
     return out
+
+
+def on_grid(volume: NDArray[np.generic], pixel_size_A: float, box: int, box_pixel_A: float) -> NDArray[np.float32]:
+    """A map (a, b, c), zyx, of any box and pixel size on the grid of another: (box, box, box) float32.
+
+    Raises
+    ------
+    EngineError
+        As :func:`prepare_map`.
+    """
+    source = prepare_map(volume, pixel_size_A, 2.0 * box_pixel_A)
+    at = (np.arange(box) - box // 2) / (box * box_pixel_A)
+    z, y, x = np.meshgrid(at, at, at, indexing="ij")
+    return centred_ifft(source.at(np.stack([x, y, z], axis=-1)))

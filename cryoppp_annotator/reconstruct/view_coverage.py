@@ -108,6 +108,22 @@ _KEPT = 0.25
 _LEAST_PICKS = 8
 
 
+def are_lost(before: NDArray[np.integer], after: NDArray[np.integer], overall: float) -> NDArray[np.bool_]:
+    """Which views lose nearly all of their picks, and that not by chance.
+
+    Parameters
+    ----------
+    before, after : (v,) int
+        Picks of each view.
+    overall : float
+        Share of all picks that stay.
+    """
+    expected = before * overall
+    doubt = np.sqrt(np.maximum(expected * (1.0 - overall), 1e-9)) if overall < 1 else np.ones(len(expected))
+    surely = expected - after > 3.0 * np.minimum(doubt, expected / 3)
+    return np.asarray((before >= _LEAST_PICKS) & (after < _KEPT * expected) & surely)
+
+
 def lost_views(matrices: NDArray[np.float64], kept: NDArray[np.bool_], name: str = "C1") -> list[LostView]:
     """Views that nearly only rejected picks hold, the largest first.
 
@@ -128,14 +144,7 @@ def lost_views(matrices: NDArray[np.float64], kept: NDArray[np.bool_], name: str
     grid = _grid()
     near = np.abs(np.einsum("gij,vj->gvi", group, grid) @ seen.T).max(axis=0) > math.cos(math.radians(VIEW_DEG))
     before, after = near.sum(axis=1), (near & kept).sum(axis=1)
-    expected = before * overall
-    # fewer than a quarter of what was to be expected, and that not by chance (five standard errors)
-    doubt = np.sqrt(np.maximum(expected * (1.0 - overall), 1e-9)) if overall < 1 else np.ones(len(expected))
-    lost = (
-        (before >= _LEAST_PICKS)
-        & (after < _KEPT * expected)
-        & (expected - after > 3.0 * np.minimum(doubt, expected / 3))
-    )
+    lost = are_lost(before, after, overall)
     out: list[LostView] = []
     taken = np.zeros(len(grid), bool)
     for at in np.argsort(-(before - after), kind="stable"):

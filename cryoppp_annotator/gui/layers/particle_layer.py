@@ -63,6 +63,8 @@ class ParticlesLayer:
         self.dim_below: float | None = None
         #: Classes of picks (m,) in the run a panel shows, 0 = none; None (or no such panel) = as imported.
         self.class_of: Callable[[Particles], NDArray[np.int32] | None] | None = None
+        #: Log odds in 3D (m,) of picks in the run a panel shows; None = there is no such panel.
+        self.odds_of: Callable[[Particles], NDArray[np.float64]] | None = None
         #: Classes whose picks stand out.
         self.lit: frozenset[int] = frozenset()
         #: Ids in the order of the layer's points.
@@ -209,7 +211,11 @@ class ParticlesLayer:
     def _colours(self, shown: Particles) -> NDArray[np.float64]:
         if self.colour_by is ColourBy.CLASS:
             shown = replace(shown, class_id=self._numbers(shown))
-        rgba = colours(shown, self.colour_by, palette=self.palette())
+        if self.colour_by is ColourBy.MAP:
+            odds = np.full(len(shown), np.nan) if self.odds_of is None else self.odds_of(shown)
+            rgba = colours(replace(shown, score=odds), self.colour_by)
+        else:
+            rgba = colours(shown, self.colour_by, palette=self.palette())
         if self.lit:
             rgba[~self._is_lit(shown), 3] = UNLIT
         if self.dim_below is not None:

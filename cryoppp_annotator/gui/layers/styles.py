@@ -23,6 +23,7 @@ class ColourBy(StrEnum):
     CLASS = "class"
     SPECIES = "species"
     SET = "pick set"
+    MAP = "3D"
 
 
 HEX = {Decision.ACCEPTED: "#4C9BE8", Decision.UNDECIDED: "#F0C33C", Decision.REJECTED: "#E4572E"}
@@ -55,6 +56,8 @@ _SCORE_STOPS = np.array(
 #: Okabe and Ito's palette for classes.
 _CLASS_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#FFFFFF")
 _GREY = np.array([0.6, 0.6, 0.6, 1.0])
+#: Log odds in 3D at the ends of the scale of colours: 50 to 1 against and for.
+_ODDS = (-4.0, 4.0)
 
 
 def ink(level: str, *, light: bool) -> str:
@@ -120,6 +123,8 @@ def colours(
     if by in (ColourBy.SPECIES, ColourBy.SET):
         numbers = particles.species if by is ColourBy.SPECIES else particles.pick_set
         return _by_number(numbers, palette or {})
+    if by is ColourBy.MAP:
+        return _by_score(particles.score, _ODDS)
     if by is ColourBy.SCORE:
         return _by_score(particles.score, score_range)
     if by is ColourBy.CLASS:

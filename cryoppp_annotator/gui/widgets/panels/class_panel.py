@@ -316,6 +316,7 @@ class ClassesPanel(QWidget):
     # ------------------------------------------------------------------ choosing
 
     def _on_chosen(self) -> None:
+        _consider(self._bench, self._pictures, self.gallery.chosen())
         self._light()
         self._show_where()
         self._show_actions()
@@ -461,6 +462,13 @@ class ClassesPanel(QWidget):
         """Import what is dropped."""
         urls = event.mimeData().urls()  # type: ignore[attr-defined]
         self.menu.import_files([Path(url.toLocalFile()) for url in urls])
+
+
+def _consider(bench: Workbench, pictures: RunPictures | None, chosen: Sequence[int]) -> None:
+    """Rejecting these classes may remove a view: that is asked before it is done."""
+    if pictures is not None and chosen:
+        ids = pictures.members.particle[pictures.members.of_classes(chosen)]
+        bench.rejection_considered.emit(ids, "rejecting what is chosen")
 
 
 def _verdict_of(run: ClassRun) -> tuple[str, str]:

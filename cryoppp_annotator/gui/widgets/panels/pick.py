@@ -211,7 +211,7 @@ class PickPanel(StillScrollArea):
         layout.addWidget(self._bulk_buttons())
         self.threshold.changed.connect(self._on_threshold_moved)
         self.threshold.changed.connect(self._bench.preview_threshold)
-        self.threshold.released.connect(lambda: self._bench.preview_threshold(None))
+        self.threshold.released.connect(lambda: _on_rest(self._bench, self.threshold.value))
         self._score.valueChanged.connect(self._on_score_typed)
         # keys go back to the commands after a number was typed
         self._score.editingFinished.connect(self._bench.canvas.setFocus)
@@ -457,6 +457,14 @@ class PickPanel(StillScrollArea):
     def _on_sides(self, key: _Counted, sides: tuple[int, int, int]) -> None:
         self._sides = (key, sides)
         self._show_counts()
+
+
+def _on_rest(bench: Workbench, value: float | None) -> None:
+    """The line stands still: rejecting below it may remove a view, which is asked before it is done."""
+    bench.preview_threshold(None)
+    drawn = bench.focus.drawn
+    which = replace(drawn.of_bulk(), pick_sets=drawn.scored_sets(), below_score=value)
+    bench.rejection_considered.emit(which, "rejecting below this score")
 
 
 def _show_rest(button: QPushButton, text: str, what: str, n: int) -> None:

@@ -24,9 +24,10 @@ from qtpy.QtWidgets import (
 
 from ....errors import Refused
 from ....jobs.runner import Job
-from ....model.curation import Reason, Table
+from ....model.curation import Decision, Reason, Table
 from ....model.micrograph import Micrograph
 from ....model.region import REGION_REASONS, Region
+from ....model.which import InRegions, Which, only
 from ....session import regions
 from ....session.core.edits import count_of
 from ....session.core.session import Announcement
@@ -221,6 +222,9 @@ class RegionsBox(QGroupBox):
         n = int((inside > 0).sum())
         rest = f" · {count_of(n)} in it {'is' if n == 1 else 'are'} undecided: Reject picks in them" if n else ""
         self._bench.say(f"marked a region as {reason.label}{rest} · {{undo}} undoes")
+        if n:
+            which = Which(only(self._session.current_id), (Decision.UNDECIDED,), regions=InRegions((number,)))
+            self._bench.rejection_considered.emit(which, "rejecting the picks in this region")
 
     def _on_region(self, x: float, y: float, right: bool) -> None:
         under = self.layer.at(y, x)

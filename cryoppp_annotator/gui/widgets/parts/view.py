@@ -114,7 +114,9 @@ class ViewBox(QGroupBox):
     def _build_rings(self) -> None:
         self._colour_by = QComboBox()
         self._colour_by.addItems([by.value for by in ColourBy])
-        self._colour_by.setToolTip("What the colour of a ring says: decision, score, class, species or pick set")
+        self._colour_by.setToolTip(
+            "What the colour of a ring says: decision, score, class, species, pick set or verdict in 3D"
+        )
         self._rejected = QCheckBox("Rejected")
         self._bench.keep_keyed(self._rejected.setToolTip, "Show rejected picks ({show-rejected})")
         self._set = QComboBox()
@@ -294,4 +296,6 @@ def _legend(by: ColourBy) -> str:
         return " ".join(rings)
     if by is ColourBy.SCORE:
         return "dark blue = lowest score here, yellow = highest, grey = none"
+    if by is ColourBy.MAP:
+        return "dark blue = hardly the particle, yellow = surely, grey = no verdict"
     return "one colour a class, grey = not classified"
