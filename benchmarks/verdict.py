@@ -28,7 +28,6 @@ from scipy.stats import rankdata
 
 from cryoppp_annotator.batch.box_files import Boxes, posed_table
 from cryoppp_annotator.batch.classify import ParticleStack
-from cryoppp_annotator.batch.volume import first_map
 from cryoppp_annotator.formats.image.stacks import write_stack
 from cryoppp_annotator.formats.image.volumes import read_volume, write_volume
 from cryoppp_annotator.formats.table.star import format_star
@@ -39,9 +38,10 @@ from cryoppp_annotator.reconstruct.align import align
 from cryoppp_annotator.reconstruct.fourier_map import centred_fft, centred_ifft, resized, sphere
 from cryoppp_annotator.reconstruct.halves import lowpass
 from cryoppp_annotator.reconstruct.orient import orient
-from cryoppp_annotator.reconstruct.prepared_boxes import Stack
+from cryoppp_annotator.reconstruct.prepared_boxes import MASK, Stack
 from cryoppp_annotator.reconstruct.rounds import VolumeOptions, reconstruct
 from cryoppp_annotator.reconstruct.verdict import CONFIDENT_DEG, MatchOptions, judge
+from cryoppp_annotator.session.volume.first_map import first_map
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 FILES = {"70S": ("ribosome70s_5A.mrc", 5.0, "C1"), "GroEL": ("groel_emd1997_2.02A.mrc", 2.02, "D7")}
@@ -265,7 +265,7 @@ def first_maps(args: argparse.Namespace) -> None:
                 pixel, context = data.stack.pixel_size_A, JobContext(seed=seed)
                 options = VolumeOptions(MatchOptions(data.symmetry, check_scale=False))
                 start = time.process_time()
-                first, period = first_map(as_boxes(data), options, context)
+                first, period = first_map(data.stack, MASK, data.symmetry, context)
                 last = reconstruct(data.stack, first, pixel, VolumeOptions(options.match, period), context=context)
                 seconds = time.process_time() - start
                 reached = [f"{agreement(one, truth_of(data), pixel, 7):.1f}" for one in (first, last.mean)]

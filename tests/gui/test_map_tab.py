@@ -71,7 +71,7 @@ def test_from_picks_to_a_verdict_and_decisions_in_the_window(planted_window) -> 
     picks = panel.result.picks
     particle = _truth(made, picks)
     assert ((picks.log_odds > 0) == particle).mean() > 0.93
-    assert "rather the particle" in panel.run.line.verdict.text()
+    assert "rather particles" in panel.run.line.verdict.text()
     # rings say it: those of particles are lighter
     press(panel.colour)
     assert window.bench.particles_layer.colour_by is ColourBy.MAP

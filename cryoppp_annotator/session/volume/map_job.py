@@ -318,7 +318,7 @@ def _columns(
 def _in_words(verdicts: Verdicts, volume: Volume | None) -> str:
     n, particles = len(verdicts.log_odds), int((verdicts.probability > 0.5).sum())
     confident = int(((verdicts.probability > 0.5) & (verdicts.error_deg < CONFIDENT_DEG)).sum())
-    words = f"{particles:,} of {n:,} picks are rather the particle than not"
+    words = f"{particles:,} of {n:,} picks are rather particles"
     if volume is not None:
         resolution = volume.resolution_A
         size = f"{resolution:.1f} Å" if math.isfinite(resolution) else "no resolution"

@@ -95,7 +95,7 @@ class MapRunBox(QWidget):
         self.symmetry.setEditable(True)
         self.symmetry.setToolTip("Symmetry of the particle: C1, Cn, Dn, T, O or I; the n-fold axis lies on z")
         self.pixel.setRange(0.0, 50.0)
-        self.pixel.setSuffix(" Å/px")
+        self.pixel.setSuffix(" Å")
         self.pixel.setSpecialValueText("Å / px?")
         self.pixel.setKeyboardTracking(False)
         self.pixel.setToolTip("Pixel size of the map, whose header says none")
