@@ -67,9 +67,6 @@ from .workbench import Workbench, is_alive, viewer_widgets
 
 log = logging.getLogger(__name__)
 
-#: Six tabs side by side in the narrowest panel.
-_NARROW_TABS = "QTabBar::tab { padding: 3px 4px; margin: 0px 1px 0px 0px; min-width: 8px; }"
-
 
 class Annotator(QWidget):
     """Start page, then the panels of one open project.
@@ -263,8 +260,7 @@ class Annotator(QWidget):
         layout = QVBoxLayout(page)
         # napari's title bar covers the first few pixels
         layout.setContentsMargins(2, 2 if self.own_window else 10, 2, 2)
-        self.tabs = tabs = QTabWidget()
-        tabs.setStyleSheet(_NARROW_TABS)
+        self.tabs = tabs = _narrow_tabs()
         self.pick, self.classes, self.review = PickPanel(bench), ClassesPanel(bench), ReviewPanel(bench)
         self.check, self.screen = CheckPanel(bench), ScreenPanel(bench)
         self.history, self.jobs, self.volume = HistoryPanel(bench), JobsPanel(bench), MapPanel(bench)
@@ -472,6 +468,13 @@ class Annotator(QWidget):
         """The dock was closed."""
         self.shut_down()
         super().closeEvent(event)
+
+
+def _narrow_tabs() -> QTabWidget:
+    """Tabs of which six stand side by side in the narrowest panel."""
+    tabs = QTabWidget()
+    tabs.setStyleSheet("QTabBar::tab { padding: 3px 4px; margin: 0px 1px 0px 0px; min-width: 8px; }")
+    return tabs
 
 
 class _Closer:
