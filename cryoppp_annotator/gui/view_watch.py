@@ -61,6 +61,8 @@ class ViewWatch(QObject):
     def _on_changed(self, announcement: Announcement) -> None:
         if announcement.change is None or announcement.kind not in ("do", "redo"):
             return
+        self._rest.stop()  # what was about to be done is done, or something else was
+        self._latest.forget()
         ids = _rejected(announcement.change)
         if len(ids) >= _FEWEST:
             self._asked = ids, "this removed a view: {} · {{undo}} undoes"
