@@ -78,7 +78,7 @@ class MethodFold(QWidget):
             self._layout.insertRow(row, parameter.title, spin)
 
     def _build_optics(self, layout: QFormLayout) -> None:
-        self.defocus = _field(0.0, 30.0, 3, " µm", "Underfocus, mean of both axes; 0 = unknown.")
+        self.defocus = _field(0.0, 30.0, 3, "", "Underfocus, µm, mean of both axes; 0 = unknown.")
         self.defocus.setSpecialValueText("unknown")
         self.defocus.setSingleStep(0.1)
         self.scope = QComboBox()
@@ -106,7 +106,7 @@ class MethodFold(QWidget):
         self.from_star.setToolTip(
             "micrographs_ctf.star of RELION's or CTFFIND's job; matched by name, one step to undo"
         )
-        layout.addRow("Defocus", row)
+        layout.addRow("Defocus µm", row)
         layout.addRow("Microscope", microscope)
         layout.addRow(self.from_star)
         self.estimate = QPushButton("estimate from rings")
