@@ -15,7 +15,7 @@ from ..formats.image.volumes import write_volume
 from ..formats.table.star import format_star
 from ..model.context import JobContext
 from ..reconstruct.rounds import Volume, VolumeOptions, reconstruct
-from ..session.volume.first_map import first_map
+from ..session.volume.first_map import DOUBT, WHY_DOUBTED, first_map, is_one_sided
 from ..session.volume.map_files import fsc_csv, fsc_star
 from .box_files import USUAL_BOXES, Boxes, BoxOptions, load_boxes, load_map, posed_table
 
@@ -39,6 +39,8 @@ class VolumeReport:
     picks : int
     seconds : float
     notes : tuple of str
+    verdict : str
+        The map's in words; begins with a doubt where there was no reference and the views lie on one side.
     """
 
     volume: Volume
@@ -47,6 +49,7 @@ class VolumeReport:
     picks: int
     seconds: float
     notes: tuple[str, ...]
+    verdict: str
 
 
 def volume_files(
@@ -96,10 +99,14 @@ def volume_files(
     notes += volume.notes
     notes.append("images of an untilted specimen do not tell the hand of a map")
     files += _write(out, boxes, volume)
-    used = int((volume.verdicts.probability > 0.5).sum())
+    kept = volume.verdicts.probability > 0.5
+    used = int(kept.sum())
+    doubted = map_path is None and is_one_sided(volume.verdicts.matrices[kept, 0], options.match.symmetry)
+    notes += [WHY_DOUBTED] * doubted
     if used < len(boxes.stack):
         notes.append(f"{len(boxes.stack) - used:,} of {len(boxes.stack):,} boxes are more likely no particle; left out")
-    return VolumeReport(volume, tuple(files), used, len(boxes.stack), time.monotonic() - started, tuple(notes))
+    seconds, words = time.monotonic() - started, (DOUBT if doubted else "") + volume.verdict
+    return VolumeReport(volume, tuple(files), used, len(boxes.stack), seconds, tuple(notes), words)
 
 
 def _write(out: Path, boxes: Boxes, volume: Volume) -> list[Path]:

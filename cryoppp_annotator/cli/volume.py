@@ -95,8 +95,7 @@ def volume(
     resolution = report.volume.resolution_A
     size = f"{resolution:.1f} Å" if math.isfinite(resolution) else "no resolution"
     typer.echo(
-        f"{size} from {report.used:,} of {report.picks:,} picks: {report.volume.verdict} "
-        f"({report.seconds:.1f} s, {out})"
+        f"{size} from {report.used:,} of {report.picks:,} picks: {report.verdict} ({report.seconds:.1f} s, {out})"
     )
 
 
@@ -107,7 +106,7 @@ def as_dict(report: VolumeReport) -> dict[str, object]:
         "resolution_A": round(made.resolution_A, 3) if math.isfinite(made.resolution_A) else None,
         "fsc_outside_reference": round(made.beyond.mean, 4),
         "significance": round(made.beyond.significance, 2),
-        "verdict": made.verdict,
+        "verdict": report.verdict,
         "picks": report.picks,
         "used": report.used,
         "files": [str(file) for file in report.files],

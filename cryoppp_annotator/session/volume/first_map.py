@@ -10,6 +10,7 @@ from ...classify.metrics import Kind, measure
 from ...model.context import JobContext
 from ...reconstruct.initial import InitialOptions, initial_map
 from ...reconstruct.prepared_boxes import Stack
+from ...reconstruct.view_coverage import spread_of
 
 _QUIET = JobContext()
 #: Boxes that are classified for a first map, at most.
@@ -22,6 +23,15 @@ _CLASSES = (12, 50)
 _QUALITY = 0.3
 #: The finest period of a first map that is trusted is the box through this, A.
 _TRUSTED_RING = 6.0
+#: A first map is doubted where a cone of this half angle is empty of views, degrees, ...
+_EMPTY_CONE_DEG = 30.0
+#: ... or where directions are seen as unevenly as this sampling factor says.
+_UNEVEN = 0.5
+#: What a verdict about a doubted one begins with, and why.
+DOUBT = "doubtful (the views lie on one side): "
+WHY_DOUBTED = (
+    "the views lie on one side, as those of a wrong first map do: compare with another run, a map or a symmetry"
+)
 
 
 def first_map(
@@ -64,3 +74,16 @@ def first_map(
     options = InitialOptions(symmetry, mask_radius=mask_radius)
     made = initial_map(averages, counts, options, context=context.part(0.6, 1.0))
     return made.volume, stack.box * stack.pixel_size_A / _TRUSTED_RING
+
+
+def is_one_sided(matrices: NDArray[np.float64], symmetry: str) -> bool:
+    """Whether the views of a map that began without a reference lie on one side, as those of a wrong first map do.
+
+    Parameters
+    ----------
+    matrices : (n, 3, 3) float64
+        Poses of what is rather the particle than not.
+    symmetry : str
+    """
+    spread = spread_of(matrices, symmetry)
+    return spread.empty_cone_deg >= _EMPTY_CONE_DEG or spread.sampling <= _UNEVEN

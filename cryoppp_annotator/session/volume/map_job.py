@@ -23,12 +23,11 @@ from ...reconstruct.fourier_map import on_grid
 from ...reconstruct.prepared_boxes import Stack
 from ...reconstruct.rounds import Volume, VolumeOptions, reconstruct
 from ...reconstruct.verdict import CONFIDENT_DEG, MatchOptions, Verdicts, judge
-from ...reconstruct.view_coverage import spread_of
 from ..classes.box_cache import Boxes, BoxStack, Picks, cut_out, notes_of, plan, trim_cache
 from ..core.session import Session
 from ..pictures.defocus import defocus_of
 from ..pictures.optics import ctf_of
-from .first_map import first_map
+from .first_map import DOUBT, WHY_DOUBTED, first_map, is_one_sided
 from .map_run import CURVES, MapResult, MapRun, MapRunOptions, PickVerdicts
 from .stored_maps import save_map_run
 
@@ -39,10 +38,6 @@ FEWEST = 40
 _FIRST = 200
 #: Below this share of confident picks the answer is said with a warning.
 _FEW_CONFIDENT = 0.1
-#: A first map is doubted where a cone of this half angle is empty of views, degrees, ...
-_EMPTY_CONE_DEG = 30.0
-#: ... or where directions are seen as unevenly as this sampling factor says.
-_UNEVEN = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,13 +248,10 @@ class _Proof:
         """Of a map without a reference whose views lie in one direction, as those of a wrong first map do."""
         if self.options.map_path:
             return ""
-        spread = spread_of(posed.matrices[posed.probability > 0.5, 0], self.options.symmetry)
-        if spread.empty_cone_deg < _EMPTY_CONE_DEG and spread.sampling > _UNEVEN:
+        if not is_one_sided(posed.matrices[posed.probability > 0.5, 0], self.options.symmetry):
             return ""
-        self.notes.append(
-            "the views lie on one side, as those of a wrong first map do: compare with another run, a map or a symmetry"
-        )
-        return "doubtful (the views lie on one side): "
+        self.notes.append(WHY_DOUBTED)
+        return DOUBT
 
     # -- what is kept ------------------------------------------------------------------------------------------------
 

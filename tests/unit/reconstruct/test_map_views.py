@@ -15,6 +15,7 @@ from cryoppp_annotator.reconstruct.rounds import VolumeOptions, reconstruct
 from cryoppp_annotator.reconstruct.scorecard import better, score
 from cryoppp_annotator.reconstruct.verdict import MatchOptions
 from cryoppp_annotator.reconstruct.view_coverage import lost_views, spread_of
+from cryoppp_annotator.session.volume.first_map import is_one_sided
 
 
 def about(directions: np.ndarray, each: int, seed: int) -> np.ndarray:
@@ -97,3 +98,12 @@ def test_a_stack_of_parts_is_a_stack() -> None:
     assert isinstance(part, Stack)
     assert len(part) == 2
     assert np.array_equal(part.images[1], planted.stack.images[5])
+
+
+@pytest.mark.parametrize("symmetry", ["C1", "D7"])
+def test_views_on_one_side_are_doubted_and_views_all_round_are_not(symmetry: str) -> None:
+    everywhere = Rotation.random(600, np.random.default_rng(3)).as_matrix()
+    seen = spread_of(everywhere, symmetry)
+    assert not is_one_sided(everywhere, symmetry), seen
+    narrow = about(np.array([[0.3, 0.1, 0.95]]), 600, seed=1)
+    assert is_one_sided(narrow, symmetry)
