@@ -263,9 +263,11 @@ class Runner:
 
     def cancel_all(self, timeout_s: float = 5.0) -> None:
         """Cancel everything and wait for what runs; nothing of what was submitted so far is handed over any more."""
-        for job in self.jobs:
-            if not job.delivered:
-                job.cancel()
+        pending = [job for job in self.jobs if not job.delivered]
+        for job in pending:  # all of them first: the end of a queued one is told at once, and may deliver the others
+            job._cancel.set()
+        for job in pending:
+            job.cancel()
         limit = time.monotonic() + timeout_s
         for job in self.active():
             job.wait(max(0.0, limit - time.monotonic()))

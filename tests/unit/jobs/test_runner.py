@@ -362,3 +362,17 @@ def test_what_does_not_fit_beside_others_is_done_alone() -> None:
     assert (outcomes[1], outcomes[2]) == (1, 2)
     assert isinstance(outcomes[3], EngineError)
     assert "would be enough" in str(outcomes[3])
+
+
+def test_nothing_is_handed_over_while_everything_is_cancelled():
+    runner, held, came = Runner(ThreadPoolExecutor(1)), threading.Event(), []
+    runner.submit(lambda context: held.wait(60), title="holds the line")
+    runner.submit(lambda context: None, title="queued")
+    late = runner.submit(lambda context: 1, title="late", at_once=True, on_done=came.append)
+    assert late.wait(60)
+    runner.wake = runner.deliver  # the end of the queued one is told at once
+    runner.cancel_all(timeout_s=0.0)
+    held.set()
+    assert runner.wait()
+    assert came == []
+    runner.close()
