@@ -174,7 +174,9 @@ def test_measuring_fills_it(new_window, tmp_path):
     window = new_window().open(tmp_path / "data")
     screen = window.annotator.screen
     screen.measure.click()
+    assert not screen.measure.isEnabled(), "one measuring at a time"
     window.until(lambda: len(screen.rows) == 2)
+    window.until(screen.measure.isEnabled)
     assert "2 micrographs measured, 0 outside, 0 (orange) seem unusable" in screen.note.text()
     assert np.isfinite(screen.values("mean_grey")).all()
     assert np.isnan(screen.values("fit_resolution_A")).all(), "noise has no rings"

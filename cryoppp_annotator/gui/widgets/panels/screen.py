@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
 )
 
 from ....batch import ctf_project, passport_project
+from ....jobs.runner import Job, JobState
 from ....model.context import JobContext
 from ....model.curation import Table
 from ....model.micrograph import MicrographState
@@ -151,6 +152,7 @@ class ScreenPanel(QWidget):
         #: What was measured, and what the project knows of picks and regions, by micrograph id.
         self.rows: dict[int, Mapping[str, Any]] = {}
         self._latest, self._when_idle = Latest(), WhenIdle(self, _PAUSE_MS)
+        self._measuring = Latest()
         self._looked = False
         self.ranges: dict[str, tuple[float, float]] = {}
         self.measure = QPushButton("Measure all")
@@ -216,6 +218,7 @@ class ScreenPanel(QWidget):
     def close_panel(self) -> None:
         """Stop listening."""
         self._latest.close()
+        self._measuring.close()
         self._when_idle.stop()
         self._session.changed.disconnect(self._on_changed)
         self._session.current_changed.disconnect(self.refresh)
@@ -230,19 +233,29 @@ class ScreenPanel(QWidget):
             passport_project.folder_of(self._session),
             self._session.diameter_A,
         )
-        self._bench.start(work, title="passports", on_done=self._on_measured)
+        self.measure.setEnabled(False)  # two at once would measure each micrograph twice
+        end = self._measuring.only(self._on_measure_end)
+        self._bench.start(work, title="passports", on_done=self._on_measured, on_end=end)
+
+    def _on_measure_end(self, job: Job) -> None:
+        self.measure.setEnabled(True)
+        if job.state is JobState.CANCELLED:
+            self._read_kept(self._measuring.only(self._on_kept_part))
+
+    def _read_kept(self, on_done: Callable[[passport_project.Rows], None]) -> None:
+        self._bench.start(partial(_kept, self._session), title="read passports", on_done=on_done, quiet=True)
+
+    def _on_kept_part(self, rows: passport_project.Rows) -> None:
+        """What a measuring that was cancelled has measured."""
+        if len(rows) > len(self._measured):
+            self.show_rows(rows)
 
     def showEvent(self, event: object) -> None:
         """Looked at for the first time: what was measured before is shown."""
         super().showEvent(event)
         if not self._looked:
             self._looked = True
-            self._bench.start(
-                partial(_kept, self._session),
-                title="read passports",
-                on_done=self._latest.only(self._on_kept),
-                quiet=True,
-            )
+            self._read_kept(self._latest.only(self._on_kept))
 
     def _on_kept(self, rows: passport_project.Rows) -> None:
         if rows and not self._measured:
