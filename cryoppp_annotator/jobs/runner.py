@@ -223,9 +223,9 @@ class Runner:
         elif error is None or isinstance(error, Cancelled):
             job.state = JobState.CANCELLED
         else:
-            job.error, job.state = error, JobState.FAILED
-            job.details = "".join(traceback.format_exception(error))
+            job.error, job.details = error, "".join(traceback.format_exception(error))
             _let_go(error)
+            job.state = JobState.FAILED  # last: who sees it over reads the rest at once, and does not look again
             if not isinstance(error, AnnotatorError):
                 log.error("job %r failed\n%s", job.title, job.details)
         self._finished.put((job, on_done, on_failed, on_end))

@@ -112,6 +112,26 @@ def test_a_failure_is_told_with_its_traceback(runner: Runner) -> None:
     assert "EngineError: no such map" in job.details
 
 
+def test_a_failed_job_is_over_only_when_its_traceback_is_there(runner: Runner) -> None:
+    """A panel that looks in between would show the failure without its details for good."""
+    states: list[JobState] = []
+
+    class Observed(Exception):
+        def __str__(self) -> str:  # asked for while the traceback is written
+            states.append(runner.jobs[-1].state)
+            return "the model file is damaged"
+
+    def work(context: JobContext) -> None:
+        raise Observed
+
+    job = runner.submit(work, title="pick with a model")
+    assert job.wait(60)
+    assert job.state is JobState.FAILED
+    assert "the model file is damaged" in job.details
+    assert states
+    assert JobState.FAILED not in states
+
+
 def test_a_failed_quiet_job_stays_on_the_list(runner: Runner) -> None:
     bad = runner.submit(fail, title="fail", quiet=True)
     good = runner.submit(add, 1, 1, title="add", quiet=True)
