@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,16 +29,19 @@ def merge(
 ) -> None:
     """Take what another project of the same micrographs has into this one: states, decisions, picks, history.
 
-    One step that can be undone. Where both have decided, and differently, PROJECT's stays and the conflict is listed.
+    One step that can be undone; stopped with Ctrl-C it changes nothing. Where both have decided, and differently,
+    PROJECT's stays and the conflict is listed.
     """
     from ..session.core.opening import open_project
     from ..session.files.merging import merge as merge_projects
+    from .progress import run_job
 
     session = open_project(find_project(project), curator=curator, read_only=dry_run)
     try:
         theirs = open_project(find_project(other), read_only=True)
         try:
-            report = merge_projects(session, theirs, dry_run=dry_run)
+            work = partial(merge_projects, session, theirs, dry_run=dry_run)
+            report = run_job(work, title=f"{'comparing with' if dry_run else 'merging'} {other.name}")
         finally:
             theirs.close()
     finally:

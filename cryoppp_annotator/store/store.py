@@ -414,11 +414,11 @@ class Store:
     def alone(self) -> Iterator[None]:
         """Keep everybody else from writing; all that this thread reads and writes meanwhile is one transaction."""
         with self.writing() as connection:
-            self._held = threading.get_ident(), connection
+            before, self._held = self._held, (threading.get_ident(), connection)
             try:
                 yield
             finally:
-                self._held = None
+                self._held = before
 
     def _held_here(self) -> Connection | None:
         held = self._held

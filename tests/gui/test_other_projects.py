@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QMessageBox
-from window import Window, button, dialog, discs, places, scored, write_mrc, write_star
+from window import Window, button, dialog, discs, held_by_another, places, scored, write_mrc, write_star
 
 from cryoppp_annotator.formats.image.stacks import write_stack
 from cryoppp_annotator.gui.widgets.dialogs.export_dialog import ExportDialog
@@ -92,10 +92,27 @@ def test_a_project_is_merged_when_its_conflicts_were_seen(window: Window, tmp_pa
     assert row[:3] == ["decision", "a", str(ids[0])]
     assert ("accepted" in row[3].lower(), "rejected" in row[4].lower()) == (True, True)
     assert window.steps() == steps, "nothing is written by looking"
-    asked.ok.click()
+    before = window.session.counts()
+    with held_by_another(window.project()):  # the merge waits for it, and the window for neither
+        asked.ok.click()
+        job = next(job for job in window.bench.runner.jobs if job.title == "merging colleague")
+        window.go("b")
+        window.session.add(30, 30)
+        assert "2 more steps wait for it" in window.status  # the look, the pick
+        window.bench.cancel(job)
+    window.idle()
+    assert ("cancelled: merging colleague; nothing was changed", "warning") in window.said
+    assert window.steps() == steps + 1, "only the pick that waited"
+    assert window.session.counts() == {**before, "accepted": 2}
+    window.session.undo()
+    window.annotator.merge(tmp_path / "colleague")
+    window.until(lambda: dialog(MergeDialog) is not None and dialog(MergeDialog).ok.isEnabled())
+    dialog(MergeDialog).ok.click()
     window.until(lambda: window.session.counts()["rejected"] == 2)
     assert window.session.counts()["accepted"] == 1
     assert "1 conflict, kept as here" in window.status
+    assert window.session.undo() == "merge colleague into this project"
+    assert window.session.counts() == before
     # a stranger is refused in words
     window.annotator.merge(tmp_path)
     window.until(lambda: not dialog(MergeDialog).report.text().startswith("comparing"))

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from project_tools import check_memory, import_change, integrity, new_project, open_session, state, table
 
-from cryoppp_annotator.errors import Refused
+from cryoppp_annotator.errors import Cancelled, Refused
+from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.model.curation import Change, Decision, Reason
 from cryoppp_annotator.model.micrograph import MicrographState
 from cryoppp_annotator.session.core import edits
@@ -216,6 +217,36 @@ def test_micrographs_of_one_side_are_added(tmp_path: Path) -> None:
     last = session.micrographs[2]
     assert (last.name, last.state, last.n_accepted) == ("m2", MicrographState.COMPLETE, 1)
     assert (session.data_root / last.path).resolve() == (theirs / "m2.mrc").resolve()
+    session.close()
+
+
+def test_a_merge_that_is_cancelled_changes_nothing(tmp_path: Path) -> None:
+    """Wherever it stops: no micrograph, no pick, no line of history has come."""
+    ours, theirs = new_project(tmp_path / "ours", 2), new_project(tmp_path / "theirs", 3)
+    bob = open_session(theirs, "bob")
+    bob.go(3)
+    bob.add(40, 50)
+    bob.close()
+    session, other, asked, limit = open_session(ours, "ann"), open_session(theirs, read_only=True), [0], 0
+    before = state(ours)
+
+    def is_cancelled() -> bool:
+        asked[0] += 1
+        return asked[0] > limit
+
+    while True:
+        asked[0] = 0
+        try:
+            report = merge(session, other, context=JobContext(is_cancelled=is_cancelled))
+        except Cancelled:
+            assert state(ours) == before
+            limit += 1
+            continue
+        break
+    assert limit >= 5
+    assert report.micrographs_added == 1
+    assert [m.n_accepted for m in session.micrographs] == [0, 0, 1]
+    other.close()
     session.close()
 
 

@@ -128,7 +128,13 @@ class Backlog:
                 writing.tallies = [tally(delta) for delta in deltas if delta.table is Table.PARTICLE]
 
         self._now, writing.error = writing, None
-        writing.job = self._runner.submit(run, title=writing.doing, at_once=True, on_end=lambda _: self._end(writing))
+        writing.job = self._runner.submit(
+            run,
+            title=writing.doing,
+            at_once=True,
+            on_end=lambda _: self._end(writing),
+            if_cancelled="nothing is changed",
+        )
 
     def _end(self, writing: _Writing) -> None:
         if self._now is not writing:

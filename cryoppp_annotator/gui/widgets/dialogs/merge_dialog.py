@@ -19,9 +19,8 @@ from qtpy.QtWidgets import (
 from ....jobs.runner import Job
 from ....model.context import JobContext
 from ....session.core.edits import count_of
-from ....session.core.opening import find_project, open_project
-from ....session.core.session import Session
-from ....session.files.merging import Conflict, MergeReport, merge
+from ....session.files import merging
+from ....session.files.merging import Conflict, MergeReport
 from ...latest import Latest
 from ...workbench import Workbench
 
@@ -67,7 +66,7 @@ class MergeDialog(QDialog):
         session = bench.session
 
         def work(context: JobContext) -> MergeReport:
-            return _merged(session, other, dry_run=True)
+            return merging.compare(session, other, context=context)
 
         bench.start(
             work,
@@ -99,23 +98,13 @@ class MergeDialog(QDialog):
     def _on_merge(self) -> None:
         bench, other = self._bench, self._other
 
-        def now() -> None:
-            report = _merged(bench.session, other)
+        def over(report: MergeReport) -> None:
             brought = "; ".join(_brought(report)) or "nothing that was not here"
             conflicts = f"; {count_of(len(report.conflicts), 'conflict')}, kept as here" if report.conflicts else ""
-            bench.say(f"merged {other.name}: {brought}{conflicts}")
+            bench.say(f"merged {other.name}: {brought}{conflicts} · {{undo}} undoes")
 
-        bench.guarded(lambda: bench.session.when_free(now))
+        bench.guarded(lambda: bench.session.when_free(lambda: merging.begin(bench.session, other, over)))
         self.accept()
-
-
-def _merged(session: Session, other: Path, *, dry_run: bool = False) -> MergeReport:
-    """The other project into this one, or what would come."""
-    theirs = open_project(find_project(other), read_only=True)
-    try:
-        return merge(session, theirs, dry_run=dry_run)
-    finally:
-        theirs.close()
 
 
 def _brought(report: MergeReport) -> list[str]:
