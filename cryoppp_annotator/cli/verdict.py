@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Frame, JsonOption, PixelSizeOption, parse_diameter
+from .map_project import Asked, DecisionOption, OutOption, ProjectWhereOption, where_kept
+from .options import CuratorOption, Frame, JsonOption, PixelSizeOption, parse_diameter
 
 if TYPE_CHECKING:
     from ..batch.extract import ExtractOptions
     from ..batch.verdict import VerdictReport
+    from ..batch.volume_project import ProjectProof
     from ..model.context import JobContext
+    from ..reconstruct.view_coverage import LostView, ViewSpread
 
 EXAMPLE = """  cryoppp-annotator verdict particles.star --map emd_1234.mrc -o verdict --json
-  cryoppp-annotator verdict picks/*.star --micrographs data/micrographs --map map.mrc -o verdict --symmetry D2"""
+  cryoppp-annotator verdict picks/*.star --micrographs data/micrographs --map map.mrc -o verdict --symmetry D2
+  cryoppp-annotator verdict my-project --map map.mrc --symmetry D2"""
 
 SourcesArgument = Annotated[
     list[Path],
-    typer.Argument(metavar="STACK|PICKS...", help="A .mrcs, a STAR with images, or coordinate files."),
+    typer.Argument(
+        metavar="STACK|PICKS|PROJECT...", help="A .mrcs, a STAR with images, coordinate files, or a project."
+    ),
 ]
-OutOption = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder to write into; it is made.")]
 SymmetryOption = Annotated[
     str, typer.Option("--symmetry", metavar="NAME", help="C1, Cn, Dn, T, O or I, in RELION's orientation.")
 ]
@@ -49,7 +55,7 @@ SeedOption = Annotated[int, typer.Option("--seed", help="The same seed gives the
 def verdict(
     sources: SourcesArgument,
     map_: Annotated[Path, typer.Option("--map", metavar="MRC", help="The known map, any box and pixel size.")],
-    out: OutOption,
+    out: OutOption = None,
     symmetry: SymmetryOption = "C1",
     micrographs: MicrographsOption = None,
     map_pixel_size: MapPixelOption = None,
@@ -62,6 +68,9 @@ def verdict(
     threshold: Annotated[
         float, typer.Option("--threshold", metavar="T", help="Name views that rejecting below these log odds loses.")
     ] = 0.0,
+    decision: DecisionOption = None,
+    where: ProjectWhereOption = None,
+    curator: CuratorOption = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -70,7 +79,55 @@ def verdict(
     Writes particles.star with rlnAngleRot/Tilt/Psi, rlnOriginXAngst/YAngst and cryopppVerdict (log odds that it is the
     particle). Particles of a stack must be white, as RELION's are. A map with another pixel size than its header says,
     or of the opposite contrast, is noticed and said; its hand cannot be determined from an untilted specimen.
+    The verdicts of a project are kept in it (tab 3D), and with -o also written as files.
     """
+    asked = Asked(sources, out, symmetry, diameter, box_size, white, ctf, decision, where, curator, seed)
+    if (project := asked.project(micrographs, pixel_size=pixel_size)) is not None:
+        proof = asked.run(
+            project,
+            "Matching with the map",
+            map_path=map_,
+            map_pixel_A=map_pixel_size,
+            halves=False,
+            threshold=threshold,
+        )
+        _say_of_project(proof, project, threshold, as_json)
+        return
+    assert out is not None
+    report = _of_files(
+        sources,
+        map_,
+        out,
+        symmetry,
+        map_pixel_size,
+        extract_options_of(micrographs, box_size, white, frame, pixel_size, diameter),
+        pixel_size,
+        ctf,
+        threshold,
+        seed,
+    )
+    _tell(report.notes, report.lost, threshold)
+    if as_json:
+        typer.echo(json.dumps(as_dict(report), indent=2))
+        return
+    typer.echo(
+        f"{_in_words(report.particles, report.picks, report.confident, report.spread)} "
+        f"({report.seconds:.1f} s, {report.star})"
+    )
+
+
+def _of_files(
+    sources: list[Path],
+    map_: Path,
+    out: Path,
+    symmetry: str,
+    map_pixel_size: float | None,
+    extract: ExtractOptions | None,
+    pixel_size: float | None,
+    ctf: bool,
+    threshold: float,
+    seed: int,
+) -> VerdictReport:
     from dataclasses import replace
 
     from ..batch.box_files import BoxOptions
@@ -78,7 +135,6 @@ def verdict(
     from ..reconstruct.verdict import MatchOptions
     from .progress import run_job
 
-    extract = extract_options_of(micrographs, box_size, white, frame, pixel_size, diameter)
     box_options = BoxOptions(extract, pixel_size_A=pixel_size if extract is None else None, use_ctf=ctf)
 
     def work(context: JobContext) -> VerdictReport:
@@ -93,24 +149,45 @@ def verdict(
             context=replace(context, seed=seed),
         )
 
-    report = run_job(work, title="Matching with the map")
-    for note in report.notes:
+    return run_job(work, title="Matching with the map")
+
+
+def _tell(notes: Sequence[str], lost: Sequence[LostView], threshold: float) -> None:
+    for note in notes:
         print(f"note: {note}", file=sys.stderr)
-    for view in report.lost:
+    for view in lost:
         print(f"note: rejecting below {threshold:g} would lose a view: {view.sentence()}", file=sys.stderr)
-    if as_json:
-        typer.echo(json.dumps(as_dict(report), indent=2))
-        return
-    share = 100.0 * report.particles / max(1, report.picks)
-    typer.echo(
-        f"{report.particles:,} of {report.picks:,} picks ({share:.0f} %) are more likely the particle than not, "
-        f"{report.confident:,} with a pose known to 15 degrees; evenness of views {report.spread.sampling:.2f} "
-        f"({report.seconds:.1f} s, {report.star})"
+
+
+def _in_words(particles: int, picks: int, confident: int, spread: ViewSpread) -> str:
+    share = 100.0 * particles / max(1, picks)
+    return (
+        f"{particles:,} of {picks:,} picks ({share:.0f} %) are more likely the particle than not, "
+        f"{confident:,} with a pose known to 15 degrees; evenness of views {spread.sampling:.2f}"
     )
 
 
-def as_dict(report: VerdictReport) -> dict[str, object]:
-    """What ``--json`` prints."""
+def _say_of_project(proof: ProjectProof, project: Path, threshold: float, as_json: bool) -> None:
+    run = proof.result.run
+    _tell(run.notes, proof.lost, threshold)
+    if not as_json:
+        words = _in_words(proof.particles, proof.picks, proof.confident, proof.spread)
+        typer.echo(f"{words} ({proof.seconds:.1f} s, run {run.number} of {project})")
+        return
+    stars = [str(file) for file in proof.files if file.name == "particles.star"]
+    answer = {
+        **_counts(proof),
+        "map_scale": run.record["map_scale"],
+        "inverted": run.record["inverted"],
+        "file": stars[0] if stars else None,
+        "seconds": round(proof.seconds, 2),
+        "notes": list(run.notes),
+        **where_kept(proof, project),
+    }
+    typer.echo(json.dumps(answer, indent=2))
+
+
+def _counts(report: VerdictReport | ProjectProof) -> dict[str, object]:
     return {
         "picks": report.picks,
         "particles": report.particles,
@@ -131,6 +208,13 @@ def as_dict(report: VerdictReport) -> dict[str, object]:
             }
             for view in report.lost
         ],
+    }
+
+
+def as_dict(report: VerdictReport) -> dict[str, object]:
+    """What ``--json`` prints."""
+    return {
+        **_counts(report),
         "map_scale": report.verdicts.scale,
         "inverted": report.verdicts.inverted,
         "file": str(report.star),

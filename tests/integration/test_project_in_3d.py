@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit" / "reconstru
 from planted import PIXEL_A, Scene, scene
 
 from cryoppp_annotator.classify.same_view import SAME_VIEW, likeness
+from cryoppp_annotator.cli.main import run
 from cryoppp_annotator.errors import Cancelled, EngineError, FormatError, Refused
 from cryoppp_annotator.formats.image.stacks import read_stack
 from cryoppp_annotator.formats.image.volumes import read_volume, write_volume
@@ -157,6 +158,49 @@ def test_the_files_hold_maps_boxes_and_poses_that_fit(proven: Any, tmp_path: Pat
     x = float(columns["rlnCoordinateX"][row]) - float(columns["rlnOriginXAngst"][row]) / PIXEL_A
     at = np.flatnonzero(np.isclose(result.picks.x, float(columns["rlnCoordinateX"][row]), atol=0.01))
     assert np.min(np.abs(result.picks.x[at] + result.picks.shift_x[at] - x)) < 0.02
+
+
+def test_the_commands_take_the_project_and_keep_the_run_in_it(
+    proven: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, planted, session, *_ = proven
+    before = [run.number for run in stored_maps.list_map_runs(session)]
+    command = ["verdict", folder / "project", "--map", folder / "map.mrc", "--where", "name == m0", "-o", tmp_path]
+    assert run([*map(str, command), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    (kept,) = (one for one in stored_maps.list_map_runs(session) if one.number not in before)
+    assert answer["run"] == kept.number
+    assert kept.options.micrographs == (next(m.id for m in session.micrographs if m.name == "m0"),)
+    assert answer["particles"] == pytest.approx(planted.particle[0].sum(), abs=6)
+    assert answer["picks"] == 81  # those that are rather no particle are written, too
+    table = read_star(Path(answer["file"])).table("particles")
+    assert table is not None
+    odds = np.array(table.columns["cryopppVerdict"], float)
+    assert (odds > 0).sum() == answer["particles"]
+    stored_maps.forget_map_run(session, kept)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "problem"),
+    [
+        (["verdict", "{project}", "--map", "{map}", "--pixel-size", "2"], 2, "a project knows this itself"),
+        (["verdict", "{project}", "--map", "{map}", "--where", "name == nowhere"], 1, "no micrograph"),
+        (["verdict", "{project}", "--map", "{map}", "--diameter", "55"], 1, "not 55"),
+        (["volume", "{project}", "--map", "{map}", "--decision", "accepted"], 1, "0 picks are too few"),
+        (["volume", "{map}"], 2, "say where to write"),
+        (["volume", "{map}", "-o", "x", "--decision", "all"], 2, "only of a project"),
+    ],
+)
+def test_what_a_project_cannot_be_asked_is_said(
+    proven: Any, capsys: pytest.CaptureFixture[str], words: list[str], code: int, problem: str
+) -> None:
+    folder, _, session, *_ = proven
+    runs = len(stored_maps.list_map_runs(session))
+    places = {"project": str(folder / "project"), "map": str(folder / "map.mrc")}
+    assert run([word.format(**places) for word in words]) == code
+    assert problem in capsys.readouterr().err
+    assert len(stored_maps.list_map_runs(session)) == runs
+    assert session.diameter_A == 190.0
 
 
 def test_a_view_that_goes_is_named_before_and_after_and_thinning_names_none(proven: Any) -> None:

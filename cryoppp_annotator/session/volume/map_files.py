@@ -60,7 +60,9 @@ def curve_of(result: MapResult) -> ShellCorrelation | None:
     return ShellCorrelation(**{name: result.curves[name] for name in CURVES}, mask=result.maps["mask"])
 
 
-def export_map(session: Session, result: MapResult, out: Path, *, context: JobContext = _QUIET) -> tuple[Path, ...]:
+def export_map(
+    session: Session, result: MapResult, out: Path, *, everything: bool = False, context: JobContext = _QUIET
+) -> tuple[Path, ...]:
     """Write a run into a folder; it is made.
 
     ``half1.mrc half2.mrc map.mrc mask.mrc fsc.csv fsc.star`` where it has half maps; ``particles.mrcs`` and
@@ -72,6 +74,8 @@ def export_map(session: Session, result: MapResult, out: Path, *, context: JobCo
     session : Session
     result : MapResult
     out : Path
+    everything : bool
+        All picks with a verdict that the project still has, not only those that are rather the particle.
     context : JobContext
 
     Raises
@@ -80,7 +84,7 @@ def export_map(session: Session, result: MapResult, out: Path, *, context: JobCo
         No pick is left.
     FormatError, Cancelled
     """
-    chosen = _chosen(session, result)
+    chosen = _chosen(session, result, everything)
     boxes, rows = _boxes(session, result, chosen, context)
     tables = _tables(session, result, boxes, rows)
     files = []
@@ -99,12 +103,12 @@ def export_map(session: Session, result: MapResult, out: Path, *, context: JobCo
     return tuple(files)
 
 
-def _chosen(session: Session, result: MapResult) -> NDArray[np.intp]:
-    """Rows of the picks that are in the map and not rejected, by micrograph."""
+def _chosen(session: Session, result: MapResult, everything: bool) -> NDArray[np.intp]:
+    """Rows of the picks that are in the map, or have a verdict, and are not rejected, by micrograph."""
     picks = result.picks
     with np.errstate(invalid="ignore"):
-        good = picks.log_odds > 0
-    if (picks.half >= 0).any():
+        good = np.isfinite(picks.log_odds) if everything else picks.log_odds > 0
+    if not everything and (picks.half >= 0).any():
         good &= picks.half >= 0
     present = session.store.positions(result.run.options.boxes.which)
     good &= np.isin(picks.particle, present["id"])
@@ -133,7 +137,8 @@ def _tables(
     """RELION's optics and particles."""
     p, pixel = result.picks, boxes.geometry.pixel_size_A
     names = {m.id: m.name for m in session.micrographs}
-    defocus = defocus_by_pick(session, p.micrograph[rows])
+    options = result.run.options
+    defocus = defocus_by_pick(session, p.micrograph[rows]) if options.use_ctf else np.full((len(rows), 3), np.nan)
     angles = poses.to_angles(p.matrices[rows])
     numbers: dict[str, tuple[NDArray[Any], str]] = {
         "rlnCoordinateX": (p.x[rows], ".2f"),
@@ -153,7 +158,7 @@ def _tables(
         **{name: [format(value, form) for value in values.tolist()] for name, (values, form) in numbers.items()},
         "rlnOpticsGroup": ["1"] * len(rows),
     }
-    if (p.half[rows] >= 0).all():
+    if len(rows) and (p.half[rows] >= 0).all():
         columns["rlnRandomSubset"] = [str(which + 1) for which in p.half[rows].tolist()]
     return [("optics", _optics_of(boxes)), ("particles", columns)]
 

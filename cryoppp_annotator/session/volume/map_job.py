@@ -142,7 +142,7 @@ class _Proof:
         assert final is not None
         posed = final if self.volume is None else self.volume.verdicts
         columns = _columns(picks, boxes, final, posed, None if self.volume is None else self.volume.half)
-        words = self._doubt(posed) + _in_words(final, self.volume)
+        doubt = self._doubt(posed)
         record = {
             "kind": "volume",
             "engine": "cryoppp-annotator",
@@ -156,9 +156,12 @@ class _Proof:
             "seconds": round(time.monotonic() - started, 2),
             "head": head,
             "name": self._name(len(picks)),
-            "verdict": words,
+            "verdict": doubt + _in_words(final, self.volume),
             "notes": list(dict.fromkeys(self.notes)),
             "pixel_size_A": self.stack.pixel_size_A,
+            "map_scale": final.scale,
+            "inverted": final.inverted,
+            **({} if self.volume is None else _measured(self.volume, doubt)),
         }
         trim_cache(self.session)
         return save_map_run(self.session, MapResult(MapRun(0, record), columns, self._maps(), self._curves()))
@@ -187,7 +190,8 @@ class _Proof:
         return boxes, geometry.mask_radius
 
     def _as_stack(self, boxes: Boxes, picks: Picks) -> Stack:
-        defocus = defocus_by_pick(self.session, picks.micrograph[boxes.rows])
+        micrographs = picks.micrograph[boxes.rows]
+        defocus = defocus_by_pick(self.session, micrographs) if self.options.use_ctf else _no_defocus(micrographs)
         return Stack(boxes.images, boxes.geometry.pixel_size_A, defocus, boxes.optics or Optics())
 
     def _glance(self, picks: Picks) -> None:
@@ -272,7 +276,7 @@ _NO_ODDS = np.zeros(0, np.float32)
 
 def defocus_by_pick(session: Session, micrographs: NDArray[np.int64]) -> NDArray[np.float64]:
     """Defocus U and V, A, and the angle of U, degrees, (n, 3), of picks on micrographs (n,); NaN = not known."""
-    out = np.full((len(micrographs), 3), np.nan)
+    out = _no_defocus(micrographs)
     for number in np.unique(micrographs).tolist():
         micrograph = session.micrograph(number)
         mine = micrographs == number
@@ -281,6 +285,10 @@ def defocus_by_pick(session: Session, micrographs: NDArray[np.int64]) -> NDArray
         elif math.isfinite(mean := defocus_of(session, micrograph).mean_A):
             out[mine] = mean, mean, 0.0
     return out
+
+
+def _no_defocus(micrographs: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.full((len(micrographs), 3), np.nan)
 
 
 def _columns(
@@ -305,6 +313,17 @@ def _columns(
     order = np.argsort(picks.id, kind="stable")
     same = {"particle": picks.id, "micrograph": picks.micrograph, "x": picks.x, "y": picks.y}
     return PickVerdicts(**{name: column[order] for name, column in (same | wide).items()})
+
+
+def _measured(volume: Volume, doubt: str) -> dict[str, float | str | None]:
+    """What is kept of the half maps in numbers, and what they say."""
+    size, beyond = volume.resolution_A, volume.beyond
+    return {
+        "resolution_A": round(size, 3) if math.isfinite(size) else None,
+        "fsc_outside_reference": round(beyond.mean, 4),
+        "significance": round(beyond.significance, 2),
+        "evidence": doubt + volume.verdict,
+    }
 
 
 def _in_words(verdicts: Verdicts, volume: Volume | None) -> str:

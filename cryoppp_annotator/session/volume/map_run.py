@@ -38,12 +38,16 @@ class MapRunOptions:
     halves : bool
         Make half maps; without a map they are always made.
     decisions : tuple of Decision
-    pick_sets, species : tuple of int, optional
+    pick_sets, species, micrographs : tuple of int, optional
         Only of these; None = all.
     hidden : tuple of (score, pick sets)
         Undecided picks with a lower score are left out.
     invert : bool
         Particles are dark in the micrographs.
+    use_ctf : bool
+        Where the defocus of the micrographs is known.
+    box_px : int, optional
+        Side of the boxes in px of the micrographs; 1.5 diameters by default.
     """
 
     map_path: str = ""
@@ -56,6 +60,9 @@ class MapRunOptions:
     species: tuple[int, ...] | None = None
     hidden: Hidden = ()
     invert: bool = True
+    micrographs: tuple[int, ...] | None = None
+    use_ctf: bool = True
+    box_px: int | None = None
 
     @property
     def boxes(self) -> RunOptions:
@@ -64,15 +71,18 @@ class MapRunOptions:
             decisions=self.decisions,
             pick_sets=self.pick_sets,
             species=self.species,
+            micrographs=self.micrographs,
             hidden=self.hidden,
             invert=self.invert,
+            use_ctf=self.use_ctf,
+            box_px=self.box_px,
         )
 
     @staticmethod
     def from_json(stored: Mapping[str, Any]) -> MapRunOptions:
         """As a run's record keeps them; unknown keys are ignored."""
         known = {name: value for name, value in stored.items() if name in MapRunOptions.__dataclass_fields__}
-        for name in ("pick_sets", "species"):
+        for name in ("pick_sets", "species", "micrographs"):
             if known.get(name) is not None:
                 known[name] = tuple(known[name])
         known["hidden"] = tuple((float(score), tuple(sets)) for score, sets in known.get("hidden", ()))
