@@ -26,6 +26,7 @@ from ..core import edits
 from ..core.session import Session
 from ..core.step import Done
 from .answer_log import FOLDER, ReviewFiles, checked
+from .map_verdicts import weigh_by_map
 from .sets import members, named
 
 QUEUE = "queue.json"
@@ -86,7 +87,7 @@ class ReviewItem:
 
 
 def find_errors(session: Session, number: int, context: JobContext = _QUIET) -> list[ReviewItem]:
-    """The queue of a set of picks; the body of a job.
+    """The queue of a set of picks, by their looks and by the latest run in 3D; the body of a job.
 
     Parameters
     ----------
@@ -112,7 +113,7 @@ def find_errors(session: Session, number: int, context: JobContext = _QUIET) -> 
     if not tasks:
         raise Refused(f"{named(session, number)}: no picks to look for errors in")
     items = judge_labels(tasks, {}, context=context)
-    return [_as_item(item, ids) for item in items]
+    return weigh_by_map(session, [_as_item(item, ids) for item in items])
 
 
 def _as_item(item: QueueItem, ids: dict[int, Any]) -> ReviewItem:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import mrcfile
@@ -23,8 +24,12 @@ from cryoppp_annotator.session.core.session import Session
 from cryoppp_annotator.session.picks import learning, proposing
 from cryoppp_annotator.session.review import sets
 from cryoppp_annotator.session.review.error_queue import Answer, Review, find_errors
+from cryoppp_annotator.session.review.map_verdicts import weigh_by_map
 from cryoppp_annotator.session.review.sets import ACCEPTED, Algebra
 from cryoppp_annotator.session.review.undecided_queue import no_particle, undecided_items
+from cryoppp_annotator.session.volume.first_map import DOUBT
+from cryoppp_annotator.session.volume.map_run import MapResult, MapRun, PickVerdicts
+from cryoppp_annotator.session.volume.stored_maps import save_map_run
 from cryoppp_annotator.testing import planted
 
 DIAMETER = 30.0
@@ -195,6 +200,43 @@ def test_what_is_wrong_comes_first_and_is_settled_by_one_answer_each(doubtful: S
         assert len(kept) == 49
         assert away.min(axis=0).max() < 0.15 * DIAMETER
         assert (here.reason[here.decision == Decision.REJECTED] == Reason.EDGE).all()
+
+
+def test_a_pick_that_looks_like_no_view_of_the_map_is_suspect(doubtful: Session, review: Review) -> None:
+    p = doubtful.store.positions(Which(decisions=(Decision.ACCEPTED,)))
+    n, (sound, *_) = len(p["id"]), [item for item in reversed(review.items) if item.kind is ErrorKind.FALSE]
+    odds = np.full(n, 2.0, np.float32)
+    odds[:20] = np.nan  # these have no box
+    suspects = [item.particle for item in review.items[:9] if item.kind is ErrorKind.FALSE]
+    odds[np.isin(p["id"], suspects)] = -9.0
+    odds[p["id"] == sound.particle] = -40.0
+    order = np.argsort(p["id"])
+    same = {"particle": p["id"], "micrograph": p["micrograph"], "x": p["x"], "y": p["y"], "log_odds": odds}
+    nothing = {"error_deg": np.zeros(n), "matrices": np.tile(np.eye(3), (n, 1, 1)), "half": np.zeros(n, np.int8)}
+    columns = same | nothing | {"shift_x": np.zeros(n), "shift_y": np.zeros(n)}
+    picks = PickVerdicts(**{name: column[order] for name, column in columns.items()})
+    save_map_run(doubtful, MapResult(MapRun(0, {"verdict": "20 Å"}), picks, {}, {}))
+    doubted = MapRun(0, {"verdict": DOUBT + "20 Å"})  # says nothing, though it came later
+    save_map_run(doubtful, MapResult(doubted, replace(picks, log_odds=-picks.log_odds), {}, {}))
+
+    weighed = find_errors(doubtful, ACCEPTED)
+    assert len(weighed) == len(review.items)
+    probability = [item.probability for item in weighed]
+    assert probability == sorted(probability, reverse=True)  # no gaps here
+    before = {item.particle: item for item in review.items if item.particle}
+    now = {item.particle: item for item in weighed if item.particle}
+    assert "3D: looks like no view of the map." in now[sound.particle].reason
+    odds_before = before[sound.particle].probability / (1 - before[sound.particle].probability)
+    odds_now = now[sound.particle].probability / (1 - now[sound.particle].probability)
+    assert odds_now / odds_before == pytest.approx(np.exp(4.0), rel=0.01)  # a map may lack what is real
+    for particle in suspects:
+        assert "no view" in now[particle].reason
+        assert now[particle].probability >= before[particle].probability
+    boxless = (set(p["id"][:20].tolist()) & now.keys()) - {*suspects, sound.particle}
+    assert boxless
+    assert all(now[particle].probability == before[particle].probability for particle in boxless)
+    (again,) = weigh_by_map(doubtful, [replace(sound, x=sound.x + 1.0)])
+    assert again.reason == sound.reason  # moved since the run
 
 
 def test_an_answer_is_taken_back_with_what_it_changed(doubtful: Session, review: Review) -> None:
