@@ -27,7 +27,8 @@ from cryoppp_annotator.session.classes.templates import list_templates
 from cryoppp_annotator.session.core import watch
 from cryoppp_annotator.session.core.opening import open_project
 from cryoppp_annotator.session.pictures.coverage import Coverage
-from cryoppp_annotator.session.review.error_queue import Review, ReviewItem
+from cryoppp_annotator.session.review.error_queue import Review
+from cryoppp_annotator.session.review.review_item import ReviewItem
 from cryoppp_annotator.session.review.second_pass import BlindItem, SecondPass
 from cryoppp_annotator.store.copies import FOLDER
 from cryoppp_annotator.store.recover import recover

@@ -6,7 +6,7 @@ import datetime
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
@@ -27,6 +27,7 @@ from ..core.session import Session
 from ..core.step import Done
 from .answer_log import FOLDER, ReviewFiles, checked
 from .map_verdicts import weigh_by_map
+from .review_item import ReviewItem
 from .sets import members, named
 
 QUEUE = "queue.json"
@@ -47,43 +48,6 @@ class Answer(StrEnum):
     SKIP = "skip"
     BACK = "back"
     LOOK = "look"
-
-
-@dataclass(frozen=True, slots=True)
-class ReviewItem:
-    """One thing to look at.
-
-    Attributes
-    ----------
-    micrograph : int
-    particle : int
-        Id of the pick; 0 for a place without one.
-    x, y, to_x, to_y : float, canonical px
-        Where it is, and where a moved pick should lie; NaN for none.
-    kind : ErrorKind
-    probability : float
-    group : int
-    reason : str
-    members : tuple of (micrograph, x, y)
-        Of a gap.
-    """
-
-    micrograph: int
-    particle: int
-    x: float
-    y: float
-    to_x: float
-    to_y: float
-    kind: ErrorKind
-    probability: float
-    group: int = 0
-    reason: str = ""
-    members: tuple[tuple[int, float, float], ...] = ()
-
-    @property
-    def likely(self) -> bool:
-        """Whether it is more likely wrong than right."""
-        return self.probability >= 0.5
 
 
 def find_errors(session: Session, number: int, context: JobContext = _QUIET) -> list[ReviewItem]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,9 +14,7 @@ from ..core.session import Session
 from ..volume.first_map import DOUBT
 from ..volume.map_run import MapResult
 from ..volume.stored_maps import list_map_runs, load_map_run
-
-if TYPE_CHECKING:
-    from .error_queue import ReviewItem
+from .review_item import ReviewItem
 
 #: A map moves the odds by so many nats at most, 50 to 1: it may lack what is real.
 _MOST_NATS = 4.0

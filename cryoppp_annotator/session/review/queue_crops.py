@@ -14,7 +14,7 @@ from ...imaging.patches import Edge, PatchOptions, box_for, extract_patches
 from ...model.context import JobContext
 from ..classes.browse import as_greys
 from ..core.session import Session
-from .error_queue import ReviewItem
+from .review_item import ReviewItem
 
 #: Side of a picture, px.
 SIDE = 72

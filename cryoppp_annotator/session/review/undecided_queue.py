@@ -15,7 +15,7 @@ from ...model.coordinates import FloatArray
 from ...model.curation import Decision
 from ...model.which import Which
 from ..core.session import Session
-from .error_queue import ReviewItem
+from .review_item import ReviewItem
 
 #: Number that stands for all undecided candidates among the sets one can choose.
 UNDECIDED = -1

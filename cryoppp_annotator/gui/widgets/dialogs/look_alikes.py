@@ -20,8 +20,9 @@ from qtpy.QtWidgets import (
 )
 
 from ....audit.suspects import ErrorKind
-from ....session.review.error_queue import Answer, Review, ReviewItem
+from ....session.review.error_queue import Answer, Review
 from ....session.review.queue_crops import cut_places
+from ....session.review.review_item import ReviewItem
 from ...workbench import Workbench
 
 _TILE = 84

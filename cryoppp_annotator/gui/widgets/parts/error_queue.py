@@ -24,7 +24,8 @@ from ....model.curation import Decision, Reason
 from ....session.core.session import Announcement
 from ....session.picks.suggesting import are_probabilities
 from ....session.review import sets
-from ....session.review.error_queue import Answer, Review, ReviewItem, find_errors
+from ....session.review.error_queue import Answer, Review, find_errors
+from ....session.review.review_item import ReviewItem
 from ....session.review.undecided_queue import UNDECIDED, UNDECIDED_NAME, undecided_items
 from ...latest import Latest
 from ...layers.review_layer import ReviewLayer
