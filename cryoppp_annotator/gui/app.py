@@ -18,6 +18,7 @@ from qtpy.QtWidgets import QApplication, QMainWindow, QWidget
 
 from ..batch import display_check
 from ..errors import EngineError
+from .app_events import AppEvents
 from .splash import Splash, application
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def main(
     # napari's note to developers about PyQt5 would cover the curator's scale bar at every start
     qt_main_window.SHOW_QT_WARNING = False
     wraps_tooltips = QtToolTipEventFilter()  # as napari's own application has
-    app.installEventFilter(wraps_tooltips)
+    AppEvents.instance().listen((QEvent.Type.ToolTipChange,), wraps_tooltips.eventFilter)
     splash.say("opening the window …")
     viewer = Viewer(title="CryoPPP Annotator", show=False)
     window = viewer.window._qt_window

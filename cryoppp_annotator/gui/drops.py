@@ -14,6 +14,7 @@ from .. import extensions
 from ..formats.image.images import IMAGE_EXTENSIONS, find_micrographs
 from ..store.connecting import DATABASE_NAME
 from ..store.connecting import is_project as is_project_folder
+from .app_events import AppEvents
 from .widgets.panels.class_panel import ClassesPanel
 from .workbench import Workbench
 
@@ -42,7 +43,7 @@ class Home(Protocol):
         """Bring 2D classes in."""
 
 
-class Drops(QObject):
+class Drops:
     """Takes what is dropped into a window, wherever in it, before the widget below the pointer does.
 
     Parameters
@@ -53,20 +54,18 @@ class Drops(QObject):
     """
 
     def __init__(self, window: QWidget, home: Home) -> None:
-        super().__init__()
         self._window, self._home = window, home
         window.setAcceptDrops(True)  # else nothing comes where no widget below the pointer takes any
-        QApplication.instance().installEventFilter(self)
+        AppEvents.instance().listen(_DRAGS, self.on_event)
 
     def close(self) -> None:
         """Take no more."""
-        app = QApplication.instance()
-        if app is not None:
-            app.removeEventFilter(self)
+        if QApplication.instance() is not None:
+            AppEvents.instance().forget(self.on_event)
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+    def on_event(self, watched: QObject, event: QEvent) -> bool:
         """Take local files."""
-        if event.type() not in _DRAGS or not isinstance(watched, QWidget) or not self._is_home(watched.window()):
+        if not isinstance(watched, QWidget) or not self._is_home(watched.window()):
             return False
         paths = local_paths(event)
         ours = isinstance(self._home, QWidget) and (watched is self._home or self._home.isAncestorOf(watched))

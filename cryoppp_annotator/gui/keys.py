@@ -1,6 +1,6 @@
 """Keys: ours win while our layers or panels are active, napari's come back when the panel is closed.
 
-One event filter, because napari resolves keys by active layer first and Qt's menus before both.
+One listener to the application's events, because napari resolves keys by active layer first and Qt's menus before both.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from qtpy.QtWidgets import (
 
 from ..session.core.commands import Command
 from ..session.core.opening import home
+from .app_events import AppEvents
 from .binding import as_key_event
 from .menu_entries import menu_of
 
@@ -35,6 +36,8 @@ _TYPING = (QLineEdit, QAbstractSpinBox, QTextEdit, QPlainTextEdit, QKeySequenceE
 #: A key that is held comes as releases and presses on X11, not all of them marked as repeated: let go of is one
 #: that is not pressed again in so many milliseconds.
 _LET_GO_MS = 30
+_LEAVES = (QEvent.Type.WindowDeactivate, QEvent.Type.ApplicationDeactivate)
+_KINDS = (QEvent.Type.ShortcutOverride, QEvent.Type.KeyPress, QEvent.Type.KeyRelease, *_LEAVES)
 _MODIFIER_KEYS = (Qt.Key.Key_Shift, Qt.Key.Key_Control, Qt.Key.Key_Alt, Qt.Key.Key_Meta, Qt.Key.Key_AltGr)
 
 
@@ -85,13 +88,12 @@ class Keys(QObject):
         self._always: set[str] = set()
         self._held: set[str] = set()
         self._ending: dict[str, QTimer] = {}
-        QApplication.instance().installEventFilter(self)
+        AppEvents.instance().listen(_KINDS, self.on_event)
 
     def close(self) -> None:
         """Give the keyboard back."""
-        app = QApplication.instance()
-        if app is not None:
-            app.removeEventFilter(self)
+        if QApplication.instance() is not None:
+            AppEvents.instance().forget(self.on_event)
         self._release_all()
 
     @property
@@ -119,15 +121,16 @@ class Keys(QObject):
         """Let more keys do something, until :meth:`bind` is called again."""
         self._press |= {spelled(key): run for key, run in press.items()}
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+    def on_event(self, watched: QObject, event: QEvent) -> bool:
         """Take our keys, leave the rest."""
         kind = event.type()
         if kind == QEvent.Type.KeyRelease:
             return self._released(as_key_event(event))
-        if kind in (QEvent.Type.WindowDeactivate, QEvent.Type.ApplicationDeactivate) and self._is_home(watched):
-            self._release_all()
+        if kind in _LEAVES:
+            if self._is_home(watched):
+                self._release_all()
             return False
-        if kind not in (QEvent.Type.ShortcutOverride, QEvent.Type.KeyPress) or not isinstance(watched, QWidget):
+        if not isinstance(watched, QWidget):
             return False
         if not self._reach(watched):
             return False

@@ -12,6 +12,8 @@ from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QHelpEvent
 from qtpy.QtWidgets import QAbstractItemView, QApplication, QLabel, QToolTip, QWidget
 
+from .app_events import AppEvents
+
 _OURS = __name__.partition(".")[0]
 
 
@@ -28,15 +30,14 @@ class PlainText(QObject):
         """Watch from now on; once is enough."""
         application = QApplication.instance()
         if application is not None and application.findChild(cls) is None:
-            application.installEventFilter(cls(application))
+            AppEvents.instance().listen((QEvent.Type.Polish, QEvent.Type.ToolTip), cls(application).on_event)
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Qt's hook."""
-        kind = event.type()
-        if kind == QEvent.Type.Polish and isinstance(watched, QLabel):
-            if watched.textFormat() == Qt.TextFormat.AutoText and _is_ours(watched):
+    def on_event(self, watched: QObject, event: QEvent) -> bool:
+        """Make a label plain before it is shown; show a tooltip that Qt could take for markup."""
+        if event.type() == QEvent.Type.Polish:
+            if isinstance(watched, QLabel) and watched.textFormat() == Qt.TextFormat.AutoText and _is_ours(watched):
                 watched.setTextFormat(Qt.TextFormat.PlainText)
-        elif kind == QEvent.Type.ToolTip and isinstance(watched, QWidget) and isinstance(event, QHelpEvent):
+        elif isinstance(watched, QWidget) and isinstance(event, QHelpEvent):
             return _show_plain(watched, event)
         return False
 
