@@ -145,9 +145,8 @@ def import_(
             )
         if frame is ImportFrame.IMAGE:
             plans = [_as_the_image_says(plan) for plan in plans]
-        for plan in plans:
-            if plan.contradiction:
-                raise Refused(plan.contradiction)
+        if contradiction := next((plan.contradiction for plan in plans if plan.contradiction), ""):
+            raise Refused(contradiction)
         # both are read before anything is written, so that a mistake changes nothing
         known = None if ctf is None else optics.read_optics(session, ctf.expanduser())
         shown = None
@@ -155,10 +154,11 @@ def import_(
             shown = run_job(
                 lambda context: foreign_pictures.find(session, pictures, context=context), title="Finding pictures"
             )
-        implied = Decision[decision.name]
+        imports = [_of_import(session, plan) for plan in plans]
         messages: list[str] = []
-        for plan in plans:
-            enter = partial(importing.enter, session, plan, decision=implied, species=species)
+        for number in range(len(plans)):
+            enter = partial(importing.enter_and_let_go, session, plans, number)
+            enter = partial(enter, decision=Decision[decision.name], species=species)
             messages.append(run_job(lambda context, enter=enter: enter(context=context), title="Writing picks"))
         if known is not None:
             messages.append(optics.enter(session, known))
@@ -172,7 +172,7 @@ def import_(
         if known is not None:
             for issue in known.issues:
                 print(f"left out: {issue.message}", file=sys.stderr)
-        summary = _summary(session, plans)
+        summary = _summary(session, imports)
         if known is not None:
             summary["ctf"] = {
                 "source": str(known.path),
@@ -304,9 +304,8 @@ def _warn(plans: list[ImportPlan]) -> None:
             print(f"left out: {where}{issue.message}", file=sys.stderr)
 
 
-def _summary(session: Session, plans: list[ImportPlan]) -> dict[str, Any]:
+def _summary(session: Session, imports: list[dict[str, Any]]) -> dict[str, Any]:
     from ..session.core.opening import averaged_note
-    from ..session.files.entering import pixel_size_notes
 
     return {
         "averaged": averaged_note(session),
@@ -316,28 +315,32 @@ def _summary(session: Session, plans: list[ImportPlan]) -> dict[str, Any]:
         "particles": session.counts(),
         "with_defocus": sum(bool(m.optics) for m in session.micrographs),
         "with_picture": sum(bool(m.picture) for m in session.micrographs),
-        "imports": [
-            {
-                "source": str(plan.file.path),
-                "format": plan.file.format,
-                "picks": plan.n_picks,
-                "micrographs": len({m.id for m, _ in plan.placeable}),
-                "frame": plan.frame.orientation.value,
-                "anchor": plan.frame.anchor.value,
-                "scale": plan.frame.scale,
-                "verdict": "undecided" if plan.verdict.orientation is None else plan.verdict.orientation.value,
-                "margin_se": round(plan.verdict.margin_se, 2),
-                "pixel_size_A": plan.file.pixel_size_A,
-                "pixel_size_doubt": plan.file.pixel_size_doubt,
-                "notes": [*plan.assumptions, *pixel_size_notes(session, plan)],
-                "unmatched": list(plan.unmatched),
-                "ambiguous": {name: list(paths) for name, paths in plan.ambiguous.items()},
-                "left_out": [
-                    {"file": None if i.path is None else str(i.path), "line": i.line, "message": i.message}
-                    for i in plan.file.issues
-                ],
-            }
-            for plan in plans
+        "imports": imports,
+    }
+
+
+def _of_import(session: Session, plan: ImportPlan) -> dict[str, Any]:
+    """What is said of one import; to be asked before its picks are let go."""
+    from ..session.files.entering import pixel_size_notes
+
+    return {
+        "source": str(plan.file.path),
+        "format": plan.file.format,
+        "picks": plan.n_picks,
+        "micrographs": len({m.id for m, _ in plan.placeable}),
+        "frame": plan.frame.orientation.value,
+        "anchor": plan.frame.anchor.value,
+        "scale": plan.frame.scale,
+        "verdict": "undecided" if plan.verdict.orientation is None else plan.verdict.orientation.value,
+        "margin_se": round(plan.verdict.margin_se, 2),
+        "pixel_size_A": plan.file.pixel_size_A,
+        "pixel_size_doubt": plan.file.pixel_size_doubt,
+        "notes": [*plan.assumptions, *pixel_size_notes(session, plan)],
+        "unmatched": list(plan.unmatched),
+        "ambiguous": {name: list(paths) for name, paths in plan.ambiguous.items()},
+        "left_out": [
+            {"file": None if i.path is None else str(i.path), "line": i.line, "message": i.message}
+            for i in plan.file.issues
         ],
     }
 

@@ -20,6 +20,7 @@ from typer.exceptions import Abort, TyperException
 
 from .. import __version__
 from ..errors import AnnotatorError, Cancelled, disk_reason, lacks_memory, memory_reason
+from ..jobs.memory import reserve_little
 from . import (
     annotate,
     changed,
@@ -131,6 +132,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         given.insert(0, "--debug")
     _print_in_any_encoding()
     _log_to_stderr(debug)
+    reserve_little()
     try:
         code = _run(given, debug)
         sys.stdout.flush()

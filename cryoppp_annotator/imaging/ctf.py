@@ -108,10 +108,13 @@ def ctf_2d(shape: tuple[int, int], pixel_size_A: float, defocus: Defocus, optics
         phase += np.float32(half * math.cos(twice)) * (kx * kx - ky * ky)
         phase += np.float32(2.0 * half * math.sin(twice)) * (kx * ky)
     phase *= np.float32(math.pi * wavelength)
-    phase -= np.float32(0.5e7 * math.pi * optics.cs_mm * wavelength**3) * (k2 * k2)
+    k2 *= k2  # in place: beside a spectrum of a large micrograph every array of its size counts
+    k2 *= np.float32(0.5e7 * math.pi * optics.cs_mm * wavelength**3)
+    phase -= k2
     phase += np.float32(_constant_phase(optics))
     np.sin(phase, out=phase)
     if optics.b_factor_A2:
+        k2 = ky * ky + kx * kx
         k2 *= np.float32(-0.25 * optics.b_factor_A2)
         phase *= np.exp(k2, out=k2)
     return phase

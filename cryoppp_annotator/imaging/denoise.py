@@ -143,7 +143,8 @@ class BandPassDenoiser:
         )
         padding = find_padding(image)
         clean = cleaned(image, padding, context)
-        pixels = band_pass(clean, longest, max(shortest, 2.0 * step), step=step, padding=padding, context=context)
+        shortest = max(shortest, 2.0 * step)
+        pixels = band_pass(clean, longest, shortest, step=step, padding=padding, overwrite=True, context=context)
         del clean
         context.check()
         small = scaled_padding(padding, step, image.shape, pixels.shape)

@@ -110,8 +110,10 @@ def crop_spectrum(
     -------
     (shape[0], shape[1] // 2 + 1) complex64
         Scaled so that ``irfft2(..., s=shape)`` keeps grey values. The Nyquist line of an even, shortened axis is 0:
-        it holds only half of what is needed to place it.
+        it holds only half of what is needed to place it. Where ``shape`` is ``full``, the spectrum itself.
     """
+    if shape == full:
+        return spectrum
     rows, columns = shape
     positive = (rows + 1) // 2
     out = np.zeros((rows, columns // 2 + 1), np.complex64)
@@ -190,6 +192,7 @@ def band_pass(
     *,
     step: float = 1.0,
     padding: Padding = NO_PADDING,
+    overwrite: bool = False,
     context: JobContext = _QUIET,
 ) -> NDArray[np.float32]:
     """Band-pass and Fourier-crop in one real FFT pair; edges are mirrored, so nothing rings or wraps around.
@@ -203,6 +206,8 @@ def band_pass(
         Input pixels per output pixel, >= 1 and a multiple of 1/4.
     padding : (top, bottom, left, right), px
         Border whose content is replaced by the mirrored inside.
+    overwrite : bool
+        The image is no longer needed: where the result has its size, it is written over it.
     context : JobContext
 
     Returns
@@ -224,6 +229,7 @@ def band_pass(
         margin_px=margin,
         step=step,
         padding=padding,
+        overwrite=overwrite,
         context=context,
     )
 
@@ -235,6 +241,7 @@ def filtered(
     margin_px: float,
     step: float = 1.0,
     padding: Padding = NO_PADDING,
+    overwrite: bool = False,
     context: JobContext = _QUIET,
 ) -> NDArray[np.float32]:
     """Filter and Fourier-crop in one real FFT pair; edges are mirrored, so nothing rings or wraps around.
@@ -247,7 +254,7 @@ def filtered(
         the factors, ``(small[0], small[1] // 2 + 1)`` float32, on the half spectrum of the picture of shape ``small``.
     margin_px : float
         How far the filter reaches, input px: so much is mirrored.
-    step, padding, context
+    step, padding, overwrite, context
         As in :func:`band_pass`.
 
     Returns
@@ -265,18 +272,44 @@ def filtered(
         raise ValueError(f"step must be a multiple of 1/4 and at least 1, not {step}")
     small = (_fast_size(image.shape[0], margin_px, step), _fast_size(image.shape[1], margin_px, step))
     full = (round(small[0] * step), round(small[1] * step))
-    extended = extend_mirrored(image, full, padding)
-    context.check()
-    spectrum = scipy.fft.rfft2(extended, workers=fft_workers(), overwrite_x=True)
-    del extended
-    context.check()
+    spectrum = _mirrored_spectrum(image, full, padding, context)
     factors = gain(spectrum, full, small)
-    small_spectrum = crop_spectrum(spectrum, full, small)
-    del spectrum
-    small_spectrum *= factors
+    spectrum = crop_spectrum(spectrum, full, small)
+    spectrum *= factors
+    del factors
     context.check()
-    out = scipy.fft.irfft2(small_spectrum, s=small, workers=fft_workers(), overwrite_x=True)
-    return np.ascontiguousarray(out[: math.ceil(image.shape[0] / step), : math.ceil(image.shape[1] / step)], np.float32)
+    shape = (math.ceil(image.shape[0] / step), math.ceil(image.shape[1] / step))
+    fits = overwrite and shape == image.shape and image.dtype == np.float32
+    return _inverse(spectrum, small, np.asarray(image) if fits else np.empty(shape, np.float32))
+
+
+#: Rows that are transformed at once: the mirrored image need not be there as a whole.
+_ROWS_AT_ONCE = 256
+
+
+def _mirrored_spectrum(
+    image: NDArray[Any], full: tuple[int, int], padding: Padding, context: JobContext
+) -> NDArray[np.complex64]:
+    """``rfft2`` of :func:`extend_mirrored`, (full[0], full[1] // 2 + 1) complex64, in pieces of rows."""
+    spectrum = np.empty((full[0], full[1] // 2 + 1), np.complex64)
+    for start in range(0, full[0], _ROWS_AT_ONCE):
+        rows = slice(start, min(start + _ROWS_AT_ONCE, full[0]))
+        spectrum[rows] = scipy.fft.rfft(_mirrored_rows(image, full, padding, rows), axis=1, workers=fft_workers())
+    context.check()
+    done = scipy.fft.fft(spectrum, axis=0, workers=fft_workers(), overwrite_x=True)
+    context.check()
+    return np.asarray(done, np.complex64)
+
+
+def _inverse(spectrum: NDArray[np.complex64], full: tuple[int, int], out: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The corner ``out`` (h, w) of ``irfft2(spectrum, s=full)``, filled and returned; ``spectrum`` is destroyed."""
+    columns = scipy.fft.ifft(spectrum, axis=0, norm="forward", workers=fft_workers(), overwrite_x=True)
+    scale = np.float32(1.0 / (full[0] * full[1]))
+    for start in range(0, len(out), _ROWS_AT_ONCE):
+        rows = slice(start, min(start + _ROWS_AT_ONCE, len(out)))
+        lines = scipy.fft.irfft(columns[rows], n=full[1], axis=1, norm="forward", workers=fft_workers())
+        np.multiply(lines[:, : out.shape[1]], scale, out=out[rows])
+    return out
 
 
 def _fast_size(side: int, margin: float, step: float) -> int:
@@ -298,18 +331,21 @@ def extend_mirrored(image: NDArray[Any], full: tuple[int, int], padding: Padding
     -------
     full float32
     """
+    return _mirrored_rows(image, full, padding, slice(0, full[0]))
+
+
+def _mirrored_rows(image: NDArray[Any], full: tuple[int, int], padding: Padding, rows: slice) -> NDArray[np.float32]:
+    """These rows of :func:`extend_mirrored`, (n, full[1]) float32."""
     top, bottom, left, right = padding
     h, w = image.shape[0] - top - bottom, image.shape[1] - left - right
-    rows = _mirror_index(full[0], image.shape[0], top, h)
-    columns = _mirror_index(full[1], image.shape[1], left, w)
-    canvas = np.empty(full, np.float32)
-    canvas[top : top + h, left : left + w] = image[top : top + h, left : left + w]
+    source = top + _mirror_index(full[0], image.shape[0], top, h)[rows]
+    columns = left + _mirror_index(full[1], image.shape[1], left, w)
     outside = np.ones(full[1], bool)
     outside[left : left + w] = False
-    canvas[top : top + h, outside] = canvas[top : top + h, left + columns[outside]]
-    outside = np.ones(full[0], bool)
-    outside[top : top + h] = False
-    canvas[outside] = canvas[top + rows[outside]]
+    lines = image[source]
+    canvas = np.empty((len(source), full[1]), np.float32)
+    canvas[:, left : left + w] = lines[:, left : left + w]
+    canvas[:, outside] = lines[:, columns[outside]]
     return canvas
 
 

@@ -10,7 +10,7 @@ there the fall-off is chosen by hand, here it is fitted to the spectrum.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,8 @@ from .filters import Padding, band_gain, filtered, find_padding
 
 FloatArray = NDArray[np.float64]
 
+#: Rows of a spectrum or picture that are worked on at once, so that what is made of them stays small.
+_ROWS_AT_ONCE = 256
 #: Longest wavelength that is shown (gain 1/2), particle diameters.
 _LONGEST = 2.5
 #: Shortest wavelength that is shown (gain 1/2), particle diameters.
@@ -102,7 +104,13 @@ class WienerDenoiser:
         clean = cleaned(image, padding, context)
         filter_ = _Filter(diameter, step, ctf if pixel_size_A is not None and pixel_size_A > 0 else None, pixel_size_A)
         pixels = filtered(
-            clean, filter_, margin_px=0.6 * _LONGEST * diameter, step=step, padding=padding, context=context
+            clean,
+            filter_,
+            margin_px=0.6 * _LONGEST * diameter,
+            step=step,
+            padding=padding,
+            overwrite=True,
+            context=context,
         )
         del clean
         context.check()
@@ -111,9 +119,10 @@ class WienerDenoiser:
         if (boost := filter_.boost) is not None:
             pixels = filtered(
                 pixels,
-                lambda _spectrum, _full, shape: boost.astype(np.float32)[_ring_of(shape, step)],
+                lambda _spectrum, _full, shape: _on_rings(boost, shape, step),
                 margin_px=0.6 * _LONGEST * diameter / step,
                 padding=small,
+                overwrite=True,
                 context=context,
             )
         normalise(pixels, small)
@@ -153,19 +162,20 @@ class _Filter:
             return gain
         k, power = radial_power(spectrum, full)
         excess = power / noise_floor(k, power) - 1.0
-        rings = _ring_of(small, self.step)
         if self.ctf is None or self.pixel_size_A is None:
             snr = gaussian_filter1d(np.maximum(excess, 0.0), 2.0)
             wiener = snr / (1.0 + snr)
-            gain *= wiener.astype(np.float32)[rings]
+            for rows, rings in _rings(small, self.step):
+                gain[rows] *= wiener.astype(np.float32)[rings]
         else:
             wave = ctf_1d(k / self.pixel_size_A, (self.ctf.defocus.u_A + self.ctf.defocus.v_A) / 2.0, self.ctf.optics)
             snr = fitted_snr(k, excess, wave, 1.0 / self.diameter)
             factor = ctf_2d(small, self.pixel_size_A * self.step, self.ctf.defocus, self.ctf.optics)
             # ctf / (ctf^2 + 1 / snr) times |ctf|: the phases are turned back here, the boost waits until the places
             # are weighed, or the noise that it lifts would hide them
-            table = snr.astype(np.float32)[rings]
-            gain *= factor * np.abs(factor) * table / (1.0 + factor * factor * table)
+            for rows, rings in _rings(small, self.step):
+                wave_2d, table = factor[rows], snr.astype(np.float32)[rings]
+                gain[rows] *= wave_2d * np.abs(wave_2d) * table / (1.0 + wave_2d * wave_2d * table)
             wiener = wave**2 * snr / (1.0 + wave**2 * snr)
             self.boost = np.where(k < k[first_crest(wave)], 1.0 / np.maximum(np.abs(wave), _LEAST_CTF), 1.0)
         band = (1.0 - np.exp2(-((k * longest) ** 2))) * np.exp2(-((k * shortest) ** 2))
@@ -192,7 +202,10 @@ def radial_power(spectrum: NDArray[np.complex64], full: tuple[int, int]) -> tupl
     sums, counts = np.zeros(_RINGS + 1), np.zeros(_RINGS + 1)
     ky = np.fft.fftfreq(full[0])
     kx = np.fft.rfftfreq(full[1])
-    for rows in (np.r_[0:near, full[0] - near : full[0]], np.arange(near, full[0] - near, 4)):
+    every = (np.r_[0:near, full[0] - near : full[0]], np.arange(near, full[0] - near, 4))
+    for rows in (
+        piece for lines in every for piece in np.split(lines, range(_ROWS_AT_ONCE, len(lines), _ROWS_AT_ONCE))
+    ):
         part = spectrum[rows]
         power = part.real**2 + part.imag**2
         ring = np.sqrt((ky[rows] ** 2)[:, None] + (kx**2)[None]) * (2.0 * _RINGS)
@@ -261,13 +274,23 @@ def first_crest(ctf: FloatArray) -> int:
     return int(np.argmax(np.diff(np.abs(ctf)) < 0))
 
 
-def _ring_of(small: tuple[int, int], step: float) -> NDArray[np.intp]:
-    """Ring of every pixel of a half spectrum, for a table of :data:`_RINGS` values."""
+def _rings(small: tuple[int, int], step: float) -> Iterator[tuple[slice, NDArray[np.intp]]]:
+    """Ring of every pixel of a half spectrum, for a table of :data:`_RINGS` values; some rows at a time."""
     ky = np.fft.fftfreq(small[0], step).astype(np.float32) ** 2
     kx = np.fft.rfftfreq(small[1], step).astype(np.float32) ** 2
-    ring = np.sqrt(ky[:, None] + kx[None])
-    ring *= np.float32(2.0 * _RINGS)
-    return np.asarray(np.minimum(ring.astype(np.intp), _RINGS - 1))
+    for start in range(0, small[0], _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        ring = np.sqrt(ky[rows, None] + kx[None])
+        ring *= np.float32(2.0 * _RINGS)
+        yield rows, np.asarray(np.minimum(ring.astype(np.intp), _RINGS - 1))
+
+
+def _on_rings(table: FloatArray, small: tuple[int, int], step: float) -> NDArray[np.float32]:
+    """A table (256,) laid out on the half spectrum, (small[0], small[1] // 2 + 1)."""
+    out = np.empty((small[0], small[1] // 2 + 1), np.float32)
+    for rows, rings in _rings(small, step):
+        out[rows] = table.astype(np.float32)[rings]
+    return out
 
 
 def _chance(k: FloatArray, spectrum: FloatArray, reach: float) -> float:
@@ -326,15 +349,17 @@ def _cell_energy(image: NDArray[np.float32], cell: int, broad: float) -> NDArray
     """Mean square of cells of ``cell`` x ``cell`` px about a background of s.d. ``broad`` cells; no rest."""
     rows, columns = image.shape[0] // cell, image.shape[1] // cell
     whole = image[: rows * cell, : columns * cell]
+    at_once = max(1, _ROWS_AT_ONCE // cell) * cell
 
     def mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        sums = np.add.reduceat(values, np.arange(0, rows * cell, cell), axis=0)
+        sums = np.add.reduceat(values, np.arange(0, len(values), cell), axis=0)
         sums = np.add.reduceat(sums, np.arange(0, columns * cell, cell), axis=1)
         return np.asarray(sums / np.float32(cell * cell), np.float32)
 
     middle = mean(whole)
     background = gaussian_filter(middle, broad, mode="reflect")
-    return np.asarray(np.maximum(mean(np.square(whole)) - (2.0 * middle - background) * background, 0.0), np.float32)
+    square = np.concatenate([mean(np.square(whole[at : at + at_once])) for at in range(0, len(whole), at_once)])
+    return np.asarray(np.maximum(square - (2.0 * middle - background) * background, 0.0), np.float32)
 
 
 def _quiet_level(energy: NDArray[np.float32], window: float) -> NDArray[np.float32]:

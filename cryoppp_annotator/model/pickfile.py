@@ -15,6 +15,8 @@ from .coordinates import Anchor, FloatArray, SourceFrame
 from .curation import Decision
 from .micrograph import Micrograph
 
+_NO_ROWS: FloatArray = np.empty(0)
+
 
 @dataclass(frozen=True, slots=True)
 class Issue:
@@ -99,6 +101,10 @@ class FilePicks:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def without_rows(self) -> FilePicks:
+        """Whose picks these are, and where they were read, without any of them."""
+        return FilePicks(self.micrograph, _NO_ROWS, _NO_ROWS, source=self.source, pixel_size_A=self.pixel_size_A)
 
     @property
     def box(self) -> FloatArray | float:

@@ -483,6 +483,19 @@ def test_boxes_that_do_not_fit_into_the_memory_are_cut_in_parts(tmp_path: Path) 
         assert file.header.rms == pytest.approx(file.data[::50].std(), rel=0.01)
 
 
+def test_a_large_micrograph_is_denoised_in_a_gigabyte(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(size=(512, 512)).astype(np.float32)
+    with mrcfile.new(tmp_path / "a.mrc") as file:
+        file.set_data(np.tile(noise, (8, 8)))
+        file.voxel_size = 1.2
+    words = ("denoise", tmp_path / "a.mrc", "-o", tmp_path / "out")
+    done = in_a_gigabyte(sys.executable, "-m", "cryoppp_annotator", *words)
+    assert done.returncode == 0, done.stderr
+    with mrcfile.mmap(tmp_path / "out" / "a.mrc") as file:
+        assert file.data.shape == (4096, 4096)
+        assert file.data[::50].std() == pytest.approx(1.0, rel=0.05)
+
+
 def test_too_little_memory_says_what_would_be_enough(tmp_path: Path) -> None:
     header = np.zeros(256, np.int32)
     header[[0, 1, 2, 3, 7, 8, 9]] = 12_000, 8_000, 1, 2, 12_000, 8_000, 1

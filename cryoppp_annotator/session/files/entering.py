@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ...errors import FormatError, Refused
 from ...formats import relion_project
+from ...jobs.memory import give_back
 from ...model.context import JobContext
 from ...model.coordinates import SourceFrame
 from ...model.curation import Change, Decision, Delta, Reason
@@ -71,6 +72,43 @@ def enter(
     FormatError
         None of its micrographs can be read, so that their height is not known.
     """
+    identity = _checked_identity(session, plan, again)
+
+    def build(_store: Store, _connection: Connection) -> Change:
+        rows = _rows(session, plan, decision or Decision.UNDECIDED)
+        return _change(session, plan, rows, identity, name, species)
+
+    return _commit(session, plan, build, plan.n_picks, then, context)
+
+
+def enter_and_let_go(
+    session: Session,
+    plans: list[ImportPlan],
+    number: int,
+    *,
+    decision: Decision | None = None,
+    species: str = "",
+    context: JobContext = _QUIET,
+) -> str:
+    """Enter ``plans[number]`` as :func:`enter` does, with less memory.
+
+    The picks are laid out in columns first, and the plan in the list is then replaced by one without them: of millions
+    of picks there is one copy while they are written, not two. Parameters and errors as in :func:`enter`.
+    """
+    plan = plans[number]
+    identity = _checked_identity(session, plan, False)
+    rows, n = _rows(session, plan, decision or Decision.UNDECIDED), plan.n_picks
+    plans[number] = plan = plan.without_picks()
+    give_back()
+
+    def build(_store: Store, _connection: Connection) -> Change:
+        return _change(session, plan, rows, identity, None, species)
+
+    return _commit(session, plan, build, n, lambda line: None, context)
+
+
+def _checked_identity(session: Session, plan: ImportPlan, again: bool) -> str:
+    """What tells this import from any other. Raises what :func:`enter` raises where it cannot be entered."""
     if plan.contradiction:
         raise Refused(plan.contradiction)
     identity = _identity(plan)
@@ -83,14 +121,18 @@ def enter(
         raise FormatError(
             f"counts y from the last row, and {first.name} cannot be read ({first.problem})", plan.file.path
         )
+    return identity
 
-    def build(_store: Store, _connection: Connection) -> Change:
-        kind = " ".join((species or plan.species).split())
-        return _change(session, plan, decision or Decision.UNDECIDED, identity, name, kind)
 
-    step = Step(
-        build, plan.n_picks, f"importing {edits.count_of(plan.n_picks)}", between=_told_of_pieces(plan.n_picks, context)
-    )
+def _commit(
+    session: Session,
+    plan: ImportPlan,
+    build: Callable[[Store, Connection], Change],
+    n: int,
+    then: Callable[[str | None], object],
+    context: JobContext,
+) -> str:
+    step = Step(build, n, f"importing {edits.count_of(n)}", between=_told_of_pieces(n, context))
     outcome = session.commit(step, lambda result: then(_entered(session, plan, result)))
     line = None if isinstance(outcome, Queued) else _entered(session, plan, outcome)
     return line or f"{step.title} …"
@@ -166,13 +208,37 @@ def _identity(plan: ImportPlan) -> str:
     return digest.hexdigest()[:24]
 
 
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """The picks of an import, one micrograph after the other.
+
+    Attributes
+    ----------
+    columns : dict of name to (n,) or (1,) array
+        As :func:`_columns` makes them.
+    species_names : tuple of str
+        Each species as the file writes it; an empty one stands for none.
+    species : (n,) or (1,) int32
+        Which of these names each pick has.
+    """
+
+    columns: dict[str, NDArray[Any]]
+    species_names: tuple[str, ...]
+    species: NDArray[np.int32]
+
+
+def _rows(session: Session, plan: ImportPlan, decision: Decision) -> _Rows:
+    parts = [picks for _, picks in plan.placeable]
+    names, species = _species_said(parts)
+    return _Rows(_columns(session, plan.placeable, plan.frame, decision), names, species)
+
+
 def _change(
-    session: Session, plan: ImportPlan, decision: Decision, identity: str, name: str | None = None, species: str = ""
+    session: Session, plan: ImportPlan, rows: _Rows, identity: str, name: str | None = None, species: str = ""
 ) -> Change:
-    placed = plan.placeable
-    joined = _columns(session, placed, plan.frame, decision)
+    placed, joined = plan.placeable, dict(rows.columns)
     deltas: list[Delta] = []
-    made, joined["species"] = _species(session, [p for _, p in placed], species)
+    made, joined["species"] = _species(session, rows, " ".join((species or plan.species).split()))
     deltas += [] if made is None else [made]
     diameter = _common_diameter(joined["diameter_A"])
     if diameter is not None and not joined["species"].any():
@@ -223,19 +289,30 @@ def _change(
     )
 
 
-def _species(session: Session, placed: Sequence[FilePicks], usual: str) -> tuple[Delta | None, NDArray[np.int32]]:
-    """The species of each pick (n,): what the file says, else what a person says; and those that are to be made."""
-    said = [picks.extra[SPECIES_COLUMN].tolist() if SPECIES_COLUMN in picks.extra else [""] for picks in placed]
-    names = {text: usual if text in _NO_NAME else text for part in said for text in part}
-    made = kinds.insert_species(session, names.values())
+def _species_said(parts: Sequence[FilePicks]) -> tuple[tuple[str, ...], NDArray[np.int32]]:
+    """The species that files name, and which of them each pick is of: (n,) int32, (1,) where it is one for all."""
+    numbers: dict[str, int] = {}
+    said = [picks.extra[SPECIES_COLUMN].tolist() if SPECIES_COLUMN in picks.extra else [""] for picks in parts]
+    for names in said:
+        for name in names:
+            numbers.setdefault(name, len(numbers))
+    if len(numbers) == 1:
+        return tuple(numbers), np.zeros(1, np.int32)
+    each = [
+        np.broadcast_to(np.array([numbers[name] for name in names], np.int32), len(picks))
+        for names, picks in zip(said, parts, strict=True)
+    ]
+    return tuple(numbers), np.concatenate(each)
+
+
+def _species(session: Session, rows: _Rows, usual: str) -> tuple[Delta | None, NDArray[np.int32]]:
+    """The species of each pick (n,) or (1,): what the file says, else ``usual``; and those that are to be made."""
+    names = [usual if name in _NO_NAME else name for name in rows.species_names]
+    made = kinds.insert_species(session, names)
     numbers = {kinds.plain(one.name): one.id for one in session.species.values()}
     numbers |= {} if made is None else {kinds.plain(name): number for name, number in made[1].items()}
-    number_of = {text: numbers.get(kinds.plain(name), NO_SPECIES) for text, name in names.items()}
-    parts = [
-        np.broadcast_to(np.array([number_of[text] for text in part], np.int32), len(picks))
-        for part, picks in zip(said, placed, strict=True)
-    ]
-    return (None if made is None else made[0]), np.concatenate(parts)
+    number_of = np.array([numbers.get(kinds.plain(name), NO_SPECIES) for name in names] or [NO_SPECIES], np.int32)
+    return (None if made is None else made[0]), number_of[rows.species]
 
 
 def _one_kind(species: NDArray[np.int32]) -> dict[str, int]:

@@ -53,6 +53,13 @@ class ImportPlan:
         """Picks that will enter the project."""
         return sum(len(p) for _, p in self.placeable)
 
+    def without_picks(self) -> ImportPlan:
+        """The same without its rows: which micrographs, files and frame it was about."""
+        light = {id(picks): picks.without_rows() for picks in self.file.picks}
+        light |= {id(picks): picks.without_rows() for _, picks in self.matched if id(picks) not in light}
+        file = replace(self.file, picks=tuple(light[id(picks)] for picks in self.file.picks))
+        return replace(self, file=file, matched=tuple((m, light[id(picks)]) for m, picks in self.matched))
+
     @property
     def frame_here(self) -> SourceFrame:
         """The frame on these micrographs: settled for their kind of file."""

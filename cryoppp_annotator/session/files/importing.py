@@ -20,10 +20,10 @@ from ...model.curation import Decision
 from ...model.micrograph import Micrograph
 from ...model.pickfile import CoordinateFormat, FilePicks, Issue, PickFile
 from ..core.session import Session
-from .entering import enter
+from .entering import enter, enter_and_let_go
 from .import_plan import ImportPlan
 
-__all__ = ["ImportPlan", "check", "enter", "read", "read_many", "typical_diameter_px"]
+__all__ = ["ImportPlan", "check", "enter", "enter_and_let_go", "read", "read_many", "typical_diameter_px"]
 
 _QUIET = JobContext()
 

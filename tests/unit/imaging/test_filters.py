@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.fft
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from cryoppp_annotator.imaging.filters import (
     band_pass,
     box_reduce,
     extend_mirrored,
+    filtered,
     find_padding,
     fourier_crop,
 )
@@ -84,6 +86,24 @@ def test_band_pass_keeps_pixel_0_in_place(shape, step):
     y, x = peak(out)
     assert y * step == pytest.approx(101.3, abs=0.25 * step)
     assert x * step == pytest.approx(77.8, abs=0.25 * step)
+
+
+@pytest.mark.parametrize("padding", [NO_PADDING, (9, 4, 3, 0)])
+def test_band_pass_in_pieces_of_rows_is_that_of_the_whole(padding):
+    image = np.random.default_rng(1).normal(size=(531, 340)).astype(np.float32)
+    shapes = []
+
+    def gain(_spectrum, full, small):
+        shapes.append(full)
+        return band_gain(small, 1.0, 60.0, 5.0)
+
+    pixels = filtered(image.copy(), gain, margin_px=36.0, padding=padding)
+    (full,) = shapes
+    spectrum = scipy.fft.rfft2(extend_mirrored(image, full, padding)) * band_gain(full, 1.0, 60.0, 5.0)
+    np.testing.assert_allclose(pixels, scipy.fft.irfft2(spectrum, s=full)[:531, :340], atol=1e-6)
+    over = filtered(image, gain, margin_px=36.0, padding=padding, overwrite=True)
+    assert over is image
+    np.testing.assert_array_equal(over, pixels)
 
 
 def test_band_pass_has_half_gain_at_its_wavelengths():
