@@ -26,6 +26,7 @@ from ..model.context import JobContext
 from ..model.picture import Picture
 from . import svg
 from .compare import ComparisonReport
+from .score_cards import TwoCards, card_rows
 
 _QUIET = JobContext()
 #: Most rows of the table.
@@ -42,7 +43,9 @@ _CROP_PX = 92
 _CROP_DIAMETERS = 2.2
 
 
-def write_report(report: ComparisonReport, path: Path, *, context: JobContext = _QUIET) -> None:
+def write_report(
+    report: ComparisonReport, path: Path, *, cards: TwoCards | None = None, context: JobContext = _QUIET
+) -> None:
     """Write the report.
 
     Parameters
@@ -50,6 +53,8 @@ def write_report(report: ComparisonReport, path: Path, *, context: JobContext = 
     report : ComparisonReport
     path : Path
         An ``.html`` file; replaced where it exists.
+    cards : TwoCards, optional
+        What each set is worth to a map.
 
     Raises
     ------
@@ -64,6 +69,7 @@ def write_report(report: ComparisonReport, path: Path, *, context: JobContext = 
         "rows": list(report.per_micrograph.items())[:_MOST_ROWS],
         "summary": summary(report),
         "plots": [{"svg": Markup(plot), "caption": caption} for plot, caption in _plots(report)],
+        "cards": None if cards is None else _cards(report, cards),
         "worst": worst,
         "crops": crops,
         "number": _number,
@@ -134,6 +140,30 @@ def _plots(report: ComparisonReport) -> list[tuple[str, str]]:
     edge = [(f"{part.low:g}", part.recall) for part in report.edge]
     plots.append((svg.bars(edge, "diameters from the edge", "recall"), "Recall against the distance from the edge."))
     return plots
+
+
+def _cards(report: ComparisonReport, cards: TwoCards) -> Mapping[str, Any]:
+    """The score cards as the template draws them."""
+    quality = report.total.quality
+    curves = [
+        (
+            name,
+            [
+                (float(n), item.value, item.low, item.high)
+                for n, item in zip(card.numbers, card.resolution_A, strict=True)
+            ],
+        )
+        for name, card in zip(cards.names, cards.cards, strict=True)
+    ]
+    return {
+        "sentence": cards.sentence,
+        "names": cards.names,
+        "number": cards.number,
+        "rows": card_rows(cards, None),
+        "with_f1": card_rows(cards, quality.f1)[-1:],
+        "plot": Markup(svg.resolution(curves)),
+        "notes": cards.notes,
+    }
 
 
 def _pictures(report: ComparisonReport, context: JobContext) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:

@@ -111,6 +111,44 @@ def precision_recall(matches: Sequence[Matches]) -> str:
     return _frame(body, "recall", "precision")
 
 
+def resolution(curves: Sequence[tuple[str, Sequence[tuple[float, float, float, float]]]]) -> str:
+    """Resolution over the number of picks, on 1 / d^2 over the log of the number, where a B-factor is a straight line.
+
+    Parameters
+    ----------
+    curves : sequence of (name, points)
+        Of each point: the number of picks, and the resolution in A with the ends of its interval; points without a
+        resolution (infinite) are left out.
+    """
+    known = [(name, [p for p in points if all(map(math.isfinite, p))]) for name, points in curves]
+    every = [p for _, points in known for p in points]
+    if not every:
+        return _frame([], "picks", "resolution (Å)")
+    logs = [math.log(p[0]) for p in every]
+    squares = [1.0 / value**2 for p in every for value in p[1:]]
+    left, wide = min(logs), max(max(logs) - min(logs), 1e-9)
+    high = 1.08 * max(squares)
+    body = [
+        f'<text x="{_x((at - left) / wide)}" y="{_y(0) + 14}" text-anchor="middle">{math.exp(at):,.0f}</text>'
+        for at in sorted(set(logs))
+    ]
+    for share in (0.25, 0.5, 0.75, 1.0):
+        value = 1.0 / math.sqrt(share * high)
+        body.append(f'<text x="{_LEFT - 4}" y="{_y(share) + 4}" text-anchor="end">{value:.3g}</text>')
+    for (name, points), colour in zip(known, (_BLUE, _ORANGE), strict=False):
+        places = [(_x((math.log(p[0]) - left) / wide), *(_y(1.0 / v**2 / high) for v in p[1:])) for p in points]
+        line = " ".join(f"{x},{y}" for x, y, _, _ in places)
+        body.append(
+            f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"><title>{escape(name)}</title>'
+            "</polyline>"
+        )
+        body += [
+            f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/><path d="M{x} {low}V{top}" stroke="{colour}"/>'
+            for x, y, low, top in places
+        ]
+    return _frame(body, "picks", "resolution (Å)")
+
+
 def scatter(offsets: NDArray[np.float64], reach: float) -> str:
     """Offsets (n, 2), px, within ``reach`` of 0; at most 1500 of them are drawn. Rows run down, as on the image."""
     some = offsets[:: max(1, -(-len(offsets) // 1500))]

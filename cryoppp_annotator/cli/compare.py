@@ -15,10 +15,13 @@ from ..audit.completeness import ASSUMPTIONS
 from ..model.file_names import printable
 from .evaluate import quality_as_json
 from .options import Frame, ImagesOption, JsonOption, PixelSizeOption, ToleranceOption, parse_diameter
+from .verdict import MapPixelOption, SeedOption, SymmetryOption
 
 if TYPE_CHECKING:
     from ..audit.comparing import Agreement
     from ..batch.compare import ComparisonReport
+    from ..batch.score_cards import TwoCards
+    from ..reconstruct.scorecard import ScoreCard
 
 EXAMPLE = """  cryoppp-annotator compare manual.star topaz --micrographs movies --diameter 191
   cryoppp-annotator compare ground_truth cryolo --micrographs movies --diameter 108px --report for_my_supervisor.html"""
@@ -46,6 +49,16 @@ def compare(
     report: Annotated[
         Path | None, typer.Option("--report", metavar="FILE.html", help="Write a report to be read in a browser.")
     ] = None,
+    map_: Annotated[
+        Path | None,
+        typer.Option("--map", metavar="MRC", help="Score what each set is worth to a map, too, from this one."),
+    ] = None,
+    symmetry: SymmetryOption = "C1",
+    map_pixel_size: MapPixelOption = None,
+    ctf: Annotated[
+        Path | None, typer.Option("--ctf", metavar="STAR", help="With --map: the defocus of the micrographs.")
+    ] = None,
+    seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Compare two sets of picks: what both have, what only one has, how they are centred, where they disagree.
@@ -53,9 +66,12 @@ def compare(
     One-to-one: the most pairs within the tolerance, then the least distance. The micrographs with the most disagreement
     come first.
     """
+    from dataclasses import replace
+
     from ..batch.compare import compare as compare_all
     from ..batch.html_report import write_report
     from ..batch.label_sets import CompareOptions
+    from ..batch.score_cards import CardOptions, score_both
     from .progress import run_job
 
     diameter_A, diameter_px = parse_diameter(diameter)
@@ -70,11 +86,55 @@ def compare(
         threshold,
     )
     compared = run_job(lambda context: compare_all(reference, other, options, context=context), title="Comparing")
+    cards = None
+    if map_ is not None:
+        on = CardOptions(map_, map_pixel_size, symmetry, ctf=ctf, pixel_size_A=pixel_size)
+        cards = run_job(
+            lambda context: score_both(compared, on, context=replace(context, seed=seed)), title="Scoring both sets"
+        )
     if report is not None:
-        run_job(lambda context: write_report(compared, report, context=context), title="Writing the report")
-    for note in compared.notes:
+        run_job(
+            lambda context: write_report(compared, report, cards=cards, context=context), title="Writing the report"
+        )
+    for note in (*compared.notes, *(cards.notes if cards else ())):
         print(f"note: {note}", file=sys.stderr)
-    typer.echo(json.dumps(_as_json(compared), indent=2) if as_json else _as_text(compared))
+    if as_json:
+        answer = _as_json(compared) | ({"score_cards": _cards_as_json(cards)} if cards else {})
+        typer.echo(json.dumps(answer, indent=2))
+    else:
+        typer.echo(_as_text(compared) + (f"\n{_cards_as_text(cards)}" if cards else ""))
+
+
+def _cards_as_text(cards: TwoCards) -> str:
+    from ..batch.score_cards import card_rows
+
+    rows = [("", *cards.names), *card_rows(cards, None)]
+    wide = [max(len(row[k]) for row in rows) for k in range(3)]
+    lines = ["  ".join(cell.ljust(n) for cell, n in zip(row, wide, strict=True)).rstrip() for row in rows]
+    return "\n".join([f"{cards.sentence} ({cards.number:,} picks of each)", *lines])
+
+
+def _cards_as_json(cards: TwoCards) -> dict[str, Any]:
+    return {
+        "picks_of_each": cards.number,
+        "better": cards.better or None,
+        "cards": {name: _card_as_json(card) for name, card in zip(cards.names, cards.cards, strict=True)},
+    }
+
+
+def _card_as_json(card: ScoreCard) -> dict[str, Any]:
+    spread = asdict(card.spread)
+    return {
+        "resolution_A": [
+            {"picks": n, **_plain(asdict(item))}
+            for n, item in zip(card.numbers.tolist(), card.resolution_A, strict=True)
+        ],
+        "picks_needed": {f"{goal:g}": number for goal, number in card.needed.items()},
+        "b_factor_A2": card.b_factor_A2,
+        "confident_share": asdict(card.confident_share),
+        "junk_share": asdict(card.junk_share),
+        "views": {"evenness": spread.pop("sampling"), **spread},
+    }
 
 
 def _as_json(report: ComparisonReport) -> dict[str, Any]:

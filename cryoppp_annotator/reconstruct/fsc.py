@@ -13,7 +13,9 @@ from .fourier_map import centred_fft, centred_ifft, sphere
 
 #: Resolution is where the corrected correlation of half maps falls below this (Rosenthal & Henderson 2003).
 THRESHOLD = 0.143
-#: Phases are randomised from where the masked correlation first falls below this.
+#: Power of a shell below which it is not lifted, as a share of the strongest.
+_LEAST_POWER = 1e-10
+#: Phases are randomised from where the unmasked correlation first falls below this.
 _RANDOM_FROM = 0.8
 #: Shells between the reference's band and the first that counts as outside: the mask smears shells over neighbours.
 GUARD = 2
@@ -117,19 +119,35 @@ def compare_halves(
     """
     side = len(half1)
     ball = sphere(side, side / 2 - 3, 4.0)
-    unmasked = correlate(centred_fft(half1 * ball), centred_fft(half2 * ball))
+    flat1, flat2 = _flattened(half1, half2)
+    unmasked = correlate(centred_fft(flat1 * ball), centred_fft(flat2 * ball))
     period = side * pixel_size_A / np.maximum(np.arange(side // 2), 1e-9)
     rough = crossing(unmasked, period, 0.5)
     mask = particle_mask(np.asarray((half1 + half2) / 2, np.float32), pixel_size_A, min(rough, side * pixel_size_A / 4))
-    masked = correlate(centred_fft(half1 * mask), centred_fft(half2 * mask))
-    below = np.flatnonzero(masked < _RANDOM_FROM)
+    masked = correlate(centred_fft(flat1 * mask), centred_fft(flat2 * mask))
+    below = np.flatnonzero(unmasked < _RANDOM_FROM)
     first = int(below[0]) if len(below) else len(masked)
-    shuffled = [_randomised(half * ball, first, rng) * mask for half in (half1, half2)]
+    shuffled = [_randomised(half * ball, first, rng) * mask for half in (flat1, flat2)]
     random = correlate(centred_fft(shuffled[0]), centred_fft(shuffled[1]))
     corrected = masked.copy()
     beyond = slice(min(first + 2, len(masked)), None)
     corrected[beyond] = (masked[beyond] - random[beyond]) / np.maximum(1.0 - random[beyond], 1e-6)
     return ShellCorrelation(unmasked, masked, random, corrected, period, mask)
+
+
+def _flattened(half1: NDArray[np.float32], half2: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+    """Both with the same power on every shell.
+
+    A correlation on shells does not depend on their power, but a mask smears each shell over its neighbours: where the
+    images fall off steeply (low-passed ones), the strong coarse shells would be all that is seen on the fine ones.
+    """
+    shell = shell_index(len(half1))
+    transforms = centred_fft(half1), centred_fft(half2)
+    power = sum(np.bincount(shell.ravel(), (np.abs(t).astype(np.float64) ** 2).ravel()) for t in transforms)
+    mean = np.asarray(power) / np.maximum(np.bincount(shell.ravel()), 1)
+    height = (1.0 / np.sqrt(np.maximum(mean, _LEAST_POWER * mean.max()) + 1e-300)).astype(np.float32)[shell]
+    first, second = (centred_ifft((transform * height).astype(np.complex64)) for transform in transforms)
+    return first, second
 
 
 def _randomised(volume: NDArray[np.float32], first: int, rng: np.random.Generator) -> NDArray[np.float32]:

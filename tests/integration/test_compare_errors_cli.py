@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import mrcfile
 import numpy as np
 import pytest
-from command_tools import Cli
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit" / "reconstruct"))
+from command_tools import Cli
+from planted import PIXEL_A, scene
+
+from cryoppp_annotator.formats.image.volumes import write_volume
 from cryoppp_annotator.testing import planted
 
 
@@ -95,6 +100,38 @@ def test_compare_writes_one_file_that_needs_no_other(cli: Cli, movies: Path, tmp
     cards = text.split("nobody picked, about<b>", 1)[1]
     assert cards.startswith(f"{estimate['unseen']:,.0f}</b>")
     assert "made without knowledge of each other" in cards, "with what is assumed"
+
+
+def test_the_report_says_what_each_set_is_worth_to_a_map(cli: Cli, tmp_path: Path) -> None:
+    made = scene(1)
+    with mrcfile.new(tmp_path / "m0.mrc") as file:
+        file.set_data(made.micrographs[0])
+        file.voxel_size = PIXEL_A
+    write_volume(tmp_path / "map.mrc", made.volume, PIXEL_A)
+    x, y = made.places[0].T.astype(float)
+    write_star(tmp_path / "good/m0.star", x, y)
+    away = np.arange(len(x)) % 2 * 20.0  # half of them lie between particles
+    write_star(tmp_path / "bad/m0.star", np.clip(x + away, 40, 360), np.clip(y + away, 40, 360))
+    words = ("compare", tmp_path / "good", tmp_path / "bad", "--micrographs", tmp_path / "m0.mrc", "--diameter", "190")
+    report = tmp_path / "report.html"
+    code, output, error = cli(*words, "--map", tmp_path / "map.mrc", "--report", report, "--json")
+    assert code == 0, error
+    answer = json.loads(output)["score_cards"]
+    good, bad = answer["cards"]["good"], answer["cards"]["bad"]
+    assert answer["better"] == "good"
+    assert answer["picks_of_each"] == 81
+    assert good["confident_share"]["low"] > bad["confident_share"]["high"]
+    assert good["junk_share"]["high"] < bad["junk_share"]["low"]
+    assert [row["picks"] for row in good["resolution_A"]] == [20, 40, 81]
+    assert set(good["picks_needed"]) == {"20", "15", "10"}
+    text = report.read_text(encoding="utf-8")
+    tags = Tags()
+    tags.feed(text)
+    assert tags.open == []
+    assert "good is worth more to a map." in text
+    for title in ("picks needed for 15 Å", "emptiest cone", "evenness of views", "F1 of one against the other"):
+        assert title in text
+    assert "no CTF was given" in error
 
 
 def test_compare_refuses_what_it_cannot_do(cli: Cli, movies: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from planted import BOX, PIXEL_A, Planted, plant
 from cryoppp_annotator.errors import Cancelled
 from cryoppp_annotator.model.context import JobContext
 from cryoppp_annotator.reconstruct import fsc
-from cryoppp_annotator.reconstruct.fourier_map import centred_fft, sphere
+from cryoppp_annotator.reconstruct.fourier_map import centred_fft, centred_ifft, sphere
 from cryoppp_annotator.reconstruct.halves import accumulate, lowpass
 from cryoppp_annotator.reconstruct.rounds import Volume, VolumeOptions, reconstruct
 from cryoppp_annotator.reconstruct.verdict import MatchOptions
@@ -94,6 +94,20 @@ def test_randomised_phases_share_nothing_and_the_mask_is_taken_off(planted: Plan
     assert np.abs(curve.random[10:]).mean() < 0.12
     same = fsc.compare_halves(planted.volume, planted.volume, PIXEL_A, rng)
     assert same.resolution_A == pytest.approx(2 * PIXEL_A * BOX / (BOX - 2), rel=0.01)
+
+
+def test_images_that_fall_off_steeply_lend_no_resolution_through_the_mask() -> None:
+    """Halves of low-passed images share what is coarse, and nothing on the weak fine shells."""
+    rng = np.random.default_rng(4)
+    shell = fsc.shell_index(BOX)
+    height = 10.0 ** (-0.3 * np.maximum(shell - 3, 0))
+    shared, *own = ((centred_fft(rng.normal(size=(BOX,) * 3).astype(np.float32)) * height) for _ in range(3))
+    halves = [centred_ifft(np.where(shell <= 5, shared + 0.02 * one, one).astype(np.complex64)) for one in own]
+    curve = fsc.compare_halves(*halves, PIXEL_A, rng)
+    assert curve.corrected[4] > 0.8
+    assert np.abs(curve.random[8:]).max() < 0.5
+    assert np.abs(curve.corrected[9:]).mean() < 0.25
+    assert curve.resolution_A > BOX * PIXEL_A / 9
 
 
 def test_the_crossing_lies_between_shells() -> None:
