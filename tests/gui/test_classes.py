@@ -49,6 +49,7 @@ Key = Qt.Key
 # --- a run -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.any_qt
 def test_one_button_classifies_while_picking_goes_on(picked):
     window, panel = picked, open_tab(picked)
     assert panel.run.start.isEnabled()
@@ -246,6 +247,7 @@ def test_where_the_others_are(classed):
     assert panel.gallery.chosen() == [1]
 
 
+@pytest.mark.any_qt
 def test_picks_chosen_on_the_canvas_mark_their_classes(classed):
     window, panel = classed, classed.annotator.classes
     p = window.session.particles
@@ -285,6 +287,7 @@ def opened(classed):
     return classed
 
 
+@pytest.mark.any_qt
 def test_a_class_opens_as_its_particles(opened):
     window, gallery = opened, opened.annotator.classes.particles
     picks = everything(window)
@@ -305,6 +308,7 @@ def test_a_class_opens_as_its_particles(opened):
     assert opened.annotator.classes.gallery.has_keyboard()
 
 
+@pytest.mark.any_qt
 def test_a_click_chooses_a_key_or_a_right_click_decides(opened):
     window, gallery = opened, opened.annotator.classes.particles
     steps, particle = window.steps(), int(gallery.model.ids[2])
@@ -327,6 +331,7 @@ def test_a_click_chooses_a_key_or_a_right_click_decides(opened):
     assert decision() == Decision.UNDECIDED, "the one under the pointer, not the chosen one"
 
 
+@pytest.mark.any_qt
 def test_the_particles_of_a_class_are_filtered(opened):
     window, gallery = opened, opened.annotator.classes.particles
     picks, sure = everything(window), np.linspace(0.2, 1.0, 160)
@@ -349,6 +354,7 @@ def test_the_particles_of_a_class_are_filtered(opened):
     window.until(lambda: len(gallery.model.ids) == mine.sum())
 
 
+@pytest.mark.any_qt
 def test_several_are_decided_by_key(opened):
     window, gallery = opened, opened.annotator.classes.particles
     click_tile(gallery.view, 1, CTRL)
@@ -362,6 +368,7 @@ def test_several_are_decided_by_key(opened):
     assert opened.annotator.classes.model.tile(1).counts == (50, 0, 6)
 
 
+@pytest.mark.any_qt
 def test_a_double_click_goes_there_and_decides_nothing(opened):
     window, gallery = opened, opened.annotator.classes.particles
     steps, particle = window.steps(), int(gallery.model.ids[3])

@@ -36,6 +36,7 @@ def test_the_raw_image_shows_while_the_denoised_one_is_prepared(new_window, micr
     assert pixels[rows, columns].mean() < -1
 
 
+@pytest.mark.any_qt
 def test_d_toggles_raw_and_denoised(window):
     pick, shown = window.annotator.pick, []
     window.bench.picture_shown.connect(shown.append)
@@ -68,6 +69,7 @@ def test_hot_pixels_and_the_border_do_not_move_the_contrast(new_window, tmp_path
     assert np.percentile(clean, 97) < high <= clean.max()
 
 
+@pytest.mark.any_qt
 def test_the_contrast_control_and_auto(window):
     pick, automatic = window.annotator.pick, window.image.contrast_limits
     width = automatic[1] - automatic[0]
@@ -130,6 +132,7 @@ def test_no_picture_is_drawn_on_another_micrograph(new_window, micrographs, monk
 # --- scale -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.any_qt
 def test_the_scale_bar_is_in_nanometres(window):
     bar = window.viewer.canvas.overlays.scale_bar
     assert bar.visible
@@ -169,6 +172,7 @@ def test_no_scale_bar_where_the_pixel_size_is_not_believed(new_window, tmp_path)
 # --- rings -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.any_qt
 def test_rings_follow_the_diameter_slider_live(window):
     window.click(120, 90)
     pick, steps = window.annotator.pick, window.steps()
@@ -189,6 +193,7 @@ def test_rings_follow_the_diameter_slider_live(window):
     assert float(window.layer.size[0]) * PIXEL_A == pytest.approx(window.session.diameter_A)
 
 
+@pytest.mark.any_qt
 def test_a_diameter_by_drawing_a_circle(window):
     window.key(Key.Key_O)
     assert window.status == "drag from the centre of a particle to its rim: this sets the diameter"
@@ -203,6 +208,7 @@ def scored_window(window, tmp_path):
     return window
 
 
+@pytest.mark.any_qt
 def test_colours_by_decision_score_and_class(scored_window):
     window = scored_window
     session, layer, pick = window.session, window.layer, window.annotator.pick
@@ -240,6 +246,7 @@ def test_rejected_picks_can_be_hidden(scored_window):
     assert len(window.layer.data) == 40
 
 
+@pytest.mark.any_qt
 def test_space_hides_the_rings_while_held(scored_window):
     from qtpy.QtTest import QTest
 
@@ -299,6 +306,7 @@ def test_a_file_of_several_frames(new_window, tmp_path):
     assert pick.particle.frame.currentText() == "average of 3"
 
 
+@pytest.mark.any_qt
 def test_up_turns_the_view_and_nothing_else(window, new_window, micrographs):
     pick = window.annotator.pick
     before = window.image.data

@@ -15,6 +15,8 @@ from window import PLAIN, Window, choose, held, write_mrc, write_star
 
 from cryoppp_annotator import extensions
 
+pytestmark = pytest.mark.any_qt
+
 Key = Qt.Key
 
 

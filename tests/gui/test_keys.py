@@ -21,6 +21,8 @@ from cryoppp_annotator.gui.widgets.dialogs.help import HelpDialog
 from cryoppp_annotator.gui.widgets.dialogs.import_dialog import ImportDialog
 from cryoppp_annotator.model.curation import Decision
 
+pytestmark = pytest.mark.any_qt
+
 Key = Qt.Key
 
 

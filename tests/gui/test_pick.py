@@ -23,6 +23,7 @@ def decisions(window):
 # --- one mode --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.any_qt
 def test_add_move_reject_and_remove_without_changing_a_mode(window):
     window.click(100, 80)
     window.click(300, 200)
@@ -48,6 +49,7 @@ def test_add_move_reject_and_remove_without_changing_a_mode(window):
     assert decisions(window) == [Decision.ACCEPTED]
 
 
+@pytest.mark.any_qt
 def test_too_close_is_refused_and_alt_adds_all_the_same(window, tmp_path):
     window.click(200, 160)
     window.enter(write_star(tmp_path / "picker.star", [("a.mrc", 100, 100, 0.5, 1)]))
@@ -70,6 +72,7 @@ def test_too_close_is_refused_and_alt_adds_all_the_same(window, tmp_path):
     assert window.steps() == before + 1, "farther than half a diameter"
 
 
+@pytest.mark.any_qt
 def test_what_is_under_the_pointer_is_rejected_with_a_reason(window):
     window.click(100, 80)
     window.click(300, 200)
@@ -101,6 +104,7 @@ def picked(window, tmp_path):
     return window
 
 
+@pytest.mark.any_qt
 def test_lasso_and_rectangle(picked):
     window, xy = picked, places(0)
     window.drag([(100, 60), (300, 60), (300, 250), (100, 250), (100, 70)], SHIFT)
@@ -125,6 +129,7 @@ def test_lasso_and_rectangle(picked):
     assert len(window.session.particles) == 40
 
 
+@pytest.mark.any_qt
 def test_the_brush_rejects_what_it_sweeps_over_in_one_step(picked):
     window, xy = picked, places(0)
     before = window.steps()
@@ -149,6 +154,7 @@ def test_the_brush_rejects_what_it_sweeps_over_in_one_step(picked):
 # --- bulk ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.any_qt
 def test_above_and_below_a_score_here_and_everywhere(picked):
     window, pick, session = picked, picked.annotator.pick, picked.session
     pick._score.setValue(0.7)
@@ -186,6 +192,7 @@ def test_all_here_by_key(picked):
     assert window.status == "nothing is undecided here"
 
 
+@pytest.mark.any_qt
 def test_a_threshold_that_moves_dims_what_is_below(picked):
     window, pick = picked, picked.annotator.pick
     bar = pick.threshold
@@ -253,6 +260,7 @@ def test_walking_goes_on_to_the_next_micrograph_and_ends(picked):
     assert window.status == "no undecided pick is left in the listed micrographs"
 
 
+@pytest.mark.any_qt
 def test_going_on_is_an_option(picked, new_window, micrographs):
     window = picked
     window.annotator.pick.go_on.click()
@@ -286,6 +294,7 @@ def test_without_scores_a_walk_reads_line_by_line_from_inside(window, tmp_path):
     assert set(seen[5:]) == {(4, 100), (200, 318), (390, 3)}, "what the edge cuts comes last"
 
 
+@pytest.mark.any_qt
 def test_the_wheel_scrolls_the_panel_and_turns_no_number_under_the_pointer(picked):
     window, pick = picked, picked.annotator.pick
     diameter, score = window.session.diameter_A, pick.threshold.value

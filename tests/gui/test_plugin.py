@@ -108,6 +108,7 @@ def test_pictures_are_left_to_napari(name, make_napari_viewer):
     assert PLUGIN not in _npe2.get_readers(name)
 
 
+@pytest.mark.any_qt
 def test_menus_list_the_widget_and_the_sample(make_napari_viewer):
     viewer = make_napari_viewer(show=False)
     assert dict(entry for _, entry in _npe2.widget_iterator())[PLUGIN] == ["Annotator"]
@@ -468,6 +469,7 @@ def test_among_nanometres_we_are_in_nanometres(make_napari_viewer, qtbot, folder
     assert [note for note in told.records if "Inconsistent units" in note.message]
 
 
+@pytest.mark.any_qt
 def test_keys_and_clicks_on_other_layers_stay_theirs(guest, folder):
     widget = guest.add_widget()
     guest.open(widget, folder)
@@ -509,6 +511,7 @@ def _close_project_first(guest, widget):
     guest.viewer.window.remove_dock_widget(guest.dock)
 
 
+@pytest.mark.any_qt
 @pytest.mark.parametrize(
     "close", [_close_by_button, _close_by_window, _close_by_widget, _close_all, _close_project_first]
 )
@@ -550,6 +553,7 @@ def test_closing_the_project_keeps_the_start_page(guest, folder):
     assert guest.state() == guest.before
 
 
+@pytest.mark.any_qt
 def test_opening_again_after_the_dock_was_closed(guest, folder):
     for n in range(3):
         widget = guest.add_widget()
@@ -562,6 +566,7 @@ def test_opening_again_after_the_dock_was_closed(guest, folder):
     assert guest.state() == guest.before
 
 
+@pytest.mark.any_qt
 def test_the_dock_can_be_hidden_and_shown(guest, folder):
     widget = guest.add_widget()
     guest.open(widget, folder)
@@ -593,12 +598,14 @@ def test_another_plugin_that_came_while_we_were_open_stays(guest, folder):
     assert later in guest.viewer.layers
 
 
+@pytest.mark.any_qt
 def test_closing_the_viewer_with_an_open_project(make_napari_viewer, qtbot, folder):
     guest = Guest(make_napari_viewer(show=True), qtbot)
     widget = guest.add_widget()
     guest.open(widget, folder)  # make_napari_viewer closes the viewer and fails on what is left behind
 
 
+@pytest.mark.any_qt
 def test_deleted_layers_come_back(guest, folder):
     widget = guest.add_widget()
     guest.open(widget, folder)
@@ -689,6 +696,7 @@ class Mouse:
         QApplication.processEvents()
 
 
+@pytest.mark.any_qt
 def test_naparis_add_mode_adds_through_the_session(bench):
     session, layer = bench.session, bench.particles_layer.layer
     first = session.add(100, 100).new_id
@@ -715,6 +723,7 @@ def test_naparis_add_mode_adds_through_the_session(bench):
     assert session.particles.id[-1] > new.id[0], "an id is never used again"
 
 
+@pytest.mark.any_qt
 def test_naparis_drag_is_one_step(bench):
     session, layer = bench.session, bench.particles_layer.layer
     moved, still = session.add(100, 100).new_id, session.add(300, 200).new_id
@@ -734,6 +743,7 @@ def test_naparis_drag_is_one_step(bench):
     np.testing.assert_array_equal(layer.data, session.particles.yx)
 
 
+@pytest.mark.any_qt
 def test_dragging_two_is_one_step(bench):
     session, layer = bench.session, bench.particles_layer.layer
     ids = [session.add(100, 100).new_id, session.add(150, 200).new_id, session.add(300, 200).new_id]
@@ -773,6 +783,7 @@ def test_data_set_from_outside_is_put_right(bench):
     assert session.particles.yx.tolist() == [[40, 60]]
 
 
+@pytest.mark.any_qt
 def test_our_mouse_in_naparis_pan_mode(bench):
     mouse = Mouse(bench)
     assert str(bench.particles_layer.layer.mode) == "pan_zoom"

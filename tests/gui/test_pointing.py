@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QApplication
 from window import Window, places
 
 from cryoppp_annotator.model.curation import Decision
+
+pytestmark = pytest.mark.any_qt
 
 Key = Qt.Key
 

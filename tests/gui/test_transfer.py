@@ -31,6 +31,8 @@ from cryoppp_annotator.gui.widgets.dialogs.export_dialog import ExportDialog
 from cryoppp_annotator.gui.widgets.dialogs.import_dialog import FrameDialog, ImportDialog
 from cryoppp_annotator.model.curation import Decision, Reason
 
+pytestmark = pytest.mark.any_qt
+
 Key = Qt.Key
 OK = QDialogButtonBox.StandardButton.Ok
 
