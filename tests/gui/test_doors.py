@@ -154,7 +154,8 @@ def test_the_contrast_of_each_kind_outlasts_a_restart(window: Window, micrograph
     assert slider.value() == (-30, 130)
 
 
-def test_a_report_is_saved_without_names(window: Window, tmp_path: Path) -> None:
+def test_a_report_is_saved_without_names(window: Window, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRYOPPP_TOPAZ", str(tmp_path))  # it takes half a minute to try Topaz
     logging.getLogger("cryoppp_annotator.trial").error("cannot read %s", window.project().parent / "a.mrc")
     menu = window.viewer.window.help_menu
     assert {"Save a report…", "Show the log"} <= {action.text() for action in menu.actions()}
