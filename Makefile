@@ -62,5 +62,5 @@ PLUGINS := $(wildcard plugins/*/pyproject.toml)
 $(READY): pyproject.toml $(PLUGINS) .ci/environment | system-run
 	@.ci/environment $(VENV) pyqt5,dev
 
-$(READY_PYQT6): pyproject.toml $(PLUGINS) .ci/environment | system-run
-	@.ci/environment .venv-pyqt6 pyqt6,window-tests --no-compile
+$(READY_PYQT6): $(READY) .ci/environment-pyqt6
+	@.ci/environment-pyqt6 .venv-pyqt6
