@@ -254,6 +254,7 @@ def _placed(part: Part, options: ConvertOptions) -> MicrographPicks:
         part.name_there,
         optics,
         optics_row,
+        regions=picks.regions_on(part.micrograph, part.frame),
     )
 
 
@@ -288,7 +289,9 @@ def _concatenated(group: Sequence[MicrographPicks]) -> MicrographPicks:
         np.full(len(p), -1) if p.optics_row is None else np.where(p.optics_row < 0, -1, p.optics_row + start)
         for p, start in zip(group, starts.tolist(), strict=False)
     ]
-    return replace(group[0], **columns, extra=extra, optics=optics, optics_row=np.concatenate(rows).astype(np.int64))
+    regions = tuple(region for p in group for region in p.regions)
+    numbers = np.concatenate(rows).astype(np.int64)
+    return replace(group[0], **columns, extra=extra, optics=optics, optics_row=numbers, regions=regions)
 
 
 def _without_rejected(picks: Sequence[MicrographPicks], notes: list[str]) -> list[MicrographPicks]:

@@ -154,7 +154,9 @@ def read_label_set(
     for path in coordinate_files(source, known):
         context.check()
         files.append(registry.read_any(path, known))
+    notes: list[str] = []
     for file in registry.united(files, known):
+        notes += [f"{file.path.name}: {note}" for note in file.notes if not _is_settled(note, orientation)]
         frame = file.frame
         if orientation is not None:
             frame = replace(frame, orientation=orientation, flips_tiff=False)
@@ -171,12 +173,17 @@ def read_label_set(
                 raise
             failed[str(by_name[name])] = str(error)
             placed.pop(name, None)
-    notes = [f"left out: {name} is none of the micrographs" for name in matches.unmatched]
+    notes += [f"left out: {name} is none of the micrographs" for name in matches.unmatched]
     notes += [f"left out: {name} could be {' or '.join(several)}" for name, several in matches.ambiguous.items()]
     if not placed:
         named = ", ".join(part.micrograph for part, _ in groups[:2]) or "no micrograph"
         raise FormatError(f"is of none of the micrographs (it names {named})", source)
-    return LabelSet({name: _joined(parts) for name, parts in placed.items()}, tuple(notes))
+    return LabelSet({name: _joined(parts) for name, parts in placed.items()}, tuple(dict.fromkeys(notes)))
+
+
+def _is_settled(note: str, orientation: Orientation | None) -> bool:
+    """Whether an assumption makes no difference: of a file's pixel size, and of axes that somebody has settled."""
+    return note.startswith("pixel size in doubt") or (orientation is not None and "check-frame" in note)
 
 
 def orientation_on_images(

@@ -117,6 +117,8 @@ def _of_file(
             for name in (*read.unmatched, *read.ambiguous):
                 text = f"{name} matches no micrograph for certain"
                 findings.append(ProjectFinding(Finding("name-mismatch", Severity.WARNING, "", (), text), None, ()))
+            for note in read.assumptions:
+                findings.append(ProjectFinding(Finding("assumed", Severity.NOTE, "", (), note), None, ()))
             importing.enter(session, read)
             return [*findings, *check(session)]
         finally:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import Refused
 from .options import (
     FORMATS_HELP,
     JsonOption,
@@ -20,6 +21,8 @@ from .options import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from ..session.core.session import Session
 
 EXAMPLE = """  cryoppp-annotator pick movies/*.mrc -o picks --diameter 191
   cryoppp-annotator pick movies -o picks --diameter 108px --threshold 3 --to box --box-size 180
@@ -104,7 +107,7 @@ def pick(
     source = "--diameter"
     parameters: dict[str, Any] = {"polarity": "bright"} if bright and Need.POLARITY in needs_of(picker) else {}
     if model is not None:
-        learned = _model_of(model, bright)
+        learned = _model_of(model, bright, diameter_A, diameter_px)
         parameters["model"] = str(learned)
         if diameter is None:
             diameter_A, source = load_model(learned).diameter_A, "the model"
@@ -195,20 +198,27 @@ def _chosen(texts: Sequence[str]) -> dict[str, Any]:
     return parameters
 
 
-def _model_of(given: Path, bright: bool) -> Path:
-    """The model file, made from the project's decisions where a project was given."""
+def _model_of(given: Path, bright: bool, diameter_A: float | None, diameter_px: float | None) -> Path:
+    """The model file, made from the project's decisions where a project was given.
+
+    The diameter is the project's; where it has none, what was said, else that of its accepted picks.
+    """
     given = given.expanduser().absolute()
     if not given.is_dir():
         return given
     from ..session.core.opening import open_project
-    from ..session.picks.learning import learn
+    from ..session.picks.learning import learn, why_not
     from .options import find_project
     from .progress import run_job
 
     session = open_project(find_project(given))
     try:
+        size_A = None if session.settings.diameter_is_set else _said_or_picked(session, diameter_A, diameter_px)
+        if why := why_not(session, size_A):
+            raise Refused(f"{given}: nothing can be learned: the picker {why}")
+        polarity = "bright" if bright else "dark"
         learned = run_job(
-            lambda context: learn(session, polarity="bright" if bright else "dark", context=context), title="Learning"
+            lambda context: learn(session, polarity=polarity, diameter_A=size_A, context=context), title="Learning"
         )
         names = ", ".join(kind.name for kind in session.species.values())
     finally:
@@ -217,3 +227,17 @@ def _model_of(given: Path, bright: bool) -> Path:
     if names:
         print(f"note: it has learned from the picks of all species ({names}) together", file=sys.stderr)
     return learned.path
+
+
+def _said_or_picked(session: Session, diameter_A: float | None, diameter_px: float | None) -> float:
+    """The particle's diameter, angstrom, where the project says none."""
+    from ..session.picks.learning import diameter_of_picks_A
+
+    if diameter_px is not None:
+        shown = [m for m in session.micrographs if not m.problem]
+        diameter_A = diameter_px * session.pixel_size_A(shown[0]) if shown else None
+    diameter_A = diameter_A or diameter_of_picks_A(session)
+    if diameter_A is None:
+        why = f"the project {session.store.folder} does not say the particle's diameter: 191 (angstrom) or 108px"
+        raise typer.BadParameter(why, param_hint="--diameter")
+    return diameter_A

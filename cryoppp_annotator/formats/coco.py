@@ -1,8 +1,9 @@
 """COCO detection JSON: boxes on 8-bit pictures, read and written together with those pictures.
 
-``bbox`` is ``[x_min, y_min, width, height]`` in px from the top left of the picture. What we write says so in
-``info`` and lies beside the exact pictures (``images/<stem>.png``, row 0 = first row of the micrograph file). Files
-of others may be made on flipped copies (FORMATS.md 10): the frame guard tells.
+``bbox`` is ``[x_min, y_min, width, height]`` in px from the top left of the picture, ``segmentation`` the outline:
+of particles a circle, of regions (carbon, ice ...) the polygon. What we write says so in ``info`` and lies beside the
+exact pictures (``images/<stem>.png``, row 0 = first row of the micrograph file). Files of others may be made on flipped
+copies (FORMATS.md 10): the frame guard tells.
 """
 
 from __future__ import annotations
@@ -19,9 +20,20 @@ import numpy as np
 from .. import __version__
 from ..errors import FormatError
 from ..model.coordinates import STORED_FRAME, SourceFrame
-from ..model.curation import Decision
+from ..model.curation import Decision, Reason
 from ..model.pickfile import SPECIES_COLUMN, FilePicks, MicrographPicks, PickFile, WriteOptions
+from ..model.region import Region
 from .atomic import write_text
+from .coco_outlines import (
+    OURS,
+    REGION,
+    around,
+    is_drawn_here,
+    particle_outline,
+    region_entry,
+    region_reasons,
+    regions_of,
+)
 from .image.pictures import REJECTED_NAME, Y_AXIS, box_sizes, class_name, require_picture_frame, write_pictures
 from .names import refuse_collisions
 from .table.entries import EntryReader, as_number, as_numbers, kept_text, load_json, short
@@ -36,6 +48,9 @@ _SPECIES = "species"
 _CLASS = "annotator_class"
 _OURS = frozenset({"id", "image_id", "category_id", "bbox", "score", "area", _SPECIES, _CLASS})
 _MOST_CLASSES = 1 << 30
+_OUTLINE = ("bbox", "area")
+#: Of what a project knows, not for a file that is handed on: where on this computer picks came from.
+_PRIVATE = frozenset({"source"})
 
 
 @dataclass(frozen=True)
@@ -48,7 +63,9 @@ class _Coco:
     can_read: bool = True
     can_write: bool = True
     frame: SourceFrame = STORED_FRAME
-    carries: frozenset[str] = frozenset({"score", "diameter", "class", "decision", "extra", "species"})
+    carries: frozenset[str] = frozenset(
+        {"score", "diameter", "class", "decision", "extra", "species", "curation", "region"}
+    )
     many_micrographs: bool = True
 
     def sniff(self, path: Path, head: bytes) -> float:
@@ -65,7 +82,8 @@ class _Coco:
         """Read the boxes of every image the file lists; an image without any is an empty micrograph.
 
         Positions are the boxes' middles and diameters their mean edge. A dummy box of no size is passed over; an
-        outline without a box has the box around it. Picks of the category ``rejected`` are rejected.
+        outline without a box has the box around it. Picks of the category ``rejected`` are rejected. Annotations of
+        the supercategory ``region`` that are carbon, ice, aggregate or other are regions, and no picks.
         Anything else an annotation holds is kept as JSON text under ``coco:<key>``.
 
         Raises
@@ -79,15 +97,19 @@ class _Coco:
         reader = EntryReader(path, permissive)
         names = _images(content["images"], reader)
         categories = _categories(content.get("categories"), reader)
-        rows = _annotations(content.get("annotations"), names, categories, reader)
-        picks = tuple(_picks(name, rows[key], path) for key, name in names.items())
+        regions: dict[object, list[Region]] = {}
+        entries = _without_regions(content.get("annotations"), region_reasons(content.get("categories")), regions)
+        rows = _annotations(entries, names, categories, reader)
+        picks = tuple(_picks(name, rows[key], path, regions.get(key, ())) for key, name in names.items())
         return PickFile(self.name, path, self.frame, picks, tuple(reader.issues))
 
     def write(self, out: Path, picks: Sequence[MicrographPicks], options: WriteOptions) -> list[Path]:
         """Write ``out`` (where it ends in ``.json``) or ``out/annotations.json``, and ``images/<stem>.png`` beside it.
 
-        A box's edge is the particle's diameter, or ``options.box_size_px`` where it has none. Boxes may reach over
-        the picture's edge. Rejected picks are of a category of their own.
+        A box's edge is the particle's diameter, or ``options.box_size_px`` where it has none; the outline is the circle
+        in it, or the one that was read where the pick was not moved. Boxes may reach over the picture's edge.
+        Rejected picks are of a category of their own, regions of a supercategory; what the project knows beside
+        stands under ``annotator``.
 
         Raises
         ------
@@ -137,6 +159,22 @@ def _categories(entries: object, reader: EntryReader) -> dict[int, tuple[int, st
     return categories
 
 
+def _without_regions(entries: object, reasons: Mapping[int, Reason], regions: dict[object, list[Region]]) -> object:
+    """Annotations but for those that are regions, which are put to their image."""
+    if not reasons or not isinstance(entries, list):
+        return entries
+    rest: list[object] = []
+    for entry in entries:
+        category = entry.get("category_id") if isinstance(entry, dict) else None
+        reason = reasons.get(category) if type(category) is int else None
+        drawn = [] if reason is None else regions_of(entry, reason)
+        if drawn and isinstance(entry.get("image_id"), int | str):
+            regions.setdefault(entry["image_id"], []).extend(drawn)
+        else:
+            rest.append(entry)
+    return rest
+
+
 def _annotations(
     entries: object, names: Mapping[object, str], categories: Mapping[int, tuple[int, str]], reader: EntryReader
 ) -> dict[object, list[dict[str, Any]]]:
@@ -148,7 +186,7 @@ def _annotations(
             reader.refuse(f"annotation {number} is {short(entry)} where an object was expected")
             continue
         image = entry.get("image_id")
-        bbox = as_numbers(entry.get("bbox"), 4) if "bbox" in entry else _around(entry.get("segmentation"))
+        bbox = as_numbers(entry.get("bbox"), 4) if "bbox" in entry else around(entry.get("segmentation"))
         if not isinstance(image, int | str) or image not in rows:
             reader.refuse(f"annotation {number} is of image {short(image)}, which the file does not list")
         elif bbox is None or bbox[2] < 0 or bbox[3] < 0:
@@ -156,17 +194,6 @@ def _annotations(
         elif max(bbox[2:]) > 0 and (row := _row(number, entry, bbox, categories, reader)) is not None:
             rows[image].append(row)
     return rows
-
-
-def _around(outlines: object) -> list[float] | None:
-    """The box ``[x, y, w, h]`` around COCO's outlines, lists of ``x, y, x, y ...``; None where they are none."""
-    if not isinstance(outlines, list) or not outlines:
-        return None
-    corners = [as_numbers(outline, len(outline)) for outline in outlines if isinstance(outline, list) and outline]
-    if not corners or any(outline is None or len(outline) % 2 for outline in corners):
-        return None
-    x, y = (np.array([value for outline in corners for value in (outline or [])[axis::2]]) for axis in (0, 1))
-    return [float(x.min()), float(y.min()), float(np.ptp(x)), float(np.ptp(y))]
 
 
 def _row(
@@ -188,24 +215,33 @@ def _row(
     rejected = name == REJECTED_NAME
     if rejected and type(entry.get(_CLASS)) is int and 0 <= entry[_CLASS] < _MOST_CLASSES:
         class_id = entry[_CLASS]
-    extra = {f"{_PREFIX}{key}": kept_text(value) for key, value in entry.items() if key not in _OURS}
+    x, y, size = bbox[0] + bbox[2] / 2, bbox[1] + bbox[3] / 2, (bbox[2] + bbox[3]) / 2
+    own = is_drawn_here(entry, x, y, size)
+    ours = _OURS | {"segmentation"} if own else _OURS - set(_OUTLINE)
+    extra = {f"{_PREFIX}{key}": kept_text(value) for key, value in entry.items() if key not in ours}
     if isinstance(entry.get(_SPECIES), str):
         extra[SPECIES_COLUMN] = entry[_SPECIES]
     if name and not rejected and name != class_name(class_id):
         extra[_CATEGORY] = name
-    x, y, width, height = bbox
     return {
-        "x": x + width / 2,
-        "y": y + height / 2,
-        "diameter_px": (width + height) / 2,
+        "x": x,
+        "y": y,
+        "diameter_px": size,
         "score": np.nan if score is None else as_number(score),
         "class_id": class_id,
-        "decision": int(Decision.REJECTED if rejected else Decision.UNDECIDED),
+        "decision": int(Decision.REJECTED if rejected else _decision(entry)),
         "extra": extra,
     }
 
 
-def _picks(name: str, rows: list[dict[str, Any]], path: Path) -> FilePicks:
+def _decision(entry: Mapping[str, Any]) -> Decision:
+    """What our own files say of a pick that is not rejected."""
+    own = entry.get(OURS)
+    said = own.get("decision") if isinstance(own, dict) else None
+    return Decision.ACCEPTED if said == "accepted" else Decision.UNDECIDED
+
+
+def _picks(name: str, rows: list[dict[str, Any]], path: Path, regions: Sequence[Region]) -> FilePicks:
     columns = {key: np.array([row[key] for row in rows], np.float64) for key in ("x", "y", "diameter_px", "score")}
     labels = list(dict.fromkeys(label for row in rows for label in row["extra"]))
     extra = {label: np.array([row["extra"].get(label, "") for row in rows], dtype=np.str_) for label in labels}
@@ -219,6 +255,7 @@ def _picks(name: str, rows: list[dict[str, Any]], path: Path) -> FilePicks:
         decision=np.array([row["decision"] for row in rows], np.int8),
         extra=extra,
         source=path,
+        regions=tuple(regions),
     )
 
 
@@ -242,11 +279,14 @@ def _text(picks: Sequence[MicrographPicks], sizes: Sequence[Any], pictures: Mapp
                 entry["category_id"] = rejected
                 entry |= {_CLASS: int(pick.class_id[row])} if pick.class_id[row] else {}
             annotations.append(entry)
+    outlines, region_categories = _regions(picks, len(annotations), rejected + 1)
+    annotations += outlines
     categories = [
         {"id": class_id + 1, "name": name, "supercategory": "particle"} for class_id, name in sorted(classes.items())
     ]
     if any((pick.decision == Decision.REJECTED).any() for pick in picks):
         categories.append({"id": rejected, "name": REJECTED_NAME, "supercategory": REJECTED_NAME})
+    categories += region_categories
     content = {
         "info": {
             "description": "particles labelled with CryoPPP Annotator",
@@ -262,6 +302,19 @@ def _text(picks: Sequence[MicrographPicks], sizes: Sequence[Any], pictures: Mapp
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
+def _regions(picks: Sequence[MicrographPicks], n: int, first: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Annotations of all regions, numbered behind the first ``n``, and their categories, numbered from ``first``."""
+    reasons = sorted({region.reason for pick in picks for region in pick.regions})
+    numbers = {reason: first + k for k, reason in enumerate(reasons)}
+    regions = [(image, region) for image, pick in enumerate(picks, 1) for region in pick.regions]
+    entries = [
+        {"id": n + k, "image_id": image, "category_id": numbers[region.reason], **region_entry(region)}
+        for k, (image, region) in enumerate(regions, 1)
+    ]
+    names = [{"id": number, "name": reason.label, "supercategory": REGION} for reason, number in numbers.items()]
+    return entries, names
+
+
 def _list_text(value: object) -> str:
     """One entry a line: a text that people and version control can look through."""
     if not isinstance(value, list):
@@ -270,25 +323,33 @@ def _list_text(value: object) -> str:
 
 
 def _annotation(number: int, image_id: int, pick: MicrographPicks, row: int, size: float) -> dict[str, Any]:
-    corner = [_plain(pick.x[row] - size / 2), _plain(pick.y[row] - size / 2), _plain(size), _plain(size)]
+    kept = {
+        label.removeprefix(_PREFIX): str(column[row])
+        for label, column in pick.extra.items()
+        if label.startswith(_PREFIX) and label != _CATEGORY and column[row]
+    }
     entry: dict[str, Any] = {
         "id": number,
         "image_id": image_id,
         "category_id": int(pick.class_id[row]) + 1,
-        "bbox": corner,
-        "area": _plain(size * size),
-        "iscrowd": 0,
-        "segmentation": [],
+        **particle_outline(float(pick.x[row]), float(pick.y[row]), size, kept),
     }
     if np.isfinite(pick.score[row]):
         entry["score"] = float(pick.score[row])
     if pick.species is not None and pick.species[row]:
         entry[_SPECIES] = str(pick.species[row])
-    for label, column in pick.extra.items():
-        key = label.removeprefix(_PREFIX)
-        if label.startswith(_PREFIX) and label != _CATEGORY and key not in _OURS and column[row]:
-            entry[key] = _value(str(column[row]))
+    own = _OURS | {"segmentation"}
+    entry |= {key: _value(text) for key, text in kept.items() if key not in own}
+    if pick.curation:
+        entry[OURS] = _facts(pick, row)
     return entry
+
+
+def _facts(pick: MicrographPicks, row: int) -> dict[str, str]:
+    """What the project knows of a pick, as far as there is something to say."""
+    columns = {name: str(column[row]) for name, column in pick.curation.items() if name not in _PRIVATE}
+    facts = {"decision": Decision(int(pick.decision[row])).name.lower(), **columns}
+    return {name: text for name, text in facts.items() if text}
 
 
 def _value(text: str) -> object:
@@ -304,11 +365,6 @@ def _name_class(classes: dict[int, str], pick: MicrographPicks, row: int) -> Non
     name = str(pick.extra[_CATEGORY][row]) if _CATEGORY in pick.extra else ""
     if class_id not in classes or (name and classes[class_id] == class_name(class_id) and class_id):
         classes[class_id] = name or class_name(class_id)
-
-
-def _plain(value: float) -> float | int:
-    rounded = round(float(value), 9)
-    return int(rounded) if rounded.is_integer() else rounded
 
 
 COCO = _Coco()

@@ -15,6 +15,7 @@ from ..model.pickfile import MicrographPicks, PickFile, WriteOptions
 from . import relion_project
 from .atomic import write_text
 from .names import refuse_collisions
+from .relion_filaments import with_filament_ends
 from .relion_lists import LIST_BLOCK, SUFFIX_FILE, read_folder, read_list, read_suffix
 from .relion_optics import optics_table
 from .relion_picks import MICROGRAPH, X, read_picks
@@ -53,21 +54,14 @@ class _Relion:
         """Read the picks of a STAR, of a ``data_coordinate_files`` list, of a ``coords_suffix`` file or a job's folder.
 
         ``FilePicks.micrograph`` is the file's stem with its suffix where the rows do not name a micrograph;
-        ``registry.match_micrographs`` knows the suffixes.
+        ``registry.match_micrographs`` knows the suffixes. Where the job picked starts and ends of filaments, each pick
+        has its filament.
 
         Raises
         ------
         FormatError
         """
-        if path.is_dir():
-            return read_folder(path, permissive)
-        if path.name.startswith(SUFFIX_FILE):
-            return read_suffix(path, permissive)
-        star = read_star(path, permissive=permissive)
-        listed = star.table(LIST_BLOCK)
-        if listed is not None:
-            return read_list(star, listed, permissive)
-        return read_picks(star, self.name, permissive=permissive)
+        return with_filament_ends(_read(path, self.name, permissive))
 
     def write(self, out: Path, picks: Sequence[MicrographPicks], options: WriteOptions) -> list[Path]:
         """Write one STAR per micrograph under ``out``, and the lists RELION 3.x and 4+ find them by.
@@ -89,6 +83,18 @@ class _Relion:
             for name, pick in zip(names, picks, strict=True)
         ]
         return files + [write_text(path, text) for path, text in lists.items()]
+
+
+def _read(path: Path, name: str, permissive: bool) -> PickFile:
+    if path.is_dir():
+        return read_folder(path, permissive)
+    if path.name.startswith(SUFFIX_FILE):
+        return read_suffix(path, permissive)
+    star = read_star(path, permissive=permissive)
+    listed = star.table(LIST_BLOCK)
+    if listed is not None:
+        return read_list(star, listed, permissive)
+    return read_picks(star, name, permissive=permissive)
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,7 @@ class _RelionParticles:
             Not such a STAR, or a tomography one.
         """
         if path.is_dir():
-            return read_folder(path, permissive)
+            return with_filament_ends(read_folder(path, permissive))
         return read_picks(read_star(path, permissive=permissive), self.name, permissive=permissive)
 
     def write(self, out: Path, picks: Sequence[MicrographPicks], options: WriteOptions) -> list[Path]:

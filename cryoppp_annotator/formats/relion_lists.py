@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -45,19 +46,39 @@ def read_list(star: StarFile, table: StarTable, permissive: bool) -> PickFile:
     """
     if MICROGRAPH not in table.columns or LIST_FILE not in table.columns:
         raise FormatError(f"data_{LIST_BLOCK} lacks {MICROGRAPH} or {LIST_FILE}", star.path)
-    picks: list[FilePicks] = []
+    parts: list[PickFile] = []
     issues = list(star.issues)
     for name, file, line in zip(table.columns[MICROGRAPH], table.columns[LIST_FILE], table.lines, strict=True):
         try:
-            part = read_listed(resolve(star.path, file, line), name, permissive)
+            parts.append(read_listed(resolve(star.path, file, line), name, permissive))
         except FormatError as error:
             if not permissive:
                 raise
             issues.append(Issue(str(error), star.path, line))
-            continue
-        picks += part.picks
-        issues += part.issues
-    return PickFile("relion", star.path, RELION_FRAME, tuple(picks), tuple(issues))
+    return _as_one(star.path, parts, issues)
+
+
+def _as_one(path: Path, parts: Sequence[PickFile], issues: Sequence[Issue] = ()) -> PickFile:
+    """Files of one micrograph each as one, in their frame and with what was assumed of them.
+
+    Raises
+    ------
+    FormatError
+        Their frames differ.
+    """
+    filled = [part for part in parts if part.n_picks] or parts
+    frames = {part.frame for part in filled}
+    if len(frames) > 1:
+        odd = next(part.path for part in filled if part.frame != filled[0].frame)
+        raise FormatError(f"counts y otherwise than {filled[0].path.name}: import them one by one", odd)
+    return PickFile(
+        "relion",
+        path,
+        frames.pop() if frames else RELION_FRAME,
+        tuple(picks for part in parts for picks in part.picks),
+        (*issues, *(issue for part in parts for issue in part.issues)),
+        notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+    )
 
 
 def read_listed(path: Path, micrograph: str, permissive: bool) -> PickFile:
@@ -120,15 +141,14 @@ def read_suffix(path: Path, permissive: bool) -> PickFile:
     if not files:
         raise FormatError(f"there are no *{ending} files beside it", path)
     names = _names_by_place(path)
-    picks: list[FilePicks] = []
-    issues: list[Issue] = []
+    parts: list[PickFile] = []
     for file in files:
         part = read_picks(read_star(file, permissive=permissive), "relion", permissive=permissive)
-        issues += part.issues
         place = file.relative_to(path.parent).as_posix().removesuffix(ending)
         own = names.get(place, place)
-        picks += [replace(item, micrograph=own) if item.micrograph == file.stem else item for item in part.picks]
-    return PickFile("relion", path, RELION_FRAME, tuple(picks), tuple(issues))
+        named = [replace(item, micrograph=own) if item.micrograph == file.stem else item for item in part.picks]
+        parts.append(replace(part, picks=tuple(named)))
+    return _as_one(path, parts)
 
 
 def _names_by_place(path: Path) -> dict[str, str]:

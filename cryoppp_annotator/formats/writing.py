@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from ..model.curation import Decision
 from ..model.file_names import file_name_problem, list_name_problem, printable, suffix_problem
 from ..model.pickfile import CoordinateFormat, MicrographPicks, WriteOptions
 from .atomic import file_set
+from .relion_filaments import END, TUBE
 
 #: Formats of which a STAR names the micrographs.
 _LISTS = frozenset({"relion", "relion-particles"})
@@ -103,9 +105,19 @@ def lost_notes(target: CoordinateFormat, picks: Sequence[MicrographPicks]) -> li
     if "curation" not in target.carries and (n_undecided := n - n_accepted - n_rejected) and n_accepted:
         notes.append(f"{n_undecided:,} of {n:,} picks are undecided, and {target.name} has no place for that")
     if "curation" not in target.carries and n_rejected:
-        notes.append("reasons, curators, times and regions are not written; --to table has them")
-    notes += [*_lost_filaments(target, picks), *_lost_species(target, picks)]
+        notes.append("reasons, curators and times are not written; --to table and --to coco have them")
+    notes += [*_lost_filaments(target, picks), *_lost_species(target, picks), *_of_regions(target, picks)]
     return notes
+
+
+def _of_regions(target: CoordinateFormat, picks: Sequence[MicrographPicks]) -> list[str]:
+    reasons = [region.reason.label for pick in picks for region in pick.regions]
+    if not reasons:
+        return []
+    count = f"{len(reasons):,} region{'s' if len(reasons) > 1 else ''} ({', '.join(sorted(set(reasons)))})"
+    if "region" in target.carries:
+        return [f"{count} written as outlines, in a supercategory of their own: they are no particles"]
+    return [f"{count} not written: {target.name} has no place for outlines (--to coco and --to table have)"]
 
 
 def _lost_filaments(target: CoordinateFormat, picks: Sequence[MicrographPicks]) -> list[str]:
@@ -116,8 +128,21 @@ def _lost_filaments(target: CoordinateFormat, picks: Sequence[MicrographPicks]) 
                 texts = pick.extra[label].tolist()
                 lost += sum(text in _HELIX_ENDS if label == "box:flag" else text not in ("", "<NA>") for text in texts)
     if not lost:
-        return []
+        return _lonely_ends(picks)
     return [f"{lost:,} picks are of filaments, and {target.name} has no place for which: that is not written"]
+
+
+def _lonely_ends(picks: Sequence[MicrographPicks]) -> list[str]:
+    """A note on filaments of which only one end is written."""
+    lonely = 0
+    for pick in picks:
+        if END in pick.extra and TUBE in pick.extra:
+            ends = Counter(tube for tube, end in zip(pick.extra[TUBE], pick.extra[END], strict=True) if end)
+            lonely += sum(n % 2 for n in ends.values())
+    if not lonely:
+        return []
+    count = "1 filament is" if lonely == 1 else f"{lonely:,} filaments are"
+    return [f"{count} written with one end only: RELION takes the rows in pairs"]
 
 
 def _lost_species(target: CoordinateFormat, picks: Sequence[MicrographPicks]) -> list[str]:

@@ -14,6 +14,7 @@ from ..errors import FormatError
 from .coordinates import Anchor, FloatArray, SourceFrame
 from .curation import Decision
 from .micrograph import Micrograph
+from .region import Region
 
 _NO_ROWS: FloatArray = np.empty(0)
 
@@ -83,6 +84,8 @@ class FilePicks:
     layout : RowLayout or None
     pixel_size_A : float or None
         Of this micrograph, where the file says it of each; else see :class:`PickFile`.
+    regions : tuple of Region
+        Where the file says that there is nothing to pick, in source px.
     """
 
     micrograph: str
@@ -98,6 +101,7 @@ class FilePicks:
     lines: NDArray[np.int64] | None = None
     layout: RowLayout | None = None
     pixel_size_A: float | None = None
+    regions: tuple[Region, ...] = ()
 
     def __len__(self) -> int:
         return len(self.x)
@@ -131,6 +135,17 @@ class FilePicks:
         if len(self) and frame.anchor is Anchor.CORNER and self.box_size_px is None:
             raise FormatError("gives box corners without a box size", self.source)
         return frame.on(image).to_canonical(self.x, self.y, height=height, box_size=self.box)
+
+    def regions_on(self, micrograph: Micrograph, frame: SourceFrame) -> tuple[Region, ...]:
+        """Its regions on a micrograph, canonical px; ``frame`` is the file's."""
+        corners = replace(frame, anchor=Anchor.CENTRE).on(micrograph.path)
+
+        def placed(region: Region) -> Region:
+            y, x = region.vertices.T
+            x, y = corners.to_canonical(x, y, height=micrograph.height)
+            return replace(region, vertices=np.column_stack([y, x]), micrograph=micrograph.id)
+
+        return tuple(map(placed, self.regions))
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,6 +224,8 @@ class MicrographPicks:
         What the project knows of each pick beside: ``id, reason, pick_set, source, curator, decided, region``.
     species : (n,) array of str or None
         What each pick's kind is called, empty = of none; None where no pick is of any.
+    regions : tuple of Region
+        Where there is nothing to pick, canonical px.
     """
 
     micrograph: Micrograph
@@ -225,6 +242,7 @@ class MicrographPicks:
     optics_row: NDArray[np.int64] | None = None
     curation: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
     species: NDArray[np.str_] | None = None
+    regions: tuple[Region, ...] = ()
 
     def __len__(self) -> int:
         return len(self.x)
@@ -284,7 +302,9 @@ class WriteOptions:
 SPECIES_COLUMN = "cryopppSpecies"
 
 #: What a format may carry beside positions; the words of :attr:`CoordinateFormat.carries`.
-CARRIED = frozenset({"score", "diameter", "box", "class", "decision", "extra", "template", "curation", "species"})
+CARRIED = frozenset(
+    {"score", "diameter", "box", "class", "decision", "extra", "template", "curation", "species", "region"}
+)
 
 
 class CoordinateFormat(Protocol):

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from cryoppp_annotator import open_project
 from cryoppp_annotator.cli.main import run
 from cryoppp_annotator.formats.table.star_file import read_star
 
@@ -271,6 +272,51 @@ def test_pixel_sizes_are_doubted_as_in_headers(call: Call, tmp_path: Path, colum
     assert code == 0, err
     assert "\n" in (tmp_path / "out/m0.cbox").read_text()
     assert "100" in (tmp_path / "out/m0.cbox").read_text()
+
+
+JOB = (
+    "data_job\n\n_rlnJobTypeLabel {}\n\n"
+    "data_joboptions_values\n\nloop_\n_rlnJobOptionVariable #1\n_rlnJobOptionValue #2\n"
+)
+STARTEND = '    angpix 0.885\ndo_startend {} \n fn_color "" \n'
+
+
+@pytest.mark.parametrize(
+    ("job", "name", "text"),
+    [
+        ("ManualPick/job004", "job.star", JOB.format("relion.manualpick") + STARTEND.format("Yes")),
+        ("ManualPick/job004", "job.star", JOB.format("relion.manualpick") + STARTEND.format("No")),
+        ("ManualPick/job004", "run.job", "job_type == 2\nPick start-end coordinates helices? == Yes\n"),
+        ("AutoPick/job004", "job.star", JOB.format("relion.autopick.topaz") + "do_topaz_filaments Yes\n"),
+        ("Import/job004", "job.star", JOB.format("relion.import.other") + "fn_in_other 'picks/*.star'\n"),
+    ],
+    ids=["start-end", "picks", "3.0", "topaz", "taken so by Extract"],
+)
+def test_starts_and_ends_of_filaments_are_no_particles(
+    call: Call, relion: Path, tmp_path: Path, job: str, name: str, text: str
+) -> None:
+    star(relion / job / name, text)
+    if job.startswith("Import"):
+        options = f"do_extract_helix Yes\ndo_extract_helical_tubes Yes\ncoords_suffix {job}/coords.star\n"
+        star(relion / "Extract/job005/job.star", JOB.format("relion.extract.helical") + options)
+    rows = "".join(f"{x} {y} 1\n" for x, y in [(20, 30), (100, 120), (150, 40), (220, 60)])
+    labels = "_rlnCoordinateX #1\n_rlnCoordinateY #2\n_rlnParticleSelectionType #3\n"
+    picks = star(relion / job / "Movies/m0_manualpick.star", f"data_\n\nloop_\n{labels}{rows}")
+    movies = relion / "MotionCorr/job002/Movies"
+    _, answer, said = call("convert", picks, "-o", tmp_path / "o", "--to", "relion", "--micrographs", movies)
+    are_ends = not text.endswith(STARTEND.format("No"))
+    about = " ".join(answer["notes"]) + said
+    assert ("starts and ends of 2 filaments" in about) is are_ends
+    (written,) = (tmp_path / "o").rglob("m0_manualpick.star")
+    columns = read_star(written).tables[0].columns
+    assert list(columns.get("rlnHelicalTubeID", ())) == (["1", "1", "2", "2"] if are_ends else [])
+    assert [float(x) for x in columns["rlnCoordinateX"]] == [20, 100, 150, 220]
+    if name == "run.job":  # an end whose start was rejected
+        call("import", tmp_path / "p", "--micrographs", movies, "--coords", picks)
+        with open_project(tmp_path / "p", curator="ann") as project:
+            project.decide(project.picks().index[1:], "accepted")
+        _, answer, said = call("export", tmp_path / "p", "-o", tmp_path / "e", "--to", "relion")
+        assert "1 filament is written with one end only" in " ".join(answer["notes"]) + said
 
 
 def test_relion_reads_a_tiff_from_the_last_row_up(call: Call, tmp_path: Path) -> None:

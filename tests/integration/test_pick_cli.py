@@ -12,12 +12,13 @@ from typing import Any
 
 import command_tools
 import numpy as np
+import pandas as pd
 import pytest
 from command_tools import Cli
 from numpy.typing import NDArray
 from PIL import Image
 
-from cryoppp_annotator import extensions
+from cryoppp_annotator import extensions, open_project
 from cryoppp_annotator.batch.pick import RECORD, PickOptions, pick_all
 from cryoppp_annotator.errors import Cancelled, EngineError, Refused
 from cryoppp_annotator.formats.image.stacks import write_stack
@@ -353,6 +354,29 @@ def test_templates_from_a_file_pick_and_evaluate_draws_the_curve(cli: Cli, movie
     code, _, complaint = cli("evaluate", tmp_path / "out", *truth, "--plot", movies / "m0.mrc" / "curve.png")
     assert code == 1
     assert "curve.png" in complaint
+
+
+def test_a_project_without_a_diameter_is_a_model_with_one(cli: Cli, movies: Path, tmp_path: Path) -> None:
+    code, _, complaint = cli("import", tmp_path / "project", "--micrographs", movies)
+    assert code == 0, complaint
+    words = ("pick", movies / "m2.mrc", "-o", tmp_path / "p", "--picker", "learned", "--model", tmp_path / "project")
+    code, _, complaint = cli(*words)
+    assert code == 2
+    assert "does not say the particle's diameter" in complaint
+    code, _, complaint = cli(*words, "--diameter", "30px")
+    assert code == 1
+    assert "needs 30 decided picks to learn from" in complaint
+    _, x, y = planted(seed=0)
+    picks = pd.DataFrame({"micrograph": "m0", "x": x, "y": y})
+    with open_project(tmp_path / "project", curator="ann") as project:
+        ids = project.add_picks(picks.assign(diameter_A=60.0))
+        project.decide(ids, "accepted")
+        project.decide(project.add_picks(picks.assign(x=x + 40)), "rejected")
+    for said, size in ((("--diameter", "30px"), "diameter 30 px"), ((), "diameter 60 Å = 30 px")):
+        code, out, complaint = cli(*words, *said)
+        assert code == 0, complaint
+        assert size in out
+    assert "(the model)" in out
 
 
 def test_the_diameter_it_used_is_said_and_where_it_comes_from(cli: Cli, movies: Path, tmp_path: Path) -> None:

@@ -23,13 +23,13 @@ import tifffile
 from PIL import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 
 from ...errors import FormatError
 from . import mrc
 from .bombs import refuse_bombs
 from .micrograph_files import COMPRESSED_EXTENSIONS, IMAGE_EXTENSIONS, MRC_EXTENSIONS, find_micrographs, micrograph_name
 from .mrc import AnyArray, Check, guard, native, open_regular
+from .tiff_decoding import decoded, is_lack_of_decoder, no_decoder
 
 Kind: TypeAlias = Literal["mrc", "tiff", "png", "jpeg"]
 
@@ -336,11 +336,11 @@ class _Tiff:
             try:
                 pixels = np.asarray(page.asarray())
             except (ValueError, ImportError) as error:
-                if "imagecodecs" not in str(error):
+                if not is_lack_of_decoder(error):
                     raise
-                other = self._read_with_pillow(page)  # LZW: libtiff has it built in, tifffile asks for a package
+                other = decoded(self.file, page, self.dtype)
                 if other is None:
-                    raise FormatError(_no_decoder(page), self.path) from error
+                    raise FormatError(no_decoder(page), self.path) from error
                 pixels = other
             if page.axes == "SYX":
                 pixels = np.moveaxis(pixels, 0, -1)
@@ -350,26 +350,6 @@ class _Tiff:
                 f"page {page.index} decodes to {pixels.shape[::-1]} px, not {shape[::-1]}: copy it again", self.path
             )
         return pixels.astype(self.dtype.newbyteorder("="), copy=False)
-
-    def _read_with_pillow(self, page: tifffile.TiffPage) -> AnyArray | None:
-        """Pixels; None where Pillow has no decoder either."""
-        try:
-            self.file.seek(0)
-            picture = TiffImageFile(self.file)
-            picture.seek(page.index if isinstance(page.index, int) else page.index[0])
-            return np.asarray(picture)
-        except (OSError, ValueError, SyntaxError, KeyError):
-            return None
-
-
-def _no_decoder(page: tifffile.TiffPage) -> str:
-    """Why a TIFF that may well be sound cannot be read here."""
-    name = getattr(page.compression, "name", str(page.compression)).replace("_", " ")
-    how = f"{page.bitspersample}-bit values" if int(page.compression) == 1 else f"{name} compression"
-    return (
-        f"has {how}, which need the package imagecodecs: pip install 'cryoppp-annotator[tiff]' (the file itself may be "
-        "sound)"
-    )
 
 
 @contextmanager
@@ -431,6 +411,9 @@ def _tiff_notes(tif: tifffile.TiffFile, page: Any, n_frames: int, n_pages: int) 
         notes.append("stored with white as zero; values left as they are")
     if int(page.photometric) == 3:
         notes.append("has a colour table, which is ignored")
+    turned = page.tags.valueof(274)
+    if turned not in (None, 1):
+        notes.append(f"its orientation tag ({turned}) is not applied: rows as they are stored, as RELION reads them")
     if n_frames < n_pages:
         notes.append(f"{n_pages - n_frames} pages of another shape left out")
     hidden = int((tif.imagej_metadata or {}).get("images", 1)) if tif.is_imagej else 1

@@ -23,6 +23,7 @@ from ...model.message import Message
 from ...model.micrograph import Micrograph
 from ...model.pick_set import PickSet
 from ...model.pickfile import SPECIES_COLUMN, FilePicks
+from ...model.region import Region, pack_vertices
 from ...model.species import NO_SPECIES
 from ...store.row_arrays import CHUNK
 from ...store.store import Connection, Store
@@ -30,6 +31,7 @@ from ..core import edits, own_paths
 from ..core import species as kinds
 from ..core.session import Session
 from ..core.step import Done, Queued, Result, Step
+from ..regions.region_rows import insertion
 from .import_plan import ImportPlan
 
 _QUIET = JobContext()
@@ -280,13 +282,28 @@ def _change(
     )
     joined["pick_set"] = np.array([-1], np.int64)
     joined["species"] = _once(joined["species"])
+    outlines = _new_regions(session, placed, plan.frame)
+    deltas += [insertion(session, outlines)] if outlines else []
     deltas.append(edits.insert_particles(joined, len(joined["x"])))
     on = {m.id for m, _ in placed}
     only_micrograph = placed[0][0].id if len(on) == 1 else None
     where = f"on {edits.count_of(len(on), 'micrograph')}"
-    return Message("import", edits.count_of(len(joined["x"])), f"from {file_name}", where).change(
+    beside = f" and {edits.count_of(len(outlines), 'region')}" if outlines else ""
+    return Message("import", f"{edits.count_of(len(joined['x']))}{beside}", f"from {file_name}", where).change(
         "import", deltas, only_micrograph
     )
+
+
+def _new_regions(session: Session, placed: Sequence[tuple[Micrograph, FilePicks]], frame: SourceFrame) -> list[Region]:
+    """The regions that come with the picks, but for those that are there already."""
+    coming = [region for m, picks in placed if picks.regions for region in picks.regions_on(m, frame)]
+    touched = {region.micrograph for region in coming}
+    here = {_is_of(region) for number in touched for region in session.store.regions(number)}
+    return [region for region in coming if _is_of(region) not in here]
+
+
+def _is_of(region: Region) -> tuple[int, int, str]:
+    return region.micrograph, int(region.reason), pack_vertices(region.vertices)
 
 
 def _species_said(parts: Sequence[FilePicks]) -> tuple[tuple[str, ...], NDArray[np.int32]]:

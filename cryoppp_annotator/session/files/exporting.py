@@ -31,7 +31,7 @@ from ..pictures.optics import relion_of
 from . import written
 from .exportable import is_hidden, left_out, notes_on
 from .pick_origins import curation_of, last_decisions
-from .region_outlines import refuse_foreign, write_outlines
+from .region_outlines import refuse_foreign, regions_by_micrograph, write_outlines
 from .relion_names import RelionNames
 
 _QUIET = JobContext()
@@ -108,7 +108,7 @@ def export(
     overwrite : bool
         Whether files may be replaced that no earlier export wrote, or that somebody has edited since.
 
-    A table with everything (``curation``) has the outlines of the regions beside it, as GeoJSON.
+    A table with everything (``curation``) has the outlines of the regions beside it, as GeoJSON; COCO has them in it.
 
     Files that an earlier export of the same format wrote into the folder and that this one does not are deleted.
 
@@ -126,6 +126,8 @@ def export(
     n_guessed = n_hidden = 0
     names = RelionNames(session, relion_root)
     decided = last_decisions(session) if "curation" in target.carries else None
+    outlined = decided is not None and "region" not in target.carries  # in a file of their own
+    outlines = {} if outlined else regions_by_micrograph(session)
     meant = [m for m in session.micrographs if micrographs is None or m.id in micrographs]
     up_to_date, _ = watch.up_to_date(session, meant, context=context)
     reading, writing = context.part(0.0, 0.5), context.part(0.5, 1.0)
@@ -134,7 +136,8 @@ def export(
         n_hidden += below
         n_guessed += without
         if len(here) or micrograph.state in FINISHED_STATES:
-            picks.append(replace(here, name_there=names.name_of(micrograph)))
+            regions = outlines.get(micrograph.id, ())
+            picks.append(replace(here, name_there=names.name_of(micrograph), regions=regions))
     n = sum(len(p) for p in picks)
     if not picks:
         counts = session.counts()
@@ -154,7 +157,7 @@ def export(
             writing.progress(min(k, len(picks)), len(picks), f"writing {min(k, len(picks)):,}/{len(picks):,} files")
 
     may_replace = written.may_replace(out, overwrite=overwrite)
-    folder, outlined = (out.parent if out.suffix else out), "curation" in target.carries
+    folder = out.parent if out.suffix else out
     if outlined:
         refuse_foreign(folder, may_replace)
     files, notes = write_picks(target, out, picks, options, on_file=on_file, may_replace=may_replace)

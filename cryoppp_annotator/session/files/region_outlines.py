@@ -21,6 +21,15 @@ def refuse_foreign(folder: Path, may_replace: Callable[[Path], bool]) -> None:
         raise WouldOverwrite([folder / NAME])
 
 
+def regions_by_micrograph(session: Session) -> dict[int, tuple[Region, ...]]:
+    """The regions of each micrograph that has some, by its id; not those that a person has dismissed."""
+    regions: dict[int, tuple[Region, ...]] = {}
+    for region in session.store.regions():
+        if region.origin is not Origin.DISMISSED:
+            regions[region.micrograph] = (*regions.get(region.micrograph, ()), region)
+    return regions
+
+
 def write_outlines(session: Session, folder: Path, micrographs: Collection[int]) -> list[Path]:
     """Write the outlines of all regions on some micrographs; no file where there are none.
 
@@ -42,7 +51,7 @@ def write_outlines(session: Session, folder: Path, micrographs: Collection[int])
     OSError
     """
     names = {m.id: m.path for m in session.micrographs if m.id in micrographs}
-    regions = [r for r in session.store.regions() if r.micrograph in names and r.origin is not Origin.DISMISSED]
+    regions = [r for on, here in regions_by_micrograph(session).items() if on in names for r in here]
     if not regions:
         return []
     features = ",\n".join(json.dumps(_feature(region, names[region.micrograph])) for region in regions)

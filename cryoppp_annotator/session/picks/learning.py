@@ -176,9 +176,9 @@ def decided(session: Session) -> tuple[int, int]:
     return there.n_accepted, there.n_rejected
 
 
-def why_not(session: Session) -> str:
-    """Why nothing can be learned yet; empty where something can."""
-    if not session.settings.diameter_is_set:
+def why_not(session: Session, diameter_A: float | None = None) -> str:
+    """Why nothing can be learned yet; empty where something can. ``diameter_A`` stands in for the project's."""
+    if diameter_A is None and not session.settings.diameter_is_set:
         return "needs the particle's diameter: set it first, or measure a particle"
     return _why_too_few(usable(session))
 
@@ -193,6 +193,12 @@ def grown(session: Session, model: Model, since: int = 0) -> bool:
     return sum(decided(session)) >= _GROWN * max(model.n_accepted + model.n_rejected, since)
 
 
+def diameter_of_picks_A(session: Session) -> float | None:
+    """The median of accepted picks' own diameters, angstrom; None where none has one."""
+    own = session.store.particles_where(Which(decisions=(Decision.ACCEPTED,))).diameter_A
+    return float(np.nanmedian(own)) if np.isfinite(own).any() else None
+
+
 @dataclass(frozen=True, eq=False)
 class _Lesson:
     path: str
@@ -203,7 +209,9 @@ class _Lesson:
     example: Example
 
 
-def learn(session: Session, *, polarity: str = "dark", context: JobContext = _QUIET) -> Learned:
+def learn(
+    session: Session, *, polarity: str = "dark", diameter_A: float | None = None, context: JobContext = _QUIET
+) -> Learned:
     """Make a model of the project's decisions and keep it in the project's folder.
 
     Learned from are the micrographs with the most decisions (six at most); where a species is chosen, from its picks
@@ -215,6 +223,8 @@ def learn(session: Session, *, polarity: str = "dark", context: JobContext = _QU
     session : Session
     polarity : 'dark' or 'bright'
         Of the particles in the micrographs.
+    diameter_A : float, optional
+        Of the particle; the project's (the chosen species') by default.
     context : JobContext
 
     Raises
@@ -224,12 +234,13 @@ def learn(session: Session, *, polarity: str = "dark", context: JobContext = _QU
     Cancelled
     """
     started = time.monotonic()
-    if why := why_not(session):
+    if why := why_not(session, diameter_A):
         raise EngineError(f"learned {why}")
+    size_A = session.loaded.new_diameter_A if diameter_A is None else diameter_A
     chosen = list(usable(session).micrographs)
     bulk = session.store.decided_in_bulk().ids
     species = session.loaded.current_species
-    lessons = [_lesson(session, m, polarity, bulk) for m in [*chosen, *_spread(session, chosen)]]
+    lessons = [_lesson(session, m, polarity, size_A, bulk) for m in [*chosen, *_spread(session, chosen)]]
     seen: dict[int, Seen] = {}
     problems: list[str] = []
     with closing(each(_described, lessons, threads=fft_workers(), context=context)) as results:
@@ -250,7 +261,7 @@ def learn(session: Session, *, polarity: str = "dark", context: JobContext = _QU
         [seen[i] for i in order],
         [lessons[i].example for i in order],
         undecided=[seen[i] for i in sorted(seen) if i >= len(chosen)],
-        diameter_A=session.loaded.new_diameter_A,
+        diameter_A=size_A,
         polarity=polarity,
         context=context.part(),
     )
@@ -294,7 +305,9 @@ def _spread_rows(rows: NDArray[np.intp]) -> NDArray[np.intp]:
     return rows[np.linspace(0, len(rows) - 1, min(len(rows), _MOST_HERE)).astype(np.intp)] if len(rows) else rows
 
 
-def _lesson(session: Session, micrograph: Micrograph, polarity: str, bulk: NDArray[np.int64]) -> _Lesson:
+def _lesson(
+    session: Session, micrograph: Micrograph, polarity: str, diameter_A: float, bulk: NDArray[np.int64]
+) -> _Lesson:
     particles = session.store.particles(micrograph.id)
     kinds = [
         _spread_rows(np.flatnonzero(_is_of(particles, decision, species) & ~np.isin(particles.id, bulk)))
@@ -306,7 +319,7 @@ def _lesson(session: Session, micrograph: Micrograph, polarity: str, bulk: NDArr
         str(session.path_of(micrograph).absolute()),
         micrograph.frame,
         session.pixel_size_A(micrograph),
-        session.loaded.new_diameter_A,
+        diameter_A,
         polarity,
         example,
     )

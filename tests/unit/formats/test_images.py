@@ -303,6 +303,34 @@ def test_lzw_tiff_needs_no_extra_package(tmp_path: Path, dtype: str) -> None:
     np.testing.assert_allclose(read(path), pixels.astype(np.float64).mean(0))
 
 
+@pytest.mark.parametrize("compression", ["tiff_lzw", "zstd", "tiff_adobe_deflate", "packbits", None])
+def test_rows_of_a_tiff_are_as_stored(tmp_path: Path, compression: str | None) -> None:
+    """Whatever tags say of the way up and of white: RELION takes the rows as they are, and so does tifffile."""
+    pixels = np.arange(20 * 30, dtype=np.uint16).reshape(20, 30)
+    for kind, orientation in [("u2", o) for o in range(1, 9)] + [("u1", 1), ("u1", 4)]:
+        stored = (pixels % 251).astype(kind)
+        path = tmp_path / f"{kind}{orientation}.tif"
+        tags = {274: orientation} | ({262: 0} if kind == "u1" else {})
+        shown = 255 - stored if kind == "u1" else stored  # Pillow keeps white as zero the other way round
+        Image.fromarray(shown).save(path, compression=compression, tiffinfo=tags)
+        with tifffile.TiffFile(path) as tif:
+            assert (tif.pages[0].tags[274].value, tif.pages[0].photometric == 0) == (orientation, kind == "u1")
+            if compression in (None, "packbits"):  # which it decodes without another package
+                np.testing.assert_array_equal(tif.pages[0].asarray(), stored)
+        np.testing.assert_array_equal(read(path), stored)
+        assert (orientation != 1) == ("orientation tag" in " ".join(probe(path).notes))
+
+
+def test_what_the_spare_decoder_gets_wrong_is_refused(tmp_path: Path) -> None:
+    """Of big-endian LZW Pillow returns other numbers (swapped twice), and says nothing."""
+    path = tmp_path / "m.tif"
+    tifffile.imwrite(path, np.ones((20, 30), ">u2"), byteorder=">")
+    with tifffile.TiffFile(path, mode="r+b") as tif:
+        tif.pages[0].tags[259].overwrite(5)
+    with pytest.raises(FormatError, match="has LZW compression, which need the package imagecodecs"):
+        read(path)
+
+
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 def test_colour_tiff_is_luminance(tmp_path: Path, planar: str) -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)

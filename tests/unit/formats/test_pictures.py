@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,8 +20,9 @@ from cryoppp_annotator.formats.image import images
 from cryoppp_annotator.formats.image.pictures import to_8bit
 from cryoppp_annotator.formats.yolo import YOLO
 from cryoppp_annotator.model.coordinates import CRYOPPP_FRAME, SourceFrame
-from cryoppp_annotator.model.curation import Decision
+from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.pickfile import WriteOptions
+from cryoppp_annotator.model.region import Origin, Region
 
 FOREIGN = {
     "images": [
@@ -207,6 +209,55 @@ def test_coco_outlines_without_boxes(tmp_path):
         else:
             (picks,) = COCO.read(path).picks
             assert (picks.x[0], picks.y[0], picks.diameter_px[0]) == (20, 35, 25)
+
+
+def test_coco_outlines_are_of_their_boxes_and_areas(tmp_path):
+    """COCO's rules: an area is of the polygon, a box is around it; regions are a supercategory of their own."""
+    carbon = Region(Reason.CARBON, np.array([[0, 0], [0, 30], [20, 30.25]]), 7, origin=Origin.HAND, curator="ann")
+    ice = Region(Reason.ICE, np.array([[5, 5], [5, 9], [9, 9], [9, 5]]), 8, origin=Origin.FOUND)
+    picks = small(decision=[Decision.ACCEPTED, Decision.REJECTED])
+    picks = replace(picks, curation={"reason": np.array(["", "ice"])}, regions=(carbon, ice))
+    path = COCO.write(tmp_path, [picks], WITH_PICTURES)[-1]
+    content = json.loads(path.read_text())
+    names = {category["id"]: (category["name"], category["supercategory"]) for category in content["categories"]}
+    assert len(names) == len(content["categories"])
+    assert [names[entry["category_id"]] for entry in content["annotations"]] == [
+        ("particle", "particle"),
+        ("rejected", "rejected"),
+        ("carbon", "region"),
+        ("ice", "region"),
+    ]
+    for entry in content["annotations"]:
+        (outline,) = entry["segmentation"]
+        x, y = np.reshape(outline, (-1, 2)).T
+        assert entry["bbox"] == pytest.approx([x.min(), y.min(), np.ptp(x), np.ptp(y)], abs=0.011)
+        shoelace = abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2
+        assert entry["area"] == pytest.approx(shoelace, rel=2e-3)
+        assert entry["iscrowd"] == 0
+    assert content["annotations"][0]["area"] == pytest.approx(np.pi * 4**2, rel=0.03)
+    assert content["annotations"][2]["segmentation"] == [[0, 0, 30, 0, 30.25, 20]]
+    assert [entry["annotator"] for entry in content["annotations"][:2]] == [
+        {"decision": "accepted"},
+        {"decision": "rejected", "reason": "ice"},
+    ]
+    (again,) = COCO.read(path).picks
+    assert np.asarray(again.decision).tolist() == [Decision.ACCEPTED, Decision.REJECTED]
+    assert "coco:segmentation" not in again.extra
+    assert [(r.reason, r.origin) for r in again.regions] == [(carbon.reason, "hand"), (ice.reason, "found")]
+    assert np.array_equal(again.regions[0].vertices, carbon.vertices)
+
+
+@pytest.mark.parametrize("outline", [[[10, 20, 30, 20, 30, 50]], {"counts": [3, 4], "size": [40, 60]}])
+def test_an_outline_of_others_stays_with_a_particle_that_was_not_moved(tmp_path, outline):
+    entry = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 20, 20, 30], "area": 77, "segmentation": outline}
+    content = {"images": [{"id": 1, "file_name": "m.png"}], "annotations": [entry | {"iscrowd": 0}]}
+    (read,) = COCO.read(put(tmp_path, json.dumps(content), "a.json")).picks
+    for by, kept in ((0, True), (3, False)):
+        picks = small(x=read.x + by, y=read.y, diameter=read.diameter_px, extra=read.extra)
+        (written,) = json.loads(COCO.write(tmp_path / str(by), [picks], WITH_PICTURES)[-1].read_text())["annotations"]
+        assert (written["segmentation"] == outline) is kept
+        assert (written["bbox"] == [10, 20, 20, 30]) is kept
+        assert (written["area"] == 77) is kept
 
 
 # --- YOLO ----------------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from cryoppp_annotator.session.core import watch
 from cryoppp_annotator.session.core.opening import open_plan, plan
 from cryoppp_annotator.session.core.session import Session
 from cryoppp_annotator.session.files import changed, exporting, importing
+from cryoppp_annotator.session.regions import drawing
 
 H, W = 96, 128
 #: cryoSPARC's fields of a pick's place.
@@ -208,6 +209,32 @@ def test_labels_go_with_the_pictures_they_are_of(session: Session, tmp_path: Pat
         assert (np.diff(pixels.astype(int).ravel()) >= 0).all()  # not flipped
     with pytest.raises(FormatError, match="frame of the pictures"):
         exporting.export(session, tmp_path / "c", "coco", orientation=Orientation.FLIP_Y)
+
+
+def test_regions_go_out_and_come_back(session: Session, tmp_path: Path) -> None:
+    session.set_diameter(40)
+    outline = [[20, 60], [20, 90], [50, 90], [50, 60.25]]
+    drawing.draw(session, outline, Reason.CARBON)
+    assert any("1 region (carbon) not written" in note for note in exporting.export(session, tmp_path, "relion").notes)
+    report = exporting.export(session, tmp_path / "c", "coco", decisions=list(Decision))
+    assert any("1 region (carbon) written as outlines" in note for note in report.notes)
+    entries = json.loads((tmp_path / "c" / "annotations.json").read_text())["annotations"]
+    assert [entry["annotator"]["decision"] for entry in entries[:3]] == ["accepted", "undecided", "rejected"]
+    assert (entries[2]["annotator"]["reason"], entries[2]["annotator"]["curator"]) == ("ice", "ann")
+    assert entries[3]["annotator"]["curator"] == "ann"
+    fresh = open_plan(plan(tmp_path / "movies", tmp_path / "fresh"), curator="bob")
+    line = importing.enter(fresh, importing.read(fresh, tmp_path / "c" / "annotations.json"))
+    assert "3 picks and 1 region" in line
+    assert fresh.counts() == {"accepted": 1, "undecided": 1, "rejected": 1}
+    (region,) = fresh.store.regions(1)
+    assert region.reason is Reason.CARBON
+    assert np.array_equal(region.vertices, session.store.regions(1)[0].vertices)
+    importing.enter(fresh, importing.read(fresh, tmp_path / "c" / "annotations.json"), again=True)
+    assert len(fresh.store.regions(1)) == 1, "the same outline comes once"
+    fresh.undo()
+    fresh.undo()
+    assert fresh.store.regions(1) == []
+    fresh.close()
 
 
 def test_export_can_be_cancelled(session: Session, tmp_path: Path) -> None:
