@@ -57,7 +57,7 @@ SAME_THING = {
 }
 #: Words that say how a thing came and not what it is; see docs/glossary.md.
 OLD_WORDS = {"told", "wish", "found", "wanted", "look", "others"}
-SCREEN = ("qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "napari", "magicgui", "superqt", "vispy")
+SCREEN = ("qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "napari", "magicgui", "superqt", "fonticon_mdi7", "vispy")
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 

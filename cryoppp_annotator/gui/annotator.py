@@ -34,11 +34,13 @@ from ..session.core import opening
 from ..session.core.server_projects import files_note
 from ..session.core.session import Session
 from ..session.review.history import HistoryScope
+from .binding import is_alive
 from .bridge import Bridge
 from .coverage_watch import CoverageWatch
 from .dock_room import give_room
 from .docks import PANEL_WIDTH, Docks
 from .drops import Drops
+from .icons import Icons
 from .menus import Menus
 from .panel import Follower, followers
 from .plain_text import PlainText
@@ -63,7 +65,7 @@ from .widgets.panels.screen import ScreenPanel
 from .widgets.parts.compact import compact, primary
 from .widgets.parts.start_page import StartPage
 from .widgets.parts.status_line import StatusLine
-from .workbench import Workbench, is_alive, viewer_widgets
+from .workbench import Workbench, viewer_widgets
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +106,8 @@ class Annotator(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._stack)
-        self.start_page = StartPage()
+        self.icons = Icons(self.viewer)
+        self.start_page = StartPage(self.icons)
         self.start_page.path_chosen.connect(self.open_path)
         self.start_page.demo_wanted.connect(self.open_demo)
         self._stack.addWidget(self.start_page)
@@ -196,7 +199,7 @@ class Annotator(QWidget):
             if note:
                 bench.say(note, "warning")
         bench.watcher.check_now()
-        labels = None if plan.exists or plan.data_root is None else self._labels(plan.data_root)
+        labels = None if plan.exists or plan.data_root is None else _labels(plan.data_root)
         if labels is not None:
             start_import(bench, labels)
         else:
@@ -211,15 +214,6 @@ class Annotator(QWidget):
             if not self._awaiting:
                 self.ready.emit()
                 self.pick.view.fold.estimate_missing()
-
-    @staticmethod
-    def _labels(data_root: Path) -> Path | None:
-        """A CryoPPP data set brings its labels along."""
-        cryoppp = extensions.formats().get("cryoppp")
-        try:
-            return data_root if cryoppp is not None and cryoppp.sniff(data_root, b"") > 0.9 else None
-        except (OSError, FormatError):
-            return None
 
     @staticmethod
     def _where_to_start(session: Session) -> int | None:
@@ -300,11 +294,10 @@ class Annotator(QWidget):
         bench.help_requested.connect(self.show_help)
         bench.export_requested.connect(self.show_export)
 
-    @staticmethod
-    def _add_corner(tabs: QTabWidget, menu: QMenu) -> None:
+    def _add_corner(self, tabs: QTabWidget, menu: QMenu) -> None:
         """The menus beside the tabs, too: napari's bar is far away."""
         corner = QToolButton()
-        corner.setText("☰")
+        self.icons.put(corner, "menu")
         corner.setToolTip("Import, export, keys: everything of the menu Annotate")
         corner.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         corner.setMenu(menu)
@@ -439,6 +432,7 @@ class Annotator(QWidget):
                 watched.removeEventFilter(self)
         self._watched = ()
         self._drops.close()
+        self.icons.close()
         self.report.close()
         self.bridge.close()
         self.runner.close()
@@ -468,6 +462,15 @@ class Annotator(QWidget):
         """The dock was closed."""
         self.shut_down()
         super().closeEvent(event)
+
+
+def _labels(data_root: Path) -> Path | None:
+    """A CryoPPP data set brings its labels along."""
+    cryoppp = extensions.formats().get("cryoppp")
+    try:
+        return data_root if cryoppp is not None and cryoppp.sniff(data_root, b"") > 0.9 else None
+    except (OSError, FormatError):
+        return None
 
 
 def _narrow_tabs() -> QTabWidget:

@@ -149,9 +149,12 @@ def set_aside() -> None:
         gc.freeze()
 
 
-def fold_napari(viewer: object) -> None:
-    """Hide napari's layer list and controls; the Window menu brings them back."""
-    qt_viewer = viewer.window._qt_viewer  # type: ignore[attr-defined]
+def fold_napari(viewer: Viewer) -> None:
+    """Hide napari's layer list, controls and welcome; the Window menu brings the first two back."""
+    from .empty_canvas import EmptyCanvas
+
+    EmptyCanvas(viewer)
+    qt_viewer = viewer.window._qt_viewer
     for dock in (qt_viewer.dockLayerList, qt_viewer.dockLayerControls):
         dock.setVisible(False)
 
@@ -180,7 +183,7 @@ def own_menus(annotator: Annotator, window: QMainWindow) -> None:
 def thin_separators(viewer: Viewer, window: QMainWindow) -> None:
     """The lines between the docks take 5 px, not napari's 18; napari writes its style anew with every theme."""
 
-    from .workbench import is_alive
+    from .binding import is_alive
 
     there = weakref.ref(window)
 

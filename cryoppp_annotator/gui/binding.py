@@ -8,6 +8,7 @@ from typing import Any
 from qtpy import API_NAME
 from qtpy.QtCore import QEvent
 from qtpy.QtGui import QKeyEvent
+from qtpy.QtWidgets import QWidget
 
 
 def _rewrapper() -> Callable[[QEvent], QKeyEvent]:
@@ -33,3 +34,12 @@ def as_key_event(event: QEvent) -> QKeyEvent:
     if isinstance(event, QKeyEvent):
         return event
     return _rewrapped(event)
+
+
+def is_alive(widget: QWidget) -> bool:
+    """Whether Qt has not destroyed a widget yet (a window that is closing takes its children with it)."""
+    try:
+        widget.objectName()
+    except RuntimeError:
+        return False
+    return True

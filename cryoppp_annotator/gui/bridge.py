@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
 
 from ..jobs.runner import Job, Runner
 
@@ -24,11 +24,13 @@ class Bridge(QObject):
     def __init__(self, runner: Runner) -> None:
         super().__init__()  # no Qt parent: it must outlive a window that is being destroyed
         self._runner = runner
+        self._closed = False
         self._timer = QTimer(self)
         self._timer.setInterval(100)
         self._timer.timeout.connect(self._on_tick)
-        # emitted in a worker, received here: Qt queues it
-        self._woken.connect(self._on_woken)
+        # queued also where it is emitted on this thread (a queued job that is cancelled): nothing may arrive in the
+        # middle of what the window is doing
+        self._woken.connect(self._on_woken, Qt.ConnectionType.QueuedConnection)
         runner.wake = self._wake
 
     def start(self, work: Callable[..., Any], **options: Any) -> Job:
@@ -49,6 +51,8 @@ class Bridge(QObject):
         self._woken.emit()
 
     def _on_woken(self) -> None:
+        if self._closed:
+            return
         self._runner.deliver()
         if self._runner.active():
             self._timer.start()
@@ -62,5 +66,6 @@ class Bridge(QObject):
 
     def close(self) -> None:
         """Stop listening."""
+        self._closed = True
         self._timer.stop()
         self._runner.wake = lambda: None

@@ -8,7 +8,7 @@ from napari import Viewer
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QDockWidget
 
-from .workbench import is_alive
+from .binding import is_alive
 
 #: Share of the height of its side that the list of micrographs gets.
 _SHARE = 0.55

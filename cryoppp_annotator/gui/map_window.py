@@ -14,8 +14,9 @@ from ..reconstruct.fourier_map import centred_fft, centred_ifft, resized, sphere
 from ..reconstruct.halves import lowpass
 from ..session.volume.map_files import curve_of
 from ..session.volume.map_run import MapResult
+from .binding import is_alive
 from .widgets.parts.map_plots import FscPlot, SliceStrip, ViewMap, surface_level
-from .workbench import Workbench, is_alive
+from .workbench import Workbench
 
 #: Colours of the maps: the map, its halves, the reference.
 _COLOURS = {"map": "bop orange", "reference": "gray", "half1": "bop blue", "half2": "bop blue"}

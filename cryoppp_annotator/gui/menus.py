@@ -8,15 +8,20 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import QAction, QMenu, QMenuBar
 
 from ..formats.relion_project import find_root
+from .binding import is_alive
+from .icons import Icons
 from .menu_entries import ENTRIES, PROJECT, TITLES, menu_of
 from .recent import name_of, recent
-from .workbench import Workbench, is_alive
+from .workbench import Workbench
 
 _REASONS = "Reject as"
 _SERVER = "A PostgreSQL database that several curators share: postgresql://NAME@HOST/DATABASE"
+_DEMO = "Six simulated micrographs whose truth is known"
+_IMAGE = "MRC, TIFF, PNG or JPEG"
 _FOLDER = "Micrographs, a data set or a project"
 _IMPORT = "Read a coordinate file into this project"
 _RELION = "CTF values, picks and 2D classes of the RELION project that the micrographs are of"
@@ -42,6 +47,7 @@ class Opener(Protocol):
 
     bench: Workbench | None
     start_page: Page
+    icons: Icons
 
     def open_path(self, path: Path) -> None:
         """Open a project or data."""
@@ -118,23 +124,23 @@ class Menus:
             _entry(menu, text, tip, run)
 
     def _fill_project(self, menu: QMenu, bench: Workbench | None) -> None:
-        annotator = self._annotator
-        _entry(menu, "Open a folder or project…", _FOLDER, lambda: annotator.start_page.ask_folder())
-        _entry(menu, "Open one micrograph…", "MRC, TIFF, PNG or JPEG", lambda: annotator.start_page.ask_file())
-        _entry(menu, "Open a project on a server…", _SERVER, lambda: annotator.start_page.ask_server())
+        annotator, icon = self._annotator, self._annotator.icons.named
+        _entry(menu, "Open a folder or project…", _FOLDER, lambda: annotator.start_page.ask_folder(), icon("folder"))
+        _entry(menu, "Open one micrograph…", _IMAGE, lambda: annotator.start_page.ask_file(), icon("image"))
+        _entry(menu, "Open a project on a server…", _SERVER, lambda: annotator.start_page.ask_server(), icon("server"))
         known = menu.addMenu("Open recent")
         known.setToolTipsVisible(True)
         for folder in recent():
             _entry(known, name_of(folder).removeprefix("…/"), str(folder), partial(self._open, folder))
         known.setEnabled(not known.isEmpty())
-        _entry(menu, "Open the demo", "Six simulated micrographs whose truth is known", lambda: annotator.open_demo())
+        _entry(menu, "Open the demo", _DEMO, lambda: annotator.open_demo(), icon("demo"))
         menu.addSeparator()
         if bench is not None:
-            _entry(menu, "Import picks or classes…", _IMPORT, lambda: annotator.show_import())
+            _entry(menu, "Import picks or classes…", _IMPORT, lambda: annotator.show_import(), icon("import"))
             if find_root(bench.session.data_root) is not None:
                 _entry(menu, "Take from RELION…", _RELION, lambda: annotator.ask_relion())
             self._fill_commands(menu, bench, PROJECT)
-            _entry(menu, "Merge a project…", _MERGE, lambda: annotator.ask_merge())
+            _entry(menu, "Merge a project…", _MERGE, lambda: annotator.ask_merge(), icon("merge"))
             menu.addSeparator()
             _entry(menu, "Close project", _CLOSE, lambda: annotator.close_project())
 
@@ -163,12 +169,15 @@ class Menus:
     def _add(self, menu: QMenu, bench: Workbench, name: str) -> None:
         command = bench.commands[name]
         why = command.why_not(bench.focus)
-        action = _entry(menu, _title(name, bench), why or command.about or command.title, partial(self._give, name))
+        tip = why or command.about or command.title
+        action = _entry(menu, _title(name, bench), tip, partial(self._give, name), bench.icons.named(name))
         action.setEnabled(not why)
 
 
-def _entry(menu: QMenu, text: str, tip: str, run: Callable[[], object]) -> QAction:
+def _entry(menu: QMenu, text: str, tip: str, run: Callable[[], object], icon: QIcon | None = None) -> QAction:
     action = menu.addAction(text)
+    if icon is not None:
+        action.setIcon(icon)
     action.setToolTip(tip)
     action.triggered.connect(lambda _checked=False: run())
     return action

@@ -13,8 +13,8 @@ from qtpy.QtWidgets import QAction, QApplication, QFileDialog, QMenu, QMessageBo
 
 from ..batch.trouble import write_report
 from ..session.core.session import Session
+from .binding import is_alive
 from .log_file import LogFile, log_path, read_log
-from .workbench import is_alive
 
 #: Starts a job: work, and the words of :meth:`Bridge.start`.
 Start = Callable[..., Any]

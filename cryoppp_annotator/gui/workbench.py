@@ -23,7 +23,9 @@ from ..session.core.focus import Focus
 from ..session.core.session import Announcement, Session
 from ..session.files.linting import ProjectFinding
 from ..session.pictures.display import View
+from .binding import is_alive
 from .bridge import Bridge
+from .icons import Icons
 from .keys import Keys, own_keys, with_keys
 from .latest import WhenIdle
 from .layers.gestures import Gestures
@@ -93,6 +95,7 @@ class Workbench(Requests):
         self.on_rekeyed: list[Callable[[], object]] = []
         self.focus = Focus(session)
         self.bridge = bridge
+        self.icons = Icons(viewer)
         self.show = Show(
             self, welcome=all(entry.kind == "visit" or entry.verb == "import" for entry in session.history(9))
         )
@@ -161,6 +164,7 @@ class Workbench(Requests):
         self._idle.stop()
         self.viewport.stop()
         self.keys.close()
+        self.icons.close()
         self.on_rekeyed.clear()
         self.gestures.close()
         self.layers.close()
@@ -464,15 +468,6 @@ def _timer(parent: QObject, interval_ms: int, do: Callable[[], object], *, once:
 
 def _counted(m: Micrograph) -> str:
     return f"{m.name} · {m.n_accepted:,} accepted, {m.n_undecided:,} undecided, {m.n_rejected:,} rejected"
-
-
-def is_alive(widget: QWidget) -> bool:
-    """Whether Qt has not destroyed a widget yet (a window that is closing takes its children with it)."""
-    try:
-        widget.objectName()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _window_of(viewer: Viewer) -> tuple[QWidget, QWidget]:

@@ -194,3 +194,21 @@ def test_split_without_a_pointer_is_in_the_middle_and_another_pixel_size_keeps_t
     window.session.set_pixel_size(window.session.pixel_size_A(window.session.current) * 1.77)
     window.idle()
     assert (window.at(0, 0), window.at(400, 320)) == seen
+
+
+def test_icons_stand_before_known_words_and_follow_the_theme(window: Window) -> None:
+    def ink(button: Any) -> float:
+        picture = button.icon().pixmap(32, 32).toImage()
+        colours = [picture.pixelColor(x, y) for x in range(32) for y in range(32)]
+        solid = [colour.lightness() for colour in colours if colour.alpha() > 200]
+        assert solid, "nothing is drawn"
+        return sum(solid) / len(solid)
+
+    buttons = (window.annotator.status.history, window.annotator.status._cancel, window.annotator.pick._accept_all)
+    window.viewer.theme = "dark"
+    assert all(ink(button) > 150 for button in buttons)
+    window.viewer.theme = "light"
+    assert all(ink(button) < 100 for button in buttons)
+    picks = window.annotator.menus.menus["Picks"]
+    with_icon = {action.text().split("\t")[0] for action in picks.actions() if not action.icon().isNull()}
+    assert {"Accept", "Reject", "Next undecided"} <= with_icon

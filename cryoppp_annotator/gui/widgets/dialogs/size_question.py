@@ -41,7 +41,7 @@ class SizeQuestion(QFrame):
         self.confirm = QPushButton()
         self.confirm.setToolTip("Take the guess for the particle's diameter; one step, one undo")
         self.drop = QToolButton()
-        self.drop.setText("✕")
+        bench.icons.put(self.drop, "cancel")
         self.drop.setToolTip("Not now")
         row = QHBoxLayout()
         for widget, share in ((self.measure, 1), (self.confirm, 1), (self.drop, 0)):

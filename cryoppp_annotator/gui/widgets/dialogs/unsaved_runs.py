@@ -36,7 +36,7 @@ class UnsavedBox(QWidget):
         self.message.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.again = QPushButton("Save again")
         self.away = QToolButton()
-        self.away.setText("✕")
+        bench.icons.put(self.away, "cancel")
         self.again.clicked.connect(self.save_again)
         self.away.clicked.connect(self._on_away)
         row = QHBoxLayout(self)

@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from ....jobs.runner import Job, JobState
+from ...icons import Icons
 from ...workbench import Workbench
 from ..dialogs.run_on_dialog import RunOnBox
 
@@ -79,7 +80,7 @@ class JobRow(QFrame):
     cancelled = Signal(object)  # a person wants it stopped
     lost = Signal(object)  # its cluster has no workers
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, icons: Icons) -> None:
         super().__init__()
         self.job = job
         self._remaining = Remaining()
@@ -91,7 +92,7 @@ class JobRow(QFrame):
         self._note = QLabel()
         self._note.setWordWrap(True)
         self._cancel = QToolButton()
-        self._cancel.setText("✕")
+        icons.put(self._cancel, "cancel")
         self._cancel.setToolTip(f"Cancel; {job.if_cancelled}")
         self._cancel.clicked.connect(self._on_cancel)
         self._here = QPushButton("Go on here")
@@ -224,7 +225,7 @@ class JobsPanel(QWidget):
             self._rows.pop(number).deleteLater()
         for job in listed:
             if job.id not in self._rows:
-                self._rows[job.id] = JobRow(job)
+                self._rows[job.id] = JobRow(job, self._bench.icons)
                 self._rows[job.id].cancelled.connect(self._bench.cancel)
                 self._rows[job.id].lost.connect(self._tell_lost)
                 self._list.insertWidget(0, self._rows[job.id])

@@ -152,7 +152,7 @@ class MicrographsPanel(QWidget):
     def _below(self) -> QHBoxLayout:
         """How many there are, and what can be done with the list."""
         more = QToolButton()
-        more.setText("⋯")
+        self._bench.icons.put(more, "more")
         more.setToolTip("Add micrographs, say where they are, bring removed ones back")
         more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         menu = QMenu(more)

@@ -226,14 +226,13 @@ class PickPanel(StillScrollArea):
         self._accept_all, self._reject_all = QPushButton("Accept undecided"), QPushButton("Reject undecided")
         self._bulk_pairs = QStackedWidget()
         self._bulk_pairs.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
-        for pair, tip in (
-            ((self._above, self._below), _SIDES),
-            ((self._accept_all, self._reject_all), "One step, one undo"),
-        ):
+        undecided = (self._accept_all, self._reject_all)
+        for pair, tip in (((self._above, self._below), _SIDES), (undecided, "One step, one undo")):
             page = QWidget()
             row = QHBoxLayout(page)
             row.setContentsMargins(0, 0, 0, 0)
             for button in pair:
+                self._bench.icons.put(button, ("accept", "reject")[row.count()])
                 button.setToolTip(tip)
                 row.addWidget(button, 1)
             self._bulk_pairs.addWidget(page)

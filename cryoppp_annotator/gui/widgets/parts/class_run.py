@@ -91,7 +91,7 @@ class RunBox(QWidget):
         self.bar.setTextVisible(False)
         self.bar.setMaximumHeight(8)
         self.cancel = QToolButton()
-        self.cancel.setText("✕")
+        bench.icons.put(self.cancel, "cancel")
         self.cancel.setToolTip("Cancel this classification; earlier ones stay")
         self.line = RunLine()
         self.message, self.outdated, self.update_run = self.line.message, self.line.outdated, self.line.update_run

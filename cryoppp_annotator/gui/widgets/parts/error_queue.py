@@ -27,9 +27,10 @@ from ....session.review import sets
 from ....session.review.error_queue import Answer, Review, find_errors
 from ....session.review.review_item import ReviewItem
 from ....session.review.undecided_queue import UNDECIDED, UNDECIDED_NAME, undecided_items
+from ...binding import is_alive
 from ...latest import Latest
 from ...layers.review_layer import ReviewLayer
-from ...workbench import Workbench, is_alive
+from ...workbench import Workbench
 from ..dialogs.look_alikes import LookAlikes
 from ..panels.particle_gallery import decision_of
 from .answer_buttons import describe, in_two_columns, wrapped

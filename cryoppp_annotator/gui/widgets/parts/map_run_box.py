@@ -105,7 +105,7 @@ class MapRunBox(QWidget):
         )
         self.bar.setTextVisible(False)
         self.bar.setMaximumHeight(8)
-        self.cancel.setText("✕")
+        self._bench.icons.put(self.cancel, "cancel")
         self.cancel.setToolTip("Cancel this run; earlier ones stay")
         self.list.setToolTip("Runs in 3D of this project; choosing one computes nothing")
         self.more.setToolTip("Show in 3D, views, export, forget")

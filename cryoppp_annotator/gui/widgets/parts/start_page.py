@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QFileDialog, QInputDialog, QLabel, QPushButton, QVBox
 
 from ....errors import ProjectError
 from ....session.core.server_projects import folder_of
+from ...icons import Icons
 from ...recent import name_of, recent
 
 _WELCOME = "Or drop a folder here. Images are never changed; what you do is saved as you do it."
@@ -24,20 +25,21 @@ class StartPage(QWidget):
     path_chosen = Signal(object)
     demo_wanted = Signal()
 
-    def __init__(self) -> None:
+    def __init__(self, icons: Icons) -> None:
         super().__init__()
         self.message = QLabel(_WELCOME)
         self.message.setWordWrap(True)
         layout = QVBoxLayout(self)
         title = QLabel("<h2>CryoPPP Annotator</h2>Label protein particles in cryo-EM micrographs.")
         layout.addWidget(_rich(title))
-        for text, tip, run in (
-            ("Open a folder of micrographs…", "Also a CryoPPP data set or an existing project", self.ask_folder),
-            ("Open one micrograph…", "MRC, TIFF, PNG or JPEG", self.ask_file),
-            ("Open a project on a server…", "The address of a PostgreSQL database", self.ask_server),
-            ("Try the demo", "Six simulated micrographs whose truth is known", self.demo_wanted.emit),
+        for icon, text, tip, run in (
+            ("folder", "Open a folder of micrographs…", "Also a CryoPPP data set or a project", self.ask_folder),
+            ("image", "Open one micrograph…", "MRC, TIFF, PNG or JPEG", self.ask_file),
+            ("server", "Open a project on a server…", "The address of a PostgreSQL database", self.ask_server),
+            ("demo", "Try the demo", "Six simulated micrographs whose truth is known", self.demo_wanted.emit),
         ):
             button = QPushButton(text)
+            icons.put(button, icon)
             button.setToolTip(tip)
             button.clicked.connect(lambda _checked=False, act=run: act())
             layout.addWidget(button)

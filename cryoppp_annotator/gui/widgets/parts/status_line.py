@@ -51,7 +51,7 @@ class StatusLine(QWidget):
         self._bar.setMaximumHeight(12)
         self._bar.setTextVisible(False)
         self._cancel = QToolButton()
-        self._cancel.setText("✕")
+        bench.icons.put(self._cancel, "cancel")
         self._cancel.setToolTip("Cancel the job that is shown")
         self._cancel.clicked.connect(self._on_cancel)
         # not in a layout of this widget: each new text would have the whole window arranged anew, 10 ms a time
@@ -61,11 +61,13 @@ class StatusLine(QWidget):
         self.message.setWordWrap(True)
         self.setFixedHeight(2 * self.fontMetrics().lineSpacing() + 4)  # two rows, which keep their room
         self.history, self.jobs = QToolButton(), QToolButton()
-        for button, text, tip in (
-            (self.history, "History", "Every step, and the way back"),
-            (self.jobs, "Jobs", "What runs in the background, and what has run"),
+        for button, icon, text, tip in (
+            (self.history, "history", "History", "Every step, and the way back"),
+            (self.jobs, "jobs", "Jobs", "What runs in the background, and what has run"),
         ):
             button.setText(text)
+            button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+            bench.icons.put(button, icon)
             button.setToolTip(tip)
         layout.addWidget(self.message, 1)
         for widget in (self._job, self._bar, self._cancel, self.history, self.jobs):
