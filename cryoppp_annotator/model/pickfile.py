@@ -107,8 +107,15 @@ class FilePicks:
         return len(self.x)
 
     def without_rows(self) -> FilePicks:
-        """Whose picks these are, and where they were read, without any of them."""
-        return FilePicks(self.micrograph, _NO_ROWS, _NO_ROWS, source=self.source, pixel_size_A=self.pixel_size_A)
+        """Whose picks these are, where they were read, and the regions beside them, without any pick."""
+        return FilePicks(
+            self.micrograph,
+            _NO_ROWS,
+            _NO_ROWS,
+            source=self.source,
+            pixel_size_A=self.pixel_size_A,
+            regions=self.regions,
+        )
 
     @property
     def box(self) -> FloatArray | float:

@@ -26,6 +26,7 @@ from cryoppp_annotator.session.core import watch
 from cryoppp_annotator.session.core.opening import open_plan, plan
 from cryoppp_annotator.session.core.session import Session
 from cryoppp_annotator.session.files import changed, exporting, importing
+from cryoppp_annotator.session.files.entering import enter_and_let_go
 from cryoppp_annotator.session.regions import drawing
 
 H, W = 96, 128
@@ -223,7 +224,7 @@ def test_regions_go_out_and_come_back(session: Session, tmp_path: Path) -> None:
     assert (entries[2]["annotator"]["reason"], entries[2]["annotator"]["curator"]) == ("ice", "ann")
     assert entries[3]["annotator"]["curator"] == "ann"
     fresh = open_plan(plan(tmp_path / "movies", tmp_path / "fresh"), curator="bob")
-    line = importing.enter(fresh, importing.read(fresh, tmp_path / "c" / "annotations.json"))
+    line = enter_and_let_go(fresh, [importing.read(fresh, tmp_path / "c" / "annotations.json")], 0)
     assert "3 picks and 1 region" in line
     assert fresh.counts() == {"accepted": 1, "undecided": 1, "rejected": 1}
     (region,) = fresh.store.regions(1)
