@@ -31,6 +31,10 @@ class FormatError(AnnotatorError):
         super().__init__(where + message)
 
 
+class NoPicks(FormatError):
+    """A sound file that by its nature holds no picks, in a place where some were expected."""
+
+
 class OutsideError(FormatError):
     """A project names a file outside the folders of its micrographs, which was not allowed."""
 

@@ -100,11 +100,12 @@ def check(coords: Sequence[Path], options: FrameOptions, *, context: JobContext 
 
 def _read(coords: Sequence[Path], options: FrameOptions, context: JobContext) -> list[PickFile]:
     known = list(formats().values())
-    files: list[PickFile] = []
-    for path in coords:
+
+    def read(path: Path) -> PickFile:
         context.check()
-        files.append(registry.read_any(path, known, format=options.format, permissive=options.permissive))
-    files = registry.united(files, known)
+        return registry.read_any(path, known, format=options.format, permissive=options.permissive)
+
+    files = registry.united(registry.read_those_with_picks(coords, read)[0], known)
     kinds = {(file.format, file.frame) for file in files}
     if len(kinds) > 1:
         names = " and ".join(sorted({file.format for file in files}))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..formats.image import images
 from ..model.context import JobContext
 from ..picking.evaluate import Quality, quality
 from ..picking.matching import Matches, match
@@ -61,18 +62,33 @@ def evaluate(picks: Path, truth: Path, options: CompareOptions, *, context: JobC
         f"left out: {Path(name).name} has picks but no truth" for name in candidates.picks if name not in real.picks
     ]
     matches: dict[str, Matches] = {}
+    turned: list[Matches] = []
     for name, placed in real.picks.items():
         context.check()
         particles = placed.take(placed.accepted())
         mine = candidates.picks.get(name, PlacedPicks.empty())
         mine = mine.take(mine.accepted(options.threshold))
-        diameter = options.diameter_on(by_name[name], particles)
-        matches[Path(name).name] = match(
-            mine.x, mine.y, mine.score, particles.x, particles.y, options.tolerance * diameter, Path(name).name
-        )
+        within = options.tolerance * options.diameter_on(by_name[name], particles)
+        label, height = Path(name).name, images.probe(by_name[name]).height
+        matches[label] = match(mine.x, mine.y, mine.score, particles.x, particles.y, within, label)
+        turned.append(match(mine.x, height - mine.y, mine.score, particles.x, particles.y, within, label))
+    notes += _upside_down(quality(list(matches.values())), quality(turned))
     return Evaluation(
         quality(list(matches.values())),
         {name: quality([of_micrograph]) for name, of_micrograph in matches.items()},
         tuple(notes),
         matches,
     )
+
+
+#: Picks that are better by so much upside down are so for a reason: two files of chance agree as well either way.
+_BETTER = 0.2
+
+
+def _upside_down(as_read: Quality, turned: Quality) -> list[str]:
+    """A note where the picks fit the truth the other way up."""
+    if not turned.f1 > as_read.f1 + _BETTER:
+        return []
+    better = f"F1 {turned.f1:.2f} instead of {as_read.f1:.2f}"
+    why = "one of the two files is read upside down; check-frame asks the images, --frame says it"
+    return [f"the picks fit the truth better with y counted from the other end ({better}): {why}"]

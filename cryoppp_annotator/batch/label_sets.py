@@ -150,11 +150,13 @@ def read_label_set(
     """
     known = list(formats().values())
     groups: list[tuple[FilePicks, SourceFrame]] = []
-    files: list[PickFile] = []
-    for path in coordinate_files(source, known):
+
+    def read(path: Path) -> PickFile:
         context.check()
-        files.append(registry.read_any(path, known))
-    notes: list[str] = []
+        return registry.read_any(path, known)
+
+    files, passed_over = registry.read_those_with_picks(coordinate_files(source, known), read)
+    notes = list(passed_over)
     for file in registry.united(files, known):
         notes += [f"{file.path.name}: {note}" for note in file.notes if not _is_settled(note, orientation)]
         frame = file.frame

@@ -97,6 +97,7 @@ def _of_file(
     from ..formats.image.images import find_micrographs
     from ..session.core.opening import Plan, open_plan
     from ..session.files import importing
+    from ..session.files.entering import pixel_size_notes
     from ..session.files.linting import ProjectFinding
 
     images = [path.absolute() for path in find_micrographs(micrographs)]
@@ -117,7 +118,9 @@ def _of_file(
             for name in (*read.unmatched, *read.ambiguous):
                 text = f"{name} matches no micrograph for certain"
                 findings.append(ProjectFinding(Finding("name-mismatch", Severity.WARNING, "", (), text), None, ()))
-            for note in read.assumptions:
+            for note in (*pixel_size_notes(session, read), *read.assumptions):
+                if note.startswith("pixel size in doubt"):
+                    continue  # of the file; the first says it where it matters
                 findings.append(ProjectFinding(Finding("assumed", Severity.NOTE, "", (), note), None, ()))
             importing.enter(session, read)
             return [*findings, *check(session)]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import FormatError
+from ..errors import FormatError, NoPicks
 from ..model.coordinates import FloatArray
 from .cryosparc_groups import is_group, members, rows_of
 from .table.cs_tables import Dataset, read_dataset
@@ -89,7 +89,7 @@ def passthrough_beside(data: Dataset, path: Path) -> Path | None:
     if _has_positions(data):
         return None
     if is_exposures(data.columns):
-        raise FormatError(
+        raise NoPicks(
             "is a cryoSPARC dataset of exposures, without picks: give it to --micrographs, or for the defocus to --ctf",
             path,
         )

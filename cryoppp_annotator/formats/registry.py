@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from ..errors import FormatError, disk_reason
+from ..errors import FormatError, NoPicks, disk_reason
 from ..model.context import JobContext
 from ..model.pickfile import CoordinateFormat, FilePicks, PickFile
 from .check.foreign import what_it_is
@@ -159,7 +159,8 @@ def _read_folder(folder: Path, formats: Sequence[CoordinateFormat], permissive: 
     ((name, files),) = by_format.items()
     known = _named(name, formats)
     counted = _counted(files, context.part(0.3, 1.0), "reading")
-    read = united([known.read(file, permissive=permissive) for file in counted], [known])
+    each, passed_over = read_those_with_picks(counted, lambda file: known.read(file, permissive=permissive))
+    read = united(each, [known])
     if len({file.frame for file in read}) > 1:
         raise FormatError("holds files whose axes lie differently: name them one by one", folder)
     if any(file.optics != read[0].optics for file in read):
@@ -171,9 +172,31 @@ def _read_folder(folder: Path, formats: Sequence[CoordinateFormat], permissive: 
         picks=tuple(picks for file in read for picks in file.picks),
         issues=tuple(issue for file in read for issue in file.issues),
         pixel_size_doubt=next((file.pixel_size_doubt for file in read if file.pixel_size_doubt), ""),
-        notes=tuple(dict.fromkeys(note for file in read for note in file.notes)),
+        notes=(*dict.fromkeys(note for file in read for note in file.notes), *passed_over),
         pixel_size_A=sizes.pop() if len(sizes) == 1 else None,
     )
+
+
+def read_those_with_picks(
+    files: Iterable[Path], read: Callable[[Path], PickFile]
+) -> tuple[list[PickFile], tuple[str, ...]]:
+    """Files of a set, but for those that hold no picks by their nature (cryoSPARC's exposures), and notes on these.
+
+    Raises
+    ------
+    FormatError
+        A file is bad, or none holds picks.
+    """
+    good: list[PickFile] = []
+    without: list[NoPicks] = []
+    for file in files:
+        try:
+            good.append(read(file))
+        except NoPicks as error:
+            without.append(error)
+    if without and not good:
+        raise without[0]
+    return good, tuple(f"passed over: {'' if e.path is None else e.path.name} {e.detail}" for e in without)
 
 
 def _counted(files: Sequence[Path], context: JobContext, verb: str) -> Iterator[Path]:

@@ -657,6 +657,11 @@ def test_a_cryosparc_pair_is_one_source_and_comes_back_as_one(
         assert (code, summary["particles"]["undecided"]) == (0, 180), err
     assert call("export", project, "-o", tmp_path / "together", "--to", "as-imported")[0] == 0
     assert "'>P1_J24_pass" in (tmp_path / "together/apart.csg").read_text()
+    assert call("import", tmp_path / "whole", "--micrographs", simulated, "--coords", folder)[1]["particles"] == {
+        "accepted": 0,
+        "undecided": 180,
+        "rejected": 0,
+    }, "the exposures beside them are passed over"
     exposures = folder / "P82_S4_accepted_live_exposures.cs"
     code, summary, err = call("import", tmp_path / "P0", "--ctf", exposures)
     assert (code, summary["with_defocus"]) == (0, 3), err

@@ -356,6 +356,15 @@ def test_templates_from_a_file_pick_and_evaluate_draws_the_curve(cli: Cli, movie
     assert "curve.png" in complaint
 
 
+def test_evaluate_says_when_a_file_is_upside_down(cli: Cli, movies: Path, tmp_path: Path) -> None:
+    words = ("evaluate", tmp_path / "truth", "--truth", tmp_path / "truth", "--micrographs", movies, "--json")
+    for frame, is_turned in ((), False), (("--frame", "as-stored"), True):
+        code, said, complaint = cli(*words, *frame)
+        assert code == 0, complaint
+        assert (json.loads(said)["f1"] < 0.5) is is_turned
+        assert ("upside down" in complaint + said) is is_turned
+
+
 def test_a_project_without_a_diameter_is_a_model_with_one(cli: Cli, movies: Path, tmp_path: Path) -> None:
     code, _, complaint = cli("import", tmp_path / "project", "--micrographs", movies)
     assert code == 0, complaint

@@ -343,6 +343,11 @@ def _read(file: Path, format: str) -> tuple[FilePicks, ...]:
     known = formats()
     if format not in known:
         raise FormatError(f"the format {format} it was imported with is not installed", file)
+    if format == "relion" and file.suffix.lower() != ".star":
+        raise Refused(
+            f"{file.name} is one of the boxes or texts that a list of RELION names, which are not edited in place: "
+            "export --to relion, or --to box"
+        )
     return known[format].read(file).picks
 
 
