@@ -53,6 +53,7 @@ from . import (
     volume,
 )
 from .options import resolve_addresses, spread
+from .visible import printing_visibly
 
 PROGRAM = "cryoppp-annotator"
 CANCELLED = 130
@@ -131,11 +132,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
     if debug:
         given.insert(0, "--debug")
     _print_in_any_encoding()
-    _log_to_stderr(debug)
     reserve_little()
     try:
-        code = _run(given, debug)
-        sys.stdout.flush()
+        with printing_visibly():
+            _log_to_stderr(debug)
+            code = _run(given, debug)
+            sys.stdout.flush()
     except BrokenPipeError:
         # the reader has seen enough; nothing may be written there any more, not even when Python ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
+from ..jobs.memory import give_back
 from ..model.file_names import printable
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def run_job(work: Callable[..., T], *, title: str) -> T:
         raise
     finally:
         runner.close()
+        give_back()
     if job.error is not None:
         raise job.error
     result: T = job.result
@@ -143,9 +145,9 @@ def _draw(job: Job) -> None:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns: tuple[Any, ...] = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TextColumn("{task.fields[said]}"),
+        TextColumn("{task.fields[said]}", markup=False),  # it may hold a name, which may look like markup
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -153,4 +155,4 @@ def _draw(job: Job) -> None:
         while not job.wait(_TICK_S):
             _tell(job)
             waiting.follow()
-            bar.update(task, completed=job.done, total=job.total or None, said=job.message)
+            bar.update(task, completed=job.done, total=job.total or None, said=in_one_line(job.message))

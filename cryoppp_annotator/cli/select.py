@@ -92,12 +92,13 @@ def _state(text: str | None) -> Any:
 
 def _as_text(answer: dict[str, Any], passed: Passed) -> str:
     from ..session.core.edits import count_of
+    from .progress import in_one_line
 
-    lines = [*answer["micrographs"], count_of(len(passed.micrographs), "micrograph")]
+    lines = [*map(in_one_line, answer["micrographs"]), count_of(len(passed.micrographs), "micrograph")]
     lines += [passed.note] if passed.note else []
     lines += [f"marked {answer['marked']}"] if "marked" in answer else []
-    lines += [f"assigned to {answer['assigned'] or 'nobody'}"] if "assigned" in answer else []
-    lines += [f"wrote {answer['file']}", *answer["notes"]] if "file" in answer else []
+    lines += [f"assigned to {in_one_line(answer['assigned']) or 'nobody'}"] if "assigned" in answer else []
+    lines += [f"wrote {answer['file']}", *map(in_one_line, answer["notes"])] if "file" in answer else []
     return "\n".join(lines)
 
 

@@ -61,10 +61,12 @@ def status(
 def _write_csv(session: Session, file: Path) -> Path:
     """The table of micrographs that Python has, too."""
     from ..formats.atomic import write_text
+    from ..formats.table.spreadsheet import csv_text
     from ..project import Project
 
-    write_text(file, Project(session).micrographs().to_csv(index_label="id"))
-    return file
+    table = Project(session).micrographs().reset_index(names="id")
+    rows = table.astype(object).where(table.notna(), "").to_numpy().tolist()
+    return write_text(file, csv_text([list(table.columns), *rows]))
 
 
 def describe(session: Session, file_changes: FileNews) -> dict[str, Any]:

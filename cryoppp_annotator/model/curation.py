@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from functools import partial
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -160,13 +162,13 @@ def pack(deltas: tuple[Delta, ...]) -> bytes:
 
         def put(name: str, array: AnyArray) -> None:
             array = np.asarray(array)
-            if array.nbytes < _IN_PIECES_BYTES:
+            if array.nbytes < _IN_PIECES_BYTES or array.ndim != 1 or array.dtype.hasobject:  # refused by np.save
                 member = io.BytesIO()
                 np.save(member, array, allow_pickle=False)
                 archive.writestr(name, member.getvalue())
                 return
             with archive.open(name, "w", force_zip64=True) as stream:
-                np.save(stream, array, allow_pickle=False)
+                _save_in_pieces(stream, array)
 
         for i, delta in enumerate(deltas):
             put(f"{i}/ids", delta.ids)
@@ -189,6 +191,14 @@ def pack(deltas: tuple[Delta, ...]) -> bytes:
     return buffer.getvalue()
 
 
+def _save_in_pieces(stream: IO[bytes], array: AnyArray) -> None:
+    """As ``np.save`` of a column (n,), whose pieces are 16 MB each: beside millions of rows that is much."""
+    np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
+    rows = max(1, _IN_PIECES_BYTES // array.itemsize)
+    for start in range(0, len(array), rows):
+        stream.write(array[start : start + rows].tobytes())
+
+
 def _bits(delta: Delta) -> NDArray[np.uint8] | None:
     """Which ids of a large delta there are, one bit each from the smallest on; None where that would save little."""
     ids = delta.ids
@@ -209,12 +219,54 @@ def _among(ids: NDArray[np.int64], first: int, bits: NDArray[np.uint8]) -> bool:
     return bool((bits[place >> 3] >> (7 - (place & 7)) & 1).any())
 
 
-#: What zipfile, zlib and numpy raise on damaged bytes.
-_DAMAGE = (KeyError, ValueError, EOFError, OSError, RuntimeError, struct.error, zipfile.BadZipFile, zlib.error)
+#: What zipfile, zlib, json and numpy raise on damaged bytes, and what the head's nonsense leads to.
+_DAMAGE = (
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    OverflowError,
+    RuntimeError,  # also nested without an end
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+#: A packed change unpacks to at most so many bytes, or so many times its own: columns of one value pack well.
+_MOST_UNPACKED = 64 << 20
+_MOST_TIMES = 200
+#: Its head names tables and columns.
+_LONGEST_HEAD = 1 << 20
+
+
+@contextmanager
+def _opened(blob: bytes) -> Iterator[tuple[zipfile.ZipFile, list[dict[str, Any]]]]:
+    """A packed change and its head. Raises ValueError, also of what goes wrong inside, where it is damaged."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(blob)) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+            if size > max(_MOST_UNPACKED, _MOST_TIMES * len(blob)):
+                raise ValueError(f"it says that it unpacks to {size / 2**20:,.0f} MB, of {len(blob) / 2**20:,.1f} MB")
+            if archive.getinfo("head.json").file_size > _LONGEST_HEAD:
+                raise ValueError("its head is longer than any that this program writes")
+            yield archive, json.loads(archive.read("head.json"))
+    except _DAMAGE as error:
+        raise ValueError(f"damaged change record: {error}") from error
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> AnyArray:
-    array: AnyArray = np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
+    """A column. Its shape is compared with the bytes that are there before anything is allocated."""
+    stream = io.BytesIO(archive.read(name))
+    version = np.lib.format.read_magic(stream)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_header(stream)
+    n_bytes = math.prod(shape) * dtype.itemsize
+    if dtype.hasobject or len(shape) != 1 or n_bytes != len(stream.getbuffer()) - stream.tell():
+        raise ValueError(f"{name} is no column of a table")
+    stream.seek(0)
+    array: AnyArray = np.load(stream, allow_pickle=False)
     return array
 
 
@@ -223,17 +275,13 @@ def overlap(blob: bytes, deltas: tuple[Delta, ...]) -> bool:
 
     Raises ValueError on a damaged blob.
     """
-    try:
-        with zipfile.ZipFile(io.BytesIO(blob)) as archive:
-            head = json.loads(archive.read("head.json"))
-            return any(
-                _overlap(archive, i, entry, delta)
-                for i, entry in enumerate(head)
-                for delta in deltas
-                if Table(entry["table"]) is delta.table
-            )
-    except _DAMAGE as error:
-        raise ValueError(f"damaged change record: {error}") from error
+    with _opened(blob) as (archive, head):
+        return any(
+            _overlap(archive, i, entry, delta)
+            for i, entry in enumerate(head)
+            for delta in deltas
+            if Table(entry["table"]) is delta.table
+        )
 
 
 def _overlap(archive: zipfile.ZipFile, i: int, entry: Mapping[str, Any], delta: Delta) -> bool:
@@ -246,20 +294,16 @@ def _overlap(archive: zipfile.ZipFile, i: int, entry: Mapping[str, Any], delta: 
 
 def unpack(blob: bytes) -> tuple[Delta, ...]:
     """Inverse of :func:`pack`. Raises ValueError on a damaged blob."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(blob)) as archive:
-            get = partial(_member, archive)
-            head = json.loads(archive.read("head.json"))
-            return tuple(
-                Delta(
-                    Table(entry["table"]),
-                    Kind(entry["kind"]),
-                    get(f"{i}/ids"),
-                    {name: get(f"{i}/before/{name}") for name in entry["before"]},
-                    {name: get(f"{i}/after/{name}") for name in entry["after"]},
-                    get(f"{i}/micrograph"),
-                )
-                for i, entry in enumerate(head)
+    with _opened(blob) as (archive, head):
+        get = partial(_member, archive)
+        return tuple(
+            Delta(
+                Table(entry["table"]),
+                Kind(entry["kind"]),
+                get(f"{i}/ids"),
+                {name: get(f"{i}/before/{name}") for name in entry["before"]},
+                {name: get(f"{i}/after/{name}") for name in entry["after"]},
+                get(f"{i}/micrograph"),
             )
-    except _DAMAGE as error:
-        raise ValueError(f"damaged change record: {error}") from error
+            for i, entry in enumerate(head)
+        )

@@ -36,6 +36,8 @@ _COMPARE: Mapping[str, Callable[[float, float], bool]] = {
     "==": operator.eq,
     "!=": operator.ne,
 }
+#: Brackets and ``not`` in one another.
+_DEEPEST = 50
 _JOINS = ("and", "or", "not")
 
 
@@ -154,6 +156,7 @@ class _Parser:
         self._columns = columns
         self._tokens = _tokens(text)
         self._at = 0
+        self._depth = 0
         self.named: set[str] = set()
 
     @property
@@ -186,6 +189,15 @@ class _Parser:
         return terms[0] if len(terms) == 1 else lambda row: _all(term(row) for term in terms)
 
     def _one(self) -> Callable[[Row], Truth]:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise ExpressionError(f"brackets and “not” stand in one another more than {_DEEPEST} times")
+        try:
+            return self._inner()
+        finally:
+            self._depth -= 1
+
+    def _inner(self) -> Callable[[Row], Truth]:
         if self._next_is("not", kind="word"):
             self._take()
             term = self._one()

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, and_, or_, select
 
 from ..errors import ProjectError
-from ..model.curation import BULK_VERBS, Decision, Delta, Kind, Table, unpack
+from ..model.curation import BULK_VERBS, Decision, Delta, Kind, Table
 from . import schema
+from .delta_rules import unpacked
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +113,7 @@ def _is_bulk() -> ColumnElement[bool]:
 def _after(known: BulkDecided, verb: str, title: str, payload: bytes) -> BulkDecided:
     in_bulk = verb in BULK_VERBS or (verb == "decide" and (" above score " in title or " below score " in title))
     try:
-        deltas = unpack(payload)
+        deltas = unpacked(payload)
     except ValueError as error:
         raise ProjectError(f"the history is damaged at “{title}” ({error}); the particles are not touched") from error
     for delta in deltas:

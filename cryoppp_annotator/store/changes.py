@@ -12,9 +12,10 @@ import numpy as np
 from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
 
 from ..errors import ConflictError, ProjectError
-from ..model.curation import Change, Delta, Kind, Table, overlap, unpack
+from ..model.curation import Change, Delta, Kind, Table, overlap
 from ..model.particles import tally
 from . import row_arrays, schema
+from .delta_rules import unpacked
 
 T = TypeVar("T")
 
@@ -199,7 +200,7 @@ def load(connection: Connection, change_id: int) -> Change:
     if row is None:
         raise ProjectError(f"the history has no step {change_id}")
     verb, title, payload, micrograph = row
-    return Change(verb, title, _sound(partial(unpack, payload), title) if payload else (), micrograph)
+    return Change(verb, title, _sound(partial(unpacked, payload), title) if payload else (), micrograph)
 
 
 def _sound(read: Callable[[], T], title: str) -> T:

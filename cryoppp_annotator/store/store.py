@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection as Connection
 from sqlalchemy import and_, insert, select, update
 
-from ..errors import ConflictError, ProjectError, disk_reason
+from ..errors import ConflictError, ProjectError, Refused, disk_reason
 from ..model.curation import Change, pack
 from ..model.micrograph import Micrograph, MicrographState
 from ..model.particles import Particles
@@ -28,6 +28,7 @@ from . import which as which_table
 from .bulk import BulkDecided, BulkHistory
 from .changes import HistoryEntry
 from .connecting import DATABASE_NAME as DATABASE_NAME
+from .delta_rules import problem_in
 
 T = TypeVar("T")
 
@@ -266,6 +267,8 @@ class Store:
             if change is None:
                 return Committed(0, Change("nothing", "nothing to do", ()), "do")
             change = changes.with_ids(connection, change)
+            if problem := problem_in(change.deltas):
+                raise Refused(f"{change.title[:200]}: this cannot be kept: {problem}")
             if not changes.apply(connection, change, check):
                 raise StaleError("the project is not what this window shows; it is read again")
             c = schema.change

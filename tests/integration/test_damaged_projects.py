@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import math
 import os
@@ -11,11 +12,13 @@ import shutil
 import signal
 import socket
 import sqlite3
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import reduce
 from pathlib import Path
 
+import numpy as np
 import pytest
 from damage import Damage, damaged_copy, flipped_copy, meaningless, sound_project, walk
 from project_tools import open_session
@@ -23,6 +26,7 @@ from project_tools import open_session
 from cryoppp_annotator.audit.queue import ErrorKind
 from cryoppp_annotator.cli.main import run
 from cryoppp_annotator.errors import AnnotatorError
+from cryoppp_annotator.model.curation import Delta, Kind, Table, pack
 from cryoppp_annotator.session.classes.templates import list_templates
 from cryoppp_annotator.session.core import watch
 from cryoppp_annotator.session.core.opening import open_project
@@ -258,3 +262,70 @@ def test_nonsense_in_a_review_is_named_or_passed_over(sound, tmp_path):
                             assert number is None or review.items[number].micrograph in session.loaded
                             assert not isinstance(review, SecondPass) or review.as_csv()
             path.write_text(text)
+
+
+def zipped(**members: bytes) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name.replace("_json", ".json"), data)
+    return stream.getvalue()
+
+
+def inserted(**columns: object) -> bytes:
+    """A step that inserts a particle, with these of its columns made other than they are."""
+    usual = {"micrograph": [1], "pick_set": [1], "x": [5.0], "y": [5.0], "decision": [0], **columns}
+    after = {name: np.array(value) for name, value in usual.items() if value is not None}
+    return pack((Delta(Table.PARTICLE, Kind.INSERT, np.array([900]), {}, after, np.array([1])),))
+
+
+HEADLESS = (
+    None,
+    0,
+    "x",
+    [3],
+    {"table": "particle"},
+    [{"table": "particle", "kind": "insert", "before": 3, "after": 3}],
+)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        zipped(head_json=b"[]", bomb=bytes(200 << 20)),
+        zipped(head_json=b" " * (2 << 20)),
+        zipped(head_json=b"[" * 100_000),
+        *(zipped(head_json=json.dumps(head).encode()) for head in HEADLESS),
+        inserted(x=[math.nan]),
+        inserted(y=[math.inf]),
+        inserted(x=None),
+        inserted(x=["far"]),
+        inserted(decision=[7]),
+        inserted(micrograph=[2**62]),
+        inserted(y=[1.0, 2.0, 3.0]),
+        inserted(evil=[1]),
+        pack((Delta(Table.SETTING, Kind.UPDATE, np.array([1]), {}, {"key": np.array(["x"])}),)),
+        pack((Delta(Table.SPECIES, Kind.INSERT, np.array([9]), {}, {"name": np.array(["n" * 5000])}),)),
+    ],
+)
+def test_a_step_of_the_history_that_makes_no_sense_is_named_by_every_road(payload, sound, tmp_path, capsys):
+    folder = Path(shutil.copytree(sound, tmp_path / "p"))
+    with closing(sqlite3.connect(folder / DATABASE_NAME)) as connection, connection:
+        newest = "SELECT max(id) FROM change WHERE kind = 'do' AND state = 'applied'"
+        connection.execute(f"UPDATE change SET payload = ? WHERE id = ({newest})", (payload,))
+    with limited(30):
+        assert run(["history", str(folder), "--csv", str(tmp_path / "h.csv")]) == 1
+        assert "the history is damaged at" in capsys.readouterr().err
+        session = open_session(folder)
+        before = session.counts()
+        with pytest.raises(AnnotatorError, match="the history is damaged at"):
+            session.undo()
+        assert session.counts() == before
+        session.close()
+
+
+def test_a_text_that_a_project_could_not_be_opened_with_is_not_kept(sound, tmp_path, capsys):
+    folder = Path(shutil.copytree(sound, tmp_path / "p"))
+    assert run(["species", str(folder), "--add", "n" * 5000]) == 1
+    assert "not a text of at most 4,096 characters" in capsys.readouterr().err
+    assert find_problems(folder / DATABASE_NAME) == []

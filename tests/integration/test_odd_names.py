@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+import shlex
 from pathlib import Path
 
 import mrcfile
@@ -74,6 +76,7 @@ ODDER = (
     b"<b> & \"q\" 's'",
     b"'a' \"b\" c",
     b"\x1b[31mred",
+    b"=1+1",
 )
 
 
@@ -95,6 +98,9 @@ def odder(tmp_path) -> Path:
     return tmp_path
 
 
+PROJECT_COMMANDS = ("select", "status", "history", "merge", "recover")
+
+
 @pytest.mark.parametrize(
     ("words", "written"),
     [
@@ -105,12 +111,26 @@ def odder(tmp_path) -> Path:
         ("compare picks picks --micrographs data --diameter 30px --report out/report.html", "report.html"),
         ("errors picks --micrographs data --diameter 30px -o out", "queue.csv"),
         ("convert picks --micrographs data --to relion-particles -o out", "particles.star"),
+        ("select project --where 'px > 0' -o out/selected.star --assign <b>ada</b>", "selected.star"),
+        ("status project --csv out/table.csv", "table.csv"),
+        ("history project --csv out/table.csv", "table.csv"),
+        ("merge twin project", "../twin/annotations.sqlite"),
+        ("recover project -o out", "annotations.sqlite"),
     ],
 )
 def test_no_odd_name_stops_a_command(words, written, odder, monkeypatch, capsys):
     monkeypatch.chdir(odder)
-    assert run(words.split()) in (0, 1)
+    given = shlex.split(words)
+    if given[0] in PROJECT_COMMANDS:
+        assert run(["import", "project", "--micrographs", "data", "--coords", "picks"]) == 0
+        assert run(["import", "twin", "--micrographs", "data"]) == 0
+        if given[0] != "recover":
+            (odder / "out").mkdir()
+    assert run(given) in (0, 1)
     assert (odder / "out" / written).stat().st_size > 0
     said = capsys.readouterr()
     assert "unexpected" not in said.err
     assert not {"\x1b", "\r"} & set(said.err + said.out)
+    if written == "table.csv":
+        rows = list(csv.reader((odder / "out" / written).read_text().splitlines()))
+        assert "'=1+1" in [cell for row in rows for cell in row], "a spreadsheet would run it"

@@ -13,6 +13,7 @@ from ...formats import relion_micrographs
 from ...formats.relion_micrographs import FILE_NAME, ListedCtf, with_microscope
 from ...model.context import JobContext
 from ...model.curation import Change, Decision, Delta, Kind, Table
+from ...model.file_names import list_name_problem, printable
 from ...model.micrograph import Micrograph
 from ...model.which import Which
 from ...store.store import Connection, Store
@@ -118,11 +119,17 @@ def export_selected(
         picks.append(replace(here, name_there=names.name_of(micrograph)))
         ctfs.append(_listed(micrograph))
     path = out if out.suffix.lower() == ".star" else out / FILE_NAME
+    problems = [list_name_problem(pick.written_name) for pick in picks]
+    if all(problems):
+        raise Refused(f"none of them can stand in a STAR file; {printable(chosen[0].name)}: {problems[0]}")
+    picks = [one for one, bad in zip(picks, problems, strict=True) if not bad]
+    ctfs = [one for one, bad in zip(ctfs, problems, strict=True) if not bad]
     notes = relion_micrographs.write_micrographs(path, picks, ctfs)
+    notes += [f"left out: {printable(m.name)}: {bad}" for m, bad in zip(chosen, problems, strict=True) if bad]
     unusable = [m for m in chosen if m.problem]
     if unusable:
         notes.append(f"{edits.count_of(len(unusable), 'listed micrograph')} cannot be used: {unusable[0].problem}")
-    return SelectedReport(path, len(chosen), tuple(notes))
+    return SelectedReport(path, len(picks), tuple(notes))
 
 
 def _listed(micrograph: Micrograph) -> ListedCtf | None:

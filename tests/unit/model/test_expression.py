@@ -92,6 +92,8 @@ def test_what_is_not_known_is_neither() -> None:
         ("res == name", "a number and name a text"),
         ("and res > 6", "missing before “and”"),
         ("res > nan", "is none"),
+        ("(" * 5000 + "res > 6" + ")" * 5000, "more than 50 times"),
+        ("not " * 5000 + "res > 6", "more than 50 times"),
     ],
 )
 def test_what_cannot_be_understood_says_what_is_expected(text: str, why: str) -> None:
