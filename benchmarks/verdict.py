@@ -201,7 +201,14 @@ def alarms(args: argparse.Namespace) -> None:
     false = sum(value >= fsc.SIGNIFICANT for value in top)
     row("noise", args.n, args.sets, false, f"{max(top):.1f}", f"{time.process_time() - start:.0f}")
     made, seconds = measured(lambda: reconstruct(data.stack, volume, pixel, options))
-    row("the particle at 0.05", args.n, 1, int(made.beyond.result), f"{made.beyond.significance:.1f}", f"{seconds:.0f}")
+    row(
+        "the particle at 0.05",
+        args.n,
+        1,
+        int(made.beyond.significant),
+        f"{made.beyond.significance:.1f}",
+        f"{seconds:.0f}",
+    )
 
 
 def volumes(args: argparse.Namespace) -> None:

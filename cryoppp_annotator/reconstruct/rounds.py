@@ -17,7 +17,16 @@ from .halves import Accumulator, accumulate, lowpass
 from .local import Data, refine
 from .match import level_grid
 from .orient import orient_and_say
-from .prepared_boxes import Stack, degrees_of_freedom, half_plane, normalised, plane_ctf, plane_values, polar_boxes
+from .prepared_boxes import (
+    MASK,
+    Stack,
+    degrees_of_freedom,
+    half_plane,
+    normalised,
+    plane_ctf,
+    plane_values,
+    polar_boxes,
+)
 from .verdict import MatchOptions, Verdicts, judge, ordered
 
 _QUIET = JobContext()
@@ -147,6 +156,8 @@ class _Rounds:
         self.half = (self.rng.permutation(len(stack)) % 2).astype(np.int8)
         self.name = options.match.symmetry
         self.band = max(3, round(stack.box * stack.pixel_size_A / options.lowpass_A))
+        # the defocus spreads fine detail far around the particle; without it, only the neighbours lie there
+        self.map_mask = MASK if np.isfinite(stack.defocus).any() else options.match.mask_radius
         self.total, self.done = 3.0 + options.local_rounds, 0.0
 
     def run(self, volume: NDArray[np.generic], map_pixel_A: float) -> Volume:
@@ -215,7 +226,7 @@ class _Rounds:
                 verdicts.shifts[rows, :modes],
                 weights[rows],
                 outer,
-                mask_radius=self.options.match.mask_radius,
+                mask_radius=self.map_mask,
                 context=self.context,
             )
             halves.append(sums.completed(self.name))
