@@ -24,7 +24,7 @@ from ..imaging.filters import fft_workers
 from ..imaging.patches import Edge, PatchOptions, box_for, extract_patches, phase_ctf
 from ..jobs.each import each
 from ..model.context import JobContext
-from ..model.coordinates import Orientation
+from ..model.coordinates import Orientation, relion_y
 from ..model.curation import Decision
 from ..model.pickfile import MicrographPicks
 from .convert import ConvertOptions, read_picks
@@ -317,7 +317,7 @@ class _Table:
         path = self._out / _stack_name(pick)
         columns = {
             "rlnCoordinateX": number_text(pick.x),
-            "rlnCoordinateY": number_text(pick.y),
+            "rlnCoordinateY": number_text(relion_y(pick.y, pick.micrograph.path, pick.micrograph.height)),
             "rlnImageName": [f"{i:06d}@{path.as_posix()}" for i in range(1, n + 1)],
             "rlnMicrographName": [pick.micrograph.path] * n,
             "rlnOpticsGroup": [str(group)] * n,

@@ -28,7 +28,7 @@ from ..imaging.filters import fft_workers
 from ..jobs.each import each
 from ..model.candidates import Candidates
 from ..model.context import JobContext
-from ..model.coordinates import angstrom_to_px
+from ..model.coordinates import angstrom_to_px, is_tiff, relion_y
 from ..model.curation import Decision, Reason
 from ..model.micrograph import Micrograph, pixel_size_doubt
 from ..model.parameter import Need
@@ -268,6 +268,7 @@ def _task(path: Path, out: Path, options: PickOptions) -> PickTask:
         "diameter_A": diameter,
         "avoid": options.avoid,
         "whole_box_px": options.whole_box_px,
+        **({"y": "RELION's, from the last row"} if is_tiff(path) else {}),
     }
     return PickTask(path, _star_of(path, out), key, pixel, diameter, known)
 
@@ -346,7 +347,7 @@ def _run(
             else:
                 candidates = outcome.candidates
                 try:
-                    write_text(task.star, _star_text(candidates))
+                    write_text(task.star, _star_text(candidates, task.path))
                 except AnnotatorError as error:
                     failed[str(task.path)] = str(error)
                     continue
@@ -356,10 +357,11 @@ def _run(
     return counts
 
 
-def _star_text(candidates: Candidates) -> str:
+def _star_text(candidates: Candidates, path: Path) -> str:
+    height = images.probe(path).height if is_tiff(path) else 0  # of others the rows are RELION's
     columns = {
         "rlnCoordinateX": number_text(candidates.x),
-        "rlnCoordinateY": number_text(candidates.y),
+        "rlnCoordinateY": number_text(relion_y(candidates.y, path, height)),
         "rlnAutopickFigureOfMerit": number_text(candidates.score),
     }
     return format_star([("", columns)])
@@ -391,7 +393,9 @@ def _rewritten(
 def _picks_of(path: Path, star: Path, options: PickOptions) -> MicrographPicks:
     task = _task(path, star.parent, options)
     info = images.probe(path)
-    (picks,) = read_any(star, list(formats().values()), format="relion").picks
+    file = read_any(star, list(formats().values()), format="relion")
+    (picks,) = file.picks
+    x, y = picks.positions(file.frame, info.height, path)
     n = len(picks)
     known = options.pixel_size_A or info.pixel_size_A
     pixel = task.pixel_size_A if known and not pixel_size_doubt(known) else None
@@ -402,8 +406,8 @@ def _picks_of(path: Path, star: Path, options: PickOptions) -> MicrographPicks:
     return MicrographPicks(
         micrograph,
         pixel,
-        picks.x,
-        picks.y,
+        x,
+        y,
         np.full(n, angstrom_to_px(task.diameter_A, task.pixel_size_A)),
         score,
         np.full(n, Decision.UNDECIDED, np.int8),

@@ -51,12 +51,16 @@ def changed(
     session = open_project(find_project(project), curator=curator, read_only=not any(actions))
     try:
         run_job(lambda context: check(session, context=context), title="Looking at files")
+        settled = _named(session, micrograph or []) if any(actions) else []
         if any(actions):
-            _settle(session, _named(session, micrograph or []), rescale, pixel_size, keep)
+            _settle(session, settled, rescale, pixel_size, keep)
         answer = _describe(session)
+        names = [session.micrograph(number).name for number in settled]
     finally:
         session.close()
-    typer.echo(json.dumps(answer, indent=2) if as_json else _as_text(answer))
+    how = "kept" if keep else "deleted" if not (rescale or pixel_size) else "rescaled"
+    done = [f"the picks of {', '.join(names)} were {how}"] if names else []
+    typer.echo(json.dumps(answer, indent=2) if as_json else _as_text(answer, done))
     if answer["changed"]:
         raise typer.Exit(1)
 
@@ -106,10 +110,10 @@ def _describe(session: Session) -> dict[str, Any]:
     return {"project": str(session.store.folder), "changed": out}
 
 
-def _as_text(answer: dict[str, Any]) -> str:
+def _as_text(answer: dict[str, Any], done: list[str]) -> str:
     if not answer["changed"]:
-        return "no micrograph has changed since it was picked"
-    lines = []
+        return "\n".join(done) or "no micrograph has changed since it was picked"
+    lines = [*done]
     for entry in answer["changed"]:
         scale = f"scale {entry['scale']:g}" if entry["scale"] is not None else f"no scale: {entry['why']}"
         lines.append(f"{entry['micrograph']}: {entry['picks']:,} picks; {entry['how']}; {scale}")

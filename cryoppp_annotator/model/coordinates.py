@@ -190,3 +190,22 @@ def px_to_angstrom(length_px: ArrayLike, pixel_size_A: float) -> FloatArray:
     if not pixel_size_A > 0:
         raise ValueError(f"pixel size must be positive, not {pixel_size_A}")
     return np.asarray(np.asarray(length_px, np.float64) * pixel_size_A, dtype=np.float64)
+
+
+def relion_y(y: ArrayLike, image: str | PurePath, height: float) -> FloatArray:
+    """``rlnCoordinateY`` of places on a micrograph.
+
+    Parameters
+    ----------
+    y : (n,) array_like, canonical px
+    image : str or path
+        Name of the micrograph: RELION reads TIFF from the last row up.
+    height : float
+        Of the micrograph, px.
+
+    Returns
+    -------
+    (n,) float64
+    """
+    rows = np.asarray(y, np.float64)
+    return RELION_FRAME.on(image).from_canonical(np.zeros_like(rows), rows, height=height)[1]

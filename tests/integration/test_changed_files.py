@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from project_tools import check_memory, import_change, state
 
+from cryoppp_annotator.cli.main import run
 from cryoppp_annotator.errors import Refused
 from cryoppp_annotator.extensions import formats
 from cryoppp_annotator.formats import registry
@@ -78,6 +79,18 @@ def test_a_replaced_micrograph_is_noticed_on_opening(data: Path, side: int) -> N
         session.add(10, 10)
     check_memory(session)
     session.close()
+
+
+def test_the_command_says_what_became_of_the_picks(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    session = picked(data)
+    project = str(session.store.folder)
+    session.close()
+    write(data / "a.mrc", 99, SIDE, PIXEL_A)
+    assert run(["changed", project]) == 1
+    assert run(["changed", project, "--keep"]) == 0
+    assert "the picks of a were kept" in capsys.readouterr().out
+    assert run(["changed", project]) == 0
+    assert "no micrograph has changed" in capsys.readouterr().out
 
 
 def test_the_same_size_and_date_do_not_hide_it(data: Path) -> None:

@@ -14,9 +14,11 @@ import command_tools
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from command_tools import Cli
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.spatial import cKDTree
 
 from cryoppp_annotator import extensions, open_project
 from cryoppp_annotator.batch.pick import RECORD, PickOptions, pick_all
@@ -354,6 +356,27 @@ def test_templates_from_a_file_pick_and_evaluate_draws_the_curve(cli: Cli, movie
     code, _, complaint = cli("evaluate", tmp_path / "out", *truth, "--plot", movies / "m0.mrc" / "curve.png")
     assert code == 1
     assert "curve.png" in complaint
+
+
+def test_picks_on_a_tiff_are_where_relion_looks_for_them(cli: Cli, tmp_path: Path) -> None:
+    """RELION reads TIFF from the last row up: a STAR's y is counted from there, and so are a box's and a stack's."""
+    image, x, y = planted(seed=0)
+    tifffile.imwrite(tmp_path / "m.tif", image)
+    common = ("--micrographs", tmp_path / "m.tif", "--pixel-size", PIXEL_A)
+    picked = ("pick", tmp_path / "m.tif", "-o", tmp_path / "p", "--diameter", 60, "--pixel-size", PIXEL_A)
+    assert cli(*picked)[0] == 0
+    assert cli(*picked, "--to", "box", "--box-size", 40)[0] == 0
+    extracted = ("extract", tmp_path / "p/m.star", *common, "-o", tmp_path / "x", "--box-size", 40)
+    assert cli(*extracted)[0] == 0
+    for name in ("p/m.star", "x/particles.star", "p/m.box"):
+        if name.endswith(".box"):
+            places = np.loadtxt(tmp_path / name)[:, :2] + 20
+        else:
+            columns = read_star(tmp_path / name).tables[-1].columns
+            places = np.array([columns["rlnCoordinateX"], columns["rlnCoordinateY"]], float).T
+        near = cKDTree(places).query(np.column_stack([x, len(image) - y]))[0] < 5
+        assert near.mean() > 0.8, name
+        assert (cKDTree(places).query(np.column_stack([x, y]))[0] < 5).mean() < 0.5, name
 
 
 def test_evaluate_says_when_a_file_is_upside_down(cli: Cli, movies: Path, tmp_path: Path) -> None:

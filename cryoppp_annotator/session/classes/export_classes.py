@@ -16,6 +16,7 @@ from ...formats.table.star import format_star, number_text
 from ...imaging.ctf import Optics
 from ...model.classes import ClassRun, ClassSummary
 from ...model.context import JobContext
+from ...model.coordinates import is_tiff, relion_y
 from ...model.curation import Decision
 from ...model.particles import Particles
 from ...store import classes as table
@@ -156,16 +157,17 @@ def _particles(
         pixel = session.pixel_size_A(micrograph)
         x, y = here.x[rows], here.y[rows]
         group = groups.setdefault((pixel, defocus_of(session, micrograph).optics or Optics()), len(groups) + 1)
+        turned = -1.0 if is_tiff(micrograph.path) else 1.0  # RELION cuts mirrored boxes out of TIFF
         values = {
             "rlnCoordinateX": number_text(x),
-            "rlnCoordinateY": number_text(y),
+            "rlnCoordinateY": number_text(relion_y(y, micrograph.path, micrograph.height)),
             "rlnMicrographName": [micrograph.path] * len(rows),
             "rlnOpticsGroup": [str(group)] * len(rows),
             "rlnClassNumber": [str(number_in_file[n]) for n in members["number"].tolist()],
             "rlnMaxValueProbDistribution": _numbers(members["posterior"]),
-            "rlnAnglePsi": _numbers(-members["angle_deg"]),
+            "rlnAnglePsi": _numbers(-turned * members["angle_deg"]),
             "rlnOriginXAngst": _numbers(-(members["x"] + members["shift_x"] - x) * pixel),
-            "rlnOriginYAngst": _numbers(-(members["y"] + members["shift_y"] - y) * pixel),
+            "rlnOriginYAngst": _numbers(-turned * (members["y"] + members["shift_y"] - y) * pixel),
         }
         for label, texts in values.items():
             out[label].extend(texts)

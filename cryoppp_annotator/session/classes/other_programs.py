@@ -19,7 +19,7 @@ from ...formats.check.frame import describe
 from ...formats.class_files import ClassFiles, ClassRows, read_class_files
 from ...model.classes import ClassRun, ClassSummary, verdict_of, with_members
 from ...model.context import JobContext
-from ...model.coordinates import Orientation
+from ...model.coordinates import Orientation, is_tiff
 from ...model.curation import Decision
 from ...model.micrograph import Micrograph
 from ...model.particles import Particles
@@ -161,6 +161,7 @@ def _meet(
         x[in_class], y[in_class], np.zeros(len(in_class)), here.x, here.y, _reach(session, micrograph, here)
     )
     file_rows, pick_rows = in_class[matched.hit], matched.truth_of[matched.hit]
+    mirrored = frame.flips_tiff and is_tiff(micrograph.path)  # RELION turned the mirror images of ours
     return _Met(
         {
             "particle": here.id[pick_rows],
@@ -169,7 +170,7 @@ def _meet(
             "posterior": rows.posterior[file_rows],
             "shift_x": to_x[file_rows] - here.x[pick_rows],
             "shift_y": to_y[file_rows] - here.y[pick_rows],
-            "angle_deg": rows.angle_deg[file_rows],
+            "angle_deg": (-1.0 if mirrored else 1.0) * rows.angle_deg[file_rows],
             "x": here.x[pick_rows],
             "y": here.y[pick_rows],
         },

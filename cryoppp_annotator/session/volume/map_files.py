@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from ...formats.image.volumes import write_volume
 from ...formats.table.star import format_star
 from ...imaging.ctf import Optics
 from ...model.context import JobContext
+from ...model.coordinates import relion_y
+from ...model.micrograph import Micrograph
 from ...reconstruct import poses
 from ...reconstruct.fsc import ShellCorrelation
 from ..classes.box_cache import Boxes, BoxStack, Picks, cut_out, plan
@@ -131,18 +134,29 @@ def _boxes(
     return boxes, rows[boxes.rows]
 
 
+def _relion_y(y: NDArray[np.float64], on: NDArray[np.int64], by_id: Mapping[int, Micrograph]) -> NDArray[np.float64]:
+    """(n,) ``rlnCoordinateY`` of places on several micrographs."""
+    out = np.array(y, np.float64)
+    for number in np.unique(on).tolist():
+        if number in by_id:
+            here = on == number
+            out[here] = relion_y(y[here], by_id[number].path, by_id[number].height)
+    return out
+
+
 def _tables(
     session: Session, result: MapResult, boxes: Boxes, rows: NDArray[np.intp]
 ) -> list[tuple[str, dict[str, list[str]]]]:
     """RELION's optics and particles."""
     p, pixel = result.picks, boxes.geometry.pixel_size_A
-    names = {m.id: m.name for m in session.micrographs}
+    by_id = {m.id: m for m in session.micrographs}
+    names = {number: m.name for number, m in by_id.items()}
     options = result.run.options
     defocus = defocus_by_pick(session, p.micrograph[rows]) if options.use_ctf else np.full((len(rows), 3), np.nan)
     angles = poses.to_angles(p.matrices[rows])
     numbers: dict[str, tuple[NDArray[Any], str]] = {
         "rlnCoordinateX": (p.x[rows], ".2f"),
-        "rlnCoordinateY": (p.y[rows], ".2f"),
+        "rlnCoordinateY": (_relion_y(p.y[rows], p.micrograph[rows], by_id), ".2f"),
         **{f"rlnAngle{name}": (angles[:, k], ".3f") for k, name in enumerate(("Rot", "Tilt", "Psi"))},
         # RELION says by what an image must be moved, so it is the centre with the opposite sign
         "rlnOriginXAngst": (-p.shift_x[rows] / boxes.scale * pixel + 0.0, ".3f"),
