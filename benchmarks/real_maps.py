@@ -162,7 +162,7 @@ def curve(path: Path) -> Image.Image:
         )
     draw.text(
         (left + wide / 2, top + high + 20),
-        "shell (Å); blue: halves, orange: random phases",
+        "shell (A); blue: halves, orange: random phases",
         fill=_INK,
         font=_FONT,
         anchor="ma",
@@ -208,7 +208,7 @@ def panel(target: Path, rows: list[tuple[str, list[tuple[str, Image.Image]], lis
         for plot in plots:
             picture.paste(plot, (left, top + 24))
             left += plot.width
-    picture.quantize(64).save(target, optimize=True)
+    picture.quantize(160).save(target, optimize=True)
     print(target, target.stat().st_size, "bytes")
 
 
@@ -229,7 +229,7 @@ def main() -> None:
     )
     rows = [
         (
-            f"β-galactosidase, map of {' and '.join(GROUPS[name])}; verdicts of the other micrographs",
+            f"Beta-galactosidase, map of {' and '.join(GROUPS[name])}; verdicts of the other micrographs",
             slices(args.work / f"b{name}/map.mrc"),
             [curve(args.work / f"b{name}/fsc.csv"), odds(accepted, values)],
         )
