@@ -16,6 +16,8 @@ from ..model.curation import Decision, Delta, Kind, Reason
 #: Rows handed to the driver at once: bounds the memory of a three-million-row import, and how many objects live at a
 #: time, which the garbage collector would stop the window to look through.
 CHUNK = 5_000
+#: Columns of a position, which is always known.
+_PLACES = frozenset({"x", "y"})
 #: Columns that hold the number of a word: the first and the last.
 _WORDS = {"decision": (min(Decision), max(Decision)), "reason": (min(Reason), max(Reason))}
 
@@ -44,6 +46,11 @@ def _column(values: Sequence[Any], name: str, dtype: Any) -> NDArray[Any]:
     if column.dtype.kind == "f" and name != "score" and np.isinf(column).any():  # a picker may be as sure as that
         raise ProjectError(
             f"the database is damaged: a row has a {name} that is infinite; 'cryoppp-annotator doctor PROJECT' names it"
+        )
+    if name in _PLACES and column.dtype.kind == "f" and np.isnan(column).any():
+        raise ProjectError(
+            f"the database is damaged: a row has no {name} that is a number; "
+            "'cryoppp-annotator doctor PROJECT' names it"
         )
     low, high = _WORDS.get(name, (None, None))
     if low is not None and len(column) and not (low <= column.min() and column.max() <= high):

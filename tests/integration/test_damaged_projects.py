@@ -329,3 +329,12 @@ def test_a_text_that_a_project_could_not_be_opened_with_is_not_kept(sound, tmp_p
     assert run(["species", str(folder), "--add", "n" * 5000]) == 1
     assert "not a text of at most 4,096 characters" in capsys.readouterr().err
     assert find_problems(folder / DATABASE_NAME) == []
+
+
+def test_a_position_that_is_a_word_is_no_position(sound, tmp_path, capsys):
+    folder = Path(shutil.copytree(sound, tmp_path / "p"))
+    sql(folder, "UPDATE particle SET x = 'nan' WHERE id = 3")
+    twin = Path(shutil.copytree(sound, tmp_path / "twin"))
+    assert run(["merge", str(twin), str(folder)]) == 1
+    assert "a row has no x that is a number" in capsys.readouterr().err
+    assert find_problems(twin / DATABASE_NAME, deep=True) == []
