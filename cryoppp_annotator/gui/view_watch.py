@@ -38,6 +38,7 @@ class ViewWatch(QObject):
         self._bench, self._session = bench, bench.session
         self._latest = Latest()
         self._asked: tuple[NDArray[np.int64] | Which, str] = np.zeros(0, np.int64), ""
+        self._done = False  # whether the question is about what was done
         self._dialog: LostViewsDialog | None = None
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
@@ -55,6 +56,7 @@ class ViewWatch(QObject):
 
     def _on_considered(self, picks: NDArray[np.int64] | Which, words: str) -> None:
         """Picks that a person is about to reject."""
+        self._done = False
         self._asked = picks, f"{words} would remove a view: {{}}"
         self._rest.start()
 
@@ -65,10 +67,18 @@ class ViewWatch(QObject):
         self._latest.forget()
         ids = _rejected(announcement.change)
         if len(ids) >= _FEWEST:
+            self._done = True
             self._asked = ids, "this removed a view: {} · {{undo}} undoes"
             self._rest.start()
 
+    def _is_late(self) -> bool:
+        """Whether a choice is being acted on already; once that is done, the question is asked about what was done."""
+        backlog = self._session.backlog
+        return not self._done and backlog is not None and backlog.busy
+
     def _ask(self) -> None:
+        if self._is_late():
+            return
         picks, words = self._asked
         session = self._session
 
@@ -84,6 +94,8 @@ class ViewWatch(QObject):
         self._bench.start(work, title="does this remove a view", quiet=True, on_done=done)
 
     def _say(self, words: str, loss: ViewLoss | None) -> None:
+        if self._is_late():
+            return
         if loss is not None:
             self._bench.say(words.format(loss.sentence), "warning", "views")
         else:
