@@ -85,8 +85,10 @@ _OF_KEPT = 2
 _OF_BOTH = 5
 #: Iterations with the averages that remain, drawn from what they may be: views are found that no average shows yet.
 _OF_BEST = 42
-#: In every so manieth of them particles are moved.
-_MOVED_EACH = 3
+#: In every so manieth of them centres are looked for anew; in between, particles stay where they are.
+_CENTRED_EACH = 5
+#: Shifts tried around a centre that stays, px.
+_WINDOW_PX = 1.5
 #: Of the draws, until the last iterations settle.
 _TEMPERATURE = 0.7
 _SETTLING = 8
@@ -290,7 +292,7 @@ class _Search:
         self._steps(folds, _SEARCH_RINGS, _OF_BOTH - 1)
         folds.keep_best(n)
         self._drawn(folds)
-        model = self._steps(folds, _FINE_RINGS, _FINE_ITERATIONS)
+        model = self._fine(folds)
         label = np.concatenate([item.posterior.argmax(axis=1) for item in folds.assignments])
         at = (_SEARCH_RINGS, NEAR_PX, STEP_PX)
         return fill_empty(folds.whole(), model, label, ready.dof, at, self.rng, self.context)
@@ -304,18 +306,25 @@ class _Search:
     def _drawn(self, folds: Folds) -> None:
         """Iterations with averages drawn from their posterior, which settle at the end."""
         for iteration in range(_OF_BEST):
-            temperature = _TEMPERATURE * min(1.0, (_OF_BEST - 1 - iteration) / _SETTLING)
-            near = NEAR_PX if iteration % _MOVED_EACH == 0 else 0.0
-            self.show(
-                folds.step(
-                    _SEARCH_RINGS,
-                    self.pool,
-                    near=near,
-                    temperature=temperature,
-                    rng=self.rng,
-                    context=self.context,
-                )
+            step = folds.step(
+                _SEARCH_RINGS,
+                self.pool,
+                near=_WINDOW_PX,
+                centres="stay" if iteration % _CENTRED_EACH else "anew",
+                temperature=_TEMPERATURE * min(1.0, (_OF_BEST - 1 - iteration) / _SETTLING),
+                rng=self.rng,
+                context=self.context,
             )
+            self.show(step)
+
+    def _fine(self, folds: Folds) -> ClassModel:
+        """Iterations with the likeliest averages, at full resolution after the first, which looks for centres."""
+        model = folds.step(_SEARCH_RINGS, self.pool, centres="anew", context=self.context)
+        self.show(model)
+        for _ in range(_FINE_ITERATIONS - 1):
+            model = folds.step(_FINE_RINGS, self.pool, near=_WINDOW_PX, centres="stay", context=self.context)
+            self.show(model)
+        return model
 
     def _coarse(self, folds: Folds, model: ClassModel, workers: Executor) -> ClassModel:
         """Averages at low resolution, merged and split in between; particles are centred by them."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from functools import reduce
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ from .centring import centred, envelope_centres, image_offset, within
 from .expectation import Assignment, Partition, Sums, expect
 from .iteration import ClassModel, drawn_from_posterior, filtered_by_order, maximise, references_of, take
 from .spectrum import signal_spectrum
+
+Centres = Literal["follow", "anew", "stay"]
 
 _QUIET = JobContext()
 #: Averages are made of three quarters of the particles; more folds change little and are smaller matrices.
@@ -118,6 +121,7 @@ class Folds:
         pool: Executor,
         *,
         near: float = NEAR_PX,
+        centres: Centres = "follow",
         equal: bool = True,
         temperature: float = 0.0,
         rng: np.random.Generator | None = None,
@@ -131,7 +135,10 @@ class Folds:
         pool : Executor
             Its ``map`` works on the folds at the same time.
         near : float, px
-            Shifts tried around each particle's centre; with 0 none is, and no particle is moved.
+            Shifts tried around each particle's centre.
+        centres : {"follow", "anew", "stay"}
+            Particles are moved to their best shift; the same, but all shifts from the middle of the box up to ``reach``
+            are tried; or they stay. A centre that follows each comparison also follows the particle's own noise.
         equal : bool
             Give all averages the same prior.
         temperature : float
@@ -143,6 +150,11 @@ class Folds:
         ------
         Cancelled
         """
+
+        if centres == "anew":
+            self.shift = [np.zeros_like(by) for by in self.shift]
+            self.particles = list(self.original)
+            near = self.reach
 
         def one(fold: int) -> tuple[Sums, Assignment]:
             references, grid = references_of(self.models[fold], self.dof, (rings, near, STEP_PX))
@@ -160,7 +172,7 @@ class Folds:
             pairs = zip(self.models, known, strict=True)
             self.models = [drawn_from_posterior(mine, ctf2, self.dof, temperature, rng) for mine, ctf2 in pairs]
         self.assignments = [item[1] for item in done]
-        if near > 0.0:
+        if centres != "stay":
             self.recentre(self.assignments, pool)
         return model
 
