@@ -204,7 +204,7 @@ def test_icons_stand_before_known_words_and_follow_the_theme(window: Window) -> 
         assert solid, "nothing is drawn"
         return sum(solid) / len(solid)
 
-    buttons = (window.annotator.status.history, window.annotator.status._cancel, window.annotator.pick._accept_all)
+    buttons = (window.annotator.status.history, window.annotator.status._cancel)
     window.viewer.theme = "dark"
     assert all(ink(button) > 150 for button in buttons)
     window.viewer.theme = "light"

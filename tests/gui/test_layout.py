@@ -268,6 +268,19 @@ def dialogs(window: Window, picks: Path) -> Iterator[tuple[str, QDialog]]:
         yield type(one).__name__, one
 
 
+def test_large_counts_are_not_cut(own: Window, tmp_path: Path) -> None:
+    places = [(5 + 3.9 * (k % 100), 5 + 10.0 * (k // 100)) for k in range(3000)]
+    rows = [(f"{name}.mrc", x, y, k / 3000, 1) for name in "abcd" for k, (x, y) in enumerate(places)]
+    own.enter(write_star(tmp_path / "picker.star", rows))
+    pick = own.annotator.pick
+    choose(pick._scope, "all micrographs")
+    for value, text in ((0.1, "Accept 10,800"), (0.9, "Reject 10,800")):
+        pick._score.setValue(value)
+        button = pick._above if text.startswith("Accept") else pick._below
+        own.until(lambda b=button, t=text: b.text().startswith(t))
+        assert cut(button.parentWidget()) == []
+
+
 @pytest.mark.parametrize("theme", ["dark", "light"])
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=["1280", "1920"])
 def test_no_text_is_cut(own: Window, tmp_path: Path, size: tuple[int, int], theme: str) -> None:

@@ -232,7 +232,6 @@ class PickPanel(StillScrollArea):
             row = QHBoxLayout(page)
             row.setContentsMargins(0, 0, 0, 0)
             for button in pair:
-                self._bench.icons.put(button, ("accept", "reject")[row.count()])
                 button.setToolTip(tip)
                 row.addWidget(button, 1)
             self._bulk_pairs.addWidget(page)
@@ -409,7 +408,7 @@ class PickPanel(StillScrollArea):
         everywhere = self._everywhere(value)
         here = self._scope.currentText() == HERE
         n = int((undecided & focus.drawn.mask()).sum()) if here else everywhere[0]
-        words = " undecided" if self._fits(f"Reject {n:,} undecided") else ""
+        words = " undecided" if _has_room(self._reject_all, f"Reject {n:,} undecided") else ""
         for button, verb in ((self._accept_all, "Accept"), (self._reject_all, "Reject")):
             _show_rest(button, f"{verb} {n:,}", words, n)
         if value is None or not self.threshold.isEnabled():
@@ -428,14 +427,9 @@ class PickPanel(StillScrollArea):
             (self._above, f"Accept {above:,} above", above, "at or above"),
             (self._below, f"Reject {below:,} below", below, "below"),
         ):
-            button.setText(text)
+            button.setText(text if _has_room(button, text) else text.rpartition(" ")[0])
             button.setEnabled(n > 0)
             button.setToolTip(_SIDES if n else f"no undecided pick {where} has a score {side} {value:.4g}")
-
-    def _fits(self, text: str) -> bool:
-        """Whether a button that has half the width has room for it."""
-        button = self._reject_all
-        return not button.isVisible() or button.fontMetrics().horizontalAdvance(text) <= button.width() - 6
 
     def _everywhere(self, value: float | None) -> tuple[int, int, int]:
         """Undecided picks of the project: drawn, above, below; counted in the background, the last known until then."""
@@ -464,6 +458,11 @@ def _on_rest(bench: Workbench, value: float | None) -> None:
     drawn = bench.focus.drawn
     which = replace(drawn.of_bulk(), pick_sets=drawn.scored_sets(), below_score=value)
     bench.rejection_considered.emit(which, "rejecting below this score")
+
+
+def _has_room(button: QPushButton, text: str) -> bool:
+    """Whether a text is not cut on a button, as far as that can be seen now."""
+    return not button.isVisible() or button.fontMetrics().horizontalAdvance(text) <= button.width() - 6
 
 
 def _show_rest(button: QPushButton, text: str, what: str, n: int) -> None:
