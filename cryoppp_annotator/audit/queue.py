@@ -79,7 +79,7 @@ def summon(teachers: Sequence[LabelledPlaces], context: JobContext) -> tuple[Jur
     Raises
     ------
     Refused
-        Too few labels.
+        Too few labels, or no place without one to compare them with.
     Cancelled
     """
     n = sum(int(p.labelled.sum()) for p in teachers)
@@ -89,6 +89,7 @@ def summon(teachers: Sequence[LabelledPlaces], context: JobContext) -> tuple[Jur
     fold = _folds(teachers)
     k = 1 + max(int(values.max()) for values in fold if len(values))
     usable = [(p.labelled | p.free) & (p.seen.away > margin) for p in teachers]
+    _check_both_kinds(teachers, usable, fold)
     judged = [np.zeros(len(p.seen)) for p in teachers]
     looks: dict[int, Looks] = {}
     work = partial(_learn_and_judge, teachers=teachers, usable=usable, fold=fold)
@@ -113,6 +114,21 @@ def summon(teachers: Sequence[LabelledPlaces], context: JobContext) -> tuple[Jur
         tuple(looks[f] for f in range(k)), calibration, spread_of(teachers), margin, crowded(teachers), tuple(gaps)
     )
     return jury, [_suspect(jury, p, values) for p, values in zip(teachers, odds, strict=True)]
+
+
+def _check_both_kinds(
+    teachers: Sequence[LabelledPlaces], usable: Sequence[NDArray[np.bool_]], fold: Sequence[NDArray[np.intp]]
+) -> None:
+    """Each part is judged by labels and by free places of the others. Raises Refused where one of the two lacks."""
+    labelled = np.concatenate([p.labelled[u] for p, u in zip(teachers, usable, strict=True)])
+    part = np.concatenate([f[u] for f, u in zip(fold, usable, strict=True)])
+    if len(np.unique(part[labelled])) < 2:
+        raise Refused("all labels lie in one part of the picture, or at its border: there are none to judge them by")
+    if len(np.unique(part[~labelled])) < 2:
+        raise Refused(
+            "nearly every place that could be a particle is labelled, so that nothing shows what is none: "
+            "reject the picks below a threshold first"
+        )
 
 
 def _learn_and_judge(

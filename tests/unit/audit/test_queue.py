@@ -173,6 +173,14 @@ def test_few_labels_are_refused(scenes: list[SimulatedMicrograph]) -> None:
         summon([few], QUIET)
 
 
+def test_where_every_place_is_labelled_nothing_shows_what_is_no_particle(scenes: list[SimulatedMicrograph]) -> None:
+    s = scenes[0]
+    step = s.diameter_px / 3
+    x, y = (grid.ravel() for grid in np.meshgrid(*[np.arange(step, 700 - step, step)] * 2))
+    with pytest.raises(Refused, match="nearly every place"):
+        summon([laid(s, x, y, "m0")], QUIET)
+
+
 def test_labels_outside_the_picture_are_wrong_and_no_error(scenes: list[SimulatedMicrograph]) -> None:
     s = scenes[0]
     x, y = np.append(s.x, [-40.0, np.nan]), np.append(s.y, [5.0, 7.0])
