@@ -97,9 +97,8 @@ class _Coco:
         reader = EntryReader(path, permissive)
         names = _images(content["images"], reader)
         categories = _categories(content.get("categories"), reader)
-        regions: dict[object, list[Region]] = {}
-        entries = _without_regions(content.get("annotations"), region_reasons(content.get("categories")), regions)
-        rows = _annotations(entries, names, categories, reader)
+        reasons = region_reasons(content.get("categories"))
+        rows, regions = _annotations(content.get("annotations"), names, categories, reasons, reader)
         picks = tuple(_picks(name, rows[key], path, regions.get(key, ())) for key, name in names.items())
         return PickFile(self.name, path, self.frame, picks, tuple(reader.issues))
 
@@ -159,25 +158,15 @@ def _categories(entries: object, reader: EntryReader) -> dict[int, tuple[int, st
     return categories
 
 
-def _without_regions(entries: object, reasons: Mapping[int, Reason], regions: dict[object, list[Region]]) -> object:
-    """Annotations but for those that are regions, which are put to their image."""
-    if not reasons or not isinstance(entries, list):
-        return entries
-    rest: list[object] = []
-    for entry in entries:
-        category = entry.get("category_id") if isinstance(entry, dict) else None
-        reason = reasons.get(category) if type(category) is int else None
-        drawn = [] if reason is None else regions_of(entry, reason)
-        if drawn and isinstance(entry.get("image_id"), int | str):
-            regions.setdefault(entry["image_id"], []).extend(drawn)
-        else:
-            rest.append(entry)
-    return rest
-
-
 def _annotations(
-    entries: object, names: Mapping[object, str], categories: Mapping[int, tuple[int, str]], reader: EntryReader
-) -> dict[object, list[dict[str, Any]]]:
+    entries: object,
+    names: Mapping[object, str],
+    categories: Mapping[int, tuple[int, str]],
+    reasons: Mapping[int, Reason],
+    reader: EntryReader,
+) -> tuple[dict[object, list[dict[str, Any]]], dict[object, list[Region]]]:
+    """The picks and the regions of each image."""
+    regions: dict[object, list[Region]] = {}
     rows: dict[object, list[dict[str, Any]]] = {key: [] for key in names}
     if entries is not None and not isinstance(entries, list):
         reader.refuse(f'"annotations" is {short(entries)} where a list was expected')
@@ -189,11 +178,22 @@ def _annotations(
         bbox = as_numbers(entry.get("bbox"), 4) if "bbox" in entry else around(entry.get("segmentation"))
         if not isinstance(image, int | str) or image not in rows:
             reader.refuse(f"annotation {number} is of image {short(image)}, which the file does not list")
+        elif (reason := _reason_of(entry, reasons)) is not None:
+            drawn = regions_of(entry, reason)
+            if not drawn:
+                reader.refuse(f"annotation {number} is a region ({reason.label}) without a polygon that outlines it")
+            regions.setdefault(image, []).extend(drawn)
         elif bbox is None or bbox[2] < 0 or bbox[3] < 0:
             reader.refuse(f"annotation {number} has the bbox {short(entry.get('bbox'))}; [x, y, w, h] was expected")
         elif max(bbox[2:]) > 0 and (row := _row(number, entry, bbox, categories, reader)) is not None:
             rows[image].append(row)
-    return rows
+    return rows, regions
+
+
+def _reason_of(entry: Mapping[str, Any], reasons: Mapping[int, Reason]) -> Reason | None:
+    """What the region is that an annotation outlines; None where it is no region."""
+    category = entry.get("category_id")
+    return reasons.get(category) if type(category) is int else None
 
 
 def _row(

@@ -207,6 +207,9 @@ def _identity(plan: ImportPlan) -> str:
     for _, picks in plan.matched:
         digest.update(picks.x.tobytes())
         digest.update(picks.y.tobytes())
+        for region in picks.regions:
+            digest.update(region.reason.label.encode())
+            digest.update(region.vertices.tobytes())
     return digest.hexdigest()[:24]
 
 

@@ -425,3 +425,25 @@ def test_labels_lie_on_the_particles_of_their_picture(data_dir, tmp_path, fmt):
     verdict = check_frame(pixels, file.picks[0].x, file.picks[0].y, 108, declared=file.frame)
     assert verdict.frame == SourceFrame()
     assert verdict.margin_se > 20
+
+
+def test_a_region_that_cannot_be_placed_is_refused_and_no_pick(tmp_path):
+    box = {"image_id": 1, "category_id": 9, "bbox": [1, 2, 10, 10]}
+    outline = box | {"segmentation": [[1, 2, 11, 2, 11, 12]]}
+    pick = {"image_id": 1, "category_id": 1, "bbox": [20, 20, 8, 8]}
+    content = {
+        "images": [{"id": 1, "file_name": "m.png"}],
+        "categories": [{"id": 1, "name": "particle"}, {"id": 9, "name": "carbon", "supercategory": "region"}],
+        "annotations": [outline, outline | {"image_id": 2}, box, pick, {"image_id": 1, "bbox": "none"}],
+    }
+    path = tmp_path / "annotations.json"
+    path.write_text(json.dumps(content))
+    read = COCO.read(path, permissive=True)
+    (picks,) = read.picks
+    assert (len(picks), len(picks.regions)) == (1, 1)
+    reasons = [str(issue) for issue in read.issues]
+    assert len(reasons) == 3
+    for number, reason in zip((2, 3, 5), reasons, strict=True):
+        assert f"annotation {number} " in reason
+    with pytest.raises(FormatError, match="annotation 2 is of image 2"):
+        COCO.read(path)
