@@ -7,8 +7,11 @@ of AutoPick, and *Coordinates are start-end only* (``do_extract_helical_tubes``)
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -98,21 +101,30 @@ def _is_yes(options: Mapping[str, str], name: str) -> bool:
 
 def _options(folder: Path) -> dict[str, str] | None:
     """What a job was started with, by the names of 3.1 and later; None where the folder is no job's."""
+    for file in (folder / "job.star", folder / "run.job"):
+        with suppress(OSError):
+            facts = file.stat()
+            if stat.S_ISREG(facts.st_mode):
+                return _read_options(file, facts.st_mtime_ns, facts.st_size)
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _read_options(file: Path, _mtime_ns: int, _size: int) -> dict[str, str]:
+    """The options in a file; read once while it stays the same: each STAR of a folder asks for the same jobs."""
     try:
-        if (folder / "job.star").is_file():
-            return _of_star(folder / "job.star")
-        if (folder / "run.job").is_file():
-            return _of_text((folder / "run.job").read_text(encoding="utf-8", errors="replace"))
+        if file.suffix == ".star":
+            return _of_star(file)
+        return _of_text(file.read_text(encoding="utf-8", errors="replace"))
     except (OSError, FormatError):
         return {}  # what cannot be read says nothing
-    return None
 
 
 def _of_star(path: Path) -> dict[str, str]:
     table = read_star(path).table("joboptions_values")
     columns = {} if table is None else table.columns
-    names, values = columns.get("rlnJobOptionVariable", ()), columns.get("rlnJobOptionValue", ())
-    return dict(zip(names, values, strict=True))
+    names, values = columns.get("rlnJobOptionVariable"), columns.get("rlnJobOptionValue")
+    return {} if names is None or values is None else dict(zip(names, values, strict=True))
 
 
 def _of_text(text: str) -> dict[str, str]:

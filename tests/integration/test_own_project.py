@@ -278,6 +278,7 @@ JOB = (
     "data_job\n\n_rlnJobTypeLabel {}\n\n"
     "data_joboptions_values\n\nloop_\n_rlnJobOptionVariable #1\n_rlnJobOptionValue #2\n"
 )
+NO_VALUES = JOB.format("relion.manualpick").replace("_rlnJobOptionValue #2\n", "do_startend\n")
 STARTEND = '    angpix 0.885\ndo_startend {} \n fn_color "" \n'
 
 
@@ -289,8 +290,9 @@ STARTEND = '    angpix 0.885\ndo_startend {} \n fn_color "" \n'
         ("ManualPick/job004", "run.job", "job_type == 2\nPick start-end coordinates helices? == Yes\n"),
         ("AutoPick/job004", "job.star", JOB.format("relion.autopick.topaz") + "do_topaz_filaments Yes\n"),
         ("Import/job004", "job.star", JOB.format("relion.import.other") + "fn_in_other 'picks/*.star'\n"),
+        ("ManualPick/job004", "job.star", NO_VALUES),
     ],
-    ids=["start-end", "picks", "3.0", "topaz", "taken so by Extract"],
+    ids=["start-end", "picks", "3.0", "topaz", "taken so by Extract", "damaged"],
 )
 def test_starts_and_ends_of_filaments_are_no_particles(
     call: Call, relion: Path, tmp_path: Path, job: str, name: str, text: str
@@ -304,7 +306,7 @@ def test_starts_and_ends_of_filaments_are_no_particles(
     picks = star(relion / job / "Movies/m0_manualpick.star", f"data_\n\nloop_\n{labels}{rows}")
     movies = relion / "MotionCorr/job002/Movies"
     _, answer, said = call("convert", picks, "-o", tmp_path / "o", "--to", "relion", "--micrographs", movies)
-    are_ends = not text.endswith(STARTEND.format("No"))
+    are_ends = text != NO_VALUES and not text.endswith(STARTEND.format("No"))
     about = " ".join(answer["notes"]) + said
     assert ("starts and ends of 2 filaments" in about) is are_ends
     (written,) = (tmp_path / "o").rglob("m0_manualpick.star")
@@ -317,6 +319,22 @@ def test_starts_and_ends_of_filaments_are_no_particles(
             project.decide(project.picks().index[1:], "accepted")
         _, answer, said = call("export", tmp_path / "p", "-o", tmp_path / "e", "--to", "relion")
         assert "1 filament is written with one end only" in " ".join(answer["notes"]) + said
+
+
+def test_other_regions_are_another_import(call: Call, relion: Path, tmp_path: Path) -> None:
+    movies = relion / "MotionCorr/job002/Movies"
+    for name, side, code_is in (("a", 40, 0), ("b", 60, 0), ("c", 60, 1)):
+        content = {
+            "images": [{"id": 1, "file_name": "m0.png"}],
+            "categories": [{"id": 1, "name": "carbon", "supercategory": "region"}],
+            "annotations": [{"image_id": 1, "category_id": 1, "segmentation": [[5, 5, 5 + side, 5, 5, 5 + side]]}],
+        }
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+        code, _, error = call("import", tmp_path / "p", "--micrographs", movies, "--coords", tmp_path / f"{name}.json")
+        assert code == code_is, error
+    assert "was imported before" in error
+    with open_project(tmp_path / "p", curator="ann") as project:
+        assert len(project.regions()) == 2
 
 
 def test_relion_reads_a_tiff_from_the_last_row_up(call: Call, tmp_path: Path) -> None:
