@@ -83,9 +83,10 @@ def compare(reference: Path, other: Path, options: CompareOptions, *, context: J
         sets.append(_two_sets(by_name[name], mine, second.picks.get(name, PlacedPicks.empty()), options))
     sets.sort(key=lambda pair: (-pair.disagreement, pair.name))
     paths = {by_name[name].name: by_name[name] for name in first.picks}
+    same = reference.name == other.name  # two jobs' autopick.star: the folder tells which
     return ComparisonReport(
-        reference.name,
-        other.name,
+        _named(reference, same),
+        _named(other, same),
         agreement(sets),
         {pair.name: agreement([pair]) for pair in sets},
         tuple(by_edge(sets)),
@@ -95,6 +96,10 @@ def compare(reference: Path, other: Path, options: CompareOptions, *, context: J
         tuple(notes),
         options.tolerance,
     )
+
+
+def _named(path: Path, with_folder: bool) -> str:
+    return f"{path.absolute().parent.name}/{path.name}" if with_folder else path.name
 
 
 def _read(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..audit.comparing import TwoSets
-from ..errors import Refused
+from ..errors import FormatError, Refused
 from ..formats.ctf_files import read_ctf_files
 from ..formats.image import images
 from ..formats.registry import match_micrographs
@@ -116,25 +115,21 @@ def score_both(report: ComparisonReport, options: CardOptions, *, context: JobCo
     """
     volume, map_pixel = load_map(options.map_path, options.map_pixel_A)
     cutter = _Cutter(report, options)
-    stacks = [cutter.cut(which, context.part(0.1 * which, 0.1 * which + 0.1)) for which in (0, 1)]
+    stacks = cutter.cut(options.most, context.part(0.0, 0.2))
     names = report.reference, report.other
     for name, stack in zip(names, stacks, strict=True):
         if len(stack) < _FEWEST:
             raise Refused(f"{name} has {len(stack)} whole boxes; {_FEWEST} of each set are needed for a score card")
-    number = min(options.most, *map(len, stacks))
+    number = min(map(len, stacks))
     match = MatchOptions(options.symmetry, mask_radius=_MASK)
     cards, notes = [], list(cutter.notes)
-    for which, (name, stack) in enumerate(zip(names, stacks, strict=True)):
+    for name, stack, start in zip(names, stacks, (0.2, 0.6), strict=True):
         part = stack.take(np.sort(context.rng().choice(len(stack), number, replace=False)))
-        inner = context.part(0.2 + 0.4 * which, 0.6 + 0.4 * which, f"{name}: ")
+        inner = context.part(start, start + 0.3, f"{name}: ")
         made = reconstruct(part, volume, map_pixel, VolumeOptions(match, options.lowpass_A), context=inner)
         notes += [f"{name}: {note}" for note in made.notes]
-        cards.append(score(part, made, mask_radius=_MASK, context=replace(context, on_progress=_silent)))
+        cards.append(score(part, made, context=context.part(start + 0.3, start + 0.4, f"{name}: ")))
     return TwoCards(names, (cards[0], cards[1]), number, tuple(dict.fromkeys(notes)))
-
-
-def _silent(_done: float, _total: float, _message: str) -> None:
-    """The half maps have said how far it is."""
 
 
 class _Cutter:
@@ -173,23 +168,49 @@ class _Cutter:
             self.notes.append(f"{missing} of {len(self._report.paths)} micrographs have no CTF")
         return out, optics
 
-    def cut(self, which: int, context: JobContext) -> Stack:
-        """The boxes of the reference (0) or the other set (1)."""
-        parts, defocus = [np.zeros((0, self._side, self._side), np.float32)], [np.zeros((0, 3))]
+    def cut(self, most: int, context: JobContext) -> tuple[Stack, Stack]:
+        """Boxes of the reference and of the other set, ``most`` of each; a micrograph is read once for both."""
+        drawn = [self._draw(which, most, context) for which in (0, 1)]
+        boxes: tuple[list[NDArray[np.float32]], ...] = ([], [])
+        defocus: tuple[list[NDArray[np.float64]], ...] = ([], [])
         for i, (name, pair) in enumerate(self._report.sets.items()):
             context.progress(i, len(self._report.sets), f"cutting out {name}")
-            boxes = self._of(name, pair, which, context)
-            parts.append(boxes)
-            defocus.append(np.tile(self._defocus.get(name, (np.nan,) * 3), (len(boxes), 1)))
-        pixel = self._box_A / self._side
-        return Stack(np.concatenate(parts), pixel, np.concatenate(defocus).astype(np.float64), self._optics)
+            try:
+                image = images.read(self._report.paths[name], check=context.check)
+            except FormatError as error:
+                self.notes.append(f"left out: {error}")
+                continue
+            for which, points in enumerate((pair.reference, pair.other)):
+                cut = self._of(image, name, points[drawn[which][name]])
+                boxes[which].append(cut)
+                defocus[which].append(np.tile(self._defocus.get(name, (np.nan,) * 3), (len(cut), 1)))
+        first, second = (self._stack(*parts) for parts in zip(boxes, defocus, strict=True))
+        return first, second
 
-    def _of(self, name: str, pair: TwoSets, which: int, context: JobContext) -> NDArray[np.float32]:
-        points = pair.other if which else pair.reference
-        box = 2 * round(self._box_A / self._pixels[name] / 2.0)
-        image = images.read(self._report.paths[name], check=context.check)
+    def _draw(self, which: int, most: int, context: JobContext) -> dict[str, NDArray[np.intp]]:
+        """Rows of a set on each micrograph, ``most`` in all: of picks whose boxes lie in the picture."""
+        inside = {}
+        for name, pair in self._report.sets.items():
+            points, facts = (pair.reference, pair.other)[which], images.probe(self._report.paths[name])
+            margin, sides = self._box_px(name) / 2 + 1, np.array([facts.width, facts.height])
+            inside[name] = np.flatnonzero(((points >= margin) & (points <= sides - margin)).all(axis=1))
+        owner = np.repeat(np.arange(len(inside)), [len(rows) for rows in inside.values()])
+        chosen = np.zeros(len(owner), bool)
+        chosen[context.rng().permutation(len(owner))[:most]] = True
+        return {name: rows[chosen[owner == i]] for i, (name, rows) in enumerate(inside.items())}
+
+    def _box_px(self, name: str) -> int:
+        return 2 * round(self._box_A / self._pixels[name] / 2.0)
+
+    def _of(self, image: NDArray[np.generic], name: str, points: NDArray[np.float64]) -> NDArray[np.float32]:
+        box = self._box_px(name)
         boxes, _ = extract_patches(image, points[:, 0], points[:, 1], PatchOptions(box, box))
         return shrink(boxes, self._side) if box > self._side else boxes
+
+    def _stack(self, boxes: list[NDArray[np.float32]], defocus: list[NDArray[np.float64]]) -> Stack:
+        images_of_all = np.concatenate([np.zeros((0, self._side, self._side), np.float32), *boxes])
+        values = np.concatenate([np.zeros((0, 3)), *defocus])
+        return Stack(images_of_all, self._box_A / self._side, values, self._optics)
 
 
 def card_rows(cards: TwoCards, f1: float | None) -> list[tuple[str, str, str]]:

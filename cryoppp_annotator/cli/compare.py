@@ -118,7 +118,10 @@ def _cards_as_json(cards: TwoCards) -> dict[str, Any]:
     return {
         "picks_of_each": cards.number,
         "better": cards.better or None,
-        "cards": {name: _card_as_json(card) for name, card in zip(cards.names, cards.cards, strict=True)},
+        **{
+            which: {"name": name, **_card_as_json(card)}
+            for which, name, card in zip(("reference", "other"), cards.names, cards.cards, strict=True)
+        },
     }
 
 

@@ -79,6 +79,8 @@ class Volume:
         Which half each image is in, 0 or 1.
     pixel_size_A : float
     notes : tuple of str
+    mask_radius : float, as a share of the box
+        Of the images that the maps are made of.
     """
 
     half1: NDArray[np.float32]
@@ -90,6 +92,7 @@ class Volume:
     half: NDArray[np.int8]
     pixel_size_A: float
     notes: tuple[str, ...]
+    mask_radius: float
 
     @property
     def resolution_A(self) -> float:
@@ -192,6 +195,7 @@ class _Rounds:
             self.half,
             stack.pixel_size_A,
             tuple(notes),
+            self.map_mask,
         )
 
     def _part(self, share: float) -> JobContext:

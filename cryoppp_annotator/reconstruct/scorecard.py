@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..model.context import JobContext
 from .fsc import compare_halves
 from .halves import accumulate
-from .prepared_boxes import MASK, Stack
+from .prepared_boxes import Stack
 from .rounds import Volume
 from .verdict import CONFIDENT_DEG
 from .view_coverage import ViewSpread, spread_of
@@ -74,9 +74,7 @@ class ScoreCard:
         return 2.0 / slope[0] if slope is not None and slope[0] > 0 else None
 
 
-def score(
-    stack: Stack, volume: Volume, *, mask_radius: float = MASK, draws: int = 5, context: JobContext = _QUIET
-) -> ScoreCard:
+def score(stack: Stack, volume: Volume, *, draws: int = 5, context: JobContext = _QUIET) -> ScoreCard:
     """The score card of a label set from its map.
 
     Parts of the picks are put together again with the poses that they have, so that a number costs a second, not a
@@ -87,8 +85,6 @@ def score(
     stack : Stack
     volume : Volume
         Made of it (:func:`.rounds.reconstruct`).
-    mask_radius : float
-        As it was made with.
     draws : int
         Of the bootstrap for the resolution, at each number.
     context : JobContext
@@ -105,7 +101,7 @@ def score(
     resolution = []
     for step, number in enumerate(numbers.tolist()):
         context.progress(step, len(numbers), f"resolution from {number:,} picks")
-        values = [_resolution(stack, volume, number, mask_radius, rng, context) for _ in range(draws)]
+        values = [_resolution(stack, volume, number, rng, context) for _ in range(draws)]
         resolution.append(_interval(values))
     return ScoreCard(
         len(stack),
@@ -118,9 +114,7 @@ def score(
     )
 
 
-def _resolution(
-    stack: Stack, volume: Volume, number: int, mask_radius: float, rng: np.random.Generator, context: JobContext
-) -> float:
+def _resolution(stack: Stack, volume: Volume, number: int, rng: np.random.Generator, context: JobContext) -> float:
     maps = []
     weights = volume.verdicts.weights * volume.verdicts.probability[:, None]
     for which in (0, 1):
@@ -132,7 +126,7 @@ def _resolution(
             volume.verdicts.shifts[rows],
             weights[rows],
             stack.box // 2 - 1,
-            mask_radius=mask_radius,
+            mask_radius=volume.mask_radius,
             context=context,
         ).completed(volume.verdicts.symmetry)
         maps.append(sums.solve(_LEAST_WEIGHT * sums.mean_weight()))

@@ -109,16 +109,18 @@ def test_the_report_says_what_each_set_is_worth_to_a_map(cli: Cli, tmp_path: Pat
         file.voxel_size = PIXEL_A
     write_volume(tmp_path / "map.mrc", made.volume, PIXEL_A)
     x, y = made.places[0].T.astype(float)
-    write_star(tmp_path / "good/m0.star", x, y)
+    write_star(tmp_path / "good/picks/m0.star", x, y)
     away = np.arange(len(x)) % 2 * 20.0  # half of them lie between particles
-    write_star(tmp_path / "bad/m0.star", np.clip(x + away, 40, 360), np.clip(y + away, 40, 360))
-    words = ("compare", tmp_path / "good", tmp_path / "bad", "--micrographs", tmp_path / "m0.mrc", "--diameter", "190")
+    write_star(tmp_path / "bad/picks/m0.star", np.clip(x + away, 40, 360), np.clip(y + away, 40, 360))
+    sets = (tmp_path / "good/picks", tmp_path / "bad/picks")
+    words = ("compare", *sets, "--micrographs", tmp_path / "m0.mrc", "--diameter", "190")
     report = tmp_path / "report.html"
     code, output, error = cli(*words, "--map", tmp_path / "map.mrc", "--report", report, "--json")
     assert code == 0, error
     answer = json.loads(output)["score_cards"]
-    good, bad = answer["cards"]["good"], answer["cards"]["bad"]
-    assert answer["better"] == "good"
+    good, bad = answer["reference"], answer["other"]
+    assert (good["name"], bad["name"]) == ("good/picks", "bad/picks")
+    assert answer["better"] == "good/picks"
     assert answer["picks_of_each"] == 81
     assert good["confident_share"]["low"] > bad["confident_share"]["high"]
     assert good["junk_share"]["high"] < bad["junk_share"]["low"]
@@ -128,7 +130,7 @@ def test_the_report_says_what_each_set_is_worth_to_a_map(cli: Cli, tmp_path: Pat
     tags = Tags()
     tags.feed(text)
     assert tags.open == []
-    assert "good is worth more to a map." in text
+    assert "good/picks is worth more to a map." in text
     for title in ("picks needed for 15 Å", "emptiest cone", "evenness of views", "F1 of one against the other"):
         assert title in text
     assert "no CTF was given" in error
