@@ -104,15 +104,17 @@ def test_volume_writes_halves_curve_and_poses(made: Any, volume: dict[str, Any])
 
 @pytest.mark.relion
 def test_relion_makes_the_same_map_of_the_poses(made: Any, volume: dict[str, Any]) -> None:
-    folder, _ = made
+    folder, planted = made
     command = ["relion_reconstruct", "--i", folder / "vol" / "particles.star", "--o", folder / "theirs.mrc", "--ctf"]
     subprocess.run([*map(str, command), "--angpix", str(PIXEL_A)], check=True, capture_output=True)
     ours, theirs = (np.asarray(read_volume(folder / name)[0]) for name in ("vol/map.mrc", "theirs.mrc"))
-    last = int(BOX * PIXEL_A / volume["resolution_A"])
-    curve = agreement(ours, theirs)[1 : last + 1]
+    truth = planted.volume
+    shells = slice(1, int(BOX * PIXEL_A / volume["resolution_A"]) + 1)
+    curve, near, as_near = (agreement(*pair)[shells] for pair in ((ours, theirs), (ours, truth), (theirs, truth)))
     assert curve.mean() > 0.97
-    assert curve[:-1].min() > 0.9
-    assert curve[-1] > 0.8  # the last shell of some 200 particles depends on how each program fills gaps
+    assert curve[near > 0.5].min() > 0.9
+    # where little is known of some 200 particles, each program fills gaps in its own way: ours is no worse
+    assert (near > as_near - 0.02).all()
 
 
 @pytest.mark.parametrize(
