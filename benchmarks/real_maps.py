@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from scipy.stats import rankdata
+from verdict import auc
 
 from cryoppp_annotator.formats.image.volumes import read_volume
 from cryoppp_annotator.model.curation import Decision
@@ -113,11 +113,6 @@ def tell(session: Session, run: MapRun) -> tuple[NDArray[np.bool_], NDArray[np.f
         mine, odds = accepted[some], picks.log_odds[some]
         print(f"| {names.get(number, 'all')} | {mine.sum():,} | {(~mine).sum()} | {auc(mine, odds):.3f} |")
     return accepted[known], picks.log_odds[known].astype(np.float64)
-
-
-def auc(positive: NDArray[np.bool_], score: NDArray[np.floating]) -> float:
-    rank, n = rankdata(score), int(positive.sum())
-    return float((rank[positive].sum() - n * (n + 1) / 2) / (n * (len(positive) - n)))
 
 
 # -- pictures --------------------------------------------------------------------------------------------------------

@@ -176,7 +176,7 @@ class Annotator(QWidget):
 
     def _on_opened(self, session: Session, plan: opening.Plan) -> None:
         try:
-            self.bench = bench = Workbench(self.viewer, session, self.runner, self.bridge, self.run_on)
+            self.bench = bench = Workbench(self.viewer, session, self.runner, self.bridge, self.icons, self.run_on)
         except AnnotatorError as error:
             session.close()
             self.refuse(str(error))

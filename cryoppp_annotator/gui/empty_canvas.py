@@ -6,6 +6,8 @@ from napari import Viewer
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QLabel
 
+from .binding import is_alive
+
 _TEXT = "Drop a folder of micrographs or a project here,\nor open one on the right."
 
 
@@ -31,6 +33,8 @@ class EmptyCanvas(QLabel):
         self._on_layers()
 
     def _on_layers(self) -> None:
+        if not is_alive(self):  # the window is closing
+            return
         self.setGeometry(self.parent().rect())
         self.setVisible(not self._layers)
 

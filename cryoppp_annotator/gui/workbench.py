@@ -69,7 +69,9 @@ class Workbench(Requests):
     runner : Runner
     bridge : Bridge
         Delivers what the runner brings.
-    run_on : RunOn, optional
+    icons : Icons
+        Of the window's buttons and menus.
+    run_on : RunOn
         What long work runs on.
     """
 
@@ -83,11 +85,11 @@ class Workbench(Requests):
     imported, exported = Signal(), Signal()
 
     def __init__(
-        self, viewer: Viewer, session: Session, runner: Runner, bridge: Bridge, run_on: RunOn | None = None
+        self, viewer: Viewer, session: Session, runner: Runner, bridge: Bridge, icons: Icons, run_on: RunOn
     ) -> None:
         super().__init__()
         self.viewer, self.session, self.runner = viewer, session, runner
-        self.run_on = run_on or RunOn()
+        self.run_on = run_on
         self.takers: list[Taker] = []
         #: Step of the project at the last check that looked at the images, and what it found.
         self.checked: tuple[int, list[ProjectFinding]] = (-1, [])
@@ -95,7 +97,7 @@ class Workbench(Requests):
         self.on_rekeyed: list[Callable[[], object]] = []
         self.focus = Focus(session)
         self.bridge = bridge
-        self.icons = Icons(viewer)
+        self.icons = icons
         self.show = Show(
             self, welcome=all(entry.kind == "visit" or entry.verb == "import" for entry in session.history(9))
         )
@@ -164,7 +166,6 @@ class Workbench(Requests):
         self._idle.stop()
         self.viewport.stop()
         self.keys.close()
-        self.icons.close()
         self.on_rekeyed.clear()
         self.gestures.close()
         self.layers.close()

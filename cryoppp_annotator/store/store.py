@@ -247,6 +247,8 @@ class Store:
             Another window wrote since; nothing was changed.
         ProjectError
             The database refused (full, locked, vanished, read-only); nothing was changed.
+        Refused
+            A row breaks the rules of its table; nothing was changed.
         """
         return self.commit_built(lambda _store, _connection: change, curator)
 
