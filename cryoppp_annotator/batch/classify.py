@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..classify.engine import Classification, ClassifyOptions, classify, prepare
 from ..classify.metrics import ClassMetrics, class_averages, measure
 from ..errors import FormatError, Refused
-from ..formats.atomic import write_text
+from ..formats.atomic import whole_set, write_text
 from ..formats.image.images import MRC_EXTENSIONS
 from ..formats.image.stacks import read_named_images, read_stack
 from ..formats.table.star import ColumnReader, StarFile, StarTable, format_star
@@ -224,7 +224,6 @@ def _write(
     classes: Sequence[ClassMetrics],
 ) -> tuple[Path, ...]:
     averages = class_averages(result.model, result.label, classes, images)
-    files = list(write_report(out, averages, [as_summary(item) for item in classes], pixel))
     number = np.zeros(result.posterior.shape[1] + 1, np.int64)
     for item in classes:
         number[item.column] = item.id
@@ -237,5 +236,6 @@ def _write(
     blocks = [("particles", table)]
     if stack.optics_table is not None:
         blocks.insert(0, ("optics", stack.optics_table))
-    files.append(write_text(out / "particles.star", format_star(blocks, version="30001")))
-    return tuple(files)
+    with whole_set(out):
+        report = write_report(out, averages, [as_summary(item) for item in classes], pixel)
+        return (*report, write_text(out / "particles.star", format_star(blocks, version="30001")))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import AnnotatorError, Cancelled, Refused
-from ..formats.atomic import replacing
+from ..formats.atomic import replacing, waiting_folder
 from ..formats.image import images
 from ..formats.image.stacks import writing_stack
 from ..formats.table.star import format_rows, format_star, number_text
@@ -115,7 +115,7 @@ def extract(
     Refused
         There is nothing to extract, or the box or pixel size is not known.
     Cancelled
-        Finished stacks are kept.
+        As after an error, nothing is written.
     """
     notes: list[str] = []
     picks = _picks(sources, options, notes)
@@ -129,18 +129,11 @@ def extract(
     if options.phase_flip and not has_defocus:
         raise Refused("phases cannot be flipped: the coordinates have no rlnDefocusU and rlnDefocusV")
     n_picks = sum(map(len, picks))
-    tasks = [
-        _Task(
-            i,
-            pick,
-            Path(pick.micrograph.path).absolute(),
-            (out / _stack_name(pick)).absolute(),
-            patch,
-            options.phase_flip,
-        )
-        for i, pick in enumerate(picks)
-    ]
-    with _Table(out, box, patch.out_px, has_defocus) as table:
+    with waiting_folder(out) as aside, _Table(out, aside, box, patch.out_px, has_defocus) as table:
+        tasks = [
+            _Task(i, pick, Path(pick.micrograph.path).absolute(), aside / _stack_name(pick), patch, options.phase_flip)
+            for i, pick in enumerate(picks)
+        ]
         _run(tasks, table, notes, context)
         n = table.n_particles
         if not n:
@@ -281,15 +274,17 @@ class _Table:
     Parameters
     ----------
     out : Path
-        Folder of the stacks, as the star shall name it; it is there when the first row comes.
+        Folder of the stacks, as the star shall name it.
+    aside : Path
+        Where the rows wait.
     box, side : int
         Of a particle in the micrograph and in its stack, px.
     has_defocus : bool
     """
 
-    def __init__(self, out: Path, box: int, side: int, has_defocus: bool) -> None:
+    def __init__(self, out: Path, aside: Path, box: int, side: int, has_defocus: bool) -> None:
         self.n_particles = 0
-        self._out, self._box, self._side, self._has_defocus = out, box, side, has_defocus
+        self._out, self._aside, self._box, self._side, self._has_defocus = out, aside, box, side, has_defocus
         self._groups: dict[tuple[str, ...], int] = {}
         self._rows: IO[bytes] | None = None
         self._labels: list[str] = []
@@ -328,7 +323,7 @@ class _Table:
             for label in _DEFOCUS:
                 columns[label] = [t or "0" for t in pick.extra[label].tolist()] if label in pick.extra else none
         if self._rows is None:
-            self._rows = tempfile.TemporaryFile(dir=self._out)  # noqa: SIM115 - closed with the table
+            self._rows = tempfile.TemporaryFile(dir=self._aside)  # noqa: SIM115 - closed with the table
             self._labels = list(columns)
         self._rows.write(format_rows(list(columns.values())).encode())
         self.n_particles += n

@@ -18,7 +18,7 @@ from PIL import Image
 from .. import __version__
 from ..audit.comparing import TwoSets
 from ..audit.completeness import ASSUMPTIONS
-from ..errors import AnnotatorError
+from ..errors import AnnotatorError, FormatError, disk_reason
 from ..formats.atomic import write_text
 from ..formats.image import images
 from ..imaging.denoise import BAND_PASS
@@ -80,7 +80,11 @@ def write_report(
         "version": __version__,
     }
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    write_text(path, environment.from_string(_template()).render(values))
+    text = environment.from_string(_template()).render(values)
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise FormatError(f"cannot be written ({disk_reason(error)})", path) from error
 
 
 def _template() -> str:

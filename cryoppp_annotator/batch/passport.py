@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .. import __version__
 from ..errors import FormatError, disk_reason
-from ..formats.atomic import write_text
+from ..formats.atomic import whole_set, write_text
 from ..formats.image import images
 from ..formats.table.spreadsheet import csv_text
 from ..formats.table.star import format_star
@@ -171,8 +171,7 @@ def passport_all(
     results = work.results
     order = [name for name in named if name in results]
     rows = compared([named[name].as_posix() for name in order], [results[name] for name in order])
-    table = write_table(out / TABLE, rows)
-    write_star(out / STAR, rows)
+    table = write_tables(out, rows)
     return PassportReport(
         tuple(rows),
         work.n_done,
@@ -322,6 +321,19 @@ def _float(value: object) -> float:
 def _thumbnail(result: Mapping[str, Any]) -> NDArray[np.float32]:
     data = np.frombuffer(base64.b64decode(result["thumbnail"]), np.int8)
     return data.astype(np.float32).reshape(THUMBNAIL, THUMBNAIL)
+
+
+def write_tables(out: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write rows as CSV and as STAR, both or neither. Returns the CSV.
+
+    Raises
+    ------
+    FormatError
+        They cannot be written; what was there before is intact.
+    """
+    with whole_set(out):
+        write_star(out / STAR, rows)
+        return write_table(out / TABLE, rows)
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:

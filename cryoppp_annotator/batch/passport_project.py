@@ -16,15 +16,12 @@ from .ctf_project import Exposure, by_options, exposures
 from .passport import (
     COLUMNS,
     RECORD,
-    STAR,
-    TABLE,
     PassportReport,
     compare,
     compared,
     passport_all,
     shares,
-    write_star,
-    write_table,
+    write_tables,
 )
 from .resume import Progress
 
@@ -186,8 +183,7 @@ def report_of_project(
 
 def save(rows: Sequence[Mapping[str, Any]], folder: Path) -> Path:
     """Write rows as ``passport.csv`` and ``passport.star``; returns the former. Raises FormatError."""
-    write_star(folder / STAR, rows)
-    return write_table(folder / TABLE, rows)
+    return write_tables(folder, rows)
 
 
 def known(session: Session) -> dict[int, dict[str, Any]]:

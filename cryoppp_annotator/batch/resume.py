@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -55,12 +57,25 @@ class Progress:
     def note(self, name: str, key: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         """Add a line. Raises FormatError where it cannot be written."""
         line = json.dumps({"name": name, "key": key, "result": result})
+        size = -1
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as stream:
-                stream.write(f"\n{line}\n" if stream.tell() else f"{line}\n")
+                size = stream.tell()
+                stream.write(f"\n{line}\n" if size else f"{line}\n")
         except OSError as error:
-            raise FormatError(f"cannot be written ({disk_reason(error)})", self.path) from error
+            self._take_back(size)
+            raise FormatError(
+                f"cannot be written ({disk_reason(error)}); what it lists already is kept", self.path
+            ) from error
+
+    def _take_back(self, size: int) -> None:
+        """Cut off a line that is not whole; no file of no lines is left."""
+        with contextlib.suppress(OSError):
+            if size > 0:
+                os.truncate(self.path, size)
+            elif size == 0:
+                self.path.unlink()
 
 
 def micrographs_of(sources: Sequence[Path | str] | Mapping[str, Path]) -> dict[str, Path]:

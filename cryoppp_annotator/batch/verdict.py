@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..formats.atomic import write_text
+from ..formats.atomic import whole_set, write_text
 from ..formats.table.star import format_star
 from ..model.context import JobContext
 from ..reconstruct.verdict import CONFIDENT_DEG, MatchOptions, Verdicts, judge
@@ -93,7 +93,8 @@ def verdict_files(
     odds = np.where(np.isfinite(verdicts.log_odds), verdicts.log_odds, -999.0)
     column["cryopppVerdict"] = [f"{value:.4f}" for value in odds]
     column["cryopppPoseErrorDeg"] = [f"{value:.2f}" for value in verdicts.error_deg]
-    star = write_text(out / "particles.star", format_star(tables, version="30001"))
+    with whole_set(out):
+        star = write_text(out / "particles.star", format_star(tables, version="30001"))
     particle = verdicts.probability > 0.5
     confident = particle & (verdicts.error_deg < CONFIDENT_DEG)
     spread = spread_of(verdicts.matrices[particle, 0], options.symmetry)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import EngineError
-from ..formats.atomic import write_text
+from ..formats.atomic import whole_set, write_text
 from ..formats.image.volumes import write_volume
 from ..formats.table.star import format_star
 from ..model.context import JobContext
@@ -110,18 +110,6 @@ def volume_files(
 
 
 def _write(out: Path, boxes: Boxes, volume: Volume) -> list[Path]:
-    pixel = volume.pixel_size_A
-    files = [
-        write_volume(out / name, array, pixel)
-        for name, array in (
-            ("half1.mrc", volume.half1),
-            ("half2.mrc", volume.half2),
-            ("map.mrc", volume.mean),
-            ("mask.mrc", volume.correlation.mask),
-        )
-    ]
-    files.append(write_text(out / "fsc.csv", fsc_csv(volume.correlation)))
-    files.append(write_text(out / "fsc.star", fsc_star(volume.correlation)))
     verdicts = volume.verdicts
     rows = np.flatnonzero(verdicts.probability > 0.5)
     tables = posed_table(boxes, rows, verdicts.matrices[rows, 0], verdicts.shifts[rows, 0])
@@ -129,5 +117,11 @@ def _write(out: Path, boxes: Boxes, volume: Volume) -> list[Path]:
     column["rlnRandomSubset"] = [str(which + 1) for which in volume.half[rows]]
     column["cryopppVerdict"] = [f"{value:.4f}" for value in verdicts.log_odds[rows]]
     column["cryopppPoseErrorDeg"] = [f"{value:.2f}" for value in verdicts.error_deg[rows]]
-    files.append(write_text(out / "particles.star", format_star(tables, version="30001")))
-    return files
+    maps = {"half1": volume.half1, "half2": volume.half2, "map": volume.mean, "mask": volume.correlation.mask}
+    with whole_set(out):
+        return [
+            *(write_volume(out / f"{name}.mrc", array, volume.pixel_size_A) for name, array in maps.items()),
+            write_text(out / "fsc.csv", fsc_csv(volume.correlation)),
+            write_text(out / "fsc.star", fsc_star(volume.correlation)),
+            write_text(out / "particles.star", format_star(tables, version="30001")),
+        ]

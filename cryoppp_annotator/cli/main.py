@@ -166,7 +166,7 @@ def _run(arguments: list[str], debug: bool) -> int:
             traceback.print_exc()
         if lacks_memory(error):
             return _fail(memory_reason(error), 1)
-        where = f"{error.filename}: " if error.filename else ""
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
         return _fail(f"{where}{disk_reason(error)}; what was finished before is kept", 1)
     except MemoryError as error:
         if debug:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,10 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import FormatError
+from ..errors import FormatError, disk_reason
 
 #: From so many files on the whole disk is synchronised once, instead of each file by itself.
 _MANY_FILES = 16
+#: How the folder begins in which the files of a set wait; what a killed program left of it goes after a day.
+_WAITING = ".unfinished-"
+_DAY_S = 86_400.0
+#: A disk that takes no more: what was being written is to blame, whatever was being read meanwhile.
+_REFUSED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 
 
 class WouldOverwrite(FormatError):
@@ -51,12 +58,17 @@ class _FileSet:
         """The final place of a file, and where it lies until the set is whole."""
         target = os.path.abspath(path)
         self.sound_folder(target)
-        if self.staging is None:
-            self._make(self.folder)
-            self.staging = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=self.folder))
         self.n_opened += 1
         self.on_file(self.n_opened)
-        return target, os.path.join(self.staging, str(self.n_opened))
+        return target, os.path.join(self.waiting(), str(self.n_opened))
+
+    def waiting(self) -> Path:
+        """The folder in which the files wait until the set is whole."""
+        if self.staging is None:
+            make_folder(self.folder, self.made_folders)
+            _sweep(self.folder)
+            self.staging = Path(tempfile.mkdtemp(prefix=_WAITING, dir=self.folder))
+        return self.staging
 
     def sound_folder(self, target: str) -> str:
         """The folder of a file of the set. Raises FormatError where it lies outside, or a link leads to it."""
@@ -79,7 +91,7 @@ class _FileSet:
         self.sound.clear()  # a link may have been put there meanwhile
         for target in self.staged:
             if os.path.dirname(target) not in self.sound:
-                self._make(Path(self.sound_folder(target)))
+                make_folder(Path(self.sound_folder(target)), self.made_folders)
         for target in there:
             os.chmod(self.staged[target], _mode_for(Path(target)))
         for target, aside in self.staged.items():
@@ -92,22 +104,39 @@ class _FileSet:
         """Take the unfinished files away, and the folders that were made for them."""
         if self.staging is not None:
             shutil.rmtree(self.staging, ignore_errors=True)
-        for folder in reversed(self.made_folders):
-            try:
-                folder.rmdir()
-            except OSError:
-                continue  # something else was put there meanwhile
+        _take_away(self.made_folders)
 
-    def _make(self, folder: Path) -> None:
-        missing = []
-        while not folder.is_dir():
-            missing.append(folder)
-            if folder.parent == folder:
-                break
-            folder = folder.parent
-        for parent in reversed(missing):
-            parent.mkdir(exist_ok=True)
-            self.made_folders.append(parent)
+
+def make_folder(folder: Path, made: list[Path]) -> None:
+    """Make a folder and those above it; ``made`` gets each, so that they can be taken away again."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        if folder.parent == folder:
+            break
+        folder = folder.parent
+    for parent in reversed(missing):
+        parent.mkdir(exist_ok=True)
+        made.append(parent)
+
+
+def _take_away(made: Sequence[Path]) -> None:
+    for folder in reversed(made):
+        try:
+            folder.rmdir()
+        except OSError:
+            continue  # something else was put there meanwhile
+
+
+def _sweep(folder: Path) -> None:
+    """Delete what a program that was killed while it wrote a set has left: no writing takes a day."""
+    for left in folder.glob(f"{_WAITING}*"):
+        try:
+            is_old = time.time() - left.lstat().st_mtime > _DAY_S
+        except OSError:
+            continue
+        if is_old and left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 _open_set: ContextVar[_FileSet | None] = ContextVar("open_set", default=None)
@@ -154,6 +183,76 @@ def file_set(
 
 
 @contextmanager
+def whole_set(
+    folder: Path,
+    on_file: Callable[[int], object] = lambda _n: None,
+    *,
+    may_replace: Callable[[Path], bool] = lambda _path: True,
+) -> Iterator[None]:
+    """As :func:`file_set`, and a disk that refuses is said in a sentence.
+
+    Raises
+    ------
+    FormatError
+        A file cannot be written: nothing of the set is left, and what was there before is intact. It names the folder.
+    """
+    try:
+        with file_set(folder, on_file, may_replace=may_replace):
+            yield
+    except OSError as error:
+        at = f" at {Path(os.fsdecode(error.filename)).name}" if error.errno in _REFUSED and error.filename else ""
+        intact = "nothing was written, and what was there before is intact"
+        raise FormatError(f"cannot be written ({disk_reason(error)}{at}); {intact}", folder) from error
+
+
+@contextmanager
+def waiting_folder(folder: Path) -> Iterator[Path]:
+    """As :func:`whole_set`, for files that threads or other processes write: gives a folder in which they wait.
+
+    Whatever lies in it at the end of the block takes its place in ``folder``, together with what :func:`replacing`
+    wrote within the block.
+    """
+    with whole_set(folder):
+        files = _open_set.get()
+        assert files is not None
+        waiting = files.waiting() / "by-name"
+        waiting.mkdir()
+        yield waiting
+        for file in sorted(waiting.iterdir()):
+            files.staged[os.path.join(files.folder, file.name)] = str(file)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Give an empty folder; what lies in it at the end of the block is moved into ``folder``, folders first.
+
+    Raises
+    ------
+    FormatError
+        Something of the same name is there already; nothing was moved.
+    OSError
+        A folder cannot be made. As after any exception, nothing is left, and folders that were made are gone.
+    """
+    made: list[Path] = []
+    fresh = None
+    try:
+        make_folder(folder, made)
+        _sweep(folder)
+        fresh = Path(tempfile.mkdtemp(prefix=_WAITING, dir=folder))
+        yield fresh
+        inside = sorted(fresh.iterdir(), key=lambda path: (path.is_file(), path.name))
+        for path in inside:
+            if os.path.lexists(folder / path.name):
+                raise FormatError("is there already; nothing was written. Choose another folder", folder / path.name)
+        for path in inside:
+            os.rename(path, folder / path.name)
+    finally:
+        if fresh is not None:
+            shutil.rmtree(fresh, ignore_errors=True)
+        _take_away(made)
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file that takes the place of ``path`` when the block ends without an exception.
 
@@ -180,28 +279,49 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 def replacing_by_name(path: Path) -> Iterator[Path]:
     """As :func:`replacing`, for a writer that opens its file itself: gives the temporary file's name."""
     files = _open_set.get()
-    if files is not None:
+    with _naming(path):
+        if files is None:
+            with _alone(Path(os.path.abspath(path))) as aside:
+                yield aside
+            return
         place, beside = files.place(path)
         yield Path(beside)
         # a file that is written twice in one set is the later one
         if (before := files.staged.pop(place, None)) is not None:
             os.unlink(before)
         files.staged[place] = beside
-        return
-    target = Path(os.path.abspath(path))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=".tmp", dir=target.parent)
-    os.close(handle)
-    aside = Path(name)
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[Path]:
+    made: list[Path] = []
+    aside = None
     try:
+        make_folder(target.parent, made)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=".tmp", dir=target.parent)
+        os.close(handle)
+        aside = Path(name)
         yield aside
         _sync_file(aside)
         os.chmod(aside, _mode_for(target))
         os.replace(aside, target)
     except BaseException:
-        aside.unlink(missing_ok=True)
+        if aside is not None:
+            aside.unlink(missing_ok=True)
+        _take_away(made)
         raise
     _sync_folder(target.parent)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """A disk that takes no more says which file it was."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _REFUSED:
+            error.filename = os.fspath(path)
+        raise
 
 
 def write_text(path: Path, text: str) -> Path:

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..errors import FormatError, disk_reason
+from ..errors import FormatError
 from ..model.curation import Decision
 from ..model.file_names import file_name_problem, list_name_problem, printable, suffix_problem
 from ..model.pickfile import CoordinateFormat, MicrographPicks, WriteOptions
-from .atomic import file_set
+from .atomic import whole_set
 from .relion_filaments import END, TUBE
 
 #: Formats of which a STAR names the micrographs.
@@ -63,13 +63,8 @@ def write_picks(
     if picks and not usable:
         raise FormatError("; ".join(notes))
     is_file = target.many_micrographs and out.suffix.lower() in target.extensions
-    try:
-        with file_set(out.parent if is_file else out, on_file, may_replace=may_replace):
-            files = target.write(out, usable, options)
-    except OSError as error:
-        raise FormatError(
-            f"cannot be written ({disk_reason(error)}); nothing was written, and what was there before is intact", out
-        ) from error
+    with whole_set(out.parent if is_file else out, on_file, may_replace=may_replace):
+        files = target.write(out, usable, options)
     return list(files), [*notes, *lost_notes(target, usable)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import ProjectError
+from ..errors import ProjectError, disk_reason
+from ..formats.atomic import whole_folder
+from ..formats.kept_arrays import open_kept
 from . import connecting
 from .rules import REFERENCES, RULES, decoded
 from .soundness import decoding_problem, find_programs, quoted
@@ -34,7 +36,7 @@ _ORDER = (
 #: Rows read at once; where a page among them is damaged, fewer and fewer.
 _PIECE = 4096
 #: Folders of files that belong to a project.
-_FOLDERS = ("classes", "templates", "models")
+_FOLDERS = ("classes", "maps", "templates", "models")
 
 
 @dataclass(slots=True)
@@ -44,7 +46,8 @@ class Recovered:
     Attributes
     ----------
     saved, lost : mapping of table name to rows
-        ``lost`` counts rows that were there and make no sense or point to what is not there.
+        ``lost`` counts rows that were there and make no sense or point to what is not there. ``file`` stands for what
+        lies beside the database: links, pipes and what cannot be read are lost.
     unreadable : list of str
         Tables of which a part could not even be read.
     """
@@ -68,8 +71,25 @@ def recover(folder: Path, new: Path, *, check: Callable[[], None] = lambda: None
         There is no database, nothing of it can be read, or ``new`` holds a project already.
     """
     connecting.refuse_missing(folder)
-    Store.create(new).close()
+    if connecting.exists(new):
+        raise ProjectError(f"there is already a project in {new}")
     report = Recovered()
+    intact = f"nothing was written, and {folder} is as it was"
+    try:
+        with whole_folder(new) as fresh:
+            Store.create(fresh).close()
+            _rows(folder, fresh, report, check)
+            _files(folder, fresh, report, check)
+    except OSError as error:
+        raise ProjectError(f"{new} cannot be written ({disk_reason(error)}); {intact}") from error
+    except ProjectError as error:
+        if "is full" in str(error):
+            raise ProjectError(f"the disk of {new} is full; {intact}. Free some space and repeat the step") from error
+        raise
+    return report
+
+
+def _rows(folder: Path, new: Path, report: Recovered, check: Callable[[], None]) -> None:
     try:
         with connecting.all_rows(folder) as source, closing(sqlite3.connect(new / DATABASE_NAME)) as target:
             # what runs is not asked: of such a database only its tables are read
@@ -85,13 +105,51 @@ def recover(folder: Path, new: Path, *, check: Callable[[], None] = lambda: None
             _count_again(target)
             target.commit()
     except (sqlite3.Error, UnicodeDecodeError) as error:
+        if "is full" in str(error):
+            raise ProjectError(str(error)) from error
         raise ProjectError(
             f"{folder / DATABASE_NAME} cannot be read at all ({error}); use a copy from its folder 'backups'"
         ) from error
+
+
+def _files(folder: Path, new: Path, report: Recovered, check: Callable[[], None]) -> None:
+    """Copy ordinary files that can be read; links are not followed, and nothing waits for a pipe."""
+    saved = lost = 0
     for name in _FOLDERS:
-        if (folder / name).is_dir() and not (folder / name).is_symlink():
-            shutil.copytree(folder / name, new / name, symlinks=True, dirs_exist_ok=True)
-    return report
+        for parent, folders, files in os.walk(folder / name):
+            if Path(parent).is_symlink():
+                folders.clear()
+                continue
+            there = new / Path(parent).relative_to(folder)
+            there.mkdir(parents=True, exist_ok=True)
+            for file in files:
+                check()
+                ok = _copied(Path(parent) / file, there / file)
+                saved, lost = saved + ok, lost + (not ok)
+    if saved or lost:
+        report.saved["file"], report.lost["file"] = saved, lost
+
+
+def _copied(source: Path, target: Path) -> bool:
+    """Whether a file could be read and was copied. Raises OSError where it cannot be written."""
+    if source.is_symlink():
+        return False
+    try:
+        stream = open_kept(source)
+    except (OSError, ValueError):
+        return False
+    with stream, target.open("wb") as copy:
+        while True:
+            try:
+                piece = stream.read(1 << 20)
+            except OSError:
+                piece = None
+            if not piece:
+                break
+            copy.write(piece)
+    if piece is None:
+        target.unlink()
+    return piece is not None
 
 
 def _copy(

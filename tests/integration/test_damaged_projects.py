@@ -125,8 +125,16 @@ def test_recovery_saves_what_is_sound_and_counts_the_rest(sound, tmp_path, capsy
         "UPDATE particle SET x = 'far' WHERE id = 3; UPDATE particle SET decision = 9 WHERE id = 4;"
         "UPDATE particle SET micrograph = 77 WHERE id = 5; UPDATE micrograph SET optics = '[' WHERE id = 3",
     )
+    kept = folder / "maps" / "run-0001"
+    kept.mkdir(parents=True)
+    (kept / "run.json").write_text("{}")
+    os.mkfifo(kept / "pipe")
+    (kept / "link").symlink_to("/etc/passwd")
     assert run(["recover", str(folder), "-o", str(tmp_path / "new")]) == 1
-    assert "3 left out" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "3 left out" in out
+    assert "1 saved, 2 left out" in out  # of the files beside it
+    assert [path.name for path in (tmp_path / "new" / "maps" / "run-0001").iterdir()] == ["run.json"]
     with pytest.raises(AnnotatorError):
         recover(folder, tmp_path / "new")
     assert find_problems(tmp_path / "new" / DATABASE_NAME, deep=True) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shutil
 import sqlite3
@@ -21,10 +22,13 @@ from project_tools import check_memory, import_change, integrity, new_project, o
 
 from cryoppp_annotator.cli.main import run
 from cryoppp_annotator.errors import ProjectError
+from cryoppp_annotator.formats import atomic
 from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.micrograph import MicrographState
 from cryoppp_annotator.model.which import Which
 from cryoppp_annotator.session.core.session import Session
+from cryoppp_annotator.session.volume import stored_maps
+from cryoppp_annotator.session.volume.map_run import MapResult, MapRun, PickVerdicts
 from cryoppp_annotator.store import copies, database
 from cryoppp_annotator.store.store import DATABASE_NAME, Store
 
@@ -195,6 +199,94 @@ def test_a_first_import_that_failed_leaves_no_project(tmp_path: Path, capsys: py
             assert not (disk / "p").exists()
         (disk / "filler").unlink()
         assert run(command) == 0
+
+
+#: Commands that write files, by what they may leave where they do not finish: lists of what is whole and goes on.
+WRITERS = {
+    "extract": (["picks", "--micrographs", "data", "-o", "disk/o", "--box-size", "32"], set()),
+    "passport": (["data", "-o", "disk/o"], {"passport.jsonl"}),
+    "compare": (["picks", "picks", "--micrographs", "data", "--diameter", "20px", "--report", "disk/o/r.html"], set()),
+    "recover": (["p", "-o", "disk/o"], set()),
+}
+
+
+def test_a_command_on_a_full_disk_leaves_all_of_its_files_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At every share of what it needs: the file is named, the disk is full, and nothing is half there."""
+    if os.geteuid():
+        pytest.skip("only root may mount a small disk")
+    monkeypatch.chdir(tmp_path)
+    for name in ("data", "picks"):
+        (tmp_path / name).mkdir()
+    for name in "ab":
+        with mrcfile.new(f"data/{name}.mrc") as file:
+            file.set_data(np.random.default_rng(0).normal(size=(128, 128)).astype(np.float32))
+            file.voxel_size = 4.0
+        rows = "".join(f"{x} {y}\n" for x in (30, 60, 90) for y in (30, 60, 90))
+        Path(f"picks/{name}.star").write_text(f"data_\n\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n{rows}\n")
+    assert run(["import", "p", "--micrographs", "data", "--coords", "picks"]) == 0
+    with mounted("-t", "tmpfs", "-o", "size=1m", "none", on=tmp_path / "disk") as disk:
+        out, filler = disk / "o", disk / "filler"
+        for command, (words, unfinished) in WRITERS.items():
+            assert run([command, *words]) == 0
+            whole = {path.name for path in out.iterdir()}
+            need = sum(path.stat().st_blocks * 512 for path in out.iterdir())
+            shutil.rmtree(out)
+            fill(filler)
+            for room in (0, need // 8192 * 4096):
+                os.truncate(filler, filler.stat().st_size - room)
+                capsys.readouterr()
+                assert run([command, *words]) == 1, command
+                message = capsys.readouterr().err
+                assert "is full" in message, (command, message)
+                assert str(out.relative_to(tmp_path)) in message
+                left = {path.name for path in out.rglob("*")} if out.exists() else set()
+                assert left <= unfinished, (command, left)
+            filler.unlink()
+            assert run([command, *words]) == 0
+            assert {path.name for path in out.iterdir()} == whole
+            shutil.rmtree(out)
+
+
+def test_a_map_that_does_not_get_into_the_project_is_written_elsewhere(session: Session) -> None:
+    n, one = 3, np.eye(3)
+    columns = PickVerdicts(
+        np.arange(n), np.ones(n, np.int64), *[np.zeros(n)] * 4, np.stack([one] * n), *[np.zeros(n)] * 2, np.zeros(n)
+    )
+    result = MapResult(MapRun(0, {"name": "mine"}), columns, {"map": np.zeros((40, 40, 40), np.float32)}, {})
+    folder = session.store.folder
+    (folder / "maps").write_text("in the way")  # as a disk that refuses
+    with pytest.raises(
+        ProjectError, match=r"could not be saved.*picks are safe.*was written to (.*) instead"
+    ) as caught:
+        stored_maps.save_map_run(session, result)
+    (folder / "maps").unlink()
+    elsewhere, there = re.search(r"written to (.*) instead.*to (.*)$", str(caught.value)).groups()  # type: ignore[union-attr]
+    Path(there).parent.mkdir()
+    shutil.move(elsewhere, there)
+    (kept,) = stored_maps.list_map_runs(session)
+    assert stored_maps.load_map_run(session, kept).run.name == "mine"
+    held = state(folder)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # nowhere is room
+    try:
+        with pytest.raises(ProjectError, match="the map is gone"):
+            stored_maps.save_map_run(session, result)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in (folder / "maps").iterdir()] == ["run-0001"]
+    assert state(folder) == held
+
+
+def test_what_a_killed_export_left_goes_after_a_day(tmp_path: Path) -> None:
+    """Not before: another window may be writing."""
+    for name, age in (("old", 2 * 86_400), ("new", 60)):
+        (tmp_path / f".unfinished-{name}").mkdir()
+        os.utime(tmp_path / f".unfinished-{name}", (time.time() - age,) * 2)
+    with atomic.file_set(tmp_path):
+        atomic.write_text(tmp_path / "a.txt", "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".unfinished-new", "a.txt"]
 
 
 def test_an_empty_database_of_a_killed_start_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

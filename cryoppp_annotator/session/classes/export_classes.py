@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import FormatError, Refused, disk_reason
-from ...formats.atomic import file_set, write_text
+from ...errors import Refused
+from ...formats.atomic import whole_set, write_text
 from ...formats.table.star import format_star, number_text
 from ...imaging.ctf import Optics
 from ...model.classes import ClassRun, ClassSummary
@@ -94,14 +94,11 @@ def _write(
     if not columns["rlnClassNumber"]:
         raise Refused(f"{run.name}: every member is rejected or deleted; there are no particles to write")
     optics = _optics(groups)
-    try:
-        with file_set(out):
-            files = write_report(out, *_renumbered(averages, chosen, run), run.pixel_size_A)
-            star = write_text(
-                out / "particles.star", format_star([("optics", optics), ("particles", columns)], version="30001")
-            )
-    except OSError as error:
-        raise FormatError(f"cannot be written ({disk_reason(error)}); nothing was written", out) from error
+    with whole_set(out):
+        files = write_report(out, *_renumbered(averages, chosen, run), run.pixel_size_A)
+        star = write_text(
+            out / "particles.star", format_star([("optics", optics), ("particles", columns)], version="30001")
+        )
     return (files[0], star, *files[1:])
 
 

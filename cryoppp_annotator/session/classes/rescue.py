@@ -35,7 +35,7 @@ def keep_elsewhere(session: Session, result: RunResult, error: ProjectError, out
     why = str(error).partition(" They are kept in memory")[0].rstrip(". ")
     if result.run.source != "here":
         return ProjectError(f"{why}. Nothing was imported and your picks are safe: free some space, then import again")
-    for folder in _places(session, out):
+    for folder in ([] if out is None else [out]) + places(session, "classes"):
         fresh = not folder.exists()
         try:
             export_result(session, result, folder)
@@ -54,9 +54,15 @@ def keep_elsewhere(session: Session, result: RunResult, error: ProjectError, out
     )
 
 
-def _places(session: Session, out: Path | None) -> list[Path]:
+def places(session: Session, what: str) -> list[Path]:
+    """Folders for what did not get into the project: the user's own, then the system's for temporary files.
+
+    Parameters
+    ----------
+    what : str
+        ``classes`` or ``map``.
+    """
     at = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
     project = re.sub(r"[^\w-]+", "_", session.store.folder.name)[:60]
-    named = f"unsaved-classes-{project}-{at}"
-    places = [] if out is None else [out]
-    return [*places, home() / named, Path(tempfile.gettempdir()) / named]
+    named = f"unsaved-{what}-{project}-{at}"
+    return [home() / named, Path(tempfile.gettempdir()) / named]

@@ -96,7 +96,6 @@ def write_report(
     ------
     OSError
     """
-    out.mkdir(parents=True, exist_ok=True)
     stack = write_stack(out / "classes.mrcs", averages, pixel_size_A)
     table = write_text(out / "summary.csv", summary_csv(classes))
     gallery = out / "gallery.png"

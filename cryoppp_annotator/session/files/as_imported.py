@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ...errors import FormatError, Refused, disk_reason
 from ...extensions import formats
 from ...formats import registry
-from ...formats.atomic import file_set, replacing
+from ...formats.atomic import file_set, replacing, whole_set
 from ...formats.cryosparc_groups import beside, is_group
 from ...formats.table.rewrite import cells, rewritten
 from ...formats.table.star import number_text
@@ -89,19 +89,16 @@ def write_back(
     frame = imported.source_frame
     base = _common_folder(files)
     written: list[Path] = []
-    try:
-        with file_set(out, may_replace=may_replace(out, overwrite=overwrite)):
-            for k, file in enumerate(files):
-                context.progress(k, len(files), f"{k}/{len(files)} files")
-                own = [part for part in parts if part.file == file]
-                target = out / file.relative_to(base)
-                if all(part.editable for part in own):
-                    written += _edited_in_place(own, file, target, frame)
-                else:
-                    companions = [Path(name) for name in parameters.get("companions", ())]
-                    written += _filled_copy(session, own, file, target, frame, parameters["format"], companions)
-    except OSError as error:
-        raise FormatError(f"cannot be written ({disk_reason(error)}); nothing was written", out) from error
+    with whole_set(out, may_replace=may_replace(out, overwrite=overwrite)):
+        for k, file in enumerate(files):
+            context.progress(k, len(files), f"{k}/{len(files)} files")
+            own = [part for part in parts if part.file == file]
+            target = out / file.relative_to(base)
+            if all(part.editable for part in own):
+                written += _edited_in_place(own, file, target, frame)
+            else:
+                companions = [Path(name) for name in parameters.get("companions", ())]
+                written += _filled_copy(session, own, file, target, frame, parameters["format"], companions)
     n_picks = sum(part.n_written for part in parts)
     micrographs, _ = watch.up_to_date(session, [part.micrograph for part in parts], context=context)
     notes = [f"{m.name} has {m.problem}; its rows are as they were picked" for m in micrographs if m.changed]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+from ...errors import FormatError, disk_reason
 from ...formats.atomic import WouldOverwrite, file_set, write_text
 from ...model.region import Origin, Region
 from ..core.session import Session
@@ -48,15 +49,20 @@ def write_outlines(session: Session, folder: Path, micrographs: Collection[int])
 
     Raises
     ------
-    OSError
+    FormatError
+        It cannot be written; what was there before is intact.
     """
     names = {m.id: m.path for m in session.micrographs if m.id in micrographs}
     regions = [r for on, here in regions_by_micrograph(session).items() if on in names for r in here]
     if not regions:
         return []
     features = ",\n".join(json.dumps(_feature(region, names[region.micrograph])) for region in regions)
-    with file_set(folder):
-        return [write_text(folder / NAME, f'{{"type": "FeatureCollection", "features": [\n{features}\n]}}\n')]
+    try:
+        with file_set(folder):
+            return [write_text(folder / NAME, f'{{"type": "FeatureCollection", "features": [\n{features}\n]}}\n')]
+    except OSError as error:
+        reason = f"cannot be written ({disk_reason(error)}); the picks are written, these outlines are not"
+        raise FormatError(reason, folder / NAME) from error
 
 
 def _feature(region: Region, micrograph: str) -> dict[str, Any]:

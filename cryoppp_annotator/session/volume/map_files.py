@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import Refused
-from ...formats.atomic import file_set, write_text
+from ...formats.atomic import whole_set, write_text
 from ...formats.image.stacks import write_stack
 from ...formats.image.volumes import write_volume
 from ...formats.table.star import format_star
@@ -91,7 +91,7 @@ def export_map(
     boxes, rows = _boxes(session, result, chosen, context)
     tables = _tables(session, result, boxes, rows)
     files = []
-    with file_set(out):
+    with whole_set(out):
         for name, file in _NAMES.items():
             if name in result.maps:
                 files.append(write_volume(out / file, result.maps[name], result.run.pixel_size_A))

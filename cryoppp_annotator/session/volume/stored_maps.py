@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from ...errors import FormatError, ProjectError, disk_reason
-from ...formats.atomic import write_text
+from ...formats.atomic import whole_folder, write_text
 from ...formats.image.volumes import read_volume, write_volume
 from ...formats.kept_arrays import load_arrays, read_kept_json
+from ..classes.rescue import places
 from ..core.session import Session
 from .map_run import CURVES, MAPS, MapResult, MapRun, PickVerdicts
 
@@ -47,22 +48,41 @@ def save_map_run(session: Session, result: MapResult) -> MapResult:
     Raises
     ------
     ProjectError
-        It cannot be written; ``result`` still holds everything.
+        It cannot be written; the run is in a folder elsewhere, or gone, which is said.
     """
     around = session.store.folder / FOLDER
+    fresh = around / f".new-{os.getpid()}"
     try:
         around.mkdir(exist_ok=True)
         for left in around.glob(".new-*"):
             shutil.rmtree(left, ignore_errors=True)
-        fresh = around / f".new-{os.getpid()}"
         fresh.mkdir()
         _write(fresh, result)
         number = _named(around, fresh)
     except OSError as error:
-        raise ProjectError(
-            f"the map could not be saved in {around} ({disk_reason(error)}): free some space, then save it again"
-        ) from error
+        shutil.rmtree(fresh, ignore_errors=True)
+        with contextlib.suppress(OSError):  # where it was the first
+            around.rmdir()
+        raise _kept_elsewhere(session, result, disk_reason(error)) from error
     return replace(result, run=replace(result.run, number=number))
+
+
+def _kept_elsewhere(session: Session, result: MapResult, reason: str) -> ProjectError:
+    """Write a run that did not get into the project into a folder of its own, and say where."""
+    around = session.store.folder / FOLDER
+    why = f"the map could not be saved in {around} ({reason}). Your picks are safe"
+    for folder in places(session, "map"):
+        try:
+            with whole_folder(folder) as fresh:
+                _write(fresh, result)
+        except (OSError, FormatError):
+            continue
+        free = max((run.number for run in list_map_runs(session)), default=0) + 1
+        return ProjectError(
+            f"{why}, and the run was written to {folder} instead: free some space, then move that folder to "
+            f"{around / f'run-{free:04d}'}"
+        )
+    return ProjectError(f"{why}, but the map is gone: no other disk takes it. Free some space, then make it again")
 
 
 def _write(folder: Path, result: MapResult) -> None:
