@@ -53,9 +53,14 @@ def doctor(
 
 
 def _examine_project(project: Path, as_json: bool) -> None:
+    from ..session.volume.stored_maps import find_damage
     from ..store.connecting import check_rows
 
     problems, database, advice = check_rows(find_project(project))
+    beside = find_damage(find_project(project))
+    if beside and not problems:
+        advice = "delete these runs, or make them again; picks and decisions are sound"
+    problems = [*problems, *beside]
     if as_json:
         listed = [{"table": p.table, "row": p.row, "column": p.column, "message": p.message} for p in problems]
         typer.echo(json.dumps({"ok": not problems, "problems": listed}, indent=2))

@@ -13,6 +13,8 @@ from ..errors import EngineError
 
 _GOLDEN = (1.0 + math.sqrt(5.0)) / 2.0
 _NAME = re.compile(r"(?:([CD])(\d+)|T|O|I)\Z")
+#: Of an axis; no particle has more, and as many rotations are compared with each other.
+_MOST_FOLDS = 100
 #: A direction that lies on no axis and in no mirror plane of any group: the cell around it is an asymmetric unit.
 _GENERIC = np.array([0.2731, 0.1129, 0.9553])
 
@@ -27,8 +29,9 @@ def _turn(axis: tuple[float, float, float], fold: int) -> NDArray[np.float64]:
 
 def _generators(name: str) -> list[NDArray[np.float64]]:
     match = _NAME.match(name)
-    if match is None or match.group(2) == "0":
-        raise EngineError(f"{name!r} is no symmetry that is known here: give C1, Cn, Dn, T, O or I")
+    if match is None or (match.group(1) and not 0 < int(match.group(2)[:9]) <= _MOST_FOLDS):
+        known = f"C1, Cn, Dn (n up to {_MOST_FOLDS}), T, O or I"
+        raise EngineError(f"{name[:40]!r} is no symmetry that is known here: give {known}")
     z = (0.0, 0.0, 1.0)
     if match.group(1):
         fold = int(match.group(2))

@@ -212,7 +212,7 @@ def explained(path: Path) -> Iterator[None]:
     """Turn a database failure into a :class:`ProjectError` that says what is safe and what to do."""
     try:
         yield
-    except (SQLAlchemyError, sqlite3.Error) as error:
+    except (SQLAlchemyError, sqlite3.Error, UnicodeDecodeError) as error:
         raise ProjectError(_explain(error, path)) from error
 
 
@@ -231,7 +231,8 @@ def sensible(path: Path) -> Iterator[None]:
 
 def _explain(error: Exception, path: Path) -> str:
     original: Any = getattr(error, "orig", None) or error
-    text = str(original)
+    # what SQLite says of damaged tables holds their bytes, which Python may not be able to read
+    text = "malformed tables" if isinstance(original, UnicodeDecodeError) else str(original)
     low = text.lower()
     safe = "Nothing was changed; everything confirmed before is safe."
     if "locked" in low or "busy" in low:

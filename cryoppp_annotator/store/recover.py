@@ -204,7 +204,7 @@ def _pieces(
     query = f"SELECT {', '.join(map(quoted, names))}, ({good}) FROM {table} WHERE rowid BETWEEN ? AND ? ORDER BY rowid"
     try:
         first, last = source.execute(f"SELECT min(rowid), max(rowid) FROM {table}").fetchone()
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
         report.unreadable.append(table)
         return
     if first is None:

@@ -114,7 +114,7 @@ def _chosen(session: Session, result: MapResult, everything: bool) -> NDArray[np
     if not everything and (picks.half >= 0).any():
         good &= picks.half >= 0
     present = session.store.positions(result.run.options.boxes.which)
-    good &= np.isin(picks.particle, present["id"])
+    good &= np.isin(picks.particle, present["id"]) & np.isin(picks.micrograph, present["micrograph"])
     rows = np.flatnonzero(good)
     if not len(rows):
         raise Refused("no pick of this run is both more likely the particle than not and kept")

@@ -85,6 +85,8 @@ class MapRunOptions:
         for name in ("pick_sets", "species", "micrographs"):
             if known.get(name) is not None:
                 known[name] = tuple(known[name])
+        if not isinstance(known.get("map_path", ""), str):
+            raise TypeError("map_path is no text")
         known["hidden"] = tuple((float(score), tuple(sets)) for score, sets in known.get("hidden", ()))
         known["decisions"] = tuple(Decision(d) for d in known.get("decisions", (0, 1)))
         return MapRunOptions(**known)

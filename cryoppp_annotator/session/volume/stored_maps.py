@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 from dataclasses import replace
@@ -14,12 +15,15 @@ import numpy as np
 
 from ...errors import FormatError, ProjectError, disk_reason
 from ...formats.atomic import whole_folder, write_text
-from ...formats.image.volumes import read_volume, write_volume
+from ...formats.image.volumes import write_volume
 from ...formats.kept_arrays import load_arrays, read_kept_json
+from ...store.soundness import Problem
 from ..classes.rescue import places
 from ..core.session import Session
-from .map_run import CURVES, MAPS, MapResult, MapRun, PickVerdicts
+from .map_run import MAPS, MapResult, MapRun, PickVerdicts
+from .run_checks import curves_of, map_of, run_of, verdicts_of
 
+log = logging.getLogger(__name__)
 FOLDER = "maps"
 RECORD = "run.json"
 VERDICTS = "verdicts.npz"
@@ -32,14 +36,31 @@ def folder_of(session: Session, number: int) -> Path:
 
 
 def list_map_runs(session: Session) -> list[MapRun]:
-    """The project's runs, oldest first; folders that hold none are passed over."""
+    """The project's runs, oldest first; folders that hold none are passed over, with a line in the log."""
     runs = []
     for folder in sorted((session.store.folder / FOLDER).glob("run-*")):
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            number, record = int(folder.name[4:]), read_kept_json(folder / RECORD)
-            if isinstance(record, dict):
-                runs.append(MapRun(number, record))
+        try:
+            runs.append(run_of(int(folder.name[4:]), read_kept_json(folder / RECORD)))
+        except (OSError, ValueError) as error:
+            log.warning("%s holds no run that makes sense (%s); it is passed over", folder, error)
     return runs
+
+
+def find_damage(folder: Path) -> list[Problem]:
+    """What is wrong with the runs beside a project's database; they are read as the program reads them.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the project.
+    """
+    problems = []
+    for run in sorted((folder / FOLDER).glob("run-*")):
+        try:
+            load_from(run, run_of(int(run.name[4:]), read_kept_json(run / RECORD)))
+        except (OSError, ValueError, FormatError) as error:
+            problems.append(Problem(FOLDER, None, run.name, f"cannot be used: {error}"))
+    return problems
 
 
 def save_map_run(session: Session, result: MapResult) -> MapResult:
@@ -115,20 +136,24 @@ def load_map_run(session: Session, run: MapRun) -> MapResult:
     Raises
     ------
     FormatError
-        Its verdicts are gone or damaged.
+        Its verdicts or maps are gone, damaged or make no sense.
     """
-    folder = folder_of(session, run.number)
+    return load_from(folder_of(session, run.number), run)
+
+
+def load_from(folder: Path, run: MapRun) -> MapResult:
+    """As :func:`load_map_run`, from the run's own folder."""
     columns = load_arrays(folder / VERDICTS)
-    if columns is None or not set(PickVerdicts.__dataclass_fields__) <= set(columns):
+    if columns is None:
         raise FormatError("has vanished or is damaged: make this map again", folder / VERDICTS)
-    picks = PickVerdicts(**{name: columns[name] for name in PickVerdicts.__dataclass_fields__})
-    maps = {}
-    for name in MAPS:
-        if (path := folder / f"{name}.mrc").exists():
-            maps[name] = np.array(read_volume(path)[0], np.float32)
-    stored: dict[str, Any] = load_arrays(folder / CURVE) or {}
-    curves = {name: stored[name] for name in CURVES if name in stored}
-    return MapResult(run, picks, maps, curves)
+    try:
+        picks = verdicts_of(columns)
+    except ValueError as error:
+        raise FormatError(f"makes no sense ({error}): make this map again", folder / VERDICTS) from error
+    maps = {name: map_of(path) for name in MAPS if (path := folder / f"{name}.mrc").exists()}
+    if len({array.shape for array in maps.values()}) > 1:
+        raise FormatError("holds maps of different sizes: make this map again", folder)
+    return MapResult(run, picks, maps, curves_of(load_arrays(folder / CURVE) or {}))
 
 
 def forget_map_run(session: Session, run: MapRun) -> None:
