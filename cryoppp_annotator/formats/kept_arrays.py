@@ -13,6 +13,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from ..model.npy import read_npy, read_npy_header
+
 log = logging.getLogger(__name__)
 
 #: No text of ours is longer; what is known of 50,000 files takes 10 MB.
@@ -47,13 +49,18 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """
     with open_kept(path) as stream:  # opened here: numpy leaves a damaged one open
         try:
-            with np.load(stream, allow_pickle=False) as file:
-                _refuse_bomb(file.zip)
-                return {name: np.asarray(file[name]) for name in file.files}
+            with zipfile.ZipFile(stream) as archive:
+                _refuse_bomb(archive)
+                return {name.removesuffix(".npy"): _member(archive, name) for name in archive.namelist()}
         except (OSError, ValueError):
             raise
         except Exception as error:  # zipfile, zlib and numpy promise no set
             raise ValueError(str(error).strip().partition("\n")[0] or type(error).__name__) from error
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    with archive.open(name) as stream:
+        return read_npy(stream)
 
 
 def _refuse_bomb(archive: zipfile.ZipFile) -> None:
@@ -66,8 +73,9 @@ def map_array(path: Path) -> NDArray[Any] | None:
     if not _is_file(path):
         return None
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        return array if isinstance(array, np.ndarray) else None
+        with open_kept(path) as stream:
+            header = read_npy_header(stream)
+            return np.memmap(stream, header.dtype, "r", header.offset, header.shape, header.order)
     except Exception as error:
         _say(path, error)
         return None

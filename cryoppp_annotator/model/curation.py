@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import struct
 import zipfile
 import zlib
@@ -21,6 +20,8 @@ from typing import IO, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .npy import read_npy
 
 AnyArray: TypeAlias = NDArray[Any]
 
@@ -257,16 +258,11 @@ def _opened(blob: bytes) -> Iterator[tuple[zipfile.ZipFile, list[dict[str, Any]]
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> AnyArray:
-    """A column. Its shape is compared with the bytes that are there before anything is allocated."""
-    stream = io.BytesIO(archive.read(name))
-    version = np.lib.format.read_magic(stream)
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read_header(stream)
-    n_bytes = math.prod(shape) * dtype.itemsize
-    if dtype.hasobject or len(shape) != 1 or n_bytes != len(stream.getbuffer()) - stream.tell():
+    """A column."""
+    with archive.open(name) as stream:
+        array: AnyArray = read_npy(stream)
+    if array.ndim != 1:
         raise ValueError(f"{name} is no column of a table")
-    stream.seek(0)
-    array: AnyArray = np.load(stream, allow_pickle=False)
     return array
 
 

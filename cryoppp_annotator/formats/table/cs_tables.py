@@ -9,6 +9,7 @@ ever unpickled.
 from __future__ import annotations
 
 import json
+import threading
 import tokenize
 import warnings
 from collections.abc import Mapping
@@ -30,6 +31,8 @@ _MAX_LZ4_RATIO = 256
 _TEXT = "|O"
 _BAD_HEADER = (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, OverflowError)
 _OFFSET = np.dtype(np.uint64)
+#: numpy reads headers with a parser that is not safe in threads (see :mod:`cryoppp_annotator.model.npy`).
+_PARSER = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +105,7 @@ def _npy_header(stream: BinaryIO, path: Path) -> tuple[tuple[int, ...], np.dtype
         version = npy.read_magic(stream)
         if version not in read_header:
             raise FormatError(f"is of NPY version {version}, which cryoSPARC does not write", path)
-        with warnings.catch_warnings():
+        with _PARSER, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # old headers, which are read nevertheless
             shape, fortran, dtype = read_header[version](stream, max_header_size=_MAX_HEADER)
     except (*_BAD_HEADER, EOFError, tokenize.TokenError) as error:
