@@ -9,7 +9,6 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-READY_PYQT6 := .venv-pyqt6/.ready
 
 .PHONY: help run test test-fast lint types format bench clean distclean setup system-run system-test
 
@@ -62,5 +61,9 @@ PLUGINS := $(wildcard plugins/*/pyproject.toml)
 $(READY): pyproject.toml $(PLUGINS) .ci/environment | system-run
 	@.ci/environment $(VENV) pyqt5,dev
 
-$(READY_PYQT6): $(READY) .ci/environment-pyqt6
-	@.ci/environment-pyqt6 .venv-pyqt6
+.venv-pyqt6/.ready: $(READY) .ci/environment-qt6
+	@.ci/environment-qt6 .venv-pyqt6 'PyQt6>=6.6'
+
+# as in pyproject.toml
+.venv-pyside6/.ready: $(READY) .ci/environment-qt6
+	@.ci/environment-qt6 .venv-pyside6 'PySide6-Essentials>=6.7,<6.12'

@@ -19,7 +19,7 @@ _LIMIT_S = 90.0
 EGL = {"PYOPENGL_PLATFORM": "egl", "QT_XCB_GL_INTEGRATION": "xcb_egl"}
 #: Run by name: only it knows Qt.
 _DRAWS = "cryoppp_annotator.gui.try_display"
-#: How its one line begins: binding, Qt, OpenGL, renderer, problem, with | between them.
+#: How its one line begins: binding, Qt, OpenGL, renderer, problem, what to do, with | between them.
 RESULT = "cryoppp-display:"
 
 HELP = (
@@ -108,8 +108,8 @@ def _outcome(process: subprocess.Popen[str], environment: Mapping[str, str]) -> 
     if not line:
         problem, mend = _why_not(process.returncode, log)
         return Display(False, environment, problem=problem, mend=mend)
-    binding, qt, opengl, renderer, problem = line.removeprefix(RESULT).split("|")
-    return Display(not problem, environment, binding, qt, opengl, renderer, problem, HELP if problem else "")
+    binding, qt, opengl, renderer, problem, mend = line.removeprefix(RESULT).split("|")
+    return Display(not problem, environment, binding, qt, opengl, renderer, problem, mend)
 
 
 def _why_not(code: int, log: str) -> tuple[str, str]:

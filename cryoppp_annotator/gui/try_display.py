@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import platform
+import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..batch.display_check import RESULT
+from ..batch.display_check import HELP, RESULT
 
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QApplication
 
 _LEAST = (2, 1)
+_REPETITIONS = 100
+_OTHER_QT = "Install another one: pip install 'PySide6-Essentials<6.12'; or PyQt6; or Python 3.12 or newer"
 
 
 def draw() -> None:
@@ -19,14 +24,18 @@ def draw() -> None:
     from qtpy.QtWidgets import QApplication
 
     application = QApplication([])
-    version, renderer, problem = "", "", ""
+    version, renderer, problem, mend = "", "", "", HELP
     try:
         version, renderer, middle = _drawn(application)
         problem = _judged(version, middle)
+        if not problem and loses_none(application.processEvents):
+            python = platform.python_version()
+            problem = f"{API_NAME} {QtCore.__version__} ends programs of Python {python} after some minutes"
+            mend = _OTHER_QT
     except Exception as error:  # whatever a driver makes of it
         why = f"{type(error).__name__}: {error}".splitlines()[0]
         problem = f"this display gives no OpenGL that the window can use ({why})"
-    fields = (API_NAME, QtCore.__version__, version, renderer, problem)
+    fields = (API_NAME, QtCore.__version__, version, renderer, problem, mend if problem else "")
     print(RESULT + "|".join(str(value).replace("|", "/") for value in fields), flush=True)
     os._exit(0)  # some drivers crash when they are put away
 
@@ -54,6 +63,19 @@ def _drawn(application: QApplication) -> tuple[str, str, list[int]]:
     canvas.set_current()
     version, renderer = str(gl.glGetParameter(gl.GL_VERSION)), str(gl.glGetParameter(gl.GL_RENDERER))
     return version, renderer, canvas.render()[32, 32, :3].tolist()
+
+
+def loses_none(call: Callable[[], object]) -> bool:
+    """Whether each call that answers None gives away a reference to it that it does not own.
+
+    PySide6 6.12.0 does so in all of its methods. Below Python 3.12, where None is counted as any other object, the
+    process ends with "deallocating None" as soon as no reference is left.
+    """
+    call()
+    before = sys.getrefcount(None)
+    for _ in range(_REPETITIONS):
+        call()
+    return before - sys.getrefcount(None) > _REPETITIONS // 2
 
 
 def _judged(version: str, middle: list[int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from project_tools import check_memory, import_change, integrity, new_project, o
 
 from cryoppp_annotator.batch.display_check import EGL, try_display
 from cryoppp_annotator.errors import ProjectError
+from cryoppp_annotator.gui.try_display import loses_none
 from cryoppp_annotator.model.curation import Decision
 from cryoppp_annotator.session.core import opening
 from cryoppp_annotator.store.journal import Journal
@@ -148,6 +150,24 @@ def test_where_nothing_draws_one_line_says_what_to_do(tmp_path: Path) -> None:
     (line,) = ran.stderr.strip().splitlines()
     assert line.startswith("error: this display gives no OpenGL")
     assert "VNC" in line
+
+
+def test_a_qt_that_gives_away_what_is_not_its_own_is_noticed() -> None:
+    """PySide6 6.12.0 ends Python 3.11 so. Python 3.12 and newer do not count references to None."""
+    lose, give_back = ctypes.pythonapi.Py_DecRef, ctypes.pythonapi.Py_IncRef
+    lose.argtypes = give_back.argtypes = [ctypes.py_object]
+    n_calls = 0
+
+    def call() -> None:
+        nonlocal n_calls
+        n_calls += 1
+        lose(None)
+
+    noticed = loses_none(call)
+    for _ in range(n_calls):
+        give_back(None)
+    assert noticed == (sys.version_info < (3, 12))
+    assert not loses_none(lambda: None)
 
 
 def test_no_display_is_one_line_too() -> None:

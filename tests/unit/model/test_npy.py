@@ -71,7 +71,7 @@ def test_objects_which_numpy_would_unpickle_are_refused(array):
 @pytest.mark.parametrize("dtype", ["<f9", "<U99999999999"])
 def test_numbers_that_do_not_exist_are_refused(dtype):
     blob = saved(np.zeros(1)).replace(b"'<f8'", f"'{dtype}'".encode())
-    with pytest.raises(ValueError, match="plain numbers|bytes"):
+    with pytest.raises(ValueError, match=r"plain numbers|bytes"):
         read_npy(io.BytesIO(blob[:8] + (len(blob) - 18).to_bytes(2, "little") + blob[10:]))
 
 
