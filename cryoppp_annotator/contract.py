@@ -148,4 +148,5 @@ def _wrong(plugin: str, what: str) -> EngineError:
 def _kind(answer: Any) -> str:
     if isinstance(answer, np.ndarray):
         return "an array"
-    return "nothing" if answer is None else f"a {type(answer).__name__}"
+    name = type(answer).__name__
+    return "nothing" if answer is None else f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from ..errors import AnnotatorError, Cancelled, FormatError, Refused, disk_reason
+from ..formats.atomic import write_text
 from ..formats.image import images
 from ..formats.kept_arrays import read_kept_text
 from ..imaging.filters import fft_workers
@@ -60,6 +62,7 @@ class Progress:
         size = -1
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._refuse_links()
             with self.path.open("a", encoding="utf-8") as stream:
                 size = stream.tell()
                 stream.write(f"\n{line}\n" if size else f"{line}\n")
@@ -68,6 +71,19 @@ class Progress:
             raise FormatError(
                 f"cannot be written ({disk_reason(error)}); what it lists already is kept", self.path
             ) from error
+
+    def _refuse_links(self) -> None:
+        """What a link leads to is not written: a file of our own with the same lines takes its place."""
+        try:
+            status = self.path.lstat()
+        except FileNotFoundError:
+            return
+        if stat.S_ISLNK(status.st_mode) or status.st_nlink > 1:
+            try:
+                text = read_kept_text(self.path)
+            except (FileNotFoundError, ValueError):
+                text = ""
+            write_text(self.path, text)
 
     def _take_back(self, size: int) -> None:
         """Cut off a line that is not whole; no file of no lines is left."""

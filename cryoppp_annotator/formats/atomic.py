@@ -83,6 +83,9 @@ class _FileSet:
         foreign = [path for path in map(Path, there) if not self.may_replace(path)]
         if foreign:
             raise WouldOverwrite(foreign)
+        for target in there:
+            if os.path.isdir(target) and not os.path.islink(target):
+                raise FormatError("is a folder where a file is to be written; nothing was written", Path(target))
         if len(self.staged) >= _MANY_FILES and hasattr(os, "sync"):
             os.sync()
         else:

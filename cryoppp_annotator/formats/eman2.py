@@ -21,6 +21,7 @@ from ..model.coordinates import RELION_FRAME, SourceFrame
 from ..model.pickfile import FilePicks, Issue, MicrographPicks, PickFile, WriteOptions
 from .atomic import write_text
 from .names import refuse_collisions
+from .table.json_text import parse_json
 from .table.star import decode_head
 from .table.text_rows import kept, read_bounded, source_positions, texts
 
@@ -135,11 +136,11 @@ def _load(path: Path) -> dict[str, Any]:
     """A JSON file that must hold an object. EMAN2 itself writes NaN, which is left as it is."""
     text = read_bounded(path)
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except json.JSONDecodeError as error:
         raise FormatError(f"is not JSON: {error.msg}", path, error.lineno) from error
     except (RecursionError, ValueError) as error:  # nested or digits beyond all reason
-        raise FormatError(f"is not JSON that can be read ({type(error).__name__})", path) from error
+        raise FormatError(f"is not JSON that can be read ({str(error) or type(error).__name__})", path) from error
     if not isinstance(content, dict):
         raise FormatError(f"holds {type(content).__name__} where an object with the key {_KEY!r} was expected", path)
     return content

@@ -13,6 +13,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ..errors import EngineError
@@ -22,6 +24,10 @@ log = logging.getLogger(__name__)
 
 #: Seconds between looks at the cancel flag.
 _TICK_S = 0.1
+#: Looks after the end of a process until it counts as ended, though a child of it may hold its answers open.
+_TICKS_AFTER = 10
+#: Bytes of one line that are read of what a plugin prints.
+_LONGEST_LINE = 1 << 16
 _POSIX = os.name == "posix"
 
 
@@ -53,11 +59,15 @@ class _Worker:
             self._process.stdin.flush()
         except OSError:
             pass  # it has ended: the reader says how
+        ticks_after = 0
         while True:
             context.check()
             try:
                 kind, content = self._answers.get(timeout=_TICK_S)
             except queue.Empty:
+                ticks_after += not self.alive
+                if ticks_after > _TICKS_AFTER:
+                    self._answers.put(("ended", _how(self._process.returncode)))
                 continue
             if kind == "progress":
                 context.progress(*content)
@@ -82,6 +92,9 @@ class _Worker:
 
     def end(self) -> None:
         """Kill it, and what it started."""
+        for number in descendants(self._process.pid):  # also those in sessions of their own
+            with contextlib.suppress(OSError):
+                os.kill(number, signal.SIGKILL)
         with contextlib.suppress(OSError):
             if _POSIX:
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -102,19 +115,36 @@ class _Worker:
         try:
             while True:
                 self._answers.put(pickle.load(self._process.stdout))
-        except (EOFError, OSError, ValueError, pickle.UnpicklingError):
+        except Exception as error:
+            if not isinstance(error, EOFError | OSError) and self.alive:
+                # what it returned cannot be made here: a class that only its process knows, or rubbish
+                self._answers.put(("raised", (f"its answer cannot be read: {type(error).__name__}: {error}", "")))
+                return
             code = self._process.wait()
             self._listener.join(1.0)
             self._answers.put(("ended", _how(code) + (f"; it said: {self._last_words}" if self._last_words else "")))
 
     def _listen(self) -> None:
         assert self._process.stderr is not None
-        for line in self._process.stderr:
+        for line in iter(partial(self._process.stderr.readline, _LONGEST_LINE), b""):
             text = line.decode("utf-8", "replace").rstrip()
             if text:
                 self._last_words = text[:200]
                 log.info("%s: %s", self._plugin, text)
         self._process.stderr.close()
+
+
+def descendants(number: int) -> list[int]:
+    """Processes that a process has started, and those that they have; empty where the system does not say."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            parent = int(entry.read_text(errors="replace").rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(entry.parent.name))
+    below = list(children.get(number, ()))
+    for child in below:
+        below += children.get(child, ())
+    return below
 
 
 def _how(code: int) -> str:
@@ -177,6 +207,7 @@ def call_isolated(
         "words": dict(words),
         "seed": context.seed,
         "with_context": with_context,
+        "folder": os.getcwd(),
     }
     try:
         answer = worker.call(request, context)

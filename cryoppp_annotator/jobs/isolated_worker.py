@@ -5,6 +5,8 @@ Whatever the plugin prints, from Python or C, goes to standard error, which the 
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import pickle
 import sys
@@ -19,6 +21,8 @@ from ..model.context import JobContext
 
 #: Seconds between looks at who started this process.
 _LOOK_S = 0.3
+#: Of Linux' ``prctl``.
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 def main() -> None:
@@ -28,13 +32,26 @@ def main() -> None:
     sys.stdout = sys.stderr
     calls = sys.stdin.buffer
     lock = threading.Lock()
+    own = os.getpid()
+    _adopt_orphans()
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     while True:
         try:
             call = pickle.load(calls)
         except EOFError:
             return
-        _put(answers, lock, *_answer(call, answers, lock))
+        answer = _answer(call, answers, lock)
+        if os.getpid() != own:  # the plugin forked, and this is its child
+            os._exit(0)
+        _put(answers, lock, *answer)
+
+
+def _adopt_orphans() -> None:
+    """Children of children stay below this process, so that they can be ended with it (Linux)."""
+    try:
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    except (OSError, AttributeError, TypeError):
+        return
 
 
 def _end_with(parent: int) -> None:
@@ -57,6 +74,8 @@ def _answer(call: dict[str, Any], answers: IO[bytes], lock: threading.Lock) -> t
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
+    with contextlib.suppress(OSError):
+        os.chdir(call["folder"])  # an earlier call may have left it
     try:
         (point,) = list(entry_points(group=call["group"], name=call["name"]))[:1]
         plugin = point.load()

@@ -10,6 +10,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from ..errors import disk_reason
 from .journal import reading_uri
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,8 @@ def _keep(database: Path, name: str) -> Path | None:
         aside.replace(target)
         _forget_old(database)
     except (OSError, sqlite3.Error) as error:
-        log.warning("no copy of %s was made (%s)", database, error)
+        reason = disk_reason(error) if isinstance(error, OSError) else error
+        log.warning("no copy of %s was made (%s)", database, reason)
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
         return None

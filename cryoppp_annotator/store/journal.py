@@ -8,15 +8,72 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
+
+from ..errors import ProjectError
 
 #: Said to the curator once where the write-ahead log cannot be had.
 NOTE = (
     "this disk gives programs no shared memory (a network or container mount), so the project uses SQLite's rollback "
     "journal: every step is kept as safely; two windows at once wait for each other a little longer"
 )
+
+
+#: What SQLite opens beside a database, whatever it is.
+_BESIDE = ("-wal", "-shm", "-journal")
+#: Folders of a project that are written to, or emptied of what is old.
+_WRITTEN = (
+    "backups",
+    "cache",
+    "cache/boxes",
+    "cache/passport",
+    "cache/proposals",
+    "cache/thumbnails",
+    "classes",
+    "maps",
+    "models",
+    "review",
+    "review/seen",
+    "templates",
+)
+
+
+def refuse_odd_files(path: Path) -> None:
+    """Look beside a database before SQLite does: it waits for a pipe without end.
+
+    Raises
+    ------
+    ProjectError
+    """
+    for suffix in _BESIDE:
+        beside = path.with_name(path.name + suffix)
+        try:
+            mode = beside.lstat().st_mode
+        except OSError:
+            continue
+        if not stat.S_ISREG(mode):
+            raise ProjectError(
+                f"{beside} is no ordinary file, and no part of a project: delete it, and nothing is lost"
+            )
+
+
+def refuse_links(path: Path) -> None:
+    """Raises ProjectError where the database, or a folder beside it that is written to, is a link to elsewhere."""
+    if path.is_symlink():
+        raise ProjectError(
+            f"{path} is a link to {os.path.realpath(path)}, which would be changed: open the project that lies there, "
+            "or copy it here"
+        )
+    for name in _WRITTEN:
+        folder = path.parent / name
+        if folder.is_symlink() and folder.is_dir():
+            raise ProjectError(
+                f"{folder} is a link to {os.path.realpath(folder)}, where files would be written and deleted: remove "
+                "the link; nothing of the picks is lost"
+            )
 
 
 class Journal(StrEnum):
@@ -33,7 +90,11 @@ def choose(path: Path, *, create: bool, timeout_s: float) -> Journal:
     ------
     sqlite3.Error
         The file cannot be opened, is no database, or the disk refuses both.
+    ProjectError
+        It is a link, or something odd is in the place of a file or folder that belongs to it.
     """
+    refuse_odd_files(path)
+    refuse_links(path)
     uri = f"{path.resolve().as_uri()}?mode={'rwc' if create else 'rw'}"
     try:
         with closing(sqlite3.connect(uri, uri=True, timeout=timeout_s, isolation_level=None)) as connection:
@@ -65,7 +126,10 @@ def reading_uri(path: Path, timeout_s: float) -> str:
     ------
     sqlite3.Error
         It cannot be read.
+    ProjectError
+        Something odd is in the place of a file that SQLite opens beside it.
     """
+    refuse_odd_files(path)
     base = path.resolve().as_uri()
     log = path.with_name(path.name + "-wal")
     pending = log.exists() and log.stat().st_size > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,36 +29,36 @@ def read_columns(connection: Connection, query: Select[Any], dtypes: Mapping[str
     result = connection.execute(query)
     while chunk := result.fetchmany(CHUNK):
         columns = zip(*chunk, strict=True)
-        parts.append(tuple(_column(c, name, d) for c, (name, d) in zip(columns, dtypes.items(), strict=True)))
+        parts.append(
+            tuple(_column(c, name, d, connection) for c, (name, d) in zip(columns, dtypes.items(), strict=True))
+        )
     if not parts:
         return {name: np.zeros(0, dtype) for name, dtype in dtypes.items()}
     return {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(dtypes)}
 
 
-def _column(values: Sequence[Any], name: str, dtype: Any) -> NDArray[Any]:
+def _damaged(connection: Connection, what: str) -> ProjectError:
+    """A sentence that names the database: of two that are merged, which."""
+    place, project = f"the database {connection.engine.url.database}", "PROJECT"
+    if connection.dialect.name == "sqlite":
+        place = str(connection.exec_driver_sql("PRAGMA database_list").all()[0][2])
+        project = str(Path(place).parent)
+    return ProjectError(f"{place} is damaged: {what}; 'cryoppp-annotator doctor {project}' names the row")
+
+
+def _column(values: Sequence[Any], name: str, dtype: Any, connection: Connection) -> NDArray[Any]:
     """Raises ProjectError where a value is of no such kind, or cannot be."""
     try:
         column = np.array(values, dtype=dtype)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ProjectError(
-            f"the database is damaged: a row has a {name} that makes no sense ({error}); "
-            "'cryoppp-annotator doctor PROJECT' names it"
-        ) from error
+        raise _damaged(connection, f"a value of {name} makes no sense ({error})") from error
     if column.dtype.kind == "f" and name != "score" and np.isinf(column).any():  # a picker may be as sure as that
-        raise ProjectError(
-            f"the database is damaged: a row has a {name} that is infinite; 'cryoppp-annotator doctor PROJECT' names it"
-        )
+        raise _damaged(connection, f"a value of {name} is infinite")
     if name in _PLACES and column.dtype.kind == "f" and np.isnan(column).any():
-        raise ProjectError(
-            f"the database is damaged: a row has no {name} that is a number; "
-            "'cryoppp-annotator doctor PROJECT' names it"
-        )
+        raise _damaged(connection, f"a value of {name} is no number")
     low, high = _WORDS.get(name, (None, None))
     if low is not None and len(column) and not (low <= column.min() and column.max() <= high):
-        raise ProjectError(
-            f"the database is damaged: a row has a {name} that this program does not know; "
-            "'cryoppp-annotator doctor PROJECT' names it"
-        )
+        raise _damaged(connection, f"a value of {name} is none that this program knows")
     return column
 
 

@@ -336,6 +336,37 @@ def test_what_is_kept_beside_the_database_never_hangs_nor_stops_a_project(kind, 
     attempt(folder, tmp_path / "out")
 
 
+@pytest.mark.parametrize("name", ["annotations.sqlite-journal", "annotations.sqlite-wal", "annotations.sqlite-shm"])
+def test_a_pipe_that_sqlite_would_open_is_named(name, sound, tmp_path, capsys):
+    folder = Path(shutil.copytree(sound, tmp_path / "p"))
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    for words in (["status"], ["doctor"], ["species", "--add", "new"], ["merge", str(sound)], ["recover", "-o", "new"]):
+        with limited(20):
+            assert run([words[0], str(folder), *words[1:]]) == 1
+        assert f"{name} is no ordinary file" in capsys.readouterr().err
+    with closing(sqlite3.connect(sound / DATABASE_NAME)) as untouched:
+        assert untouched.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@pytest.mark.parametrize("name", [DATABASE_NAME, "backups", "cache", "classes", "maps", "review"])
+def test_a_project_writes_through_no_link_in_its_folder(name, sound, tmp_path, capsys):
+    """Its cache would be emptied of what is old, wherever it leads."""
+    folder, victim = Path(shutil.copytree(sound, tmp_path / "p")), tmp_path / "victim"
+    if name == DATABASE_NAME:
+        os.rename(folder / name, victim)
+    else:
+        shutil.rmtree(folder / name, ignore_errors=True)
+        victim.mkdir()
+        (victim / "1-old.npz").write_text("precious")
+    (folder / name).symlink_to(victim)
+    before = victim.read_bytes() if victim.is_file() else sorted(victim.iterdir())
+    assert run(["species", str(folder), "--add", "new"]) == 1
+    assert f"{folder / name} is a link to {victim}" in capsys.readouterr().err
+    assert run(["status", str(folder)]) == 0  # to read
+    assert before == (victim.read_bytes() if victim.is_file() else sorted(victim.iterdir()))
+
+
 def places_in(value: object, above: tuple[object, ...] = ()) -> Iterator[tuple[object, ...]]:
     """Where something stands in what JSON says."""
     for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
@@ -433,10 +464,19 @@ def test_a_text_that_a_project_could_not_be_opened_with_is_not_kept(sound, tmp_p
     assert find_problems(folder / DATABASE_NAME) == []
 
 
+def test_of_two_projects_the_damaged_one_is_named(sound, tmp_path, capsys):
+    mine, other = (Path(shutil.copytree(sound, tmp_path / name)) for name in ("mine", "other"))
+    sql(other, "UPDATE particle SET x = 9e999 WHERE id = 3")
+    assert run(["merge", str(mine), str(other)]) == 1
+    message = capsys.readouterr().err
+    assert f"{other / DATABASE_NAME} is damaged: a value of x is infinite" in message
+    assert f"doctor {other}" in message
+
+
 def test_a_position_that_is_a_word_is_no_position(sound, tmp_path, capsys):
     folder = Path(shutil.copytree(sound, tmp_path / "p"))
     sql(folder, "UPDATE particle SET x = 'nan' WHERE id = 3")
     twin = Path(shutil.copytree(sound, tmp_path / "twin"))
     assert run(["merge", str(twin), str(folder)]) == 1
-    assert "a row has no x that is a number" in capsys.readouterr().err
+    assert "a value of x is no number" in capsys.readouterr().err
     assert find_problems(twin / DATABASE_NAME, deep=True) == []

@@ -82,6 +82,13 @@ def pick(plugin: Path, micrograph: Path, picker: str = "evil") -> subprocess.Com
         ("sys.exit(3)", "failed (SystemExit: 3)"),
         ("os._exit(0)", "ended its process (exit status 0)"),
         ("os.kill(os.getpid(), 11)", "ended its process (killed by SIGSEGV"),
+        # a child holds the answers open
+        ("os.fork() or time.sleep(600); os._exit(4)", "ended its process (exit status 4)"),
+        (
+            "return type('Odd', (), {'__reduce__': lambda self: (exec, ('{}[1]',))})()",
+            "its answer cannot be read: KeyError",
+        ),
+        ("os.fork(); return 5", "returned an int"),
     ],
 )
 def test_what_a_picker_does_wrong_is_named(propose, said, tmp_path, micrograph, monkeypatch):
@@ -97,6 +104,33 @@ def test_what_a_picker_does_wrong_is_named(propose, said, tmp_path, micrograph, 
     assert said in reason
     assert "'evil'" in reason
     assert not list((tmp_path / "out").glob("*.star"))
+
+
+def test_nothing_that_a_plugin_starts_outlives_the_program(tmp_path, micrograph, monkeypatch):
+    """Neither a child that ignores every signal, in a session of its own, nor the child of one that has ended."""
+    start = (
+        "import signal, subprocess\n"
+        "        [signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]\n"
+        "        a = subprocess.Popen(['sleep', '600'], start_new_session=True)\n"
+        "        b = subprocess.run(['sh', '-c', 'setsid sleep 600 >&- 2>&- & echo $!'], stdout=subprocess.PIPE)\n"
+        f"        open({str(tmp_path / 'started')!r}, 'w').write(f'{{a.pid}} {{int(b.stdout)}}')\n"
+        f"        os.chdir('/'); {FINE}"
+    )
+    monkeypatch.syspath_prepend(install(tmp_path / "plugin", HEAD.replace("{propose}", start)))
+    extensions.find.cache_clear()
+    try:
+        for number in range(2):  # the second finds the folder that the first has left
+            report = pick_all([micrograph], tmp_path / f"out{number}", PickOptions(picker="evil", diameter_A=120.0))
+            assert not report.failed
+        started = [int(text) for text in (tmp_path / "started").read_text().split()]
+        assert all(Path(f"/proc/{pid}").exists() for pid in started)
+    finally:
+        extensions.find.cache_clear()
+        end_idle()
+        sys.modules.pop("evil_picker", None)
+    for pid in started:
+        stat = Path(f"/proc/{pid}/stat")
+        assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def test_a_plugin_sees_the_environment_as_it_is_now(tmp_path, micrograph, monkeypatch):
@@ -216,7 +250,7 @@ def test_a_format_of_somebody_else_works_in_a_process_of_its_own(micrograph, tmp
     [
         ({"read": "sys.exit(0)"}, "'odd' failed (SystemExit: 0)"),
         ({"read": "os._exit(0)"}, "'odd' ended its process"),
-        ({"read": "return 5"}, "returned a int; a PickFile is expected"),
+        ({"read": "return 5"}, "returned an int; a PickFile is expected"),
         ({"read": "x[0] = np.nan"}, "not finite"),
         ({"read": "y = y[:1]"}, "do not fit together"),
         ({"sniff": "os._exit(0)"}, "of no known coordinate format"),

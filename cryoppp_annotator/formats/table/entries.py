@@ -9,6 +9,7 @@ from typing import Any
 
 from ...errors import FormatError
 from ...model.pickfile import Issue
+from .json_text import parse_json
 from .text_rows import read_bounded
 
 _LARGEST = 1e9
@@ -27,7 +28,7 @@ def load_json(path: Path, limit: int) -> Any:
     if not text.strip():
         return None
     try:
-        return json.loads(text)
+        return parse_json(text)
     except json.JSONDecodeError as error:
         raise FormatError(f"is not JSON ({error.msg.lower()})", path, error.lineno) from error
     except (ValueError, RecursionError) as error:

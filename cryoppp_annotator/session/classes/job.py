@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -240,6 +241,8 @@ def _sweep(session: Session) -> None:
 
 
 def _write(folder: Path, result: RunResult) -> None:
+    if folder.is_symlink():
+        raise FileExistsError(errno.EEXIST, "is a link to elsewhere; delete it", str(folder))
     folder.mkdir(parents=True, exist_ok=True)
     write_stack(folder / AVERAGES, result.averages, result.run.pixel_size_A)
     if result.model is not None:

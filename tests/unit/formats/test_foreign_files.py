@@ -113,3 +113,18 @@ def test_files_of_a_folder_keep_their_notes_and_their_own_optics(tmp_path: Path)
     read(tmp_path, "b.star", optics + other)
     with pytest.raises(FormatError, match="optics groups differ"):
         read_any(tmp_path, list(formats().values()))
+
+
+TWO_NAMES = """{"images": [{"id": 1, "file_name": "m.mrc", "width": 99, "height": 99}],
+"categories": [{"id": 1, "name": "\\ud800 a"}, {"id": 2, "name": "b"}],
+"annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [5, 5, 20, 20]}]}"""
+
+
+def test_json_that_no_program_can_mean(tmp_path: Path) -> None:
+    """Half a sign in a name, which no database can hold; a key twice, of which Python forgets the first."""
+    file = read(tmp_path, "picks.json", TWO_NAMES)
+    (name,) = {text for column in file.picks[0].extra.values() for text in column.tolist() if text.endswith(" a")}
+    assert name == "? a"
+    twice = TWO_NAMES.rstrip("}") + ', "annotations": []}'
+    with pytest.raises(FormatError, match="'annotations' is twice"):
+        read(tmp_path, "picks.json", twice)

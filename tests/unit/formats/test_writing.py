@@ -15,6 +15,7 @@ from format_tools import picks_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cryoppp_annotator.batch.resume import Progress
 from cryoppp_annotator.errors import AnnotatorError, FormatError
 from cryoppp_annotator.extensions import formats
 from cryoppp_annotator.formats import atomic
@@ -132,6 +133,31 @@ def test_a_planted_link_is_replaced_and_a_linked_folder_refused(name, tmp_path):
         with pytest.raises(FormatError, match="is a link"):
             write_picks(formats()[name], linked, [small("good")], options())
         assert files_below(precious) == {"file": b"precious"}
+
+
+def test_nothing_is_moved_where_a_folder_is_in_the_way(tmp_path):
+    (tmp_path / "b").mkdir()
+
+    def write():
+        with file_set(tmp_path):
+            write_text(tmp_path / "a", "new")
+            write_text(tmp_path / "b", "new")
+
+    with pytest.raises(FormatError, match="is a folder where a file is to be written"):
+        write()
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+@pytest.mark.parametrize("make", [os.symlink, os.link])
+def test_the_list_of_what_is_finished_is_written_through_no_link(make, tmp_path):
+    """Lines are added to it, so it is not written beside and swapped in each time."""
+    (tmp_path / "precious").write_text("precious")
+    make(tmp_path / "precious", tmp_path / "picked.jsonl")
+    progress = Progress(tmp_path / "picked.jsonl")
+    for name in "ab":
+        progress.note(name, {"k": 1}, {"r": 2})
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert Progress(tmp_path / "picked.jsonl").finished() == {name: ({"k": 1}, {"r": 2}) for name in "ab"}
 
 
 @pytest.mark.parametrize("name", WRITABLE)
