@@ -40,7 +40,8 @@ def new_window(make_napari_viewer: Any, qtbot: Any) -> Iterator[Callable[[], Win
     for window in made:
         window.close()
     if os.environ["QT_API"] == "pyside6":
-        # napari's fixture wants each window collected; PySide6 keeps what a connected function holds until the process ends
+        # napari's fixture wants each window collected; PySide6 keeps what a connected function holds until the end of
+        # the process
         QtViewer._instances.clear()
 
 
