@@ -60,7 +60,7 @@ def compare(reference: Path, other: Path, options: CompareOptions, *, context: J
     Parameters
     ----------
     reference, other : Path
-        A coordinate file, a folder of such, or a CryoPPP folder.
+        A coordinate file, a folder of such, a CryoPPP folder, or a project.
 
     Raises
     ------
@@ -72,9 +72,11 @@ def compare(reference: Path, other: Path, options: CompareOptions, *, context: J
     """
     by_name = options.by_name()
     context.progress(0, 3, "reading the reference")
-    first, first_note = _read(reference, options.reference_orientation, by_name, options, context)
+    first, first_note = _read(
+        reference, options.reference_orientation, options.reference_pick_set, by_name, options, context
+    )
     context.progress(1, 3, "reading the other set")
-    second, second_note = _read(other, options.orientation, by_name, options, context)
+    second, second_note = _read(other, options.orientation, options.pick_set, by_name, options, context)
     notes = [note for note in (first_note, second_note) if note] + [*first.notes, *second.notes]
     notes += _left_out(first, second)
     sets = []
@@ -85,8 +87,8 @@ def compare(reference: Path, other: Path, options: CompareOptions, *, context: J
     paths = {by_name[name].name: by_name[name] for name in first.picks}
     same = reference.name == other.name  # two jobs' autopick.star: the folder tells which
     return ComparisonReport(
-        _named(reference, same),
-        _named(other, same),
+        first.name or _named(reference, same),
+        second.name or _named(other, same),
         agreement(sets),
         {pair.name: agreement([pair]) for pair in sets},
         tuple(by_edge(sets)),
@@ -105,6 +107,7 @@ def _named(path: Path, with_folder: bool) -> str:
 def _read(
     source: Path,
     orientation: Orientation | None,
+    pick_set: str | None,
     by_name: Mapping[str, Path],
     options: CompareOptions,
     context: JobContext,
@@ -119,7 +122,7 @@ def _read(
             pixel_size_A=options.pixel_size_A,
             context=context,
         )
-    return read_label_set(source, by_name, orientation=orientation, context=context), note
+    return read_label_set(source, by_name, orientation=orientation, pick_set=pick_set, context=context), note
 
 
 def _left_out(first: LabelSet, second: LabelSet) -> list[str]:

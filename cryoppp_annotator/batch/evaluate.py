@@ -44,7 +44,7 @@ def evaluate(picks: Path, truth: Path, options: CompareOptions, *, context: JobC
     Parameters
     ----------
     picks, truth : Path
-        A coordinate file, a folder of such, or a CryoPPP folder.
+        A coordinate file, a folder of such, a CryoPPP folder, or a project.
 
     Raises
     ------
@@ -55,8 +55,16 @@ def evaluate(picks: Path, truth: Path, options: CompareOptions, *, context: JobC
     Cancelled
     """
     by_name = options.by_name()
-    real = read_label_set(truth, by_name, orientation=options.reference_orientation, context=context)
-    candidates = read_label_set(picks, by_name, orientation=options.orientation, context=context)
+    real = read_label_set(
+        truth,
+        by_name,
+        orientation=options.reference_orientation,
+        pick_set=options.reference_pick_set,
+        context=context,
+    )
+    candidates = read_label_set(
+        picks, by_name, orientation=options.orientation, pick_set=options.pick_set, context=context
+    )
     notes = [*real.notes, *candidates.notes]
     notes += [
         f"left out: {Path(name).name} has picks but no truth" for name in candidates.picks if name not in real.picks

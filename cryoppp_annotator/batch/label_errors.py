@@ -40,6 +40,8 @@ class ErrorOptions:
         Of the axes; None = as the format declares, unless the images are sure that it is not so.
     polarity : 'dark', 'bright' or 'auto'
         Of the particles; auto asks the images.
+    pick_set : str or None
+        Of a project: name or number of the set; None = its accepted picks.
     """
 
     micrographs: str
@@ -48,6 +50,7 @@ class ErrorOptions:
     pixel_size_A: float | None = None
     orientation: Orientation | None = None
     polarity: str = "auto"
+    pick_set: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ def find_errors(
     Parameters
     ----------
     labels : Path
-        A coordinate file, a folder of such, or a CryoPPP folder.
+        A coordinate file, a folder of such, a CryoPPP folder, or a project.
     out : Path or None
         Folder for ``queue.csv``; None = write nothing.
     options : ErrorOptions
@@ -130,11 +133,15 @@ def _tasks(
             context=context,
         )
         notes = [note] if note else []
-    read = read_label_set(labels, by_name, orientation=orientation, failed=failed, context=context)
+    read = read_label_set(
+        labels, by_name, orientation=orientation, pick_set=options.pick_set, failed=failed, context=context
+    )
     notes += read.notes
     tasks = []
     for name, picks in read.picks.items():
         kept = picks.take(picks.accepted())
+        if not len(kept.x):
+            continue
         diameter = diameter_on(by_name[name], kept, options.diameter_A, options.diameter_px, options.pixel_size_A)
         tasks.append(LabelTask(by_name[name], kept.x, kept.y, diameter, options.polarity))
     n_without = len(by_name) - len(tasks) - len(failed)

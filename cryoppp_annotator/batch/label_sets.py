@@ -18,6 +18,7 @@ from ..model.coordinates import FloatArray, Orientation, SourceFrame
 from ..model.curation import Decision
 from ..model.pickfile import CoordinateFormat, FilePicks, PickFile
 from . import check_frame
+from .project_picks import project_at, read_project_picks
 
 _QUIET = JobContext()
 
@@ -41,6 +42,8 @@ class CompareOptions:
         images, where they are sure that it is not so).
     threshold : float or None
         Picks of the other set with a lower score count as refused.
+    pick_set, reference_pick_set : str or None
+        Name or number of the set, where the other or the reference is a project; None = its accepted picks.
     """
 
     micrographs: str
@@ -51,6 +54,8 @@ class CompareOptions:
     orientation: Orientation | None = None
     reference_orientation: Orientation | None = None
     threshold: float | None = None
+    pick_set: str | None = None
+    reference_pick_set: str | None = None
 
     def by_name(self) -> dict[str, Path]:
         """The micrographs by name. Raises Refused where the tolerance makes no sense or there are no micrographs."""
@@ -107,10 +112,13 @@ class LabelSet:
     picks : mapping of micrograph path (posix) to PlacedPicks
     notes : tuple of str
         What was left out or assumed, and why.
+    name : str
+        What it is called, where it is a project's; empty = as the file.
     """
 
     picks: Mapping[str, PlacedPicks]
     notes: tuple[str, ...] = ()
+    name: str = ""
 
 
 def micrographs_by_name(micrographs: str) -> dict[str, Path]:
@@ -126,6 +134,7 @@ def read_label_set(
     by_name: Mapping[str, Path],
     *,
     orientation: Orientation | None = None,
+    pick_set: str | None = None,
     failed: dict[str, str] | None = None,
     context: JobContext = _QUIET,
 ) -> LabelSet:
@@ -134,11 +143,13 @@ def read_label_set(
     Parameters
     ----------
     source : Path
-        A coordinate file, a folder of such, or a CryoPPP folder.
+        A coordinate file, a folder of such, a CryoPPP folder, or a project.
     by_name : mapping of posix name to path
         The micrographs.
     orientation : Orientation, optional
         Of the axes; None = as the format declares.
+    pick_set : str, optional
+        Of a project: name or number of the set; its accepted picks by default.
     failed : dict, optional
         Gets the reason of each micrograph that cannot be read, by its path; without it such a one is an error.
 
@@ -146,8 +157,16 @@ def read_label_set(
     ------
     FormatError
         A file is bad or names none of the micrographs.
+    ProjectError
+        The project cannot be read.
+    Refused
+        A pick set was asked of a file, axes of a project, or the project has no such set.
     Cancelled
     """
+    if (project := project_at(source)) is not None:
+        return _of_project(project, pick_set, by_name, orientation, context)
+    if pick_set is not None:
+        raise Refused(f"{source} is no project, so it has no pick set {pick_set!r}")
     known = list(formats().values())
     groups: list[tuple[FilePicks, SourceFrame]] = []
 
@@ -183,6 +202,24 @@ def read_label_set(
     return LabelSet({name: _joined(parts) for name, parts in placed.items()}, tuple(dict.fromkeys(notes)))
 
 
+def _of_project(
+    project: Path,
+    pick_set: str | None,
+    by_name: Mapping[str, Path],
+    orientation: Orientation | None,
+    context: JobContext,
+) -> LabelSet:
+    if orientation is not None:
+        raise Refused(f"the picks of a project need no frame: {project} has them as the images lie")
+    read = read_project_picks(project, pick_set, by_name, context)
+    picks = {}
+    for name, (kept, refused, diameter) in read.picks.items():
+        columns = [np.concatenate([getattr(kept, c), getattr(refused, c)]) for c in ("x", "y", "score")]
+        x, y, score = (np.asarray(column, np.float64) for column in columns)
+        picks[name] = PlacedPicks(x, y, score, np.arange(len(x)) >= len(kept), diameter)
+    return LabelSet(picks, read.notes, read.name)
+
+
 def _is_settled(note: str, orientation: Orientation | None) -> bool:
     """Whether an assumption makes no difference: of a file's pixel size, and of axes that somebody has settled."""
     return note.startswith("pixel size in doubt") or (orientation is not None and "check-frame" in note)
@@ -199,8 +236,10 @@ def orientation_on_images(
 ) -> tuple[Orientation | None, str]:
     """Which way the axes run, where the images contradict the format and are sure of it; and a note that says so.
 
-    None where the format is right, or the images cannot tell. Raises FormatError or Cancelled.
+    None where the format is right, the images cannot tell, or it is a project. Raises FormatError or Cancelled.
     """
+    if project_at(source) is not None:
+        return None, ""
     options = check_frame.FrameOptions(
         micrographs, diameter_A=diameter_A, diameter_px=diameter_px, pixel_size_A=pixel_size_A, permissive=True
     )

@@ -14,7 +14,7 @@ import typer
 from ..audit.completeness import ASSUMPTIONS
 from ..model.file_names import printable
 from .evaluate import quality_as_json
-from .options import Frame, ImagesOption, JsonOption, PixelSizeOption, ToleranceOption, parse_diameter
+from .options import Frame, ImagesOption, JsonOption, PickSetOption, PixelSizeOption, ToleranceOption, parse_diameter
 from .verdict import MapPixelOption, SeedOption, SymmetryOption
 
 if TYPE_CHECKING:
@@ -24,11 +24,14 @@ if TYPE_CHECKING:
     from ..reconstruct.scorecard import ScoreCard
 
 EXAMPLE = """  cryoppp-annotator compare manual.star topaz --micrographs movies --diameter 191
-  cryoppp-annotator compare ground_truth cryolo --micrographs movies --diameter 108px --report for_my_supervisor.html"""
+  cryoppp-annotator compare ground_truth cryolo --micrographs movies --diameter 108px --report for_my_supervisor.html
+  cryoppp-annotator compare my-project my-project --reference-set manual --set topaz --micrographs movies"""
 
 
 def compare(
-    reference: Annotated[Path, typer.Argument(metavar="REFERENCE", help="Coordinate file, or folder of such.")],
+    reference: Annotated[
+        Path, typer.Argument(metavar="REFERENCE", help="Coordinate file, folder of such, or project.")
+    ],
     other: Annotated[Path, typer.Argument(metavar="OTHER", help="The same, of the set that is judged by it.")],
     micrographs: ImagesOption,
     tolerance: ToleranceOption = 0.3,
@@ -45,6 +48,11 @@ def compare(
     frame: Annotated[
         Frame, typer.Option("--frame", help="How the axes of OTHER lie; auto asks the images, too.")
     ] = Frame.AUTO,
+    reference_set: Annotated[
+        str | None,
+        typer.Option("--reference-set", metavar="NAME", help="The pick set of REFERENCE, where that is a project."),
+    ] = None,
+    pick_set: PickSetOption = None,
     pixel_size: PixelSizeOption = None,
     report: Annotated[
         Path | None, typer.Option("--report", metavar="FILE.html", help="Write a report to be read in a browser.")
@@ -84,6 +92,8 @@ def compare(
         frame.orientation,
         reference_frame.orientation,
         threshold,
+        pick_set,
+        reference_set,
     )
     compared = run_job(lambda context: compare_all(reference, other, options, context=context), title="Comparing")
     cards = None

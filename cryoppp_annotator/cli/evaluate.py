@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..model.file_names import printable
-from .options import Frame, ImagesOption, JsonOption, PixelSizeOption, ToleranceOption, parse_diameter
+from .options import Frame, ImagesOption, JsonOption, PickSetOption, PixelSizeOption, ToleranceOption, parse_diameter
 
 if TYPE_CHECKING:
     from ..picking.evaluate import Quality
@@ -21,7 +21,7 @@ EXAMPLE = """  cryoppp-annotator evaluate picks --truth ground_truth/particle_co
 
 
 def evaluate(
-    picks: Annotated[Path, typer.Argument(metavar="PICKS", help="Coordinate file, or folder of such.")],
+    picks: Annotated[Path, typer.Argument(metavar="PICKS", help="Coordinate file, folder of such, or project.")],
     truth: Annotated[Path, typer.Option("--truth", metavar="TRUTH", help="The same, of the true particles.")],
     micrographs: ImagesOption,
     tolerance: ToleranceOption = 0.3,
@@ -34,6 +34,10 @@ def evaluate(
     ] = None,
     frame: Annotated[Frame, typer.Option("--frame", help="How the axes of PICKS lie.")] = Frame.AUTO,
     truth_frame: Annotated[Frame, typer.Option("--truth-frame", help="How the axes of TRUTH lie.")] = Frame.AUTO,
+    pick_set: PickSetOption = None,
+    truth_set: Annotated[
+        str | None, typer.Option("--truth-set", metavar="NAME", help="The pick set of TRUTH, where that is a project.")
+    ] = None,
     pixel_size: PixelSizeOption = None,
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE.png", help="Draw the precision-recall curves.")
@@ -60,6 +64,8 @@ def evaluate(
         frame.orientation,
         truth_frame.orientation,
         threshold,
+        pick_set,
+        truth_set,
     )
     report = run_job(lambda context: compare(picks, truth, options, context=context), title="Matching")
     if plot is not None:

@@ -14,6 +14,7 @@ from .options import (
     Frame,
     ImagesOption,
     JsonOption,
+    PickSetOption,
     PixelSizeOption,
     SchedulerOption,
     parse_diameter,
@@ -29,13 +30,14 @@ _LIKELY = 0.5
 
 
 def errors(
-    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Coordinate file, or folder of such.")],
+    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Coordinate file, folder of such, or project.")],
     micrographs: ImagesOption,
     diameter: Annotated[str, typer.Option("--diameter", metavar="A", help="In angstrom, or 108px.")],
     out: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for queue.csv.")],
     frame: Annotated[
         Frame, typer.Option("--frame", help="How the axes of LABELS lie; auto asks the images, too.")
     ] = Frame.AUTO,
+    pick_set: PickSetOption = None,
     pixel_size: PixelSizeOption = None,
     bright: Annotated[
         bool | None,
@@ -54,7 +56,7 @@ def errors(
 
     diameter_A, diameter_px = parse_diameter(diameter)
     polarity = "auto" if bright is None else "bright" if bright else "dark"
-    options = ErrorOptions(micrographs, diameter_A, diameter_px, pixel_size, frame.orientation, polarity)
+    options = ErrorOptions(micrographs, diameter_A, diameter_px, pixel_size, frame.orientation, polarity, pick_set)
     report = run_job(
         lambda context: find_errors(labels, out, options, scheduler=scheduler, context=context), title="Judging labels"
     )

@@ -128,6 +128,10 @@ FilesOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object for scripts.")]
+PickSetOption = Annotated[
+    str | None,
+    typer.Option("--set", metavar="NAME", help="Of a project: this pick set, by name or number; accepted picks else."),
+]
 CuratorOption = Annotated[
     str | None, typer.Option("--curator", metavar="NAME", help="Who decides; your login name by default.")
 ]

@@ -15,8 +15,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit" / "reconstruct"))
 from command_tools import Cli
 from planted import PIXEL_A, scene
+from project_tools import open_session
 
+from cryoppp_annotator import open_project
 from cryoppp_annotator.formats.image.volumes import write_volume
+from cryoppp_annotator.model.micrograph import MicrographState
 from cryoppp_annotator.testing import planted
 
 
@@ -226,3 +229,30 @@ def test_coordinates_that_run_the_other_way_are_noticed(cli: Cli, data_dir: Path
     assert json.loads(output)["matched"] == 629
     assert "flip-y" in error
     assert json.loads(cli(*words, "--frame", "as-stored")[1])["matched"] < 400
+
+
+def test_sets_of_a_project_are_judged_like_files(cli: Cli, movies: Path, tmp_path: Path) -> None:
+    project, images = tmp_path / "project", ("--micrographs", movies, "--diameter", "30px")
+    for name in ("reference", "its <b>own"):
+        assert cli("import", project, "--micrographs", movies, "--coords", tmp_path / name, "--frame", "image")[0] == 0
+    both = ("--reference-set", "1", "--set", "2")
+    files = json.loads(cli("compare", tmp_path / "reference", tmp_path / "its <b>own", *images, "--json")[1])
+    sets = json.loads(cli("compare", project, project / "annotations.sqlite", *both, *images, "--json")[1])
+    names = ("reference", "other", "notes")
+    assert {k: v for k, v in sets.items() if k not in names} == {k: v for k, v in files.items() if k not in names}
+    judged = json.loads(cli("errors", project, "--set", "1", *images, "-o", tmp_path / "queue", "--json")[1])
+    assert (judged["labels"], judged["micrographs"]) == (files["truth"], 3)
+    with open_project(project, curator="ann") as door:
+        assert door.decide(door.picks(micrograph="m0", pick_set=1), "accepted") > 10
+    session = open_session(project)
+    session.set_state([2], MicrographState.EMPTY)
+    session.close()
+    evaluated = json.loads(cli("evaluate", tmp_path / "reference", "--truth", project, *images, "--json")[1])
+    assert list(evaluated["per_micrograph"]) == ["m0.mrc", "m1.mrc"], "finished without a pick: there is none"
+    for words, sentence in (
+        (("evaluate", project, "--truth", tmp_path / "reference", "--frame", "flip-y"), "need no frame"),
+        (("evaluate", tmp_path / "reference", "--set", "1", "--truth", project), "is no project"),
+        (("compare", project, project, "--set", "7"), "no pick sets of"),
+    ):
+        code, _out, error = cli(*words, *images)
+        assert (code, sentence in error) == (1, True), error

@@ -141,6 +141,15 @@ def test_commands_and_python_take_the_address(cli: Cli, address: str, tmp_path: 
     assert cli("history", address)[1].count("ann") == 3
     assert cli("export", files, "-o", tmp_path / "out", "--to", "relion")[0] == 0, "the folder stands for it, too"
     assert "10.5" in "".join(path.read_text() for path in (tmp_path / "out").glob("*.star"))
+    images = ("--micrographs", tmp_path / "data", "--diameter", "10px")
+    of_set = ("compare", star, address, "--set", "a_autopick.star", *images, "--json")
+    compared = json.loads(cli(*of_set)[1])
+    assert (compared["matched"], compared["only_reference"], compared["only_other"]) == (2, 0, 0)
+    assert compared["other"] == "a_autopick.star"
+    assert json.loads(cli("evaluate", star, "--truth", address, *images, "--json")[1])["f1"] == 1, "the accepted ones"
+    assert "labels" in cli("errors", address, *images, "-o", tmp_path / "queue")[2], "too few, but they are read"
+    code, _out, error = cli("compare", star, address, "--set", "topaz", *images)
+    assert (code, "no pick sets of " in error, "are called 'topaz'" in error) == (1, True, True)
     assert cli("doctor", address)[1].endswith("sound.\n")
     assert cli("merge", address, files, "--dry-run")[0] == 1, "a project cannot be merged into itself"
     assert cli("recover", address, "-o", tmp_path / "home-again")[0] == 0

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -155,10 +156,10 @@ def _past(session: Session, numbers: Sequence[int]) -> dict[int, Particles]:
     return {number: picks_at(session, _MOMENTS - number) for number in numbers if is_moment(number)}
 
 
-def _of_set(
-    session: Session, micrograph: Micrograph, number: int, past: dict[int, Particles]
+def of_set(
+    session: Session, micrograph: Micrograph, number: int, past: Mapping[int, Particles] = MappingProxyType({})
 ) -> tuple[Particles, Particles]:
-    """The picks of a set on a micrograph, and those that it refused."""
+    """The picks of a set on a micrograph, and those that it refused; ``past`` has the picks of sets of moments."""
     if is_moment(number):
         here, number = past[number].take(past[number].micrograph == micrograph.id), ACCEPTED
     else:
@@ -169,7 +170,7 @@ def _of_set(
 def _two_sets(
     session: Session, micrograph: Micrograph, pair: tuple[int, int], tolerance: float, past: dict[int, Particles]
 ) -> TwoSets:
-    (mine, mine_refused), (its, its_refused) = (_of_set(session, micrograph, number, past) for number in pair)
+    (mine, mine_refused), (its, its_refused) = (of_set(session, micrograph, number, past) for number in pair)
     return compare_sets(
         micrograph.name,
         (micrograph.height, micrograph.width),
@@ -280,7 +281,7 @@ def make_set(
     places: list[tuple[Micrograph, NDArray[np.float64]]] = []
     past = _past(session, numbers)
     for micrograph in session.micrographs:
-        points = [_xy(_of_set(session, micrograph, number, past)[0]) for number in numbers]
+        points = [_xy(of_set(session, micrograph, number, past)[0]) for number in numbers]
         reach = tolerance * session.settings.diameter_px(micrograph)
         places.append((micrograph, combined(points, how, reach, at_least)))
     n = sum(len(points) for _, points in places)
