@@ -89,6 +89,8 @@ _OF_BEST = 42
 _CENTRED_EACH = 5
 #: Shifts tried around a centre that stays, px.
 _WINDOW_PX = 1.5
+#: Step of the shifts where centres are looked for anew, px: half of it is well inside the window.
+_ANEW_STEP_PX = 1.5
 #: Of the draws, until the last iterations settle.
 _TEMPERATURE = 0.7
 _SETTLING = 8
@@ -306,11 +308,13 @@ class _Search:
     def _drawn(self, folds: Folds) -> None:
         """Iterations with averages drawn from their posterior, which settle at the end."""
         for iteration in range(_OF_BEST):
+            stays = iteration % _CENTRED_EACH != 0
             step = folds.step(
                 _SEARCH_RINGS,
                 self.pool,
                 near=_WINDOW_PX,
-                centres="stay" if iteration % _CENTRED_EACH else "anew",
+                apart=STEP_PX if stays else _ANEW_STEP_PX,
+                centres="stay" if stays else "anew",
                 temperature=_TEMPERATURE * min(1.0, (_OF_BEST - 1 - iteration) / _SETTLING),
                 rng=self.rng,
                 context=self.context,

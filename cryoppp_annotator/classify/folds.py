@@ -121,6 +121,7 @@ class Folds:
         pool: Executor,
         *,
         near: float = NEAR_PX,
+        apart: float = STEP_PX,
         centres: Centres = "follow",
         equal: bool = True,
         temperature: float = 0.0,
@@ -136,6 +137,8 @@ class Folds:
             Its ``map`` works on the folds at the same time.
         near : float, px
             Shifts tried around each particle's centre.
+        apart : float, px
+            Step of these shifts.
         centres : {"follow", "anew", "stay"}
             Particles are moved to their best shift; the same, but all shifts from the middle of the box up to ``reach``
             are tried; or they stay. A centre that follows each comparison also follows the particle's own noise.
@@ -157,7 +160,7 @@ class Folds:
             near = self.reach
 
         def one(fold: int) -> tuple[Sums, Assignment]:
-            references, grid = references_of(self.models[fold], self.dof, (rings, near, STEP_PX))
+            references, grid = references_of(self.models[fold], self.dof, (rings, near, apart))
             return expect(self.particles[fold], references, grid, context=context)
 
         done = list(pool.map(one, range(len(self.particles))))

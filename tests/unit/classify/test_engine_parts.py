@@ -118,6 +118,7 @@ def test_where_nothing_repeats_no_class_is_kept_and_the_verdict_says_it(sigma: f
     measures = metrics.measure(result)
     kept = sum(m.count for m in measures if selection.suggest(m) is selection.Suggestion.ACCEPT)
     assert kept <= 30
+    assert not any(np.isfinite(m.resolution_A) for m in measures)
     verdict = summary_files.verdict(measures)
     assert (
         "look like empty ice" in verdict
