@@ -16,6 +16,7 @@ from ..formats.image import images
 from ..model.context import JobContext
 from ..model.coordinates import FloatArray, Orientation, SourceFrame
 from ..model.curation import Decision
+from ..model.file_note import NoteKind, without
 from ..model.pickfile import CoordinateFormat, FilePicks, PickFile
 from . import check_frame
 from .project_picks import project_at, read_project_picks
@@ -177,7 +178,7 @@ def read_label_set(
     files, passed_over = registry.read_those_with_picks(coordinate_files(source, known), read)
     notes = list(passed_over)
     for file in registry.united(files, known):
-        notes += [f"{file.path.name}: {note}" for note in file.notes if not _is_settled(note, orientation)]
+        notes += [f"{file.path.name}: {note}" for note in _open_notes(file, orientation)]
         frame = file.frame
         if orientation is not None:
             frame = replace(frame, orientation=orientation, flips_tiff=False)
@@ -220,9 +221,10 @@ def _of_project(
     return LabelSet(picks, read.notes, read.name)
 
 
-def _is_settled(note: str, orientation: Orientation | None) -> bool:
-    """Whether an assumption makes no difference: of a file's pixel size, and of axes that somebody has settled."""
-    return note.startswith("pixel size in doubt") or (orientation is not None and "check-frame" in note)
+def _open_notes(file: PickFile, orientation: Orientation | None) -> tuple[str, ...]:
+    """What was assumed and makes a difference: no pixel size does, nor do axes that somebody has settled."""
+    settled = (NoteKind.AXES,) if orientation is not None else ()
+    return without(file.notes, NoteKind.PIXEL_SIZE, *settled)
 
 
 def orientation_on_images(

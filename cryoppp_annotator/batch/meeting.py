@@ -15,6 +15,7 @@ from ..formats.check.images_say import Sample, ask_images
 from ..formats.image import images
 from ..model.context import JobContext
 from ..model.coordinates import Orientation, SourceFrame, angstrom_to_px, is_tiff
+from ..model.file_note import NoteKind, without
 from ..model.micrograph import Micrograph, pixel_size_doubt
 from ..model.pickfile import FilePicks, PickFile
 
@@ -248,9 +249,9 @@ def _note_assumptions(
     """Say what was assumed, each once; what an image has confirmed, or a header has said, is assumed no longer."""
     doubtful = {part.picks.source for part in parts if part.doubt}
     for file in files:
-        about = [note for note in file.notes if not (file.path in settled and "check-frame" in note)]
+        about = without(file.notes, *((NoteKind.AXES,) if file.path in settled else ()))
         if not doubtful & {picks.source for picks in file.picks}:
-            about = [note for note in about if not note.startswith("pixel size in doubt")]
+            about = without(about, NoteKind.PIXEL_SIZE)
         notes += [f"{file.path.name}: {note}" for note in about]
         own = [part for part in parts if part.picks.source in {picks.source for picks in file.picks}]
         if file.frame.flips_tiff and any(is_tiff(part.micrograph.path) for part in own):

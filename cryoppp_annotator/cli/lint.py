@@ -95,6 +95,7 @@ def _of_file(
 
     from ..formats.check.lint import Finding, Severity
     from ..formats.image.images import find_micrographs
+    from ..model.file_note import NoteKind, without
     from ..session.core.opening import Plan, open_plan
     from ..session.files import importing
     from ..session.files.entering import pixel_size_notes
@@ -118,9 +119,8 @@ def _of_file(
             for name in (*read.unmatched, *read.ambiguous):
                 text = f"{name} matches no micrograph for certain"
                 findings.append(ProjectFinding(Finding("name-mismatch", Severity.WARNING, "", (), text), None, ()))
-            for note in (*pixel_size_notes(session, read), *read.assumptions):
-                if note.startswith("pixel size in doubt"):
-                    continue  # of the file; the first says it where it matters
+            # a doubt about the file's own pixel size is said by the first, where it matters
+            for note in (*pixel_size_notes(session, read), *without(read.assumptions, NoteKind.PIXEL_SIZE)):
                 findings.append(ProjectFinding(Finding("assumed", Severity.NOTE, "", (), note), None, ()))
             importing.enter(session, read)
             return [*findings, *check(session)]

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ..errors import FormatError
 from ..model.coordinates import STORED_FRAME, SourceFrame
 from ..model.curation import Decision
+from ..model.file_note import FileNote, NoteKind
 from ..model.pickfile import SPECIES_COLUMN, FilePicks, MicrographPicks, PickFile, WriteOptions
 from .atomic import replacing, write_text
 from .table.spreadsheet import csv_text, original_text
@@ -218,9 +219,10 @@ def _refuse_depth(
 
 
 def _assumptions(names: tuple[str, str], labels: Mapping[str, str]) -> tuple[str, ...]:
-    taken = (
+    taken = FileNote(
         f"columns {names[0]} and {names[1]} are taken as centres in px, x the column and y the row from the first row "
-        "(check-frame asks the image)"
+        "(check-frame asks the image)",
+        NoteKind.AXES,
     )
     if {"width", "height"} <= set(labels):
         return taken, "columns width and height are not read: if x and y are corners of boxes, save them as .box"

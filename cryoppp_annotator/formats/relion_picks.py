@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import FormatError
 from ..model.coordinates import CRYOPPP_FRAME, RELION_FRAME, SourceFrame
+from ..model.file_note import FileNote, NoteKind
 from ..model.pickfile import FilePicks, Issue, PickFile, RowLayout
 from .relion_optics import GROUP, Group, PixelSize, groups_of, microscope_columns, pixel_sizes, plain_number, size_keys
 from .table.star import ColumnReader, StarFile, StarTable
@@ -131,7 +132,7 @@ def _whole_size(sizes: Mapping[tuple[str, ...], PixelSize]) -> PixelSize:
 
 
 def _assumptions(table: StarTable, frame: SourceFrame, doubt: str, groups: Mapping[str, Group]) -> tuple[str, ...]:
-    notes = [f"pixel size in doubt: {doubt}"] if doubt else []
+    notes: list[str] = [FileNote(f"pixel size in doubt: {doubt}", NoteKind.PIXEL_SIZE)] if doubt else []
     strange = sorted({plain_number(text) for text in table.columns.get(GROUP, ())} - set(groups)) if groups else []
     if strange:
         notes.append(f"its rows name optics groups that data_optics does not have ({', '.join(strange[:4])})")
@@ -142,15 +143,17 @@ def _assumptions(table: StarTable, frame: SourceFrame, doubt: str, groups: Mappi
     elif frame != RELION_FRAME:
         pass
     elif labels == [MICROGRAPH, X, Y]:
-        notes.append(
+        text = (
             "y is taken as RELION's, from the first row; CryoPPP's tools write STARs of these three columns with y "
             "from the last row (check-frame asks the image)"
         )
+        notes.append(FileNote(text, NoteKind.AXES))
     elif len(names) and _CRYOSPARC_NAME.search(names[0]):
-        notes.append(
+        text = (
             "y is taken as RELION's, from the first row; csparc2star.py of before June 2022 counted it from the last "
             "(check-frame asks the image)"
         )
+        notes.append(FileNote(text, NoteKind.AXES))
     return tuple(notes)
 
 

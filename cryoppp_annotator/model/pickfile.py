@@ -174,7 +174,8 @@ class PickFile:
     pixel_size_doubt : str
         Why that number may not be the micrograph's pixel size; a doubtful one counts as unknown.
     notes : tuple of str
-        What was assumed in reading, each a clause that a person should read.
+        What was assumed in reading, each a clause that a person should read; a
+        :class:`~cryoppp_annotator.model.file_note.FileNote` where an image or a known pixel size can settle it.
     optics : mapping of group to mapping of label to text
         RELION's optics groups as the file has them, by their number there (``rlnOpticsGroup`` of the rows).
     companions : tuple of Path

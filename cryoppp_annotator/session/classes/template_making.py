@@ -18,7 +18,7 @@ from ...model.which import Which
 from ...picking.template import TemplateParameters, load_templates
 from ..core.edits import count_of
 from ..core.session import Session
-from .box_cache import Picks, notes_of
+from .box_cache import Picks
 from .run_options import RunOptions
 from .stages import work_out
 from .templates import TemplateSet, free_name, keep, load_template
@@ -103,8 +103,8 @@ def from_picks(session: Session, *, invert: bool = True, context: JobContext = _
     path = keep(session, drawn[[place for place, _ in chosen]], description, free_name(session, "accepted-picks"))
     made = load_template(session, path.stem)[1]
     message = f"kept {count_of(len(chosen), 'template')} made of {description['source']} · {made.summary}"
-    notes = [note for note in notes_of(boxes, len(some)) if note.startswith("skipped")]
-    return Made(made, " · ".join([message, *notes[:1]]))
+    skipped = [f"skipped {boxes.skipped[0]}"] if boxes.skipped else []
+    return Made(made, " · ".join([message, *skipped]))
 
 
 def from_file(

@@ -19,6 +19,7 @@ from ...jobs.memory import give_back
 from ...model.context import JobContext
 from ...model.coordinates import SourceFrame
 from ...model.curation import Change, Decision, Delta, Reason
+from ...model.file_note import NoteKind, without
 from ...model.message import Message
 from ...model.micrograph import Micrograph
 from ...model.pick_set import PickSet
@@ -161,7 +162,7 @@ def _entered(session: Session, plan: ImportPlan, result: Result) -> str | None:
     n_unplaced = len(plan.matched) - len(plan.placeable)
     if n_unplaced:
         lines.append(f"left out on {edits.count_of(n_unplaced, 'micrograph')} that cannot be read")
-    lines += [*pixel_size_notes(session, plan), *(note for note in plan.assumptions if "pixel size" not in note)]
+    lines += [*pixel_size_notes(session, plan), *without(plan.assumptions, NoteKind.PIXEL_SIZE)]
     if plan.unmatched:
         lines.append(f"{len(plan.unmatched)} names match no micrograph ({', '.join(plan.unmatched[:2])} ...)")
     if plan.ambiguous:

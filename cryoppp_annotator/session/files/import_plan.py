@@ -8,6 +8,7 @@ from functools import cached_property
 
 from ...formats.check import frame as frame_guard
 from ...model.coordinates import Orientation, SourceFrame, is_tiff
+from ...model.file_note import NoteKind, without
 from ...model.micrograph import Micrograph
 from ...model.pickfile import FilePicks, PickFile
 
@@ -110,8 +111,8 @@ class ImportPlan:
     @property
     def assumptions(self) -> tuple[str, ...]:
         """What was assumed in reading, as clauses; what the image has confirmed is assumed no longer."""
-        settled = self.verdict.orientation is not None
-        notes = tuple(note for note in self.file.notes if not (settled and "check-frame" in note))
+        settled = (NoteKind.AXES,) if self.verdict.orientation is not None else ()
+        notes = without(self.file.notes, *settled)
         if self.frame.flips_tiff and any(is_tiff(m.path) for m, _ in self.matched):
             notes += (f"{self.file.format} reads TIFF from the last row up, so y is turned on TIFF micrographs",)
         return notes

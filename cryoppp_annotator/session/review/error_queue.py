@@ -36,6 +36,8 @@ ANSWERS = "answers.jsonl"
 _LOOK_AHEAD = 20
 #: An item that somebody else looks at is passed over for so many minutes.
 _HELD_MINUTES = 10.0
+#: Diameters; a pick that was moved by less is still in the middle of its picture.
+_SEEN_MOVE = 0.1
 _QUIET = JobContext()
 
 
@@ -220,9 +222,14 @@ class Review:
         coming = dict.fromkeys(self.items[number].micrograph for number in islice(self._open(), _LOOK_AHEAD))
         return list(coming)[1 : most + 1]
 
-    def hold(self, number: int) -> None:
-        """Say that one looks at an item, so that no other curator is shown it."""
-        self._write([number], Answer.LOOK)
+    def hold(self, *numbers: int) -> None:
+        """Say that one looks at some items, so that no other curator is shown them."""
+        self._write(numbers, Answer.LOOK)
+
+    def is_open(self, number: int) -> bool:
+        """Whether nobody has answered an item, also not a moment ago in another window."""
+        self.follow()
+        return number not in self._answered
 
     def _open(self) -> Iterator[int]:
         now = datetime.datetime.now(datetime.UTC).timestamp()
@@ -270,7 +277,7 @@ class Review:
         Raises
         ------
         Refused
-            It cannot be moved, or the pick is gone.
+            It cannot be moved, the pick is gone, or somebody else has answered it meanwhile.
         """
         return self.answer_page([number], [], answer, reason)
 
@@ -283,8 +290,18 @@ class Review:
     ) -> str:
         """Answer several items alike, but for the exceptions, which get the opposite; one step.
 
-        The opposite of accept is reject and the other way round; exceptions of a move stay where they are.
+        The opposite of accept is reject and the other way round; exceptions of a move stay where they are. What
+        somebody else has answered meanwhile keeps that answer. Picks that were moved since errors were searched
+        stay as they are on a page, and their items open: the pictures were of other places.
+
+        Raises
+        ------
+        Refused
+            Nothing is left to answer.
         """
+        numbers = [number for number in numbers if self.is_open(number)]
+        if not numbers:
+            raise Refused("somebody else has answered this meanwhile: go on with the next item")
         if answer is Answer.SKIP:
             self._write(numbers, answer)
             self._mine.append((list(numbers), None))
@@ -292,12 +309,14 @@ class Review:
         opposite = {Answer.ACCEPT: Answer.REJECT, Answer.REJECT: Answer.ACCEPT, Answer.MOVE: Answer.ACCEPT}[answer]
         left_out = set(exceptions)
         answers = {number: (opposite if number in left_out else answer) for number in numbers}
-        outcome = self._session.edit(lambda: self._change(answers, reason))
-        changed = isinstance(outcome, Done)
-        self._write(numbers, answer)
-        step = self._session.next_undo() if changed else None
-        self._mine.append((list(numbers), None if step is None else step.id))
-        return outcome.committed.change.done if isinstance(outcome, Done) else "as it was before"
+        moved: set[int] = set()
+        outcome = self._session.edit(lambda: self._change(answers, reason, moved))
+        settled = [number for number in numbers if number not in moved]
+        self._write(settled, answer)
+        step = self._session.next_undo() if isinstance(outcome, Done) else None
+        self._mine.append((settled, None if step is None else step.id))
+        done = outcome.committed.change.done if isinstance(outcome, Done) else "as it was before"
+        return done if not moved else f"{done} · left as it is, moved since the search: {edits.count_of(len(moved))}"
 
     def back(self) -> int | None:
         """Take the last answer back, with what it changed. Returns the number of its first item; None where none is."""
@@ -335,8 +354,9 @@ class Review:
                 return True
         return False
 
-    def _change(self, answers: dict[int, Answer], reason: Reason) -> Change | None:
-        """One change for all answers; None where everything is so already."""
+    def _change(self, answers: dict[int, Answer], reason: Reason, moved: set[int]) -> Change | None:
+        """One change for all answers; None where everything is so already. ``moved`` gets items that are left out."""
+        moved.clear()
         session = self._session
         particles: dict[int, Particles] = {}
         deltas: list[Delta] = []
@@ -351,14 +371,17 @@ class Review:
                 if answer is Answer.ACCEPT:
                     new += self._without_picks(item.members or ((item.micrograph, item.x, item.y),))
                 continue
-            if particles[item.micrograph].rows_of(np.array([item.particle], np.int64))[0] < 0:
+            if (row := particles[item.micrograph].rows_of(np.array([item.particle], np.int64))[0]) < 0:
                 if len(answers) == 1:
                     raise Refused("this pick was deleted meanwhile: skip it")
                 continue
+            if len(answers) > 1 and self._lies_elsewhere(item, particles[item.micrograph], int(row)):
+                moved.add(number)
+                continue
             if answer is Answer.MOVE:
-                moved = self._moved(item, particles[item.micrograph])
-                deltas += moved
-                counts["move"] += len(moved)
+                changed = self._moved(item, particles[item.micrograph])
+                deltas += changed
+                counts["move"] += len(changed)
             else:
                 by_decision.setdefault((item.micrograph, answer), []).append(item.particle)
         for (micrograph, answer), ids in by_decision.items():
@@ -384,10 +407,15 @@ class Review:
         assert message is not None, "there is something to change, so something is counted"
         return message.change("review", deltas, only)
 
+    def _lies_elsewhere(self, item: ReviewItem, here: Particles, row: int) -> bool:
+        """Whether a pick was moved since errors were searched, by more than is seen on a picture of it."""
+        diameter = self._session.settings.diameter_px(self._session.micrograph(item.micrograph))
+        return math.hypot(float(here.x[row]) - item.x, float(here.y[row]) - item.y) > _SEEN_MOVE * diameter
+
     def _without_picks(self, places: Sequence[tuple[int, float, float]]) -> list[tuple[int, float, float]]:
         """Those of some places that were not picked meanwhile."""
         session, free = self._session, []
-        for micrograph in {m for m, _, _ in places}:
+        for micrograph in {m for m, _, _ in places if m in session.loaded}:  # not on those that were removed
             here = session.store.particles(micrograph)
             limit = 0.5 * session.settings.diameter_px(session.micrograph(micrograph))
             free += [p for p in places if p[0] == micrograph and edits.nearest(here, p[1], p[2]) >= limit]

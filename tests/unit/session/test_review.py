@@ -21,10 +21,12 @@ from cryoppp_annotator.model.curation import Decision, Reason
 from cryoppp_annotator.model.which import Which
 from cryoppp_annotator.session.core import opening
 from cryoppp_annotator.session.core.session import Session
+from cryoppp_annotator.session.files import membership
 from cryoppp_annotator.session.picks import learning, proposing
 from cryoppp_annotator.session.review import sets
 from cryoppp_annotator.session.review.error_queue import Answer, Review, find_errors
 from cryoppp_annotator.session.review.map_verdicts import weigh_by_map
+from cryoppp_annotator.session.review.review_item import ReviewItem
 from cryoppp_annotator.session.review.sets import ACCEPTED, Algebra
 from cryoppp_annotator.session.review.undecided_queue import no_particle, undecided_items
 from cryoppp_annotator.session.volume.first_map import DOUBT
@@ -320,6 +322,52 @@ def test_review_goes_on_another_day_and_beside_another_curator(doubtful: Session
     doubtful.curator = "me"
     review.follow()
     assert review.n_answered == 2
+
+
+def doubted(session: Session) -> Review:
+    """A queue of the first six picks, each likely false."""
+    here = session.store.particles_where(Which()).take(np.arange(6))
+    rows = zip(here.micrograph.tolist(), here.id.tolist(), here.x.tolist(), here.y.tolist(), strict=True)
+    review = Review(session)
+    review.start([ReviewItem(*row, np.nan, np.nan, ErrorKind.FALSE, 0.9) for row in rows])
+    return review
+
+
+def test_two_curators_on_one_queue_answer_nothing_twice(session: Session) -> None:
+    mine = doubted(session)
+    page = mine.page(4)
+    mine.hold(*page)
+    session.curator = "you"
+    its = Review(session)
+    its.load()
+    assert its.page() == [4, 5], "a page that somebody looks at is not shown to another"
+    its.answer(page[0], Answer.ACCEPT)
+    session.curator = "me"
+    assert not mine.is_open(page[0])
+    mine.answer_page(page, [], Answer.REJECT)
+    assert session.counts()["rejected"] == 3, "the answer that was there stays"
+    with pytest.raises(Refused, match="somebody else has answered this meanwhile"):
+        mine.answer_page(page, [], Answer.ACCEPT)
+
+
+def test_a_page_leaves_alone_what_was_moved_or_removed_since(session: Session) -> None:
+    review = doubted(session)
+    item = review.items[1]
+    session.go(item.micrograph)
+    session.move([item.particle], [item.x + DIAMETER], [item.y])
+    assert "moved since the search: 1 pick" in review.answer_page(review.page(), [], Answer.REJECT)
+    assert session.counts()["rejected"] == 5
+    assert review.page() == [1], "it is asked again"
+    review.back()
+    assert (session.counts()["rejected"], review.is_open(0)) == (0, True)
+    micrographs = [m.id for m in session.micrographs]
+    places = tuple((micrograph, 3.0, 3.0) for micrograph in micrographs)
+    gap = replace(item, kind=ErrorKind.GAP, micrograph=micrographs[0], particle=0, members=places, group=1)
+    review.start([gap])
+    membership.remove(session, micrographs[2:])
+    accepted = session.counts()["accepted"]
+    review.answer(0, Answer.ACCEPT)
+    assert session.counts()["accepted"] == accepted + 2, "none on the micrograph that was removed"
 
 
 def test_a_pick_that_is_gone_is_refused_and_a_damaged_queue_said(doubtful: Session, review: Review) -> None:

@@ -316,6 +316,10 @@ class ErrorQueue(QWidget):
         if number is None:
             self.show_next()
             return
+        if not self._review.is_open(number):
+            self._bench.say("somebody else has answered this item meanwhile: here is the next one")
+            self.show_next()
+            return
         if self._review.items[number].kind is ErrorKind.GAP and answer is not Answer.SKIP:
             self._on_page()
             return
@@ -338,6 +342,7 @@ class ErrorQueue(QWidget):
         numbers = self._review.page()
         if not numbers:
             return
+        self._review.hold(*numbers)
         dialog = LookAlikes(self._bench, self._review, numbers, self)
         dialog.answered.connect(self.show_next)
         dialog.open()
