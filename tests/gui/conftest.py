@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from class_window import NAMES, open_tab, store_run
-from napari._qt.qt_viewer import QtViewer
 from window import Window, discs, scored, write_mrc, write_star
 
 
@@ -39,10 +37,6 @@ def new_window(make_napari_viewer: Any, qtbot: Any) -> Iterator[Callable[[], Win
     yield make
     for window in made:
         window.close()
-    if os.environ["QT_API"] == "pyside6":
-        # napari's fixture wants each window collected; PySide6 keeps what a connected function holds until the end of
-        # the process
-        QtViewer._instances.clear()
 
 
 @pytest.fixture
