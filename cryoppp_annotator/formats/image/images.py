@@ -39,6 +39,8 @@ _FINGERPRINT_BYTES = 64 * 1024
 _PIECES = 17
 #: Bytes of each.
 _PIECE_BYTES = 4096
+#: Pages of a TIFF; movies have some hundred.
+_MOST_PAGES = 10_000
 _EER_COMPRESSIONS = (65000, 65001, 65002)
 _DEFLATE_LIKE = (5, 8, 32773, 32946)  # LZW, Deflate (two numbers), PackBits
 _LENGTH_A = {"a": 1.0, "å": 1.0, "angstrom": 1.0, "nm": 10.0, "um": 1e4, "µm": 1e4, "\\u00b5m": 1e4, "micron": 1e4}
@@ -361,6 +363,7 @@ def _open_tiff(file: IO[bytes], path: Path, size: int) -> Iterator[_Tiff]:
         with guard(path):
             first = tif.pages.first
             _check_tiff_page(first, path, size)
+            _refuse_many_pages(tif, path)
             dtype = np.dtype(first.dtype).newbyteorder(tif.byteorder)
             same = [first]
             for i in range(1, len(tif.pages)):
@@ -371,6 +374,15 @@ def _open_tiff(file: IO[bytes], path: Path, size: int) -> Iterator[_Tiff]:
             pixel = _tiff_pixel_size(tif, first)
             height, width = int(first.imagelength), int(first.imagewidth)
         yield _Tiff(file, path, size, width, height, dtype, tuple(same), pixel, notes)
+
+
+def _refuse_many_pages(tif: tifffile.TiffFile, path: Path) -> None:
+    """Each page of a TIFF is looked at, which takes minutes where there are a million of one pixel."""
+    try:
+        tif.pages[_MOST_PAGES]
+    except IndexError:
+        return
+    raise FormatError(f"has more than {_MOST_PAGES:,} pages; no movie has: it is no micrograph, or damaged", path)
 
 
 def _check_tiff_page(page: Any, path: Path, size: int) -> None:

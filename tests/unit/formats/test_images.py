@@ -351,6 +351,20 @@ def test_tiff_pixel_size(tmp_path: Path) -> None:
     assert probe(path).pixel_size_A is None
 
 
+def test_a_tiff_of_more_pages_than_any_movie_is_refused_at_once(tmp_path: Path) -> None:
+    n, size = 20_000, 2 + 9 * 12 + 4
+    out = bytearray(b"II*\0" + struct.pack("<I", 8))
+    tags = ((256, 4, 8), (257, 4, 8), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 8 + n * size), (277, 3, 1))
+    for page in range(n):
+        out += struct.pack("<H", 9)
+        for tag, kind, value in (*tags, (278, 4, 8), (279, 4, 64)):
+            out += struct.pack("<HHII", tag, kind, 1, value)
+        out += struct.pack("<I", 8 + (page + 1) * size if page < n - 1 else 0)
+    (tmp_path / "a.tif").write_bytes(bytes(out) + bytes(64))
+    with pytest.raises(FormatError, match="more than 10,000 pages"):
+        probe(tmp_path / "a.tif")
+
+
 def test_tiff_pages_of_another_shape_are_left_out(tmp_path: Path) -> None:
     path = tmp_path / "m.tif"
     with tifffile.TiffWriter(path) as writer:
