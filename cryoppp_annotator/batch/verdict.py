@@ -59,6 +59,7 @@ def verdict_files(
     map_pixel_A: float | None = None,
     box_options: BoxOptions = USUAL_BOXES,
     threshold: float = 0.0,
+    scheduler: str | None = None,
     context: JobContext = _QUIET,
 ) -> VerdictReport:
     """Match the boxes of a stack, or of picks that are cut first, with a map; write ``out / "particles.star"``.
@@ -76,6 +77,8 @@ def verdict_files(
     box_options : BoxOptions
     threshold : float
         Log odds below which picks would be rejected: views that this loses are named.
+    scheduler : str, optional
+        Of a Dask cluster that does the matching; what is read and written is read and written here.
     context : JobContext
 
     Raises
@@ -86,7 +89,7 @@ def verdict_files(
     volume, map_pixel = load_map(map_path, map_pixel_A)
     boxes = load_boxes(sources, out, box_options, context=context)
     options = replace(options, mask_radius=boxes.mask_radius)
-    verdicts = judge(boxes.stack, volume, map_pixel, options, context=context)
+    verdicts = judge(boxes.stack, volume, map_pixel, options, scheduler=scheduler, context=context)
     rows = np.arange(len(boxes.stack))
     tables = posed_table(boxes, rows, verdicts.matrices[:, 0], verdicts.shifts[:, 0])
     column = tables[1][1]

@@ -57,6 +57,7 @@ def prove_project(
     everything: bool = False,
     threshold: float = 0.0,
     diameter_A: float | None = None,
+    scheduler: str | None = None,
     context: JobContext = _QUIET,
 ) -> ProjectProof:
     """Lay a project's picks on a map; keep the run, and write it as files where a folder is named.
@@ -72,6 +73,8 @@ def prove_project(
         Log odds below which picks would be rejected: views that this loses are named.
     diameter_A : float, optional
         Of the particle, where the project does not know it; the project keeps it.
+    scheduler : str, optional
+        Of a Dask cluster that gives the verdicts; maps are made here.
     context : JobContext
 
     Raises
@@ -83,7 +86,7 @@ def prove_project(
     started = time.monotonic()
     if diameter_A is not None:
         _keep_diameter(session, diameter_A)
-    result = prove(session, options, context=context.part(0.0, 0.95))
+    result = prove(session, options, scheduler=scheduler, context=context.part(0.0, 0.95))
     files = (
         () if out is None else export_map(session, result, out, everything=everything, context=context.part(0.95, 1.0))
     )

@@ -91,6 +91,7 @@ class Asked:
         lowpass_A: float = 40.0,
         halves: bool,
         threshold: float = 0.0,
+        scheduler: str | None = None,
     ) -> ProjectProof:
         """Lay the project's picks on the map, or make one of them; notes go to stderr."""
         from dataclasses import replace
@@ -129,6 +130,7 @@ class Asked:
                 everything=not halves,
                 threshold=threshold,
                 diameter_A=diameter_A,
+                scheduler=scheduler,
                 context=replace(context, seed=self.seed),
             )
 

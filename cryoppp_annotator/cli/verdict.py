@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .map_project import Asked, DecisionOption, OutOption, ProjectWhereOption, where_kept
-from .options import CuratorOption, Frame, JsonOption, PixelSizeOption, parse_diameter
+from .options import CuratorOption, Frame, JsonOption, PixelSizeOption, SchedulerOption, parse_diameter
 
 if TYPE_CHECKING:
     from ..batch.extract import ExtractOptions
@@ -71,6 +71,7 @@ def verdict(
     decision: DecisionOption = None,
     where: ProjectWhereOption = None,
     curator: CuratorOption = None,
+    scheduler: SchedulerOption = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -90,6 +91,7 @@ def verdict(
             map_pixel_A=map_pixel_size,
             halves=False,
             threshold=threshold,
+            scheduler=scheduler,
         )
         _say_of_project(proof, project, threshold, as_json)
         return
@@ -104,6 +106,7 @@ def verdict(
         pixel_size,
         ctf,
         threshold,
+        scheduler,
         seed,
     )
     _tell(report.notes, report.lost, threshold)
@@ -126,6 +129,7 @@ def _of_files(
     pixel_size: float | None,
     ctf: bool,
     threshold: float,
+    scheduler: str | None,
     seed: int,
 ) -> VerdictReport:
     from dataclasses import replace
@@ -146,6 +150,7 @@ def _of_files(
             map_pixel_A=map_pixel_size,
             box_options=box_options,
             threshold=threshold,
+            scheduler=scheduler,
             context=replace(context, seed=seed),
         )
 

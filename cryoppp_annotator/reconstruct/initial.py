@@ -21,8 +21,8 @@ from . import symmetry as groups
 from .fourier_map import centred_fft, centred_ifft, prepare_map, resized, sphere
 from .halves import Accumulator
 from .match import Level, Matches, PolarBoxes, Projections, Spectra, level_grid, projections, search
+from .pieces import placed
 from .prepared_boxes import half_plane, plane_values
-from .verdict import placed
 
 _QUIET = JobContext()
 #: Side of the averages that the starts work with, px.

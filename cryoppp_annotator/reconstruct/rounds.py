@@ -17,6 +17,7 @@ from .halves import Accumulator, accumulate, lowpass
 from .local import Data, refine
 from .match import level_grid
 from .orient import orient_and_say
+from .pieces import ordered
 from .prepared_boxes import (
     MASK,
     Stack,
@@ -27,7 +28,7 @@ from .prepared_boxes import (
     plane_values,
     polar_boxes,
 )
-from .verdict import MatchOptions, Verdicts, judge, ordered
+from .verdict import MatchOptions, Verdicts, judge
 
 _QUIET = JobContext()
 _CHUNK = 512

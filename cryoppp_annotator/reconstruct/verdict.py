@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,21 +13,18 @@ from threadpoolctl import threadpool_limits
 
 from ..errors import EngineError
 from ..imaging.polar import ring_power
+from ..jobs.each import each
 from ..model.context import JobContext
 from . import poses, symmetry
 from .fourier_map import FourierMap, polar_slices, prepare_map
-from .local import Data, Refined, model_values, refine
+from .local import model_values, refine
 from .match import Level, Matches, PolarBoxes, Projections, Spectra, level_grid, projections, search
 from .orient import orient_and_say
+from .pieces import Piece, data_of, in_order, placed, refine_piece, search_piece
 from .prepared_boxes import (
     MASK,
     Stack,
     check_stack,
-    degrees_of_freedom,
-    half_plane,
-    normalised,
-    plane_ctf,
-    plane_values,
     polar_boxes,
 )
 from .spectra import first_spectra, learn, posterior
@@ -34,8 +33,10 @@ _QUIET = JobContext()
 _MIN_PARTICLES = 10
 #: Images from which the spectra are learned.
 _LEARN = 300
-#: Images of one piece: what is held of a larger stack at once.
+#: Images of one piece: what is held of a larger stack at once, and what a worker of a cluster gets.
 _PIECE = 1024
+#: Pieces that are sent to a cluster at once.
+_SENT = 16
 #: Pixel sizes tried for the map, as factors.
 _SCALES = (0.8, 0.87, 0.93, 1.0, 1.07, 1.15, 1.25)
 #: A pose is *confident* where its expected error is below this, degrees.
@@ -147,6 +148,7 @@ def judge(
     options: MatchOptions = _USUAL,
     *,
     on_results: Callable[[NDArray[np.intp], NDArray[np.float32]], None] | None = None,
+    scheduler: str | None = None,
     context: JobContext = _QUIET,
 ) -> Verdicts:
     """Match every image with a map.
@@ -160,6 +162,8 @@ def judge(
     options : MatchOptions
     on_results : callable, optional
         Gets rows and their first log odds as soon as a piece of the stack has been searched.
+    scheduler : str, optional
+        Of a Dask cluster that searches and refines the pieces; what is learned first is learned here.
     context : JobContext
         Its seed makes the run repeatable.
 
@@ -177,6 +181,7 @@ def judge(
         source = prepare_map(volume, map_pixel_A, limit / max(_SCALES))
         run = _Run(stack, source, options, context)
         run.notes += notes
+        run.scheduler = scheduler
         run.learn()
         return run.everything(on_results)
 
@@ -195,6 +200,7 @@ class _Run:
         self.stack, self.source, self.options, self.context = stack, source, options, context
         self.rng = context.rng()
         self.notes: list[str] = []
+        self.scheduler: str | None = None
         self.scale, self.inverted = 1.0, False
         self.level = level_of(options, stack.box)
         self.fine = min(max(options.fine_rings, options.rings), stack.box // 2 - 1)
@@ -262,24 +268,12 @@ class _Run:
         if self.inverted:
             self.notes.append("the particles are dark where the map is bright: the contrast is taken as inverted")
 
-    def _data(self, part: Stack) -> Data:
-        plane = half_plane(self.stack.box, self.fine)
-        images, _ = normalised(part.images, self.options.mask_radius)
-        return Data(
-            plane_values(images, plane),
-            plane_ctf(part, plane),
-            plane,
-            self.stack.box,
-            self.stack.pixel_size_A,
-            degrees_of_freedom(self.stack.box, self.options.mask_radius),
-        )
-
     def _fine_spectra(self, part: Stack, wide: PolarBoxes, matches: Matches, spectra: Spectra) -> Spectra:
         """Gain on the rings that only the refinement uses, from the refined poses of the likelier half of a part."""
         rows = np.argsort(-matches.evidence)[: max(10, len(part) // 2)]
         view = matches.by_view[rows].argmax(axis=1)
         matrices, shifts = placed(self.references, matches.place[rows, view], view)
-        data = self._data(part)
+        data = data_of(part, self.fine, self.options.mask_radius)
         outer = slice(self.level.rings, self.fine)
         pair = (spectra.noise[: self.fine], spectra.gain[: self.fine])
         refined = refine(self.source, data, rows, matrices, shifts, pair, context=self.context)
@@ -302,22 +296,31 @@ class _Run:
         n = len(self.stack)
         pieces = [np.arange(start, min(n, start + _PIECE)) for start in range(0, n, _PIECE)]
         judged, usable = [], []
-        grid = self.references.grid
-        for i, rows in enumerate(pieces):
-            self.context.progress(i, 2 * len(pieces), "searching all views")
-            boxes, good = polar_boxes(self.stack.take(rows), grid, self.options.mask_radius)
-            judged.append(search(boxes, self.references, self.spectra, context=self.context))
-            usable.append(good)
+        search_one = partial(
+            search_piece, references=self.references, spectra=self.spectra, radius=self.options.mask_radius
+        )
+        for piece, (matches, usable_here) in self._over(search_one, pieces, "searching all views", 0.0):
+            judged.append((piece.number, matches))
+            usable.append((piece.number, usable_here))
             if on_results is not None:
-                on_results(rows, self._odds(judged[-1].evidence, judged[-1].other))
-        good = np.concatenate(usable)
-        whole = Matches(*(np.concatenate([getattr(part, name) for part in judged]) for name in _FIELDS))
+                on_results(pieces[piece.number], self._odds(matches.evidence, matches.other))
+        good = np.concatenate(in_order(usable))
+        whole = Matches(*(np.concatenate([getattr(part, name) for part in in_order(judged)]) for name in _FIELDS))
         by_view, share, classes = learn_views(whole, self.spectra.share, good)
         self.spectra = replace(self.spectra, share=classes)
-        refined = []
-        for i, rows in enumerate(pieces):
-            self.context.progress(len(pieces) + i, 2 * len(pieces), "refining poses")
-            refined.append(self._refine(rows, by_view[rows], whole.place[rows]))
+        refine_one = partial(
+            refine_piece,
+            source=self.source,
+            references=self.references,
+            spectra=self.spectra,
+            fine=self.fine,
+            modes=self.options.modes,
+            radius=self.options.mask_radius,
+            symmetry=self.options.symmetry,
+        )
+        candidates = by_view, whole.place
+        work = self._over(refine_one, pieces, "refining poses", 0.5, candidates)
+        refined = in_order([(piece.number, poses_here) for piece, poses_here in work])
         self.context.progress(2, 2, "matched")
         matrices, shifts, weights, error = (np.concatenate(column) for column in zip(*refined, strict=True))
         evidence = np.logaddexp.reduce(by_view, axis=1).astype(np.float32)
@@ -347,62 +350,39 @@ class _Run:
         particle, noise, structure = np.log(np.maximum(self.spectra.share, 1e-6))
         return np.asarray(particle + evidence - np.logaddexp(noise, structure + other), np.float32)
 
-    def _refine(
-        self, rows: NDArray[np.intp], by_view: NDArray[np.float32], place: NDArray[np.int32]
-    ) -> tuple[NDArray[np.float64], ...]:
-        """The likeliest poses of a piece of the stack, refined; weights and expected errors."""
-        modes = min(self.options.modes, by_view.shape[1])
-        view = np.argpartition(-by_view, modes - 1, axis=1)[:, :modes].ravel()
-        image = np.repeat(np.arange(len(rows)), modes)
-        matrices, shifts = placed(self.references, place[image, view], view)
-        data = self._data(self.stack.take(rows))
-        pair = (self.spectra.noise[: self.fine], self.spectra.gain[: self.fine])
-        refined = refine(self.source, data, image, matrices, shifts, pair, context=self.context)
-        return ordered(refined, len(rows), modes, self.options.symmetry)
+    def _over(
+        self,
+        function: Callable[..., Any],
+        pieces: list[NDArray[np.intp]],
+        what: str,
+        begin: float,
+        candidates: tuple[NDArray[Any], ...] = (),
+    ) -> Iterator[tuple[Piece, Any]]:
+        """A function of every piece, here one after the other, on a cluster as they are finished."""
+
+        def made(number: int) -> Piece:
+            rows = pieces[number]
+            return Piece(number, self.stack.take(rows), tuple(array[rows] for array in candidates))
+
+        if self.scheduler is None:
+            for number in range(len(pieces)):
+                self.context.progress(begin + 0.5 * number / len(pieces), 1.0, what)
+                piece = made(number)
+                yield piece, function(piece, context=self.context)
+            return
+        for start in range(0, len(pieces), _SENT):
+            end = min(len(pieces), start + _SENT)
+            part = self.context.part(begin + 0.5 * start / len(pieces), begin + 0.5 * end / len(pieces), f"{what}: ")
+            some = [made(number) for number in range(start, end)]
+            for piece, outcome in each(
+                function, some, threads=1, scheduler=self.scheduler, what="pieces", context=part
+            ):
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                yield piece, outcome
 
 
 _FIELDS = tuple(Matches.__dataclass_fields__)
-
-
-def placed(
-    references: Projections, place: NDArray[np.int32], view: NDArray[np.intp]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Matrices (m, 3, 3) and shifts (m, 2), xy, px, of a view's rotation and shift as the search numbers them."""
-    n_shifts = len(references.shifts)
-    turn = 2.0 * np.pi * (place // n_shifts) / references.grid.n_angles
-    y, x = references.shifts[place % n_shifts].T.astype(np.float64)
-    cosine, sine = np.cos(turn), np.sin(turn)
-    matrices = references.matrices[view].copy()
-    first, second = matrices[:, 0].copy(), matrices[:, 1].copy()
-    matrices[:, 0] = cosine[:, None] * first - sine[:, None] * second
-    matrices[:, 1] = sine[:, None] * first + cosine[:, None] * second
-    return matrices, np.stack([x * cosine - y * sine, x * sine + y * cosine], axis=1)
-
-
-def ordered(
-    refined: Refined, n: int, modes: int, name: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Refined poses by image, the likeliest first: matrices, shifts, weights, expected error of the first in degrees.
-
-    Starts that climbed to one pose count once.
-    """
-    score = (refined.gain + refined.log_volume).reshape(n, modes)
-    order = np.argsort(-score, axis=1)
-    at = (order + np.arange(n)[:, None] * modes).ravel()
-    matrices = refined.matrices[at].reshape(n, modes, 3, 3)
-    score = np.take_along_axis(score, order, axis=1)
-    apart = np.zeros((n, modes))
-    for j in range(1, modes):
-        for i in range(j):
-            distance = poses.distance_deg(matrices[:, i], matrices[:, j], name)
-            if i == 0:
-                apart[:, j] = distance
-            score[distance < np.maximum(1.0, 0.5 * refined.turn_deg[at].reshape(n, modes)[:, j]), j] = -np.inf
-    weights = np.exp(score - score[:, :1])
-    weights /= weights.sum(axis=1, keepdims=True)
-    own = refined.turn_deg[at].reshape(n, modes)
-    error = np.sqrt((weights * (own**2 + apart**2)).sum(axis=1))
-    return matrices, refined.shifts[at].reshape(n, modes, 2), weights, error
 
 
 def learn_views(

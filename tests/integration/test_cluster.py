@@ -29,9 +29,13 @@ from cryoppp_annotator.batch.pick import PickOptions, pick_all
 from cryoppp_annotator.classify.engine import ClassifyOptions
 from cryoppp_annotator.cli import main
 from cryoppp_annotator.errors import Cancelled, EngineError
+from cryoppp_annotator.formats.image.stacks import write_stack
+from cryoppp_annotator.formats.image.volumes import write_volume
 from cryoppp_annotator.jobs.cluster import Cluster
 from cryoppp_annotator.jobs.each import each
 from cryoppp_annotator.model.context import JobContext
+from cryoppp_annotator.reconstruct import verdict
+from cryoppp_annotator.reconstruct.fourier_map import prepare_map, project
 from cryoppp_annotator.session.classes import decide, stages
 from cryoppp_annotator.session.classes.on_cluster import look_at
 from cryoppp_annotator.store.store import DATABASE_NAME
@@ -461,3 +465,46 @@ def test_the_command_line_says_that_there_are_no_workers(
     finally:
         started.kill()
         started.wait()
+
+
+def test_verdicts_with_a_worker_killed_are_the_local_ones(
+    cluster: str, machines: Machines, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the command line: pieces of the stack are searched and refined there, the poses are the same to the byte."""
+    monkeypatch.setattr(verdict, "_PIECE", 15)
+    rng = np.random.default_rng(2)
+    axes = np.meshgrid(*[np.arange(32) - 16.0] * 3, indexing="ij")
+    volume = sum(
+        np.exp(-sum((axis - at) ** 2 for axis, at in zip(axes, centre, strict=True)) / 8.0)
+        for centre in rng.normal(0, 4.0, (6, 3))
+    )
+    angles = rng.uniform(0, 180, (60, 3))
+    images = project(prepare_map(np.asarray(volume), 6.0, 12.0), angles, 32, 6.0)
+    images += rng.normal(0, 2.0 * images.std(), images.shape).astype(np.float32)
+    write_volume(tmp_path / "map.mrc", np.asarray(volume, np.float32), 6.0)
+    write_stack(tmp_path / "boxes.mrcs", images, 6.0)
+    victim = machines.workers[0]
+    searched: list[int] = []
+    real = verdict.each
+
+    def watched(*arguments: Any, **words: Any) -> Iterator[Any]:
+        """The real thing, and a death after its first piece."""
+        for outcome in real(*arguments, **words):
+            searched.append(outcome[0].number)
+            if len(searched) == 1:
+                victim.send_signal(signal.SIGKILL)
+                victim.wait()
+            yield outcome
+
+    def run(where: str, *more: str) -> bytes:
+        words = ["verdict", str(tmp_path / "boxes.mrcs"), "--map", str(tmp_path / "map.mrc"), "--json", *more]
+        assert main.run([*words, "-o", str(tmp_path / where)]) == 0
+        assert json.loads(capfd.readouterr().out)["picks"] == 60
+        return (tmp_path / where / "particles.star").read_bytes()
+
+    here = run("here")
+    monkeypatch.setattr(verdict, "each", watched)
+    there = run("there", "--scheduler", cluster)
+    assert victim.poll() == -signal.SIGKILL
+    assert sorted(searched) == sorted([*range(4), *range(4)])  # searched, and refined
+    assert there.replace(b"there", b"here") == here

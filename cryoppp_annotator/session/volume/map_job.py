@@ -68,7 +68,12 @@ def _ignore(_preview: MapPreview) -> None:
 
 
 def prove(
-    session: Session, options: MapRunOptions, *, on_preview: OnPreview = _ignore, context: JobContext = _QUIET
+    session: Session,
+    options: MapRunOptions,
+    *,
+    on_preview: OnPreview = _ignore,
+    scheduler: str | None = None,
+    context: JobContext = _QUIET,
 ) -> MapResult:
     """Lay picks of the project on a map, and make half maps of them; nothing of the picks changes.
 
@@ -78,6 +83,8 @@ def prove(
     options : MapRunOptions
     on_preview : callable
         Gets a :class:`MapPreview` as soon as there is one, on the job's thread.
+    scheduler : str, optional
+        Of a Dask cluster that gives the verdicts; boxes are cut and maps are made here.
     context : JobContext
 
     Returns
@@ -93,7 +100,7 @@ def prove(
     """
     groups.rotations(options.symmetry)
     reference = None if not options.map_path else _read_map(options)
-    return _Proof(session, options, reference, on_preview, context).run()
+    return _Proof(session, options, reference, on_preview, scheduler, context).run()
 
 
 def _read_map(options: MapRunOptions) -> tuple[NDArray[np.float32], float]:
@@ -117,10 +124,11 @@ class _Proof:
         options: MapRunOptions,
         reference: tuple[NDArray[np.float32], float] | None,
         on_preview: OnPreview,
+        scheduler: str | None,
         context: JobContext,
     ) -> None:
         self.session, self.options, self.reference = session, options, reference
-        self.on_preview, self.context = on_preview, context
+        self.on_preview, self.scheduler, self.context = on_preview, scheduler, context
         self.notes: list[str] = []
         self.volume: Volume | None = None
         self.stack: Stack
@@ -218,7 +226,8 @@ class _Proof:
             self.on_preview(MapPreview(self.ids[rows], odds, None, f"verdicts of {int(rows[-1]) + 1:,} picks"))
 
         end = 0.5 if self.options.halves else 0.98
-        verdicts = judge(self.stack, *reference, match, on_results=hand_on, context=self.context.part(0.2, end))
+        part = self.context.part(0.2, end)
+        verdicts = judge(self.stack, *reference, match, on_results=hand_on, scheduler=self.scheduler, context=part)
         self.notes += verdicts.notes
         return verdicts
 

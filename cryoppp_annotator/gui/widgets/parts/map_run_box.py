@@ -269,15 +269,18 @@ class MapRunBox(QWidget):
             self._bench.say(why, "info")
             return
         session, post, chosen = self._session, self._post, options or self.options()
+        run_on = self._bench.run_on
+        scheduler = run_on.scheduler if chosen.map_path else None  # verdicts work there, maps are made here
 
         def work(context: JobContext) -> MapResult:
-            return prove(session, chosen, on_preview=post.arrived.emit, context=context)
+            return prove(session, chosen, on_preview=post.arrived.emit, scheduler=scheduler, context=context)
 
         self._job = self._bench.start(
             work,
             title="picks in 3D",
             on_done=self._on_done,
             on_failed=self._on_failed,
+            where=run_on.where if scheduler else run_on.here,
             if_cancelled="nothing is changed, earlier runs stay",
         )
         self._fill_list()
