@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audit.comparing import Agreement, Part, TwoSets, agreement, by_edge, by_score, compare_sets
+from ..errors import Refused
 from ..formats.image import images
 from ..model.context import JobContext
 from ..model.coordinates import FloatArray, Orientation
 from .label_sets import CompareOptions, LabelSet, PlacedPicks, orientation_on_images, read_label_set
+from .project_picks import project_at
 
 _QUIET = JobContext()
 
@@ -67,9 +69,11 @@ def compare(reference: Path, other: Path, options: CompareOptions, *, context: J
     FormatError
         A file is bad or names none of the micrographs.
     Refused
-        The diameter is not known, or the tolerance makes no sense.
+        The diameter is not known, the tolerance makes no sense, or both are one set of a project.
     Cancelled
     """
+    if (project_at(reference), options.reference_pick_set) == (project_at(other) or other, options.pick_set):
+        raise Refused("choose two different sets to compare (--reference-set, --set)")
     by_name = options.by_name()
     context.progress(0, 3, "reading the reference")
     first, first_note = _read(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,8 +91,17 @@ def _read(session: Session, pick_set: str | None, by_name: Mapping[str, Path], c
             picks[name] = (kept, refused, size)
     title = sets.named(session, number)
     if not any(len(kept) for kept, _refused, _size in picks.values()):
-        raise Refused(f"the project in {session.store.place} has no picks of {title!r} on these micrographs")
+        raise Refused(_nothing(session, title, notes))
     return ProjectPicks(title, picks, tuple(notes))
+
+
+def _nothing(session: Session, title: str, notes: Sequence[str]) -> str:
+    what = f"the project in {session.store.place} has no picks of {title!r} on these micrographs"
+    return "; ".join([what, *notes, f"its pick sets: {_set_names(session)}"])
+
+
+def _set_names(session: Session) -> str:
+    return ", ".join(f"{number}: {one.name}" for number, one in session.pick_sets.items()) or "none"
 
 
 def _number_of(session: Session, pick_set: str | None) -> int:
@@ -101,10 +110,9 @@ def _number_of(session: Session, pick_set: str | None) -> int:
     numbers = [number for number, one in session.pick_sets.items() if pick_set in (one.name, str(number))]
     if len(numbers) == 1:
         return numbers[0]
-    names = ", ".join(f"{number}: {one.name}" for number, one in session.pick_sets.items()) or "none"
     raise Refused(
         f"{len(numbers) or 'no'} pick sets of {session.store.place} are called {pick_set!r}; "
-        f"its number names a set, too ({names})"
+        f"its number names a set, too ({_set_names(session)})"
     )
 
 

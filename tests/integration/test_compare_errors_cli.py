@@ -253,6 +253,7 @@ def test_sets_of_a_project_are_judged_like_files(cli: Cli, movies: Path, tmp_pat
         (("evaluate", project, "--truth", tmp_path / "reference", "--frame", "flip-y"), "need no frame"),
         (("evaluate", tmp_path / "reference", "--set", "1", "--truth", project), "is no project"),
         (("compare", project, project, "--set", "7"), "no pick sets of"),
+        (("compare", project, project, *both[:2], "--set", "1"), "choose two different sets"),
     ):
         code, _out, error = cli(*words, *images)
         assert (code, sentence in error) == (1, True), error
