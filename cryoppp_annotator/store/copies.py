@@ -48,8 +48,11 @@ def latest(database: Path) -> Path | None:
 def advice(database: Path) -> str:
     """What to do about a damaged database, in one sentence."""
     copy = latest(database)
+    name = database.name
     back = (
-        "" if copy is None else f" or go back to the copy {FOLDER}/{copy.name} (put it in the place of {database.name})"
+        ""
+        if copy is None
+        else f" or go back to the copy {FOLDER}/{copy.name} (put it in the place of {name}, and delete {name}-wal)"
     )
     return f"run 'cryoppp-annotator recover {database.parent} -o NEW-FOLDER' to save what is sound{back}"
 

@@ -76,6 +76,47 @@ def refuse_links(path: Path) -> None:
             )
 
 
+def refuse_foreign(path: Path, timeout_s: float, *, pages: bool) -> None:
+    """Look into a database before anything is written to it: opening alone merges the log that lies beside it.
+
+    SQLite takes any log of the right name for the database's own. One of another database, or one that was left when an
+    older copy was put back, is written over it. ``pages`` looks whether any page contradicts another, too.
+
+    Raises
+    ------
+    ProjectError
+        The database is of another program, or the log makes nonsense of it.
+    """
+    log = path.with_name(path.name + "-wal")
+    try:
+        if not path.stat().st_size:
+            return
+        pending = log.stat().st_size > 0 if log.exists() else False
+    except OSError:
+        return  # who opens it says why
+    base = path.resolve().as_uri()
+    alone = f"{base}?immutable=1"
+    if pending and _is_project(alone, timeout_s, pages) and not _is_project(f"{base}?mode=ro", timeout_s, pages):
+        raise ProjectError(
+            f"{log} does not belong to {path}: it is of another database, or was left when an older copy was put back. "
+            f"Nothing was changed. Move {log.name} to another folder, and open the project again"
+        )
+    if not pending and not _is_project(alone, timeout_s, False, or_empty=True):
+        raise ProjectError(f"{path} is a database, but not one of CryoPPP Annotator; it was left alone")
+
+
+def _is_project(uri: str, timeout_s: float, pages: bool, *, or_empty: bool = False) -> bool:
+    """Whether a database is a project (or may become one) whose pages fit each other; True where nobody can say."""
+    try:
+        with closing(sqlite3.connect(uri, uri=True, timeout=timeout_s)) as connection:
+            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if "alembic_version" not in tables and not (or_empty and not tables):
+                return False
+            return not pages or connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+    except sqlite3.DatabaseError as error:
+        return not pages or error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
 class Journal(StrEnum):
     """How SQLite keeps a step whole."""
 
@@ -95,6 +136,7 @@ def choose(path: Path, *, create: bool, timeout_s: float) -> Journal:
     """
     refuse_odd_files(path)
     refuse_links(path)
+    refuse_foreign(path, timeout_s, pages=True)
     uri = f"{path.resolve().as_uri()}?mode={'rwc' if create else 'rw'}"
     try:
         with closing(sqlite3.connect(uri, uri=True, timeout=timeout_s, isolation_level=None)) as connection:
@@ -130,6 +172,7 @@ def reading_uri(path: Path, timeout_s: float) -> str:
         Something odd is in the place of a file that SQLite opens beside it.
     """
     refuse_odd_files(path)
+    refuse_foreign(path, timeout_s, pages=False)
     base = path.resolve().as_uri()
     log = path.with_name(path.name + "-wal")
     pending = log.exists() and log.stat().st_size > 0

@@ -539,6 +539,40 @@ def test_somebody_elses_database(tmp_path: Path) -> None:
     assert query(tmp_path, "SELECT name FROM sqlite_master") == [{"name": "recipes"}]
 
 
+def test_somebody_elses_database_is_left_as_it_was(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / DATABASE_NAME)) as connection, connection:
+        connection.execute("CREATE TABLE recipes (name TEXT)")
+    before = (tmp_path / DATABASE_NAME).read_bytes()
+    with pytest.raises(ProjectError, match="left alone"):
+        Store.open(tmp_path)
+    assert (tmp_path / DATABASE_NAME).read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [DATABASE_NAME]
+
+
+@pytest.mark.parametrize("of_another_program", [True, False])
+def test_a_log_that_is_not_the_databases_own_is_not_merged(project: Path, tmp_path: Path, of_another_program) -> None:
+    """SQLite merges any log of the right name: opening alone would write another database over the project."""
+    other = tmp_path / "other.sqlite"
+    if not of_another_program:
+        shutil.copy(project / DATABASE_NAME, other)
+    with closing(sqlite3.connect(other)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        with connection:
+            connection.execute("CREATE TABLE recipes AS SELECT name FROM sqlite_master")
+            connection.execute("DROP TABLE recipes")
+            connection.execute("DROP TABLE IF EXISTS alembic_version")
+        log = project / f"{DATABASE_NAME}-wal"
+        shutil.copy(other.with_name("other.sqlite-wal"), log)
+    before = (project / DATABASE_NAME).read_bytes()
+    for read_only in (True, False):
+        with pytest.raises(ProjectError, match=r"does not belong to .*Nothing was changed\. Move"):
+            Store.open(project, read_only=read_only)
+    assert (project / DATABASE_NAME).read_bytes() == before
+    for left in (log, project / f"{DATABASE_NAME}-shm"):
+        left.unlink(missing_ok=True)
+    Store.open(project).close()
+
+
 def test_where_there_is_no_project(tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match="there is no project in"):
         Store.open(tmp_path)
