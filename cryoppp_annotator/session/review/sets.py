@@ -91,7 +91,9 @@ def largest(session: Session) -> int:
     counts = session.counts()
     if counts["accepted"] or not session.pick_sets:
         return ACCEPTED
-    return max(session.pick_sets, key=lambda i: session.store.count(Which(pick_sets=(i,))))
+    numbers = list(session.pick_sets)
+    picks = session.store.counts(*(Which(pick_sets=(number,)) for number in numbers))
+    return numbers[picks.index(max(picks))]
 
 
 def named(session: Session, number: int) -> str:

@@ -127,7 +127,8 @@ class ErrorQueue(QWidget):
 
     def _fill(self) -> None:
         session = self._bench.session
-        chosen = self.of.currentData() if self._chosen else sets.largest(session)
+        # the largest is looked for where somebody sees it: among millions of picks that takes half a second
+        chosen = sets.largest(session) if self.isVisible() and not self._chosen else self.of.currentData()
         self.of.clear()
         for number, name in sets.choices(session).items():
             self.of.addItem(name, number)
