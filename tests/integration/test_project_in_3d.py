@@ -31,7 +31,7 @@ from cryoppp_annotator.session.files import importing
 from cryoppp_annotator.session.volume import stored_maps
 from cryoppp_annotator.session.volume.by_verdict import changed_since_map, decide_by_verdict
 from cryoppp_annotator.session.volume.map_files import export_map
-from cryoppp_annotator.session.volume.map_job import MapPreview, prove
+from cryoppp_annotator.session.volume.map_job import MapPreview, prove, tiff_notes
 from cryoppp_annotator.session.volume.map_run import MapResult, MapRunOptions
 from cryoppp_annotator.session.volume.view_guard import ClassViews, known_views, loss_of
 
@@ -112,6 +112,13 @@ def test_a_run_is_kept_with_its_provenance_and_read_again(proven: Any) -> None:
     assert record["inputs"]["picks"] == 162
     assert record["parameters"]["map_path"] == str(folder / "map.mrc")
     assert run.notes[-1].startswith("images of an untilted specimen")
+
+
+def test_what_boxes_of_tiff_mean_to_relion_is_said() -> None:
+    assert tiff_notes(["a.mrc", "b.mrc"]) == []
+    (alone,) = tiff_notes(["a.tif", "b.TIFF"])
+    assert "mirror images" in alone
+    assert "1 of 2 micrographs are TIFF" in tiff_notes(["a.tif", "b.mrc"])[1]
 
 
 def test_a_threshold_decides_in_one_step_and_moved_picks_stay(proven: Any) -> None:

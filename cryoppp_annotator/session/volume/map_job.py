@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from ...errors import FormatError, Refused
 from ...formats.image.volumes import read_volume
 from ...imaging.ctf import Optics
 from ...model.context import JobContext
+from ...model.coordinates import is_tiff
 from ...reconstruct import symmetry as groups
 from ...reconstruct.fourier_map import on_grid
 from ...reconstruct.prepared_boxes import Stack
@@ -38,6 +39,24 @@ FEWEST = 40
 _FIRST = 200
 #: Below this share of confident picks the answer is said with a warning.
 _FEW_CONFIDENT = 0.1
+
+
+def tiff_notes(paths: Sequence[str]) -> list[str]:
+    """What the boxes of TIFF micrographs mean to RELION, which reads those files from the last row."""
+    n_tiff = sum(map(is_tiff, paths))
+    if not n_tiff:
+        return []
+    mirrored = (
+        "boxes of TIFF micrographs are cut as they are shown; RELION reads TIFF from the last row and would cut mirror "
+        "images, to which these poses do not apply: let it go on with the exported particles.mrcs"
+    )
+    if n_tiff == len(paths):
+        return [mirrored]
+    mixed = (
+        f"{n_tiff} of {len(paths)} micrographs are TIFF, the others are not: if one program wrote them all, the "
+        "particles of the two kinds are mirror images of each other; make a map of one kind alone"
+    )
+    return [mirrored, mixed]
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,6 +207,8 @@ class _Proof:
         boxes = Boxes(BoxStack(geometry.side), geometry)
         cut_out(self.session, picks, boxes, context=self.context.part(0.05, 0.2))
         self.notes += notes_of(boxes, len(picks))
+        of_picks = set(picks.micrograph.tolist())
+        self.notes += tiff_notes([m.path for m in self.session.micrographs if m.id in of_picks])
         if len(boxes) < FEWEST:
             raise Refused("; ".join([f"only {len(boxes)} picks have a box on a micrograph", *self.notes[:3]]))
         self.stack, self.ids = self._as_stack(boxes, picks), picks.id[boxes.rows]
