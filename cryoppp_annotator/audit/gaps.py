@@ -43,6 +43,8 @@ _STRONG = 1.5
 _LEAST = 3.0
 #: Least trust in a gap that is reported, 0 .. 1.
 _TRUST = 0.3
+#: Nearer to another label than this, diameters, a place may be a part of that particle.
+_TOUCHES = 0.75
 #: Neighbours of a place that are compared.
 _NEIGHBOURS = 4
 #: Cells along each side of a micrograph.
@@ -86,6 +88,8 @@ class _Pool:
     place: NDArray[np.intp]
     labelled: NDArray[np.bool_]
     near_labels: FloatArray
+    #: Whether it lies so near to a label of another place that it may be a part of that particle
+    touches: NDArray[np.bool_]
 
 
 def find_gaps(places: Sequence[LabelledPlaces], margin: float, context: JobContext) -> list[Gap]:
@@ -138,14 +142,15 @@ def _those(places: LabelledPlaces, rows: NDArray[np.intp]) -> tuple[NDArray[np.f
 def _pool(places: Sequence[LabelledPlaces], margin: float) -> _Pool:
     labelled_scores = [p.seen.numbers[p.labelled, 0] for p in places]
     least = float(np.quantile(np.concatenate(labelled_scores), _GOOD)) if any(map(len, labelled_scores)) else 0.0
-    micrograph, place, labelled, near = [], [], [], []
+    micrograph, place, labelled, near, touches = [], [], [], [], []
     for i, p in enumerate(places):
         rows = np.flatnonzero((p.labelled | p.free) & (p.seen.numbers[:, 0] >= least) & (p.seen.away > margin))
         micrograph.append(np.full(len(rows), i))
         place.append(rows)
         labelled.append(p.labelled[rows])
         near.append(_labelled_neighbours(p, rows))
-    return _Pool(*(np.concatenate(parts) for parts in (micrograph, place, labelled, near)))
+        touches.append(_touches(p, rows))
+    return _Pool(*(np.concatenate(parts) for parts in (micrograph, place, labelled, near, touches)))
 
 
 def _labelled_neighbours(places: LabelledPlaces, rows: NDArray[np.intp]) -> FloatArray:
@@ -155,6 +160,16 @@ def _labelled_neighbours(places: LabelledPlaces, rows: NDArray[np.intp]) -> Floa
     points = np.column_stack([places.seen.x, places.seen.y])[rows]
     near = np.asarray(cKDTree(points).query(points, k=_NEIGHBOURS + 1)[1])[:, 1:]
     return np.asarray(places.labelled[rows][near].mean(axis=1))
+
+
+def _touches(places: LabelledPlaces, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Whether a labelled place other than itself lies within :data:`_TOUCHES`, for each, (n,)."""
+    points = np.column_stack([places.seen.x, places.seen.y])
+    labels = points[places.labelled]
+    if not len(labels):
+        return np.zeros(len(rows), bool)
+    n_near = cKDTree(labels).query_ball_point(points[rows], _TOUCHES * places.diameter, return_length=True)
+    return np.asarray(n_near > places.labelled[rows])
 
 
 def _groups(pool: _Pool, view: NDArray[np.intp], likely: FloatArray, alike: FloatArray) -> list[NDArray[np.intp]]:
@@ -183,7 +198,9 @@ def _gap(pool: _Pool, member: NDArray[np.bool_], likely: FloatArray, view: NDArr
     strongest = _STRONG * max(_LEAST, float(np.quantile(likely[pool.labelled], 0.95)))
     off = max(0.0, math.log(max(float(np.median(likely[member])), 1e-6) / strongest))
     beside = float(pool.near_labels[member].mean()) / max(float(pool.near_labels[pool.labelled].mean()), 1e-6)
-    trust = math.exp(-4.0 * off) * min(1.0, beside)
+    # parts of labelled particles look alike, too; true particles touch others no more often than labels do
+    parts = max(0.0, float(pool.touches[member & ~pool.labelled].mean() - pool.touches[pool.labelled].mean()))
+    trust = math.exp(-4.0 * off) * min(1.0, beside) * (1.0 - parts) ** 2
     rows = np.flatnonzero(member & ~pool.labelled)
     rows = rows[np.argsort(-likely[rows], kind="stable")]
     if len(rows) < _FEWEST:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from cryoppp_annotator.audit.gaps import find_gaps
 from cryoppp_annotator.audit.places import LabelledPlaces, lay, polarity_of
 from cryoppp_annotator.audit.queue import QueueItem, in_order, summon, weigh
 from cryoppp_annotator.audit.suspects import ErrorKind
@@ -140,6 +141,24 @@ def test_a_view_that_nobody_labelled_is_one_group(scenes: list[SimulatedMicrogra
         n = sum(int((scene.view == 2).sum()) for scene in scenes)
         best = max(best, min(sum(of_view) / n, float(np.mean(of_view))))
     assert best > 0.5
+
+
+def test_parts_of_labelled_particles_are_no_view_that_nobody_labelled() -> None:
+    """A barrel seen from the side is two rows of rings: half a diameter off its centre it looks like itself again."""
+    options = SimulationParameters(structure="double-ring", n_particles=150, snr=0.07, seed=0)
+    views, rng = views_for(options), np.random.default_rng(0)
+    teachers = []
+    for scene in (simulate_micrograph(options, i, views) for i in range(N)):
+        kept = rng.random(len(scene.x)) < 0.92
+        x = np.append(scene.x[kept] + rng.normal(0, 4, kept.sum()), rng.uniform(60, 1990, 30))
+        y = np.append(scene.y[kept] + rng.normal(0, 4, kept.sum()), rng.uniform(60, 1990, 30))
+        teachers.append(laid(scene, x, y, ""))
+    for gap in find_gaps(teachers, 0.0, QUIET):
+        beside = [
+            np.hypot(t.x - t.seen.x[k], t.y - t.seen.y[k]).min() < 0.75 * t.diameter
+            for t, k in ((teachers[i], k) for i, k in zip(gap.micrograph, gap.place, strict=True))
+        ]
+        assert np.mean(beside) < 0.5, gap.name
 
 
 def test_labels_that_lie_exactly_where_a_picker_put_them_are_judged_by_their_looks(
