@@ -96,7 +96,7 @@ def refuse_foreign(path: Path, timeout_s: float, *, pages: bool) -> None:
         return  # who opens it says why
     base = path.resolve().as_uri()
     alone = f"{base}?immutable=1"
-    if pending and _is_project(alone, timeout_s, pages) and not _is_project(f"{base}?mode=ro", timeout_s, pages):
+    if pending and not _is_project(f"{base}?mode=ro", timeout_s, pages) and _is_project(alone, timeout_s, pages):
         raise ProjectError(
             f"{log} does not belong to {path}: it is of another database, or was left when an older copy was put back. "
             f"Nothing was changed. Move {log.name} to another folder, and open the project again"

@@ -8,7 +8,7 @@ import threading
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QFileDialog, QTabWidget
+from qtpy.QtWidgets import QApplication, QFileDialog, QHeaderView, QTabWidget
 from window import CTRL, LEFT, SHIFT, Gate, discs, places, scored, write_mrc, write_star
 
 from cryoppp_annotator import extensions
@@ -108,6 +108,10 @@ def test_every_step_is_listed_and_a_double_click_goes_there(window):
         "particle diameter 100 Å",
     ]
     assert panel.table.isColumnHidden(1), "one curator's name on every line says nothing"
+    header = panel.table.horizontalHeader()
+    header.setSectionResizeMode(2, QHeaderView.ResizeMode.Fixed)
+    header.resizeSection(2, 60)
+    window.until(lambda: panel.table.rowHeight(3) >= 2 * panel.table.fontMetrics().height())  # all of it can be read
     assert panel.undo.toolTip() == "Undo: add 1 pick on c (Ctrl+Z)"
     assert not panel.redo.isEnabled()
     assert panel.redo.toolTip() == "nothing to redo"

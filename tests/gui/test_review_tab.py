@@ -144,6 +144,16 @@ def test_the_set_that_has_picks_is_offered_first(picked):
     assert queue.of.currentText() == "accepted picks"
 
 
+def test_why_no_errors_were_searched_stands_where_one_pressed(window):
+    queue = window.annotator.review.queue
+    window.annotator.tabs.setCurrentWidget(window.annotator.review)
+    queue.find.click()
+    window.until(queue.why.text)
+    assert queue.said.text() == "Errors could not be searched"
+    assert queue.why.text() in window.status
+    assert queue.find.isEnabled()
+
+
 def test_what_was_planted_is_settled_by_the_first_answers(doubtful):
     window, queue = doubtful, started(doubtful)
     keys = {ErrorKind.FALSE: Key.Key_X, ErrorKind.MOVED: Key.Key_M, ErrorKind.MISSING: Key.Key_A}

@@ -299,7 +299,8 @@ class Review:
         Refused
             Nothing is left to answer.
         """
-        numbers = [number for number in numbers if self.is_open(number)]
+        self.follow()
+        numbers = [number for number in numbers if number not in self._answered]
         if not numbers:
             raise Refused("somebody else has answered this meanwhile: go on with the next item")
         if answer is Answer.SKIP:

@@ -101,10 +101,10 @@ class CheckPanel(QWidget):
             on_failed=self._on_failed,
         )
 
-    def _on_failed(self, job: object) -> None:
+    def _on_failed(self, job: Job) -> None:
         self.check.setEnabled(True)
-        self._said.setText("the check failed; the Jobs tab says why")
-        self._bench.job_failed(job)  # type: ignore[arg-type]
+        self._said.setText(f"the check failed: {job.error}")
+        self._bench.job_failed(job)
 
     def _on_tick(self) -> None:
         """It can be started again when it was cancelled."""

@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 
 from ....audit.suspects import ErrorKind
 from ....errors import AnnotatorError
+from ....jobs.runner import Job
 from ....model.curation import Decision, Reason
 from ....session.core.session import Announcement
 from ....session.picks.suggesting import are_probabilities
@@ -243,10 +244,11 @@ class ErrorQueue(QWidget):
             lambda: self._on_found(undecided_items(session, where, line, probabilities=scales), self.of.currentText())
         )
 
-    def _on_failed(self, job: object) -> None:
+    def _on_failed(self, job: Job) -> None:
         self.find.setEnabled(True)
-        self.said.setText("The search failed; the Jobs tab says why.")
-        self._bench.job_failed(job)  # type: ignore[arg-type]
+        self.said.setText("Errors could not be searched")
+        self.why.setText(str(job.error))
+        self._bench.job_failed(job)
 
     def _on_found(self, items: list[ReviewItem], of: str) -> None:
         self.find.setEnabled(True)
